@@ -1,0 +1,166 @@
+//! What a request costs: method and path against the policy's price list.
+//!
+//! Prices hang on a tree of path segments, so that a look-up walks the request's path once and stops where no rule
+//! goes deeper: its cost grows with the depth of the rules, not with their number, nor with what a client sends.
+
+mod path;
+
+use hashbrown::HashMap;
+
+pub use path::normalised;
+
+use crate::units::Cost;
+
+/// One line of the price list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Which paths it is for.
+    pub pattern: Pattern,
+    /// Which methods it is for, upper case; empty: all.
+    pub methods: Vec<String>,
+    /// What one request costs.
+    pub cost: Cost,
+}
+
+/// Which paths a rule is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Pattern {
+    /// This normalised path alone.
+    Exact(String),
+    /// This normalised path and all below it; `/` for every path.
+    Prefix(String),
+}
+
+/// Why a text is not a [`Pattern`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatternError {
+    /// It does not start with a slash.
+    Relative,
+    /// A `*` that is not the last segment.
+    Wildcard,
+    /// A query or a fragment, which never match.
+    Query,
+    /// Requests are compared after normalisation, so this spelling could never match; the one that does.
+    NotNormalised(String),
+}
+
+impl Pattern {
+    /// Reads `/exact/path` or `/prefix/*`.
+    ///
+    /// # Errors
+    /// [`PatternError`] when no request could match, or another spelling would.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        if !text.starts_with('/') {
+            return Err(PatternError::Relative);
+        }
+        if text.contains(['?', '#']) {
+            return Err(PatternError::Query);
+        }
+        let (stem, is_prefix) = match text.strip_suffix("/*") {
+            Some("") => ("/", true),
+            Some(stem) => (stem, true),
+            None => (text, false),
+        };
+        if stem.contains('*') {
+            return Err(PatternError::Wildcard);
+        }
+        let normal = normalised(stem.as_bytes());
+        if normal.as_ref() != stem.as_bytes() {
+            let mut spelled = String::from_utf8_lossy(&normal).into_owned();
+            if is_prefix {
+                spelled = format!("{}/*", spelled.trim_end_matches('/'));
+            }
+            return Err(PatternError::NotNormalised(spelled));
+        }
+        Ok(if is_prefix { Self::Prefix(stem.to_owned()) } else { Self::Exact(stem.to_owned()) })
+    }
+
+    const fn stem(&self) -> &String {
+        match self {
+            Self::Exact(stem) | Self::Prefix(stem) => stem,
+        }
+    }
+}
+
+/// The price list, compiled.
+#[derive(Clone, Debug)]
+pub struct Endpoints {
+    root: Node,
+    default_cost: Cost,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Node {
+    children: HashMap<Box<[u8]>, Self>,
+    exact: Prices,
+    below: Prices,
+}
+
+/// The prices of one pattern: those for one method, and the one for all others.
+#[derive(Clone, Debug, Default)]
+struct Prices {
+    by_method: Vec<(Box<[u8]>, Cost)>,
+    any_method: Option<Cost>,
+}
+
+impl Prices {
+    fn of(&self, method: &[u8]) -> Option<Cost> {
+        self.by_method
+            .iter()
+            .find(|(listed, _)| listed.as_ref() == method)
+            .map(|(_, cost)| *cost)
+            .or(self.any_method)
+    }
+
+    fn add(&mut self, rule: &Rule) {
+        if rule.methods.is_empty() {
+            self.any_method = Some(rule.cost);
+        }
+        self.by_method.extend(rule.methods.iter().map(|method| (method.as_bytes().into(), rule.cost)));
+    }
+}
+
+impl Endpoints {
+    /// Compiles a price list; a request that no rule matches costs `default_cost`.
+    #[must_use]
+    pub fn new(rules: &[Rule], default_cost: Cost) -> Self {
+        let mut root = Node::default();
+        for rule in rules {
+            let mut node = &mut root;
+            for segment in segments(rule.pattern.stem().as_bytes()) {
+                node = node.children.entry(segment.into()).or_default();
+            }
+            match rule.pattern {
+                Pattern::Exact(_) => node.exact.add(rule),
+                Pattern::Prefix(_) => node.below.add(rule),
+            }
+        }
+        Self { root, default_cost }
+    }
+
+    /// What a request costs. `path` is as the client sent it, query and all; the most specific rule wins: an exact
+    /// path before a prefix, a longer prefix before a shorter one, a listed method before a rule without methods.
+    #[must_use]
+    pub fn cost(&self, method: &[u8], path: &[u8]) -> Cost {
+        let path = normalised(path);
+        let mut node = &self.root;
+        let mut best = node.below.of(method);
+        for segment in segments(&path) {
+            match node.children.get(segment) {
+                Some(child) => node = child,
+                None => return best.unwrap_or(self.default_cost),
+            }
+            best = node.below.of(method).or(best);
+        }
+        node.exact.of(method).or(best).unwrap_or(self.default_cost)
+    }
+}
+
+/// The segments of a normalised path; `/` has none.
+fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty())
+}
+
+#[cfg(test)]
+#[path = "endpoint/tests.rs"]
+mod tests;

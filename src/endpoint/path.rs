@@ -1,0 +1,146 @@
+//! One spelling for every path, so that none gets a cheaper price.
+
+use std::borrow::Cow;
+
+/// `raw` without query and fragment, percent-encoding decoded once, `\` read as `/`, empty and dot segments
+/// resolved, no slash at the end. Starts with `/` always.
+///
+/// Borrows when there is nothing to change, as in almost every request. Slashes are merged before `..` is resolved,
+/// as file systems do; a `..` above the root stays at the root.
+#[must_use]
+pub fn normalised(raw: &[u8]) -> Cow<'_, [u8]> {
+    let end = raw.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(raw.len());
+    let path = raw.get(..end).unwrap_or(raw);
+    if is_normal(path) {
+        return Cow::Borrowed(path);
+    }
+    Cow::Owned(resolved(&decoded(path)))
+}
+
+/// Whether `path` is what [`resolved`] would make of it.
+fn is_normal(path: &[u8]) -> bool {
+    if path == b"/" {
+        return true;
+    }
+    let mut after_slash = false;
+    let mut inner = true;
+    for byte in path {
+        let wrong = match byte {
+            b'%' | b'\\' => true,
+            // "//", "/./", "/../": a segment that starts with a dot is rare enough for the slow way.
+            b'/' | b'.' => after_slash,
+            _ => false,
+        };
+        if wrong {
+            inner = false;
+            break;
+        }
+        after_slash = *byte == b'/';
+    }
+    inner && path.first() == Some(&b'/') && !after_slash
+}
+
+fn decoded(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        let escaped = match (byte, tail) {
+            (b'%', [high, low, after @ ..]) => {
+                hex(*high).zip(hex(*low)).map(|(high, low)| (high << 4 | low, after))
+            }
+            _ => None,
+        };
+        match escaped {
+            Some((byte, after)) => {
+                out.push(byte);
+                rest = after;
+            }
+            None => out.push(byte),
+        }
+    }
+    out
+}
+
+const fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit.wrapping_sub(b'0')),
+        b'a'..=b'f' => Some(digit.wrapping_sub(b'a').wrapping_add(10)),
+        b'A'..=b'F' => Some(digit.wrapping_sub(b'A').wrapping_add(10)),
+        _ => None,
+    }
+}
+
+fn resolved(path: &[u8]) -> Vec<u8> {
+    let mut out: Vec<u8> = Vec::with_capacity(path.len());
+    for segment in path.split(|byte| matches!(byte, b'/' | b'\\')) {
+        match segment {
+            b"" | b"." => {}
+            b".." => {
+                let parent = out.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+                out.truncate(parent);
+            }
+            _ => {
+                out.push(b'/');
+                out.extend_from_slice(segment);
+            }
+        }
+    }
+    if out.is_empty() {
+        out.push(b'/');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(path: &str) -> String {
+        String::from_utf8_lossy(&normalised(path.as_bytes())).into_owned()
+    }
+
+    #[test]
+    fn every_spelling_of_a_path_is_one() {
+        for spelling in [
+            "/compare", "/compare/", "//compare", "/./compare", "/x/../compare", "/compare?x=1", "/compare#top",
+            "/%63ompare", "/comp%61re/", "/%2e/compare", "/a/%2E%2e/compare", "/..//compare", "/%2fcompare",
+            "\\compare", "/compare/.", "/compare/x/..", "compare", "/compare?a=/../health", "/compare%2f",
+        ] {
+            assert_eq!(text(spelling), "/compare", "{spelling}");
+        }
+    }
+
+    #[test]
+    fn what_differs_stays_apart() {
+        for (raw, normal) in [
+            ("", "/"), ("/", "/"), ("?x", "/"), ("/..", "/"), ("//", "/"),
+            ("/Compare", "/Compare"), ("/compare/x", "/compare/x"), ("/%2563ompare", "/%63ompare"),
+            ("/%zz", "/%zz"), ("/%", "/%"), ("/%4", "/%4"), ("/.hidden", "/.hidden"), ("/...", "/..."),
+            ("/a.b/c..d", "/a.b/c..d"),
+        ] {
+            assert_eq!(text(raw), normal, "{raw}");
+        }
+    }
+
+    #[test]
+    fn an_ordinary_path_is_borrowed() {
+        assert!(matches!(normalised(b"/v1/identify?id=7"), Cow::Borrowed(b"/v1/identify")));
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_way_and_the_long_way_agree(path in "[/.a%2eF\\\\]{0,24}") {
+            let long = resolved(&decoded(path.as_bytes()));
+            prop_assert_eq!(normalised(path.as_bytes()).into_owned(), long);
+        }
+
+        #[test]
+        fn a_resolved_path_has_nothing_left_to_resolve(path in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let once = resolved(&path);
+            prop_assert_eq!(resolved(&once), once.clone());
+            prop_assert!(once.starts_with(b"/"));
+        }
+    }
+}

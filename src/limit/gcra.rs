@@ -1,0 +1,209 @@
+//! One rate limit and the arithmetic of its bucket: the generic cell rate algorithm, exact.
+//!
+//! A bucket is a leaky bucket as a meter (ITU-T I.371, which proves it the same as virtual scheduling): every
+//! admitted request pours its cost in, the bucket drains at the limit's rate, and a request is refused when it
+//! would overflow the capacity. The level is kept in *work*: the smallest unit in which both a thousandth of a
+//! cost unit and a nanosecond of draining are whole numbers. So `7/minute`, whose 8.571428… seconds a unit no
+//! integer of nanoseconds can hold, is as exact as `60/minute`: seven requests fit the bucket, an eighth does not,
+//! and no rounding accumulates in either direction.
+//!
+//! With period *P* (ns), *N* units a period and *g* = gcd(*N*, *P*/1000):
+//! a nanosecond drains *N*/*g* work, a thousandth of a unit costs (*P*/1000)/*g* work.
+
+use crate::units::{Cost, MILLI_PER_UNIT, Nanos, UnixNanos};
+
+/// The time over which a limit's units are given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Period {
+    /// One second.
+    Second,
+    /// 60 seconds.
+    Minute,
+    /// 3,600 seconds.
+    Hour,
+    /// 86,400 seconds.
+    Day,
+}
+
+impl Period {
+    /// Every period, shortest first.
+    pub const ALL: [Self; 4] = [Self::Second, Self::Minute, Self::Hour, Self::Day];
+
+    /// The period's length in seconds.
+    #[must_use]
+    pub const fn seconds(self) -> u64 {
+        match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+            Self::Hour => 3_600,
+            Self::Day => 86_400,
+        }
+    }
+
+    /// The period's length.
+    #[must_use]
+    pub const fn length(self) -> Nanos {
+        Nanos::from_seconds(self.seconds())
+    }
+
+    /// The word of a policy's `rate: N/word`, also the name of the limit in the IETF fields.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Second => "second",
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+        }
+    }
+}
+
+/// Why a rate and a burst cannot make a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitError {
+    /// A rate of nothing: it could never allow a request.
+    NoUnits,
+    /// A burst below 1.00 or above [`Limit::MAX_BURST`].
+    Burst,
+    /// Bucket times rate does not fit the arithmetic exactly.
+    TooFine,
+}
+
+/// One rate limit: `units` cost units a `period`, and a bucket that holds `burst` times as many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    units: u64,
+    period: Period,
+    /// Work that drains in a nanosecond, ≥ 1.
+    drain: u64,
+    /// Work of a thousandth of a cost unit, ≥ 1.
+    weight: u64,
+    /// Work that the bucket holds.
+    capacity: u64,
+}
+
+/// How full one bucket is, in the work of its [`Limit`]. Zero: nothing spent, the whole burst is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Level(pub u64);
+
+impl Limit {
+    /// The greatest burst, in hundredths: a bucket of a thousand periods.
+    pub const MAX_BURST: u64 = 100_000;
+
+    /// A limit of `units` a `period` with a bucket of `burst_hundredths` / 100 times `units`.
+    ///
+    /// # Errors
+    /// [`LimitError`] when the limit could never allow a request or could not be kept exactly.
+    pub fn new(units: u64, period: Period, burst_hundredths: u64) -> Result<Self, LimitError> {
+        if units == 0 {
+            return Err(LimitError::NoUnits);
+        }
+        if !(100..=Self::MAX_BURST).contains(&burst_hundredths) {
+            return Err(LimitError::Burst);
+        }
+        let period_by_milli = period.length().0 / MILLI_PER_UNIT;
+        let divisor = gcd(units, period_by_milli);
+        let drain = units.checked_div(divisor).ok_or(LimitError::NoUnits)?;
+        let weight = period_by_milli.checked_div(divisor).ok_or(LimitError::NoUnits)?;
+        // Capacity = burst × N units = burst × P nanoseconds of draining. P is a multiple of 100, so it is exact.
+        let capacity = (period.length().0 / 100)
+            .checked_mul(burst_hundredths)
+            .and_then(|nanos| nanos.checked_mul(drain))
+            .filter(|capacity| *capacity <= u64::MAX / 2)
+            .ok_or(LimitError::TooFine)?;
+        Ok(Self { units, period, drain, weight, capacity })
+    }
+
+    /// Cost units a period.
+    #[must_use]
+    pub const fn units(&self) -> u64 {
+        self.units
+    }
+
+    /// The period that [`Self::units`] are given out over.
+    #[must_use]
+    pub const fn period(&self) -> Period {
+        self.period
+    }
+
+    /// What a full bucket holds, in thousandths of a unit, rounded down.
+    #[must_use]
+    pub const fn capacity(&self) -> Cost {
+        match self.capacity.checked_div(self.weight) {
+            Some(milli) => Cost(milli),
+            None => Cost(0),
+        }
+    }
+
+    /// The level after `elapsed` of draining.
+    #[must_use]
+    pub const fn drained(&self, level: Level, elapsed: Nanos) -> Level {
+        // A level above the capacity comes from a limit that has been lowered since: the bucket is just empty.
+        let level = if level.0 > self.capacity { self.capacity } else { level.0 };
+        Level(level.saturating_sub(elapsed.0.saturating_mul(self.drain)))
+    }
+
+    /// The level with `cost` poured in, or how long until it fits. `level` is drained to now.
+    ///
+    /// # Errors
+    /// [`NotNow::Wait`]: refused at every moment before its end, allowed at it, were nothing else to arrive.
+    /// [`NotNow::Never`]: the cost is above the bucket's capacity.
+    pub const fn charged(&self, level: Level, cost: Cost) -> Result<Level, NotNow> {
+        let Some(work) = cost.0.checked_mul(self.weight) else { return Err(NotNow::Never) };
+        if work > self.capacity {
+            return Err(NotNow::Never);
+        }
+        // Both are at most the capacity, which is at most half the range.
+        let after = level.0.saturating_add(work);
+        match after.checked_sub(self.capacity) {
+            Some(excess) if excess > 0 => Err(NotNow::Wait(Nanos(excess.div_ceil(self.drain)))),
+            _ => Ok(Level(after)),
+        }
+    }
+
+    /// What can be spent now, in thousandths of a unit, rounded down.
+    #[must_use]
+    pub const fn available(&self, level: Level) -> Cost {
+        match self.capacity.saturating_sub(level.0).checked_div(self.weight) {
+            Some(milli) => Cost(milli),
+            None => Cost(0),
+        }
+    }
+
+    /// When the bucket is full again, `level` being that of `now`.
+    #[must_use]
+    pub const fn full_at(&self, level: Level, now: UnixNanos) -> UnixNanos {
+        now.after(Nanos(level.0.div_ceil(self.drain)))
+    }
+
+    /// How long until one more whole unit can be spent than can be now; zero when the bucket is full.
+    #[must_use]
+    pub const fn until_more(&self, level: Level) -> Nanos {
+        let next = Cost::from_units(self.available(level).whole_units().saturating_add(1));
+        let room = next.0.saturating_mul(self.weight);
+        let wanted = if room > self.capacity { self.capacity } else { room };
+        let missing = wanted.saturating_sub(self.capacity.saturating_sub(level.0));
+        Nanos(missing.div_ceil(self.drain))
+    }
+}
+
+/// Why a bucket does not take a cost now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotNow {
+    /// It will, after this long.
+    Wait(Nanos),
+    /// It never will: the cost is above its capacity.
+    Never,
+}
+
+const fn gcd(mut a: u64, mut b: u64) -> u64 {
+    while let Some(rest) = a.checked_rem(b) {
+        a = b;
+        b = rest;
+    }
+    a
+}
+
+#[cfg(test)]
+#[path = "gcra_tests.rs"]
+mod tests;

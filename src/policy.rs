@@ -1,0 +1,184 @@
+//! What a node has to enforce: a [`Policy`], which cannot hold a wrong value.
+//!
+//! ```text
+//! JSON text ──serde──▶ raw::Policy ──Policy::try_from──▶ Policy
+//!             shape, unknown fields      values, references, what cannot work
+//! ```
+//!
+//! Both steps report [`Problem`]s: where, what is wrong, what to write instead.
+
+mod decimal;
+mod parse;
+mod problem;
+pub mod raw;
+
+use std::collections::HashMap;
+
+pub use problem::Problem;
+
+use crate::endpoint::Rule;
+use crate::limit::Limit;
+use crate::units::Cost;
+
+/// The most limits one tier may have; a client's record in the table has room for as many buckets.
+pub const MAX_LIMITS: usize = 3;
+
+/// The tier name under which clients without a consumer appear.
+pub const ANONYMOUS: &str = "anonymous";
+
+/// A whole policy, ready to decide with.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Keeps policies apart that share a node or a store.
+    pub namespace: String,
+    /// What happens with a request that a limit refuses.
+    pub enforcement: Enforcement,
+    /// The tiers in the order of their names; a [`TierId`] is a place in it.
+    pub tiers: Vec<Tier>,
+    /// The tier of a known consumer whose tier nothing says.
+    pub default_tier: TierId,
+    /// The limits of a client without a consumer, one bucket an address. Its name is [`ANONYMOUS`].
+    pub anonymous: Tier,
+    /// Where consumer and tier are read from.
+    pub identity: Identity,
+    /// Prices of endpoints, in the policy's order.
+    pub endpoints: Vec<Rule>,
+    /// The price of a request that no rule matches.
+    pub default_cost: Cost,
+    /// Consumers whose tier the policy itself says.
+    pub overrides: HashMap<String, TierId>,
+    /// Which response headers are sent.
+    pub headers: HeaderFamilies,
+    /// The store; none: this node alone.
+    pub store: Option<Store>,
+    /// Client records the table holds.
+    pub clients: u32,
+}
+
+impl Policy {
+    /// The tier of an id. Every [`TierId`] of this policy names one; of another policy's, the default tier's.
+    #[must_use]
+    pub fn tier(&self, id: TierId) -> &Tier {
+        self.tiers.get(id.0).unwrap_or(&self.anonymous)
+    }
+
+    /// The tier called `name`, if there is one.
+    #[must_use]
+    pub fn tier_named(&self, name: &str) -> Option<TierId> {
+        self.tiers.iter().position(|tier| tier.name == name).map(TierId)
+    }
+}
+
+/// A place in [`Policy::tiers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TierId(pub usize);
+
+/// What happens with a request that a limit refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enforcement {
+    /// Refuse it.
+    #[default]
+    Enforce,
+    /// Let it pass and count it as `shadow_refused`: decide, count, add headers, never refuse.
+    Shadow,
+    /// Do nothing at all.
+    Off,
+}
+
+/// One tier's limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tier {
+    /// `[a-z][a-z0-9_-]*`, at most 32 characters; stands in headers, metrics and documents as it is.
+    pub name: String,
+    /// Checked and charged together; none: unlimited. At most [`MAX_LIMITS`].
+    pub limits: Vec<Limit>,
+    /// Cost units a calendar month (UTC); none: unlimited.
+    pub monthly: Option<Cost>,
+    /// What to do for this tier when the store cannot be asked; none: what [`Store::on_failure`] says.
+    pub on_failure: Option<OnFailure>,
+}
+
+impl Tier {
+    /// Whether nothing limits the tier.
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        self.limits.is_empty() && self.monthly.is_none()
+    }
+}
+
+/// Where consumer and tier are read from, first to last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The first source that yields a value names the consumer.
+    pub consumer: Vec<Source>,
+    /// The first source whose value, or comma-separated part of it, names a tier gives the tier.
+    pub tier: Vec<Source>,
+}
+
+/// One place where the gateway tells who is calling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A property of the gateway; the path's segments in order.
+    Property(Vec<String>),
+    /// A request header, lower case. Only as trustworthy as what set it: see the gateway's own configuration.
+    Header(String),
+}
+
+/// Which families of response headers are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderFamilies {
+    /// `X-RateLimit-*`.
+    pub x_ratelimit: bool,
+    /// `RateLimit` and `RateLimit-Policy`.
+    pub ietf: bool,
+}
+
+/// The store that all nodes share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Kong: `host:port`. Envoy: a cluster's name.
+    pub upstream: String,
+    /// How the node works with it.
+    pub mode: StoreMode,
+    /// The longest that one call may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// Time between two reports of a worker, in milliseconds.
+    pub sync_interval_ms: u64,
+    /// The bearer token of this gateway.
+    pub token: Option<Token>,
+    /// What to do when the store cannot be asked.
+    pub on_failure: OnFailure,
+}
+
+/// A node's way to work with the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreMode {
+    /// Spend what the store has lent; no call on the request path while it lasts.
+    #[default]
+    Leased,
+    /// One store call a request.
+    Strict,
+}
+
+/// Where the gateway's token comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// Written in the policy.
+    Literal(String),
+    /// In an environment variable of this name.
+    Env(String),
+}
+
+/// What to do when it cannot be told whether a request is within its limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Each node goes on by itself with the tier's own bucket.
+    #[default]
+    Local,
+    /// Consumers are limited as anonymous clients are, by address.
+    Ip,
+    /// Let everything through.
+    Open,
+    /// Refuse everything, 503.
+    Closed,
+}

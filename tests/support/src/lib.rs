@@ -1,0 +1,1 @@
+//! Real gateways and upstreams for tests, demo and benchmarks
