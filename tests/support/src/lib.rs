@@ -1,1 +1,21 @@
-//! Real gateways and upstreams for tests, demo and benchmarks
+//! Real gateways and upstreams for tests, demo and benchmarks.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`http`] | a client that sends paths and headers as given |
+//! | [`upstream`] | the sample upstream, which answers with what it received |
+//! | [`envoy`] | an Envoy of one's own, from `envoy/envoy.yaml` with changes |
+//! | [`sample`] | the sample consumers' credentials |
+//! | [`process`] | child processes that do not outlive their owner |
+//! | [`wait`] | conditions with a deadline; the one place that sleeps |
+//! | [`interrupt`] | Ctrl-C |
+//! | [`workspace`] | where the repository's files are |
+
+pub mod envoy;
+pub mod http;
+pub mod interrupt;
+pub mod process;
+pub mod sample;
+pub mod upstream;
+pub mod wait;
+pub mod workspace;

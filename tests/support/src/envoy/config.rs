@@ -1,0 +1,130 @@
+//! `envoy/envoy.yaml` as a value, and the changes that tests make to it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::workspace;
+
+/// A whole configuration of Envoy.
+#[derive(Clone, Debug)]
+pub struct Config(Value);
+
+impl Config {
+    /// The sample configuration on free loopback ports, in front of an upstream, with the built filter.
+    ///
+    /// # Errors
+    /// When the sample cannot be read or the filter has not been built.
+    pub fn sample(upstream: SocketAddr) -> anyhow::Result<Self> {
+        let mut config = Self::on_loopback(upstream)?;
+        let filter = workspace::filter()?;
+        config.wasm()["vm_config"]["code"]["local"]["filename"] = filter.to_string_lossy().into();
+        Ok(config)
+    }
+
+    /// The same without Tollgate: Envoy's own parts alone.
+    ///
+    /// # Errors
+    /// When the sample cannot be read.
+    pub fn without_filter(upstream: SocketAddr) -> anyhow::Result<Self> {
+        let mut config = Self::on_loopback(upstream)?;
+        config.filters().retain(|filter| filter["name"] != "tollgate");
+        Ok(config)
+    }
+
+    fn on_loopback(upstream: SocketAddr) -> anyhow::Result<Self> {
+        let mut config = Self::as_shipped()?;
+        config.0["admin"]["address"]["socket_address"]["port_value"] = 0.into();
+        let cluster = &mut config.0["static_resources"]["clusters"][0]["load_assignment"];
+        cluster["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"] = address(upstream);
+        Ok(config.listening(([127, 0, 0, 1], 0).into()))
+    }
+
+    /// The sample configuration as it is in the repository.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn as_shipped() -> anyhow::Result<Self> {
+        workspace::read_yaml("envoy/envoy.yaml").map(Self)
+    }
+
+    /// The whole of it.
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        &self.0
+    }
+
+    /// With another address for the clients' requests.
+    #[must_use]
+    pub fn listening(mut self, on: SocketAddr) -> Self {
+        self.listener()["address"] = address(on);
+        self
+    }
+
+    /// With the policy changed.
+    #[must_use]
+    pub fn policy(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        change(&mut self.wasm()["configuration"]["value"]);
+        self
+    }
+
+    /// With the settings of the HTTP connection manager changed.
+    #[must_use]
+    pub fn http(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        change(self.manager());
+        self
+    }
+
+    /// With every path going to the upstream, and none normalised on the way.
+    #[must_use]
+    pub fn taking_every_path(self) -> Self {
+        self.http(|http| {
+            http["normalize_path"] = false.into();
+            http["merge_slashes"] = false.into();
+            http["path_with_escaped_slashes_action"] = "KEEP_UNCHANGED".into();
+            http["route_config"]["virtual_hosts"][0]["routes"] =
+                json!([{ "match": { "prefix": "/" }, "route": { "cluster": "sample_upstream" } }]);
+        })
+    }
+
+    pub(super) fn to_json(&self) -> String {
+        self.0.to_string()
+    }
+
+    /// The configuration without its listeners, which `file` will bring instead; and the listeners.
+    pub(super) fn split(&self, file: &Path) -> (String, Value) {
+        let mut bootstrap = self.0.clone();
+        let listeners = bootstrap["static_resources"]["listeners"].take();
+        bootstrap["static_resources"]["listeners"] = json!([]);
+        bootstrap["node"] = json!({ "id": "tollgate", "cluster": "tollgate" });
+        bootstrap["dynamic_resources"]["lds_config"] = json!({
+            "resource_api_version": "V3",
+            "path_config_source": { "path": file, "watched_directory": { "path": file.parent() } },
+        });
+        (bootstrap.to_string(), listeners)
+    }
+
+    fn listener(&mut self) -> &mut Value {
+        &mut self.0["static_resources"]["listeners"][0]
+    }
+
+    fn manager(&mut self) -> &mut Value {
+        &mut self.listener()["filter_chains"][0]["filters"][0]["typed_config"]
+    }
+
+    fn filters(&mut self) -> &mut Vec<Value> {
+        self.manager()["http_filters"].as_array_mut().expect("the sample has HTTP filters")
+    }
+
+    /// The settings of the Wasm plugin.
+    fn wasm(&mut self) -> &mut Value {
+        let mut filters = self.filters().iter_mut();
+        let filter = filters.find(|filter| filter["name"] == "tollgate").expect("the sample has the filter");
+        &mut filter["typed_config"]["config"]
+    }
+}
+
+fn address(of: SocketAddr) -> Value {
+    json!({ "socket_address": { "address": of.ip(), "port_value": of.port() } })
+}

@@ -1,0 +1,150 @@
+//! The sample upstream: answers every request with what it received, so that a test sees what reached it.
+//!
+//! ```json
+//! {"method": "GET", "path": "/identify?a=b", "headers": {"x-quota-tier": ["free"]}}
+//! ```
+//! A request's own `x-sample-response-header: Name: value` (also several) makes it send that header, to play an
+//! upstream with limits of its own. `kong/upstream.py` does the same where Kong runs in containers; a test holds
+//! the two to one behaviour.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+/// The request header by which a client chooses response headers.
+const RESPONSE_HEADER: &str = "x-sample-response-header";
+
+/// As many headers as a request may have: tests send absurd numbers of them.
+const MAX_HEADERS: usize = 2048;
+
+/// A running upstream, stopped when this is dropped.
+#[derive(Debug)]
+pub struct Upstream {
+    address: SocketAddr,
+    requests: Arc<AtomicU64>,
+    // Dropped with it: all tasks of the server.
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Upstream {
+    /// Listens on an address (port 0: any free one) and serves in a thread of its own.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub fn start(address: SocketAddr) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("sample-upstream")
+            .enable_all()
+            .build()?;
+        let listener = runtime.block_on(TcpListener::bind(address))?;
+        let address = listener.local_addr()?;
+        let requests = Arc::new(AtomicU64::new(0));
+        runtime.spawn(serve(listener, Arc::clone(&requests)));
+        Ok(Self { address, requests, _runtime: runtime })
+    }
+
+    /// On any free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn on_loopback() -> std::io::Result<Self> {
+        Self::start(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Requests received so far.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+async fn serve(listener: TcpListener, requests: Arc<AtomicU64>) {
+    loop {
+        // Out of file descriptors or the like: the next connection may do.
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let _ = stream.set_nodelay(true);
+        let requests = Arc::clone(&requests);
+        let answer = service_fn(move |request| {
+            requests.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(Ok::<_, Infallible>(echo(&request)))
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(stream), answer);
+        // A client that goes away is no news.
+        tokio::spawn(async { drop(connection.await) });
+    }
+}
+
+fn echo(request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let mut headers = BTreeMap::<&str, Vec<String>>::new();
+    for (name, value) in request.headers() {
+        headers.entry(name.as_str()).or_default().push(latin_1(value.as_bytes()));
+    }
+    let body = serde_json::json!({
+        "method": request.method().as_str(),
+        "path": request.uri().path_and_query().map_or("", |path| path.as_str()),
+        "headers": headers,
+    });
+    let mut response = Response::new(Full::from(body.to_string()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for wanted in request.headers().get_all(RESPONSE_HEADER) {
+        let _ = chosen(wanted).map(|(name, value)| response.headers_mut().append(name, value));
+    }
+    response
+}
+
+/// Header values are bytes; in JSON each stands as the character of its number.
+fn latin_1(bytes: &[u8]) -> String {
+    bytes.iter().map(|&byte| char::from(byte)).collect()
+}
+
+fn chosen(wanted: &HeaderValue) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = wanted.to_str().ok()?.split_once(':')?;
+    Some((name.trim().parse().ok()?, value.trim().parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Client, Request};
+
+    #[test]
+    fn it_answers_with_what_it_received() {
+        let upstream = Upstream::on_loopback().unwrap();
+        let request = Request::get("/a//b?c=d").header("X-Odd", b"\xff").header("x-odd", "2");
+        let response = Client::to(upstream.address()).send(&request).unwrap();
+        assert_eq!(response.status, 200);
+        assert_eq!(response.json()["path"], "/a//b?c=d");
+        assert_eq!(response.json()["headers"]["x-odd"], serde_json::json!(["\u{ff}", "2"]));
+        assert_eq!(upstream.requests(), 1);
+    }
+
+    #[test]
+    fn it_sends_the_headers_that_a_request_asks_for() {
+        let upstream = Upstream::on_loopback().unwrap();
+        let request = Request::get("/")
+            .header(RESPONSE_HEADER, "X-RateLimit-Limit: 7")
+            .header(RESPONSE_HEADER, "Cache-Control: public, max-age=60");
+        let response = Client::to(upstream.address()).send(&request).unwrap();
+        assert_eq!(response.header("x-ratelimit-limit"), Some("7"));
+        assert_eq!(response.header("cache-control"), Some("public, max-age=60"));
+    }
+}
