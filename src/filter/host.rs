@@ -1,0 +1,104 @@
+//! Every difference between the hosts.
+//!
+//! Which host this is shows in what it does, not in what it calls itself: whether a write without a version replaces
+//! what is there. A host of a third name with one of the two behaviours works.
+
+use super::abi::{self, Kind, Map, Status};
+use crate::request::Gateway;
+use crate::table::{Expected, Read, SharedStore, SlotKey, Write};
+
+/// The two families of hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// Kong's `ngx_wasm_module`: a write with version 0 creates, and fails where something is.
+    Kong,
+    /// Envoy and Istio: a write with version 0 replaces; one with a wrong version creates, and fails where something
+    /// is.
+    Envoy,
+}
+
+/// Where [`Host::find`] tries what a write does. No slot's name has a tilde.
+const PROBE: SlotKey = SlotKey::named(*b"~~~~");
+
+/// A version that no value has: Envoy counts up from 1, for all keys together.
+const NO_VERSION: u32 = u32::MAX;
+
+impl Host {
+    /// Finds out by writing to shared data twice. Where Kong has no zone for it, this traps, which leaves the routes
+    /// served without the filter; so the reason has to stand in the log before.
+    pub fn find() -> Self {
+        for _ in 0..2 {
+            if abi::set_shared_data(PROBE.as_bytes(), b"tollgate", 0) == Status::CAS_MISMATCH {
+                return Self::Kong;
+            }
+        }
+        Self::Envoy
+    }
+
+    /// The name of a metric. Kong puts `pw_tollgate_` before it, Envoy nothing.
+    pub fn metric_name(self, name: &str) -> String {
+        match self {
+            Self::Kong => name.to_owned(),
+            Self::Envoy => format!("tollgate_{name}"),
+        }
+    }
+
+    /// Defines a metric under this host's name for it.
+    pub fn define_metric(self, kind: Kind, name: &str) -> Option<u32> {
+        abi::define_metric(kind, &self.metric_name(name))
+    }
+
+    /// The property that says that a filter of this name has seen the request. Kong lets a filter set only what is
+    /// Kong's, Envoy only what is not Envoy's.
+    const fn mark(self) -> &'static [u8] {
+        match self {
+            Self::Kong => b"kong\0ctx\0shared\0tollgate_seen",
+            Self::Envoy => b"tollgate_seen",
+        }
+    }
+
+    /// Marks the request as seen; whether it was seen before.
+    pub fn was_seen_before(self) -> bool {
+        if abi::property(self.mark()).is_some_and(|value| !value.is_empty()) {
+            return true;
+        }
+        abi::set_property(self.mark(), b"1");
+        false
+    }
+}
+
+impl SharedStore for Host {
+    fn get(&self, key: &SlotKey) -> Read {
+        match abi::shared_data(key.as_bytes()) {
+            Ok((value, version)) => Read::Value(value, version),
+            Err(Status::NOT_FOUND) => Read::Missing,
+            Err(_) => Read::Failed,
+        }
+    }
+
+    fn set(&self, key: &SlotKey, value: &[u8], expected: Expected) -> Write {
+        let version = match (self, expected) {
+            (_, Expected::Version(version)) => version,
+            (Self::Kong, Expected::Missing) => 0,
+            (Self::Envoy, Expected::Missing) => NO_VERSION,
+        };
+        match abi::set_shared_data(key.as_bytes(), value, version) {
+            Status::OK => Write::Done,
+            Status::CAS_MISMATCH => Write::Lost,
+            _ => Write::Failed,
+        }
+    }
+}
+
+/// The request at hand, as the host knows it.
+pub struct HostGateway;
+
+impl Gateway for HostGateway {
+    fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
+        abi::property(path.join("\0").as_bytes())
+    }
+
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        abi::header(Map::Request, name)
+    }
+}

@@ -1,0 +1,134 @@
+//! A filter's life on one worker: its policy comes, its requests' contexts go out.
+
+use std::cell::Cell;
+use std::hash::BuildHasher;
+use std::rc::Rc;
+
+use log::{error, info, warn};
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+
+use super::abi;
+use super::host::Host;
+use super::http::Http;
+use super::metrics::Metrics;
+use crate::engine::Engine;
+use crate::policy::Policy;
+use crate::table::{FingerprintKey, Geometry, OpenError, Table};
+
+thread_local! {
+    /// Root contexts of this instance that have a policy. More than one: a request may pass through two of them.
+    static CONFIGURED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// All that a request needs, shared by the requests of one root.
+pub struct Ready {
+    pub host: Host,
+    pub engine: Engine,
+    pub metrics: Metrics,
+}
+
+impl Ready {
+    fn new(host: Host, engine: Engine) -> Self {
+        CONFIGURED.set(CONFIGURED.get().saturating_add(1));
+        let metrics = Metrics::define(host, &engine);
+        Self { host, engine, metrics }
+    }
+
+    /// Whether another filter on this request's way may be Tollgate too.
+    pub fn is_one_of_several() -> bool {
+        CONFIGURED.get() > 1
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        CONFIGURED.set(CONFIGURED.get().saturating_sub(1));
+    }
+}
+
+/// The root context: one a filter entry and worker.
+#[derive(Default)]
+pub struct Root {
+    ready: Option<Rc<Ready>>,
+}
+
+impl Root {
+    fn load(configuration: &[u8]) -> Result<Ready, Vec<String>> {
+        let policy = Policy::from_json(configuration)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let zone = Geometry::for_clients(policy.clients).zone_mebibytes();
+        // Kong traps on the next line where it has no zone. Nobody is refused for it, the routes are served without
+        // the filter, and this is what the log shows right above the trap. Its default level hides what is below.
+        warn!(
+            "tollgate: opening shared memory; if Kong now fails to initialize the filter, it has no zone for it: \
+             set KONG_NGINX_WASM_SHM_KV_TOLLGATE={zone}m (nginx: shm_kv tollgate {zone}m) and restart"
+        );
+        let host = Host::find();
+        let opened = Table::open(&host, policy.clients, random_key()).map_err(|why| vec![cannot_open(why, zone)])?;
+        let kept = opened.table.geometry();
+        if *kept != Geometry::for_clients(policy.clients) {
+            warn!(
+                "tollgate: memory.clients has changed; the table keeps its size until the gateway is restarted, as \
+                 moving the records would hand every client a fresh bucket"
+            );
+        }
+        if opened.is_new && policy.store.is_none() {
+            warn!(
+                "tollgate: no store: this node limits on its own, and what its consumers use of their month is lost \
+                 when it restarts"
+            );
+        }
+        info!("tollgate: namespace {}, {} tiers, {} slots", policy.namespace, policy.tiers.len(), kept.count());
+        Ok(Ready::new(host, Engine::new(policy, opened.table)))
+    }
+}
+
+fn cannot_open(why: OpenError, zone: u64) -> String {
+    match why {
+        OpenError::TooSmall { .. } => format!(
+            "memory.clients: the shared memory zone is too small for as many; set \
+             KONG_NGINX_WASM_SHM_KV_TOLLGATE={zone}m (nginx: shm_kv tollgate {zone}m) and restart, or lower \
+             memory.clients"
+        ),
+        OpenError::Failed => "the gateway's shared memory does not answer".to_owned(),
+    }
+}
+
+/// A key for the node's fingerprints, should this worker be the first.
+fn random_key() -> FingerprintKey {
+    let start = abi::now();
+    let word = |salt: u8| std::hash::RandomState::new().hash_one((start, salt)).to_le_bytes();
+    let mut key = [0; 16];
+    for (to, from) in key.iter_mut().zip(word(0).into_iter().chain(word(1))) {
+        *to = from;
+    }
+    FingerprintKey(key)
+}
+
+impl Context for Root {}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, _: usize) -> bool {
+        match Self::load(&abi::plugin_configuration()) {
+            Ok(ready) => {
+                self.ready = Some(Rc::new(ready));
+                true
+            }
+            Err(problems) => {
+                for problem in problems {
+                    error!("tollgate: this policy cannot work: {problem}");
+                }
+                false
+            }
+        }
+    }
+
+    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Http::new(self.ready.clone())))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}

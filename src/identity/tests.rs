@@ -1,0 +1,87 @@
+use super::*;
+use crate::request::Headers;
+use crate::request::tests::{Answers, pairs};
+
+const POLICY: &str = r#"{
+  "tiers": {"free": {"rate": "100/minute"}, "pro": {"rate": "1000/minute"}, "partner": {"rate": "unlimited"}},
+  "default_tier": "free",
+  "anonymous": {"rate": "30/minute"},
+  "identity": {
+    "consumer": [{"property": "kong.ctx.shared.tollgate_consumer"}, {"header": "x-consumer-username"}],
+    "tier": [{"property": "kong.ctx.shared.tollgate_tier"}, {"header": "x-consumer-groups"}]
+  },
+  "overrides": [{"consumer": "billing-worker", "tier": "partner"}]
+}"#;
+
+fn policy() -> Policy {
+    Policy::from_json(POLICY.as_bytes()).unwrap()
+}
+
+/// `name/tier`, or `stranger`.
+fn who(properties: &[(&str, &str)], headers: &[(&str, &str)]) -> String {
+    let policy = policy();
+    let properties = properties.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
+    let gateway = Answers { properties, ..Answers::default() };
+    let bytes = pairs(headers);
+    match caller(&policy, &Request::new(Headers::new(&bytes), &gateway)) {
+        Caller::Consumer { name, tier } => format!("{}/{}", String::from_utf8_lossy(&name), policy.tier(tier).name),
+        Caller::Stranger => "stranger".to_owned(),
+    }
+}
+
+const CONSUMER: &str = "kong.ctx.shared.tollgate_consumer";
+const TIER: &str = "kong.ctx.shared.tollgate_tier";
+
+#[test]
+fn the_first_source_that_yields_a_value_names_the_consumer() {
+    assert_eq!(who(&[(CONSUMER, "acme")], &[("x-consumer-username", "evil")]), "acme/free");
+    assert_eq!(who(&[], &[("X-Consumer-Username", "acme")]), "acme/free");
+    assert_eq!(who(&[(CONSUMER, "")], &[("x-consumer-username", "acme")]), "acme/free", "an empty value is none");
+    assert_eq!(who(&[], &[("x-consumer-username", "")]), "stranger");
+    assert_eq!(who(&[], &[]), "stranger");
+}
+
+#[test]
+fn the_first_source_whose_value_names_a_tier_gives_it() {
+    assert_eq!(who(&[(CONSUMER, "acme"), (TIER, "pro")], &[("x-consumer-groups", "partner")]), "acme/pro");
+    assert_eq!(who(&[(CONSUMER, "acme"), (TIER, "gold")], &[("x-consumer-groups", "partner")]), "acme/partner");
+    assert_eq!(who(&[(CONSUMER, "acme")], &[("x-consumer-groups", "beta, pro ,partner")]), "acme/pro");
+    assert_eq!(who(&[(CONSUMER, "acme")], &[("x-consumer-groups", "professional,PRO")]), "acme/free");
+    assert_eq!(who(&[(TIER, "pro")], &[]), "stranger", "a tier alone makes nobody a consumer");
+}
+
+#[test]
+fn an_override_comes_before_what_the_gateway_says() {
+    assert_eq!(who(&[(CONSUMER, "billing-worker"), (TIER, "free")], &[]), "billing-worker/partner");
+}
+
+#[test]
+fn kongs_anonymous_consumer_is_nobody() {
+    let headers = [("X-Consumer-Username", "anonymous"), ("X-Anonymous-Consumer", "true")];
+    assert_eq!(who(&[], &headers), "stranger");
+    assert_eq!(who(&[(CONSUMER, "acme")], &headers), "acme/free", "a property is not a header");
+    assert_eq!(who(&[], &[("x-consumer-username", "acme"), ("x-anonymous-consumer", "false")]), "acme/free");
+}
+
+#[test]
+fn hostile_values_are_names_like_any_other() {
+    let long = "x".repeat(65_536);
+    assert_eq!(who(&[(CONSUMER, &long)], &[("x-consumer-groups", &",".repeat(9_000))]), format!("{long}/free"));
+}
+
+#[test]
+fn an_address_is_read_as_every_host_writes_it() {
+    let v4 = Network::V4([192, 0, 2, 1]);
+    for spelling in ["192.0.2.1", "192.0.2.1:4711", "::ffff:192.0.2.1", "[::ffff:192.0.2.1]:80", "::ffff:c000:201"] {
+        assert_eq!(network(spelling.as_bytes()), v4, "{spelling}");
+    }
+    let v6 = Network::V6([0x20, 0x01, 0x0d, 0xb8, 0, 1, 0, 2]);
+    for spelling in ["2001:db8:1:2::1", "[2001:db8:1:2:ffff::9]:443", "2001:DB8:1:2:3:4:5:6"] {
+        assert_eq!(network(spelling.as_bytes()), v6, "{spelling}");
+    }
+    assert_ne!(network(b"2001:db8:1:3::1"), v6);
+    for garbage in ["", "unix:@envoy", "192.0.2", "192.0.2.1.5", "[::1", "\u{ff}", "1.2.3.4:99999"] {
+        assert_eq!(network(garbage.as_bytes()), Network::Unknown, "{garbage}");
+    }
+    assert_eq!(network(&[0xff, 0xfe]), Network::Unknown);
+}

@@ -1,0 +1,219 @@
+//! The clients of one node, in fixed memory: a set-associative table in the gateway's shared data.
+//!
+//! ```text
+//! fingerprint(client) ──▶ slot "tollgate/aXYZ" ──▶ one of 14 ways ──▶ Record { buckets, month }
+//!                         consumers │ strangers     get, decide, compare and swap; lost: get again, decide again
+//! ```
+//!
+//! Shared data has no delete that all hosts honour, one never evicts and the other evicts silently, so nothing is
+//! added to it once the policy is loaded: [`Table::open`] writes every slot, and a request only ever replaces a slot by
+//! one of the same size. A client that comes takes an empty way of its slot, or one whose record is as good as none
+//! (buckets full, month past or untouched). Only where all 14 are in use does one go that still meant something,
+//! the one that means the least, and it is counted.
+//!
+//! Strangers have slots of their own: however many addresses somebody comes from, no consumer is pushed out.
+
+mod fingerprint;
+mod geometry;
+mod marker;
+mod slot;
+
+pub use fingerprint::{Client, Fingerprint, FingerprintKey, Network};
+pub use geometry::{Geometry, SlotKey};
+pub use slot::{Record, SLOT_BYTES, WAYS};
+
+use crate::limit::Account;
+use crate::policy::Tier;
+use crate::units::UnixNanos;
+use marker::Marker;
+
+/// The node's shared data, as little of it as the table needs. Every method may be called by many workers at once.
+pub trait SharedStore {
+    /// The value of `key` and its version.
+    fn get(&self, key: &SlotKey) -> Read;
+    /// Writes `value` if `key` still is what `expected` says.
+    fn set(&self, key: &SlotKey, value: &[u8], expected: Expected) -> Write;
+}
+
+/// What [`SharedStore::get`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Nothing was ever written there, or the host has dropped it.
+    Missing,
+    /// The bytes, possibly torn or foreign, and the version that a write has to name.
+    Value(Vec<u8>, u32),
+    /// The host does not answer.
+    Failed,
+}
+
+/// What has to be true for a write to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// The key does not exist.
+    Missing,
+    /// The key's version is this.
+    Version(u32),
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// It is there.
+    Done,
+    /// Somebody else was first.
+    Lost,
+    /// The host does not answer.
+    Failed,
+}
+
+/// A closure's wish after it has seen an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Leave the record as it is.
+    Keep,
+    /// Write this.
+    Write(Account),
+}
+
+/// What became of [`Table::update`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Updated<T> {
+    /// The closure's answer, which the table now holds.
+    Done {
+        /// The answer.
+        answer: T,
+        /// Whether another client's record, which still meant something, had to go.
+        evicted: bool,
+    },
+    /// The record was under too much contention, or the host does not answer: nothing is known.
+    Unknown,
+}
+
+/// How often an update is decided anew before it gives up. Each lost try means that another worker's has won, so
+/// only a client flooded by as many workers at once comes near.
+const MAX_TRIES: u32 = 64;
+
+/// The table of one node. Cheap to clone: the records are in shared data.
+#[derive(Clone, Debug)]
+pub struct Table {
+    geometry: Geometry,
+    key: FingerprintKey,
+}
+
+/// An open table.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The table.
+    pub table: Table,
+    /// Whether it was made just now, by this very call: true once a node.
+    pub is_new: bool,
+}
+
+/// Why a table cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// The shared memory drops records that were just written; it needs this many bytes.
+    TooSmall {
+        /// Bytes that the table needs.
+        needed: u64,
+    },
+    /// The host does not answer.
+    Failed,
+}
+
+impl Table {
+    /// Opens the node's table, or makes it, with room for `clients` consumers.
+    ///
+    /// The first policy that loads on a node decides the size, and the first worker draws `key`; all others get what
+    /// is there, so that two policies or two workers never disagree on where a client is. Another size takes effect
+    /// when the gateway is restarted: moving the records would hand everybody a fresh bucket.
+    ///
+    /// # Errors
+    /// [`OpenError`] when shared memory cannot hold the table.
+    pub fn open(store: &impl SharedStore, clients: u32, key: FingerprintKey) -> Result<Opened, OpenError> {
+        let (marker, is_new) =
+            Marker::settle(store, Geometry::for_clients(clients), key).ok_or(OpenError::Failed)?;
+        let table = Self { geometry: marker.geometry, key: marker.key };
+        if marker.is_filled {
+            return Ok(Opened { table, is_new });
+        }
+        let too_small = OpenError::TooSmall { needed: table.geometry.shared_bytes() };
+        let empty = slot::empty();
+        for slot in table.geometry.slots() {
+            // A slot that is there already was written by another worker that fills the same table.
+            match store.get(&slot) {
+                Read::Value(..) => {}
+                Read::Missing => match store.set(&slot, &empty, Expected::Missing) {
+                    Write::Done | Write::Lost => {}
+                    Write::Failed => return Err(too_small),
+                },
+                Read::Failed => return Err(OpenError::Failed),
+            }
+        }
+        // A host that makes room by dropping the oldest entries says nothing about it.
+        let holds = |slot: SlotKey| matches!(store.get(&slot), Read::Value(..));
+        if !table.geometry.slots().all(holds) || !Marker::is_settled(store, &marker) {
+            return Err(too_small);
+        }
+        Marker::set_filled(store, &marker);
+        Ok(Opened { table, is_new })
+    }
+
+    /// The table's size.
+    #[must_use]
+    pub const fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The fingerprint of a client: where its record is, and how it is known there.
+    #[must_use]
+    pub fn fingerprint(&self, namespace: &str, client: &Client<'_>) -> Fingerprint {
+        self.key.fingerprint(namespace, client)
+    }
+
+    /// Lets `decide` see a client's account and change it, as one step that no other worker can get between.
+    ///
+    /// `decide` is called anew whenever another worker was first; it gets the account as it is then, and what it
+    /// computed from the old one is forgotten. `tier` is the one that the account is kept under.
+    pub fn update<T>(
+        &self,
+        store: &impl SharedStore,
+        client: Fingerprint,
+        tier: &Tier,
+        now: UnixNanos,
+        mut decide: impl FnMut(Account) -> (Change, T),
+    ) -> Updated<T> {
+        let key = self.geometry.slot_of(&client);
+        for _ in 0..MAX_TRIES {
+            let (mut bytes, expected) = match store.get(&key) {
+                Read::Value(bytes, version) => (bytes, Expected::Version(version)),
+                Read::Missing => (Vec::new(), Expected::Missing),
+                Read::Failed => return Updated::Unknown,
+            };
+            if !slot::is_ours(&bytes) {
+                bytes = slot::empty();
+            }
+            let found = slot::find(&bytes, &client);
+            let account = found.as_ref().map_or_else(Account::default, |(_, record)| record.account);
+            let (account, answer) = match decide(account) {
+                (Change::Keep, answer) => return Updated::Done { answer, evicted: false },
+                (Change::Write(account), answer) => (account, answer),
+            };
+            let (way, evicted) = match found {
+                Some((way, _)) => (way, false),
+                None => slot::way_for_newcomer(&bytes, now),
+            };
+            slot::put(&mut bytes, way, &Record::new(client, account, account.full_at(tier)));
+            match store.set(&key, &bytes, expected) {
+                Write::Done => return Updated::Done { answer, evicted },
+                Write::Lost => {}
+                Write::Failed => return Updated::Unknown,
+            }
+        }
+        Updated::Unknown
+    }
+}
+
+#[cfg(test)]
+#[path = "table/tests.rs"]
+pub(crate) mod tests;

@@ -1,0 +1,89 @@
+//! Who a record belongs to, in 128 bits that nobody outside the node can aim.
+
+use core::hash::Hasher;
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+/// Whom limits are kept for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Client<'a> {
+    /// A consumer, by the name that the gateway gives it.
+    Consumer(&'a [u8]),
+    /// A stranger, by the network its address belongs to.
+    Stranger(Network),
+}
+
+/// The part of an address that one stranger has to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Network {
+    /// One IPv4 address.
+    V4([u8; 4]),
+    /// An IPv6 /64: what a provider gives to a single customer at the least.
+    V6([u8; 8]),
+    /// The gateway gives no address that can be read; all such clients share one bucket.
+    Unknown,
+}
+
+/// The node's secret: without it nobody can compute which clients share a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FingerprintKey(pub [u8; 16]);
+
+/// 128 bits that stand for a client on this node. Never zero: that is an empty way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Whether the client is a stranger, whose records are kept apart.
+    pub is_stranger: bool,
+    /// The bits.
+    pub bits: [u64; 2],
+}
+
+impl FingerprintKey {
+    /// The fingerprint of `client` in `namespace`, by SipHash-1-3 with 128 bits of output.
+    #[must_use]
+    pub fn fingerprint(&self, namespace: &str, client: &Client<'_>) -> Fingerprint {
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        // A byte that neither part can hold separates them: namespaces are plain text.
+        hasher.write(namespace.as_bytes());
+        let is_stranger = match client {
+            Client::Consumer(name) => {
+                hasher.write(&[0, b'c']);
+                hasher.write(name);
+                false
+            }
+            Client::Stranger(network) => {
+                hasher.write(&[0, b's']);
+                match network {
+                    Network::V4(address) => hasher.write(address),
+                    Network::V6(prefix) => hasher.write(prefix),
+                    Network::Unknown => {}
+                }
+                true
+            }
+        };
+        let hash = hasher.finish128();
+        Fingerprint { is_stranger, bits: [hash.h1.max(1), hash.h2] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_namespaces_and_nodes_are_told_apart() {
+        let key = FingerprintKey([7; 16]);
+        let seen = [
+            key.fingerprint("default", &Client::Consumer(b"acme")),
+            key.fingerprint("default", &Client::Consumer(b"acm")),
+            key.fingerprint("defaultc", &Client::Consumer(b"acme")),
+            key.fingerprint("default", &Client::Consumer(&[10, 0, 0, 1])),
+            key.fingerprint("default", &Client::Stranger(Network::V4([10, 0, 0, 1]))),
+            key.fingerprint("default", &Client::Stranger(Network::V6([10, 0, 0, 1, 0, 0, 0, 0]))),
+            key.fingerprint("default", &Client::Stranger(Network::Unknown)),
+            FingerprintKey([8; 16]).fingerprint("default", &Client::Consumer(b"acme")),
+        ];
+        for (index, one) in seen.iter().enumerate() {
+            assert!(seen.iter().skip(index + 1).all(|other| other.bits != one.bits), "{one:?}");
+        }
+        assert_eq!(seen[0], key.fingerprint("default", &Client::Consumer(b"acme")));
+    }
+}

@@ -1,0 +1,108 @@
+//! What all workers of a node agree on: the table's size and the fingerprints' key, under one well-known key.
+
+use super::fingerprint::FingerprintKey;
+use super::geometry::{Geometry, SlotKey};
+use super::{Expected, Read, SharedStore, Write};
+
+/// No slot's name has a tilde.
+pub(super) const KEY: SlotKey = SlotKey::named(*b"a~~~");
+
+const MAGIC: [u8; 4] = *b"TGm\x01";
+const BYTES: usize = 40;
+/// Workers that start at once settle within one round each; more than this is a host that does not keep its word.
+const MAX_TRIES: u32 = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Marker {
+    pub(super) geometry: Geometry,
+    pub(super) key: FingerprintKey,
+    /// Whether every slot has been written. Not part of what is agreed on.
+    pub(super) is_filled: bool,
+}
+
+impl Marker {
+    /// The node's marker: the one that is there, or `geometry` and `key`; and whether it is new.
+    pub(super) fn settle(store: &impl SharedStore, geometry: Geometry, key: FingerprintKey) -> Option<(Self, bool)> {
+        let mine = Self { geometry, key, is_filled: false };
+        for _ in 0..MAX_TRIES {
+            let expected = match store.get(&KEY) {
+                Read::Value(bytes, version) => match Self::from_bytes(&bytes) {
+                    Some(theirs) => return Some((theirs, false)),
+                    None => Expected::Version(version),
+                },
+                Read::Missing => Expected::Missing,
+                Read::Failed => return None,
+            };
+            match store.set(&KEY, &mine.to_bytes(), expected) {
+                Write::Done => return Some((mine, true)),
+                Write::Lost => {}
+                Write::Failed => return None,
+            }
+        }
+        None
+    }
+
+    /// Whether the node's marker still is `marker`.
+    pub(super) fn is_settled(store: &impl SharedStore, marker: &Self) -> bool {
+        match store.get(&KEY) {
+            Read::Value(bytes, _) => {
+                Self::from_bytes(&bytes).is_some_and(|found| (found.geometry, found.key) == (marker.geometry, marker.key))
+            }
+            Read::Missing | Read::Failed => false,
+        }
+    }
+
+    /// Tells the workers that come later that the slots are there. Who loses this race has been told the same.
+    pub(super) fn set_filled(store: &impl SharedStore, marker: &Self) {
+        if let Read::Value(_, version) = store.get(&KEY) {
+            let filled = Self { is_filled: true, ..*marker };
+            store.set(&KEY, &filled.to_bytes(), Expected::Version(version));
+        }
+    }
+
+    fn to_bytes(self) -> [u8; BYTES] {
+        let mut bytes = [0; BYTES];
+        let fields = [
+            MAGIC.as_slice(),
+            &self.geometry.consumers.to_le_bytes(),
+            &self.geometry.strangers.to_le_bytes(),
+            &u32::from(self.is_filled).to_le_bytes(),
+            &self.key.0,
+        ];
+        let mut place = bytes.iter_mut();
+        for (to, from) in place.by_ref().zip(fields.concat()) {
+            *to = from;
+        }
+        let sum = checksum(&bytes);
+        if let Some(end) = bytes.last_chunk_mut() {
+            *end = sum.to_le_bytes();
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; BYTES] = bytes.try_into().ok()?;
+        let (magic, rest) = bytes.split_first_chunk()?;
+        let (consumers, rest) = rest.split_first_chunk()?;
+        let (strangers, rest) = rest.split_first_chunk()?;
+        let (is_filled, rest) = rest.split_first_chunk()?;
+        let (key, _) = rest.split_first_chunk()?;
+        let marker = Self {
+            geometry: Geometry {
+                consumers: u32::from_le_bytes(*consumers),
+                strangers: u32::from_le_bytes(*strangers),
+            },
+            key: FingerprintKey(*key),
+            is_filled: u32::from_le_bytes(*is_filled) == 1,
+        };
+        let whole = *magic == MAGIC && bytes.ends_with(&checksum(bytes).to_le_bytes());
+        (whole && marker.geometry.is_plausible()).then_some(marker)
+    }
+}
+
+/// Of all but the last eight bytes.
+fn checksum(bytes: &[u8; BYTES]) -> u64 {
+    bytes.iter().take(BYTES - 8).fold(0xCBF2_9CE4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)
+    })
+}

@@ -1,0 +1,91 @@
+use super::*;
+use proptest::prelude::*;
+
+fn client(first: u64) -> Fingerprint {
+    Fingerprint { is_stranger: false, bits: [first, !first] }
+}
+
+fn record(first: u64, used: u64, full_at: u32) -> Record {
+    let account = Account { at: UnixNanos(5), used: Cost(used), month: Month(682), ..Account::default() };
+    Record { client: client(first), account, full_at }
+}
+
+/// 2026-11-24T00:00:00Z, in month 682.
+const NOW: UnixNanos = UnixNanos::from_seconds(1_795_478_400);
+const LATER: u32 = 1_795_478_460;
+
+#[test]
+fn a_slot_has_the_size_that_the_hosts_pieces_fit() {
+    assert_eq!(empty().len(), SLOT_BYTES);
+    assert_eq!(SLOT_BYTES, 912);
+    assert!(is_ours(&empty()));
+    assert!(!is_ours(&[]) && !is_ours(&[0; SLOT_BYTES]) && !is_ours(&empty()[1..]));
+}
+
+#[test]
+fn a_record_that_changed_in_a_single_bit_is_absent() {
+    let mut bytes = empty();
+    put(&mut bytes, 3, &record(7, 9, LATER));
+    assert_eq!(find(&bytes, &client(7)).map(|(way, _)| way), Some(3));
+    let start = HEAD_BYTES + 3 * RECORD_BYTES;
+    for bit in 0..RECORD_BYTES * 8 {
+        let mut torn = bytes.clone();
+        torn[start + bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(find(&torn, &client(7)), None, "bit {bit}");
+        assert_eq!(way_for_newcomer(&torn, NOW).1, false, "its way is free");
+    }
+}
+
+#[test]
+fn a_newcomer_takes_an_empty_way_then_one_that_equals_absent() {
+    let mut bytes = empty();
+    for way in 0..WAYS {
+        assert_eq!(way_for_newcomer(&bytes, NOW), (way, false));
+        put(&mut bytes, way, &record(way as u64 + 1, 500, LATER));
+    }
+    assert!(way_for_newcomer(&bytes, NOW).1);
+    let past = Account { month: Month(681), used: Cost(9_000), ..Account::default() };
+    put(&mut bytes, 11, &Record { client: client(12), account: past, full_at: LATER - 60 });
+    assert_eq!(way_for_newcomer(&bytes, NOW), (11, false), "full again, and its month is over");
+}
+
+#[test]
+fn where_something_has_to_go_it_is_what_means_the_least() {
+    let mut bytes = empty();
+    for way in 0..WAYS {
+        put(&mut bytes, way, &record(way as u64 + 1, 5_000 + way as u64, LATER));
+    }
+    put(&mut bytes, 4, &record(5, 40, LATER + 600));
+    assert_eq!(way_for_newcomer(&bytes, NOW), (4, true), "the month's use counts before the bucket");
+    put(&mut bytes, 6, &record(7, 0, LATER));
+    put(&mut bytes, 9, &record(10, 0, LATER - 30));
+    assert_eq!(way_for_newcomer(&bytes, NOW), (9, true), "nothing in the month: the one that is full first");
+}
+
+proptest! {
+    #[test]
+    fn a_record_comes_back_as_it_was(
+        bits in any::<[u64; 2]>(), at in any::<u64>(), levels in any::<[u64; 3]>(),
+        month in any::<u16>(), used in 0..=MAX_USED, full_at in any::<u32>(), way in 0..WAYS,
+    ) {
+        let client = Fingerprint { is_stranger: true, bits };
+        let account = Account { at: UnixNanos(at), levels: levels.map(Level), month: Month(month), used: Cost(used) };
+        let record = Record { client, account, full_at };
+        let mut bytes = empty();
+        put(&mut bytes, way, &record);
+        prop_assert_eq!(find(&bytes, &client), Some((way, record)));
+    }
+
+    #[test]
+    fn foreign_bytes_are_never_trusted_and_never_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..1_000), bits in any::<[u64; 2]>(), way in 0_usize..20,
+    ) {
+        let client = Fingerprint { is_stranger: false, bits };
+        let _ = is_ours(&bytes);
+        prop_assert_eq!(find(&bytes, &client), None);
+        let (free, _) = way_for_newcomer(&bytes, NOW);
+        prop_assert!(free < WAYS);
+        let mut bytes = bytes;
+        put(&mut bytes, way, &record(1, 2, 3));
+    }
+}
