@@ -1,18 +1,21 @@
 //! What a node has to enforce: a [`Policy`], which cannot hold a wrong value.
 //!
 //! ```text
-//! JSON text ──serde──▶ raw::Policy ──Policy::try_from──▶ Policy
-//!             shape, unknown fields      values, references, what cannot work
+//! JSON text ──serde──▶ raw::Policy ──parse──▶ Policy
+//!             shape, unknown fields   values, references, what cannot work
 //! ```
 //!
 //! Both steps report [`Problem`]s: where, what is wrong, what to write instead.
 
 mod decimal;
 mod parse;
+mod place;
 mod problem;
 pub mod raw;
+#[cfg(feature = "schema")]
+pub mod schema;
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 pub use problem::Problem;
 

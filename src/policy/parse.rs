@@ -1,0 +1,117 @@
+//! From text to [`Policy`]: all that is wrong with one, in one run.
+
+mod document;
+mod identity;
+mod price;
+mod shape;
+mod store;
+mod tier;
+mod value;
+
+use serde_json::Value;
+
+use self::value::{Kind, Word};
+use super::place::Place;
+use super::{Enforcement, HeaderFamilies, OnFailure, Policy, Problem, TierId, raw};
+
+/// The smallest policy, for messages to those who have none yet.
+const MINIMAL: &str = r#"{"tiers": {"free": {"rate": "100/minute"}}, "default_tier": "free", "anonymous": {"rate": "30/minute"}}"#;
+
+const ON_FAILURE: [&str; 4] = ["local", "ip", "open", "closed"];
+const ON_FAILURES: [OnFailure; 4] = [OnFailure::Local, OnFailure::Ip, OnFailure::Open, OnFailure::Closed];
+
+const NAMESPACE: Word = Word {
+    name: "a namespace",
+    longest: 64,
+    first: |byte| byte.is_ascii_alphanumeric(),
+    rest: |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'),
+    advice: "letters, digits, ., _ or -, 64 at most, the first a letter or digit",
+};
+
+const CLIENTS: Kind = Kind {
+    name: "a number of client records",
+    parts: 1,
+    least: 64,
+    greatest: 4_194_304,
+    advice: "a whole number from 64 to 4194304",
+};
+
+impl Policy {
+    /// Reads a policy, JSON in UTF-8.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; of wrong fields the first.
+    pub fn from_json(text: &[u8]) -> Result<Self, Vec<Problem>> {
+        Self::from_value(&document::read(text)?)
+    }
+
+    /// Reads a policy from a document in which no key stands twice.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; of wrong fields the first.
+    pub fn from_value(document: &Value) -> Result<Self, Vec<Problem>> {
+        let raw = shape::take(document).map_err(|problem| vec![problem])?;
+        let mut checker = Checker { problems: Vec::new() };
+        let policy = checker.policy(&raw);
+        if checker.problems.is_empty() { Ok(policy) } else { Err(checker.problems) }
+    }
+}
+
+/// Reads values and keeps what is wrong with them. A wrong value is read as a harmless one, so that the rest can still
+/// be looked at; with any problem, none of it gets out.
+struct Checker {
+    problems: Vec<Problem>,
+}
+
+impl Checker {
+    fn add(&mut self, place: &Place<'_>, message: String) {
+        self.problems.push(Problem::new(place.to_string(), message));
+    }
+
+    fn policy(&mut self, raw: &raw::Policy) -> Policy {
+        let at = |name| Place::Root.field(name);
+        let namespace = match &raw.namespace.0 {
+            Some(value) => self.word(&at("namespace"), value, &NAMESPACE).unwrap_or_default(),
+            None => "default",
+        };
+        let enforcement = self.choice(
+            &at("enforcement"),
+            &raw.enforcement,
+            &["enforce", "shadow", "off"],
+            &[Enforcement::Enforce, Enforcement::Shadow, Enforcement::Off],
+        );
+        let (endpoints, default_cost, dearest) = self.prices(&raw.endpoints.0, &raw.default_cost);
+        let tiers = self.tiers(&raw.tiers, &dearest);
+        let default_tier = self.tier_called(&at("default_tier"), &raw.default_tier, &tiers);
+        let anonymous = self.anonymous(&raw.anonymous, &dearest);
+        let headers = at("headers");
+        let clients = match &raw.memory.clients.0 {
+            Some(value) => self.number(&at("memory").field("clients"), value, &CLIENTS),
+            None => Some(65_536),
+        };
+        let policy = Policy {
+            namespace: namespace.to_owned(),
+            enforcement: enforcement.unwrap_or_default(),
+            default_tier: default_tier.unwrap_or(TierId(0)),
+            anonymous,
+            identity: self.identity(&raw.identity),
+            endpoints,
+            default_cost,
+            overrides: self.overrides(&raw.overrides, &tiers),
+            tiers,
+            headers: HeaderFamilies {
+                x_ratelimit: self.switch(&headers.field("x_ratelimit"), &raw.headers.x_ratelimit),
+                ietf: self.switch(&headers.field("ietf"), &raw.headers.ietf),
+            },
+            store: raw.store.as_ref().map(|store| self.store(store)),
+            clients: clients.and_then(|clients| u32::try_from(clients).ok()).unwrap_or_default(),
+        };
+        if policy.store.is_some() {
+            self.store_is_not_there_yet();
+        }
+        policy
+    }
+}
+
+#[cfg(test)]
+mod tests;

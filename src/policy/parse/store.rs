@@ -1,0 +1,85 @@
+//! The store that nodes share.
+
+use serde_json::Value;
+
+use super::value::{Word, visible};
+use super::{Checker, ON_FAILURE, ON_FAILURES};
+use crate::policy::place::Place;
+use crate::policy::{Store, StoreMode, Token, raw};
+
+const UPSTREAM: Word = Word {
+    name: "an upstream",
+    longest: 255,
+    first: visible,
+    rest: visible,
+    advice: "host:port (Kong), or the name of a cluster (Envoy)",
+};
+
+const VARIABLE: Word = Word {
+    name: "the name of an environment variable",
+    longest: 128,
+    first: |byte| byte.is_ascii_alphabetic() || byte == b'_',
+    rest: |byte| byte.is_ascii_alphanumeric() || byte == b'_',
+    advice: "one like TOLLGATE_TOKEN: letters, digits and _",
+};
+
+impl Checker {
+    /// How a node works with the store.
+    pub fn store(&mut self, store: &raw::Store) -> Store {
+        let place = Place::Root.field("store");
+        Store {
+            upstream: self
+                .word(&place.field("upstream"), &store.upstream, &UPSTREAM)
+                .unwrap_or_default()
+                .to_owned(),
+            mode: self
+                .choice(
+                    &place.field("mode"),
+                    &store.mode,
+                    &["leased", "strict"],
+                    &[StoreMode::Leased, StoreMode::Strict],
+                )
+                .unwrap_or_default(),
+            timeout_ms: self.milliseconds(&place.field("timeout"), &store.timeout, 1, 50),
+            sync_interval_ms: self.milliseconds(&place.field("sync_interval"), &store.sync_interval, 10, 100),
+            token: store.token.0.as_ref().and_then(|token| self.token(&place.field("token"), token)),
+            on_failure: self
+                .choice(&place.field("on_failure"), &store.on_failure, &ON_FAILURE, &ON_FAILURES)
+                .unwrap_or_default(),
+        }
+    }
+
+    /// A token or where it is; what is wrong is said without showing it.
+    fn token(&mut self, place: &Place<'_>, value: &Value) -> Option<Token> {
+        const ADVICE: &str = "write 16 to 512 printable ASCII characters without spaces, or { env: NAME }";
+        match value {
+            Value::String(text) if text.bytes().all(visible) && (16..=512).contains(&text.len()) => {
+                Some(Token::Literal(text.clone()))
+            }
+            Value::Object(fields) if fields.len() == 1 && fields.contains_key("env") => {
+                let name = fields.get("env")?;
+                self.word(&place.field("env"), name, &VARIABLE).map(|name| Token::Env(name.to_owned()))
+            }
+            Value::String(text) => {
+                let problem = if text.bytes().all(visible) {
+                    format!("a token of {} characters cannot be used", text.len())
+                } else {
+                    "a token with spaces, control or other characters cannot be sent".to_owned()
+                };
+                self.add(place, format!("{problem}; {ADVICE}"));
+                None
+            }
+            _ => {
+                self.add(place, format!("this is not a token; {ADVICE}"));
+                None
+            }
+        }
+    }
+
+    /// The one place that knows that this version has no store yet.
+    pub fn store_is_not_there_yet(&mut self) {
+        let message = "this version runs each node on its own, and the store takes effect in the next version; remove \
+                       store to run";
+        self.add(&Place::Root.field("store"), message.to_owned());
+    }
+}

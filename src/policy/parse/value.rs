@@ -1,0 +1,145 @@
+//! Single values of a policy: texts, numbers, choices.
+
+use serde_json::Value;
+
+use super::Checker;
+use crate::policy::decimal::in_parts;
+use crate::policy::place::Place;
+use crate::policy::raw::Given;
+
+/// A wrong value as a message shows it: JSON, cut where it is long.
+pub fn shown(value: &Value) -> String {
+    const LONGEST: usize = 60;
+    let mut text = match value {
+        // Without its content, which may be long and hides what matters: that it is one.
+        Value::Array(list) if !list.is_empty() => return "a list".to_owned(),
+        Value::Object(map) if !map.is_empty() => return "a mapping".to_owned(),
+        other => other.to_string(),
+    };
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+/// A kind of number.
+pub struct Kind {
+    /// With its article: "a burst".
+    pub name: &'static str,
+    /// Parts that make one.
+    pub parts: u32,
+    /// The least, in parts.
+    pub least: u64,
+    /// The greatest, in parts.
+    pub greatest: u64,
+    /// What to write.
+    pub advice: &'static str,
+}
+
+/// A kind of text.
+pub struct Word {
+    /// With its article: "a namespace".
+    pub name: &'static str,
+    /// The longest, in bytes; the shortest is one.
+    pub longest: usize,
+    /// Which bytes may come first.
+    pub first: fn(u8) -> bool,
+    /// Which bytes may follow.
+    pub rest: fn(u8) -> bool,
+    /// What to write.
+    pub advice: &'static str,
+}
+
+impl Word {
+    /// Whether `text` is one.
+    pub fn is(&self, text: &str) -> bool {
+        let mut bytes = text.bytes();
+        text.len() <= self.longest && bytes.next().is_some_and(self.first) && bytes.all(self.rest)
+    }
+}
+
+/// ASCII that prints, without the space.
+pub const fn visible(byte: u8) -> bool {
+    byte.is_ascii_graphic()
+}
+
+impl Checker {
+    /// "`value` is not `what`; write `advice`".
+    pub fn not(&mut self, place: &Place<'_>, value: &Value, what: &str, advice: &str) {
+        let number_in_quotes = value.as_str().is_some_and(|text| text.parse::<f64>().is_ok());
+        let unquoted = if number_in_quotes { ", without quotes" } else { "" };
+        self.add(place, format!("{} is not {what}; write {advice}{unquoted}", shown(value)));
+    }
+
+    /// A number of `kind`, in its parts.
+    pub fn number(&mut self, place: &Place<'_>, value: &Value, kind: &Kind) -> Option<u64> {
+        let parts = match value {
+            Value::Number(number) => in_parts(number, kind.parts).ok(),
+            _ => None,
+        };
+        let parts = parts.filter(|parts| (kind.least..=kind.greatest).contains(parts));
+        if parts.is_none() {
+            self.not(place, value, kind.name, kind.advice);
+        }
+        parts
+    }
+
+    /// A text of the kind `word`.
+    pub fn word<'a>(&mut self, place: &Place<'_>, value: &'a Value, word: &Word) -> Option<&'a str> {
+        let text = value.as_str().filter(|text| word.is(text));
+        if text.is_none() {
+            self.not(place, value, word.name, word.advice);
+        }
+        text
+    }
+
+    /// One of a few words; none if nothing is given.
+    pub fn choice<T: Copy>(
+        &mut self,
+        place: &Place<'_>,
+        given: &Given,
+        words: &[&str],
+        values: &[T],
+    ) -> Option<T> {
+        let value = given.0.as_ref()?;
+        let at = value.as_str().and_then(|text| words.iter().position(|word| *word == text));
+        let Some(at) = at else {
+            self.add(place, format!("{} is unknown; write one of {}", shown(value), words.join(", ")));
+            return None;
+        };
+        values.get(at).copied()
+    }
+
+    /// True or false; true if nothing is given.
+    pub fn switch(&mut self, place: &Place<'_>, given: &Given) -> bool {
+        let Some(value) = &given.0 else { return true };
+        if !value.is_boolean() {
+            self.not(place, value, "a choice", "true or false");
+        }
+        value.as_bool().unwrap_or(true)
+    }
+
+    /// `50ms` or `1s` in milliseconds; `default` if nothing is given.
+    pub fn milliseconds(&mut self, place: &Place<'_>, given: &Given, least: u64, default: u64) -> u64 {
+        const GREATEST: u64 = 10_000;
+        let Some(value) = &given.0 else { return default };
+        let parsed = value.as_str().and_then(|text| match text.strip_suffix("ms") {
+            Some(number) => plain(number),
+            None => plain(text.strip_suffix('s')?)?.checked_mul(1000),
+        });
+        parsed.filter(|milliseconds| (least..=GREATEST).contains(milliseconds)).unwrap_or_else(|| {
+            let advice = format!("{least}ms to 10s, as a whole number and ms or s: 50ms, 1s");
+            self.not(place, value, "a time that fits here", &advice);
+            default
+        })
+    }
+}
+
+/// A whole number in its one spelling: digits, the first not 0.
+pub fn plain(text: &str) -> Option<u64> {
+    if text.starts_with('0') || text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
