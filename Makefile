@@ -1,0 +1,103 @@
+# `make` alone prints what there is.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+PORT ?= 8000
+MINUTES ?= 10
+WASM := dist/tollgate.wasm
+META := dist/tollgate.meta.json
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+WASM_BUILT := $(TARGET_DIR)/wasm32-wasip1/release/tollgate.wasm
+CARGO := cargo --locked
+COMPOSE := docker compose --file kong/docker-compose.yml
+# Where the sources and the registry lie is nobody's business, and would make every build differ.
+REMAP := --remap-path-prefix=$(CURDIR)=tollgate --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
+# `make test SKIP_SLOW=1` is for a quick look while working; CI never sets it.
+export TOLLGATE_ENVOY ?= $(CURDIR)/.venv/bin/envoy
+export TOLLGATE_WASM ?= $(CURDIR)/$(WASM)
+
+##@ Use it
+
+.PHONY: run
+run: setup-run build-wasm ## a real gateway on http://127.0.0.1:8000 with the filter, and a table of what it does; CHECK=1 asserts it; PORT=8080
+	@$(CARGO) build --quiet --release -p tollgate-testkit
+	@exec $(TARGET_DIR)/release/tollgate-demo --port $(PORT) $(if $(CHECK),--check)
+
+.PHONY: build-wasm
+build-wasm: $(META) ## dist/tollgate.wasm and dist/tollgate.meta.json
+
+.PHONY: build
+build: build-wasm ## the above and the native command dist/tollgate
+	@$(CARGO) build --quiet --release -p tollgate-store --bin tollgate
+	@install -m 755 $(TARGET_DIR)/release/tollgate dist/tollgate
+
+.PHONY: kong-up
+kong-up: need-docker build-wasm ## docker compose with the real Kong image
+	$(COMPOSE) up --detach --wait
+
+.PHONY: kong-test
+kong-test: kong-up ## the end-to-end suite against that Kong
+	$(MAKE) e2e GATEWAY_URL=http://127.0.0.1:$(PORT) GATEWAY_KIND=kong
+
+.PHONY: kong-down
+kong-down: need-docker ## stops it
+	$(COMPOSE) down --volumes
+
+.PHONY: e2e
+e2e: ## the end-to-end suite against a running gateway: GATEWAY_URL=http://host:port [GATEWAY_KIND=kong|envoy]
+	@[ -n "$${GATEWAY_URL:-$(GATEWAY_URL)}" ] || { echo "say which gateway: make e2e GATEWAY_URL=http://host:port" >&2; exit 2; }
+	GATEWAY_URL=$(GATEWAY_URL) GATEWAY_KIND=$(GATEWAY_KIND) $(CARGO) test -p tollgate-e2e --test gateway -- --test-threads=4
+
+##@ Work on it
+
+.PHONY: test
+test: setup build ## everything that CI runs
+	@scripts/test.sh
+
+.PHONY: bench
+bench: setup-run build-wasm ## every benchmark: ratios on stdout, bench/results/*.json
+	$(CARGO) run --quiet --release -p tollgate-bench
+
+.PHONY: fuzz
+fuzz: setup ## every fuzz target for MINUTES=10 each
+	@scripts/fuzz.sh $$(( $(MINUTES) * 60 ))
+
+.PHONY: lint
+lint: setup ## formatting, clippy on both targets, docs, licences, shell, YAML
+	@scripts/lint.sh
+
+.PHONY: fmt
+fmt: ## formats the Rust code
+	@cargo fmt --all
+	@cargo fmt --manifest-path fuzz/Cargo.toml
+	@cargo fmt --manifest-path bench/noop/Cargo.toml
+
+.PHONY: setup
+setup: setup-run ## installs what tests and linters need
+	@scripts/setup.sh test
+
+.PHONY: setup-run
+setup-run:
+	@scripts/setup.sh run
+
+.PHONY: clean
+clean: ## removes what was built
+	rm -rf target dist .venv
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: need-docker
+need-docker:
+	@docker info >/dev/null 2>&1 || { echo "This target runs the real Kong image and needs a Docker engine, which does not answer here (docker info). Start one, or use 'make run', which needs none." >&2; exit 2; }
+
+# Cargo knows best what is up to date.
+.PHONY: $(META)
+$(META): setup-run
+	@mkdir -p dist
+	@RUSTFLAGS="$(REMAP)" $(CARGO) build --quiet --release --target wasm32-wasip1 -p tollgate
+	@$(CARGO) run --quiet --release -p wasm-trim -- $(WASM_BUILT) $(WASM)
+	@$(CARGO) run --quiet --release -p tollgate-store --bin tollgate -- meta > $(META).new && mv $(META).new $(META)

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Formatting, clippy on both targets, docs, licences, shell, YAML. Warnings are errors.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cargo fmt --all --check
+cargo fmt --manifest-path fuzz/Cargo.toml --check
+cargo fmt --manifest-path bench/noop/Cargo.toml --check
+cargo --locked clippy --quiet --workspace --all-targets --all-features -- -D warnings
+cargo --locked clippy --quiet -p tollgate --target wasm32-wasip1 -- -D warnings
+RUSTDOCFLAGS="-D warnings" cargo --locked doc --quiet --workspace --no-deps --document-private-items
+cargo --locked deny --log-level error check bans licenses sources
+.venv/bin/shellcheck scripts/*.sh .ci/run
+.venv/bin/yamllint --strict kong envoy .github

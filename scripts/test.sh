@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Everything that CI runs, in the order of what fails fastest; the last lines are a summary.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+began=$SECONDS
+summary=()
+step() { # step NAME COMMAND…
+  local start=$SECONDS
+  echo
+  echo "── $1"
+  if "${@:2}"; then
+    summary+=("$(printf '%-28s ok      %4d s' "$1" $((SECONDS - start)))")
+  else
+    summary+=("$(printf '%-28s FAILED  %4d s' "$1" $((SECONDS - start)))")
+    failed=1
+  fi
+}
+
+failed=0
+cargo=(cargo --locked)
+step "lint" scripts/lint.sh
+step "core and command" "${cargo[@]}" test --quiet -p tollgate -p tollgate-store --all-features
+step "core on wasm32, in Node" env CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner \
+  "${cargo[@]}" test --quiet -p tollgate --lib --target wasm32-unknown-unknown
+step "filter on a strict host" "${cargo[@]}" test --quiet -p tollgate-host
+step "filter on a real gateway" "${cargo[@]}" test --quiet -p tollgate-testkit -p tollgate-e2e
+step "make run" make --no-print-directory run CHECK=1 PORT=0
+step "fuzz targets, briefly" scripts/fuzz.sh "${FUZZ_SECONDS:-15}"
+
+echo
+echo "── summary ($((SECONDS - began)) s)"
+printf '%s\n' "${summary[@]}"
+passed=$(printf '%s\n' "${summary[@]}" | grep -c ' ok ' || true)
+echo "$passed passed, $((${#summary[@]} - passed)) failed"
+exit "$failed"
