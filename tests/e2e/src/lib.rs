@@ -1,1 +1,14 @@
-//! The end-to-end suite, against a real gateway
+//! The end-to-end suite, against a real gateway.
+//!
+//! | where | what it is |
+//! | --- | --- |
+//! | [`gateway`] | the gateway under test: an Envoy of the suite's own, or the one that `GATEWAY_URL` names |
+//! | [`caller`] | somebody who calls it: a sample consumer with a full bucket, or a stranger |
+//! | [`standing`] | what a response's headers say about the caller |
+//! | `tests/gateway/` | behaviours that every gateway with the sample policy must show |
+//! | `tests/own_gateway/` | behaviours that need another policy, or a gateway to start and change |
+//! | `tests/gateway_files.rs` | the files for Kong and Envoy, compared |
+
+pub mod caller;
+pub mod gateway;
+pub mod standing;

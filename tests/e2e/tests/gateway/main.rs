@@ -1,1 +1,83 @@
-fn main(){}
+//! What every gateway with the sample policy must show a client.
+//!
+//! Without `GATEWAY_URL`: on two Envoys of the suite's own, with 1 and with 4 worker threads. With it: on that
+//! gateway alone, and nothing is started; `GATEWAY_KIND` is `kong` or `envoy` where the answers do not tell.
+
+mod browsers;
+mod consumers;
+mod limits;
+mod paths;
+mod strangers;
+mod trust;
+
+use std::env;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+use tollgate_e2e::gateway::Gateway;
+
+/// A behaviour, named by a sentence.
+type Behaviour = (&'static str, fn(&Gateway));
+
+/// Functions with their names.
+macro_rules! behaviours {
+    ($($name:ident),* $(,)?) => { &[$((stringify!($name), $name)),*] };
+}
+use behaviours;
+
+const BEHAVIOURS: [&[Behaviour]; 6] = [
+    consumers::BEHAVIOURS,
+    limits::BEHAVIOURS,
+    strangers::BEHAVIOURS,
+    trust::BEHAVIOURS,
+    paths::BEHAVIOURS,
+    browsers::BEHAVIOURS,
+];
+
+/// Most of a test's time is waiting for a bucket to fill.
+const THREADS: usize = 8;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(THREADS);
+    let gateways = gateways(arguments.list)?;
+    let trials = gateways.iter().flat_map(|(name, gateway)| trials(name, gateway.clone())).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // Not conclusion.exit(), which would leave the gateways running.
+    Ok(conclusion.exit_code())
+}
+
+/// The gateways by name; where they are only to be listed, none is started.
+fn gateways(only_list: bool) -> anyhow::Result<Vec<(String, Option<Arc<Gateway>>)>> {
+    let gateways = match env::var("GATEWAY_URL") {
+        Ok(_) if only_list => return Ok(vec![("external".into(), None)]),
+        Ok(url) => {
+            let gateway = Gateway::external(&url, env::var("GATEWAY_KIND").ok().as_deref())?;
+            eprintln!(
+                "testing {:?} at {url}; this waits until its sample consumers' buckets are full",
+                gateway.kind
+            );
+            eprintln!("not applicable to an external gateway: tests/own_gateway, which changes policies");
+            vec![gateway]
+        }
+        Err(_) if only_list => return Ok(vec![("own".into(), None)]),
+        Err(_) => vec![Gateway::envoy(1)?, Gateway::envoy(4)?],
+    };
+    Ok(gateways.into_iter().map(|gateway| (gateway.name.clone(), Some(Arc::new(gateway)))).collect())
+}
+
+fn trials(name: &str, gateway: Option<Arc<Gateway>>) -> Vec<Trial> {
+    let behaviours = BEHAVIOURS.into_iter().flatten();
+    behaviours
+        .map(|&(behaviour, check)| {
+            let gateway = gateway.clone();
+            Trial::test(format!("{name}::{behaviour}"), move || {
+                if let Some(gateway) = gateway {
+                    check(&gateway);
+                }
+                Ok(())
+            })
+        })
+        .collect()
+}

@@ -65,7 +65,10 @@ impl Config {
     /// With the policy changed.
     #[must_use]
     pub fn policy(mut self, change: impl FnOnce(&mut Value)) -> Self {
-        change(&mut self.wasm()["configuration"]["value"]);
+        let text = &mut self.wasm()["configuration"]["value"];
+        let mut policy = text.as_str().and_then(|text| serde_json::from_str(text).ok()).expect("JSON text");
+        change(&mut policy);
+        *text = policy.to_string().into();
         self
     }
 

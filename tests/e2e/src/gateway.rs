@@ -1,0 +1,128 @@
+//! The gateway under test.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tollgate_testkit::envoy::{Config, Envoy};
+use tollgate_testkit::http::{Client, Request};
+use tollgate_testkit::upstream::Upstream;
+use tollgate_testkit::{sample, wait};
+
+use crate::caller::{Caller, Credential};
+
+/// Which gateway it is. The contract is the same on both; what else they answer is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// With `kong/kong.yml`.
+    Kong,
+    /// With `envoy/envoy.yaml`.
+    Envoy,
+}
+
+/// A gateway with the sample policy, consumers and upstream.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Its name in the tests' names.
+    pub name: String,
+    /// Which it is.
+    pub kind: Kind,
+    address: SocketAddr,
+    /// Started by the suite; else somebody else's.
+    own: Option<(Envoy, Upstream)>,
+    /// All callers share an address at somebody else's gateway, so one stranger at a time.
+    strangers: Mutex<()>,
+    /// The last of the addresses 127.0.1.x that a stranger at the suite's own gateway has.
+    addresses: AtomicU8,
+}
+
+impl Gateway {
+    /// An Envoy of the suite's own.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn envoy(workers: u32) -> anyhow::Result<Self> {
+        let upstream = Upstream::on_loopback()?;
+        let envoy = Envoy::start(&Config::sample(upstream.address())?, workers)?;
+        let name = format!("envoy_with_{workers}_worker{}", if workers == 1 { "" } else { "s" });
+        Ok(Self::at(envoy.address(), name, Kind::Envoy, Some((envoy, upstream))))
+    }
+
+    /// Somebody else's gateway, at `http://host:port`. `kind` is `kong` or `envoy`; none: as its answers tell.
+    ///
+    /// # Errors
+    /// When it does not answer, or cannot be told to be either.
+    pub fn external(url: &str, kind: Option<&str>) -> anyhow::Result<Self> {
+        let host = url.strip_prefix("http://").context("GATEWAY_URL: write http://host:port")?;
+        let host = host.trim_end_matches('/');
+        let mut addresses = host.to_socket_addrs().with_context(|| format!("GATEWAY_URL: {host}"))?;
+        let address = addresses.next().with_context(|| format!("GATEWAY_URL: {host} has no address"))?;
+        let server = wait::until("the gateway to answer", Duration::from_secs(60), || {
+            let answer = Client::to(address).get("/health").ok()?;
+            (answer.status == 200).then(|| answer.all("via").chain(answer.all("server")).collect::<String>())
+        })?;
+        let kind = match kind.unwrap_or(&server).to_ascii_lowercase() {
+            said if said.contains("kong") => Kind::Kong,
+            said if said.contains("envoy") => Kind::Envoy,
+            said => {
+                anyhow::bail!("neither Kong nor Envoy ({said}): set GATEWAY_KIND=kong or GATEWAY_KIND=envoy")
+            }
+        };
+        Ok(Self::at(address, format!("{kind:?}").to_lowercase(), kind, None))
+    }
+
+    fn at(address: SocketAddr, name: String, kind: Kind, own: Option<(Envoy, Upstream)>) -> Self {
+        Self { name, kind, address, own, strangers: Mutex::new(()), addresses: AtomicU8::new(0) }
+    }
+
+    /// Whether the suite started it, so that everybody's bucket is full.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// A client without credentials.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::to(self.address)
+    }
+
+    /// A sample consumer with a full bucket. Every test has its own.
+    #[must_use]
+    pub fn consumer(&self, name: &str) -> Caller<'_> {
+        self.rested(Caller::new(self.client(), Credential::Key(name.into())))
+    }
+
+    /// A sample consumer with a token and a full bucket.
+    #[must_use]
+    pub fn bearer(&self, name: &str) -> Caller<'_> {
+        let token = sample::token(name, sample::in_an_hour());
+        self.rested(Caller::new(self.client(), Credential::Token(token)))
+    }
+
+    /// Nobody in particular, with a full bucket: from an address of its own, or alone with all the others'.
+    #[must_use]
+    pub fn stranger(&self) -> Caller<'_> {
+        let stranger = Caller::new(self.client(), Credential::None);
+        if self.is_own() {
+            let last = self.addresses.fetch_add(1, Ordering::Relaxed);
+            return stranger.from(IpAddr::V4(Ipv4Addr::new(127, 0, 1, last)));
+        }
+        // A test that failed with it left nothing half done.
+        let alone = self.strangers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.rested(stranger.alone(alone))
+    }
+
+    /// Waits until a caller's bucket is full again after what earlier runs took from it.
+    fn rested<'a>(&self, mut caller: Caller<'a>) -> Caller<'a> {
+        if !self.is_own() {
+            let response = caller.send(&Request::get("/identify"));
+            if let Some(wait) = crate::standing::until_full(&response) {
+                wait::pass(wait);
+            }
+        }
+        caller
+    }
+}

@@ -1,0 +1,96 @@
+//! Spellings of a path: none that reaches the upstream gets a cheaper price.
+
+use tollgate_e2e::caller::Caller;
+use tollgate_e2e::gateway::Gateway;
+use tollgate_e2e::standing::{OURS, Standing};
+
+use crate::{Behaviour, behaviours};
+
+pub const BEHAVIOURS: &[Behaviour] =
+    behaviours![no_spelling_of_a_dear_path_is_cheap, no_spelling_of_a_free_path_carries_another_through];
+
+/// Spellings of /compare, and things that are almost one. Gateways refuse or tidy up many of them.
+const OF_A_DEAR_PATH: [&str; 27] = [
+    "/compare",
+    "//compare",
+    "///compare",
+    "/./compare",
+    "/././/compare",
+    "/x/../compare",
+    "/../compare",
+    "/%63ompare",
+    "/%43ompare",
+    "/com%70are",
+    "/%2e/compare",
+    "/%2E%2E/compare",
+    "/x/%2e%2e/compare",
+    "/%2fcompare",
+    "/%2Fcompare",
+    "/compare/",
+    "/compare/.",
+    "/compare//",
+    "/compare%2f",
+    "/compare?",
+    "/compare?a=/health",
+    "/compare#/health",
+    "/compare;a=b",
+    "/compare%20",
+    "/compare%00",
+    "/%2563ompare",
+    "\\compare",
+];
+
+/// Ways from the free path to the dear one.
+const FROM_A_FREE_PATH: [&str; 12] = [
+    "/health/../compare",
+    "/health/%2e%2e/compare",
+    "/health/..%2fcompare",
+    "/health%2f..%2fcompare",
+    "/health%2F%2E%2E%2Fcompare",
+    "/health/./../compare",
+    "/health//../compare",
+    "/health/x/../../compare",
+    "/health\\..\\compare",
+    "/health/..\\compare",
+    "/health;/../compare",
+    "/health#/../compare",
+];
+
+/// What a request for a path costs, by the month's count; none when it did not reach the upstream. With the path
+/// that did.
+fn price(caller: &mut Caller<'_>, path: &str) -> Option<(u64, String)> {
+    let before = Standing::of(&caller.get("/identify")).month_left.expect("a monthly quota");
+    let response = caller.get(path);
+    if response.status != 200 {
+        return None;
+    }
+    let reached = response.json()["path"].as_str().expect("a path").to_owned();
+    let nothing_said = OURS.iter().all(|name| response.header(name).is_none());
+    let price = if nothing_said { 0 } else { before - Standing::of(&response).month_left.expect("a month") };
+    Some((price, reached))
+}
+
+/// The price of what the upstream was asked for. What is none of the other sample paths is a spelling of the dear one.
+fn price_of_reached(path: &str) -> u64 {
+    match path.split(['?', '#']).next() {
+        Some("/health") => 0,
+        Some("/identify" | "/batch") => 1,
+        _ => 2,
+    }
+}
+
+fn no_spelling_of_a_dear_path_is_cheap(gateway: &Gateway) {
+    all_have_their_price(&mut gateway.consumer("pro-04"), &OF_A_DEAR_PATH);
+}
+
+fn no_spelling_of_a_free_path_carries_another_through(gateway: &Gateway) {
+    all_have_their_price(&mut gateway.consumer("pro-05"), &FROM_A_FREE_PATH);
+}
+
+fn all_have_their_price(caller: &mut Caller<'_>, paths: &[&str]) {
+    for path in paths {
+        if let Some((price, reached)) = price(caller, path) {
+            assert_eq!(price, price_of_reached(&reached), "{path} reached {reached}");
+        }
+    }
+}

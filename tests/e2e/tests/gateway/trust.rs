@@ -1,0 +1,174 @@
+//! What a client or an upstream says in the gateway's name.
+
+use serde_json::{Value, json};
+use tollgate_e2e::gateway::Gateway;
+use tollgate_e2e::standing::{OURS, Standing, tier};
+use tollgate_testkit::http::{Request, Response};
+
+use crate::{Behaviour, behaviours};
+
+pub const BEHAVIOURS: &[Behaviour] = behaviours![
+    a_consumer_cannot_claim_to_be_another,
+    a_stranger_cannot_claim_to_be_a_consumer,
+    a_flood_of_headers_hides_no_claim,
+    a_clients_copies_of_our_headers_never_reach_the_upstream,
+    the_upstream_learns_who_calls,
+    an_upstreams_copies_of_our_headers_are_replaced,
+    an_upstreams_copies_are_removed_where_we_say_nothing,
+    odd_bytes_in_a_claim_do_no_harm,
+];
+
+/// What somebody would say who wants to be taken for a better customer.
+const CLAIMS: [(&str, &str); 9] = [
+    ("X-Consumer-Username", "umbrella-partner"),
+    ("X-Consumer-Groups", "partner, enterprise"),
+    ("x-consumer-id", "7"),
+    ("X-Consumer-Custom-ID", "umbrella"),
+    ("X-Credential-Identifier", "umbrella"),
+    ("X-Anonymous-Consumer", "true"),
+    ("X-Quota-Tier", "partner"),
+    ("X-Quota-Consumer", "umbrella-partner"),
+    ("X-RateLimit-Remaining", "1000000"),
+];
+
+fn claiming(mut request: Request) -> Request {
+    for (name, value) in CLAIMS {
+        request = request.header(name, value);
+    }
+    request
+}
+
+/// A request header's values as the upstream received them.
+fn received(response: &Response, name: &str) -> Value {
+    assert_eq!(response.status, 200, "{}", response.text());
+    response.json()["headers"][name].clone()
+}
+
+fn a_consumer_cannot_claim_to_be_another(gateway: &Gateway) {
+    let mut caller = gateway.consumer("free-07");
+    let response = caller.send(&claiming(Request::get("/identify")));
+    let standing = Standing::of(&response);
+    assert_eq!((standing.tier.as_str(), standing.limit), ("free", 100));
+    assert_eq!(received(&response, "x-consumer-username"), json!(["free-07"]));
+    assert_eq!(received(&response, "x-consumer-groups"), json!(["free"]));
+    assert_eq!(received(&response, "x-anonymous-consumer"), Value::Null);
+    assert_eq!(received(&response, "x-quota-consumer"), json!(["free-07"]));
+    // It was charged to the claimant.
+    let after = Standing::of(&caller.get("/identify"));
+    assert_eq!(after.month_left, standing.month_left.map(|left| left - 1));
+}
+
+fn a_stranger_cannot_claim_to_be_a_consumer(gateway: &Gateway) {
+    let response = gateway.stranger().send(&claiming(Request::get("/identify")));
+    let standing = Standing::of(&response);
+    assert_eq!((standing.tier.as_str(), standing.limit), ("anonymous", 30));
+    assert_eq!(received(&response, "x-quota-tier"), json!(["anonymous"]));
+    for name in ["x-consumer-username", "x-quota-consumer"] {
+        assert!(!received(&response, name).to_string().contains("umbrella"), "{name}");
+    }
+}
+
+fn a_flood_of_headers_hides_no_claim(gateway: &Gateway) {
+    drop(gateway.consumer("free-08"));
+    for flood in [60, 120, 500] {
+        // The key stands first: a Kong looks for it among the first 100 headers.
+        let mut request = Request::get("/identify").of("free-08");
+        for junk in 0..flood {
+            request = request.header(&format!("x-junk-{junk}"), "junk");
+        }
+        let response = gateway.client().send(&claiming(request)).expect("an answer");
+        // More than 100 headers are too many for an Envoy.
+        match response.status {
+            200 => assert_eq!(tier(&response), Some("free"), "{flood}"),
+            status => assert!(matches!(status, 400 | 431) && flood >= 100, "{flood}: {status}"),
+        }
+    }
+}
+
+fn a_clients_copies_of_our_headers_never_reach_the_upstream(gateway: &Gateway) {
+    let mut caller = gateway.consumer("free-09");
+    for target in ["/identify", "/health"] {
+        let mut request = claiming(Request::get(target)).header("X-Quota-Anything", "1");
+        for name in OURS.into_iter().filter(|name| name.starts_with("x-")) {
+            request = request.header(name, "7").header(&name.to_uppercase(), "8");
+        }
+        let response = caller.send(&request);
+        assert_eq!(response.status, 200);
+        let body = response.json();
+        let headers = body["headers"].as_object().expect("headers");
+        for (name, values) in headers {
+            assert!(!name.starts_with("x-ratelimit-"), "{target}: {name}");
+            if name.starts_with("x-quota-") {
+                let ours = match name.as_str() {
+                    "x-quota-tier" => json!(["free"]),
+                    "x-quota-consumer" => json!(["free-09"]),
+                    _ => panic!("{target}: {name}"),
+                };
+                assert_eq!(*values, ours, "{target}: {name}");
+            }
+        }
+    }
+}
+
+fn the_upstream_learns_who_calls(gateway: &Gateway) {
+    for (consumer, tier) in [
+        ("free-10", "free"),
+        ("pro-02", "pro"),
+        ("initech-enterprise", "enterprise"),
+        ("billing-worker", "partner"),
+    ] {
+        let response = gateway.consumer(consumer).get("/identify");
+        assert_eq!(received(&response, "x-quota-tier"), json!([tier]));
+        assert_eq!(received(&response, "x-quota-consumer"), json!([consumer]));
+        // But not by which key.
+        assert_eq!(received(&response, "apikey"), Value::Null);
+    }
+}
+
+/// A request to which the upstream answers with limits of its own.
+fn with_upstream_copies(target: &str) -> Request {
+    OURS.into_iter().fold(Request::get(target), |request, name| {
+        request.header("X-Sample-Response-Header", format!("{name}: 7"))
+    })
+}
+
+fn an_upstreams_copies_of_our_headers_are_replaced(gateway: &Gateway) {
+    let mut caller = gateway.consumer("pro-03");
+    let wanted = caller.get("/identify");
+    let response = caller.send(&with_upstream_copies("/identify"));
+    assert_eq!(response.status, 200);
+    for name in OURS {
+        assert!(response.header(name).is_some_and(|value| value != "7"), "{name}");
+        // What never changes is the same as without the upstream's.
+        if ["x-ratelimit-limit", "x-quota-tier", "ratelimit-policy"].contains(&name) {
+            assert_eq!(response.header(name), wanted.header(name));
+        }
+    }
+}
+
+fn an_upstreams_copies_are_removed_where_we_say_nothing(gateway: &Gateway) {
+    let response = gateway.consumer("umbrella-partner").send(&with_upstream_copies("/identify"));
+    for name in OURS {
+        assert_eq!(response.header(name), (name == "x-quota-tier").then_some("partner"), "{name}");
+    }
+    let response = gateway.consumer("free-11").send(&with_upstream_copies("/health"));
+    for name in OURS {
+        assert_eq!(response.header(name), None, "{name}");
+    }
+}
+
+fn odd_bytes_in_a_claim_do_no_harm(gateway: &Gateway) {
+    let mut caller = gateway.consumer("free-12");
+    let before = Standing::of(&caller.get("/identify")).month_left.expect("a monthly quota");
+    let odd: &[&[u8]] = &[b"\xff\xfe", b"\xc3\x28", b"%00", b"\xf0\x9f\x90\x88", b",,,", b"partner,\xff"];
+    for bytes in odd {
+        let request = Request::get("/identify")
+            .header("X-Consumer-Username", bytes)
+            .header("X-Consumer-Groups", bytes)
+            .header("X-Quota-Tier", bytes);
+        let response = caller.send(&request);
+        assert_eq!((response.status, tier(&response)), (200, Some("free")), "{bytes:?}");
+    }
+    let after = Standing::of(&caller.get("/identify")).month_left.expect("a monthly quota");
+    assert_eq!(before - after, odd.len() as u64 + 1);
+}
