@@ -74,12 +74,16 @@ impl Checker {
             Some(value) => self.word(&at("namespace"), value, &NAMESPACE).unwrap_or_default(),
             None => "default",
         };
-        let enforcement = self.choice(
-            &at("enforcement"),
-            &raw.enforcement,
-            &["enforce", "shadow", "off"],
-            &[Enforcement::Enforce, Enforcement::Shadow, Enforcement::Off],
-        );
+        let enforcement = match &raw.enforcement.0 {
+            // What the YAML readers of Kong and Envoy make of `off` without quotes.
+            Some(Value::Bool(false)) => Some(Enforcement::Off),
+            _ => self.choice(
+                &at("enforcement"),
+                &raw.enforcement,
+                &["enforce", "shadow", "off"],
+                &[Enforcement::Enforce, Enforcement::Shadow, Enforcement::Off],
+            ),
+        };
         let (endpoints, default_cost, dearest) = self.prices(&raw.endpoints.0, &raw.default_cost);
         let tiers = self.tiers(&raw.tiers, &dearest);
         let default_tier = self.tier_called(&at("default_tier"), &raw.default_tier, &tiers);

@@ -14,7 +14,7 @@ use serde_json::Value;
 #[cfg(feature = "schema")]
 use super::schema::value;
 
-/// The whole document.
+/// What Tollgate enforces: who may spend how much, and what requests cost.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a policy")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -54,6 +54,7 @@ pub struct Policy {
     pub headers: Headers,
     /// The store that all nodes share; absent: each node counts alone.
     #[serde(default, deserialize_with = "not_null")]
+    #[cfg_attr(feature = "schema", schemars(with = "Store"))]
     pub store: Option<Store>,
     /// What a node's memory holds.
     #[serde(default)]
@@ -208,11 +209,11 @@ pub struct Store {
     pub mode: Given,
     /// The longest that one call may take.
     #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(schema_with = "value::duration"))]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "value::timeout"))]
     pub timeout: Given,
     /// Time between two reports of a worker.
     #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(schema_with = "value::duration"))]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "value::sync_interval"))]
     pub sync_interval: Given,
     /// The bearer token of this gateway, or the environment variable that holds it.
     #[serde(default)]

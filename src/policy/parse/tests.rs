@@ -174,6 +174,25 @@ fn numbers_may_come_as_the_doubles_of_envoys_struct() {
 }
 
 #[test]
+fn numbers_may_come_as_the_text_that_envoys_yaml_reader_makes_of_them() {
+    let policy = policy(json!({
+        "tiers": { "free": { "rate": [{ "rate": "100/minute", "burst": "1.25" }], "monthly": "5000000000" } },
+        "default_cost": "0.5",
+        "memory": { "clients": "65536.0" },
+    }));
+    assert_eq!(policy.tiers[0].limits, [Limit::new(100, Period::Minute, 125).unwrap()]);
+    assert_eq!(policy.tiers[0].monthly, Some(Cost::from_units(5_000_000_000)));
+    assert_eq!(policy.default_cost, Cost(500));
+    assert_eq!(policy.clients, 65_536);
+}
+
+#[test]
+fn off_may_come_as_the_false_that_yaml_readers_make_of_it() {
+    assert_eq!(policy(json!({ "enforcement": "off" })).enforcement, Enforcement::Off);
+    assert_eq!(policy(json!({ "enforcement": false })).enforcement, Enforcement::Off);
+}
+
+#[test]
 fn an_empty_list_may_come_as_kongs_empty_object() {
     let policy =
         policy(json!({ "endpoints": {}, "overrides": {}, "identity": { "consumer": {}, "tier": [] } }));

@@ -67,18 +67,12 @@ pub const fn visible(byte: u8) -> bool {
 impl Checker {
     /// "`value` is not `what`; write `advice`".
     pub fn not(&mut self, place: &Place<'_>, value: &Value, what: &str, advice: &str) {
-        let number_in_quotes = value.as_str().is_some_and(|text| text.parse::<f64>().is_ok());
-        let unquoted = if number_in_quotes { ", without quotes" } else { "" };
-        self.add(place, format!("{} is not {what}; write {advice}{unquoted}", shown(value)));
+        self.add(place, format!("{} is not {what}; write {advice}", shown(value)));
     }
 
     /// A number of `kind`, in its parts.
     pub fn number(&mut self, place: &Place<'_>, value: &Value, kind: &Kind) -> Option<u64> {
-        let parts = match value {
-            Value::Number(number) => in_parts(number, kind.parts).ok(),
-            _ => None,
-        };
-        let parts = parts.filter(|parts| (kind.least..=kind.greatest).contains(parts));
+        let parts = in_parts(value, kind.parts).filter(|parts| (kind.least..=kind.greatest).contains(parts));
         if parts.is_none() {
             self.not(place, value, kind.name, kind.advice);
         }
@@ -89,7 +83,11 @@ impl Checker {
     pub fn word<'a>(&mut self, place: &Place<'_>, value: &'a Value, word: &Word) -> Option<&'a str> {
         let text = value.as_str().filter(|text| word.is(text));
         if text.is_none() {
-            self.not(place, value, word.name, word.advice);
+            // Such as a consumer called 4711, or `no`.
+            let needs_quotes = value.is_number() || value.is_boolean();
+            let advice =
+                if needs_quotes { format!("{}; in quotes", word.advice) } else { word.advice.to_owned() };
+            self.not(place, value, word.name, &advice);
         }
         text
     }

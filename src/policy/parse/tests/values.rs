@@ -16,7 +16,7 @@ fn wrong_names_and_choices_are_explained() {
             json!({ "enforcement": "enforced" }),
             "enforcement: \"enforced\" is unknown; write one of enforce, shadow, off",
         ),
-        (json!({ "enforcement": false }), "enforcement: false is unknown; write one of enforce, shadow, off"),
+        (json!({ "enforcement": true }), "enforcement: true is unknown; write one of enforce, shadow, off"),
         (
             json!({ "tiers": { "Free": { "rate": "1/day" } } }),
             "tiers.Free: \"Free\" is not a tier's name; write a lower-case letter, then lower-case letters, digits, _ \
@@ -45,9 +45,8 @@ fn wrong_names_and_choices_are_explained() {
             "memory.clients: 63 is not a number of client records; write a whole number from 64 to 4194304",
         ),
         (
-            json!({ "memory": { "clients": "128" } }),
-            "memory.clients: \"128\" is not a number of client records; write a whole number from 64 to 4194304, \
-             without quotes",
+            json!({ "memory": { "clients": "1e3" } }),
+            "memory.clients: \"1e3\" is not a number of client records; write a whole number from 64 to 4194304",
         ),
     ]);
 }
@@ -75,10 +74,7 @@ fn wrong_limits_are_explained() {
         "",
     ];
     for text in texts {
-        says(&[(rate(json!(text)), &not_a_rate(&format!("{text:?}"))[..])].map(|(changes, expected)| {
-            let quoted = if text == "7" { ", without quotes" } else { "" };
-            (changes, Box::leak(format!("{expected}{quoted}").into_boxed_str()) as &str)
-        }));
+        says(&[(rate(json!(text)), &not_a_rate(&format!("{text:?}")))]);
     }
     says(&[
         (rate(json!(100)), &not_a_rate("100")),
@@ -200,9 +196,9 @@ fn wrong_endpoints_are_explained() {
              like 1 or 0.5",
         ),
         (
-            json!({ "default_cost": "1" }),
-            "default_cost: \"1\" is not a cost; write a number from 0 to 1000000 with three decimals at most, like 1 or \
-             0.5, without quotes",
+            json!({ "default_cost": "one" }),
+            "default_cost: \"one\" is not a cost; write a number from 0 to 1000000 with three decimals at most, like 1 or \
+             0.5",
         ),
     ]);
     let many: Vec<Value> = (0..10_001).map(|i| json!({ "path": format!("/{i}"), "cost": 1 })).collect();
@@ -273,6 +269,11 @@ fn wrong_identities_are_explained() {
             json!({ "overrides": [{ "consumer": "", "tier": "free" }] }),
             "overrides[0].consumer: \"\" is not a consumer's name; write it as the gateway says it: 1 to 256 bytes, no \
              control characters",
+        ),
+        (
+            json!({ "overrides": [{ "consumer": 4711, "tier": "free" }] }),
+            "overrides[0].consumer: 4711 is not a consumer's name; write it as the gateway says it: 1 to 256 bytes, no \
+             control characters; in quotes",
         ),
         (
             json!({ "overrides": [{ "consumer": "a", "tier": "pro" }] }),
