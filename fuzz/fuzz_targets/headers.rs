@@ -1,0 +1,39 @@
+//! The buffer of headers that a host hands over, and what identity makes of it.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tollgate::identity::{caller, network};
+use tollgate::policy::Policy;
+use tollgate::request::{Gateway, Headers, Request};
+
+struct Nothing;
+
+impl Gateway for Nothing {
+    fn property(&self, _: &[&str]) -> Option<Vec<u8>> {
+        None
+    }
+    fn header(&self, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+thread_local! {
+    static POLICY: Policy = Policy::from_json(
+        br#"{"tiers":{"free":{"rate":"100/minute"},"pro":{"rate":"1000/minute"}},"default_tier":"free",
+             "anonymous":{"rate":"30/minute"}}"#,
+    )
+    .expect("a policy");
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let headers = Headers::new(bytes);
+    let total: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    // Texts may overlap only if the lengths lie; each one lies within the buffer.
+    assert!(headers.iter().all(|(name, value)| name.len() <= bytes.len() && value.len() <= bytes.len()));
+    assert!(total <= bytes.len());
+    let request = Request::new(headers, &Nothing);
+    POLICY.with(|policy| {
+        let _ = caller(policy, &request);
+    });
+    let _ = network(bytes);
+});
