@@ -1,0 +1,267 @@
+//! Header maps, by both hosts' rules.
+//!
+//! | | Kong | Envoy |
+//! | --- | --- | --- |
+//! | names | as the client wrote them | lower case |
+//! | all pairs at once | 100, `:path :method :scheme :authority` first: what auth plugins added is at the end and is cut off | all |
+//! | replace, with two copies there | both go, and nothing comes (read in the source) | both go, one comes |
+//! | control characters in a value | escaped as %XX | written as they are |
+//! | response headers before the response | kept, the upstream's come on top | there is no map: BadArgument |
+
+use wasmtime::{Caller, Linker};
+
+use crate::abi::{Answer, Guest, Pair, Status, host_call, pairs_from_bytes, pairs_to_bytes};
+use crate::personality::Personality;
+use crate::rules::{Rule, RuleBroken};
+use crate::stream::Stream;
+use crate::world::{Step, World};
+
+/// The most pairs that Kong hands over at once, pseudo headers included.
+pub const KONG_MAX_PAIRS: usize = 100;
+
+const REQUEST: u32 = 0;
+const RESPONSE: u32 = 2;
+const CALL_RESPONSE: u32 = 6;
+
+/// A message's headers, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(pub Vec<Pair>);
+
+impl Headers {
+    /// The first value of `name`, in any case.
+    #[must_use]
+    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        self.all(name).next()
+    }
+
+    /// Every value of `name`.
+    pub fn all(&self, name: &[u8]) -> impl Iterator<Item = &[u8]> {
+        self.0
+            .iter()
+            .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_slice())
+    }
+
+    /// One more `name`.
+    pub fn add(&mut self, name: &[u8], value: &[u8]) {
+        self.0.push((name.to_vec(), value.to_vec()));
+    }
+
+    /// No `name` any more.
+    pub fn remove(&mut self, name: &[u8]) {
+        self.0.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+    }
+
+    /// One `name`, with the host's way to get there.
+    pub fn replace(&mut self, name: &[u8], value: &[u8], personality: Personality) {
+        let copies = self.all(name).count();
+        if personality.is_kong() && copies == 1 {
+            let place = self.0.iter_mut().find(|(other, _)| other.eq_ignore_ascii_case(name));
+            *place.expect("counted") = (name.to_vec(), value.to_vec());
+            return;
+        }
+        self.remove(name);
+        if !(personality.is_kong() && copies > 1) {
+            self.add(name, value);
+        }
+    }
+}
+
+/// What a module wants with a header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Add,
+    Replace,
+    Remove,
+}
+
+/// A value as the host puts it into the message.
+fn written(guest: &Guest<'_>, value: &[u8]) -> Result<Vec<u8>, RuleBroken> {
+    let control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
+    if guest.is_kong() {
+        let escape =
+            |byte: &u8| if control(byte) { format!("%{byte:02X}").into_bytes() } else { vec![*byte] };
+        return Ok(value.iter().flat_map(escape).collect());
+    }
+    if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        return Err(RuleBroken::new(
+            Rule::BrokenHeader,
+            format!("wrote the value {:?}", String::from_utf8_lossy(value)),
+        ));
+    }
+    Ok(value.to_vec())
+}
+
+/// Kong traps on headers that can no longer be set; Envoy has no map then.
+fn check_settable(guest: &Guest<'_>, map: u32, stream: &Stream) -> Result<(), RuleBroken> {
+    if !guest.is_kong() {
+        return Ok(());
+    }
+    let step = guest.world().active.step;
+    let before_response = matches!(step, Step::RequestHeaders | Step::RequestBody)
+        || (step == Step::CallResponse && stream.response.is_none());
+    match map {
+        REQUEST if !before_response => {
+            Err(RuleBroken::new(Rule::RequestHeadersTooLate, "set a request header after the request"))
+        }
+        RESPONSE if !before_response && step != Step::ResponseHeaders => Err(RuleBroken::new(
+            Rule::ResponseHeadersTooLate,
+            "set a response header after the response's headers",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The stream's map, to change; none where the host has none.
+fn map_of(stream: &mut Stream, map: u32, kong: bool) -> Option<&mut Headers> {
+    match map {
+        REQUEST => Some(&mut stream.request),
+        RESPONSE => match &mut stream.response {
+            Some(response) => Some(&mut response.headers),
+            None => kong.then_some(&mut stream.early),
+        },
+        _ => None,
+    }
+}
+
+fn change(guest: &mut Guest<'_>, map: u32, name: &[u8], value: &[u8], change: Change) -> Answer {
+    let value = written(guest, value)?;
+    let Some(stream) = guest.world().active.stream.clone() else { return Ok(Status::BadArgument) };
+    let stream = &mut *stream.borrow_mut();
+    check_settable(guest, map, stream)?;
+    if name.starts_with(b":") {
+        return Ok(stream.set_pseudo(map == RESPONSE, name, &value));
+    }
+    let personality = guest.personality();
+    let Some(headers) = map_of(stream, map, personality.is_kong()) else { return Ok(Status::BadArgument) };
+    let name = if personality.is_kong() { name.to_vec() } else { name.to_ascii_lowercase() };
+    match change {
+        Change::Add => headers.add(&name, &value),
+        Change::Replace => headers.replace(&name, &value, personality),
+        Change::Remove => headers.remove(&name),
+    }
+    Ok(Status::Ok)
+}
+
+/// The map's pairs as a module sees them, pseudo headers first.
+fn pairs_of(guest: &Guest<'_>, map: u32) -> Option<Vec<Pair>> {
+    if map == CALL_RESPONSE {
+        return guest.world().active.reply.as_ref().map(|reply| reply.headers());
+    }
+    let stream = guest.world().active.stream.clone()?;
+    let stream = &mut *stream.borrow_mut();
+    let mut pairs = stream.pseudo(map == RESPONSE);
+    pairs.extend(map_of(stream, map, guest.is_kong())?.0.iter().cloned());
+    Some(pairs)
+}
+
+fn get_pairs(guest: &mut Guest<'_>, map: u32, to: (u32, u32)) -> Answer {
+    let Some(mut pairs) = pairs_of(guest, map) else {
+        if guest.is_kong() {
+            return Ok(Status::BadArgument);
+        }
+        guest.give(&pairs_to_bytes(&[]), to.0, to.1)?;
+        return Ok(Status::Ok);
+    };
+    if guest.is_kong() && pairs.len() > KONG_MAX_PAIRS {
+        guest.world().log("warn", "marshalled map truncated to 100 elements");
+        pairs.truncate(KONG_MAX_PAIRS);
+    }
+    guest.give(&pairs_to_bytes(&pairs), to.0, to.1)?;
+    Ok(Status::Ok)
+}
+
+fn get_value(guest: &mut Guest<'_>, map: u32, name: (u32, u32), to: (u32, u32)) -> Answer {
+    let mut name = guest.bytes(name.0, name.1)?;
+    // Envoy keeps the host header as `:authority`, and finds it by both names.
+    if !guest.is_kong() && map == REQUEST && name.eq_ignore_ascii_case(b"host") {
+        name = b":authority".to_vec();
+    }
+    let Some(pairs) = pairs_of(guest, map) else {
+        // Without a map Envoy answers an empty text in the log phase, and a bad argument before.
+        if guest.world().active.step == Step::Log {
+            guest.give(b"", to.0, to.1)?;
+            return Ok(Status::Ok);
+        }
+        return Ok(if guest.is_kong() { Status::NotFound } else { Status::BadArgument });
+    };
+    let Some(value) = Headers(pairs).get(&name).map(<[u8]>::to_vec) else { return Ok(Status::NotFound) };
+    guest.give(&value, to.0, to.1)?;
+    Ok(Status::Ok)
+}
+
+fn set_pairs(guest: &mut Guest<'_>, map: u32, bytes: &[u8]) -> Answer {
+    let pairs = pairs_from_bytes(bytes)?;
+    let Some(stream) = guest.world().active.stream.clone() else { return Ok(Status::BadArgument) };
+    check_settable(guest, map, &stream.borrow())?;
+    let Some(_) = map_of(&mut stream.borrow_mut(), map, guest.is_kong()).map(|headers| headers.0.clear())
+    else {
+        return Ok(Status::BadArgument);
+    };
+    for (name, value) in pairs {
+        // Kong sets one after the other, so that of a name with several values the last is left.
+        let how = if guest.is_kong() { Change::Replace } else { Change::Add };
+        change(guest, map, &name, &value, how)?;
+    }
+    Ok(Status::Ok)
+}
+
+/// Links the host calls.
+pub fn link(linker: &mut Linker<World>) -> wasmtime::Result<()> {
+    linker.func_wrap(
+        "env",
+        "proxy_get_header_map_pairs",
+        |caller: Caller<'_, World>, map: u32, to: u32, len_to: u32| {
+            host_call(caller, "proxy_get_header_map_pairs", |guest| get_pairs(guest, map, (to, len_to)))
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_set_header_map_pairs",
+        |caller: Caller<'_, World>, map: u32, at: u32, len: u32| {
+            host_call(caller, "proxy_set_header_map_pairs", |guest| {
+                let bytes = guest.bytes(at, len)?;
+                set_pairs(guest, map, &bytes)
+            })
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_get_header_map_value",
+        |caller: Caller<'_, World>, map: u32, name: u32, name_len: u32, to: u32, len_to: u32| {
+            host_call(caller, "proxy_get_header_map_value", |guest| {
+                get_value(guest, map, (name, name_len), (to, len_to))
+            })
+        },
+    )?;
+    for (call, how) in
+        [("proxy_add_header_map_value", Change::Add), ("proxy_replace_header_map_value", Change::Replace)]
+    {
+        linker.func_wrap(
+            "env",
+            call,
+            move |caller: Caller<'_, World>,
+                  map: u32,
+                  name: u32,
+                  name_len: u32,
+                  value: u32,
+                  value_len: u32| {
+                host_call(caller, call, |guest| {
+                    let (name, value) = (guest.bytes(name, name_len)?, guest.bytes(value, value_len)?);
+                    change(guest, map, &name, &value, how)
+                })
+            },
+        )?;
+    }
+    linker.func_wrap(
+        "env",
+        "proxy_remove_header_map_value",
+        |caller: Caller<'_, World>, map: u32, name: u32, name_len: u32| {
+            host_call(caller, "proxy_remove_header_map_value", |guest| {
+                let name = guest.bytes(name, name_len)?;
+                change(guest, map, &name, b"", Change::Remove)
+            })
+        },
+    )?;
+    Ok(())
+}

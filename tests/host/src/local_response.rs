@@ -1,0 +1,77 @@
+//! Responses that a filter makes itself, and requests that it lets go on.
+
+use wasmtime::{Caller, Linker};
+
+use crate::abi::{Answer, Guest, Status, host_call, pairs_from_bytes};
+use crate::exchange::Response;
+use crate::headers::Headers;
+use crate::rules::{Rule, RuleBroken};
+use crate::world::{Step, World};
+
+fn send(guest: &mut Guest<'_>, status: u32, body: Vec<u8>, headers: Headers) -> Answer {
+    let Some(stream) = guest.world().active.stream.clone() else { return Ok(Status::BadArgument) };
+    let stream = &mut *stream.borrow_mut();
+    let Ok(status) = u16::try_from(status) else { return Ok(Status::BadArgument) };
+    let step = guest.world().active.step;
+    if guest.is_kong() {
+        if stream.local.is_some() {
+            return Err(RuleBroken::new(Rule::SecondLocalResponse, "made a second local response"));
+        }
+        if stream.response.is_some()
+            || !matches!(step, Step::RequestHeaders | Step::RequestBody | Step::CallResponse)
+        {
+            return Err(RuleBroken::new(Rule::LateLocalResponse, "made a local response after the request"));
+        }
+    } else if stream.local.is_some() {
+        return Ok(Status::Ok);
+    }
+    let broken = |value: &[u8]| value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+    if !guest.is_kong() && headers.0.iter().any(|(_, value)| broken(value)) {
+        return Err(RuleBroken::new(Rule::BrokenHeader, "made a local response with such a header"));
+    }
+    stream.local = Some(finished(Response { status, headers, body }, guest.is_kong()));
+    Ok(Status::Ok)
+}
+
+/// The response as the host completes it.
+fn finished(mut response: Response, kong: bool) -> Response {
+    if kong && !response.body.is_empty() {
+        response.body.push(b'\n');
+    }
+    if !response.body.is_empty() && response.headers.get(b"content-type").is_none() {
+        response.headers.add(b"Content-Type", b"text/plain");
+    }
+    response.headers.add(b"Content-Length", response.body.len().to_string().as_bytes());
+    response
+}
+
+/// Links the host calls.
+pub fn link(linker: &mut Linker<World>) -> wasmtime::Result<()> {
+    linker.func_wrap(
+        "env",
+        "proxy_send_local_response",
+        |caller: Caller<'_, World>,
+         status: u32,
+         _details: u32,
+         _details_len: u32,
+         body: u32,
+         body_len: u32,
+         headers: u32,
+         headers_len: u32,
+         _grpc_status: i32| {
+            host_call(caller, "proxy_send_local_response", |guest| {
+                let headers = Headers(pairs_from_bytes(&guest.bytes(headers, headers_len)?)?);
+                let body = guest.bytes(body, body_len)?;
+                send(guest, status, body, headers)
+            })
+        },
+    )?;
+    linker.func_wrap("env", "proxy_continue_stream", |caller: Caller<'_, World>, _kind: u32| {
+        host_call(caller, "proxy_continue_stream", |guest| {
+            let Some(stream) = guest.world().active.stream.clone() else { return Ok(Status::BadArgument) };
+            stream.borrow_mut().resumed = true;
+            Ok(Status::Ok)
+        })
+    })?;
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! What a filter must never do, host by host: the place for a newly learnt rule.
+//!
+//! Every line was learnt on a real gateway or in its source. A filter that breaks one fails its test with the
+//! line's text; `tests/rules.rs` breaks each one once, so that no line can be there without effect.
+
+use std::fmt;
+
+/// Writes the table below as an enum with its texts.
+macro_rules! rules {
+    ($($(#[doc = $learnt:literal])* $name:ident on $on:ident: $says:literal;)+) => {
+        /// A rule of the hosts.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Rule { $($(#[doc = $learnt])* $name,)+ }
+
+        impl Rule {
+            /// Every rule, in the table's order.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// Whose rule it is: `Kong`, `Envoy` or `Both`.
+            #[must_use]
+            pub const fn on(self) -> &'static str {
+                match self { $(Self::$name => stringify!($on),)+ }
+            }
+
+            /// The rule itself.
+            #[must_use]
+            pub const fn says(self) -> &'static str {
+                match self { $(Self::$name => $says,)+ }
+            }
+        }
+    };
+}
+
+rules! {
+    // Loading.
+    /// Kong 3.9.1 links these alone; Envoy has more.
+    ForeignImport on Kong: "a module may import only the WASI calls that Kong's build has, and proxy calls of ABI \
+        0.2.1: with any other import it does not load";
+    /// Both hosts look for these names.
+    MissingExport on Both: "a module must export proxy_abi_version_0_2_1, proxy_on_memory_allocate, \
+        proxy_on_context_create, proxy_on_vm_start, proxy_on_configure and a memory";
+    // Everywhere.
+    /// Kong: 500 in request headers, fails open later, one more tick timer for every ticking root of the worker.
+    /// Envoy: 503, and by its failure policy the filter is gone.
+    Trap on Both: "a filter never traps and never panics";
+    /// A worker is one thread: what never returns stops every client.
+    NeverReturns on Both: "a callback comes to an end, whatever the shared data does";
+    /// Kong answers InvalidMemoryAccess; the SDK panics on it.
+    BadMemory on Both: "pointers given to the host lie in the module's memory";
+    /// The host calls that Kong has only the name of.
+    NotInKong on Kong: "this host call is not implemented in Kong and traps";
+    // Requests.
+    /// Nobody resumes it: the client waits until it gives up.
+    PausedForNothing on Both: "pause only with a call under way or a local response made";
+    /// Seen in the source: `local response already stashed`.
+    SecondLocalResponse on Kong: "a request gets one local response: the second traps";
+    /// Seen in the source: only the body and the status of it are used.
+    LateLocalResponse on Kong: "make a local response before the response's headers: later its headers are lost";
+    /// Seen in the source.
+    RequestHeadersTooLate on Kong: "request headers can be set until the response begins: later it traps";
+    /// Seen in the source.
+    ResponseHeadersTooLate on Kong: "response headers can be set until the response's body: later it traps";
+    /// Seen in the source.
+    BodyOutOfPlace on Kong: "a body can be read in the callback that announces it alone: elsewhere it traps";
+    /// Envoy writes what it is given; Kong escapes it.
+    BrokenHeader on Envoy: "a header's value holds no CR, LF or NUL: Envoy writes it as it is, and it splits the \
+        response";
+    // Shared data.
+    /// Verified: harmless in `on_configure`, where Kong serves the routes without the filter; a 500 in a request.
+    NoZone on Kong: "shared data needs a zone of the key's prefix or the zone *: without it every access traps";
+    /// Verified.
+    FullZone on Kong: "a zone with eviction=none that is full traps on the next new key";
+    /// Crashes while it holds the zone's lock.
+    ValueGrows on Kong: "a shared-data value never grows: with the zone full the host crashes. Values of a fixed \
+        size only";
+    /// None and 0 are unconditional in Envoy; Kong takes them for `create`.
+    Overwrite on Envoy: "writing another value with cas 0 overwrites what other threads wrote: create with a cas \
+        that no entry has, update with the entry's";
+    // Roots and ticks.
+    /// Verified.
+    SecondTickPeriod on Kong: "a second non-zero tick period traps";
+    /// Verified.
+    TickPeriodOutsideRoot on Kong: "the tick period is set in a root context alone: elsewhere it traps";
+    // Properties.
+    /// Verified: signal 11.
+    PluginNameInRoot on Kong: "get_property(\"plugin_name\") outside a request crashes the worker";
+    /// Verified.
+    ForeignProperty on Kong: "set_property traps on names that are not Kong's own";
+    // Metrics.
+    /// Verified: the host keeps both.
+    MetricDefinedTwice on Envoy: "define a metric once per root context: twice gives two ids";
+    /// 500 ns and more each, and a lock.
+    MetricDefinedLate on Both: "define metrics in on_vm_start or on_configure alone";
+    /// Verified.
+    HistogramRead on Kong: "get_metric on a histogram traps";
+    /// Seen in the source.
+    MetricMisused on Kong: "increment counters, record gauges and histograms, use ids that exist, names up to 256 \
+        bytes with pw:FILTER: in front: anything else traps";
+    // Calls.
+    /// 3 crashes in 3 requests.
+    CallAndContinue on Kong: "never dispatch a call from a request and return Continue: the worker crashes as soon \
+        as the upstream answers first";
+    /// 60 calls a second ate 1,500 connections in 24 s.
+    SecondCallInFlight on Kong: "one call in flight per root context: overlapping calls leak connections for good";
+    /// Verified: signal 11.
+    CallFromRootReply on Kong: "never dispatch from a root's on_http_call_response: the worker crashes; send the \
+        next call on the next tick";
+    /// Verified.
+    CallOutOfPlace on Kong: "dispatch only from request headers or body, a call's response, or a tick: elsewhere \
+        it traps";
+    /// Seen in the source: `no :method`, `no :path`.
+    CallWithoutTarget on Kong: "a call needs :method and :path: without them it traps";
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{self:?} ({}): {}", self.on(), self.says())
+    }
+}
+
+/// A filter broke a rule.
+#[derive(Clone, Debug)]
+pub struct RuleBroken {
+    /// Which.
+    pub rule: Rule,
+    /// What it did.
+    pub what: String,
+    /// What a client got, where a request was under way.
+    pub client: Option<u16>,
+}
+
+impl RuleBroken {
+    /// `rule` was broken by `what`.
+    pub fn new(rule: Rule, what: impl Into<String>) -> Self {
+        Self { rule, what: what.into(), client: None }
+    }
+}
+
+impl fmt::Display for RuleBroken {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "the filter broke a rule of its host\n  rule: {}\n  it did: {}", self.rule, self.what)?;
+        if let Some(status) = self.client {
+            write!(out, "\n  the client got: {status}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for RuleBroken {}

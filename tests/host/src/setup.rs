@@ -1,0 +1,95 @@
+//! What a node is to be, and why it does not start.
+
+use crate::module::Module;
+use crate::node::Node;
+use crate::personality::Personality;
+use crate::rules::RuleBroken;
+use crate::zone::{Eviction, Zone};
+
+/// What a node is to be.
+pub struct Setup {
+    pub(crate) personality: Personality,
+    pub(crate) workers: usize,
+    pub(crate) filters: Vec<String>,
+    pub(crate) zones: Vec<Zone>,
+    pub(crate) clusters: Vec<String>,
+    pub(crate) environment: Vec<String>,
+}
+
+/// Why a node does not start, or an update fails.
+#[derive(Debug)]
+pub enum StartError {
+    /// The filter refused its configuration; what the log says. Kong starts all the same: see [`Node::is_filtered`].
+    Refused(Vec<String>),
+    /// The filter broke a rule.
+    Broken(RuleBroken),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(log) => write!(out, "the filter refused its configuration:\n{}", log.join("\n")),
+            Self::Broken(broken) => broken.fmt(out),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl Setup {
+    /// A node of this kind with one worker and, in Kong, a zone `tollgate` of 12 MB.
+    #[must_use]
+    pub fn new(personality: Personality) -> Self {
+        Self {
+            personality,
+            workers: 1,
+            filters: Vec::new(),
+            zones: vec![Zone::new("tollgate", 12 << 20, Eviction::Slru)],
+            clusters: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// With so many workers.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// With one more filter in the chain, configured so. Twice: a service's and a route's chain.
+    #[must_use]
+    pub fn filter(mut self, configuration: &str) -> Self {
+        self.filters.push(configuration.to_owned());
+        self
+    }
+
+    /// With these zones alone (Kong; Envoy has none).
+    #[must_use]
+    pub fn zones(mut self, zones: Vec<Zone>) -> Self {
+        self.zones = zones;
+        self
+    }
+
+    /// With this cluster (Envoy).
+    #[must_use]
+    pub fn cluster(mut self, name: &str) -> Self {
+        self.clusters.push(name.to_owned());
+        self
+    }
+
+    /// With this environment variable, `NAME=value`.
+    #[must_use]
+    pub fn environment(mut self, variable: &str) -> Self {
+        self.environment.push(variable.to_owned());
+        self
+    }
+
+    /// Starts the node with `module`.
+    ///
+    /// # Errors
+    /// What keeps this kind of node from starting.
+    pub fn start(self, module: &Module) -> Result<Node, StartError> {
+        Node::start(self, module)
+    }
+}

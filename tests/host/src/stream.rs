@@ -1,0 +1,122 @@
+//! A request inside the host, as all filters of its chain see it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::abi::{Pair, Status};
+use crate::exchange::{Request, Response, Seen, Upstream};
+use crate::headers::Headers;
+use crate::personality::Personality;
+
+/// A request on its way.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    /// Which host this is.
+    pub personality: Personality,
+    /// Method.
+    pub method: Vec<u8>,
+    /// Path and query.
+    pub path: Vec<u8>,
+    /// `host:port` as the host has it.
+    pub authority: Vec<u8>,
+    /// Headers without the pseudo headers.
+    pub request: Headers,
+    /// Response headers set before there was a response (Kong).
+    pub early: Headers,
+    /// The response, once there is one.
+    pub response: Option<Response>,
+    /// The response that a filter made.
+    pub local: Option<Response>,
+    /// Who sends it.
+    pub peer: SocketAddr,
+    /// The request's body.
+    pub body: Vec<u8>,
+    /// Given with the request, and set by filters; segments joined with dots.
+    pub properties: BTreeMap<String, Vec<u8>>,
+    /// What answers.
+    pub upstream: Upstream,
+    /// A filter said: go on.
+    pub resumed: bool,
+}
+
+impl Stream {
+    /// The stream of `request` at a gateway of this kind.
+    #[must_use]
+    pub fn new(request: &Request, personality: Personality) -> Self {
+        let mut headers = request.headers.clone();
+        let host = headers.get(b"host").unwrap_or_default().to_vec();
+        if !personality.is_kong() {
+            headers.remove(b"host");
+            headers.0.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
+        }
+        Self {
+            personality,
+            method: request.method.clone().into_bytes(),
+            path: request.path.clone(),
+            // nginx's server name and port; the client's host header is the header `host`.
+            authority: if personality.is_kong() { b"kong:8000".to_vec() } else { host },
+            request: headers,
+            early: Headers::default(),
+            response: None,
+            local: None,
+            peer: request.peer,
+            body: request.body.clone(),
+            properties: request.properties.clone(),
+            upstream: request.upstream.clone(),
+            resumed: false,
+        }
+    }
+
+    /// The pseudo headers of the request or the response, in the host's order.
+    #[must_use]
+    pub fn pseudo(&self, of_response: bool) -> Vec<Pair> {
+        if of_response {
+            let status = self.response.as_ref().map(|response| response.status.to_string().into_bytes());
+            return status.into_iter().map(|status| (b":status".to_vec(), status)).collect();
+        }
+        let path = (b":path".to_vec(), self.path.clone());
+        let method = (b":method".to_vec(), self.method.clone());
+        let scheme = (b":scheme".to_vec(), b"http".to_vec());
+        let authority = (b":authority".to_vec(), self.authority.clone());
+        match self.personality {
+            Personality::Kong => vec![path, method, scheme, authority],
+            Personality::Envoy => vec![authority, path, method, scheme],
+        }
+    }
+
+    /// Sets a pseudo header.
+    pub fn set_pseudo(&mut self, of_response: bool, name: &[u8], value: &[u8]) -> Status {
+        match (of_response, name) {
+            (false, b":path") => self.path = value.to_vec(),
+            (false, b":method") => self.method = value.to_vec(),
+            (false, b":authority") if !self.personality.is_kong() => self.authority = value.to_vec(),
+            (true, b":status") => {
+                let status = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                if let (Some(status), Some(response)) = (status, &mut self.response) {
+                    response.status = status;
+                }
+            }
+            // Kong logs that it is read-only, and says yes.
+            _ => {}
+        }
+        Status::Ok
+    }
+
+    /// The request as its upstream sees it.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        Seen { method: self.method.clone(), path: self.path.clone(), headers: self.request.clone() }
+    }
+
+    /// Takes a response: its upstream's, or one that a filter made.
+    pub fn take_response(&mut self, mut response: Response) {
+        if self.personality.is_kong() {
+            let mut headers = std::mem::take(&mut self.early);
+            headers.0.append(&mut response.headers.0);
+            response.headers = headers;
+        } else {
+            response.headers.0.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
+        }
+        self.response = Some(response);
+    }
+}

@@ -1,0 +1,116 @@
+//! What one instance of the module sees of its node.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::calls::Calls;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::personality::Personality;
+use crate::shared_data::SharedData;
+use crate::stream::Stream;
+use crate::thread::Roots;
+
+/// How many WebAssembly instructions a callback may take before it counts as endless: a second or more in which the
+/// worker serves nobody.
+pub const CALLBACK_FUEL: u64 = 1_000_000_000;
+
+/// The callback that is running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Step {
+    /// None, or `_initialize`.
+    #[default]
+    Idle,
+    /// `proxy_on_context_create`.
+    Create,
+    /// `proxy_on_vm_start`.
+    VmStart,
+    /// `proxy_on_configure`.
+    Configure,
+    /// `proxy_on_tick`.
+    Tick,
+    /// `proxy_on_request_headers`.
+    RequestHeaders,
+    /// `proxy_on_request_body`.
+    RequestBody,
+    /// `proxy_on_response_headers`.
+    ResponseHeaders,
+    /// `proxy_on_response_body`.
+    ResponseBody,
+    /// `proxy_on_http_call_response`.
+    CallResponse,
+    /// `proxy_on_done`, `proxy_on_log`, `proxy_on_delete`.
+    Log,
+}
+
+/// Who is running.
+#[derive(Clone, Debug, Default)]
+pub struct Active {
+    /// The callback.
+    pub step: Step,
+    /// The context it is for.
+    pub context: u32,
+    /// That context's root; itself in a root's callback.
+    pub root: u32,
+    /// The request, if it is one's.
+    pub stream: Option<Rc<RefCell<Stream>>>,
+    /// The filter's configuration.
+    pub configuration: Rc<str>,
+    /// The reply that is being handed over.
+    pub reply: Option<Rc<crate::calls::Reply>>,
+}
+
+impl Active {
+    /// Whether a root's callback runs.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.context == self.root
+    }
+}
+
+/// The parts of a node that all its instances share.
+#[derive(Clone)]
+pub struct Common {
+    /// Which host this is.
+    pub personality: Personality,
+    /// The node's time.
+    pub clock: Clock,
+    /// Its shared data.
+    pub shared: Rc<RefCell<SharedData>>,
+    /// Its metrics.
+    pub metrics: Rc<RefCell<Metrics>>,
+    /// Calls under way.
+    pub calls: Rc<RefCell<Calls>>,
+    /// Its log, oldest line first.
+    pub log: Rc<RefCell<Vec<String>>>,
+    /// Environment variables that the module sees.
+    pub environment: Rc<Vec<String>>,
+}
+
+/// One instance's view: the store's data.
+pub struct World {
+    /// The node.
+    pub common: Common,
+    /// Which host this is.
+    pub personality: Personality,
+    /// `worker 0`, `main`, `canary`: stands in the log.
+    pub thread: String,
+    /// The thread's root contexts.
+    pub roots: Rc<RefCell<Roots>>,
+    /// Who is running.
+    pub active: Active,
+    /// Host calls since the last [`std::mem::take`], by name.
+    pub host_calls: BTreeMap<&'static str, u32>,
+    /// This instance's metric ids: which root defined each, and its name.
+    pub metric_ids: Vec<(u32, String)>,
+    /// Where `random_get` goes on.
+    pub random: u64,
+}
+
+impl World {
+    /// Adds a line to the node's log.
+    pub fn log(&self, level: &str, line: &str) {
+        self.common.log.borrow_mut().push(format!("[{level}] {}: {line}", self.thread));
+    }
+}
