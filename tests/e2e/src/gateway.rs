@@ -63,7 +63,7 @@ impl Gateway {
             let answer = Client::to(address).get("/health").ok()?;
             (answer.status == 200).then(|| answer.all("via").chain(answer.all("server")).collect::<String>())
         })?;
-        let kind = match kind.unwrap_or(&server).to_ascii_lowercase() {
+        let kind = match kind.filter(|kind| !kind.is_empty()).unwrap_or(&server).to_ascii_lowercase() {
             said if said.contains("kong") => Kind::Kong,
             said if said.contains("envoy") => Kind::Envoy,
             said => {

@@ -75,21 +75,38 @@ pub fn date(response: &Response) -> Duration {
     date.and_then(|date| date.duration_since(UNIX_EPOCH).ok()).expect("a Date header")
 }
 
-/// Seconds of the month in which a response was made, from the `Date` header's own words.
+/// Seconds of the month (UTC) in which a response was made, by its `Date`.
 ///
 /// # Panics
 /// When there is none.
 #[must_use]
 pub fn seconds_of_month(response: &Response) -> u64 {
-    let date = response.header("date").expect("a Date header");
-    let words: Vec<&str> = date.split(' ').collect();
-    let [_, _, month, year, ..] = words[..] else { panic!("Date: {date}") };
-    let year: u64 = year.parse().expect("a year");
+    let (_, month, year) = day_month_year(response);
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let days = match month {
+    let days = match month.as_str() {
         "Feb" => 28 + u64::from(leap),
         "Apr" | "Jun" | "Sep" | "Nov" => 30,
         _ => 31,
     };
-    days * 24 * 60 * 60
+    days * DAY
+}
+
+/// Seconds from a response's `Date` to the end of its month (UTC).
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn until_month_ends(response: &Response) -> u64 {
+    let (day, ..) = day_month_year(response);
+    seconds_of_month(response) - (day - 1) * DAY - date(response).as_secs() % DAY
+}
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// The `Date` header's own words: `Tue, 24 Nov 2026 02:13:37 GMT`.
+fn day_month_year(response: &Response) -> (u64, String, u64) {
+    let date = response.header("date").expect("a Date header");
+    let words: Vec<&str> = date.split(' ').collect();
+    let [_, day, month, year, ..] = words[..] else { panic!("Date: {date}") };
+    (day.parse().expect("a day"), month.into(), year.parse().expect("a year"))
 }

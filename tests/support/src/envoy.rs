@@ -82,7 +82,7 @@ impl Envoy {
         let mut envoy = Self { process, directory, address: nowhere, admin: nowhere, updates: 0 };
         wait::until("Envoy to serve", PATIENCE, || envoy.serves_or_ended().transpose())
             .and_then(|serves| serves)
-            .with_context(|| envoy.last_words())?;
+            .map_err(|error| anyhow::anyhow!("{error:#}. Its log ends so:\n{}", envoy.last_words()))?;
         Ok(envoy)
     }
 
@@ -133,7 +133,7 @@ impl Envoy {
             let [accepted_now, rejected_now] = self.counters(["update_success", "update_rejected"]).ok()?;
             (accepted_now > accepted || rejected_now > rejected).then_some(rejected_now == rejected)
         })?;
-        anyhow::ensure!(was_accepted, "Envoy refuses the update\n{}", self.last_words());
+        anyhow::ensure!(was_accepted, "Envoy refuses the update. Its log ends so:\n{}", self.last_words());
         wait::until("the new listener to take over", PATIENCE, || {
             let warming = self.metric("envoy_listener_manager_total_listeners_warming").ok()?;
             (warming == 0).then_some(())
@@ -152,6 +152,17 @@ impl Envoy {
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// `Envoy 1.40.0`.
+    ///
+    /// # Errors
+    /// When the admin interface does not answer.
+    pub fn version(&self) -> io::Result<String> {
+        // Commit, version, and how it was built, with slashes between them.
+        let info = self.ask("/server_info")?.json();
+        let version = info["version"].as_str().and_then(|version| version.split('/').nth(1));
+        Ok(format!("Envoy {}", version.unwrap_or("of an unknown version")))
     }
 
     fn ask(&self, what: &str) -> io::Result<Response> {
@@ -174,7 +185,7 @@ impl Envoy {
     /// Whether it serves now; an error when it has ended.
     fn serves_or_ended(&mut self) -> anyhow::Result<Option<()>> {
         if let Some(status) = self.ended()? {
-            anyhow::bail!("Envoy ended: {status}");
+            anyhow::bail!("Envoy does not serve, it ended: {status}");
         }
         Ok(self.find_addresses())
     }
@@ -191,7 +202,9 @@ impl Envoy {
         Some(())
     }
 
-    fn last_words(&self) -> String {
+    /// The last lines of its log.
+    #[must_use]
+    pub fn last_words(&self) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n")

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use crate::interrupt;
+
 /// Time between two looks at a condition.
 const GLANCE: Duration = Duration::from_millis(10);
 
 /// Looks every 10 ms until `look` yields a value.
 ///
 /// # Errors
-/// After `limit`, with `what` was waited for.
+/// After `limit`, with `what` was waited for; and when this process was asked to end.
 pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
     let end = Instant::now() + limit;
     loop {
@@ -16,8 +18,20 @@ pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>
             return Ok(found);
         }
         anyhow::ensure!(Instant::now() < end, "waited {limit:?} in vain for {what}");
+        anyhow::ensure!(!interrupt::came(), "interrupted while waiting for {what}");
         pass(GLANCE);
     }
+}
+
+/// Waits until this process is asked to end ([`interrupt::expect`]), or `look` yields a value.
+pub fn until_interrupted<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    while !interrupt::came() {
+        if let found @ Some(_) = look() {
+            return found;
+        }
+        pass(GLANCE * 10);
+    }
+    None
 }
 
 /// Lets time pass. For tests in which the time itself is the condition: a stated wait, a bucket's refill.

@@ -50,9 +50,9 @@ fn main() -> anyhow::Result<ExitCode> {
 
 /// The gateways by name; where they are only to be listed, none is started.
 fn gateways(only_list: bool) -> anyhow::Result<Vec<(String, Option<Arc<Gateway>>)>> {
-    let gateways = match env::var("GATEWAY_URL") {
-        Ok(_) if only_list => return Ok(vec![("external".into(), None)]),
-        Ok(url) => {
+    let gateways = match env::var("GATEWAY_URL").ok().filter(|url| !url.is_empty()) {
+        Some(_) if only_list => return Ok(vec![("external".into(), None)]),
+        Some(url) => {
             let gateway = Gateway::external(&url, env::var("GATEWAY_KIND").ok().as_deref())?;
             eprintln!(
                 "testing {:?} at {url}; this waits until its sample consumers' buckets are full",
@@ -61,8 +61,8 @@ fn gateways(only_list: bool) -> anyhow::Result<Vec<(String, Option<Arc<Gateway>>
             eprintln!("not applicable to an external gateway: tests/own_gateway, which changes policies");
             vec![gateway]
         }
-        Err(_) if only_list => return Ok(vec![("own".into(), None)]),
-        Err(_) => vec![Gateway::envoy(1)?, Gateway::envoy(4)?],
+        None if only_list => return Ok(vec![("own".into(), None)]),
+        None => vec![Gateway::envoy(1)?, Gateway::envoy(4)?],
     };
     Ok(gateways.into_iter().map(|gateway| (gateway.name.clone(), Some(Arc::new(gateway)))).collect())
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Parser;
-use tollgate_testkit::{interrupt, upstream::Upstream};
+use tollgate_testkit::{interrupt, upstream::Upstream, wait};
 
 /// Answers every request with what it received, as JSON.
 #[derive(Parser)]
@@ -15,10 +15,10 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let asked = Arguments::parse().address;
-    let interrupted = interrupt::expect()?;
+    interrupt::expect()?;
     let upstream =
         Upstream::start(asked).map_err(|error| anyhow::anyhow!("cannot listen on {asked}: {error}"))?;
     println!("the sample upstream listens on http://{}", upstream.address());
-    interrupted.wait();
+    wait::until_interrupted(|| None::<()>);
     Ok(())
 }
