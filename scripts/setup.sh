@@ -53,8 +53,13 @@ environment() {
 cargo_tool() { # cargo_tool CRATE VERSION COMMAND
   cargo install --list | grep -q "^$1 v$2:" && return
   echo "setup: building $1 $2"
-  # In a folder of its own: the project's own build settings are not for it.
-  (cd / && CARGO_TARGET_DIR='' && unset CARGO_TARGET_DIR && cargo install --quiet --locked "$1" --version "$2")
+  # Elsewhere, as the project's toolchain and target folder are not for it. A registry that lags behind may lack a
+  # version that the tool's own lock file names; then any that fits will do.
+  (
+    cd /
+    unset CARGO_TARGET_DIR
+    cargo install --quiet --locked "$1" --version "$2" || cargo install --quiet "$1" --version "$2"
+  )
 }
 
 need cargo "install Rust with rustup, https://rustup.rs"

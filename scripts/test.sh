@@ -22,7 +22,7 @@ cargo=(cargo --locked)
 step "lint" scripts/lint.sh
 step "core and command" "${cargo[@]}" test --quiet -p tollgate -p tollgate-store --all-features
 step "core on wasm32, in Node" env CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner \
-  "${cargo[@]}" test --quiet -p tollgate --lib --target wasm32-unknown-unknown
+  "${cargo[@]}" test -p tollgate --lib --target wasm32-unknown-unknown
 step "filter on a strict host" "${cargo[@]}" test --quiet -p tollgate-host
 step "filter on a real gateway" "${cargo[@]}" test --quiet -p tollgate-testkit -p tollgate-e2e
 step "make run" make --no-print-directory run CHECK=1 PORT=0

@@ -1,11 +1,11 @@
 //! The order of things: the only module that knows it.
 //!
-//! [`caller`] → [`Endpoints::cost`] → [`Table::update`] around [`decide_all`] → [`Ruling`], from which [`headers`]
+//! [`Identities::caller`] → [`Endpoints::cost`] → [`Table::update`] around [`decide_all`] → [`Ruling`], from which [`headers`]
 //! makes what the client sees.
 
 use crate::endpoint::Endpoints;
 use crate::headers::{self, Document, TierHeaders};
-use crate::identity::{Caller, caller};
+use crate::identity::{Caller, Identities};
 use crate::limit::{Account, Refusal, Verdict, decide_all};
 use crate::policy::{Enforcement, OnFailure, Policy, Tier, TierId};
 use crate::request::{Gateway, Request};
@@ -16,6 +16,7 @@ use crate::units::{Cost, UnixNanos};
 #[derive(Clone, Debug)]
 pub struct Engine {
     policy: Policy,
+    identities: Identities,
     endpoints: Endpoints,
     table: Table,
     /// One a tier, in their order, then the strangers'.
@@ -103,9 +104,10 @@ impl Engine {
     /// An engine for `policy` over the node's `table`.
     #[must_use]
     pub fn new(policy: Policy, table: Table) -> Self {
+        let identities = Identities::new(&policy);
         let endpoints = Endpoints::new(&policy.endpoints, policy.default_cost);
         let texts = policy.tiers.iter().chain([&policy.anonymous]).map(TierHeaders::new).collect();
-        Self { policy, endpoints, table, texts }
+        Self { policy, identities, endpoints, table, texts }
     }
 
     /// The policy.
@@ -133,7 +135,7 @@ impl Engine {
         if self.policy.enforcement == Enforcement::Off {
             return None;
         }
-        let caller = caller(&self.policy, request);
+        let caller = self.identities.caller(request);
         let cost = self.endpoints.cost(request.method, request.path);
         let ruling = (cost != Cost::FREE).then(|| self.rule(request, &caller, cost, store, now));
         Some(Answer { caller, ruling })
@@ -214,7 +216,8 @@ impl Engine {
     /// Hands every response header of `ruling` to `emit`; `None` removes an upstream's copy.
     pub fn announce(&self, ruling: Option<&Ruling>, mut emit: impl FnMut(&'static str, Option<&[u8]>)) {
         let families = self.policy.headers;
-        let known = ruling.and_then(|ruling| Some((ruling, ruling.account.as_ref()?, self.texts(ruling.under)?)));
+        let known =
+            ruling.and_then(|ruling| Some((ruling, ruling.account.as_ref()?, self.texts(ruling.under)?)));
         if let Some((ruling, account, texts)) = known {
             headers::announce(self.tier(ruling.under), texts, account, ruling.now, families, emit);
             return;

@@ -3,12 +3,17 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
+use hashbrown::HashMap;
+
 use crate::policy::{Policy, Source, TierId};
 use crate::request::{Gateway, Request};
 use crate::table::{Client, Network};
 
 /// The header by which Kong's auth plugins say that the consumer they name is a stand-in for nobody.
 const ANONYMOUS_CONSUMER: &str = "x-anonymous-consumer";
+
+/// The peer's address, after whatever proxies the gateway trusts.
+const SOURCE_ADDRESS: &str = "source\0address";
 
 /// Who is calling.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,51 +35,85 @@ impl Caller<'_> {
         match self {
             Self::Consumer { name, .. } => Client::Consumer(name),
             Self::Stranger => {
-                let peer = request.gateway.property(&["source", "address"]);
+                let peer = request.gateway.property(SOURCE_ADDRESS);
                 Client::Stranger(peer.map_or(Network::Unknown, |address| network(&address)))
             }
         }
     }
 }
 
-/// Who sent `request`. The first of the policy's sources that yields a value names the consumer; then an override,
-/// the first source that names a tier, or the default gives its tier.
-pub fn caller<'a, G: Gateway>(policy: &Policy, request: &Request<'a, G>) -> Caller<'a> {
-    // Kong names its anonymous consumer in the headers of known ones and marks it beside them. Asked for only when a
-    // header is about to be believed.
-    let mut headers_speak_of_nobody = None;
-    let mut read = |source: &Source| match source {
-        Source::Property(path) => {
-            let path: Vec<&str> = path.iter().map(String::as_str).collect();
-            request.gateway.property(&path).map(Cow::Owned)
-        }
-        Source::Header(name) => {
-            let value = request.header(name)?;
-            let of_nobody =
-                *headers_speak_of_nobody.get_or_insert_with(|| request.header(ANONYMOUS_CONSUMER).as_deref() == Some(b"true"));
-            (!of_nobody).then_some(value)
-        }
-    };
-    let name = policy.identity.consumer.iter().find_map(|source| read(source).filter(|value| !value.is_empty()));
-    let Some(name) = name else { return Caller::Stranger };
-    let overridden = || {
-        if policy.overrides.is_empty() {
-            return None;
-        }
-        policy.overrides.get(std::str::from_utf8(&name).ok()?).copied()
-    };
-    let tier = overridden()
-        .or_else(|| policy.identity.tier.iter().find_map(|source| tier_in(policy, &read(source)?)))
-        .unwrap_or(policy.default_tier);
-    Caller::Consumer { name, tier }
+/// The policy's part about identity, ready to read requests with.
+#[derive(Clone, Debug)]
+pub struct Identities {
+    consumer: Vec<Place>,
+    tier: Vec<Place>,
+    tiers: Vec<Box<[u8]>>,
+    default_tier: TierId,
+    overrides: HashMap<Box<[u8]>, TierId>,
 }
 
-/// The first of the comma-separated parts of `groups` that is a tier's name.
-fn tier_in(policy: &Policy, groups: &[u8]) -> Option<TierId> {
-    groups
-        .split(|byte| *byte == b',')
-        .find_map(|group| policy.tiers.iter().position(|tier| tier.name.as_bytes() == group.trim_ascii()))
-        .map(TierId)
+/// A [`Source`] in the words of the gateway.
+#[derive(Clone, Debug)]
+enum Place {
+    Property(String),
+    Header(String),
+}
+
+impl From<&Source> for Place {
+    fn from(source: &Source) -> Self {
+        match source {
+            Source::Property(path) => Self::Property(path.join("\0")),
+            Source::Header(name) => Self::Header(name.clone()),
+        }
+    }
+}
+
+impl Identities {
+    /// The identities of `policy`.
+    #[must_use]
+    pub fn new(policy: &Policy) -> Self {
+        let overrides = policy.overrides.iter().map(|(consumer, tier)| (consumer.as_bytes().into(), *tier));
+        Self {
+            consumer: policy.identity.consumer.iter().map(Place::from).collect(),
+            tier: policy.identity.tier.iter().map(Place::from).collect(),
+            tiers: policy.tiers.iter().map(|tier| tier.name.as_bytes().into()).collect(),
+            default_tier: policy.default_tier,
+            overrides: overrides.collect(),
+        }
+    }
+
+    /// Who sent `request`. The first source that yields a value names the consumer; then an override, the first
+    /// source that names a tier, or the default gives its tier.
+    pub fn caller<'a, G: Gateway>(&self, request: &Request<'a, G>) -> Caller<'a> {
+        // Kong names its anonymous consumer in the headers of known ones and marks it beside them. Looked for only
+        // when a header is about to be believed.
+        let mut headers_speak_of_nobody = None;
+        let mut read = |place: &Place| match place {
+            Place::Property(path) => request.gateway.property(path).map(Cow::Owned),
+            Place::Header(name) => {
+                let value = request.header(name)?;
+                let of_nobody = *headers_speak_of_nobody
+                    .get_or_insert_with(|| request.header(ANONYMOUS_CONSUMER).as_deref() == Some(b"true"));
+                (!of_nobody).then_some(value)
+            }
+        };
+        let name = self.consumer.iter().find_map(|place| read(place).filter(|value| !value.is_empty()));
+        let Some(name) = name else { return Caller::Stranger };
+        let overridden =
+            if self.overrides.is_empty() { None } else { self.overrides.get(name.as_ref()).copied() };
+        let tier = overridden
+            .or_else(|| self.tier.iter().find_map(|place| self.tier_in(&read(place)?)))
+            .unwrap_or(self.default_tier);
+        Caller::Consumer { name, tier }
+    }
+
+    /// The first of the comma-separated parts of `groups` that is a tier's name.
+    fn tier_in(&self, groups: &[u8]) -> Option<TierId> {
+        groups
+            .split(|byte| *byte == b',')
+            .find_map(|group| self.tiers.iter().position(|tier| tier.as_ref() == group.trim_ascii()))
+            .map(TierId)
+    }
 }
 
 /// What one stranger has to itself of the address that the gateway reports: `192.0.2.1`, `192.0.2.1:4711`,
@@ -85,7 +124,9 @@ pub fn network(address: &[u8]) -> Network {
     let parsed = text.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()));
     match parsed.map(|ip| ip.to_canonical()) {
         Ok(IpAddr::V4(ip)) => Network::V4(ip.octets()),
-        Ok(IpAddr::V6(ip)) => ip.octets().first_chunk().map_or(Network::Unknown, |prefix| Network::V6(*prefix)),
+        Ok(IpAddr::V6(ip)) => {
+            ip.octets().first_chunk().map_or(Network::Unknown, |prefix| Network::V6(*prefix))
+        }
         Err(_) => Network::Unknown,
     }
 }

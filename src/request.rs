@@ -2,8 +2,8 @@
 
 /// What the gateway can be asked about the request at hand. Each answer costs a call into it, so ask once.
 pub trait Gateway {
-    /// A property of the request, such as `source.address`; the path's segments in order.
-    fn property(&self, path: &[&str]) -> Option<Vec<u8>>;
+    /// A property of the request, such as `source.address`; the path's segments are separated by zero bytes.
+    fn property(&self, path: &str) -> Option<Vec<u8>>;
     /// A request header by its lower-case name, when [`Headers`] may not have it.
     fn header(&self, name: &str) -> Option<Vec<u8>>;
 }
@@ -11,11 +11,10 @@ pub trait Gateway {
 /// All request headers, as the gateway hands them over in one call, pseudo-headers included:
 /// the number of pairs, two lengths a pair, then every name and value, each followed by a zero byte.
 ///
-/// Reading never leaves `bytes`, whatever they claim.
-#[derive(Clone, Copy, Debug)]
+/// Reading never leaves the buffer, whatever it claims.
+#[derive(Clone, Debug)]
 pub struct Headers<'a> {
-    bytes: &'a [u8],
-    count: usize,
+    pairs: Vec<(&'a [u8], &'a [u8])>,
 }
 
 /// From this many pairs on, a host may have left some out (Kong hands over 100, the auth plugins' last).
@@ -24,49 +23,52 @@ const MAY_BE_CUT: usize = 100;
 const WORD: usize = 4;
 
 impl<'a> Headers<'a> {
-    /// The headers in `bytes`; malformed ones are those of a request without headers.
+    /// The headers in `bytes`, as far as they are well formed.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        let count = word_at(bytes, 0).unwrap_or(0);
+        let Some((count, rest)) = word(bytes) else { return Self { pairs: Vec::new() } };
         // Two lengths a pair have to fit, so a lying count cannot make anything long.
-        let count = count.min(bytes.len() / (2 * WORD));
-        Self { bytes, count }
+        let count = count.min(rest.len() / (2 * WORD));
+        let (mut lengths, mut texts) =
+            rest.split_at_checked(count.saturating_mul(2 * WORD)).unwrap_or_default();
+        let mut pairs = Vec::with_capacity(count);
+        while let Some((name, after)) = word(lengths) {
+            let Some((value, after)) = word(after) else { break };
+            lengths = after;
+            let Some((name, after)) = text(texts, name) else { break };
+            let Some((value, after)) = text(after, value) else { break };
+            texts = after;
+            pairs.push((name, value));
+        }
+        Self { pairs }
     }
 
     /// Names and values in the order they came; the name's case is the client's in Kong, lower in Envoy.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        let bytes = self.bytes;
-        let mut text = self.count.saturating_mul(2 * WORD).saturating_add(WORD);
-        (0..self.count).map_while(move |index| {
-            let lengths = index.saturating_mul(2 * WORD).saturating_add(WORD);
-            let name = take(bytes, &mut text, word_at(bytes, lengths)?)?;
-            let value = take(bytes, &mut text, word_at(bytes, lengths.saturating_add(WORD))?)?;
-            Some((name, value))
-        })
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + '_ {
+        self.pairs.iter().copied()
     }
 
     /// Whether there may be headers that are not here.
     #[must_use]
     pub const fn may_be_cut(&self) -> bool {
-        self.count >= MAY_BE_CUT
+        self.pairs.len() >= MAY_BE_CUT
     }
 }
 
-fn word_at(bytes: &[u8], place: usize) -> Option<usize> {
-    let word = bytes.get(place..)?.first_chunk::<WORD>()?;
-    usize::try_from(u32::from_le_bytes(*word)).ok()
+/// The number that `bytes` start with, and what is behind it.
+fn word(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (word, rest) = bytes.split_first_chunk::<WORD>()?;
+    Some((usize::try_from(u32::from_le_bytes(*word)).ok()?, rest))
 }
 
-/// The `length` bytes at `place`, which moves behind them and their zero byte.
-fn take<'a>(bytes: &'a [u8], place: &mut usize, length: usize) -> Option<&'a [u8]> {
-    let end = place.checked_add(length)?;
-    let text = bytes.get(*place..end)?;
-    *place = end.checked_add(1)?;
-    Some(text)
+/// The text of `length` bytes that `bytes` start with, and what is behind its zero byte.
+fn text(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
+    let (text, rest) = bytes.split_at_checked(length)?;
+    Some((text, rest.get(1..)?))
 }
 
 /// One request.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Request<'a, G> {
     /// The method; empty where the gateway does not say.
     pub method: &'a [u8],
@@ -82,16 +84,16 @@ impl<'a, G: Gateway> Request<'a, G> {
     /// The request that `headers` describe.
     #[must_use]
     pub fn new(headers: Headers<'a>, gateway: &'a G) -> Self {
-        let mut request = Self { method: b"", path: b"", headers, gateway };
+        let (mut method, mut path): (&[u8], &[u8]) = (b"", b"");
         // Pseudo-headers come first; the second of two would be a forgery.
         for (name, value) in headers.iter().take_while(|(name, _)| name.starts_with(b":")) {
             match name {
-                b":method" if request.method.is_empty() => request.method = value,
-                b":path" if request.path.is_empty() => request.path = value,
+                b":method" if method.is_empty() => method = value,
+                b":path" if path.is_empty() => path = value,
                 _ => {}
             }
         }
-        request
+        Self { method, path, headers, gateway }
     }
 
     /// The first value of the header called `name`, lower case.
@@ -112,6 +114,8 @@ pub mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::HashMap;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     /// `pairs` as a gateway hands them over.
     pub fn pairs(pairs: &[(&str, &str)]) -> Vec<u8> {
@@ -134,8 +138,8 @@ pub mod tests {
     }
 
     impl Gateway for Answers {
-        fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
-            self.properties.get(&path.join(".")).cloned()
+        fn property(&self, path: &str) -> Option<Vec<u8>> {
+            self.properties.get(&path.replace('\0', ".")).cloned()
         }
         fn header(&self, name: &str) -> Option<Vec<u8>> {
             self.headers.get(name).cloned()
@@ -144,7 +148,8 @@ pub mod tests {
 
     #[test]
     fn headers_come_out_as_they_went_in() {
-        let bytes = pairs(&[(":method", "GET"), (":path", "/a?b"), ("X-Empty", ""), ("x-two", "1"), ("x-two", "2")]);
+        let bytes =
+            pairs(&[(":method", "GET"), (":path", "/a?b"), ("X-Empty", ""), ("x-two", "1"), ("x-two", "2")]);
         let gateway = Answers::default();
         let request = Request::new(Headers::new(&bytes), &gateway);
         assert_eq!((request.method, request.path), (b"GET".as_slice(), b"/a?b".as_slice()));
@@ -164,11 +169,19 @@ pub mod tests {
     fn a_header_that_a_host_cut_off_is_asked_for() {
         let mut list = vec![(":method", "GET"), (":path", "/")];
         list.resize(100, ("x-junk", "1"));
-        let gateway = Answers { headers: [("x-consumer".into(), b"acme".to_vec())].into(), ..Answers::default() };
+        let gateway =
+            Answers { headers: [("x-consumer".into(), b"acme".to_vec())].into(), ..Answers::default() };
         let cut = pairs(&list);
-        assert_eq!(Request::new(Headers::new(&cut), &gateway).header("x-consumer").as_deref(), Some(b"acme".as_slice()));
+        assert_eq!(
+            Request::new(Headers::new(&cut), &gateway).header("x-consumer").as_deref(),
+            Some(b"acme".as_slice())
+        );
         let whole = pairs(&list[..99]);
-        assert_eq!(Request::new(Headers::new(&whole), &gateway).header("x-consumer"), None, "no call into the host");
+        assert_eq!(
+            Request::new(Headers::new(&whole), &gateway).header("x-consumer"),
+            None,
+            "no call into the host"
+        );
     }
 
     proptest! {

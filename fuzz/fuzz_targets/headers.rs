@@ -2,14 +2,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::identity::{caller, network};
+use tollgate::identity::{Identities, network};
 use tollgate::policy::Policy;
 use tollgate::request::{Gateway, Headers, Request};
 
 struct Nothing;
 
 impl Gateway for Nothing {
-    fn property(&self, _: &[&str]) -> Option<Vec<u8>> {
+    fn property(&self, _: &str) -> Option<Vec<u8>> {
         None
     }
     fn header(&self, _: &str) -> Option<Vec<u8>> {
@@ -18,11 +18,11 @@ impl Gateway for Nothing {
 }
 
 thread_local! {
-    static POLICY: Policy = Policy::from_json(
+    static IDENTITIES: Identities = Identities::new(&Policy::from_json(
         br#"{"tiers":{"free":{"rate":"100/minute"},"pro":{"rate":"1000/minute"}},"default_tier":"free",
              "anonymous":{"rate":"30/minute"}}"#,
     )
-    .expect("a policy");
+    .expect("a policy"));
 }
 
 fuzz_target!(|bytes: &[u8]| {
@@ -32,8 +32,8 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(headers.iter().all(|(name, value)| name.len() <= bytes.len() && value.len() <= bytes.len()));
     assert!(total <= bytes.len());
     let request = Request::new(headers, &Nothing);
-    POLICY.with(|policy| {
-        let _ = caller(policy, &request);
+    IDENTITIES.with(|identities| {
+        let _ = identities.caller(&request);
     });
     let _ = network(bytes);
 });

@@ -1,4 +1,6 @@
 use super::*;
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 fn rule(path: &str, methods: &[&str], units: u64) -> Rule {
     Rule {
@@ -53,7 +55,9 @@ fn a_rule_for_other_methods_does_not_hide_a_prefix() {
 #[test]
 fn no_spelling_of_a_path_is_cheaper() {
     let rules = [rule("/compare", &[], 2), rule("/health", &[], 0)];
-    for spelling in ["/compare", "//compare/", "/health/../compare", "/%63ompare?x=/health", "/health/..%2fcompare"] {
+    for spelling in
+        ["/compare", "//compare/", "/health/../compare", "/%63ompare?x=/health", "/health/..%2fcompare"]
+    {
         assert_eq!(cost(&rules, "GET", spelling), 2, "{spelling}");
     }
 }

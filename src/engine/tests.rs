@@ -1,8 +1,10 @@
 use super::*;
 use crate::request::Headers;
 use crate::request::tests::{Answers, pairs};
-use crate::table::tests::{Fake, Rules};
 use crate::table::FingerprintKey;
+use crate::table::tests::{Fake, Rules};
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// 2026-11-24T00:00:00Z.
 const NOW: UnixNanos = UnixNanos::from_seconds(1_795_478_400);
@@ -124,9 +126,13 @@ fn off_looks_at_nothing() {
 
 #[test]
 fn what_cannot_be_decided_is_for_the_policy_to_say() {
-    for (on_failure, status) in
-        [(None, Some(429)), (Some("local"), Some(429)), (Some("ip"), Some(429)), (Some("closed"), Some(503)), (Some("open"), None)]
-    {
+    for (on_failure, status) in [
+        (None, Some(429)),
+        (Some("local"), Some(429)),
+        (Some("ip"), Some(429)),
+        (Some("closed"), Some(503)),
+        (Some("open"), None),
+    ] {
         let node = Node::new(policy(|json| {
             if let Some(on_failure) = on_failure {
                 json["tiers"]["free"]["on_failure"] = on_failure.into();
@@ -155,6 +161,7 @@ fn policies_of_two_namespaces_keep_two_buckets() {
     assert_eq!(node.outcome("/identify", ACME), Outcome::RefusedRate);
     let bytes = pairs(&[(":path", "/identify"), ACME[0]]);
     let gateway = Answers::default();
-    let answer = other.engine.decide(&Request::new(Headers::new(&bytes), &gateway), &node.store, NOW).unwrap();
+    let answer =
+        other.engine.decide(&Request::new(Headers::new(&bytes), &gateway), &node.store, NOW).unwrap();
     assert_eq!(answer.ruling.unwrap().outcome, Outcome::Allowed);
 }

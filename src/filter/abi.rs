@@ -70,7 +70,8 @@ unsafe extern "C" {
         size: *mut usize,
         cas: *mut u32,
     ) -> u32;
-    fn proxy_set_shared_data(key: *const u8, key_size: usize, value: *const u8, size: usize, cas: u32) -> u32;
+    fn proxy_set_shared_data(key: *const u8, key_size: usize, value: *const u8, size: usize, cas: u32)
+    -> u32;
     fn proxy_send_local_response(
         status: u32,
         details: *const u8,
@@ -162,8 +163,7 @@ pub fn remove_header(map: Map, name: &[u8]) {
 pub fn property(path: &[u8]) -> Option<Vec<u8>> {
     let mut handed = Handed::nothing();
     // SAFETY: the path lives until the call ends; the host writes a pointer and a length to places that are ours.
-    let status =
-        unsafe { proxy_get_property(path.as_ptr(), path.len(), &mut handed.data, &mut handed.size) };
+    let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &mut handed.data, &mut handed.size) };
     (Status(status) == Status::OK).then(|| handed.into_bytes())
 }
 

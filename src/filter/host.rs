@@ -94,8 +94,8 @@ impl SharedStore for Host {
 pub struct HostGateway;
 
 impl Gateway for HostGateway {
-    fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
-        abi::property(path.join("\0").as_bytes())
+    fn property(&self, path: &str) -> Option<Vec<u8>> {
+        abi::property(path.as_bytes())
     }
 
     fn header(&self, name: &str) -> Option<Vec<u8>> {

@@ -46,7 +46,7 @@ impl HttpContext for Http {
         let start = abi::now();
         let bytes = abi::headers(Map::Request);
         let headers = Headers::new(&bytes);
-        strip(headers);
+        strip(&headers);
         let request = Request::new(headers, &HostGateway);
         let Some(answer) = ready.engine.decide(&request, &ready.host, UnixNanos(start)) else {
             return Action::Continue;
@@ -77,12 +77,13 @@ impl HttpContext for Http {
 }
 
 /// Takes away what a client may not tell the upstream in Tollgate's name.
-fn strip(headers: Headers<'_>) {
+fn strip(headers: &Headers<'_>) {
     for (name, _) in headers.iter().filter(|(name, _)| headers::is_reserved(name)) {
         abi::remove_header(Map::Request, name);
     }
     if headers.may_be_cut() {
-        let names = headers::X_RATELIMIT.into_iter().chain(headers::X_QUOTA).chain([headers::UPSTREAM_CONSUMER]);
+        let names =
+            headers::X_RATELIMIT.into_iter().chain(headers::X_QUOTA).chain([headers::UPSTREAM_CONSUMER]);
         names.for_each(|name| abi::remove_header(Map::Request, name.as_bytes()));
     }
 }

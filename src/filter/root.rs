@@ -65,7 +65,8 @@ impl Root {
              set KONG_NGINX_WASM_SHM_KV_TOLLGATE={zone}m (nginx: shm_kv tollgate {zone}m) and restart"
         );
         let host = Host::find();
-        let opened = Table::open(&host, policy.clients, random_key()).map_err(|why| vec![cannot_open(why, zone)])?;
+        let opened =
+            Table::open(&host, policy.clients, random_key()).map_err(|why| vec![cannot_open(why, zone)])?;
         let kept = opened.table.geometry();
         if *kept != Geometry::for_clients(policy.clients) {
             warn!(
@@ -79,7 +80,12 @@ impl Root {
                  when it restarts"
             );
         }
-        info!("tollgate: namespace {}, {} tiers, {} slots", policy.namespace, policy.tiers.len(), kept.count());
+        info!(
+            "tollgate: namespace {}, {} tiers, {} slots",
+            policy.namespace,
+            policy.tiers.len(),
+            kept.count()
+        );
         Ok(Ready::new(host, Engine::new(policy, opened.table)))
     }
 }

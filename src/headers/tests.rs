@@ -1,6 +1,8 @@
 use super::*;
 use crate::limit::{Month, Period, Refusal, Verdict, decide_all};
 use crate::units::Nanos;
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// 2026-11-24T00:00:00Z; November has 30 days.
 const NOW: UnixNanos = UnixNanos::from_seconds(1_795_478_400);
@@ -8,7 +10,12 @@ const BOTH: HeaderFamilies = HeaderFamilies { x_ratelimit: true, ietf: true };
 
 fn tier(limits: &[(u64, Period, u64)], monthly: Option<u64>) -> Tier {
     let limits = limits.iter().map(|(units, period, burst)| Limit::new(*units, *period, *burst).unwrap());
-    Tier { name: "pro".into(), limits: limits.collect(), monthly: monthly.map(Cost::from_units), on_failure: None }
+    Tier {
+        name: "pro".into(),
+        limits: limits.collect(),
+        monthly: monthly.map(Cost::from_units),
+        on_failure: None,
+    }
 }
 
 fn spent(tier: &Tier, units: u64, now: UnixNanos) -> Account {
@@ -91,7 +98,10 @@ fn of_several_limits_the_one_nearest_to_refusing_speaks() {
     account.levels[1] = tier.limits[1].charged(account.levels[1], Cost::from_units(85)).unwrap();
     let now = lines(&tier, &account, BOTH);
     assert_eq!(now[..2], ["X-RateLimit-Limit: 100", "X-RateLimit-Remaining: 10"]);
-    assert_eq!(now[5], r#"RateLimit-Policy: "second";q=20;w=1, "minute";q=100;w=60, "month";q=50000;w=2592000"#);
+    assert_eq!(
+        now[5],
+        r#"RateLimit-Policy: "second";q=20;w=1, "minute";q=100;w=60, "month";q=50000;w=2592000"#
+    );
     assert_eq!(now[6], r#"RateLimit: "minute";r=10;t=1"#);
     account.used = Cost::from_units(49_997);
     let seconds_left = Month::of(NOW).end().since(NOW).seconds_rounded_up();
@@ -119,7 +129,9 @@ fn a_refusal_is_the_problem_document_of_the_contract() {
         r#"{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Quota exceeded","status":429,"detail":"Tier free allows 100 requests per minute; retry in 3 s.","violated-policies":["minute"],"tier":"free","retry_after":3}"#
     );
     let month = document(&tier, 1, true, Nanos::from_seconds(604_800));
-    assert!(month.body.contains(r#""detail":"Tier free allows 50000 requests per month; retry in 604800 s.""#));
+    assert!(
+        month.body.contains(r#""detail":"Tier free allows 50000 requests per month; retry in 604800 s.""#)
+    );
     assert!(month.body.contains(r#""violated-policies":["minute","month"]"#));
     assert_eq!(document(&tier, 1, false, Nanos(1)).retry_after, 1);
 }
@@ -135,7 +147,8 @@ fn a_refusal_names_the_limit_that_takes_longest() {
 #[test]
 fn every_document_is_json() {
     let tier = tier(&[(20, Period::Second, 100), (100, Period::Minute, 100)], Some(9));
-    for document in [document(&tier, 0b11, true, Nanos(1)), unavailable(&tier, 503), unavailable(&tier, 429)] {
+    for document in [document(&tier, 0b11, true, Nanos(1)), unavailable(&tier, 503), unavailable(&tier, 429)]
+    {
         let json: serde_json::Value = serde_json::from_str(&document.body).unwrap();
         assert_eq!(json["status"], document.status);
         assert_eq!(json["retry_after"], document.retry_after);

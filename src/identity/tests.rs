@@ -1,6 +1,8 @@
 use super::*;
 use crate::request::Headers;
 use crate::request::tests::{Answers, pairs};
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 const POLICY: &str = r#"{
   "tiers": {"free": {"rate": "100/minute"}, "pro": {"rate": "1000/minute"}, "partner": {"rate": "unlimited"}},
@@ -20,11 +22,14 @@ fn policy() -> Policy {
 /// `name/tier`, or `stranger`.
 fn who(properties: &[(&str, &str)], headers: &[(&str, &str)]) -> String {
     let policy = policy();
-    let properties = properties.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
+    let properties =
+        properties.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
     let gateway = Answers { properties, ..Answers::default() };
     let bytes = pairs(headers);
-    match caller(&policy, &Request::new(Headers::new(&bytes), &gateway)) {
-        Caller::Consumer { name, tier } => format!("{}/{}", String::from_utf8_lossy(&name), policy.tier(tier).name),
+    match Identities::new(&policy).caller(&Request::new(Headers::new(&bytes), &gateway)) {
+        Caller::Consumer { name, tier } => {
+            format!("{}/{}", String::from_utf8_lossy(&name), policy.tier(tier).name)
+        }
         Caller::Stranger => "stranger".to_owned(),
     }
 }
@@ -36,7 +41,11 @@ const TIER: &str = "kong.ctx.shared.tollgate_tier";
 fn the_first_source_that_yields_a_value_names_the_consumer() {
     assert_eq!(who(&[(CONSUMER, "acme")], &[("x-consumer-username", "evil")]), "acme/free");
     assert_eq!(who(&[], &[("X-Consumer-Username", "acme")]), "acme/free");
-    assert_eq!(who(&[(CONSUMER, "")], &[("x-consumer-username", "acme")]), "acme/free", "an empty value is none");
+    assert_eq!(
+        who(&[(CONSUMER, "")], &[("x-consumer-username", "acme")]),
+        "acme/free",
+        "an empty value is none"
+    );
     assert_eq!(who(&[], &[("x-consumer-username", "")]), "stranger");
     assert_eq!(who(&[], &[]), "stranger");
 }
@@ -44,7 +53,10 @@ fn the_first_source_that_yields_a_value_names_the_consumer() {
 #[test]
 fn the_first_source_whose_value_names_a_tier_gives_it() {
     assert_eq!(who(&[(CONSUMER, "acme"), (TIER, "pro")], &[("x-consumer-groups", "partner")]), "acme/pro");
-    assert_eq!(who(&[(CONSUMER, "acme"), (TIER, "gold")], &[("x-consumer-groups", "partner")]), "acme/partner");
+    assert_eq!(
+        who(&[(CONSUMER, "acme"), (TIER, "gold")], &[("x-consumer-groups", "partner")]),
+        "acme/partner"
+    );
     assert_eq!(who(&[(CONSUMER, "acme")], &[("x-consumer-groups", "beta, pro ,partner")]), "acme/pro");
     assert_eq!(who(&[(CONSUMER, "acme")], &[("x-consumer-groups", "professional,PRO")]), "acme/free");
     assert_eq!(who(&[(TIER, "pro")], &[]), "stranger", "a tier alone makes nobody a consumer");
@@ -66,13 +78,18 @@ fn kongs_anonymous_consumer_is_nobody() {
 #[test]
 fn hostile_values_are_names_like_any_other() {
     let long = "x".repeat(65_536);
-    assert_eq!(who(&[(CONSUMER, &long)], &[("x-consumer-groups", &",".repeat(9_000))]), format!("{long}/free"));
+    assert_eq!(
+        who(&[(CONSUMER, &long)], &[("x-consumer-groups", &",".repeat(9_000))]),
+        format!("{long}/free")
+    );
 }
 
 #[test]
 fn an_address_is_read_as_every_host_writes_it() {
     let v4 = Network::V4([192, 0, 2, 1]);
-    for spelling in ["192.0.2.1", "192.0.2.1:4711", "::ffff:192.0.2.1", "[::ffff:192.0.2.1]:80", "::ffff:c000:201"] {
+    for spelling in
+        ["192.0.2.1", "192.0.2.1:4711", "::ffff:192.0.2.1", "[::ffff:192.0.2.1]:80", "::ffff:c000:201"]
+    {
         assert_eq!(network(spelling.as_bytes()), v4, "{spelling}");
     }
     let v6 = Network::V6([0x20, 0x01, 0x0d, 0xb8, 0, 1, 0, 2]);

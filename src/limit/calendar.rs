@@ -27,8 +27,12 @@ impl Month {
         let day_of_year = day_of_era.wrapping_sub(days_of_years(year_of_era));
         // 0 = March … 11 = February: five months are 153 days, always.
         let month = day_of_year.wrapping_mul(5).wrapping_add(2) / 153;
-        let months_since_year_0 =
-            era.wrapping_mul(400).wrapping_add(year_of_era).wrapping_mul(12).wrapping_add(month).wrapping_add(2);
+        let months_since_year_0 = era
+            .wrapping_mul(400)
+            .wrapping_add(year_of_era)
+            .wrapping_mul(12)
+            .wrapping_add(month)
+            .wrapping_add(2);
         Self(u16::try_from(months_since_year_0.saturating_sub(1_970 * 12)).unwrap_or(u16::MAX))
     }
 
@@ -62,7 +66,7 @@ impl Month {
     /// The calendar year, and the month 1 to 12.
     #[must_use]
     pub const fn year_and_month(self) -> (u16, u8) {
-        ((self.0 / 12).saturating_add(1_970), (self.0 % 12) as u8 + 1)
+        ((self.0 / 12).saturating_add(1_970), ((self.0 % 12) as u8).saturating_add(1))
     }
 }
 
@@ -83,6 +87,8 @@ impl std::fmt::Display for Month {
 mod tests {
     use super::*;
     use jiff::{ToSpan, civil::date, tz::TimeZone};
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn nanos(year: i16, month: i8) -> UnixNanos {
         let start = date(year, month, 1).to_zoned_datetime(TimeZone::UTC).unwrap();
@@ -97,12 +103,19 @@ mod tests {
             let start = nanos(first.year(), first.month());
             assert_eq!(Month::of(start), Month(index), "{first}");
             assert_eq!(Month(index).start(), start, "{first}");
-            assert_eq!(Month(index).length().0 / 1_000_000_000 / 86_400, u64::from(first.days_in_month() as u8));
+            assert_eq!(
+                Month(index).length().0 / 1_000_000_000 / 86_400,
+                u64::from(first.days_in_month() as u8)
+            );
             assert_eq!(Month(index).year_and_month(), (first.year() as u16, first.month() as u8));
             if index > 0 {
-                assert_eq!(Month::of(UnixNanos(start.0 - 1)), Month(index - 1), "a nanosecond before {first}");
+                assert_eq!(
+                    Month::of(UnixNanos(start.0 - 1)),
+                    Month(index - 1),
+                    "a nanosecond before {first}"
+                );
             }
-            first = first + 1.month();
+            first += 1.month();
             index += 1;
         }
         assert_eq!(index, 580 * 12);

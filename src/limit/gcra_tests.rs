@@ -1,5 +1,7 @@
 use super::*;
 use proptest::prelude::*;
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 fn limit(units: u64, period: Period, burst_hundredths: u64) -> Limit {
     Limit::new(units, period, burst_hundredths).unwrap()

@@ -1,5 +1,7 @@
 use super::*;
 use proptest::prelude::*;
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 fn tier(limits: Vec<Limit>, monthly: Option<Cost>) -> Tier {
     Tier { name: "free".into(), limits, monthly, on_failure: None }
@@ -15,7 +17,10 @@ const NOW: UnixNanos = UnixNanos::from_seconds(1_795_478_400);
 
 #[test]
 fn a_refused_request_charges_nothing_anywhere() {
-    let tier = tier(vec![Limit::new(2, Period::Second, 100).unwrap(), per_minute(100, 100)], Some(Cost::from_units(50)));
+    let tier = tier(
+        vec![Limit::new(2, Period::Second, 100).unwrap(), per_minute(100, 100)],
+        Some(Cost::from_units(50)),
+    );
     let mut account = Account::default();
     assert_eq!(decide_all(&mut account, &tier, ONE, NOW), Verdict::Allowed);
     assert_eq!(decide_all(&mut account, &tier, ONE, NOW), Verdict::Allowed);
@@ -54,7 +59,10 @@ fn the_longest_of_several_waits_is_the_one_that_is_told() {
 #[test]
 fn what_can_never_be_allowed_is_told_apart() {
     let two = Cost::from_units(2);
-    assert_eq!(decide_all(&mut Account::default(), &tier(vec![per_minute(1, 100)], None), two, NOW), Verdict::Never);
+    assert_eq!(
+        decide_all(&mut Account::default(), &tier(vec![per_minute(1, 100)], None), two, NOW),
+        Verdict::Never
+    );
     assert_eq!(decide_all(&mut Account::default(), &tier(vec![], Some(ONE)), two, NOW), Verdict::Never);
 }
 

@@ -67,6 +67,8 @@ impl FingerprintKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn clients_namespaces_and_nodes_are_told_apart() {

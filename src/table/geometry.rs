@@ -137,17 +137,21 @@ impl Geometry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn crc32(bytes: &[u8]) -> u32 {
         !bytes.iter().fold(!0_u32, |crc, byte| {
-            (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
+            (0..8)
+                .fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
         })
     }
 
     #[test]
     fn no_two_slots_are_the_same_key_to_kong() {
         assert_eq!(crc32(b"plumless"), crc32(b"buckeroo"), "the pair that shows how Kong compares");
-        let mut seen: Vec<u32> = (0..MAX_SLOTS).map(|index| crc32(SlotKey::numbered(index).as_bytes())).collect();
+        let mut seen: Vec<u32> =
+            (0..MAX_SLOTS).map(|index| crc32(SlotKey::numbered(index).as_bytes())).collect();
         seen.push(crc32(super::super::marker::KEY.as_bytes()));
         let all = seen.len();
         seen.sort_unstable();

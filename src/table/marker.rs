@@ -22,7 +22,11 @@ pub(super) struct Marker {
 
 impl Marker {
     /// The node's marker: the one that is there, or `geometry` and `key`; and whether it is new.
-    pub(super) fn settle(store: &impl SharedStore, geometry: Geometry, key: FingerprintKey) -> Option<(Self, bool)> {
+    pub(super) fn settle(
+        store: &impl SharedStore,
+        geometry: Geometry,
+        key: FingerprintKey,
+    ) -> Option<(Self, bool)> {
         let mine = Self { geometry, key, is_filled: false };
         for _ in 0..MAX_TRIES {
             let expected = match store.get(&KEY) {
@@ -45,9 +49,8 @@ impl Marker {
     /// Whether the node's marker still is `marker`.
     pub(super) fn is_settled(store: &impl SharedStore, marker: &Self) -> bool {
         match store.get(&KEY) {
-            Read::Value(bytes, _) => {
-                Self::from_bytes(&bytes).is_some_and(|found| (found.geometry, found.key) == (marker.geometry, marker.key))
-            }
+            Read::Value(bytes, _) => Self::from_bytes(&bytes)
+                .is_some_and(|found| (found.geometry, found.key) == (marker.geometry, marker.key)),
             Read::Missing | Read::Failed => false,
         }
     }
@@ -102,7 +105,8 @@ impl Marker {
 
 /// Of all but the last eight bytes.
 fn checksum(bytes: &[u8; BYTES]) -> u64 {
-    bytes.iter().take(BYTES - 8).fold(0xCBF2_9CE4_8422_2325, |sum, byte| {
-        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)
-    })
+    bytes
+        .iter()
+        .take(BYTES - 8)
+        .fold(0xCBF2_9CE4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3))
 }

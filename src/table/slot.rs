@@ -126,8 +126,9 @@ pub(super) fn is_ours(bytes: &[u8]) -> bool {
 pub(super) fn find(bytes: &[u8], client: &Fingerprint) -> Option<(usize, Record)> {
     let [first, second] = client.bits;
     let (first, second) = (first.to_le_bytes(), second.to_le_bytes());
-    let (way, record) =
-        ways(bytes).enumerate().find(|(_, record)| record.starts_with(&first) && record.get(8..16) == Some(&second))?;
+    let (way, record) = ways(bytes)
+        .enumerate()
+        .find(|(_, record)| record.starts_with(&first) && record.get(8..16) == Some(&second))?;
     Record::from_bytes(record, client.is_stranger).map(|record| (way, record))
 }
 
@@ -154,7 +155,9 @@ pub(super) fn way_for_newcomer(bytes: &[u8], now: UnixNanos) -> (usize, bool) {
 
 /// Puts `record` into `way`.
 pub(super) fn put(bytes: &mut [u8], way: usize, record: &Record) {
-    if let Some(place) = bytes.get_mut(HEAD_BYTES..).and_then(|body| body.chunks_exact_mut(RECORD_BYTES).nth(way)) {
+    if let Some(place) =
+        bytes.get_mut(HEAD_BYTES..).and_then(|body| body.chunks_exact_mut(RECORD_BYTES).nth(way))
+    {
         place.copy_from_slice(&record.to_bytes());
     }
 }

@@ -7,6 +7,8 @@ use super::fingerprint::Network;
 use super::*;
 use crate::limit::{Limit, Period, Verdict, decide_all};
 use crate::units::{Cost, Nanos};
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// Shared data with one host's rules. Between any two calls other workers may get a turn: `meanwhile`.
 pub(crate) struct Fake {
@@ -54,7 +56,10 @@ impl SharedStore for Fake {
         if self.is_down.get() {
             return Read::Failed;
         }
-        self.values.borrow().get(key).map_or(Read::Missing, |(value, version)| Read::Value(value.clone(), *version))
+        self.values
+            .borrow()
+            .get(key)
+            .map_or(Read::Missing, |(value, version)| Read::Value(value.clone(), *version))
     }
 
     fn set(&self, key: &SlotKey, value: &[u8], expected: Expected) -> Write {
@@ -107,12 +112,16 @@ fn spend(table: &Table, store: &impl SharedStore, name: &str, tier: &Tier, now: 
     spend_as(table, store, client, tier, now)
 }
 
-fn spend_as(table: &Table, store: &impl SharedStore, client: Fingerprint, tier: &Tier, now: UnixNanos) -> Updated<bool> {
-    table.update(store, client, tier, now, |mut account| {
-        match decide_all(&mut account, tier, ONE, now) {
-            Verdict::Allowed => (Change::Write(account), true),
-            _ => (Change::Keep, false),
-        }
+fn spend_as(
+    table: &Table,
+    store: &impl SharedStore,
+    client: Fingerprint,
+    tier: &Tier,
+    now: UnixNanos,
+) -> Updated<bool> {
+    table.update(store, client, tier, now, |mut account| match decide_all(&mut account, tier, ONE, now) {
+        Verdict::Allowed => (Change::Write(account), true),
+        _ => (Change::Keep, false),
     })
 }
 
@@ -189,7 +198,9 @@ fn a_slot_that_the_host_dropped_or_somebody_overwrote_is_made_anew() {
         let client = table.fingerprint("default", &Client::Consumer(b"acme"));
         match garbage {
             None => drop(store.values.borrow_mut().remove(&table.geometry().slot_of(&client))),
-            Some(bytes) => drop(store.values.borrow_mut().insert(table.geometry().slot_of(&client), (bytes, 77))),
+            Some(bytes) => {
+                drop(store.values.borrow_mut().insert(table.geometry().slot_of(&client), (bytes, 77)))
+            }
         }
         assert_eq!(spend(&table, &store, "acme", &tier(1), NOW), ALLOWED);
         assert_eq!(spend(&table, &store, "acme", &tier(1), NOW), REFUSED);
@@ -222,7 +233,11 @@ fn as_many_clients_as_the_policy_asks_for_keep_their_records() {
         spend(&table, &store, name, &tier(1), NOW);
     }
     let lost = names.iter().filter(|name| spend(&table, &store, name, &tier(1), NOW) != REFUSED).count();
-    assert!(lost * 500 <= names.len(), "{lost} of {} were evicted; two in a thousand are the bound", names.len());
+    assert!(
+        lost * 500 <= names.len(),
+        "{lost} of {} were evicted; two in a thousand are the bound",
+        names.len()
+    );
 }
 
 /// A worker that is somewhere between its read and its write.
