@@ -4,6 +4,7 @@ use hashbrown::HashMap;
 use serde_json::Value;
 
 use super::Checker;
+use super::tier::NAME;
 use super::value::{Word, shown, visible};
 use crate::policy::place::Place;
 use crate::policy::raw::{self, List};
@@ -130,7 +131,8 @@ impl Checker {
     pub fn tier_called(&mut self, place: &Place<'_>, value: &Value, tiers: &[Tier]) -> Option<TierId> {
         let found = value.as_str().and_then(|name| tiers.iter().position(|tier| tier.name == name));
         if found.is_none() {
-            let names: Vec<&str> = tiers.iter().map(|tier| tier.name.as_str()).collect();
+            let names: Vec<&str> =
+                tiers.iter().map(|tier| tier.name.as_str()).filter(|name| NAME.is(name)).collect();
             self.add(place, format!("{} is not a tier; write one of {}", shown(value), names.join(", ")));
         }
         found.map(TierId)

@@ -80,6 +80,7 @@ impl Checker {
             let cost = self.cost(&place.field("cost"), &endpoint.cost);
             let methods = self.methods(&place.field("methods"), &endpoint.methods);
             let Some((path, pattern)) = self.pattern(&place.field("path"), &endpoint.path) else { continue };
+            let Some(methods) = methods else { continue };
             if cost > dearest.cost {
                 dearest = Dearest { cost, endpoint: Some((index, path)) };
             }
@@ -105,18 +106,17 @@ impl Checker {
         self.number(place, value, &COST).map_or(Cost::FREE, Cost)
     }
 
-    fn methods<'a>(&mut self, place: &Place<'_>, given: &'a Given) -> Vec<&'a str> {
-        let Some(value) = &given.0 else { return Vec::new() };
-        match value.as_array() {
-            Some(list) if !list.is_empty() => {
-                let list = list.iter().enumerate();
-                list.filter_map(|(index, value)| self.word(&place.entry(index), value, &METHOD)).collect()
-            }
-            _ => {
-                self.not(place, value, "a list of methods", "[GET, POST], or leave methods out for all");
-                Vec::new()
-            }
-        }
+    /// The methods; none at all: every method. Nothing if one of them is wrong.
+    fn methods<'a>(&mut self, place: &Place<'_>, given: &'a Given) -> Option<Vec<&'a str>> {
+        let Some(value) = &given.0 else { return Some(Vec::new()) };
+        let Some(list) = value.as_array().filter(|list| !list.is_empty()) else {
+            self.not(place, value, "a list of methods", "[GET, POST], or leave methods out for all");
+            return None;
+        };
+        let read =
+            list.iter().enumerate().map(|(index, value)| self.word(&place.entry(index), value, &METHOD));
+        // All are looked at before any of them ends it.
+        read.collect::<Vec<_>>().into_iter().collect()
     }
 
     fn pattern<'a>(&mut self, place: &Place<'_>, value: &'a Value) -> Option<(&'a str, Pattern)> {

@@ -70,7 +70,7 @@ impl Checker {
         let monthly = self.monthly(&place.field("monthly"), &tier.monthly);
         if let Some(month) = monthly.filter(|month| *month < dearest.cost) {
             let message = format!(
-                "{month} units a month can never allow {dearest}; write at least {}, or lower that cost",
+                "a month of {month} is too little for {dearest}; write at least {}, or lower that cost",
                 dearest.cost.0.div_ceil(1000)
             );
             self.add(&place.field("monthly"), message);
@@ -189,8 +189,8 @@ impl Checker {
     fn reach(&mut self, place: &Place<'_>, limit: &Limit, dearest: &Dearest<'_>) {
         if limit.charged(Level(0), dearest.cost) == Err(NotNow::Never) {
             let message = format!(
-                "a full bucket of {}/{} holds {} units and can never allow {dearest}; raise the rate or its burst to \
-                 hold {}, or lower that cost",
+                "a full bucket of {}/{} holds {}, too little for {dearest}; raise the rate or its burst to hold {}, or \
+                 lower that cost",
                 limit.units(),
                 limit.period().name(),
                 limit.capacity(),

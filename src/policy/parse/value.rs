@@ -86,7 +86,7 @@ impl Checker {
             // Such as a consumer called 4711, or `no`.
             let needs_quotes = value.is_number() || value.is_boolean();
             let advice =
-                if needs_quotes { format!("{}; in quotes", word.advice) } else { word.advice.to_owned() };
+                if needs_quotes { format!("{}, in quotes", word.advice) } else { word.advice.to_owned() };
             self.not(place, value, word.name, &advice);
         }
         text

@@ -216,22 +216,22 @@ fn what_could_never_be_allowed_is_refused_at_load() {
                 "tiers": { "free": { "rate": "10/minute", "burst": 1.5 } },
                 "endpoints": [{ "path": "/a", "cost": 15 }, { "path": "/batch", "cost": 15.001 }],
             }),
-            "tiers.free.rate: a full bucket of 10/minute holds 15 units and can never allow a request to /batch, which \
+            "tiers.free.rate: a full bucket of 10/minute holds 15, too little for a request to /batch, which \
              costs 15.001 (endpoints[1].cost); raise the rate or its burst to hold 15.001, or lower that cost",
         ),
         (
             json!({ "tiers": { "free": { "rate": ["100/minute", { "rate": "4/second", "burst": 2 }] } }, "default_cost": 9 }),
-            "tiers.free.rate[1].rate: a full bucket of 4/second holds 8 units and can never allow a request that no \
+            "tiers.free.rate[1].rate: a full bucket of 4/second holds 8, too little for a request that no \
              endpoint matches, which costs 9 (default_cost); raise the rate or its burst to hold 9, or lower that cost",
         ),
         (
             json!({ "endpoints": [{ "path": "/a", "cost": 31 }] }),
-            "anonymous.rate: a full bucket of 30/minute holds 30 units and can never allow a request to /a, which \
+            "anonymous.rate: a full bucket of 30/minute holds 30, too little for a request to /a, which \
              costs 31 (endpoints[0].cost); raise the rate or its burst to hold 31, or lower that cost",
         ),
         (
             json!({ "tiers": { "free": { "monthly": 2 } }, "endpoints": [{ "path": "/a", "cost": 2.5 }] }),
-            "tiers.free.monthly: 2 units a month can never allow a request to /a, which costs 2.5 (endpoints[0].cost); \
+            "tiers.free.monthly: a month of 2 is too little for a request to /a, which costs 2.5 (endpoints[0].cost); \
              write at least 3, or lower that cost",
         ),
     ]);
@@ -273,7 +273,7 @@ fn wrong_identities_are_explained() {
         (
             json!({ "overrides": [{ "consumer": 4711, "tier": "free" }] }),
             "overrides[0].consumer: 4711 is not a consumer's name; write it as the gateway says it: 1 to 256 bytes, no \
-             control characters; in quotes",
+             control characters, in quotes",
         ),
         (
             json!({ "overrides": [{ "consumer": "a", "tier": "pro" }] }),

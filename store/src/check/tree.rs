@@ -1,0 +1,125 @@
+//! A file as a tree that knows its lines.
+
+use std::rc::Rc;
+
+use serde_json::Value;
+
+/// What stands somewhere in a file.
+#[derive(Debug)]
+pub struct Node {
+    /// Its first line, from 1.
+    pub line: usize,
+    /// A text that stands in the file line by line (`|`): the line that its first one is.
+    pub text_from: Option<usize>,
+    /// The thing itself.
+    pub content: Content,
+    /// The nodes in it, itself included, with every alias written out.
+    pub size: usize,
+}
+
+/// What a [`Node`] holds.
+#[derive(Debug)]
+pub enum Content {
+    /// Anything but a list or a mapping.
+    Scalar(Value),
+    /// A list.
+    List(Vec<Rc<Node>>),
+    /// A mapping, in the file's order.
+    Map(Vec<Field>),
+}
+
+/// A key and what stands behind it.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// The key.
+    pub name: String,
+    /// The key's line.
+    pub line: usize,
+    /// What stands behind it.
+    pub value: Rc<Node>,
+}
+
+impl Node {
+    /// The field called `name`, if this is a mapping that has it.
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.fields().iter().find(|field| field.name == name)
+    }
+
+    /// What stands behind `name`, if this is a mapping that has it.
+    pub fn get(&self, name: &str) -> Option<&Node> {
+        self.field(name).map(|field| field.value.as_ref())
+    }
+
+    /// The fields of a mapping; of anything else none.
+    pub fn fields(&self) -> &[Field] {
+        if let Content::Map(fields) = &self.content { fields } else { &[] }
+    }
+
+    /// The entries of a list; of anything else none.
+    pub fn entries(&self) -> &[Rc<Node>] {
+        if let Content::List(entries) = &self.content { entries } else { &[] }
+    }
+
+    /// The text, if this is one.
+    pub fn text(&self) -> Option<&str> {
+        if let Content::Scalar(value) = &self.content { value.as_str() } else { None }
+    }
+
+    /// The same without lines.
+    pub fn to_value(&self) -> Value {
+        match &self.content {
+            Content::Scalar(value) => value.clone(),
+            Content::List(entries) => entries.iter().map(|entry| entry.to_value()).collect(),
+            Content::Map(fields) => {
+                fields.iter().map(|field| (field.name.clone(), field.value.to_value())).collect()
+            }
+        }
+    }
+
+    /// The line of what stands at `path` (`tiers.pro.rate`, `endpoints[2].path`), or of the last of its parents that is
+    /// there.
+    pub fn line_of(&self, path: &str) -> usize {
+        self.line_in(path).unwrap_or(self.line)
+    }
+
+    /// [`Self::line_of`]; none if not even the first step of `path` is here.
+    fn line_in(&self, path: &str) -> Option<usize> {
+        let path = path.strip_prefix('.').unwrap_or(path);
+        match &self.content {
+            Content::Map(fields) => {
+                let behind = |field: &Field| {
+                    path.strip_prefix(field.name.as_str())
+                        .filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+                };
+                // A key may have dots in it, so that two may fit.
+                let fits = fields.iter().filter_map(|field| Some((field, behind(field)?)));
+                let (field, rest) = fits.max_by_key(|(field, _)| field.name.len())?;
+                Some(field.value.line_in(rest).unwrap_or(field.line))
+            }
+            Content::List(entries) => {
+                let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
+                let entry = entries.get(index.parse::<usize>().ok()?)?;
+                Some(entry.line_in(rest).unwrap_or(entry.line))
+            }
+            Content::Scalar(_) => None,
+        }
+    }
+}
+
+/// `path`, and `name` behind it.
+pub fn join(path: &str, name: &str) -> String {
+    if path.is_empty() || name.is_empty() || name.starts_with('[') {
+        return format!("{path}{name}");
+    }
+    format!("{path}.{name}")
+}
+
+/// A key as a part of a path.
+pub fn step(name: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'@');
+    if !name.is_empty() && name.bytes().all(is_plain) {
+        name.to_owned()
+    } else {
+        format!("[{}]", Value::from(name))
+    }
+}

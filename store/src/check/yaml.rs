@@ -1,0 +1,258 @@
+//! YAML, and JSON with it, as a tree that knows its lines.
+//!
+//! Plain scalars are read as the gateways read them, where they agree; what they take for different things, such as
+//! `1_000`, `1:30` or `.inf`, stays text, and so is refused where a number is wanted.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use serde_json::Value;
+
+use super::tree::{Content, Field, Node, join, step};
+
+/// Lists and mappings in each other.
+const MAX_DEPTH: usize = 100;
+
+/// Nodes of a file with every alias written out; there is room for the largest policy a thousand times.
+const MAX_NODES: usize = 20_000_000;
+
+/// What is in a file.
+#[derive(Debug)]
+pub struct File {
+    /// Its documents.
+    pub documents: Vec<Rc<Node>>,
+    /// Keys that stand in a mapping for the second time.
+    pub twice: Vec<Twice>,
+}
+
+/// A key that stands in its mapping already.
+#[derive(Debug)]
+pub struct Twice {
+    /// Where it stands again.
+    pub line: usize,
+    /// Which it is.
+    pub path: String,
+}
+
+/// Why a file cannot be read.
+#[derive(Debug)]
+pub struct Fault {
+    /// Where.
+    pub line: usize,
+    /// What to change.
+    pub message: String,
+}
+
+impl From<ScanError> for Fault {
+    fn from(error: ScanError) -> Self {
+        let line = error.marker().line().max(1);
+        Self { line, message: format!("this is not YAML: {}", error.info()) }
+    }
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// The first thing that keeps it from being read.
+pub fn read(text: &str) -> Result<File, Fault> {
+    let mut builder = Builder::default();
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event?;
+        builder.take(event, span)?;
+    }
+    Ok(File { documents: builder.documents, twice: builder.twice })
+}
+
+#[derive(Default)]
+struct Builder {
+    documents: Vec<Rc<Node>>,
+    twice: Vec<Twice>,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Rc<Node>>,
+}
+
+/// A list or mapping that has not ended yet.
+struct Open {
+    line: usize,
+    anchor: usize,
+    holds: Holds,
+}
+
+enum Holds {
+    List(Vec<Rc<Node>>),
+    Map { fields: Vec<Field>, names: HashSet<String>, key: Option<(String, usize)> },
+}
+
+impl Builder {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {
+        let line = span.start.line().max(1);
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                // The span of a block begins at its `|`; of a folded one the lines are no longer to be found.
+                let text_from = (style == ScalarStyle::Literal).then(|| line.saturating_add(1));
+                let value = scalar(&text, style, tag.as_deref());
+                if let Some(Open { holds: Holds::Map { key: key @ None, .. }, .. }) = self.open.last_mut() {
+                    *key = Some((text.into_owned(), line));
+                    return Ok(());
+                }
+                self.put(Node { line, text_from, content: Content::Scalar(value), size: 1 }, anchor)
+            }
+            Event::Alias(anchor) => {
+                let Some(node) = self.anchors.get(&anchor).cloned() else {
+                    let message = "what this alias means is not complete before it; write it out".to_owned();
+                    return Err(Fault { line, message });
+                };
+                self.put_shared(node, line)
+            }
+            Event::SequenceStart(anchor, _) => self.begin(line, anchor, Holds::List(Vec::new())),
+            Event::MappingStart(anchor, _) => {
+                let holds = Holds::Map { fields: Vec::new(), names: HashSet::new(), key: None };
+                self.begin(line, anchor, holds)
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(),
+            Event::DocumentStart(_) | Event::DocumentEnd => {
+                self.anchors.clear();
+                Ok(())
+            }
+            Event::Nothing | Event::StreamStart | Event::StreamEnd => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, line: usize, anchor: usize, holds: Holds) -> Result<(), Fault> {
+        if self.open.len() >= MAX_DEPTH {
+            return Err(Fault {
+                line,
+                message: format!("more than {MAX_DEPTH} lists and mappings in each other"),
+            });
+        }
+        if let Some(Open { holds: Holds::Map { key: None, .. }, .. }) = self.open.last() {
+            return Err(Fault {
+                line,
+                message: "a list or a mapping cannot be a key; write a text".to_owned(),
+            });
+        }
+        self.open.push(Open { line, anchor, holds });
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Fault> {
+        let Some(Open { line, anchor, holds }) = self.open.pop() else { return Ok(()) };
+        let content = match holds {
+            Holds::List(entries) => Content::List(entries),
+            Holds::Map { fields, .. } => Content::Map(merged(fields)),
+        };
+        let size = match &content {
+            Content::Scalar(_) => 0,
+            Content::List(entries) => {
+                entries.iter().fold(0_usize, |sum, entry| sum.saturating_add(entry.size))
+            }
+            Content::Map(fields) => {
+                fields.iter().fold(0_usize, |sum, field| sum.saturating_add(field.value.size))
+            }
+        };
+        self.put(Node { line, text_from: None, content, size: size.saturating_add(1) }, anchor)
+    }
+
+    fn put(&mut self, node: Node, anchor: usize) -> Result<(), Fault> {
+        let line = node.line;
+        let node = Rc::new(node);
+        if anchor != 0 {
+            self.anchors.insert(anchor, Rc::clone(&node));
+        }
+        self.put_shared(node, line)
+    }
+
+    fn put_shared(&mut self, node: Rc<Node>, line: usize) -> Result<(), Fault> {
+        if node.size > MAX_NODES {
+            let message =
+                format!("written out, the aliases here make more than {MAX_NODES} values; use fewer");
+            return Err(Fault { line, message });
+        }
+        let place = self.place();
+        let Some(open) = self.open.last_mut() else {
+            self.documents.push(node);
+            return Ok(());
+        };
+        match &mut open.holds {
+            Holds::List(entries) => entries.push(node),
+            Holds::Map { fields, names, key } => {
+                let Some((name, line)) = key.take() else {
+                    let message = "an alias cannot be a key; write it out".to_owned();
+                    return Err(Fault { line, message });
+                };
+                if name != "<<" && !names.insert(name.clone()) {
+                    self.twice.push(Twice { line, path: place });
+                }
+                fields.push(Field { name, line, value: node });
+            }
+        }
+        Ok(())
+    }
+
+    /// The path of what comes next.
+    fn place(&self) -> String {
+        self.open.iter().fold(String::new(), |path, open| match &open.holds {
+            Holds::List(entries) => format!("{path}[{}]", entries.len()),
+            Holds::Map { key, .. } => {
+                join(&path, &key.as_ref().map(|(name, _)| step(name)).unwrap_or_default())
+            }
+        })
+    }
+}
+
+/// Takes over what `<<` refers to, as Kong does: fields that are not there by themselves.
+fn merged(fields: Vec<Field>) -> Vec<Field> {
+    if fields.iter().all(|field| field.name != "<<") {
+        return fields;
+    }
+    let (merges, mut fields): (Vec<Field>, Vec<Field>) =
+        fields.into_iter().partition(|field| field.name == "<<");
+    for merge in &merges {
+        let entries = merge.value.entries().iter().flat_map(|entry| entry.fields());
+        for field in merge.value.fields().iter().chain(entries) {
+            if fields.iter().all(|there| there.name != field.name) {
+                fields.push(field.clone());
+            }
+        }
+    }
+    fields
+}
+
+/// What a scalar is.
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Value {
+    let is_text = tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
+    if style != ScalarStyle::Plain || is_text {
+        return Value::from(text);
+    }
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
+        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Value::Bool(true),
+        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
+            return Value::Bool(false);
+        }
+        _ => {}
+    }
+    number(text).unwrap_or_else(|| Value::from(text))
+}
+
+/// Decimal, octal with a 0 in front, hexadecimal; with a point, but without an exponent.
+fn number(text: &str) -> Option<Value> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let negative = text.starts_with('-');
+    let integer = |digits: &str, radix| {
+        let value = i64::from_str_radix(digits, radix).ok()?;
+        Some(Value::from(if negative { value.checked_neg()? } else { value }))
+    };
+    let all = |digits: &str| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    if let Some(hexadecimal) = digits.strip_prefix("0x").filter(|rest| !rest.starts_with(['-', '+'])) {
+        return integer(hexadecimal, 16);
+    }
+    if let Some((whole, fraction)) = digits.split_once('.') {
+        return (all(whole) && all(fraction)).then(|| text.parse::<f64>().ok().map(Value::from))?;
+    }
+    if !all(digits) {
+        return None;
+    }
+    integer(digits, if digits.len() > 1 && digits.starts_with('0') { 8 } else { 10 })
+}

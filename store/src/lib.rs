@@ -1,0 +1,3 @@
+//! What the `tollgate` command does besides reading its command line: [`check`]ing the policies in a file.
+
+pub mod check;
