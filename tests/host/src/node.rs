@@ -210,9 +210,8 @@ impl Node {
                 Ok(exchange)
             }
             Err(broken) => {
-                let thread = &mut self.workers[passage.worker];
-                thread.lose_instance();
-                thread.go_down();
+                self.workers[passage.worker].go_down();
+                self.lose_instance(passage.worker);
                 Err(broken)
             }
         }
@@ -246,9 +245,13 @@ impl Node {
         }
     }
 
-    /// The worker's instance is gone, as after a trap of another filter that shares it.
+    /// The worker's instance is gone, as after a trap of another filter that shares it. Requests that are paused in
+    /// it are the host's affair from now on: Kong lets them through.
     pub fn lose_instance(&mut self, worker: usize) {
         self.workers[worker].lose_instance();
+        self.passages.retain(|passage| passage.worker != worker);
+        let name = &self.workers[worker].name;
+        self.common.calls.borrow_mut().pending.retain(|call| call.thread != *name);
     }
 
     /// Gives the chain a new configuration.
@@ -263,11 +266,14 @@ impl Node {
         Ok(())
     }
 
-    /// The drain is over: Envoy ends the roots of old configurations.
+    /// The drain is over: Envoy ends the roots of old configurations. Kong never does.
     ///
     /// # Errors
     /// The rule that one broke at its end.
     pub fn end_drain(&mut self) -> Result<(), RuleBroken> {
+        if self.common.personality.is_kong() {
+            return Ok(());
+        }
         let keep = self.chain.clone().unwrap_or_default();
         self.workers.iter_mut().chain(&mut self.main).try_for_each(|thread| thread.end_roots(&keep))
     }
@@ -296,8 +302,10 @@ impl Node {
     fn started(&self, started: Result<(), NotStarted>) -> Result<(), StartError> {
         match started {
             Ok(()) => Ok(()),
-            // Verified: this one trap in `on_configure` harms no client.
-            Err(NotStarted::Broken(broken)) if broken.rule != Rule::NoZone => Err(StartError::Broken(broken)),
+            // Verified for a missing zone: these traps in `on_configure` harm no client.
+            Err(NotStarted::Broken(broken)) if !matches!(broken.rule, Rule::NoZone | Rule::FullZone) => {
+                Err(StartError::Broken(broken))
+            }
             Err(_) => Err(StartError::Refused(self.log())),
         }
     }

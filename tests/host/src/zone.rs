@@ -12,6 +12,8 @@ const NODE_BYTES: usize = 96;
 /// A slab page, and what it costs with its share of the zone's own bookkeeping.
 const PAGE_BYTES: usize = 4_096;
 const PAGE_COST: usize = 4_160;
+/// The zone's own structures.
+const HEAD_PAGES: usize = 4;
 /// Above half a page, an entry takes whole pages.
 const LARGEST_CHUNK: usize = PAGE_BYTES / 2;
 const SMALLEST_CHUNK: usize = 8;
@@ -45,7 +47,7 @@ impl Zone {
     pub fn new(name: &str, bytes: usize, eviction: Eviction) -> Self {
         Self {
             name: name.to_owned(),
-            room: bytes / PAGE_COST * PAGE_BYTES,
+            room: (bytes / PAGE_COST).saturating_sub(HEAD_PAGES) * PAGE_BYTES,
             eviction,
             used: 0,
             entries: HashMap::new(),

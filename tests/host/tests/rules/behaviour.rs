@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use tollgate_host::{
-    Eviction, Exchange, Node, Personality, Reply, Request, Response, Rule, Setup, StartError, Zone,
-};
+use tollgate_host::{Eviction, Exchange, Node, Personality, Request, Rule, Setup, StartError, Zone};
 
-use crate::small_module::{CALL, NOTHING, SmallModule};
-use crate::{CALL_OK, ENVOY, KONG, TICKING, setup, start};
+use crate::small_module::{NOTHING, SmallModule};
+use crate::{ENVOY, KONG, TICKING, setup, start};
 
 /// How many lines of the log have this in them.
-fn logged(node: &Node, what: &str) -> usize {
+pub fn logged(node: &Node, what: &str) -> usize {
     node.log().iter().filter(|line| line.contains(what)).count()
 }
 
-fn request(node: &mut Node) -> Exchange {
+pub fn request(node: &mut Node) -> Exchange {
     node.request(Request::get("/")).unwrap()
 }
 
@@ -304,54 +302,6 @@ fn a_refused_update_leaves_the_old_configuration_in_force() {
 }
 
 #[test]
-fn a_paused_request_goes_on_by_itself_in_kong_and_when_told_in_envoy() {
-    let module = |reply| SmallModule { request: leak(format!("{CALL_OK} (i32.const 1)")), reply, ..NOTHING };
-    for (personality, reply) in [(KONG, ""), (ENVOY, "(call $ok (call $continue (i32.const 0)))")] {
-        let mut node = start(personality, &module(reply));
-        let paused = request(&mut node);
-        assert!(paused.paused.is_some() && !paused.reached_upstream());
-        let call = node.calls()[0].clone();
-        assert_eq!((call.upstream.as_str(), call.timeout_ms), ("store", 50));
-        let done = node.answer(call.id, Reply::Failure("timeout")).unwrap().unwrap();
-        assert_eq!((done.client.status, done.paused), (200, None));
-        assert!(node.calls().is_empty());
-    }
-    let mut node = start(ENVOY, &module(""));
-    request(&mut node);
-    let call = node.calls()[0].id;
-    assert_eq!(node.answer(call, Reply::Failure("timeout")).unwrap_err().rule, Rule::PausedForNothing);
-}
-
-#[test]
-fn a_call_to_nowhere_is_a_bad_argument_in_envoy() {
-    let module =
-        SmallModule { request: leak(format!("(call $is {CALL} (i32.const 2)) (i32.const 0)")), ..NOTHING };
-    let mut node = Setup::new(ENVOY).filter("{}").start(&module.build()).unwrap();
-    request(&mut node);
-}
-
-#[test]
-fn a_roots_call_comes_back_to_the_root() {
-    let module = SmallModule {
-        configure: "(call $ok (call $tick (i32.const 700))) (i32.const 1)",
-        tick: CALL_OK,
-        reply: r#"(call $ok (call $log (i32.const 2) @"replied"))"#,
-        ..NOTHING
-    };
-    let mut node = start(KONG, &module);
-    for times in 1..=2 {
-        node.advance(Duration::from_millis(700)).unwrap();
-        let call = node.calls()[0].id;
-        assert!(
-            node.answer(call, Reply::Answer(Response { status: 200, ..Response::default() }))
-                .unwrap()
-                .is_none()
-        );
-        assert_eq!(logged(&node, "replied"), times);
-    }
-}
-
-#[test]
 fn a_dead_upstream_is_a_502_without_callbacks_in_kong_and_a_503_with_them_in_envoy() {
     for (personality, status, logs) in [(KONG, 502, false), (ENVOY, 503, true)] {
         let exchange = start(personality, &NOTHING).request(Request::get("/").to_dead_upstream()).unwrap();
@@ -407,6 +357,6 @@ fn host_calls_and_instructions_are_counted_a_request() {
 }
 
 /// Text that lives as long as the test.
-fn leak(text: String) -> &'static str {
+pub fn leak(text: String) -> &'static str {
     Box::leak(text.into_boxed_str())
 }

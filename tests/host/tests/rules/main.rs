@@ -1,6 +1,7 @@
 //! Every rule of the hosts, broken once: a check that cannot fail is none.
 
 mod behaviour;
+mod calls;
 mod small_module;
 
 use std::collections::BTreeSet;

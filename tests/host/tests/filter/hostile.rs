@@ -1,0 +1,176 @@
+//! Bytes that nobody meant well: never a trap, never a 5xx.
+
+use tollgate_host::{Exchange, Personality, Request};
+
+use crate::{Gate, by, policy};
+
+/// Values that have broken parsers.
+fn hostile() -> Vec<Vec<u8>> {
+    let mut values: Vec<Vec<u8>> = vec![
+        b"".to_vec(),
+        b" ".to_vec(),
+        b",".to_vec(),
+        b",,,,".to_vec(),
+        b"\0".to_vec(),
+        b"a\r\nX-Injected: 1".to_vec(),
+        b"a\nb".to_vec(),
+        b"\x7f\x1b[31m".to_vec(),
+        b"\xff\xfe\xfd".to_vec(),
+        b"\xc3\x28".to_vec(),
+        b"\xed\xa0\x80".to_vec(),
+        "\u{202e}pro".as_bytes().to_vec(),
+        b"..%2f..%2f".to_vec(),
+        b"%".to_vec(),
+        b"%zz%0".to_vec(),
+        b"tollgate/aAAA".to_vec(),
+        b"\"}],{\"".to_vec(),
+        b"-1".to_vec(),
+        b"18446744073709551616".to_vec(),
+    ];
+    values.push(vec![b'a'; 64 << 10]);
+    values.push(vec![0xff; 64 << 10]);
+    values.push(vec![b','; 64 << 10]);
+    values.push(b"/..".repeat(16 << 10));
+    values.push((0..=255).collect());
+    values
+}
+
+fn is_unharmed(exchange: &Exchange, what: &str) {
+    assert!(matches!(exchange.client.status, 200 | 429), "{what}: {}", exchange.client.status);
+    let headers =
+        exchange.client.headers.0.iter().chain(exchange.upstream.iter().flat_map(|seen| &seen.headers.0));
+    for (name, value) in headers.filter(|(name, _)| name.to_ascii_lowercase().starts_with(b"x-quota")) {
+        let control = value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n'));
+        assert!(!control, "{what}: {} is {}", String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+    }
+}
+
+/// Gives every hostile value to `make`, and sends what comes of it.
+fn survives(what: &str, make: impl Fn(&[u8]) -> Request) {
+    for personality in Personality::ALL {
+        let mut gate = Gate::new(personality, 1, &policy());
+        for value in hostile() {
+            let shown: String = String::from_utf8_lossy(&value).chars().take(20).collect();
+            let exchange = gate.ask(make(&value));
+            is_unharmed(&exchange, &format!("{personality}, {what} = {shown:?}"));
+        }
+        assert_eq!(gate.passed(&by("afterwards"), 160), 150, "{what}");
+    }
+}
+
+#[test]
+fn hostile_bytes_in_any_header_harm_nobody() {
+    for name in [
+        "x-consumer-username",
+        "x-consumer-groups",
+        "x-anonymous-consumer",
+        "x-quota-tier",
+        "x-quota-consumer",
+        "x-ratelimit-limit",
+        "host",
+        "cookie",
+    ] {
+        survives(name, |value| by("fay").header(name, value));
+        survives(name, |value| Request::get("/identify").header(name, value));
+    }
+}
+
+#[test]
+fn hostile_bytes_in_a_headers_name_harm_nobody() {
+    survives("a header's name", |value| by("fay").header(value, "1"));
+    survives("a header's name", |value| by("fay").header([b"x-quota-".as_slice(), value].concat(), "1"));
+    survives("a header's name", |value| by("fay").header([b"x-ratelimit-".as_slice(), value].concat(), "1"));
+}
+
+#[test]
+fn hostile_bytes_in_any_property_harm_nobody() {
+    for path in ["kong.ctx.shared.tollgate_consumer", "kong.ctx.shared.tollgate_tier", "source.address"] {
+        survives(path, |value| Request::get("/identify").property(path, value));
+        survives(path, |value| by("fay").property(path, value));
+    }
+}
+
+#[test]
+fn hostile_bytes_in_path_and_method_harm_nobody() {
+    survives("path", |value| Request::get(value).header("x-consumer-username", "fay"));
+    survives("path", |value| {
+        Request::get([b"/".as_slice(), value].concat()).header("x-consumer-username", "fay")
+    });
+    survives("query", |value| {
+        Request::get([b"/identify?".as_slice(), value].concat()).header("x-consumer-username", "fay")
+    });
+    survives("method", |value| {
+        Request::new(&String::from_utf8_lossy(value), "/identify").header("x-consumer-username", "fay")
+    });
+}
+
+#[test]
+fn ten_thousand_headers_harm_nobody() {
+    for personality in Personality::ALL {
+        let mut gate = Gate::new(personality, 1, &policy());
+        let many = (0..10_000).fold(by("fay"), |request, i| request.header(format!("x-quota-{i}"), "1"));
+        is_unharmed(&gate.ask(many), "ten thousand headers");
+        assert_eq!(gate.passed(&by("fay"), 160), 149);
+    }
+}
+
+#[test]
+fn a_request_without_any_header_is_survived() {
+    for personality in Personality::ALL {
+        let mut gate = Gate::new(personality, 1, &policy());
+        let mut request = Request::get("/identify");
+        request.headers.0.clear();
+        is_unharmed(&gate.ask(request.clone()), "no headers");
+        request.method = String::new();
+        request.path = Vec::new();
+        is_unharmed(&gate.ask(request), "no headers, method, path");
+    }
+}
+
+#[test]
+fn hostile_bytes_from_the_upstream_harm_nobody() {
+    for name in ["x-ratelimit-limit", "ratelimit", "retry-after", "x-quota-tier"] {
+        survives(name, |value| by("fay").upstream_header(name, &String::from_utf8_lossy(value)));
+    }
+}
+
+#[test]
+fn spoilt_shared_data_is_survived() {
+    for personality in Personality::ALL {
+        for spoil in
+            [|_: usize| 0xff, |_: usize| 0, |place: usize| place as u8, |place: usize| (place * 37) as u8]
+        {
+            let mut gate = Gate::new(personality, 2, &policy());
+            gate.passed(&by("fay"), 20);
+            // As long as it was: that is what another layout of the same size, or a bad memory, would leave.
+            for value in gate.node.shared_data().values_mut() {
+                value.iter_mut().enumerate().for_each(|(place, byte)| *byte = spoil(place));
+            }
+            for i in 0..50 {
+                is_unharmed(&gate.ask(by(&format!("c{i}"))), "spoilt shared data");
+                is_unharmed(
+                    &gate.ask(Request::get("/identify").from_ip(&format!("192.0.2.{i}"))),
+                    "spoilt shared data",
+                );
+            }
+            gate.node.lose_instance(0);
+            is_unharmed(&gate.ask(by("fay").on_worker(0)), "a new instance on spoilt shared data");
+        }
+    }
+}
+
+#[test]
+fn one_byte_of_shared_data_gone_wrong_gives_nobody_a_fortune() {
+    for personality in Personality::ALL {
+        let mut gate = Gate::new(personality, 1, &policy());
+        gate.passed(&by("fay"), 160);
+        for bit in 0..64_usize {
+            for value in gate.node.shared_data().values_mut() {
+                let place = bit * 13 % value.len();
+                value[place] ^= 1 << (bit % 8);
+            }
+            let passed = gate.passed(&by("fay"), 200);
+            assert!(passed <= 150, "{passed} of one burst");
+        }
+    }
+}

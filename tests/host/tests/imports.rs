@@ -1,0 +1,78 @@
+//! The built module itself: what it needs from a host, what it offers, how large it is.
+
+use tollgate_host::{Module, abi, module, wasi};
+
+const MAX_BYTES: usize = 400 << 10;
+const GOAL_BYTES: usize = 256 << 10;
+
+fn tollgate() -> Module {
+    Module::tollgate().unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+/// Proxy calls that both hosts have and this host models.
+const PROXY_CALLS: &[&str] = &[
+    "proxy_log",
+    "proxy_get_current_time_nanoseconds",
+    "proxy_set_tick_period_milliseconds",
+    "proxy_set_effective_context",
+    "proxy_get_buffer_bytes",
+    "proxy_get_header_map_pairs",
+    "proxy_set_header_map_pairs",
+    "proxy_get_header_map_value",
+    "proxy_add_header_map_value",
+    "proxy_replace_header_map_value",
+    "proxy_remove_header_map_value",
+    "proxy_get_property",
+    "proxy_set_property",
+    "proxy_get_shared_data",
+    "proxy_set_shared_data",
+    "proxy_define_metric",
+    "proxy_increment_metric",
+    "proxy_record_metric",
+    "proxy_get_metric",
+    "proxy_http_call",
+    "proxy_send_local_response",
+    "proxy_continue_stream",
+];
+
+#[test]
+fn the_module_imports_only_what_both_hosts_have() {
+    let named_alone = abi::NOT_IN_KONG.iter().chain(abi::NOT_MODELLED).map(|(name, _)| *name);
+    let proxy: Vec<&str> = PROXY_CALLS.iter().copied().chain(named_alone).collect();
+    for (from, name) in tollgate().imports() {
+        let known: &[&str] = match from.as_str() {
+            "env" => &proxy,
+            "wasi_snapshot_preview1" => wasi::IN_KONG,
+            _ => &[],
+        };
+        assert!(
+            known.contains(&name.as_str()),
+            "imports {name} from {from}, which Kong or Envoy does not have"
+        );
+    }
+}
+
+#[test]
+fn the_module_exports_what_both_hosts_call() {
+    let functions = tollgate().functions();
+    for name in module::EXPORTS.iter().copied().filter(|name| *name != "memory").chain([
+        "_initialize",
+        "proxy_on_request_headers",
+        "proxy_on_response_headers",
+        "proxy_on_delete",
+    ]) {
+        assert!(functions.iter().any(|function| function == name), "exports no {name}: {functions:?}");
+    }
+}
+
+#[test]
+fn the_module_is_small() {
+    let bytes = module::tollgate_bytes().unwrap_or_else(|error| panic!("{error:#}")).len();
+    println!(
+        "tollgate.wasm: {bytes} bytes, {} KiB; at most {} KiB, goal {} KiB",
+        bytes >> 10,
+        MAX_BYTES >> 10,
+        GOAL_BYTES >> 10
+    );
+    assert!(bytes <= MAX_BYTES, "{bytes} bytes are more than {MAX_BYTES}");
+}

@@ -1,0 +1,57 @@
+//! What the two hosts do with HTTP calls, where no rule is broken.
+
+use std::time::Duration;
+
+use tollgate_host::{Reply, Response, Rule, Setup};
+
+use crate::behaviour::{leak, logged, request};
+use crate::small_module::{CALL, NOTHING, SmallModule};
+use crate::{CALL_OK, ENVOY, KONG, start};
+
+#[test]
+fn a_paused_request_goes_on_by_itself_in_kong_and_when_told_in_envoy() {
+    let module = |reply| SmallModule { request: leak(format!("{CALL_OK} (i32.const 1)")), reply, ..NOTHING };
+    for (personality, reply) in [(KONG, ""), (ENVOY, "(call $ok (call $continue (i32.const 0)))")] {
+        let mut node = start(personality, &module(reply));
+        let paused = request(&mut node);
+        assert!(paused.paused.is_some() && !paused.reached_upstream());
+        let call = node.calls()[0].clone();
+        assert_eq!((call.upstream.as_str(), call.timeout_ms), ("store", 50));
+        let done = node.answer(call.id, Reply::Failure("timeout")).unwrap().unwrap();
+        assert_eq!((done.client.status, done.paused), (200, None));
+        assert!(node.calls().is_empty());
+    }
+    let mut node = start(ENVOY, &module(""));
+    request(&mut node);
+    let call = node.calls()[0].id;
+    assert_eq!(node.answer(call, Reply::Failure("timeout")).unwrap_err().rule, Rule::PausedForNothing);
+}
+
+#[test]
+fn a_call_to_nowhere_is_a_bad_argument_in_envoy() {
+    let module =
+        SmallModule { request: leak(format!("(call $is {CALL} (i32.const 2)) (i32.const 0)")), ..NOTHING };
+    let mut node = Setup::new(ENVOY).filter("{}").start(&module.build()).unwrap();
+    request(&mut node);
+}
+
+#[test]
+fn a_roots_call_comes_back_to_the_root() {
+    let module = SmallModule {
+        configure: "(call $ok (call $tick (i32.const 700))) (i32.const 1)",
+        tick: CALL_OK,
+        reply: r#"(call $ok (call $log (i32.const 2) @"replied"))"#,
+        ..NOTHING
+    };
+    let mut node = start(KONG, &module);
+    for times in 1..=2 {
+        node.advance(Duration::from_millis(700)).unwrap();
+        let call = node.calls()[0].id;
+        assert!(
+            node.answer(call, Reply::Answer(Response { status: 200, ..Response::default() }))
+                .unwrap()
+                .is_none()
+        );
+        assert_eq!(logged(&node, "replied"), times);
+    }
+}
