@@ -1,1 +1,0 @@
-//! Benchmarks: CPU a request, requests a second, latency, against the same gateway without Tollgate

@@ -1,0 +1,80 @@
+//! What Tollgate costs, measured beside the same gateway without it.
+//!
+//! | module | what it measures |
+//! | --- | --- |
+//! | [`gateway`] | Envoy's CPU a request, requests a second, latency: bare, no-op filter, native filter, Tollgate |
+//! | [`memory`] | Envoy's memory after 65,536 distinct clients, and after a million |
+//! | [`decision`] | one decision, in this process, with 4 endpoint rules and with 1,000 |
+//!
+//! [`load`] is the clients, [`process`] reads what they cost the gateway, [`variant`] is what the gateway is told to
+//! run, [`result`] is what becomes of the numbers.
+
+mod decision;
+mod gateway;
+mod load;
+mod memory;
+mod noop;
+mod process;
+mod result;
+mod variant;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use result::Promise;
+
+#[derive(Parser)]
+#[command(about = "What Tollgate costs. Without a command: every benchmark.")]
+struct Arguments {
+    #[command(subcommand)]
+    which: Option<Which>,
+    /// Exit with 1 where a promise is not met.
+    #[arg(long, global = true)]
+    check: bool,
+}
+
+#[derive(Subcommand)]
+enum Which {
+    /// Envoy's CPU time a request, with and without Tollgate.
+    Gateway(gateway::Settings),
+    /// Envoy's memory under a flood of distinct clients.
+    Memory(memory::Settings),
+    /// One decision, with few and with many endpoint rules.
+    Decision(decision::Settings),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let promises = match arguments.which {
+        Some(Which::Gateway(settings)) => gateway::run(&settings),
+        Some(Which::Memory(settings)) => memory::run(&settings),
+        Some(Which::Decision(settings)) => decision::run(&settings),
+        None => all(),
+    };
+    let promises = match promises {
+        Ok(promises) => promises,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    result::print_promises(&promises);
+    if arguments.check && !promises.iter().all(Promise::is_met) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn all() -> anyhow::Result<Vec<Promise>> {
+    let mut promises = decision::run(&usual())?;
+    promises.extend(gateway::run(&usual())?);
+    promises.extend(memory::run(&usual())?);
+    Ok(promises)
+}
+
+/// A benchmark's settings where nobody says otherwise.
+fn usual<T: clap::Args>() -> T {
+    let command = T::augment_args(clap::Command::new("usual"));
+    T::from_arg_matches(&command.get_matches_from(["usual"])).expect("every setting has a default")
+}

@@ -1,0 +1,316 @@
+//! What the gateway is told to run, and what its clients then send and get.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+use tollgate_testkit::envoy::{Config, Envoy};
+use tollgate_testkit::http;
+
+/// One thing to measure.
+pub struct Variant {
+    pub name: &'static str,
+    pub about: &'static str,
+    filter: Filter,
+    /// The path that its clients ask for.
+    path: &'static str,
+    /// What the gateway knows of its clients: their group, if it knows them.
+    group: Option<&'static str>,
+    /// The status that they get.
+    pub status: u16,
+    /// Headers of the answer that prove that the variant does what it is there for.
+    shows: &'static [&'static str],
+    hides: &'static [&'static str],
+}
+
+enum Filter {
+    None,
+    Native,
+    Noop,
+    Tollgate(fn(&mut Value)),
+}
+
+/// The two filters that are compared, as files.
+pub struct Modules<'a> {
+    pub noop: &'a Path,
+    pub tollgate: &'a Path,
+}
+
+const LIMIT: &str = "x-ratelimit-remaining";
+const MONTH: &str = "x-quota-monthly-remaining";
+const TIER: &str = "x-quota-tier";
+const IETF: &str = "ratelimit";
+
+const TOLLGATE: Variant = Variant {
+    name: "tollgate",
+    about: "Tollgate; a rate and a month, all X- headers",
+    filter: Filter::Tollgate(|_| {}),
+    path: "/identify",
+    group: Some("pro"),
+    status: 200,
+    shows: &[LIMIT, MONTH, TIER],
+    hides: &[IETF],
+};
+
+/// What Tollgate is compared with, and Tollgate.
+pub const COMPARED: &[Variant] = &[
+    Variant {
+        name: "bare",
+        about: "no filter",
+        filter: Filter::None,
+        hides: &[TIER],
+        shows: &[],
+        ..TOLLGATE
+    },
+    Variant {
+        name: "noop",
+        about: "a Wasm filter that does nothing",
+        filter: Filter::Noop,
+        hides: &[TIER],
+        shows: &[],
+        ..TOLLGATE
+    },
+    Variant {
+        name: "native",
+        about: "Envoy's own local_ratelimit: one bucket for all, no headers",
+        filter: Filter::Native,
+        hides: &[TIER],
+        shows: &[],
+        ..TOLLGATE
+    },
+    TOLLGATE,
+    Variant {
+        name: "tollgate-ietf",
+        about: "both families of headers",
+        filter: Filter::Tollgate(|policy| policy["headers"]["ietf"] = true.into()),
+        shows: &[LIMIT, MONTH, TIER, IETF],
+        hides: &[],
+        ..TOLLGATE
+    },
+    Variant {
+        name: "tollgate-refusing",
+        about: "every request refused: 429 and a problem document",
+        // The first takes all there is for a day; there is always one before the measured ones.
+        path: "/compare",
+        group: Some("trial"),
+        status: 429,
+        shows: &[LIMIT, MONTH, TIER, "retry-after"],
+        ..TOLLGATE
+    },
+    Variant {
+        name: "tollgate-unlimited",
+        about: "a tier without limits",
+        group: Some("enterprise"),
+        shows: &[TIER],
+        hides: &[LIMIT, MONTH],
+        ..TOLLGATE
+    },
+];
+
+/// Where Tollgate's time goes: each leaves out, or adds, one thing.
+pub const STEPS: &[Variant] = &[
+    Variant {
+        name: "step-off",
+        about: "enforcement off",
+        filter: Filter::Tollgate(|policy| policy["enforcement"] = "off".into()),
+        shows: &[],
+        hides: &[TIER],
+        ..TOLLGATE
+    },
+    Variant {
+        name: "step-free",
+        about: "a path that costs nothing: no table",
+        path: "/health",
+        shows: &[],
+        hides: &[TIER],
+        ..TOLLGATE
+    },
+    Variant {
+        name: "step-silent",
+        about: "a rate and a month, no headers",
+        filter: Filter::Tollgate(|policy| policy["headers"] = json!({ "x_ratelimit": false, "ietf": false })),
+        shows: &[],
+        hides: &[TIER],
+        ..TOLLGATE
+    },
+    Variant {
+        name: "step-properties",
+        about: "consumer and tier asked for as properties first",
+        filter: Filter::Tollgate(|policy| {
+            policy["identity"] = json!({
+                "consumer": [{ "property": "kong.ctx.shared.tollgate_consumer" }, { "header": "x-consumer-username" }],
+                "tier": [{ "property": "kong.ctx.shared.tollgate_tier" }, { "header": "x-consumer-groups" }],
+            });
+        }),
+        ..TOLLGATE
+    },
+    Variant {
+        name: "step-stranger",
+        about: "no consumer: limited by address",
+        group: None,
+        shows: &[LIMIT, TIER],
+        hides: &[MONTH],
+        ..TOLLGATE
+    },
+];
+
+impl Variant {
+    /// A gateway that runs it, with one worker.
+    pub fn start(&self, modules: &Modules<'_>) -> anyhow::Result<Envoy> {
+        let filter = match &self.filter {
+            Filter::None => None,
+            Filter::Native => Some(native()),
+            Filter::Noop => Some(wasm(modules.noop, &json!({}))),
+            Filter::Tollgate(change) => {
+                let mut policy = policy();
+                change(&mut policy);
+                Some(wasm(modules.tollgate, &policy))
+            }
+        };
+        start(filter)
+    }
+
+    /// Appends request `number` of one of so many consumers.
+    pub fn write(&self, number: u64, consumers: u64, request: &mut Vec<u8>) {
+        // An odd factor: neighbours in time are no neighbours in the table.
+        let consumer = number.wrapping_mul(7_919) % consumers;
+        write(request, self.path, number, self.group.map(|group| (consumer, group)), 0x0A00_0001);
+    }
+
+    /// Asks once and looks whether the answer is this variant's.
+    pub fn prove(&self, gateway: &Envoy) -> anyhow::Result<()> {
+        let mut request = http::Request::get(self.path);
+        if let Some(group) = self.group {
+            request =
+                request.header("x-consumer-username", "consumer-000000").header("x-consumer-groups", group);
+        }
+        let mut client = gateway.client();
+        if self.status == 429 {
+            client.send(&request)?;
+        }
+        let answer = client.send(&request)?;
+        let name = self.name;
+        ensure!(answer.status == self.status, "{name} answers {answer:?}");
+        for header in self.shows {
+            ensure!(answer.header(header).is_some(), "{name} sends no {header}: {answer:?}");
+        }
+        for header in self.hides {
+            ensure!(answer.header(header).is_none(), "{name} sends {header}: {answer:?}");
+        }
+        Ok(())
+    }
+}
+
+/// Appends an ordinary API client's request, with what a gateway's authentication adds for a known consumer.
+pub fn write(request: &mut Vec<u8>, path: &str, number: u64, known: Option<(u64, &str)>, address: u32) {
+    use std::io::Write as _;
+    let [a, b, c, d] = address.to_be_bytes();
+    write!(
+        request,
+        "GET {path} HTTP/1.1\r\nhost: api.example.com\r\nuser-agent: example-client/4.2 (linux; x86_64)\r\n\
+         accept: application/json\r\naccept-encoding: gzip, br\r\naccept-language: en-GB,en;q=0.8\r\n\
+         content-type: application/json\r\nx-request-id: 6f1d2c9e-53a1-4b7e-9c40-{number:012x}\r\n\
+         x-forwarded-for: {a}.{b}.{c}.{d}\r\n"
+    )
+    .expect("a vector takes everything");
+    if let Some((consumer, group)) = known {
+        write!(request, "x-consumer-username: consumer-{consumer:06}\r\nx-consumer-groups: {group}\r\n")
+            .expect("a vector takes everything");
+    }
+    request.extend_from_slice(b"\r\n");
+}
+
+/// The policy of all variants, before their changes.
+pub fn policy() -> Value {
+    json!({
+        "namespace": "bench",
+        "tiers": {
+            "trial": { "rate": "2/day", "monthly": 50_000 },
+            "free": { "rate": "100/minute", "burst": 1.5, "monthly": 50_000 },
+            "pro": { "rate": "1000000/second", "burst": 1.5, "monthly": 1_000_000_000 },
+            "enterprise": { "rate": "unlimited", "monthly": "unlimited" },
+        },
+        "default_tier": "free",
+        "anonymous": { "rate": "1000000/second" },
+        "identity": {
+            "consumer": [{ "header": "x-consumer-username" }],
+            "tier": [{ "header": "x-consumer-groups" }],
+        },
+        "endpoints": [
+            { "path": "/identify", "cost": 1 },
+            { "path": "/compare", "cost": 2 },
+            { "path": "/batch", "cost": 1 },
+            { "path": "/health", "cost": 0 },
+        ],
+        "headers": { "x_ratelimit": true, "ietf": false },
+        "memory": { "clients": 65_536 },
+    })
+}
+
+/// An Envoy that answers everything itself, behind one filter or none. The address of a client is what its
+/// `x-forwarded-for` says.
+pub fn start(filter: Option<Value>) -> anyhow::Result<Envoy> {
+    let router = json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
+    });
+    let filters: Vec<Value> = filter.into_iter().chain([router]).collect();
+    // Nothing is ever sent to the sample's upstream.
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+    let config = Config::without_filter(nowhere)?.http(|http| {
+        *http = json!({
+            "@type": http["@type"],
+            "stat_prefix": "bench",
+            "http_filters": filters,
+            "route_config": { "virtual_hosts": [{
+                "name": "all",
+                "domains": ["*"],
+                "routes": [{
+                    "match": { "prefix": "/" },
+                    "direct_response": { "status": 200, "body": { "inline_string": "{\"answer\":42}" } },
+                }],
+            }] },
+        });
+    });
+    Envoy::start(&config, 1)
+}
+
+/// A Wasm filter.
+pub fn wasm(module: &Path, configuration: &Value) -> Value {
+    json!({
+        "name": "wasm",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": {
+                "name": "wasm",
+                "root_id": "wasm",
+                "failure_policy": "FAIL_RELOAD",
+                "vm_config": {
+                    "vm_id": "wasm",
+                    "runtime": "envoy.wasm.runtime.v8",
+                    "code": { "local": { "filename": module } },
+                },
+                "configuration": {
+                    "@type": "type.googleapis.com/google.protobuf.StringValue",
+                    "value": configuration.to_string(),
+                },
+            },
+        },
+    })
+}
+
+/// Envoy's own limiter, with a limit that nobody reaches.
+fn native() -> Value {
+    let always = json!({ "default_value": { "numerator": 100, "denominator": "HUNDRED" } });
+    json!({
+        "name": "envoy.filters.http.local_ratelimit",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+            "stat_prefix": "native",
+            "token_bucket": { "max_tokens": 1_000_000_000, "tokens_per_fill": 1_000_000_000, "fill_interval": "1s" },
+            "filter_enabled": always,
+            "filter_enforced": always,
+        },
+    })
+}
