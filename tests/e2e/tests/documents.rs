@@ -1,0 +1,215 @@
+//! Every example in the documents does what it says.
+//!
+//! A fenced block names what it is, and so how it is tried; a block of another kind fails:
+//!
+//! | block | how |
+//! | --- | --- |
+//! | `yaml policy`, `yaml kong` | `tollgate check` finds a policy in it that can work |
+//! | `yaml envoy-filter` | a real Envoy serves with it in the place of the sample's filter |
+//! | `yaml envoy-stats` | stands so in the sample configuration |
+//! | `console` | every `$` command is run, against a gateway of its own; its output has the lines shown, in their order |
+//! | `sh` | every target of make exists |
+//! | `text` | nothing: it is no example |
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use tollgate_testkit::envoy::{Config, Envoy};
+use tollgate_testkit::upstream::Upstream;
+use tollgate_testkit::workspace;
+
+struct Block {
+    file: String,
+    line: usize,
+    kind: String,
+    text: String,
+}
+
+impl Block {
+    fn place(&self) -> String {
+        format!("{}:{}", self.file, self.line)
+    }
+}
+
+/// Every fenced block of the README and the docs.
+fn blocks() -> Vec<Block> {
+    let mut files: Vec<PathBuf> =
+        ["README.md", "CONTRIBUTING.md"].map(|file| workspace::root().join(file)).to_vec();
+    let docs = fs::read_dir(workspace::root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    files.extend(docs.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    files.sort();
+    let mut blocks: Vec<Block> = Vec::new();
+    for path in files {
+        let file = path.strip_prefix(workspace::root()).unwrap().display().to_string();
+        let mut open: Option<Block> = None;
+        for (index, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+            match (line.strip_prefix("```"), &mut open) {
+                (Some(kind), None) => {
+                    open = Some(Block {
+                        file: file.clone(),
+                        line: index + 1,
+                        kind: kind.into(),
+                        text: String::new(),
+                    });
+                }
+                (Some(_), Some(_)) => blocks.extend(open.take()),
+                (None, Some(block)) => block.text += &format!("{line}\n"),
+                (None, None) => {}
+            }
+        }
+        assert!(open.is_none(), "{file}: a block is not closed");
+    }
+    blocks
+}
+
+fn of(kind: &str) -> Vec<Block> {
+    let found: Vec<Block> = blocks().into_iter().filter(|block| block.kind == kind).collect();
+    assert!(!found.is_empty(), "no document has a block `{kind}`");
+    found
+}
+
+/// The built command, for the shell and for us.
+fn command() -> PathBuf {
+    let path = workspace::root().join("dist/tollgate");
+    assert!(path.exists(), "{} is missing: run `make build`", path.display());
+    path
+}
+
+fn gateway(config: impl FnOnce(Config) -> Config) -> (Envoy, Upstream) {
+    let upstream = Upstream::on_loopback().unwrap();
+    let envoy = Envoy::start(&config(Config::sample(upstream.address()).unwrap()), 2).unwrap();
+    (envoy, upstream)
+}
+
+#[test]
+fn every_block_says_what_it_is() {
+    const KINDS: [&str; 7] =
+        ["console", "sh", "text", "yaml envoy-filter", "yaml envoy-stats", "yaml kong", "yaml policy"];
+    for block in blocks() {
+        assert!(
+            KINDS.contains(&block.kind.as_str()),
+            "{}: ```{} is not tried by this test",
+            block.place(),
+            block.kind
+        );
+    }
+}
+
+#[test]
+fn every_policy_can_work() {
+    let folder = tempfile::tempdir().unwrap();
+    for block in of("yaml policy").into_iter().chain(of("yaml kong")) {
+        let file = folder.path().join("example.yml");
+        fs::write(&file, &block.text).unwrap();
+        let output = Command::new(command()).arg("check").arg(&file).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {said}", block.place());
+    }
+}
+
+#[test]
+fn envoy_serves_with_the_filter_as_shown() {
+    for block in of("yaml envoy-filter") {
+        let filter: serde_json::Value = serde_saphyr::from_str(&block.text).unwrap();
+        let (envoy, _upstream) = gateway(|config| {
+            config.http(|http| {
+                let filters = http["http_filters"].as_array_mut().unwrap();
+                let place = filters.iter().position(|other| {
+                    other.pointer("/typed_config/@type") == filter.pointer("/typed_config/@type")
+                });
+                let mut filter = filter.clone();
+                let code = "/typed_config/config/vm_config/code/local/filename";
+                *filter.pointer_mut(code).unwrap() = workspace::filter().unwrap().to_str().unwrap().into();
+                filters[place.unwrap()] = filter;
+            })
+        });
+        let response = envoy.client().get("/identify").unwrap();
+        assert_eq!(response.header("x-quota-tier"), Some("anonymous"), "{}", block.place());
+    }
+}
+
+#[test]
+fn the_labels_patterns_are_the_samples() {
+    for block in of("yaml envoy-stats") {
+        let shown: serde_json::Value = serde_saphyr::from_str(&block.text).unwrap();
+        let sample = Config::as_shipped().unwrap();
+        assert_eq!(shown["stats_tags"], sample.value()["stats_config"]["stats_tags"], "{}", block.place());
+    }
+}
+
+#[test]
+fn every_target_of_make_exists() {
+    let makefile = workspace::read("Makefile").unwrap();
+    for block in of("sh") {
+        for line in block.text.lines().filter_map(|line| line.strip_prefix("make ")) {
+            let target = line.split_whitespace().next().unwrap();
+            assert!(makefile.contains(&format!("\n{target}:")), "{}: make {target}", block.place());
+        }
+    }
+}
+
+#[test]
+fn every_session_goes_as_shown() {
+    // A gateway for every document, as a reader has who follows one from its top.
+    let mut blocks = of("console");
+    blocks.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
+    let mut current: Option<(String, Envoy, Upstream)> = None;
+    for block in blocks {
+        if current.as_ref().is_none_or(|(file, ..)| *file != block.file) {
+            let (envoy, upstream) = gateway(|config| config);
+            current = Some((block.file.clone(), envoy, upstream));
+        }
+        let (_, envoy, _) = current.as_ref().unwrap();
+        try_session(&block, envoy.address());
+    }
+}
+
+fn try_session(block: &Block, gateway: SocketAddr) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut commands: Vec<(String, Vec<String>)> = Vec::new();
+    for line in block.text.lines() {
+        match line.strip_prefix("$ ") {
+            Some(command) => commands.push((command.into(), Vec::new())),
+            None => commands.last_mut().expect("a session starts with a command").1.push(line.into()),
+        }
+    }
+    let path =
+        format!("{}:{}", command().parent().unwrap().display(), std::env::var("PATH").unwrap_or_default());
+    for (text, shown) in commands {
+        let output = Command::new("bash")
+            .arg("-c")
+            .arg(format!("exec 2>&1\n{}", text.replace("127.0.0.1:8000", &gateway.to_string())))
+            .current_dir(&folder)
+            .env("PATH", &path)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut lines = said.lines();
+        for expected in shown.iter().filter(|line| !line.is_empty()) {
+            assert!(
+                lines.any(|line| is_as_shown(line.trim(), expected)),
+                "{}: $ {text}\nno line (after those before it) is `{expected}` in:\n{said}",
+                block.place()
+            );
+        }
+    }
+}
+
+/// `…` stands for anything.
+fn is_as_shown(line: &str, shown: &str) -> bool {
+    let mut parts = shown.split('…');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = line.strip_prefix(first) else { return false };
+    let mut is_open = false;
+    for part in parts {
+        is_open = part.is_empty();
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    is_open || rest.is_empty()
+}
