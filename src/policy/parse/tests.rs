@@ -1,6 +1,7 @@
 //! What policies say; in the modules below, every message about those that say nothing sensible.
 
 mod fields;
+mod properties;
 mod values;
 
 use serde_json::json;
