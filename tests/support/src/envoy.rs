@@ -43,7 +43,7 @@ impl Envoy {
     /// # Errors
     /// When it is not installed, or ends instead of serving: with the last lines of its log.
     pub fn start(config: &Config, workers: u32) -> anyhow::Result<Self> {
-        Self::start_with(workers, |directory| fs::write(directory.join("envoy.json"), config.to_json()))
+        Self::start_with(workers, |directory| fs::write(directory.join("envoy.yaml"), config.to_json()))
     }
 
     /// The same, but its listener comes from a file that [`Envoy::update`] replaces while it serves.
@@ -54,7 +54,7 @@ impl Envoy {
         Self::start_with(workers, |directory| {
             let (bootstrap, listeners) = config.split(&directory.join("listeners.json"));
             fs::write(directory.join("listeners.json"), discovery(&listeners, 0))?;
-            fs::write(directory.join("envoy.json"), bootstrap)
+            fs::write(directory.join("envoy.yaml"), bootstrap)
         })
     }
 
@@ -66,7 +66,7 @@ impl Envoy {
         let mut command = Command::new(&program);
         command
             .arg("--config-path")
-            .arg(directory.path().join("envoy.json"))
+            .arg(directory.path().join("envoy.yaml"))
             .arg("--admin-address-path")
             .arg(directory.path().join("admin"))
             .args(["--concurrency", &workers.to_string()])

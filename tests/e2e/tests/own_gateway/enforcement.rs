@@ -43,6 +43,16 @@ fn switched_off_nothing_is_done() {
     assert_eq!(site.client().send(&request).unwrap().header("x-ratelimit-limit"), Some("7"));
 }
 
+#[test]
+fn a_policy_written_as_yaml_is_the_same_as_its_json_text() {
+    let site = Site::with(1, tollgate_testkit::envoy::Config::policy_as_struct);
+    let standing = Standing::of(&site.ask("pro-01", "/compare"));
+    assert_eq!((standing.tier.as_str(), standing.limit, standing.month_left), ("pro", 1000, Some(999_998)));
+    // The burst of 1.5, which is not a whole number.
+    let passed = (0..).find(|_| site.ask("free-01", "/compare").status == 429).unwrap();
+    assert!((75..90).contains(&passed), "{passed}");
+}
+
 fn family<'a>(response: &'a Response, prefix: &str) -> Vec<&'a str> {
     response.headers.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with(prefix)).collect()
 }

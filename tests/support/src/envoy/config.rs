@@ -72,6 +72,16 @@ impl Config {
         self
     }
 
+    /// With the policy as a `Struct`, as YAML has it, in the place of JSON text.
+    #[must_use]
+    pub fn policy_as_struct(mut self) -> Self {
+        let configuration = &mut self.wasm()["configuration"];
+        let policy: Option<Value> =
+            configuration["value"].as_str().and_then(|text| serde_json::from_str(text).ok());
+        *configuration = json!({ "@type": "type.googleapis.com/google.protobuf.Struct", "value": policy });
+        self
+    }
+
     /// With the settings of the HTTP connection manager changed.
     #[must_use]
     pub fn http(mut self, change: impl FnOnce(&mut Value)) -> Self {
@@ -91,6 +101,7 @@ impl Config {
         })
     }
 
+    /// JSON, which is YAML too, and is read as such: a user's configuration is.
     pub(super) fn to_json(&self) -> String {
         self.0.to_string()
     }
