@@ -74,8 +74,8 @@ rules! {
     ValueGrows on Kong: "a shared-data value never grows: with the zone full the host crashes. Values of a fixed \
         size only";
     /// None and 0 are unconditional in Envoy; Kong takes them for `create`.
-    Overwrite on Envoy: "writing another value with cas 0 overwrites what other threads wrote: create with a cas \
-        that no entry has, update with the entry's";
+    Overwrite on Envoy: "writing with cas 0 overwrites what other threads have just written: create what will change \
+        with a cas that no entry has, and update it with the entry's";
     // Roots and ticks.
     /// Verified.
     SecondTickPeriod on Kong: "a second non-zero tick period traps";

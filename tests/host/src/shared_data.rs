@@ -41,6 +41,8 @@ pub struct Entry {
     pub before: Option<Vec<u8>>,
     /// Its version.
     pub cas: u32,
+    /// It was created with cas 0 (Envoy): nobody knows what that overwrote.
+    pub blind: bool,
 }
 
 /// What a set came to.
@@ -50,7 +52,8 @@ pub enum Written {
     Created,
     /// The entry had the given cas.
     Updated,
-    /// The entry was there with another value, and nobody asked for its cas (Envoy).
+    /// Nobody asked for the cas of an entry that was there with another value, or that was created without asking
+    /// and is no constant (Envoy).
     Overwrote,
     /// The entry had another cas, or none.
     Mismatch,
@@ -194,11 +197,13 @@ fn set_in_envoy(
         Some(entry) if cas == 0 && entry.value != value => Written::Overwrote,
         Some(_) if cas == 0 => Written::Updated,
         Some(entry) if entry.cas != cas => return Written::Mismatch,
+        Some(entry) if entry.blind => Written::Overwrote,
         Some(_) => Written::Updated,
         None => Written::Created,
     };
+    let blind = old.map_or(cas == 0, |entry| entry.blind);
     *last_cas += 1;
-    entries.insert(key.to_vec(), Entry { value: value.to_vec(), before: None, cas: *last_cas });
+    entries.insert(key.to_vec(), Entry { value: value.to_vec(), before: None, cas: *last_cas, blind });
     written
 }
 

@@ -54,6 +54,15 @@ fn in_envoy_none_overwrites_and_a_sentinel_creates() {
 }
 
 #[test]
+fn in_envoy_what_was_created_without_a_cas_is_a_constant() {
+    let mut data = SharedData::envoy();
+    assert_eq!(data.set(b"probe", Some(b"x"), 0).unwrap(), Written::Created);
+    assert_eq!(data.set(b"probe", Some(b"x"), 0).unwrap(), Written::Updated);
+    let (_, cas) = data.get(b"probe").unwrap().unwrap();
+    assert_eq!(data.set(b"probe", Some(b"y"), cas).unwrap(), Written::Overwrote);
+}
+
+#[test]
 fn in_envoy_cas_numbers_come_from_one_counter_and_nothing_is_deleted() {
     let mut data = SharedData::envoy();
     data.set(b"a", Some(b"x"), 9).unwrap();

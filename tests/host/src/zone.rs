@@ -125,7 +125,7 @@ impl Zone {
         self.used += size;
         self.uses += 1;
         self.recency.insert((size, self.uses), hash);
-        let entry = Entry { value: value.to_vec(), before: None, cas: 1 };
+        let entry = Entry { value: value.to_vec(), cas: 1, ..Entry::default() };
         self.entries.insert(hash, (entry, size, self.uses));
         Ok(Written::Created)
     }
