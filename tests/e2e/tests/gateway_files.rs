@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use tollgate::table::Geometry;
 use tollgate_testkit::http::{Client, Request};
 use tollgate_testkit::process::Process;
 use tollgate_testkit::upstream::Upstream;
@@ -205,7 +206,9 @@ fn the_composed_kong_finds_the_filter_its_memory_and_its_upstream() {
     assert_eq!(environment["KONG_WASM"], "on");
     assert_eq!(environment["KONG_DATABASE"], "off");
     let zone = format!("KONG_NGINX_WASM_SHM_KV_{}", FILTER.to_uppercase());
-    assert!(text(&environment[zone.as_str()]).ends_with('m'));
+    let mebibytes: u64 = text(&environment[zone.as_str()]).strip_suffix('m').unwrap().parse().unwrap();
+    let clients = policy_on_envoy()["memory"]["clients"].as_u64().and_then(|clients| clients.try_into().ok());
+    assert!(mebibytes >= Geometry::for_clients(clients.unwrap()).zone_mebibytes());
 
     let filters = text(&environment["KONG_WASM_FILTERS_PATH"]);
     let mounts: BTreeMap<&str, &str> = list(&kong["volumes"])
