@@ -22,8 +22,8 @@ export TOLLGATE_WASM ?= $(CURDIR)/$(WASM)
 
 .PHONY: run
 run: setup-run build-wasm ## a real gateway on http://127.0.0.1:8000 with the filter, and a table of what it does; CHECK=1 asserts it; PORT=8080
-	@$(CARGO) build --quiet --release -p tollgate-testkit
-	@exec $(TARGET_DIR)/release/tollgate-demo --port $(PORT) $(if $(CHECK),--check)
+	@$(CARGO) build --quiet -p tollgate-testkit --bin tollgate-demo
+	@exec $(TARGET_DIR)/debug/tollgate-demo --port $(PORT) $(if $(CHECK),--check)
 
 .PHONY: build-wasm
 build-wasm: $(META) ## dist/tollgate.wasm and dist/tollgate.meta.json
@@ -48,7 +48,7 @@ kong-down: need-docker ## stops it
 .PHONY: e2e
 e2e: ## the end-to-end suite against a running gateway: GATEWAY_URL=http://host:port [GATEWAY_KIND=kong|envoy]
 	@[ -n "$${GATEWAY_URL:-$(GATEWAY_URL)}" ] || { echo "say which gateway: make e2e GATEWAY_URL=http://host:port" >&2; exit 2; }
-	GATEWAY_URL=$(GATEWAY_URL) GATEWAY_KIND=$(GATEWAY_KIND) $(CARGO) test -p tollgate-e2e --test gateway -- --test-threads=4
+	GATEWAY_URL=$(GATEWAY_URL) GATEWAY_KIND=$(GATEWAY_KIND) $(CARGO) test -p tollgate-e2e --test gateway
 
 ##@ Work on it
 
@@ -99,5 +99,5 @@ need-docker:
 $(META): setup-run
 	@mkdir -p dist
 	@RUSTFLAGS="$(REMAP)" $(CARGO) build --quiet --release --target wasm32-wasip1 -p tollgate
-	@$(CARGO) run --quiet --release -p wasm-trim -- $(WASM_BUILT) $(WASM)
-	@$(CARGO) run --quiet --release -p tollgate-store --bin tollgate -- meta > $(META).new && mv $(META).new $(META)
+	@$(CARGO) run --quiet -p wasm-trim -- $(WASM_BUILT) $(WASM)
+	@$(CARGO) run --quiet -p tollgate-store --bin tollgate -- meta > $(META).new && mv $(META).new $(META)

@@ -5,6 +5,7 @@ mod abi;
 mod host;
 mod http;
 mod metrics;
+mod once;
 mod root;
 
 use proxy_wasm::types::LogLevel;

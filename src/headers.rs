@@ -74,7 +74,11 @@ fn names(limits: &[Limit]) -> Vec<String> {
     for limit in limits {
         let period = limit.period().name();
         let same = names.iter().filter(|name| name.starts_with(period)).count();
-        names.push(if same == 0 { period.to_owned() } else { format!("{period}-{}", same.saturating_add(1)) });
+        names.push(if same == 0 {
+            period.to_owned()
+        } else {
+            format!("{period}-{}", same.saturating_add(1))
+        });
     }
     names
 }
@@ -104,7 +108,9 @@ pub fn announce(
         let [tier_name, month] = X_QUOTA;
         emit(tier_name, Some(tier.name.as_bytes()));
         match tier.monthly {
-            Some(quota) => emit(month, Some(number.format(quota.less(account.used).whole_units()).as_bytes())),
+            Some(quota) => {
+                emit(month, Some(number.format(quota.less(account.used).whole_units()).as_bytes()))
+            }
             None => emit(month, None),
         }
     }
@@ -183,7 +189,11 @@ fn nearest<'a>(tier: &'a Tier, account: &Account) -> Option<Nearest<'a>> {
             available: limit.available(level),
             full_at: limit.full_at(level, account.at),
         })
-        .reduce(|one, other| if (other.available, wait(&other)) < (one.available, wait(&one)) { other } else { one })
+        .reduce(
+            |one, other| {
+                if (other.available, wait(&other)) < (one.available, wait(&one)) { other } else { one }
+            },
+        )
 }
 
 #[cfg(test)]

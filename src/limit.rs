@@ -59,7 +59,7 @@ impl Refusal {
 impl Account {
     /// The account at `now`: buckets drained, the month turned.
     ///
-    /// A clock that steps back neither refills a bucket twice nor locks a client out: up to [`CLOCK_SKEW`] it is
+    /// A clock that steps back neither refills a bucket twice nor locks a client out: up to `CLOCK_SKEW` it is
     /// another worker's earlier reading, and the account stays where it is; beyond, it goes on from the new time
     /// with what it holds. A month never turns back.
     #[must_use]

@@ -11,6 +11,7 @@ mod decimal;
 mod parse;
 mod place;
 mod problem;
+pub mod protobuf;
 pub mod raw;
 #[cfg(feature = "schema")]
 pub mod schema;

@@ -8,7 +8,7 @@ use tollgate::policy::Policy;
 use tollgate::units::UnixNanos;
 
 fuzz_target!(|bytes: &[u8]| {
-    match Policy::from_json(bytes) {
+    match Policy::from_configuration(bytes) {
         Err(problems) => {
             assert!(!problems.is_empty());
             assert!(problems.iter().all(|problem| !problem.message.is_empty()));

@@ -48,6 +48,15 @@ impl Host {
         abi::define_metric(kind, &self.metric_name(name))
     }
 
+    /// Sets a response header, whatever the upstream sent.
+    pub fn set_response_header(self, name: &str, value: &[u8]) {
+        if self == Self::Kong {
+            // Kong's host replaces one copy; where the upstream has sent two, it removes both and the new value.
+            abi::remove_header(Map::Response, name.as_bytes());
+        }
+        abi::set_header(Map::Response, name, value);
+    }
+
     /// The property that says that a filter of this name has seen the request. Kong lets a filter set only what is
     /// Kong's, Envoy only what is not Envoy's.
     const fn mark(self) -> &'static [u8] {

@@ -7,6 +7,7 @@ use proxy_wasm::types::Action;
 
 use super::abi::{self, Map};
 use super::host::HostGateway;
+use super::once::{self, Waiting};
 use super::root::Ready;
 use crate::engine::{Answer, Ruling};
 use crate::headers::{self, Document};
@@ -19,6 +20,7 @@ use crate::units::UnixNanos;
 pub struct Http {
     ready: Option<Rc<Ready>>,
     response: Response,
+    is_waiting: Option<Waiting>,
 }
 
 /// What is left to do when the response comes.
@@ -30,8 +32,8 @@ enum Response {
 }
 
 impl Http {
-    pub const fn new(ready: Option<Rc<Ready>>) -> Self {
-        Self { ready, response: Response::AsItIs }
+    pub fn new(ready: Option<Rc<Ready>>) -> Self {
+        Self { ready, response: Response::AsItIs, is_waiting: Some(Waiting::start()) }
     }
 }
 
@@ -39,8 +41,9 @@ impl Context for Http {}
 
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        self.is_waiting = None;
         let Some(ready) = &self.ready else { return Action::Continue };
-        if Ready::is_one_of_several() && ready.host.was_seen_before() {
+        if once::may_run_twice() && ready.host.was_seen_before() {
             return Action::Continue;
         }
         let start = abi::now();
@@ -68,7 +71,7 @@ impl HttpContext for Http {
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
         if let (Some(ready), Response::Announce(ruling)) = (&self.ready, &self.response) {
             ready.engine.announce(ruling.as_ref(), |name, value| match value {
-                Some(value) => abi::set_header(Map::Response, name, value),
+                Some(value) => ready.host.set_response_header(name, value),
                 None => abi::remove_header(Map::Response, name.as_bytes()),
             });
         }

@@ -1,6 +1,5 @@
 //! A filter's life on one worker: its policy comes, its requests' contexts go out.
 
-use std::cell::Cell;
 use std::hash::BuildHasher;
 use std::rc::Rc;
 
@@ -12,39 +11,17 @@ use super::abi;
 use super::host::Host;
 use super::http::Http;
 use super::metrics::Metrics;
+use super::once::Configured;
 use crate::engine::Engine;
 use crate::policy::Policy;
 use crate::table::{FingerprintKey, Geometry, OpenError, Table};
-
-thread_local! {
-    /// Root contexts of this instance that have a policy. More than one: a request may pass through two of them.
-    static CONFIGURED: Cell<u32> = const { Cell::new(0) };
-}
 
 /// All that a request needs, shared by the requests of one root.
 pub struct Ready {
     pub host: Host,
     pub engine: Engine,
     pub metrics: Metrics,
-}
-
-impl Ready {
-    fn new(host: Host, engine: Engine) -> Self {
-        CONFIGURED.set(CONFIGURED.get().saturating_add(1));
-        let metrics = Metrics::define(host, &engine);
-        Self { host, engine, metrics }
-    }
-
-    /// Whether another filter on this request's way may be Tollgate too.
-    pub fn is_one_of_several() -> bool {
-        CONFIGURED.get() > 1
-    }
-}
-
-impl Drop for Ready {
-    fn drop(&mut self) {
-        CONFIGURED.set(CONFIGURED.get().saturating_sub(1));
-    }
+    _configured: Configured,
 }
 
 /// The root context: one a filter entry and worker.
@@ -55,7 +32,7 @@ pub struct Root {
 
 impl Root {
     fn load(configuration: &[u8]) -> Result<Ready, Vec<String>> {
-        let policy = Policy::from_json(configuration)
+        let policy = Policy::from_configuration(configuration)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let zone = Geometry::for_clients(policy.clients).zone_mebibytes();
         // Kong traps on the next line where it has no zone. Nobody is refused for it, the routes are served without
@@ -86,7 +63,9 @@ impl Root {
             policy.tiers.len(),
             kept.count()
         );
-        Ok(Ready::new(host, Engine::new(policy, opened.table)))
+        let engine = Engine::new(policy, opened.table);
+        let metrics = Metrics::define(host, &engine);
+        Ok(Ready { host, engine, metrics, _configured: Configured::start() })
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use self::value::{Kind, Word};
 use super::place::Place;
+use super::protobuf::read_struct;
 use super::{Enforcement, HeaderFamilies, OnFailure, Policy, Problem, TierId, raw};
 
 /// The smallest policy, for messages to those who have none yet.
@@ -32,11 +33,27 @@ const CLIENTS: Kind = Kind {
     name: "a number of client records",
     parts: 1,
     least: 64,
-    greatest: 4_194_304,
-    advice: "a whole number from 64 to 4194304",
+    greatest: 1_048_576,
+    advice: "a whole number from 64 to 1048576",
 };
 
 impl Policy {
+    /// Reads what a gateway hands a filter as its configuration: JSON, or a Struct in protobuf's binary form, which is
+    /// how Envoy hands over one that was written as `google.protobuf.Struct`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; of wrong fields the first.
+    pub fn from_configuration(bytes: &[u8]) -> Result<Self, Vec<Problem>> {
+        // Every Struct that is not empty starts with this byte, a line's end to JSON. Then what is JSON is JSON.
+        const FIELD_1: &[u8] = b"\x0a";
+        let text = document::read(bytes);
+        let structure = if text.is_err() && bytes.starts_with(FIELD_1) { read_struct(bytes) } else { None };
+        match structure {
+            Some(value) => Self::from_value(&value),
+            None => Self::from_value(&text?),
+        }
+    }
+
     /// Reads a policy, JSON in UTF-8.
     ///
     /// # Errors

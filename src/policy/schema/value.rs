@@ -169,7 +169,7 @@ pub fn token(_: &mut Generator) -> Schema {
 
 /// Client records.
 pub fn clients(_: &mut Generator) -> Schema {
-    let mut schema = whole_number(64, 4_194_304, r"^[1-9][0-9]{1,6}(\.0+)?$");
+    let mut schema = whole_number(64, 1_048_576, r"^[1-9][0-9]{1,6}(\.0+)?$");
     schema.insert("default".to_owned(), 65_536.into());
     schema
 }

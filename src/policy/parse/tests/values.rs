@@ -42,11 +42,11 @@ fn wrong_names_and_choices_are_explained() {
         ),
         (
             json!({ "memory": { "clients": 63 } }),
-            "memory.clients: 63 is not a number of client records; write a whole number from 64 to 4194304",
+            "memory.clients: 63 is not a number of client records; write a whole number from 64 to 1048576",
         ),
         (
             json!({ "memory": { "clients": "1e3" } }),
-            "memory.clients: \"1e3\" is not a number of client records; write a whole number from 64 to 4194304",
+            "memory.clients: \"1e3\" is not a number of client records; write a whole number from 64 to 1048576",
         ),
     ]);
 }
