@@ -7,7 +7,7 @@ use proxy_wasm::types::Action;
 
 use super::abi::{self, Map};
 use super::host::HostGateway;
-use super::once::{self, Waiting};
+use super::once::Configured;
 use super::root::Ready;
 use crate::engine::{Answer, Ruling};
 use crate::headers::{self, Document};
@@ -20,7 +20,6 @@ use crate::units::UnixNanos;
 pub struct Http {
     ready: Option<Rc<Ready>>,
     response: Response,
-    is_waiting: Option<Waiting>,
 }
 
 /// What is left to do when the response comes.
@@ -32,8 +31,8 @@ enum Response {
 }
 
 impl Http {
-    pub fn new(ready: Option<Rc<Ready>>) -> Self {
-        Self { ready, response: Response::AsItIs, is_waiting: Some(Waiting::start()) }
+    pub const fn new(ready: Option<Rc<Ready>>) -> Self {
+        Self { ready, response: Response::AsItIs }
     }
 }
 
@@ -41,9 +40,8 @@ impl Context for Http {}
 
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        self.is_waiting = None;
         let Some(ready) = &self.ready else { return Action::Continue };
-        if once::may_run_twice() && ready.host.was_seen_before() {
+        if Configured::is_one_of_several() && ready.host.was_seen_before() {
             return Action::Continue;
         }
         let start = abi::now();

@@ -95,3 +95,24 @@ fn several_limits_are_checked_and_charged_together() {
     let detail = format!("Tier enterprise allows 3 requests per hour; retry in {retry_after} s.");
     assert_eq!(refused.json()["detail"], detail);
 }
+
+#[test]
+fn a_filter_that_a_request_passes_twice_charges_it_once() {
+    // As where a listener's filter and a route's are both Tollgate: two entries, two policies, one namespace.
+    let site = Site::with(1, |config| {
+        config.http(|http| {
+            let filters = http["http_filters"].as_array_mut().unwrap();
+            let place = filters.iter().position(|filter| filter["name"] == "tollgate").unwrap();
+            let mut again = filters[place].clone();
+            let config = &mut again["typed_config"]["config"];
+            let policy = config["configuration"]["value"].as_str().unwrap();
+            config["configuration"]["value"] =
+                policy.replace("\"default_cost\": 1", "\"default_cost\": 3").into();
+            again["name"] = "tollgate-again".into();
+            assert_ne!(again["typed_config"], filters[place]["typed_config"]);
+            filters.insert(place, again);
+        })
+    });
+    let last = (0..10).map(|_| Standing::of(&site.ask("free-01", "/compare"))).last().unwrap();
+    assert_eq!(last.month_left, Some(50_000 - 10 * 2));
+}
