@@ -51,6 +51,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     /// What `number` is, written as a number and as text.
     #[track_caller]

@@ -11,6 +11,8 @@ use crate::endpoint::{Pattern, Rule};
 use crate::limit::{Limit, Period};
 use crate::policy::{Source, StoreMode, Tier, Token};
 use crate::units::Cost;
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// Laid over a field of [`with`]: the field is taken out.
 const GONE: &str = "(gone)";

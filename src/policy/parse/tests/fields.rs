@@ -5,6 +5,8 @@ use serde_json::json;
 use super::{GONE, says};
 use crate::policy::Policy;
 use crate::policy::parse::{MINIMAL, document};
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 #[test]
 fn fields_that_are_wrong_as_a_whole_are_explained() {

@@ -9,6 +9,8 @@ use crate::endpoint::Endpoints;
 use crate::limit::Level;
 use crate::policy::{MAX_LIMITS, Policy};
 use crate::units::Cost;
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// Changes to the smallest policy, about half of which work.
 fn changes() -> impl Strategy<Value = Value> {

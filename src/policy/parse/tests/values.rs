@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::says;
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 #[test]
 fn wrong_names_and_choices_are_explained() {
