@@ -1,18 +1,19 @@
 //! Envoy's CPU time a request, requests a second and latency, with and without Tollgate.
 //!
 //! CPU a request is the figure: it says how many gateways a load needs, and it is the steadiest on a machine that
-//! does other things too. The variants take turns (A B C … A B C …), each in an Envoy of its own that stays up, and
-//! each round compares what ran within the same minute.
+//! does other things too. The variants take turns (A B C … A B C …), so that what else goes on meets all of them.
+//! Every turn has an Envoy of its own: two that do the same differ by up to a tenth for as long as they run, depending
+//! on where their memory happens to lie, which no number of requests to the same two would show.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::ensure;
 use clap::Args;
 use serde_json::{Value, json};
-use tollgate_testkit::envoy::Envoy;
 use tollgate_testkit::workspace;
 
-use crate::load::{Load, Outcome};
+use crate::load::Load;
 use crate::result::{self, Promise, median};
 use crate::variant::{COMPARED, Modules, STEPS, Variant};
 use crate::{noop, process};
@@ -20,13 +21,17 @@ use crate::{noop, process};
 /// Tollgate's CPU a request by that of a filter that does nothing.
 const PROMISED: f64 = 1.45;
 
+/// A turn is as many parts, and the end of their cheapest quarter counts. What else the machine does can only add to a
+/// part: it takes the caches and the other half of a core.
+const SLICES: u64 = 20;
+
 #[derive(Args)]
 pub struct Settings {
-    /// How often every variant gets its turn.
-    #[arg(long, default_value_t = 3)]
+    /// How often every variant gets its turn, with a gateway of its own.
+    #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Requests of one turn.
-    #[arg(long, default_value_t = 50_000)]
+    #[arg(long, default_value_t = 30_000)]
     requests: u64,
     /// Requests before each turn that are not measured.
     #[arg(long, default_value_t = 10_000)]
@@ -43,13 +48,14 @@ pub struct Settings {
     /// These variants alone; no results are written.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Other builds of Tollgate, to compare with.
+    #[arg(long, value_name = "FILE", value_delimiter = ',')]
+    against: Vec<PathBuf>,
 }
 
-/// A variant, its gateway, and what came of its turns.
+/// A variant, and what came of its turns.
 struct Runner {
-    variant: &'static Variant,
-    gateway: Envoy,
-    load: Load,
+    variant: Variant,
     turns: Vec<Turn>,
 }
 
@@ -63,17 +69,12 @@ struct Turn {
 pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     let (noop, tollgate) = (noop::build()?, workspace::filter()?);
     let modules = Modules { noop: &noop, tollgate: &tollgate };
-    let mut runners = Vec::new();
-    for variant in chosen(settings)? {
-        let gateway = variant.start(&modules)?;
-        variant.prove(&gateway)?;
-        let load = Load::connect(gateway.address(), settings.connections)?;
-        runners.push(Runner { variant, gateway, load, turns: Vec::new() });
-    }
+    let mut runners: Vec<Runner> =
+        chosen(settings)?.into_iter().map(|variant| Runner { variant, turns: Vec::new() }).collect();
     for round in 1..=settings.rounds {
         eprintln!("gateway: round {round} of {}", settings.rounds);
         for runner in &mut runners {
-            runner.take_turn(settings)?;
+            runner.take_turn(&modules, settings)?;
         }
     }
     let promises = promises(&runners);
@@ -98,56 +99,66 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     Ok(promises)
 }
 
-fn chosen(settings: &Settings) -> anyhow::Result<Vec<&'static Variant>> {
+fn chosen(settings: &Settings) -> anyhow::Result<Vec<Variant>> {
     let all = || COMPARED.iter().chain(STEPS);
     for name in &settings.only {
-        ensure!(all().any(|variant| variant.name == name), "there is no variant {name}");
+        ensure!(all().any(|variant| variant.name == *name), "there is no variant {name}");
     }
-    if !settings.only.is_empty() {
-        return Ok(all().filter(|variant| settings.only.iter().any(|name| name == variant.name)).collect());
-    }
-    Ok(COMPARED.iter().chain(if settings.steps { STEPS } else { &[] }).collect())
+    let is_chosen = |variant: &&Variant| match settings.only.as_slice() {
+        [] => settings.steps || COMPARED.iter().any(|compared| compared.name == variant.name),
+        only => only.iter().any(|name| *name == variant.name),
+    };
+    let builds = settings.against.iter().map(|file| Variant::build(file));
+    Ok(all().filter(is_chosen).cloned().chain(builds).collect())
 }
 
 impl Runner {
-    fn take_turn(&mut self, settings: &Settings) -> anyhow::Result<()> {
-        self.send(settings.warm_up.max(settings.consumers), settings)?;
-        let id = self.gateway.id();
-        let before = process::cpu_time(id)?;
-        let outcome = self.send(settings.requests, settings)?;
-        let cpu = process::cpu_time(id)?.saturating_sub(before);
-        let (name, status) = (self.variant.name, self.variant.status);
-        ensure!(
-            outcome.expected == outcome.answers,
-            "{name}: {} of {} answers were not {status}",
-            outcome.answers - outcome.expected,
-            outcome.answers
-        );
-        let latency = |quantile| outcome.latency.value_at_quantile(quantile) as f64 / 1_000.0;
+    /// Starts a gateway, warms it up, and measures.
+    fn take_turn(&mut self, modules: &Modules<'_>, settings: &Settings) -> anyhow::Result<()> {
+        let variant = &self.variant;
+        let gateway = variant.start(modules)?;
+        variant.prove(&gateway)?;
+        let mut load = Load::connect(gateway.address(), settings.connections)?;
+        let mut send = |requests| {
+            load.send(requests, variant.status, |number, request| {
+                variant.write(number, settings.consumers, request);
+            })
+        };
+        send(settings.warm_up.max(settings.consumers))?;
+        let (mut cpu_us, mut elapsed) = (Vec::new(), Duration::ZERO);
+        let mut latency = send(0)?.latency;
+        for _ in 0..SLICES {
+            let before = process::cpu_time(gateway.id())?;
+            let outcome = send(settings.requests.div_ceil(SLICES))?;
+            let cpu = process::cpu_time(gateway.id())?.saturating_sub(before);
+            let wrong = outcome.answers - outcome.expected;
+            let (name, all) = (&variant.name, outcome.answers);
+            ensure!(wrong == 0, "{name}: {wrong} of {all} answers were not {}", variant.status);
+            cpu_us.push(cpu.as_secs_f64() * 1e6 / all as f64);
+            elapsed += outcome.elapsed;
+            latency.add(outcome.latency)?;
+        }
         self.turns.push(Turn {
-            cpu_us: micros(cpu) / outcome.answers as f64,
-            per_second: outcome.answers as f64 / outcome.elapsed.as_secs_f64(),
-            p50_us: latency(0.5),
-            p99_us: latency(0.99),
+            cpu_us: result::quartile(cpu_us),
+            per_second: latency.len() as f64 / elapsed.as_secs_f64(),
+            p50_us: latency.value_at_quantile(0.5) as f64 / 1_000.0,
+            p99_us: latency.value_at_quantile(0.99) as f64 / 1_000.0,
         });
         Ok(())
-    }
-
-    fn send(&mut self, requests: u64, settings: &Settings) -> anyhow::Result<Outcome> {
-        let Self { variant, load, .. } = self;
-        load.send(requests, variant.status, |number, request| {
-            variant.write(number, settings.consumers, request)
-        })
     }
 
     fn median(&self, of: impl Fn(&Turn) -> f64) -> f64 {
         median(self.turns.iter().map(of))
     }
 
-    /// CPU a request by another variant's: the median of what each round says.
+    fn cpu_us(&self) -> f64 {
+        self.median(|turn| turn.cpu_us)
+    }
+
+    /// CPU a request by another variant's.
     fn by(&self, other: &str, runners: &[Self]) -> Option<f64> {
         let other = runners.iter().find(|runner| runner.variant.name == other)?;
-        Some(median(self.turns.iter().zip(&other.turns).map(|(mine, theirs)| mine.cpu_us / theirs.cpu_us)))
+        Some(self.cpu_us() / other.cpu_us())
     }
 
     fn to_json(&self, runners: &[Self]) -> Value {
@@ -161,7 +172,7 @@ impl Runner {
             "name": self.variant.name,
             "about": self.variant.about,
             "median": turn(&Turn {
-                cpu_us: self.median(|turn| turn.cpu_us),
+                cpu_us: self.cpu_us(),
                 per_second: self.median(|turn| turn.per_second),
                 p50_us: self.median(|turn| turn.p50_us),
                 p99_us: self.median(|turn| turn.p99_us),
@@ -171,10 +182,6 @@ impl Runner {
             "rounds": self.turns.iter().map(turn).collect::<Vec<_>>(),
         })
     }
-}
-
-fn micros(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
 }
 
 fn promises(runners: &[Runner]) -> Vec<Promise> {
@@ -195,8 +202,8 @@ fn print(runners: &[Runner]) {
     for runner in runners {
         let by = |other| runner.by(other, runners).map_or(String::new(), |ratio| format!("{ratio:.2}"));
         rows.push(vec![
-            runner.variant.name.to_owned(),
-            format!("{:.2}", runner.median(|turn| turn.cpu_us)),
+            runner.variant.name.to_string(),
+            format!("{:.2}", runner.cpu_us()),
             by("bare"),
             by("noop"),
             format!("{:.0}", runner.median(|turn| turn.per_second)),

@@ -93,6 +93,13 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
+/// The value that a quarter of them do not exceed.
+pub fn quartile(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 4).copied().unwrap_or(f64::NAN)
+}
+
 /// Writes `bench/results/NAME.json`: what was measured, and on what.
 pub fn save(name: &str, measured: Value) -> anyhow::Result<()> {
     let mut document = json!({ "benchmark": name, "on": circumstances() });
@@ -147,6 +154,13 @@ mod tests {
         assert!((median([9.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
         assert!((median([4.0, 1.0, 2.0, 9.0]) - 3.0).abs() < 1e-9);
         assert!(median([]).is_nan());
+    }
+
+    #[test]
+    fn a_quarter_of_the_values_is_below_the_quartile() {
+        assert!((quartile([8.0, 3.0, 4.0, 1.0, 2.0, 7.0, 6.0, 5.0]) - 3.0).abs() < 1e-9);
+        assert!((quartile([5.0]) - 5.0).abs() < 1e-9);
+        assert!(quartile([]).is_nan());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What the gateway is told to run, and what its clients then send and get.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 use serde_json::{Value, json};
@@ -9,8 +10,9 @@ use tollgate_testkit::envoy::{Config, Envoy};
 use tollgate_testkit::http;
 
 /// One thing to measure.
+#[derive(Clone)]
 pub struct Variant {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub about: &'static str,
     filter: Filter,
     /// The path that its clients ask for.
@@ -24,14 +26,16 @@ pub struct Variant {
     hides: &'static [&'static str],
 }
 
+#[derive(Clone)]
 enum Filter {
     None,
     Native,
     Noop,
     Tollgate(fn(&mut Value)),
+    Build(PathBuf),
 }
 
-/// The two filters that are compared, as files.
+/// The filters that are compared, as files.
 pub struct Modules<'a> {
     pub noop: &'a Path,
     pub tollgate: &'a Path,
@@ -43,7 +47,7 @@ const TIER: &str = "x-quota-tier";
 const IETF: &str = "ratelimit";
 
 const TOLLGATE: Variant = Variant {
-    name: "tollgate",
+    name: Cow::Borrowed("tollgate"),
     about: "Tollgate; a rate and a month, all X- headers",
     filter: Filter::Tollgate(|_| {}),
     path: "/identify",
@@ -56,7 +60,7 @@ const TOLLGATE: Variant = Variant {
 /// What Tollgate is compared with, and Tollgate.
 pub const COMPARED: &[Variant] = &[
     Variant {
-        name: "bare",
+        name: Cow::Borrowed("bare"),
         about: "no filter",
         filter: Filter::None,
         hides: &[TIER],
@@ -64,7 +68,7 @@ pub const COMPARED: &[Variant] = &[
         ..TOLLGATE
     },
     Variant {
-        name: "noop",
+        name: Cow::Borrowed("noop"),
         about: "a Wasm filter that does nothing",
         filter: Filter::Noop,
         hides: &[TIER],
@@ -72,7 +76,7 @@ pub const COMPARED: &[Variant] = &[
         ..TOLLGATE
     },
     Variant {
-        name: "native",
+        name: Cow::Borrowed("native"),
         about: "Envoy's own local_ratelimit: one bucket for all, no headers",
         filter: Filter::Native,
         hides: &[TIER],
@@ -81,7 +85,7 @@ pub const COMPARED: &[Variant] = &[
     },
     TOLLGATE,
     Variant {
-        name: "tollgate-ietf",
+        name: Cow::Borrowed("tollgate-ietf"),
         about: "both families of headers",
         filter: Filter::Tollgate(|policy| policy["headers"]["ietf"] = true.into()),
         shows: &[LIMIT, MONTH, TIER, IETF],
@@ -89,7 +93,7 @@ pub const COMPARED: &[Variant] = &[
         ..TOLLGATE
     },
     Variant {
-        name: "tollgate-refusing",
+        name: Cow::Borrowed("tollgate-refusing"),
         about: "every request refused: 429 and a problem document",
         // The first takes all there is for a day; there is always one before the measured ones.
         path: "/compare",
@@ -99,7 +103,7 @@ pub const COMPARED: &[Variant] = &[
         ..TOLLGATE
     },
     Variant {
-        name: "tollgate-unlimited",
+        name: Cow::Borrowed("tollgate-unlimited"),
         about: "a tier without limits",
         group: Some("enterprise"),
         shows: &[TIER],
@@ -111,7 +115,7 @@ pub const COMPARED: &[Variant] = &[
 /// Where Tollgate's time goes: each leaves out, or adds, one thing.
 pub const STEPS: &[Variant] = &[
     Variant {
-        name: "step-off",
+        name: Cow::Borrowed("step-off"),
         about: "enforcement off",
         filter: Filter::Tollgate(|policy| policy["enforcement"] = "off".into()),
         shows: &[],
@@ -119,7 +123,7 @@ pub const STEPS: &[Variant] = &[
         ..TOLLGATE
     },
     Variant {
-        name: "step-free",
+        name: Cow::Borrowed("step-free"),
         about: "a path that costs nothing: no table",
         path: "/health",
         shows: &[],
@@ -127,7 +131,7 @@ pub const STEPS: &[Variant] = &[
         ..TOLLGATE
     },
     Variant {
-        name: "step-silent",
+        name: Cow::Borrowed("step-silent"),
         about: "a rate and a month, no headers",
         filter: Filter::Tollgate(|policy| policy["headers"] = json!({ "x_ratelimit": false, "ietf": false })),
         shows: &[],
@@ -135,7 +139,7 @@ pub const STEPS: &[Variant] = &[
         ..TOLLGATE
     },
     Variant {
-        name: "step-properties",
+        name: Cow::Borrowed("step-properties"),
         about: "consumer and tier asked for as properties first",
         filter: Filter::Tollgate(|policy| {
             policy["identity"] = json!({
@@ -146,7 +150,7 @@ pub const STEPS: &[Variant] = &[
         ..TOLLGATE
     },
     Variant {
-        name: "step-stranger",
+        name: Cow::Borrowed("step-stranger"),
         about: "no consumer: limited by address",
         group: None,
         shows: &[LIMIT, TIER],
@@ -156,6 +160,17 @@ pub const STEPS: &[Variant] = &[
 ];
 
 impl Variant {
+    /// Another build of Tollgate, called by its file's name.
+    pub fn build(file: &Path) -> Self {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Self {
+            name: name.into(),
+            about: "another build of Tollgate",
+            filter: Filter::Build(file.into()),
+            ..TOLLGATE
+        }
+    }
+
     /// A gateway that runs it, with one worker.
     pub fn start(&self, modules: &Modules<'_>) -> anyhow::Result<Envoy> {
         let filter = match &self.filter {
@@ -167,6 +182,7 @@ impl Variant {
                 change(&mut policy);
                 Some(wasm(modules.tollgate, &policy))
             }
+            Filter::Build(file) => Some(wasm(file, &policy())),
         };
         start(filter)
     }
@@ -190,7 +206,7 @@ impl Variant {
             client.send(&request)?;
         }
         let answer = client.send(&request)?;
-        let name = self.name;
+        let name = &self.name;
         ensure!(answer.status == self.status, "{name} answers {answer:?}");
         for header in self.shows {
             ensure!(answer.header(header).is_some(), "{name} sends no {header}: {answer:?}");
