@@ -5,9 +5,11 @@
 
 mod path;
 
+use std::borrow::Cow;
+
 use hashbrown::HashMap;
 
-pub use path::normalised;
+pub use path::{as_rfc_3986_reads, normalised};
 
 use crate::units::Cost;
 
@@ -139,13 +141,22 @@ impl Endpoints {
     }
 
     /// What a request costs. `path` is as the client sent it, query and all; the most specific rule wins: an exact
-    /// path before a prefix, a longer prefix before a shorter one, a listed method before a rule without methods.
+    /// path before a prefix, a longer prefix before a shorter one, a listed method before a rule without methods. A
+    /// spelling that can be read in two ways costs the dearer one: which of them the upstream sees is not ours to know.
     #[must_use]
     pub fn cost(&self, method: &[u8], path: &[u8]) -> Cost {
-        let path = normalised(path);
+        match normalised(path) {
+            Cow::Borrowed(normal) => self.price(method, normal),
+            Cow::Owned(normal) => {
+                self.price(method, &normal).max(self.price(method, &as_rfc_3986_reads(path)))
+            }
+        }
+    }
+
+    fn price(&self, method: &[u8], path: &[u8]) -> Cost {
         let mut node = &self.root;
         let mut best = node.below.of(method);
-        for segment in segments(&path) {
+        for segment in segments(path) {
             match node.children.get(segment) {
                 Some(child) => node = child,
                 None => return best.unwrap_or(self.default_cost),

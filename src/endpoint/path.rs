@@ -9,12 +9,23 @@ use std::borrow::Cow;
 /// as file systems do; a `..` above the root stays at the root.
 #[must_use]
 pub fn normalised(raw: &[u8]) -> Cow<'_, [u8]> {
-    let end = raw.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(raw.len());
-    let path = raw.get(..end).unwrap_or(raw);
+    let path = without_query(raw);
     if is_normal(path) {
         return Cow::Borrowed(path);
     }
-    Cow::Owned(resolved(&decoded(path)))
+    Cow::Owned(resolved(&decoded(path), Slashes::MergedFirst))
+}
+
+/// What RFC 3986 (5.2.4) makes of a path that is not normal as it stands, and gateways with it: there a `..` after two
+/// slashes takes away the nothing between them, not the segment before. Slashes are merged afterwards.
+#[must_use]
+pub fn as_rfc_3986_reads(raw: &[u8]) -> Vec<u8> {
+    resolved(&decoded(without_query(raw)), Slashes::MergedLast)
+}
+
+fn without_query(raw: &[u8]) -> &[u8] {
+    let end = raw.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(raw.len());
+    raw.get(..end).unwrap_or(raw)
 }
 
 /// Whether `path` is what [`resolved`] would make of it.
@@ -71,20 +82,28 @@ const fn hex(digit: u8) -> Option<u8> {
     }
 }
 
-fn resolved(path: &[u8]) -> Vec<u8> {
-    let mut out: Vec<u8> = Vec::with_capacity(path.len());
+/// When several slashes become one: before `..` takes a segment away, or after.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slashes {
+    MergedFirst,
+    MergedLast,
+}
+
+fn resolved(path: &[u8], slashes: Slashes) -> Vec<u8> {
+    let mut segments: Vec<&[u8]> = Vec::new();
+    let path = path.strip_prefix(b"/").or_else(|| path.strip_prefix(b"\\")).unwrap_or(path);
     for segment in path.split(|byte| matches!(byte, b'/' | b'\\')) {
         match segment {
-            b"" | b"." => {}
-            b".." => {
-                let parent = out.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-                out.truncate(parent);
-            }
-            _ => {
-                out.push(b'/');
-                out.extend_from_slice(segment);
-            }
+            b"." => {}
+            b"" if slashes == Slashes::MergedFirst => {}
+            b".." => drop(segments.pop()),
+            _ => segments.push(segment),
         }
+    }
+    let mut out: Vec<u8> = Vec::with_capacity(path.len().saturating_add(1));
+    for segment in segments.into_iter().filter(|segment| !segment.is_empty()) {
+        out.push(b'/');
+        out.extend_from_slice(segment);
     }
     if out.is_empty() {
         out.push(b'/');
@@ -153,6 +172,20 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_can_be_read_in_two_ways_has_two_readings() {
+        for (raw, file_system, rfc) in [
+            ("/compare//../health", "/health", "/compare/health"),
+            ("/health//../compare", "/compare", "/health/compare"),
+            ("//../x", "/x", "/x"),
+            ("/a/%2f/..%2f../b", "/b", "/a/b"),
+            ("/a/b/../c//", "/a/c", "/a/c"),
+        ] {
+            assert_eq!(text(raw), file_system, "{raw}");
+            assert_eq!(String::from_utf8_lossy(&as_rfc_3986_reads(raw.as_bytes())), rfc, "{raw}");
+        }
+    }
+
+    #[test]
     fn an_ordinary_path_is_borrowed() {
         assert!(matches!(normalised(b"/v1/identify?id=7"), Cow::Borrowed(b"/v1/identify")));
     }
@@ -160,15 +193,17 @@ mod tests {
     proptest! {
         #[test]
         fn the_short_way_and_the_long_way_agree(path in "[/.a%2eF\\\\]{0,24}") {
-            let long = resolved(&decoded(path.as_bytes()));
+            let long = resolved(&decoded(path.as_bytes()), Slashes::MergedFirst);
             prop_assert_eq!(normalised(path.as_bytes()).into_owned(), long);
         }
 
         #[test]
         fn a_resolved_path_has_nothing_left_to_resolve(path in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let once = resolved(&path);
-            prop_assert_eq!(resolved(&once), once.clone());
-            prop_assert!(once.starts_with(b"/"));
+            for slashes in [Slashes::MergedFirst, Slashes::MergedLast] {
+                let once = resolved(&path, slashes);
+                prop_assert_eq!(resolved(&once, slashes), once.clone());
+                prop_assert!(once.starts_with(b"/"));
+            }
         }
     }
 }

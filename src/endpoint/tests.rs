@@ -63,6 +63,14 @@ fn no_spelling_of_a_path_is_cheaper() {
 }
 
 #[test]
+fn a_spelling_that_upstreams_read_differently_costs_the_dearer_reading() {
+    let rules = [rule("/compare", &[], 2), rule("/compare/*", &[], 3), rule("/health", &[], 0)];
+    assert_eq!(cost(&rules, "GET", "/compare//../health"), 3, "an upstream may see /compare/health");
+    assert_eq!(cost(&rules, "GET", "/health//../compare"), 2, "or /compare");
+    assert_eq!(cost(&rules, "GET", "/x/..//health"), 0, "both readings are /health");
+}
+
+#[test]
 fn a_deep_path_walks_no_deeper_than_the_rules() {
     let endpoints = Endpoints::new(&[rule("/a/*", &[], 3)], Cost::from_units(1));
     let deep = "/a".repeat(4_000);
