@@ -25,7 +25,8 @@ step "core on wasm32, in Node" env CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wa
   "${cargo[@]}" test -p tollgate --lib --target wasm32-unknown-unknown
 step "filter on a strict host" "${cargo[@]}" test --quiet -p tollgate-host
 step "filter on a real gateway" "${cargo[@]}" test --quiet -p tollgate-testkit -p tollgate-e2e
-step "make run" make --no-print-directory run CHECK=1 PORT=0
+free_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+step "make run" make --no-print-directory run CHECK=1 "PORT=$free_port"
 step "fuzz targets, briefly" scripts/fuzz.sh "${FUZZ_SECONDS:-15}"
 
 echo
