@@ -155,6 +155,11 @@ impl Runner {
         self.median(|turn| turn.cpu_us)
     }
 
+    /// CPU a request in the turn that was disturbed the least.
+    fn least_cpu_us(&self) -> f64 {
+        self.turns.iter().map(|turn| turn.cpu_us).fold(f64::INFINITY, f64::min)
+    }
+
     /// CPU a request by another variant's.
     fn by(&self, other: &str, runners: &[Self]) -> Option<f64> {
         let other = runners.iter().find(|runner| runner.variant.name == other)?;
@@ -177,6 +182,7 @@ impl Runner {
                 p50_us: self.median(|turn| turn.p50_us),
                 p99_us: self.median(|turn| turn.p99_us),
             }),
+            "least_cpu_us": self.least_cpu_us(),
             "cpu_by_bare": self.by("bare", runners),
             "cpu_by_noop": self.by("noop", runners),
             "rounds": self.turns.iter().map(turn).collect::<Vec<_>>(),
@@ -197,13 +203,14 @@ fn promises(runners: &[Runner]) -> Vec<Promise> {
 }
 
 fn print(runners: &[Runner]) {
-    let head = ["variant", "CPU µs", "by bare", "by no-op", "requests/s", "p50 µs", "p99 µs", ""];
+    let head = ["variant", "CPU µs", "least", "by bare", "by no-op", "requests/s", "p50 µs", "p99 µs", ""];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for runner in runners {
         let by = |other| runner.by(other, runners).map_or(String::new(), |ratio| format!("{ratio:.2}"));
         rows.push(vec![
             runner.variant.name.to_string(),
             format!("{:.2}", runner.cpu_us()),
+            format!("{:.2}", runner.least_cpu_us()),
             by("bare"),
             by("noop"),
             format!("{:.0}", runner.median(|turn| turn.per_second)),
