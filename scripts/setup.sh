@@ -63,6 +63,7 @@ cargo_tool() { # cargo_tool CRATE VERSION COMMAND
 }
 
 need cargo "install Rust with rustup, https://rustup.rs"
+need cc "Rust links with it; install a C compiler (Debian: apt install build-essential)"
 case "${1:-run}" in
   run)
     targets wasm32-wasip1
@@ -70,7 +71,6 @@ case "${1:-run}" in
     ;;
   test)
     targets wasm32-unknown-unknown
-    need cc "install a C compiler (Debian: apt install build-essential)"
     command -v node >/dev/null || packages nodejs
     command -v c++ >/dev/null || packages g++
     # The runner has to be of the very version of wasm-bindgen that the tests are linked with.
