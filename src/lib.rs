@@ -10,6 +10,8 @@
 //! 6. [`limit`] checks every limit of the tier, then charges all of them, or none;
 //! 7. [`headers`] tells the client where it stands, or why not now.
 //!
+//! With a store, a request spends what [`lease`] has borrowed for it.
+//!
 //! [`engine`] is that order, and the only module that knows it. [`policy`] is what the operator wrote, as values that
 //! cannot be wrong; [`units`] are the numbers. Time, randomness and bytes come in as arguments: nothing but `filter`
 //! knows a clock or a gateway.
@@ -21,6 +23,7 @@ pub mod endpoint;
 pub mod engine;
 pub mod headers;
 pub mod identity;
+pub mod lease;
 pub mod limit;
 pub mod policy;
 pub mod request;

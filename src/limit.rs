@@ -4,6 +4,7 @@ pub mod calendar;
 mod gcra;
 
 pub use calendar::Month;
+pub(crate) use gcra::gcd;
 pub use gcra::{Level, Limit, LimitError, NotNow, Period};
 
 use crate::policy::{MAX_LIMITS, Tier};

@@ -74,6 +74,7 @@ pub enum LimitError {
 pub struct Limit {
     units: u64,
     period: Period,
+    burst: u64,
     /// Work that drains in a nanosecond, ≥ 1.
     drain: u64,
     /// Work of a thousandth of a cost unit, ≥ 1.
@@ -111,7 +112,7 @@ impl Limit {
             .and_then(|nanos| nanos.checked_mul(drain))
             .filter(|capacity| *capacity <= u64::MAX / 2)
             .ok_or(LimitError::TooFine)?;
-        Ok(Self { units, period, drain, weight, capacity })
+        Ok(Self { units, period, burst: burst_hundredths, drain, weight, capacity })
     }
 
     /// Cost units a period.
@@ -124,6 +125,12 @@ impl Limit {
     #[must_use]
     pub const fn period(&self) -> Period {
         self.period
+    }
+
+    /// The bucket's capacity in hundredths of [`Self::units`].
+    #[must_use]
+    pub const fn burst_hundredths(&self) -> u64 {
+        self.burst
     }
 
     /// What a full bucket holds, in thousandths of a unit, rounded down.
@@ -196,7 +203,8 @@ pub enum NotNow {
     Never,
 }
 
-const fn gcd(mut a: u64, mut b: u64) -> u64 {
+/// The greatest common divisor.
+pub(crate) const fn gcd(mut a: u64, mut b: u64) -> u64 {
     while let Some(rest) = a.checked_rem(b) {
         a = b;
         b = rest;

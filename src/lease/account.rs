@@ -1,0 +1,407 @@
+//! A client's account at the store, and all of its arithmetic.
+//!
+//! A bucket is kept as in [`limit`](crate::limit): a level that drains. What is lent to nodes and not yet reported as
+//! spent stands beside the level and takes its room until it is: it does not drain, so that nothing is lent twice. From
+//! that follows the promise, over all nodes and for every interval *t*: with *D* the level and *O* what is lent,
+//! *D* + *O* ≤ capacity whenever something is lent; *D* falls by at most rate·*t*; a node spends only what it holds. So
+//! what is admitted in *t* is at most capacity + rate·*t*.
+//!
+//! A lease that nobody reports on ends on the store's clock, later than on the node's, which counted from before it asked.
+//! What was lent then counts as spent, in bucket and month. Should the node be heard of again, what it did not spend is
+//! given back to the month.
+//!
+//! Everything here stays below 2⁵³ (see [`EXACT`]): the Redis backend has the same function in Lua.
+
+use serde::{Deserialize, Serialize};
+
+use super::terms::{EXACT, Terms};
+use super::wire::{Lease, Refusal, Standing};
+use crate::limit::Month;
+use crate::units::UnixNanos;
+
+/// How long a node may hold a lease without a word, microseconds.
+pub const LEASE_TTL: u64 = 10_000_000;
+
+/// How long a lease may lie unspent while there is plenty, milliseconds.
+pub const IDLE_MS: u32 = 5_000;
+
+/// The same where others may need it.
+pub const IDLE_SCARCE_MS: u32 = 500;
+
+/// Beyond what a request needs, a node is lent at most one part in so many of what is left: others need some too.
+pub const SHARE: u64 = 4;
+
+/// How long the store remembers a node that holds nothing, microseconds: a late report is still counted once.
+pub const REMEMBERED: u64 = 35 * 86_400 * 1_000_000;
+
+/// The most nodes that one account remembers; beyond, the one that has been silent the longest and holds nothing goes.
+pub const MAX_LOANS: usize = 256;
+
+/// Months of use that an account keeps: 400 days and the one that runs.
+pub const MONTHS_KEPT: u16 = 15;
+
+/// Up to this much the store's clock may step back, microseconds, and time just stands still. Beyond, somebody set it,
+/// and the account goes on from the new time with what it holds.
+pub const CLOCK_SKEW: u64 = 1_000_000;
+
+/// A bucket's level, and the weight of the limit that it was computed with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Level {
+    /// Work that has not drained.
+    pub work: u64,
+    /// [`Bucket::weight`](super::terms::Bucket::weight) of that work; 0: never used.
+    pub weight: u64,
+}
+
+/// What one node has borrowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loan {
+    /// Who.
+    pub node: u64,
+    /// See [`Lease::epoch`].
+    pub epoch: u64,
+    /// Of the last message.
+    pub seq: u32,
+    /// Of the last message.
+    pub spent: u64,
+    /// Lent and neither reported as spent nor given back.
+    pub out: u64,
+    /// Was lent when the loan ended, and counts as spent.
+    pub lost: u64,
+    /// The month that `out` and `lost` belong to.
+    pub month: u16,
+    /// When `out` ends, microseconds; afterwards, when it ended.
+    pub ends: u64,
+}
+
+/// Spent in one month.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Months since January 1970.
+    pub month: u16,
+    /// Thousandths of a unit.
+    pub used: u64,
+}
+
+/// One client's account. The default is a client never seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The moment that `levels` speak of, microseconds since the Unix epoch.
+    pub at: u64,
+    /// One a limit of the tier, in its order.
+    pub levels: [Level; 3],
+    /// The nodes that have borrowed, in the order in which they first did.
+    pub loans: Vec<Loan>,
+    /// What was spent, by month, oldest first.
+    pub usage: Vec<Usage>,
+}
+
+/// What became of a [`Lease`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It was taken.
+    Standing(Standing),
+    /// It is older than what is known; nothing changed but time.
+    Stale,
+}
+
+/// The month that `micros` lies in.
+#[must_use]
+pub fn month_of(micros: u64) -> u16 {
+    Month::of(UnixNanos(micros.saturating_mul(1_000))).0
+}
+
+/// The end of `month`, microseconds since the Unix epoch.
+#[must_use]
+pub fn end_of(month: u16) -> u64 {
+    Month(month).end().0 / 1_000
+}
+
+impl Account {
+    /// Takes `node`'s report and lends it what it wants, as far as `terms` allow at `now` (microseconds).
+    pub fn settle(&mut self, terms: &Terms, node: u64, lease: &Lease, now: u64) -> Settled {
+        let now = self.advance(terms, now);
+        let month = month_of(now);
+        let Some(index) = self.loan_of(node, lease, terms) else { return Settled::Stale };
+        let mut loan = self.loans.get(index).copied().unwrap_or_default();
+        let is_repeated = loan.seq == lease.seq && loan.epoch == lease.epoch && loan.ends > 0;
+        if !is_repeated {
+            self.report(terms, &mut loan, lease, month);
+        }
+        loan.seq = lease.seq;
+        self.put(index, loan);
+
+        // Lending. A repeated message is answered by what it was lent the first time.
+        let mut refusal = None;
+        if !is_repeated {
+            let left = self.left(terms, month);
+            let (need, want) = (lease.need.min(EXACT), lease.want.min(EXACT));
+            let missing = need.saturating_sub(loan.out);
+            let mut lent = 0;
+            if missing <= left {
+                lent = missing;
+            } else {
+                refusal = Some(self.refusal(terms, missing, month, now));
+            }
+            if refusal.is_none() {
+                let more = want.saturating_sub(loan.out.saturating_add(lent));
+                lent = lent.saturating_add(more.min(left.saturating_sub(lent) / SHARE));
+            }
+            loan.out = loan.out.saturating_add(lent).min(EXACT);
+            loan.month = month;
+            loan.ends = now.saturating_add(LEASE_TTL).min(end_of(month));
+            self.put(index, loan);
+        }
+        let is_scarce = self.is_scarce(terms, month);
+        let standing = Standing {
+            epoch: lease.epoch,
+            seq: lease.seq,
+            spent: lease.spent,
+            hold: loan.out,
+            ttl_ms: u32::try_from(loan.ends.saturating_sub(now) / 1_000).unwrap_or(u32::MAX),
+            idle_ms: if is_scarce { IDLE_SCARCE_MS } else { IDLE_MS },
+            refusal,
+            ..self.standing(terms, month)
+        };
+        Settled::Standing(standing)
+    }
+
+    /// Decides about one request of `cost` thousandths of a unit and charges it: in one step, without a lease.
+    pub fn charge(&mut self, terms: &Terms, cost: u64, now: u64) -> Standing {
+        let now = self.advance(terms, now);
+        let month = month_of(now);
+        let cost = cost.min(EXACT);
+        let refusal = if cost <= self.left(terms, month) {
+            self.spend(terms, cost);
+            self.use_up(month, cost);
+            None
+        } else {
+            Some(self.refusal(terms, cost, month, now))
+        };
+        Standing { refusal, ..self.standing(terms, month) }
+    }
+
+    /// Makes every bucket full again, or the month that runs untouched, or both.
+    pub fn reset(&mut self, bucket: bool, month: bool, now: u64) {
+        if bucket {
+            self.levels = Default::default();
+        }
+        if month {
+            let month = month_of(now.max(self.at));
+            self.usage.retain(|usage| usage.month != month);
+        }
+    }
+
+    /// What was spent in `month`, thousandths of a unit, as far as it is known.
+    #[must_use]
+    pub fn used(&self, month: u16) -> u64 {
+        self.usage.iter().find(|usage| usage.month == month).map_or(0, |usage| usage.used)
+    }
+
+    /// From when on the account is as good as one never seen, if no month is to be kept: microseconds.
+    #[must_use]
+    pub fn forgettable_at(&self, terms: &Terms) -> u64 {
+        let drained = self.levels.iter().zip(&terms.buckets).map(|(level, bucket)| {
+            self.at.saturating_add(level.work.checked_div(bucket.drain).unwrap_or(0)).saturating_add(1)
+        });
+        let ended = self.loans.iter().map(|loan| loan.ends.saturating_add(LEASE_TTL));
+        drained.chain(ended).max().unwrap_or(self.at)
+    }
+
+    /// Lets the time pass: buckets drain, leases end. What comes back is the moment, which never is before the last one.
+    fn advance(&mut self, terms: &Terms, now: u64) -> u64 {
+        let was_set_back = self.at.saturating_sub(now) > CLOCK_SKEW;
+        let moment = if was_set_back { now } else { self.at.max(now) };
+        let elapsed = moment.saturating_sub(self.at);
+        for (level, bucket) in self.levels.iter_mut().zip(&terms.buckets) {
+            if level.weight != bucket.weight {
+                // Another limit than the last time: what was used stays used.
+                let milli = if level.weight == 0 { 0 } else { level.work.div_ceil(level.weight) };
+                level.work = milli.min(bucket.holds()).saturating_mul(bucket.weight);
+                level.weight = bucket.weight;
+            }
+            let until_empty = level.work.div_ceil(bucket.drain.max(1));
+            level.work = if elapsed >= until_empty {
+                0
+            } else {
+                level.work.saturating_sub(elapsed.saturating_mul(bucket.drain)).min(bucket.capacity)
+            };
+        }
+        self.at = moment;
+        for index in 0..self.loans.len() {
+            let Some(mut loan) = self.loans.get(index).copied() else { continue };
+            if loan.out > 0 && loan.ends <= moment {
+                self.lose(terms, &mut loan);
+                self.put(index, loan);
+            }
+        }
+        self.loans.retain(|loan| loan.out > 0 || moment.saturating_sub(loan.ends) < REMEMBERED);
+        moment
+    }
+
+    /// Counts what `loan` has lent as spent.
+    fn lose(&mut self, terms: &Terms, loan: &mut Loan) {
+        self.spend(terms, loan.out);
+        self.use_up(loan.month, loan.out);
+        loan.lost = loan.lost.saturating_add(loan.out).min(EXACT);
+        loan.out = 0;
+    }
+
+    /// The place of `node`'s loan, made if there is none; none for a message that is older than it.
+    fn loan_of(&mut self, node: u64, lease: &Lease, terms: &Terms) -> Option<usize> {
+        let fresh = Loan { node, epoch: lease.epoch, ..Loan::default() };
+        let Some(index) = self.loans.iter().position(|loan| loan.node == node) else {
+            if self.loans.len() >= MAX_LOANS {
+                let idle = self.loans.iter().enumerate().filter(|(_, loan)| loan.out == 0);
+                let (oldest, _) = idle.min_by_key(|(_, loan)| loan.ends)?;
+                self.loans.remove(oldest);
+            }
+            self.loans.push(fresh);
+            return self.loans.len().checked_sub(1);
+        };
+        let mut loan = self.loans.get(index).copied()?;
+        if lease.epoch < loan.epoch || (lease.epoch == loan.epoch && lease.seq < loan.seq) {
+            return None;
+        }
+        if lease.epoch > loan.epoch {
+            // The node has lost its record, and with it what it had spent since its last report.
+            self.lose(terms, &mut loan);
+            self.put(index, fresh);
+        }
+        Some(index)
+    }
+
+    /// Counts what the node has spent since its last report, and takes back what it no longer holds.
+    fn report(&mut self, terms: &Terms, loan: &mut Loan, lease: &Lease, month: u16) {
+        let spent = lease.spent.min(EXACT);
+        let delta = spent.saturating_sub(loan.spent);
+        let from_lease = delta.min(loan.out);
+        let without = delta.saturating_sub(from_lease);
+        let current = if lease.month == 0 { month } else { lease.month.min(month) };
+        let before = lease.turn.min(spent).saturating_sub(loan.spent).min(delta);
+        let after = delta.saturating_sub(before);
+        // What had been counted as spent when the loan ended is not counted again.
+        let (known_before, known_after) = if loan.month < current {
+            (loan.lost.min(without).min(before), 0)
+        } else {
+            (0, loan.lost.min(without).min(after))
+        };
+        let known = known_before.max(known_after);
+        self.spend(terms, delta.saturating_sub(known));
+        self.use_up(current.saturating_sub(1), before.saturating_sub(known_before));
+        self.use_up(current, after.saturating_sub(known_after));
+        // And what the node did not spend after all is not used.
+        self.give_back(loan.month, loan.lost.saturating_sub(known));
+        loan.lost = 0;
+        loan.spent = loan.spent.max(spent);
+        loan.out = loan.out.saturating_sub(from_lease).min(lease.hold);
+    }
+
+    /// Fills the buckets; more than full is full.
+    fn spend(&mut self, terms: &Terms, milli: u64) {
+        for (level, bucket) in self.levels.iter_mut().zip(&terms.buckets) {
+            let work = milli.min(bucket.holds().saturating_add(1)).saturating_mul(bucket.weight);
+            level.work = level.work.saturating_add(work).min(bucket.capacity);
+        }
+    }
+
+    fn use_up(&mut self, month: u16, milli: u64) {
+        if milli == 0 {
+            return;
+        }
+        if let Some(usage) = self.usage.iter_mut().find(|usage| usage.month == month) {
+            usage.used = usage.used.saturating_add(milli).min(EXACT);
+            return;
+        }
+        self.usage.push(Usage { month, used: milli.min(EXACT) });
+        self.usage.sort_unstable_by_key(|usage| usage.month);
+        let newest = self.usage.last().map_or(0, |usage| usage.month);
+        self.usage.retain(|usage| usage.month.saturating_add(MONTHS_KEPT) > newest);
+    }
+
+    fn give_back(&mut self, month: u16, milli: u64) {
+        if let Some(usage) = self.usage.iter_mut().find(|usage| usage.month == month) {
+            usage.used = usage.used.saturating_sub(milli);
+        }
+    }
+
+    /// Lent to all nodes.
+    fn out(&self) -> u64 {
+        self.loans.iter().fold(0, |sum: u64, loan| sum.saturating_add(loan.out)).min(EXACT)
+    }
+
+    /// What each bucket has room for beside what is lent, in work.
+    fn room(&self, terms: &Terms, index: usize) -> u64 {
+        let (Some(bucket), Some(level)) = (terms.buckets.get(index), self.levels.get(index)) else {
+            return 0;
+        };
+        let lent = self.out().min(bucket.holds().saturating_add(1)).saturating_mul(bucket.weight);
+        bucket.capacity.saturating_sub(level.work).saturating_sub(lent)
+    }
+
+    /// What can still be lent or charged, thousandths of a unit.
+    fn left(&self, terms: &Terms, month: u16) -> u64 {
+        let of_buckets = (0..terms.buckets.len()).zip(&terms.buckets);
+        let of_buckets = of_buckets
+            .map(|(index, bucket)| self.room(terms, index).checked_div(bucket.weight).unwrap_or(0))
+            .min();
+        let of_month =
+            terms.monthly.map(|quota| quota.saturating_sub(self.used(month)).saturating_sub(self.out()));
+        of_buckets.unwrap_or(EXACT).min(of_month.unwrap_or(EXACT))
+    }
+
+    /// Why `milli` cannot be had at `now`, and when it could be.
+    fn refusal(&self, terms: &Terms, milli: u64, month: u16, now: u64) -> Refusal {
+        let mut refusal = Refusal { limits: 0, month: false, never: false, wait: 0 };
+        for (index, bucket) in terms.buckets.iter().enumerate() {
+            if milli > bucket.holds() {
+                refusal.limits |= 1 << index;
+                refusal.never = true;
+                continue;
+            }
+            let missing = milli.saturating_mul(bucket.weight).saturating_sub(self.room(terms, index));
+            if missing > 0 {
+                refusal.limits |= 1 << index;
+                refusal.wait = refusal.wait.max(missing.div_ceil(bucket.drain.max(1)));
+            }
+        }
+        if let Some(quota) = terms.monthly {
+            refusal.never |= milli > quota;
+            if milli > quota.saturating_sub(self.used(month)).saturating_sub(self.out()) {
+                refusal.month = true;
+                refusal.wait = refusal.wait.max(end_of(month).saturating_sub(now));
+            }
+        }
+        refusal
+    }
+
+    /// Whether so little is left that a node had better not sit on its lease.
+    fn is_scarce(&self, terms: &Terms, month: u16) -> bool {
+        let of_buckets =
+            |(index, bucket): (usize, &super::terms::Bucket)| self.room(terms, index) < bucket.capacity / 4;
+        let of_month = |quota: u64| {
+            let used = self.used(month);
+            quota.saturating_sub(used).saturating_sub(self.out())
+                < self.out().saturating_mul(8).max(quota / 64)
+        };
+        terms.buckets.iter().enumerate().any(of_buckets) || terms.monthly.is_some_and(of_month)
+    }
+
+    fn standing(&self, terms: &Terms, month: u16) -> Standing {
+        let mut used = [0; 3];
+        for ((used, level), bucket) in used.iter_mut().zip(&self.levels).zip(&terms.buckets) {
+            *used = level.work.div_ceil(bucket.weight.max(1));
+        }
+        Standing { used, month, month_used: self.used(month), ..Standing::default() }
+    }
+
+    fn put(&mut self, index: usize, loan: Loan) {
+        if let Some(place) = self.loans.get_mut(index) {
+            *place = loan;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "account_tests.rs"]
+mod tests;

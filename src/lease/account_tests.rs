@@ -1,0 +1,249 @@
+use super::super::terms::{Offer, Rate};
+use super::*;
+use proptest::prelude::*;
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+/// 2026-11-24T00:00:00Z.
+const NOW: u64 = 1_795_478_400_000_000;
+const SECOND: u64 = 1_000_000;
+const UNIT: u64 = 1_000;
+
+fn terms(rates: &[(u32, u32, u32)], monthly: Option<u64>) -> Terms {
+    let rates =
+        rates.iter().map(|(units, seconds, burst)| Rate { units: *units, seconds: *seconds, burst: *burst });
+    Offer { tier: "free".into(), rates: rates.collect(), monthly }.terms().unwrap()
+}
+
+fn free() -> Terms {
+    terms(&[(100, 60, 150)], Some(50_000))
+}
+
+fn ask(seq: u32, spent: u64, hold: u64, need: u64, want: u64) -> Lease {
+    Lease { epoch: 7, seq, spent, turn: 0, month: 0, hold, need, want }
+}
+
+fn standing(settled: Settled) -> Standing {
+    match settled {
+        Settled::Standing(standing) => standing,
+        Settled::Stale => panic!("stale"),
+    }
+}
+
+#[test]
+fn a_node_is_lent_what_it_needs_and_a_share_of_what_it_wants() {
+    let mut account = Account::default();
+    let first = standing(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), NOW));
+    assert_eq!((first.hold, first.refusal, first.ttl_ms), (10 * UNIT, None, 10_000));
+    let greedy = standing(account.settle(&free(), 2, &ask(1, 0, 0, UNIT, 1_000 * UNIT), NOW));
+    assert_eq!(greedy.hold, UNIT + 139 * UNIT / SHARE, "a quarter of what is left beyond what it needs");
+}
+
+#[test]
+fn what_is_lent_is_neither_lent_again_nor_refilled() {
+    let mut account = Account::default();
+    let terms = terms(&[(100, 60, 150)], None);
+    assert_eq!(standing(account.settle(&terms, 1, &ask(1, 0, 0, 150 * UNIT, 0), NOW)).hold, 150 * UNIT);
+    let later = NOW + 9 * SECOND;
+    let refused = standing(account.settle(&terms, 2, &ask(1, 0, 0, UNIT, 0), later)).refusal.unwrap();
+    assert_eq!((refused.limits, refused.month, refused.wait), (1, false, 600_000));
+    // The first node has spent all of it: from now on it drains.
+    assert_eq!(standing(account.settle(&terms, 1, &ask(2, 150 * UNIT, 0, 0, 0), later)).hold, 0);
+    assert!(standing(account.settle(&terms, 2, &ask(2, 0, 0, UNIT, 0), later + 599_999)).refusal.is_some());
+    assert!(standing(account.settle(&terms, 2, &ask(3, 0, 0, UNIT, 0), later + 600_000)).refusal.is_none());
+}
+
+#[test]
+fn a_report_counts_once_however_often_it_comes_and_in_whatever_order() {
+    let mut account = Account::default();
+    account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), NOW);
+    let report = ask(2, 4 * UNIT, 6 * UNIT, 0, 10 * UNIT);
+    let once = standing(account.settle(&free(), 1, &report, NOW));
+    let after = account.clone();
+    assert_eq!(standing(account.settle(&free(), 1, &report, NOW)).hold, once.hold);
+    assert_eq!(account, after);
+    assert_eq!(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), NOW), Settled::Stale);
+    assert_eq!(account, after);
+    assert_eq!(account.used(month_of(NOW)), 4 * UNIT);
+}
+
+#[test]
+fn a_grant_whose_reply_was_lost_goes_back_with_the_next_message() {
+    let mut account = Account::default();
+    account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), NOW);
+    let next = standing(account.settle(&free(), 1, &ask(2, 0, 0, UNIT, 0), NOW));
+    assert_eq!(next.hold, UNIT);
+    assert_eq!(account.out(), UNIT);
+}
+
+#[test]
+fn a_lease_that_nobody_reports_on_counts_as_spent_until_the_node_is_heard_of_again() {
+    let mut account = Account::default();
+    account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), NOW);
+    let month = month_of(NOW);
+    account.settle(&free(), 2, &ask(1, 0, 0, 0, 0), NOW + LEASE_TTL);
+    assert_eq!((account.used(month), account.out()), (10 * UNIT, 0));
+    // It had spent three of the ten, and let four more through without a lease.
+    account.settle(&free(), 1, &ask(2, 3 * UNIT, 0, 0, 0), NOW + 2 * LEASE_TTL);
+    assert_eq!(account.used(month), 3 * UNIT);
+    account.settle(&free(), 1, &ask(3, 7 * UNIT, 0, 0, 0), NOW + 2 * LEASE_TTL);
+    assert_eq!(account.used(month), 7 * UNIT);
+}
+
+#[test]
+fn a_node_that_has_lost_its_record_has_spent_its_lease() {
+    let mut account = Account::default();
+    account.settle(&free(), 1, &ask(9, 0, 0, UNIT, 10 * UNIT), NOW);
+    let again = Lease { epoch: 8, ..ask(1, 0, 0, UNIT, 0) };
+    assert_eq!(standing(account.settle(&free(), 1, &again, NOW)).hold, UNIT);
+    assert_eq!(account.used(month_of(NOW)), 10 * UNIT);
+    assert_eq!(account.settle(&free(), 1, &ask(10, 5 * UNIT, 0, 0, 0), NOW), Settled::Stale);
+}
+
+#[test]
+fn a_month_is_never_lent_twice_and_a_report_belongs_to_the_month_it_is_of() {
+    let terms = terms(&[], Some(100));
+    let mut account = Account::default();
+    assert_eq!(standing(account.settle(&terms, 1, &ask(1, 0, 0, 90 * UNIT, 0), NOW)).hold, 90 * UNIT);
+    let refused = standing(account.settle(&terms, 2, &ask(1, 0, 0, 11 * UNIT, 0), NOW)).refusal.unwrap();
+    assert!(refused.month && refused.wait == end_of(month_of(NOW)) - NOW);
+
+    let november = month_of(NOW);
+    let december = end_of(november);
+    let late = Lease { turn: 60 * UNIT, month: november + 1, ..ask(2, 65 * UNIT, 0, 0, 0) };
+    account.settle(&terms, 1, &late, december + SECOND);
+    assert_eq!((account.used(november), account.used(november + 1)), (60 * UNIT, 5 * UNIT));
+}
+
+#[test]
+fn a_lease_ends_with_the_month() {
+    let end = end_of(month_of(NOW));
+    let mut account = Account::default();
+    let lent = standing(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 0), end - 2 * SECOND));
+    assert_eq!(lent.ttl_ms, 2_000);
+}
+
+#[test]
+fn a_cost_that_no_bucket_holds_is_never_allowed() {
+    let refused = Account::default().charge(&free(), 151 * UNIT, NOW).refusal.unwrap();
+    assert!(refused.never);
+}
+
+#[test]
+fn another_tier_does_not_refill_a_bucket() {
+    let mut account = Account::default();
+    for _ in 0..150 {
+        assert!(account.charge(&free(), UNIT, NOW).refusal.is_none());
+    }
+    let pro = terms(&[(1_000, 60, 150)], None);
+    let standing = account.charge(&pro, UNIT, NOW);
+    assert_eq!((standing.refusal, standing.used[0]), (None, 151 * UNIT));
+    assert!(account.charge(&free(), UNIT, NOW).refusal.is_some(), "and back");
+}
+
+#[test]
+fn a_clock_that_steps_back_refills_nothing() {
+    let mut account = Account::default();
+    account.charge(&free(), 150 * UNIT, NOW);
+    assert!(account.charge(&free(), UNIT, NOW - 3_600 * SECOND).refusal.is_some());
+    assert!(account.charge(&free(), UNIT, NOW - 3_600 * SECOND + 600_000).refusal.is_none());
+}
+
+#[test]
+fn unlimited_is_counted_and_never_refused() {
+    let mut account = Account::default();
+    account.settle(&Terms::default(), 1, &ask(1, 1_000_000 * UNIT, 0, 0, 0), NOW);
+    assert_eq!(account.used(month_of(NOW)), 1_000_000 * UNIT);
+    assert_eq!(account.charge(&Terms::default(), 5, NOW).refusal, None);
+}
+
+fn any_lease() -> impl Strategy<Value = Lease> {
+    let small = || 0..200 * UNIT;
+    (
+        prop_oneof![6..9_u64, any::<u64>()],
+        prop_oneof![0..6_u32, any::<u32>()],
+        [small().boxed(), any::<u64>().boxed()].map(|some| some),
+        any::<u16>(),
+        [small(), small(), small()],
+        prop::bool::weighted(0.05),
+    )
+        .prop_map(|(epoch, seq, [spent, absurd], month, [hold, need, want], is_absurd)| Lease {
+            epoch,
+            seq,
+            spent: if is_absurd { absurd } else { spent },
+            turn: absurd % 200_000,
+            month,
+            hold: if is_absurd { absurd } else { hold },
+            need,
+            want: if is_absurd { absurd } else { want },
+        })
+}
+
+proptest! {
+    /// Whatever nodes say, what is in the bucket and what is lent fit it, and the month.
+    #[test]
+    fn no_message_makes_the_store_lend_more_than_there_is(
+        steps in prop::collection::vec((1..4_u64, any_lease(), 0..20 * SECOND), 1..60),
+    ) {
+        let terms = terms(&[(100, 60, 150), (20, 1, 100)], Some(1_000));
+        let mut account = Account::default();
+        let mut now = NOW;
+        for (node, lease, elapsed) in steps {
+            now += elapsed;
+            let before = account.clone();
+            let settled = account.settle(&terms, node, &lease, now);
+            let lent = account.out();
+            if let Settled::Standing(standing) = settled {
+                prop_assert!(standing.hold <= EXACT);
+                let grew = lent > before.out();
+                for (level, bucket) in account.levels.iter().zip(&terms.buckets) {
+                    prop_assert!(level.work <= bucket.capacity);
+                    prop_assert!(!grew || level.work + lent * bucket.weight <= bucket.capacity);
+                }
+                prop_assert!(!grew || account.used(month_of(now)) + lent <= 1_000 * UNIT);
+            }
+            prop_assert!(account.loans.len() <= 3);
+        }
+    }
+
+    /// What honest nodes let through, over all of them, stays below capacity + rate·t, and the usage is exact.
+    #[test]
+    fn honest_nodes_never_let_through_more_than_the_limit(
+        steps in prop::collection::vec((0..3_usize, 1..5_u64, 0..3_u64, 0..2 * SECOND, 0..4_u8), 1..200),
+    ) {
+        let terms = terms(&[(100, 60, 150)], None);
+        let mut account = Account::default();
+        let (mut nodes, mut now, mut admitted) = ([(0_u32, 0_u64, 0_u64); 3], NOW, Vec::new());
+        for (node, cost, want, elapsed, fate) in steps {
+            now += elapsed;
+            let (seq, spent, hold) = &mut nodes[node];
+            let cost = cost * UNIT;
+            if *hold < cost {
+                *seq += 1;
+                let lease = ask(*seq, *spent, *hold, cost, want * 3 * UNIT);
+                if fate == 0 { continue } // The message is lost.
+                let reply = standing(account.settle(&terms, node as u64, &lease, now));
+                if fate == 1 { *hold = 0; continue } // The reply is lost; the node is right to hold less.
+                *hold = reply.hold;
+            }
+            if *hold >= cost {
+                *hold -= cost;
+                *spent += cost;
+                admitted.push((now, cost));
+            }
+        }
+        for (first, (start, _)) in admitted.iter().enumerate() {
+            let mut sum = 0;
+            for (at, cost) in &admitted[first..] {
+                sum += cost;
+                let most = 150 * UNIT + (at - start) * 100 * UNIT / (60 * SECOND) + 1;
+                prop_assert!(sum <= most, "{sum} in {} us", at - start);
+            }
+        }
+        for (node, (seq, spent, _)) in nodes.into_iter().enumerate() {
+            account.settle(&terms, node as u64, &ask(seq + 1, spent, 0, 0, 0), now);
+        }
+        let all: u64 = admitted.iter().map(|(_, cost)| cost).sum();
+        prop_assert_eq!(account.usage.iter().map(|usage| usage.used).sum::<u64>(), all);
+    }
+}

@@ -1,0 +1,81 @@
+//! How gateway and store name a client: 128 bits that both compute from its name.
+//!
+//! A node's table has no room for names, and a worker that finds what another has left behind knows none. So reports go
+//! by this number, which any node computes alike; the name itself is told when a client is first seen. BLAKE3, because
+//! consumers may choose their names: nobody may be able to make one that is another's number.
+
+use serde::{Deserialize, Serialize};
+
+use crate::table::{Client, Network};
+
+/// The number of one client in one namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClientId(pub [u8; 16]);
+
+/// Computes the numbers of one namespace's clients.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    key: [u8; 32],
+}
+
+impl Namespace {
+    /// The namespace called `name`.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self { key: blake3::derive_key("tollgate 2026 client id v1", name.as_bytes()) }
+    }
+
+    /// The number of `client`.
+    #[must_use]
+    pub fn id(&self, client: &Client<'_>) -> ClientId {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        match client {
+            Client::Consumer(name) => hasher.update(b"c").update(name),
+            Client::Stranger(Network::V4(address)) => hasher.update(b"4").update(address),
+            Client::Stranger(Network::V6(prefix)) => hasher.update(b"6").update(prefix),
+            Client::Stranger(Network::Unknown) => hasher.update(b"u"),
+        };
+        let mut id = [0; 16];
+        hasher.finalize_xof().fill(&mut id);
+        ClientId(id)
+    }
+}
+
+impl std::fmt::Display for ClientId {
+    /// 32 hexadecimal digits.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn namespaces_consumers_and_strangers_are_told_apart() {
+        let (one, two) = (Namespace::new("one"), Namespace::new("two"));
+        let clients = [
+            Client::Consumer(b"acme"),
+            Client::Consumer(&[10, 0, 0, 1]),
+            Client::Stranger(Network::V4([10, 0, 0, 1])),
+            Client::Stranger(Network::V6([10, 0, 0, 1, 0, 0, 0, 0])),
+            Client::Stranger(Network::Unknown),
+        ];
+        let mut ids: Vec<ClientId> =
+            clients.iter().flat_map(|client| [one.id(client), two.id(client)]).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 2 * clients.len());
+    }
+
+    #[test]
+    fn the_number_never_changes_between_releases() {
+        let id = Namespace::new("fingerprint").id(&Client::Consumer(b"acme"));
+        assert_eq!(id.to_string(), GOLDEN);
+    }
+
+    const GOLDEN: &str = "94fd2481671eb8884448480caf56d3dd";
+}

@@ -1,0 +1,159 @@
+//! Where accounts are kept: one trait, and what it is made of.
+//!
+//! A backend keeps four things a namespace: the clients' [accounts](tollgate::lease::account::Account) with their names,
+//! the overrides (opaque here), an audit log (opaque lines), and one small document of the application's. Time is the
+//! backend's: all replicas of the store that share it agree on it.
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use std::sync::Arc;
+use tollgate::lease::client::ClientId;
+use tollgate::lease::terms::Terms;
+use tollgate::lease::wire::{Answer, Ask};
+
+/// One client's entry of a batch, ready to settle.
+#[derive(Clone, Debug)]
+pub struct Settle {
+    /// Who.
+    pub client: ClientId,
+    /// Its name, where the gateway has told it. Whoever has a name appears in [`Backend::usages`].
+    pub name: Option<Vec<u8>>,
+    /// Strangers' accounts are forgotten once their buckets are full again; they have no usage.
+    pub is_stranger: bool,
+    /// The name of the tier that `terms` are of; kept with the account, for billing.
+    pub tier: Arc<str>,
+    /// What it may have.
+    pub terms: Arc<Terms>,
+    /// Which node asks; unused by a charge.
+    pub node: u64,
+    /// What is to be done.
+    pub ask: Ask,
+}
+
+/// What a batch came to.
+#[derive(Clone, Debug)]
+pub struct SettledBatch {
+    /// The backend's clock, microseconds since the Unix epoch.
+    pub now: u64,
+    /// One an entry, in their order. A client whose part of the backend is away has [`Answer::Failed`].
+    pub answers: Vec<Answer>,
+}
+
+/// What one consumer used in one month.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Who.
+    pub client: ClientId,
+    /// Its name; none when no gateway has told it yet.
+    pub name: Option<Vec<u8>>,
+    /// The tier that it was last seen in.
+    pub tier: String,
+    /// The month's quota of that tier, thousandths of a unit; none: unlimited.
+    pub monthly: Option<u64>,
+    /// Thousandths of a unit.
+    pub used: u64,
+}
+
+/// One consumer's override as it stands since a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverrideRow {
+    /// The revision that made it so.
+    pub revision: u64,
+    /// Whose.
+    pub consumer: String,
+    /// What the application wrote; none: removed. Removed ones are kept as long as the log is short.
+    pub value: Option<Vec<u8>>,
+}
+
+/// All that a namespace's nodes have to know at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bulletin {
+    /// Counts up with every change of an override and every reset.
+    pub revision: u64,
+    /// Every override, and those removed since [`Self::since`].
+    pub overrides: Vec<OverrideRow>,
+    /// Who was reset, and the revision of it, since [`Self::since`].
+    pub resets: Vec<(u64, ClientId)>,
+    /// Removals and resets of this revision and before are forgotten.
+    pub since: u64,
+}
+
+/// How many removals and resets a [`Bulletin`] remembers at the least.
+pub const BULLETIN_REMEMBERS: usize = 256;
+
+/// Why a backend did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// It cannot be reached, or not in time; trying again later may help.
+    #[error("the backend is away: {0}")]
+    Away(String),
+    /// It answered something that cannot be.
+    #[error("the backend holds what cannot be read: {0}")]
+    Corrupt(String),
+}
+
+/// Where accounts are kept. Every method is one step that no other call, of whatever replica, can get between.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// The scheme of its URL, for logs and metrics: `memory`, `redb`, `redis` …
+    fn kind(&self) -> &'static str;
+
+    /// Its clock, microseconds since the Unix epoch; also how one sees that it is there.
+    async fn now(&self) -> Result<u64, BackendError>;
+
+    /// Settles a batch: one step an entry, by [`Account::settle`](tollgate::lease::account::Account::settle) or
+    /// [`Account::charge`](tollgate::lease::account::Account::charge). What it has answered is durable, as far as the
+    /// backend is.
+    async fn settle(&self, namespace: &str, entries: Vec<Settle>) -> Result<SettledBatch, BackendError>;
+
+    /// What `client` used in `month`; none where it was never seen.
+    async fn usage(&self, namespace: &str, client: ClientId, month: u16) -> Result<Option<Usage>, BackendError>;
+
+    /// Every consumer with a name that used something in `month`, in no particular order, each once, in constant memory.
+    fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>>;
+
+    /// Makes `client`'s bucket full, or its running month untouched, or both; adds the line `audit` to the log. What
+    /// comes back is the new revision.
+    async fn reset(
+        &self,
+        namespace: &str,
+        client: ClientId,
+        bucket: bool,
+        month: bool,
+        audit: Vec<u8>,
+    ) -> Result<u64, BackendError>;
+
+    /// Sets a consumer's override, or removes it, and adds the line `audit` to the log. What comes back is the new
+    /// revision.
+    async fn put_override(
+        &self,
+        namespace: &str,
+        consumer: &str,
+        value: Option<Vec<u8>>,
+        audit: Vec<u8>,
+    ) -> Result<u64, BackendError>;
+
+    /// The namespace's revision alone: cheap, asked for several times a second.
+    async fn revision(&self, namespace: &str) -> Result<u64, BackendError>;
+
+    /// All overrides and recent resets.
+    async fn bulletin(&self, namespace: &str) -> Result<Bulletin, BackendError>;
+
+    /// The log's lines, newest first, at most `limit`, those with a number below `before` (none: from the newest). A
+    /// line comes with its number, which counts up from 1. At least the newest 10,000 lines a namespace are kept.
+    async fn audit(
+        &self,
+        namespace: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, BackendError>;
+
+    /// The application's document about the namespace (which tiers its gateways know).
+    async fn document(&self, namespace: &str) -> Result<Option<Vec<u8>>, BackendError>;
+
+    /// Replaces it.
+    async fn put_document(&self, namespace: &str, document: Vec<u8>) -> Result<(), BackendError>;
+
+    /// Names of the namespaces that were ever settled in.
+    async fn namespaces(&self) -> Result<Vec<String>, BackendError>;
+}
