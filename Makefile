@@ -9,7 +9,7 @@ MINUTES ?= 10
 WASM := dist/tollgate.wasm
 META := dist/tollgate.meta.json
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
-WASM_BUILT := $(TARGET_DIR)/wasm32-wasip1/release/tollgate.wasm
+WASM_BUILT := $(TARGET_DIR)/wasm32-wasip1/wasm/tollgate.wasm
 CARGO := cargo --locked
 COMPOSE := docker compose --file kong/docker-compose.yml
 # Where the sources and the registry lie is nobody's business, and would make every build differ.
@@ -98,6 +98,6 @@ need-docker:
 .PHONY: $(META)
 $(META): setup-run
 	@mkdir -p dist
-	@RUSTFLAGS="$(REMAP)" $(CARGO) build --quiet --release --target wasm32-wasip1 -p tollgate
+	@RUSTFLAGS="$(REMAP)" $(CARGO) build --quiet --profile wasm --target wasm32-wasip1 -p tollgate
 	@$(CARGO) run --quiet -p wasm-trim -- $(WASM_BUILT) $(WASM)
 	@$(CARGO) run --quiet -p tollgate-store --bin tollgate -- meta > $(META).new && mv $(META).new $(META)

@@ -1,11 +1,18 @@
 //! The order of things: the only module that knows it.
 //!
+//! Without a store (with one, see [`borrowing`]):
 //! [`Identities::caller`] → [`Endpoints::cost`] → [`Table::update`] around [`decide_all`] → [`Ruling`], from which [`headers`]
 //! makes what the client sees.
+
+pub mod borrowing;
+
+use std::rc::Rc;
 
 use crate::endpoint::Endpoints;
 use crate::headers::{self, Document, TierHeaders};
 use crate::identity::{Caller, Identities};
+use crate::lease::borrower::Overridden;
+use crate::lease::client::Namespace;
 use crate::limit::{Account, Refusal, Verdict, decide_all};
 use crate::policy::{Enforcement, OnFailure, Policy, Tier, TierId};
 use crate::request::{Gateway, Request};
@@ -19,6 +26,8 @@ pub struct Engine {
     identities: Identities,
     endpoints: Endpoints,
     table: Table,
+    /// How the store knows clients; none without a store.
+    namespace: Option<Namespace>,
     /// One a tier, in their order, then the strangers'.
     texts: Vec<TierHeaders>,
 }
@@ -33,16 +42,18 @@ pub struct Answer<'a> {
 }
 
 /// Under which tier's limits a request fell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Under {
     /// A consumer's tier.
     Tier(TierId),
     /// The strangers' limits.
     Anonymous,
+    /// A consumer's own, as the store has told, instead of this tier's.
+    Override(TierId, Rc<Overridden>),
 }
 
 /// What was decided about a request that costs something, and what its headers are made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruling {
     /// Whose limits.
     pub under: Under,
@@ -107,7 +118,8 @@ impl Engine {
         let identities = Identities::new(&policy);
         let endpoints = Endpoints::new(&policy.endpoints, policy.default_cost);
         let texts = policy.tiers.iter().chain([&policy.anonymous]).map(TierHeaders::new).collect();
-        Self { policy, identities, endpoints, table, texts }
+        let namespace = policy.store.is_some().then(|| Namespace::new(&policy.namespace));
+        Self { policy, identities, endpoints, table, namespace, texts }
     }
 
     /// The policy.
@@ -116,12 +128,19 @@ impl Engine {
         &self.policy
     }
 
+    /// The node's table.
+    #[must_use]
+    pub const fn table(&self) -> &Table {
+        &self.table
+    }
+
     /// The tier of a ruling.
     #[must_use]
-    pub fn tier(&self, under: Under) -> &Tier {
+    pub fn tier<'a>(&'a self, under: &'a Under) -> &'a Tier {
         match under {
-            Under::Tier(id) => self.policy.tier(id),
+            Under::Tier(id) => self.policy.tier(*id),
             Under::Anonymous => &self.policy.anonymous,
+            Under::Override(_, overridden) => &overridden.tier,
         }
     }
 
@@ -153,23 +172,23 @@ impl Engine {
             Caller::Consumer { tier, .. } => Under::Tier(*tier),
             Caller::Stranger => Under::Anonymous,
         };
-        let tier = self.tier(under);
         let ruling = Ruling {
-            under,
+            under: under.clone(),
             outcome: Outcome::Allowed,
             account: Some(Account::default()),
             refusal: None,
             evicted: false,
             now,
         };
+        let tier = self.tier(&under);
         if tier.is_unlimited() {
             return ruling;
         }
         let client = self.table.fingerprint(&self.policy.namespace, &caller.client(request));
-        let updated = self.table.update(store, client, tier, now, |mut account| {
-            let verdict = decide_all(&mut account, tier, cost, now);
-            let change = if verdict == Verdict::Allowed { Change::Write(account) } else { Change::Keep };
-            (change, (verdict, account))
+        let updated = self.table.update(store, client, tier, now, |mut state| {
+            let verdict = decide_all(&mut state.account, tier, cost, now);
+            let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
+            (change, (verdict, state.account))
         });
         let (verdict, account, evicted) = match updated {
             Updated::Done { answer: (verdict, account), evicted } => (verdict, account, evicted),
@@ -181,21 +200,26 @@ impl Engine {
             // No policy loads with a cost that a bucket never holds.
             Verdict::Never => return Ruling { outcome: Outcome::Error, account: None, ..ruling },
         };
+        Ruling { account: Some(account), ..self.refused(ruling, refusal) }
+    }
+
+    /// `ruling`, refused.
+    fn refused(&self, ruling: Ruling, refusal: Refusal) -> Ruling {
         let outcome = match (self.policy.enforcement, refusal.month) {
             (Enforcement::Shadow, _) => Outcome::ShadowRefused,
             (_, true) => Outcome::RefusedMonth,
             (_, false) => Outcome::RefusedRate,
         };
-        Ruling { outcome, account: Some(account), refusal: Some(refusal), ..ruling }
+        Ruling { outcome, refusal: Some(refusal), ..ruling }
     }
 
     /// The response that a ruling gives instead of the upstream's; none lets the request pass.
     #[must_use]
     pub fn document(&self, ruling: &Ruling) -> Option<Document> {
-        let tier = self.tier(ruling.under);
+        let tier = self.tier(&ruling.under);
         match (ruling.outcome, &ruling.refusal) {
             (Outcome::RefusedRate | Outcome::RefusedMonth, Some(refusal)) => {
-                Some(headers::refused(tier, self.texts(ruling.under)?, refusal, ruling.now))
+                Some(headers::refused(tier, self.texts(&ruling.under)?, refusal, ruling.now))
             }
             (Outcome::Error, _) if self.policy.enforcement == Enforcement::Enforce => self.undecided(tier),
             _ => None,
@@ -205,21 +229,26 @@ impl Engine {
     /// The one place that says what becomes of a request that could not be decided. Never over comes before never
     /// refusing: only a tier that asks for it is let through.
     fn undecided(&self, tier: &Tier) -> Option<Document> {
-        let of_store = || self.policy.store.as_ref().map(|store| store.on_failure);
-        match tier.on_failure.or_else(of_store).unwrap_or_default() {
+        match self.on_failure(tier) {
             OnFailure::Open => None,
             OnFailure::Closed => Some(headers::unavailable(tier, 503)),
             OnFailure::Local | OnFailure::Ip => Some(headers::unavailable(tier, 429)),
         }
     }
 
+    /// What to do for `tier` when the store cannot be asked.
+    fn on_failure(&self, tier: &Tier) -> OnFailure {
+        let of_store = || self.policy.store.as_ref().map(|store| store.on_failure);
+        tier.on_failure.or_else(of_store).unwrap_or_default()
+    }
+
     /// Hands every response header of `ruling` to `emit`; `None` removes an upstream's copy.
     pub fn announce(&self, ruling: Option<&Ruling>, mut emit: impl FnMut(&'static str, Option<&[u8]>)) {
         let families = self.policy.headers;
         let known =
-            ruling.and_then(|ruling| Some((ruling, ruling.account.as_ref()?, self.texts(ruling.under)?)));
+            ruling.and_then(|ruling| Some((ruling, ruling.account.as_ref()?, self.texts(&ruling.under)?)));
         if let Some((ruling, account, texts)) = known {
-            headers::announce(self.tier(ruling.under), texts, account, ruling.now, families, emit);
+            headers::announce(self.tier(&ruling.under), texts, account, ruling.now, families, emit);
             return;
         }
         if families.x_ratelimit {
@@ -230,10 +259,11 @@ impl Engine {
         }
     }
 
-    fn texts(&self, under: Under) -> Option<&TierHeaders> {
+    fn texts<'a>(&'a self, under: &'a Under) -> Option<&'a TierHeaders> {
         match under {
             Under::Tier(id) => self.texts.get(id.0),
             Under::Anonymous => self.texts.last(),
+            Under::Override(_, overridden) => Some(&overridden.texts),
         }
     }
 }

@@ -4,6 +4,7 @@
 mod abi;
 mod host;
 mod http;
+mod lender;
 mod metrics;
 mod once;
 mod root;

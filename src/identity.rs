@@ -34,12 +34,14 @@ impl Caller<'_> {
     pub fn client<'a, G: Gateway>(&'a self, request: &Request<'_, G>) -> Client<'a> {
         match self {
             Self::Consumer { name, .. } => Client::Consumer(name),
-            Self::Stranger => {
-                let peer = request.gateway.property(SOURCE_ADDRESS);
-                Client::Stranger(peer.map_or(Network::Unknown, |address| network(&address)))
-            }
+            Self::Stranger => Client::Stranger(peer(request.gateway)),
         }
     }
+}
+
+/// The network that the request at hand comes from.
+pub fn peer(gateway: &impl Gateway) -> Network {
+    gateway.property(SOURCE_ADDRESS).map_or(Network::Unknown, |address| network(&address))
 }
 
 /// The policy's part about identity, ready to read requests with.

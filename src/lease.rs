@@ -11,6 +11,9 @@
 //! tier's limits in the store's numbers, [`wire`] are the messages, [`client`] is how both ends name a client.
 
 pub mod account;
+pub mod borrower;
+pub mod breaker;
 pub mod client;
+pub mod hold;
 pub mod terms;
 pub mod wire;

@@ -1,14 +1,14 @@
 //! The clients of one node, in fixed memory: a set-associative table in the gateway's shared data.
 //!
 //! ```text
-//! fingerprint(client) ──▶ slot "tollgate/aXYZ" ──▶ one of 14 ways ──▶ Record { buckets, month }
+//! fingerprint(client) ──▶ slot "tollgate/aXYZ" ──▶ one of 8 ways ──▶ Record { buckets, month, lease }
 //!                         consumers │ strangers     get, decide, compare and swap; lost: get again, decide again
 //! ```
 //!
 //! Shared data has no delete that all hosts honour, one never evicts and the other evicts silently, so nothing is
 //! added to it once the policy is loaded: [`Table::open`] writes every slot, and a request only ever replaces a slot by
 //! one of the same size. A client that comes takes an empty way of its slot, or one whose record is as good as none
-//! (buckets full, month past or untouched). Only where all 14 are in use does one go that still meant something,
+//! (buckets full, month past or untouched). Only where all 8 are in use does one go that still meant something,
 //! the one that means the least, and it is counted.
 //!
 //! Strangers have slots of their own: however many addresses somebody comes from, no consumer is pushed out.
@@ -20,9 +20,9 @@ mod slot;
 
 pub use fingerprint::{Client, Fingerprint, FingerprintKey, Network};
 pub use geometry::{Geometry, SlotKey};
-pub use slot::{Record, SLOT_BYTES, WAYS};
+pub use slot::{Record, SLOT_BYTES, State, WAYS};
 
-use crate::limit::Account;
+use crate::lease::client::ClientId;
 use crate::policy::Tier;
 use crate::units::UnixNanos;
 use marker::Marker;
@@ -72,7 +72,7 @@ pub enum Change {
     /// Leave the record as it is.
     Keep,
     /// Write this.
-    Write(Account),
+    Write(State),
 }
 
 /// What became of [`Table::update`].
@@ -171,9 +171,31 @@ impl Table {
         self.key.fingerprint(namespace, client)
     }
 
-    /// Lets `decide` see a client's account and change it, as one step that no other worker can get between.
+    /// The fingerprint of a client that the store knows by the same number.
+    #[must_use]
+    pub fn fingerprint_of(&self, id: ClientId, is_stranger: bool) -> Fingerprint {
+        self.key.of_id(id, is_stranger)
+    }
+
+    /// The node's number to the store.
+    #[must_use]
+    pub fn node(&self) -> u64 {
+        self.key.node()
+    }
+
+    /// Hands every record of slot number `index` to `see`, with whether it is a stranger's.
+    pub fn each(&self, store: &impl SharedStore, index: u32, mut see: impl FnMut(&Record, bool)) {
+        let Some(key) = self.geometry.slot(index) else { return };
+        if let Read::Value(bytes, _) = store.get(&key)
+            && slot::is_ours(&bytes)
+        {
+            slot::records(&bytes).for_each(|record| see(&record, index >= self.geometry.consumers));
+        }
+    }
+
+    /// Lets `decide` see a client's state and change it, as one step that no other worker can get between.
     ///
-    /// `decide` is called anew whenever another worker was first; it gets the account as it is then, and what it
+    /// `decide` is called anew whenever another worker was first; it gets the state as it is then, and what it
     /// computed from the old one is forgotten. `tier` is the one that the account is kept under.
     pub fn update<T>(
         &self,
@@ -181,8 +203,30 @@ impl Table {
         client: Fingerprint,
         tier: &Tier,
         now: UnixNanos,
-        mut decide: impl FnMut(Account) -> (Change, T),
+        mut decide: impl FnMut(State) -> (Change, T),
     ) -> Updated<T> {
+        let mut answer = None;
+        // One function for all kinds of answers: it is most of what the module is made of otherwise.
+        let updated = self.update_by(store, client, tier, now, &mut |state| {
+            let (change, found) = decide(state);
+            answer = Some(found);
+            change
+        });
+        match (updated, answer) {
+            (Updated::Done { evicted, .. }, Some(answer)) => Updated::Done { answer, evicted },
+            _ => Updated::Unknown,
+        }
+    }
+
+    #[inline(never)]
+    fn update_by(
+        &self,
+        store: &impl SharedStore,
+        client: Fingerprint,
+        tier: &Tier,
+        now: UnixNanos,
+        decide: &mut dyn FnMut(State) -> Change,
+    ) -> Updated<()> {
         let key = self.geometry.slot_of(&client);
         for _ in 0..MAX_TRIES {
             let (mut bytes, expected) = match store.get(&key) {
@@ -194,18 +238,18 @@ impl Table {
                 bytes = slot::empty();
             }
             let found = slot::find(&bytes, &client);
-            let account = found.as_ref().map_or_else(Account::default, |(_, record)| record.account);
-            let (account, answer) = match decide(account) {
-                (Change::Keep, answer) => return Updated::Done { answer, evicted: false },
-                (Change::Write(account), answer) => (account, answer),
+            let state = found.as_ref().map_or_else(State::default, |(_, record)| record.state);
+            let state = match decide(state) {
+                Change::Keep => return Updated::Done { answer: (), evicted: false },
+                Change::Write(state) => state,
             };
             let (way, evicted) = match found {
                 Some((way, _)) => (way, false),
                 None => slot::way_for_newcomer(&bytes, now),
             };
-            slot::put(&mut bytes, way, &Record::new(client, account, account.full_at(tier)));
+            slot::put(&mut bytes, way, &Record::new(&client, state, state.account.full_at(tier)));
             match store.set(&key, &bytes, expected) {
-                Write::Done => return Updated::Done { answer, evicted },
+                Write::Done => return Updated::Done { answer: (), evicted },
                 Write::Lost => {}
                 Write::Failed => return Updated::Unknown,
             }

@@ -49,9 +49,9 @@ fuzz_target!(|bytes: &[u8]| {
     let now = UnixNanos::from_seconds(1_795_478_400);
     let mut allowed = 0;
     for _ in 0..3 {
-        let updated = table.update(&store, client, &tier, now, |mut account| {
-            match decide_all(&mut account, &tier, Cost::from_units(1), now) {
-                Verdict::Allowed => (Change::Write(account), true),
+        let updated = table.update(&store, client, &tier, now, |mut state| {
+            match decide_all(&mut state.account, &tier, Cost::from_units(1), now) {
+                Verdict::Allowed => (Change::Write(state), true),
                 _ => (Change::Keep, false),
             }
         });

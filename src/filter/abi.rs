@@ -23,6 +23,7 @@ impl Status {
 pub enum Map {
     Request = 0,
     Response = 2,
+    CallResponse = 6,
 }
 
 /// What kind of metric.
@@ -30,9 +31,11 @@ pub enum Map {
 #[repr(u32)]
 pub enum Kind {
     Counter = 0,
+    Gauge = 1,
     Histogram = 2,
 }
 
+const CALL_RESPONSE_BODY: u32 = 4;
 const PLUGIN_CONFIGURATION: u32 = 7;
 
 #[link(wasm_import_module = "env")]
@@ -54,6 +57,13 @@ unsafe extern "C" {
         size: *mut usize,
     ) -> u32;
     fn proxy_replace_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        size: usize,
+    ) -> u32;
+    fn proxy_add_header_map_value(
         map: u32,
         key: *const u8,
         key_size: usize,
@@ -85,6 +95,14 @@ unsafe extern "C" {
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_continue_stream(stream: u32) -> u32;
+}
+
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> u32;
 }
 
 /// A buffer that the host has filled for us.
@@ -117,14 +135,62 @@ pub fn now() -> u64 {
     time
 }
 
+/// Nanoseconds of a clock that nobody sets, the same for all workers of a node; Kong's has steps of a millisecond.
+pub fn monotonic() -> u64 {
+    const MONOTONIC: u32 = 1;
+    let mut time = 0;
+    // SAFETY: the host writes eight bytes to a place that is ours.
+    unsafe { clock_time_get(MONOTONIC, 0, &mut time) };
+    time
+}
+
 /// The filter's configuration, as the operator wrote it.
 pub fn plugin_configuration() -> Vec<u8> {
+    buffer(PLUGIN_CONFIGURATION)
+}
+
+/// The body of a call's response.
+pub fn call_response_body() -> Vec<u8> {
+    buffer(CALL_RESPONSE_BODY)
+}
+
+fn buffer(buffer: u32) -> Vec<u8> {
+    // No gateway of 64 bits minds a length that is too long; one of 32 bits would, were it all of them.
+    const ALL: usize = i32::MAX as usize;
     let mut handed = Handed::nothing();
     // SAFETY: the host writes a pointer and a length to places that are ours.
-    let status = unsafe {
-        proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, &mut handed.data, &mut handed.size)
-    };
+    let status = unsafe { proxy_get_buffer_bytes(buffer, 0, ALL, &mut handed.data, &mut handed.size) };
     if Status(status) == Status::OK { handed.into_bytes() } else { Vec::new() }
+}
+
+/// Asks for a tick every so many milliseconds. Once a root context: a second time traps.
+pub fn tick_every(milliseconds: u32) {
+    // SAFETY: plain numbers.
+    unsafe { proxy_set_tick_period_milliseconds(milliseconds) };
+}
+
+/// From here on calls are about the request of this context.
+pub fn speak_for(context: u32) {
+    // SAFETY: plain numbers.
+    unsafe { proxy_set_effective_context(context) };
+}
+
+/// Lets the request that [`speak_for`] named go on.
+pub fn resume() {
+    const REQUEST: u32 = 0;
+    // SAFETY: plain numbers.
+    unsafe { proxy_continue_stream(REQUEST) };
+}
+
+/// Sends a request to `upstream`; whether it went out. The SDK's own call, which knows whom its end belongs to; it
+/// panics on statuses that no host gives.
+pub fn call(
+    upstream: &str,
+    headers: Vec<(&str, &str)>,
+    body: &[u8],
+    timeout: std::time::Duration,
+) -> Option<u32> {
+    proxy_wasm::hostcalls::dispatch_http_call(upstream, headers, Some(body), Vec::new(), timeout).ok()
 }
 
 /// All headers, in the form that [`crate::request::Headers`] reads.
@@ -151,6 +217,12 @@ pub fn set_header(map: Map, name: &str, value: &[u8]) {
     unsafe {
         proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
     };
+}
+
+/// Adds a header beside whatever is there.
+pub fn add_header(map: Map, name: &str, value: &[u8]) {
+    // SAFETY: both texts live until the call ends, and the host copies them.
+    unsafe { proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
 }
 
 /// Removes a header and all its copies.
@@ -237,7 +309,7 @@ pub fn count(id: u32) {
     unsafe { proxy_increment_metric(id, 1) };
 }
 
-/// Adds a value to a histogram.
+/// Adds a value to a histogram, or sets a gauge.
 pub fn record(id: u32, value: u64) {
     // SAFETY: plain numbers.
     unsafe { proxy_record_metric(id, value) };

@@ -6,20 +6,25 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use super::abi::{self, Map};
-use super::host::HostGateway;
+use super::host::{Host, HostGateway};
+use super::lender::{self, Lender, Waiting};
 use super::once::Configured;
 use super::root::Ready;
-use crate::engine::{Answer, Ruling};
+use crate::engine::borrowing::{Considered, Question};
+use crate::engine::{Ruling, Under};
 use crate::headers::{self, Document};
-use crate::identity::Caller;
+use crate::identity::{self, Caller};
 use crate::policy::ANONYMOUS;
 use crate::request::{Headers, Request};
 use crate::units::UnixNanos;
 
 /// The context of one request.
 pub struct Http {
+    context: u32,
     ready: Option<Rc<Ready>>,
     response: Response,
+    /// Where it waits for the store, or has waited.
+    waiting: Option<Rc<Waiting>>,
 }
 
 /// What is left to do when the response comes.
@@ -28,19 +33,94 @@ enum Response {
     AsItIs,
     /// The headers of this ruling; none for a request that costs nothing.
     Announce(Option<Ruling>),
+    /// Those of the ruling that was found while it waited, unless that refused it.
+    AsWaited,
 }
 
 impl Http {
-    pub const fn new(ready: Option<Rc<Ready>>) -> Self {
-        Self { ready, response: Response::AsItIs }
+    pub const fn new(context: u32, ready: Option<Rc<Ready>>) -> Self {
+        Self { context, ready, response: Response::AsItIs, waiting: None }
+    }
+
+    /// Does what `ruling` says about the request at hand.
+    fn conclude(&mut self, ready: &Ready, caller: &Caller<'_>, ruling: Option<Ruling>) -> Action {
+        if let Some(ruling) = &ruling {
+            ready.metrics.count(ruling);
+            if let Some(document) = ready.engine.document(ruling) {
+                respond(ready, ruling, &document);
+                return Action::Pause;
+            }
+        }
+        match caller {
+            Caller::Consumer { name, tier } => {
+                introduce(tier_name(ready, ruling.as_ref(), &Under::Tier(*tier)), Some(name));
+            }
+            Caller::Stranger => introduce(ANONYMOUS, None),
+        }
+        self.response = Response::Announce(ruling);
+        Action::Continue
+    }
+
+    /// Decides with a store.
+    fn borrow(&mut self, ready: &Rc<Ready>, lender: &Lender, request: &Request<'_, HostGateway>) -> Action {
+        let times = lender.times();
+        let considered = {
+            let mut borrower = lender.borrower.borrow_mut();
+            ready.engine.consider(request, &ready.host, &mut borrower, times)
+        };
+        match considered {
+            None => Action::Continue,
+            Some(Considered::Known(answer)) => {
+                if answer.ruling.is_some() {
+                    ready.metrics.lease(true);
+                }
+                self.conclude(ready, &answer.caller, answer.ruling)
+            }
+            Some(Considered::Ask(caller, question)) => {
+                ready.metrics.lease(false);
+                self.response = Response::AsWaited;
+                self.waiting = lender.wait(ready, self.context, question.clone(), times);
+                if self.waiting.is_some() {
+                    return Action::Pause;
+                }
+                // The gateway knows no way to the store.
+                let mut borrower = lender.borrower.borrow_mut();
+                let network = || identity::peer(&HostGateway);
+                let ruling =
+                    ready.engine.settle(&question, &ready.host, &mut borrower, times, true, &network);
+                drop(borrower);
+                self.conclude(ready, &caller, ruling)
+            }
+        }
     }
 }
 
-impl Context for Http {}
+impl Drop for Http {
+    fn drop(&mut self) {
+        if let (Some(ready), Some(waiting)) = (&self.ready, &self.waiting)
+            && let Some(lender) = &ready.lender
+        {
+            lender.leave(waiting);
+        }
+    }
+}
+
+impl Context for Http {
+    fn on_http_call_response(&mut self, _: u32, _: usize, _: usize, _: usize) {
+        let (Some(ready), Some(waiting)) = (self.ready.clone(), &self.waiting) else { return };
+        let Some(lender) = &ready.lender else { return };
+        let Some(ruling) = lender::answer(&ready, lender, waiting) else { return };
+        if conclude(&ready, &waiting.question, &ruling) && ready.host == Host::Envoy {
+            // Kong lets a request go on by itself when its last call has ended.
+            abi::resume();
+        }
+        *waiting.ruling.borrow_mut() = Some(ruling);
+    }
+}
 
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        let Some(ready) = &self.ready else { return Action::Continue };
+        let Some(ready) = self.ready.clone() else { return Action::Continue };
         if Configured::is_one_of_several() && ready.host.was_seen_before() {
             return Action::Continue;
         }
@@ -49,32 +129,49 @@ impl HttpContext for Http {
         let headers = Headers::new(&bytes);
         strip(&headers);
         let request = Request::new(headers, &HostGateway);
-        let Some(answer) = ready.engine.decide(&request, &ready.host, UnixNanos(start)) else {
+        let action = if let Some(lender) = &ready.lender {
+            self.borrow(&ready, lender, &request)
+        } else if let Some(answer) = ready.engine.decide(&request, &ready.host, UnixNanos(start)) {
+            self.conclude(&ready, &answer.caller, answer.ruling)
+        } else {
             return Action::Continue;
         };
-        if let Some(ruling) = &answer.ruling {
-            ready.metrics.count(ruling);
-            if let Some(document) = ready.engine.document(ruling) {
-                respond(ready, ruling, &document);
-                ready.metrics.time(start);
-                return Action::Pause;
-            }
-        }
-        introduce(ready, &answer);
-        self.response = Response::Announce(answer.ruling);
         ready.metrics.time(start);
-        Action::Continue
+        action
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
-        if let (Some(ready), Response::Announce(ruling)) = (&self.ready, &self.response) {
-            ready.engine.announce(ruling.as_ref(), |name, value| match value {
-                Some(value) => ready.host.set_response_header(name, value),
-                None => abi::remove_header(Map::Response, name.as_bytes()),
-            });
-        }
+        let Some(ready) = &self.ready else { return Action::Continue };
+        let waited = self.waiting.as_ref().and_then(|waiting| waiting.ruling.borrow().clone());
+        let ruling = match &self.response {
+            Response::AsItIs => return Action::Continue,
+            Response::Announce(ruling) => ruling.as_ref(),
+            Response::AsWaited => match &waited {
+                Some(ruling) if ready.engine.document(ruling).is_none() => Some(ruling),
+                _ => return Action::Continue,
+            },
+        };
+        ready.engine.announce(ruling, |name, value| match value {
+            Some(value) => ready.host.set_response_header(name, value),
+            None => abi::remove_header(Map::Response, name.as_bytes()),
+        });
         Action::Continue
     }
+}
+
+/// Does what `ruling` says about a request that has waited and is the one at hand: whether it may go on.
+#[inline(never)]
+pub fn conclude(ready: &Ready, question: &Question, ruling: &Ruling) -> bool {
+    ready.metrics.count(ruling);
+    if let Some(document) = ready.engine.document(ruling) {
+        respond(ready, ruling, &document);
+        return false;
+    }
+    match &question.name {
+        Some(name) => introduce(tier_name(ready, Some(ruling), question.under()), Some(name)),
+        None => introduce(ANONYMOUS, None),
+    }
+    true
 }
 
 /// Takes away what a client may not tell the upstream in Tollgate's name.
@@ -89,26 +186,30 @@ fn strip(headers: &Headers<'_>) {
     }
 }
 
-/// Tells the upstream who is calling.
-fn introduce(ready: &Ready, answer: &Answer<'_>) {
-    match &answer.caller {
-        Caller::Consumer { name, tier } => {
-            let tier = ready.engine.policy().tier(*tier);
-            abi::set_header(Map::Request, headers::UPSTREAM_TIER, tier.name.as_bytes());
-            if name.iter().any(u8::is_ascii_control) {
-                // A name that would be two headers; the gateway's own tables should not have it.
-                let printable: Vec<u8> =
-                    name.iter().map(|byte| if byte.is_ascii_control() { b'?' } else { *byte }).collect();
-                abi::set_header(Map::Request, headers::UPSTREAM_CONSUMER, &printable);
-            } else {
-                abi::set_header(Map::Request, headers::UPSTREAM_CONSUMER, name);
-            }
-        }
-        Caller::Stranger => abi::set_header(Map::Request, headers::UPSTREAM_TIER, ANONYMOUS.as_bytes()),
+/// A consumer's tier: what it was decided under, unless that was its address; then `otherwise`.
+fn tier_name<'a>(ready: &'a Ready, ruling: Option<&'a Ruling>, otherwise: &'a Under) -> &'a str {
+    let decided = ruling.map(|ruling| &ruling.under).filter(|under| **under != Under::Anonymous);
+    &ready.engine.tier(decided.unwrap_or(otherwise)).name
+}
+
+/// Tells the upstream who is calling. What a client may have said of it is gone by now, so these are added, which costs
+/// less than to replace.
+#[inline(never)]
+fn introduce(tier: &str, consumer: Option<&[u8]>) {
+    abi::add_header(Map::Request, headers::UPSTREAM_TIER, tier.as_bytes());
+    let Some(name) = consumer else { return };
+    if name.iter().any(u8::is_ascii_control) {
+        // A name that would be two headers; the gateway's own tables should not have it.
+        let printable: Vec<u8> =
+            name.iter().map(|byte| if byte.is_ascii_control() { b'?' } else { *byte }).collect();
+        abi::add_header(Map::Request, headers::UPSTREAM_CONSUMER, &printable);
+    } else {
+        abi::add_header(Map::Request, headers::UPSTREAM_CONSUMER, name);
     }
 }
 
 /// Answers in the upstream's place, with everything in one call into the host.
+#[inline(never)]
 fn respond(ready: &Ready, ruling: &Ruling, document: &Document) {
     let mut all: Vec<(&str, Vec<u8>)> = Vec::with_capacity(10);
     ready.engine.announce(Some(ruling), |name, value| {

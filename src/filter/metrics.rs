@@ -16,8 +16,32 @@ pub struct Metrics {
     /// A tier's counters by outcome; the strangers' come last.
     requests: Vec<[Option<u32>; Outcome::ALL.len()]>,
     evictions: Option<u32>,
+    /// None of these without a store.
+    store: Option<StoreMetrics>,
     decision: Option<u32>,
     until_timed: Cell<u32>,
+}
+
+/// The numbers of the metrics about the store.
+struct StoreMetrics {
+    worked: Option<u32>,
+    failed: Option<u32>,
+    hits: Option<u32>,
+    misses: Option<u32>,
+    up: Option<u32>,
+}
+
+impl StoreMetrics {
+    fn define(host: Host) -> Self {
+        let counter = |name| host.define_metric(Kind::Counter, name);
+        Self {
+            worked: counter("store_calls;outcome=ok"),
+            failed: counter("store_calls;outcome=failed"),
+            hits: counter("lease_hits"),
+            misses: counter("lease_misses"),
+            up: host.define_metric(Kind::Gauge, "store_up"),
+        }
+    }
 }
 
 impl Metrics {
@@ -33,6 +57,7 @@ impl Metrics {
         Self {
             requests: policy.tiers.iter().chain([&policy.anonymous]).map(of_tier).collect(),
             evictions: host.define_metric(Kind::Counter, "table_evictions"),
+            store: policy.store.is_some().then(|| StoreMetrics::define(host)),
             decision: host.define_metric(Kind::Histogram, "decision_microseconds"),
             until_timed: Cell::new(0),
         }
@@ -40,8 +65,9 @@ impl Metrics {
 
     /// Counts a request.
     pub fn count(&self, ruling: &Ruling) {
-        let counters = match ruling.under {
-            Under::Tier(id) => self.requests.get(id.0),
+        let counters = match &ruling.under {
+            // An override counts with the tier that it stands in for: tiers are the policy's, overrides are many.
+            Under::Tier(id) | Under::Override(id, _) => self.requests.get(id.0),
             Under::Anonymous => self.requests.last(),
         };
         if let Some(Some(id)) = counters.and_then(|counters| counters.get(ruling.outcome as usize)) {
@@ -49,6 +75,28 @@ impl Metrics {
         }
         if let (true, Some(id)) = (ruling.evicted, self.evictions) {
             abi::count(id);
+        }
+    }
+
+    /// Counts a request that the lease has decided, or has not.
+    pub fn lease(&self, is_hit: bool) {
+        let id = self.store.as_ref().and_then(|store| if is_hit { store.hits } else { store.misses });
+        id.into_iter().for_each(abi::count);
+    }
+
+    /// Counts a call to the store by its end, and says whether the store is there.
+    pub fn store_call(&self, has_worked: bool, is_up: bool) {
+        let Some(store) = &self.store else { return };
+        if let Some(id) = if has_worked { store.worked } else { store.failed } {
+            abi::count(id);
+        }
+        self.store_up(is_up);
+    }
+
+    /// Says whether the store is there.
+    pub fn store_up(&self, is_up: bool) {
+        if let Some(id) = self.store.as_ref().and_then(|store| store.up) {
+            abi::record(id, is_up.into());
         }
     }
 

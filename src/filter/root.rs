@@ -10,6 +10,7 @@ use proxy_wasm::types::ContextType;
 use super::abi;
 use super::host::Host;
 use super::http::Http;
+use super::lender::{self, Lender};
 use super::metrics::Metrics;
 use super::once::Configured;
 use crate::engine::Engine;
@@ -21,6 +22,8 @@ pub struct Ready {
     pub host: Host,
     pub engine: Engine,
     pub metrics: Metrics,
+    /// The store, where the policy has one.
+    pub lender: Option<Lender>,
     _configured: Configured,
 }
 
@@ -28,6 +31,7 @@ pub struct Ready {
 #[derive(Default)]
 pub struct Root {
     ready: Option<Rc<Ready>>,
+    is_ticking: bool,
 }
 
 impl Root {
@@ -63,9 +67,11 @@ impl Root {
             policy.tiers.len(),
             kept.count()
         );
+        let lender = Lender::new(&policy, opened.table.node())?;
         let engine = Engine::new(policy, opened.table);
         let metrics = Metrics::define(host, &engine);
-        Ok(Ready { host, engine, metrics, _configured: Configured::start() })
+        metrics.store_up(true);
+        Ok(Ready { host, engine, metrics, lender, _configured: Configured::start() })
     }
 }
 
@@ -91,13 +97,24 @@ fn random_key() -> FingerprintKey {
     FingerprintKey(key)
 }
 
-impl Context for Root {}
+impl Context for Root {
+    fn on_http_call_response(&mut self, _: u32, _: usize, _: usize, _: usize) {
+        if let Some(ready) = &self.ready {
+            lender::take_batch(ready);
+        }
+    }
+}
 
 impl RootContext for Root {
     fn on_configure(&mut self, _: usize) -> bool {
         match Self::load(&abi::plugin_configuration()) {
             Ok(ready) => {
+                let interval = ready.lender.as_ref().map(Lender::interval);
                 self.ready = Some(Rc::new(ready));
+                if let (Some(interval), false) = (interval, self.is_ticking) {
+                    self.is_ticking = true;
+                    abi::tick_every(interval);
+                }
                 true
             }
             Err(problems) => {
@@ -109,8 +126,14 @@ impl RootContext for Root {
         }
     }
 
-    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Http::new(self.ready.clone())))
+    fn on_tick(&mut self) {
+        if let Some(ready) = &self.ready {
+            lender::tick(ready);
+        }
+    }
+
+    fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Http::new(context, self.ready.clone())))
     }
 
     fn get_type(&self) -> Option<ContextType> {

@@ -168,6 +168,19 @@ impl Limit {
         }
     }
 
+    /// The level with `cost` poured in, whether it fits or not: a bucket that overflows is just empty.
+    #[must_use]
+    pub const fn filled(&self, level: Level, cost: Cost) -> Level {
+        let after = level.0.saturating_add(cost.0.saturating_mul(self.weight));
+        Level(if after > self.capacity { self.capacity } else { after })
+    }
+
+    /// How long the bucket takes to drain `cost`.
+    #[must_use]
+    pub const fn time_for(&self, cost: Cost) -> Nanos {
+        Nanos(cost.0.saturating_mul(self.weight).div_ceil(self.drain))
+    }
+
     /// What can be spent now, in thousandths of a unit, rounded down.
     #[must_use]
     pub const fn available(&self, level: Level) -> Cost {

@@ -128,7 +128,7 @@ impl Checker {
             clients: clients.and_then(|clients| u32::try_from(clients).ok()).unwrap_or_default(),
         };
         if policy.store.is_some() {
-            self.store_is_not_there_yet();
+            self.fits_store(&policy);
         }
         policy
     }

@@ -1,5 +1,6 @@
 //! Who a record belongs to, in 128 bits that nobody outside the node can aim.
 
+use crate::lease::client::ClientId;
 use core::hash::Hasher;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
@@ -34,6 +35,8 @@ pub struct Fingerprint {
     pub is_stranger: bool,
     /// The bits.
     pub bits: [u64; 2],
+    /// Which slot it has, as a fraction of all: a secret of the node's, so that nobody can fill one on purpose.
+    pub place: u32,
 }
 
 impl FingerprintKey {
@@ -60,7 +63,35 @@ impl FingerprintKey {
             }
         };
         let hash = hasher.finish128();
-        Fingerprint { is_stranger, bits: [hash.h1.max(1), hash.h2] }
+        Fingerprint { is_stranger, bits: [hash.h1.max(1), hash.h2], place: (hash.h1 >> 32) as u32 }
+    }
+
+    /// The fingerprint of a client whose number the store knows too: the number itself, in a slot that only this node
+    /// can compute.
+    #[must_use]
+    pub fn of_id(&self, id: ClientId, is_stranger: bool) -> Fingerprint {
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        hasher.write(&id.0);
+        let number = u128::from_le_bytes(id.0);
+        let bits = [(number as u64).max(1), (number >> 64) as u64];
+        Fingerprint { is_stranger, bits, place: (hasher.finish128().h1 >> 32) as u32 }
+    }
+
+    /// The node's number to the store.
+    #[must_use]
+    pub fn node(&self) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        hasher.write(b"node");
+        hasher.finish128().h2.max(1)
+    }
+}
+
+impl Fingerprint {
+    /// The number of a client whose record has these bits, if the store knows it by one.
+    #[must_use]
+    pub const fn id_of(bits: [u64; 2]) -> ClientId {
+        let [first, second] = bits;
+        ClientId(((second as u128) << 64 | first as u128).to_le_bytes())
     }
 }
 

@@ -1,22 +1,22 @@
 //! How many slots there are, what they are called, and how much memory they take.
 
 use super::fingerprint::Fingerprint;
-use super::slot::{SLOT_BYTES, WAYS};
+use super::slot::SLOT_BYTES;
 
 /// Which layout of slots this is. It stands in every slot's key, so that a filter of another layout, which may run
 /// beside this one while a gateway is upgraded, has keys of its own and never meets a value of another size.
-const LAYOUT: u8 = b'a';
+const LAYOUT: u8 = b'b';
 
 /// 64 characters, six bits each.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// The most slots that the three characters after the layout's can name.
-const MAX_SLOTS: u32 = 64 * 64 * 64;
+/// The most slots that three characters, and the one after the layout's letter, can name.
+const MAX_SLOTS: u32 = 2 * 64 * 64 * 64;
 
-/// Of ten ways eight are for consumers, two a client that the policy asks room for; one stranger in four consumers.
-/// With twice as many ways as clients, fewer than two in a thousand of them find their slot full.
-const CONSUMER_WAYS_PER_CLIENT: u64 = 2;
-const CLIENTS_PER_STRANGER_WAY: u64 = 2;
+/// A slot of 8 ways for every three clients that the policy asks room for, and one for strangers to every 16: with so
+/// many, fewer than two in a thousand clients find their slot full.
+const CLIENTS_PER_SLOT: u64 = 3;
+const CLIENTS_PER_STRANGERS_SLOT: u64 = 16;
 
 /// What one entry costs beside its value, and how Kong's zones round it up: a node of 96 bytes, the key, and the next
 /// power of two; 4 such pieces in a page of 4,096 bytes, which itself costs 24 in the zone's directory.
@@ -48,7 +48,8 @@ impl SlotKey {
             let six_bits = (index >> shift) & 63;
             ALPHABET.get(six_bits as usize).copied().unwrap_or(b'A')
         };
-        Self::named([LAYOUT, digit(12), digit(6), digit(0)])
+        let first = LAYOUT.saturating_add(u8::from(index >= 64 * 64 * 64));
+        Self::named([first, digit(12), digit(6), digit(0)])
     }
 
     /// The key's text. ASCII.
@@ -81,10 +82,10 @@ impl Geometry {
     #[must_use]
     pub fn for_clients(clients: u32) -> Self {
         let clients = u64::from(clients.clamp(1, Self::MAX_CLIENTS));
-        let slots = |ways: u64| u32::try_from(ways.div_ceil(WAYS as u64)).unwrap_or(MAX_SLOTS / 2).max(1);
+        let slots = |slots: u64| u32::try_from(slots).unwrap_or(MAX_SLOTS / 2).max(1);
         Self {
-            consumers: slots(clients.saturating_mul(CONSUMER_WAYS_PER_CLIENT)),
-            strangers: slots(clients / CLIENTS_PER_STRANGER_WAY),
+            consumers: slots(clients.div_ceil(CLIENTS_PER_SLOT)),
+            strangers: slots(clients.div_ceil(CLIENTS_PER_STRANGERS_SLOT)),
         }
     }
 
@@ -105,12 +106,17 @@ impl Geometry {
         (0..self.count()).map(SlotKey::numbered)
     }
 
+    /// The key of slot number `index`, if there is one.
+    #[must_use]
+    pub fn slot(&self, index: u32) -> Option<SlotKey> {
+        (index < self.count()).then(|| SlotKey::numbered(index))
+    }
+
     /// Where a client's record is.
     #[must_use]
     pub fn slot_of(&self, client: &Fingerprint) -> SlotKey {
-        let [bits, _] = client.bits;
-        // The upper half of the hash as a fraction of the slots: even, and without a division.
-        let of = |slots: u32| ((bits >> 32).wrapping_mul(u64::from(slots)) >> 32) as u32;
+        // A hash as a fraction of the slots: even, and without a division.
+        let of = |slots: u32| (u64::from(client.place).wrapping_mul(u64::from(slots)) >> 32) as u32;
         SlotKey::numbered(if client.is_stranger {
             self.consumers.saturating_add(of(self.strangers))
         } else {
@@ -162,8 +168,8 @@ mod tests {
     #[test]
     fn the_default_table_fits_the_zone_that_the_docs_name() {
         let geometry = Geometry::for_clients(65_536);
-        assert_eq!((geometry.consumers, geometry.strangers), (9_363, 2_341));
-        assert_eq!(geometry.zone_mebibytes(), 12);
+        assert_eq!((geometry.consumers, geometry.strangers), (21_846, 4_096));
+        assert_eq!(geometry.zone_mebibytes(), 26);
     }
 
     #[test]
@@ -179,9 +185,9 @@ mod tests {
         let slots: Vec<SlotKey> = geometry.slots().collect();
         let (consumers, strangers) = slots.split_at(geometry.consumers as usize);
         for top in [0, 1, u32::MAX / 2, u32::MAX] {
-            let bits = [u64::from(top) << 32, 0];
-            assert!(consumers.contains(&geometry.slot_of(&Fingerprint { is_stranger: false, bits })));
-            assert!(strangers.contains(&geometry.slot_of(&Fingerprint { is_stranger: true, bits })));
+            let client = |is_stranger| Fingerprint { is_stranger, bits: [1, 1], place: top };
+            assert!(consumers.contains(&geometry.slot_of(&client(false))));
+            assert!(strangers.contains(&geometry.slot_of(&client(true))));
         }
     }
 }

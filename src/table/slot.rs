@@ -1,108 +1,179 @@
 //! A slot's bytes: a head, and 14 records of one width. Numbers are little-endian.
 //!
 //! ```text
-//! slot    0  4  magic "TGs" and the layout's number        record   0  16  fingerprint; zero: an empty way
+//! slot    0  4  magic "TGs" and the layout's number        record   0  16  client; zero: an empty way
 //!         4 12  zero, for later layouts                            16   8  at, ns
-//!        16 64  way 0                                              24  24  three levels, work
-//!        80 64  way 1 …                                            48   6  used in the month, thousandths
-//!       912     the end                                            54   2  month
-//!                                                                  56   4  full again, unix seconds, rounded up
-//!                                                                  60   4  checksum of the 60 bytes before it
+//!        16 112 way 0                                              24  24  three levels, work
+//!       128 112 way 1 …                                            48   8  used in the month 48 bits, month 16
+//!       912     the end                                            56   8  spent 48, idle 8, whether asking 8
+//!                                                                  64   8  turn 48, checksum's upper half 16
+//! amounts: thousandths of a unit                                   72   8  acked 48, checksum's lower half 16
+//! moments: see `lease::hold`                                       80   8  left 32, full again 32, unix seconds
+//!                                                                  88   8  epoch 32, seq 32
+//!                                                                  96   8  lease ends 32, asked 32
+//!                                                                 104   8  refused: cost 24, limits 8, until 32
 //! ```
 //!
 //! The checksum is a record's, not the slot's: what another client's bytes say never matters to a decision, a torn
-//! slot cannot be written back (its version has moved on), and 60 bytes cost a tenth of 900.
+//! slot cannot be written back (its version has moved on), and 108 bytes cost an eighth of 900.
 
 use super::fingerprint::Fingerprint;
+use crate::lease::hold::{Hold, Refused, Tick};
 use crate::limit::{Account, Level, Month};
 use crate::units::{Cost, UnixNanos};
 
 /// Records in a slot.
-pub const WAYS: usize = 14;
+pub const WAYS: usize = 8;
 /// A slot's size. With Kong's own 109 bytes it just fits a piece of 1,024.
 pub const SLOT_BYTES: usize = HEAD_BYTES + WAYS * RECORD_BYTES;
 
 const HEAD_BYTES: usize = 16;
-const RECORD_BYTES: usize = 64;
-const MAGIC: [u8; 4] = *b"TGs\x01";
-/// The month's use has 48 bits: 281 thousand million units.
+const RECORD_BYTES: usize = WORDS * 8;
+const WORDS: usize = 14;
+const MAGIC: [u8; 4] = *b"TGs\x02";
+/// Amounts have 48 bits: 281 thousand million units.
 const MAX_USED: u64 = (1 << 48) - 1;
+/// Where the halves of the checksum are: the upper 16 bits of two words.
+const CHECKED: u64 = MAX_USED;
 
 /// One client's state, as the table keeps it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// What it has spent, as far as this node knows.
+    pub account: Account,
+    /// What it may spend of what a store has lent.
+    pub hold: Hold,
+}
+
+impl State {
+    /// Notes that the month has turned, if it has at `now`: what was spent so far belongs to the one before.
+    pub fn turn_to(&mut self, now: UnixNanos) {
+        let month = Month::of(now);
+        if month > self.account.month {
+            if self.hold.epoch > 0 {
+                self.hold.turn();
+            }
+            self.account.month = month;
+            self.account.used = Cost(0);
+        }
+    }
+}
+
+/// A client's state and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Whose it is.
-    pub client: Fingerprint,
-    /// What it has spent.
-    pub account: Account,
+    /// The client's bits.
+    pub client: [u64; 2],
+    /// Its state.
+    pub state: State,
     /// Unix seconds from which its buckets are full, so that only the month may still matter.
     pub full_at: u32,
 }
 
 impl Record {
-    /// The record of `account`, whose buckets are all full at `full_at`.
+    /// The record of `state`, whose buckets are all full at `full_at`.
     #[must_use]
-    pub fn new(client: Fingerprint, account: Account, full_at: UnixNanos) -> Self {
+    pub fn new(client: &Fingerprint, state: State, full_at: UnixNanos) -> Self {
         let full_at = u32::try_from(full_at.seconds_rounded_up()).unwrap_or(u32::MAX);
-        Self { client, account, full_at }
+        Self { client: client.bits, state, full_at }
     }
 
-    /// What would be lost with it: the month's use, then the time until its buckets are full. All zero: nothing, it
-    /// equals an absent record.
-    fn worth(&self, now: UnixNanos, month: Month) -> (u64, u64) {
-        let counts = self.account.used.0 > 0 && self.account.month >= month;
-        let used = if counts { self.account.used.0 } else { 0 };
-        (used, u64::from(self.full_at).saturating_sub(now.seconds()))
+    /// What would be lost with it: what concerns the store, then the month's use, then the time until its buckets are
+    /// full. All zero: nothing, it equals an absent record.
+    fn worth(&self, now: UnixNanos, month: Month) -> (bool, u64, u64) {
+        let State { account, hold } = &self.state;
+        // With a store the month is kept there.
+        let counts = account.used.0 > 0 && account.month >= month && hold.epoch == 0;
+        let used = if counts { account.used.0 } else { 0 };
+        (hold.is_worth_keeping(), used, u64::from(self.full_at).saturating_sub(now.seconds()))
     }
 
     fn to_bytes(self) -> [u8; RECORD_BYTES] {
+        let State { account, hold } = &self.state;
+        let [first, second] = self.client;
+        let [a, b, c] = account.levels;
+        let amount = |amount: u64| amount.min(MAX_USED);
+        let halves = |upper: u32, lower: u32| u64::from(upper) << 32 | u64::from(lower);
+        let mut words: [u64; WORDS] = [
+            first,
+            second,
+            account.at.0,
+            a.0,
+            b.0,
+            c.0,
+            u64::from(account.month.0) << 48 | amount(account.used.0),
+            u64::from(hold.is_asking) << 56 | u64::from(hold.idle) << 48 | amount(hold.spent),
+            amount(hold.turn),
+            amount(hold.acked),
+            halves(self.full_at, hold.left),
+            halves(hold.seq, hold.epoch),
+            halves(hold.asked.0, hold.ends.0),
+            halves(
+                hold.refused.until.0,
+                u32::from(hold.refused.limits) << 24 | hold.refused.cost.min(Refused::MAX_COST),
+            ),
+        ];
+        let sum = u64::from(checksum(&words));
+        let [.., turn, acked, _, _, _, _] = &mut words;
+        *turn |= (sum >> 16) << 48;
+        *acked |= (sum & 0xFFFF) << 48;
         let mut bytes = [0; RECORD_BYTES];
-        let [first, second] = self.client.bits;
-        let [a, b, c] = self.account.levels;
-        let month = u64::from(self.account.month.0) << 48 | self.account.used.0.min(MAX_USED);
-        let words = [first, second, self.account.at.0, a.0, b.0, c.0, month];
-        let (body, tail) = bytes.split_at_mut(56);
-        for (place, word) in body.chunks_exact_mut(8).zip(words) {
+        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
         }
-        let end = u64::from(checksum(&words, self.full_at)) << 32 | u64::from(self.full_at);
-        tail.copy_from_slice(&end.to_le_bytes());
         bytes
     }
 
-    /// The record in `bytes`, unless they are torn or foreign. Strangers and consumers are told apart by their slot.
-    fn from_bytes(bytes: &[u8], is_stranger: bool) -> Option<Self> {
-        let mut words = [0; 8];
+    /// The record in `bytes`, unless they are torn or foreign.
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut words = [0; WORDS];
         for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
             *word = u64::from_le_bytes(chunk.try_into().ok()?);
         }
-        let [first, second, at, a, b, c, month, end] = words;
-        let full_at = end as u32;
-        if checksum(&[first, second, at, a, b, c, month], full_at) != (end >> 32) as u32 {
+        let [first, second, at, a, b, c, month, spent, turn, acked, left, epoch, asked, refused] = words;
+        if u64::from(checksum(&words)) != (turn >> 48) << 16 | acked >> 48 {
             return None;
         }
-        Some(Self {
-            client: Fingerprint { is_stranger, bits: [first, second] },
-            account: Account {
-                at: UnixNanos(at),
-                levels: [Level(a), Level(b), Level(c)],
-                month: Month((month >> 48) as u16),
-                used: Cost(month & MAX_USED),
+        let (upper, lower) = (|word: u64| (word >> 32) as u32, |word: u64| word as u32);
+        let account = Account {
+            at: UnixNanos(at),
+            levels: [Level(a), Level(b), Level(c)],
+            month: Month((month >> 48) as u16),
+            used: Cost(month & MAX_USED),
+        };
+        let hold = Hold {
+            epoch: lower(epoch),
+            seq: upper(epoch),
+            spent: spent & MAX_USED,
+            turn: turn & MAX_USED,
+            acked: acked & MAX_USED,
+            left: lower(left),
+            ends: Tick(lower(asked)),
+            asked: Tick(upper(asked)),
+            is_asking: (spent >> 56) & 1 == 1,
+            idle: (spent >> 48) as u8,
+            refused: Refused {
+                cost: lower(refused) & Refused::MAX_COST,
+                until: Tick(upper(refused)),
+                limits: (lower(refused) >> 24) as u8,
             },
-            full_at,
-        })
+        };
+        Some(Self { client: [first, second], state: State { account, hold }, full_at: upper(left) })
     }
 }
 
 /// Tells torn and foreign bytes from a record: multiply and fold, a word at a time. Not a secret.
-fn checksum(words: &[u64; 7], full_at: u32) -> u32 {
+fn checksum(words: &[u64; WORDS]) -> u32 {
     const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-    let start = u64::from(full_at) ^ u64::from_le_bytes(*b"tollgate");
-    let mixed = words.iter().fold(start, |sum, word| {
+    let mix = |sum: u64, word: u64| {
         let product = (sum ^ word).wrapping_mul(ODD);
         product ^ (product >> 29)
-    });
-    (mixed.wrapping_mul(ODD) >> 32) as u32
+    };
+    let [a, b, c, d, e, f, g, h, turn, acked, i, j, k, l] = *words;
+    // Two chains, which the processor runs side by side.
+    let one = [a, c, e, g, turn & CHECKED, i, k].into_iter().fold(u64::from_le_bytes(*b"tollgate"), mix);
+    let other = [b, d, f, h, acked & CHECKED, j, l].into_iter().fold(0, mix);
+    (mix(one, other).wrapping_mul(ODD) >> 32) as u32
 }
 
 /// A slot without a record.
@@ -129,21 +200,21 @@ pub(super) fn find(bytes: &[u8], client: &Fingerprint) -> Option<(usize, Record)
     let (way, record) = ways(bytes)
         .enumerate()
         .find(|(_, record)| record.starts_with(&first) && record.get(8..16) == Some(&second))?;
-    Record::from_bytes(record, client.is_stranger).map(|record| (way, record))
+    Record::from_bytes(record).map(|record| (way, record))
 }
 
 /// The way that a client without a record takes, and whether somebody else's goes that still means something.
 #[must_use]
 pub(super) fn way_for_newcomer(bytes: &[u8], now: UnixNanos) -> (usize, bool) {
     let month = Month::of(now);
-    let mut least = (0, (u64::MAX, u64::MAX));
+    let mut least = (0, (true, u64::MAX, u64::MAX));
     for (way, record) in ways(bytes).enumerate() {
-        let worth = match Record::from_bytes(record, false) {
-            Some(record) if record.client.bits != [0, 0] => record.worth(now, month),
+        let worth = match Record::from_bytes(record) {
+            Some(record) if record.client != [0, 0] => record.worth(now, month),
             // Empty, or torn and so not to be trusted.
             _ => return (way, false),
         };
-        if worth == (0, 0) {
+        if worth == (false, 0, 0) {
             return (way, false);
         }
         if worth < least.1 {
@@ -160,6 +231,11 @@ pub(super) fn put(bytes: &mut [u8], way: usize, record: &Record) {
     {
         place.copy_from_slice(&record.to_bytes());
     }
+}
+
+/// Every record of a slot that is whole.
+pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = Record> + '_ {
+    ways(bytes).filter_map(Record::from_bytes).filter(|record| record.client != [0, 0])
 }
 
 fn ways(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {

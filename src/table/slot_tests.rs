@@ -4,12 +4,12 @@ use proptest::prelude::*;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 fn client(first: u64) -> Fingerprint {
-    Fingerprint { is_stranger: false, bits: [first, !first] }
+    Fingerprint { is_stranger: false, bits: [first, !first], place: 0 }
 }
 
 fn record(first: u64, used: u64, full_at: u32) -> Record {
     let account = Account { at: UnixNanos(5), used: Cost(used), month: Month(682), ..Account::default() };
-    Record { client: client(first), account, full_at }
+    Record { client: client(first).bits, state: State { account, ..State::default() }, full_at }
 }
 
 /// 2026-11-24T00:00:00Z, in month 682.
@@ -47,8 +47,25 @@ fn a_newcomer_takes_an_empty_way_then_one_that_equals_absent() {
     }
     assert!(way_for_newcomer(&bytes, NOW).1);
     let past = Account { month: Month(681), used: Cost(9_000), ..Account::default() };
-    put(&mut bytes, 11, &Record { client: client(12), account: past, full_at: LATER - 60 });
-    assert_eq!(way_for_newcomer(&bytes, NOW), (11, false), "full again, and its month is over");
+    let state = State { account: past, ..State::default() };
+    put(&mut bytes, 5, &Record { client: client(12).bits, state, full_at: LATER - 60 });
+    assert_eq!(way_for_newcomer(&bytes, NOW), (5, false), "full again, and its month is over");
+}
+
+#[test]
+fn what_the_store_has_to_hear_of_goes_last_and_a_month_that_the_store_keeps_is_nothing() {
+    let mut bytes = empty();
+    for way in 0..WAYS {
+        let mut owing = record(way as u64 + 1, 5, LATER);
+        owing.state.hold = Hold { epoch: 1, spent: 9, acked: 8, ..Hold::default() };
+        put(&mut bytes, way, &owing);
+    }
+    let mut reported = record(3, 5_000, LATER);
+    reported.state.hold = Hold { epoch: 1, spent: 9, acked: 9, ..Hold::default() };
+    put(&mut bytes, 2, &reported);
+    assert_eq!(way_for_newcomer(&bytes, NOW), (2, true), "full in a minute");
+    put(&mut bytes, 2, &Record { full_at: 0, ..reported });
+    assert_eq!(way_for_newcomer(&bytes, NOW), (2, false));
 }
 
 #[test]
@@ -60,19 +77,27 @@ fn where_something_has_to_go_it_is_what_means_the_least() {
     put(&mut bytes, 4, &record(5, 40, LATER + 600));
     assert_eq!(way_for_newcomer(&bytes, NOW), (4, true), "the month's use counts before the bucket");
     put(&mut bytes, 6, &record(7, 0, LATER));
-    put(&mut bytes, 9, &record(10, 0, LATER - 30));
-    assert_eq!(way_for_newcomer(&bytes, NOW), (9, true), "nothing in the month: the one that is full first");
+    put(&mut bytes, 7, &record(10, 0, LATER - 30));
+    assert_eq!(way_for_newcomer(&bytes, NOW), (7, true), "nothing in the month: the one that is full first");
 }
 
 proptest! {
     #[test]
     fn a_record_comes_back_as_it_was(
-        bits in any::<[u64; 2]>(), at in any::<u64>(), levels in any::<[u64; 3]>(),
-        month in any::<u16>(), used in 0..=MAX_USED, full_at in any::<u32>(), way in 0..WAYS,
+        bits in any::<[u64; 2]>(), at in any::<u64>(), levels in any::<[u64; 3]>(), month in any::<u16>(),
+        amounts in prop::array::uniform4(0..=MAX_USED), words in any::<[u32; 7]>(), small in any::<[u8; 2]>(),
+        is_asking in any::<bool>(), way in 0..WAYS,
     ) {
-        let client = Fingerprint { is_stranger: true, bits };
+        let client = Fingerprint { is_stranger: true, bits, place: 0 };
+        let [used, spent, turn, acked] = amounts;
+        let [full_at, epoch, seq, left, ends, asked, until] = words;
+        let [idle, limits] = small;
         let account = Account { at: UnixNanos(at), levels: levels.map(Level), month: Month(month), used: Cost(used) };
-        let record = Record { client, account, full_at };
+        let refused = Refused { cost: full_at & Refused::MAX_COST, until: Tick(until), limits };
+        let hold = Hold {
+            epoch, seq, spent, turn, acked, left, ends: Tick(ends), asked: Tick(asked), is_asking, idle, refused,
+        };
+        let record = Record { client: bits, state: State { account, hold }, full_at };
         let mut bytes = empty();
         put(&mut bytes, way, &record);
         prop_assert_eq!(find(&bytes, &client), Some((way, record)));
@@ -82,7 +107,7 @@ proptest! {
     fn foreign_bytes_are_never_trusted_and_never_panic(
         bytes in proptest::collection::vec(any::<u8>(), 0..1_000), bits in any::<[u64; 2]>(), way in 0_usize..20,
     ) {
-        let client = Fingerprint { is_stranger: false, bits };
+        let client = Fingerprint { is_stranger: false, bits, place: 0 };
         let _ = is_ours(&bytes);
         prop_assert_eq!(find(&bytes, &client), None);
         let (free, _) = way_for_newcomer(&bytes, NOW);

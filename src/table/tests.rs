@@ -119,8 +119,8 @@ fn spend_as(
     tier: &Tier,
     now: UnixNanos,
 ) -> Updated<bool> {
-    table.update(store, client, tier, now, |mut account| match decide_all(&mut account, tier, ONE, now) {
-        Verdict::Allowed => (Change::Write(account), true),
+    table.update(store, client, tier, now, |mut state| match decide_all(&mut state.account, tier, ONE, now) {
+        Verdict::Allowed => (Change::Write(state), true),
         _ => (Change::Keep, false),
     })
 }

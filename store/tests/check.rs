@@ -64,7 +64,7 @@ fn every_golden_file_is_judged_as_written_beside_it() {
 #[test]
 fn several_files_end_with_the_worst_of_their_ends() {
     assert_eq!(tollgate(&["check", "policy.json"]).status.code(), Some(0));
-    assert_eq!(tollgate(&["check", "policy.json", "store.yml"]).status.code(), Some(1));
+    assert_eq!(tollgate(&["check", "policy.json", "store-wrong.yml"]).status.code(), Some(1));
     assert_eq!(tollgate(&["check", "no-such-file.yml", "store.yml"]).status.code(), Some(2));
     let unreadable = tollgate(&["check", "no-such-file.yml"]);
     let said = String::from_utf8(unreadable.stderr).unwrap();

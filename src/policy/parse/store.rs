@@ -4,8 +4,10 @@ use serde_json::Value;
 
 use super::value::{Word, visible};
 use super::{Checker, ON_FAILURE, ON_FAILURES};
+use crate::lease::terms::{Bucket, Rate};
+use crate::limit::Limit;
 use crate::policy::place::Place;
-use crate::policy::{Store, StoreMode, Token, raw};
+use crate::policy::{ANONYMOUS, Policy, Store, StoreMode, Token, raw};
 
 const UPSTREAM: Word = Word {
     name: "an upstream",
@@ -76,10 +78,22 @@ impl Checker {
         }
     }
 
-    /// The one place that knows that this version has no store yet.
-    pub fn store_is_not_there_yet(&mut self) {
-        let message = "this version runs each node on its own, and the store takes effect in the next version; remove \
-                       store to run";
-        self.add(&Place::Root.field("store"), message.to_owned());
+    /// With a store, every limit has to be one that all backends keep exactly.
+    pub fn fits_store(&mut self, policy: &Policy) {
+        let tiers = policy.tiers.iter().map(|tier| ("tiers", Some(tier)));
+        for (name, tier) in tiers.chain([(ANONYMOUS, None)]) {
+            let limits = tier.map_or(&policy.anonymous.limits, |tier| &tier.limits);
+            let fits = |limit: &Limit| Rate::of(limit).is_some_and(|rate| Bucket::of(&rate).is_ok());
+            if limits.iter().all(fits) {
+                continue;
+            }
+            let message = "is too fine for a store to keep exactly; write a rounder number, a smaller burst, or a rate a \
+                           shorter period";
+            let top = Place::Root.field(name);
+            match tier {
+                Some(tier) => self.add(&top.field(&tier.name).field("rate"), message.to_owned()),
+                None => self.add(&top.field("rate"), message.to_owned()),
+            }
+        }
     }
 }

@@ -294,9 +294,13 @@ fn wrong_stores_are_explained_and_right_ones_too() {
     let token = "write 16 to 512 printable ASCII characters without spaces, or { env: NAME }";
     says(&[
         (
-            json!({ "store": { "upstream": "s" } }),
-            "store: this version runs each node on its own, and the store takes effect in the next version; remove \
-             store to run",
+            json!({
+                "tiers": { "free": { "rate": "100001/day" } },
+                "default_tier": "free",
+                "store": { "upstream": "s" },
+            }),
+            "tiers.free.rate: is too fine for a store to keep exactly; write a rounder number, a smaller burst, or a rate \
+             a shorter period",
         ),
         (
             store("upstream", json!("")),

@@ -22,7 +22,13 @@ fn wrong() -> Vec<(Value, &'static [&'static str])> {
         ),
         (policy_with(json!({ "endpoints": [{ "path": "/x", "cost": 1000 }] })), &["cost", "1000"]),
         (policy_with(json!({ "memory": { "clients": 0 } })), &["memory.clients"]),
-        (policy_with(json!({ "store": { "upstream": "127.0.0.1:7600" } })), &["store"]),
+        (policy_with(json!({ "store": { "upstream": "" } })), &["store.upstream"]),
+        (
+            policy_with(
+                json!({ "store": { "upstream": "127.0.0.1:7600", "token": { "env": "NOT_SET_ANYWHERE" } } }),
+            ),
+            &["store.token.env", "NOT_SET_ANYWHERE"],
+        ),
         (policy_with(json!({ "unknown": 1 })), &["unknown"]),
         (json!([]), &[]),
         (json!("free"), &[]),

@@ -1,0 +1,378 @@
+//! Deciding with a store: from the lease while it lasts, by asking where it does not, without the store while it is away.
+//!
+//! ```text
+//! consider ─▶ Known(Answer): paid from the lease, refused until later, or decided without a store that is away
+//!          └▶ Ask(Question): the request waits; settle decides it when the store has answered, or will not
+//! ```
+
+use super::{Answer, Engine, Outcome, Ruling, Under};
+use crate::identity::Caller;
+use crate::lease::borrower::{Borrower, Call, Subject, Times};
+use crate::lease::client::ClientId;
+use crate::lease::hold::{Hold, Refused, Spend, tick};
+use crate::lease::wire::Standing;
+use crate::limit::{Account, Month, Refusal, Verdict, decide_all};
+use crate::policy::{Enforcement, OnFailure, StoreMode, Tier};
+use crate::request::{Gateway, Request};
+use crate::table::{Change, Client, Network, SharedStore, State, Updated};
+use crate::units::{Cost, Nanos, UnixNanos};
+
+/// What was found out about a request without asking anybody.
+#[derive(Debug)]
+pub enum Considered<'a> {
+    /// It is decided.
+    Known(Answer<'a>),
+    /// The store has to be asked.
+    Ask(Caller<'a>, Question),
+}
+
+/// A request that waits for the store.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Its client.
+    pub id: ClientId,
+    /// Its client's name; none for a stranger.
+    pub name: Option<Box<[u8]>>,
+    /// The tier's place among the offers.
+    pub offer: u8,
+    /// What it costs.
+    pub cost: Cost,
+    /// Whose limits.
+    under: Under,
+}
+
+impl Question {
+    /// Whose limits.
+    #[must_use]
+    pub const fn under(&self) -> &Under {
+        &self.under
+    }
+
+    /// Whom it is about.
+    #[must_use]
+    pub fn subject(&self) -> Subject<'_> {
+        Subject { id: self.id, name: self.name.as_deref(), offer: self.offer }
+    }
+}
+
+/// What a record says to a request.
+enum Found {
+    Paid(Account, u32),
+    /// Let through without the store.
+    Without(Account),
+    Refused(Account, Refusal),
+    Ask,
+    /// `on_failure: closed`, or a cost that no bucket holds.
+    Closed,
+    /// `on_failure: ip`: the network's bucket decides.
+    ByNetwork,
+}
+
+impl Engine {
+    /// Decides about `request`, as far as the node can by itself; none where the policy is off.
+    pub fn consider<'a, G: Gateway>(
+        &self,
+        request: &Request<'a, G>,
+        store: &impl SharedStore,
+        borrower: &mut Borrower,
+        times: Times,
+    ) -> Option<Considered<'a>> {
+        if self.policy.enforcement == Enforcement::Off {
+            return None;
+        }
+        let namespace = self.namespace.as_ref()?;
+        let caller = self.identities.caller(request);
+        let cost = self.endpoints.cost(request.method, request.path);
+        if cost == Cost::FREE {
+            return Some(Considered::Known(Answer { caller, ruling: None }));
+        }
+        let client = caller.client(request);
+        let id = namespace.id(&client);
+        let last = u8::try_from(self.policy.tiers.len()).unwrap_or(u8::MAX);
+        let (name, offer, under): (Option<&[u8]>, _, _) = match &caller {
+            Caller::Consumer { name, tier } => {
+                let under = match borrower.overridden(&id) {
+                    Some(overridden) => Under::Override(*tier, overridden.clone()),
+                    None => Under::Tier(*tier),
+                };
+                (Some(name), u8::try_from(tier.0).unwrap_or(last), under)
+            }
+            Caller::Stranger => (None, last, Under::Anonymous),
+        };
+        let subject = Subject { id, name, offer };
+        let is_away = borrower.is_store_away();
+        let is_strict = self.policy.store.as_ref().is_some_and(|store| store.mode == StoreMode::Strict);
+        let network = match client {
+            Client::Stranger(network) => Some(network),
+            Client::Consumer(_) => None,
+        };
+        let network = || network.unwrap_or_else(|| crate::identity::peer(request.gateway));
+        if !is_strict || is_away {
+            let ruling =
+                self.rule_by_record(&subject, &under, cost, store, borrower, times, is_away, &network);
+            if let Some(ruling) = ruling {
+                return Some(Considered::Known(Answer { caller, ruling: Some(ruling) }));
+            }
+        }
+        let question = Question { id, name: name.map(Into::into), offer, cost, under };
+        Some(Considered::Ask(caller, question))
+    }
+
+    /// The message that asks for `question`, with `need` for all that wait with it.
+    pub fn ask(
+        &self,
+        question: &Question,
+        need: u64,
+        store: &impl SharedStore,
+        borrower: &mut Borrower,
+        times: Times,
+    ) -> Option<Call> {
+        let tier = self.tier(&question.under);
+        borrower.ask(&self.table, store, &question.subject(), tier, need, times)
+    }
+
+    /// Decides about a request whose question was answered; none: another request was faster, and it has to ask again.
+    /// With `is_final` it is decided without the store.
+    pub fn settle(
+        &self,
+        question: &Question,
+        store: &impl SharedStore,
+        borrower: &mut Borrower,
+        times: Times,
+        is_final: bool,
+        network: &dyn Fn() -> Network,
+    ) -> Option<Ruling> {
+        let under = match (&question.under, borrower.overridden(&question.id)) {
+            (Under::Tier(tier) | Under::Override(tier, _), Some(overridden)) => {
+                Under::Override(*tier, overridden.clone())
+            }
+            (Under::Override(tier, _), None) => Under::Tier(*tier),
+            (under, None) | (under @ Under::Anonymous, _) => under.clone(),
+        };
+        let is_away = is_final || borrower.is_store_away();
+        self.rule_by_record(
+            &question.subject(),
+            &under,
+            question.cost,
+            store,
+            borrower,
+            times,
+            is_away,
+            network,
+        )
+    }
+
+    /// What the store has decided about a request that asked for itself (`strict`).
+    #[must_use]
+    pub fn charged(&self, question: &Question, standing: &Standing, times: Times) -> Ruling {
+        let tier = self.tier(&question.under);
+        let mut account = Account {
+            at: times.now,
+            month: Month(standing.month),
+            used: Cost(standing.month_used),
+            ..Account::default()
+        };
+        for ((level, limit), used) in account.levels.iter_mut().zip(&tier.limits).zip(standing.used) {
+            *level = limit.filled(Default::default(), Cost(used));
+        }
+        let ruling = ruling_under(&question.under, account, times.now);
+        match standing.refusal {
+            None => ruling,
+            Some(refusal) => {
+                let until = times.now.after(Nanos(refusal.wait.saturating_mul(1_000)));
+                self.refused(ruling, Refusal { limits: refusal.limits, month: refusal.month, until })
+            }
+        }
+    }
+
+    /// The first try and the last: what the client's record, and without a store its own bucket, say.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments, reason = "everything that one decision depends on")]
+    fn rule_by_record(
+        &self,
+        subject: &Subject<'_>,
+        under: &Under,
+        cost: Cost,
+        store: &impl SharedStore,
+        borrower: &mut Borrower,
+        times: Times,
+        is_away: bool,
+        network: &dyn Fn() -> Network,
+    ) -> Option<Ruling> {
+        let tier = self.tier(under);
+        let client = self.table.fingerprint_of(subject.id, subject.name.is_none());
+        let failure = is_away.then(|| self.on_failure(tier));
+        // While many requests are refused here, the tick asks for them.
+        let is_pressed = borrower.is_pressed(&subject.id, times.mono);
+        let updated = self.table.update(store, client, tier, times.now, |mut state| {
+            let found = find(&mut state, tier, cost, times, failure, is_pressed, subject.name.is_none());
+            let change = match found {
+                Found::Paid(..) | Found::Without(_) => Change::Write(state),
+                _ => Change::Keep,
+            };
+            (change, found)
+        });
+        let (found, evicted) = match updated {
+            Updated::Done { answer, evicted } => (answer, evicted),
+            Updated::Unknown => return Some(unknown(under, times.now)),
+        };
+        let ruling = match found {
+            Found::Ask => return None,
+            Found::Paid(account, left) => {
+                borrower.served(subject, cost, false, left, times.mono);
+                ruling_under(under, account, times.now)
+            }
+            Found::Without(account) => {
+                borrower.served(subject, cost, false, u32::MAX, times.mono);
+                Ruling { outcome: Outcome::Fallback, ..ruling_under(under, account, times.now) }
+            }
+            Found::Refused(account, refusal) => {
+                borrower.served(subject, cost, true, 0, times.mono);
+                self.refused(ruling_under(under, account, times.now), refusal)
+            }
+            Found::Closed => unknown(under, times.now),
+            Found::ByNetwork => {
+                self.rule_by_network(subject, under, cost, store, borrower, times, &network())
+            }
+        };
+        Some(Ruling { evicted, ..ruling })
+    }
+
+    /// `on_failure: ip`: the consumer is limited as a stranger of its network is, and what it is let through counts as its
+    /// own.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments, reason = "everything that one decision depends on")]
+    fn rule_by_network(
+        &self,
+        subject: &Subject<'_>,
+        under: &Under,
+        cost: Cost,
+        store: &impl SharedStore,
+        borrower: &mut Borrower,
+        times: Times,
+        network: &Network,
+    ) -> Ruling {
+        let tier = &self.policy.anonymous;
+        let client = self.table.fingerprint(&self.policy.namespace, &Client::Stranger(*network));
+        let updated = self.table.update(store, client, tier, times.now, |mut state| {
+            let verdict = decide_all(&mut state.account, tier, cost, times.now);
+            let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
+            (change, (verdict, state.account))
+        });
+        match updated {
+            Updated::Done { answer: (Verdict::Allowed, account), .. } => {
+                let consumer = self.table.fingerprint_of(subject.id, false);
+                let owed = self.table.update(store, consumer, self.tier(under), times.now, |mut state| {
+                    state.turn_to(times.now);
+                    state.hold.owe(cost, times.mono);
+                    (Change::Write(state), ())
+                });
+                borrower.served(subject, cost, false, u32::MAX, times.mono);
+                if owed == Updated::Unknown {
+                    return unknown(under, times.now);
+                }
+                Ruling { outcome: Outcome::Fallback, ..ruling_under(&Under::Anonymous, account, times.now) }
+            }
+            Updated::Done { answer: (Verdict::NotNow(refusal), account), .. } => {
+                self.refused(ruling_under(&Under::Anonymous, account, times.now), refusal)
+            }
+            Updated::Done { answer: (Verdict::Never, _), .. } | Updated::Unknown => unknown(under, times.now),
+        }
+    }
+}
+
+/// What `state` says to a request of `cost`; where it is let through, `state` is what the record has to be then.
+fn find(
+    state: &mut State,
+    tier: &Tier,
+    cost: Cost,
+    times: Times,
+    failure: Option<OnFailure>,
+    is_pressed: bool,
+    is_stranger: bool,
+) -> Found {
+    state.turn_to(times.now);
+    if tier.is_unlimited() {
+        if is_stranger {
+            return Found::Paid(state.account.at(times.now, tier), u32::MAX);
+        }
+        state.hold.owe(cost, times.mono);
+        return Found::Paid(view(state, tier, cost, times.now), u32::MAX);
+    }
+    let now = tick(times.mono);
+    match (state.hold.spend(cost, now), failure) {
+        (Spend::Paid, _) => Found::Paid(view(state, tier, cost, times.now), state.hold.left),
+        (Spend::Refused(refused), None) => {
+            Found::Refused(state.account.at(times.now, tier), still_refused(&refused, tier, cost, times))
+        }
+        (Spend::Ask, None) if is_pressed && is_covered(&state.hold, cost) => Found::Refused(
+            state.account.at(times.now, tier),
+            still_refused(&state.hold.refused, tier, cost, times),
+        ),
+        (Spend::Ask, None) => Found::Ask,
+        (_, Some(OnFailure::Closed)) => Found::Closed,
+        (_, Some(OnFailure::Open)) => {
+            state.hold.owe(cost, times.mono);
+            Found::Without(view(state, tier, cost, times.now))
+        }
+        (_, Some(OnFailure::Ip)) if !is_stranger => Found::ByNetwork,
+        (_, Some(OnFailure::Local | OnFailure::Ip)) => {
+            match decide_all(&mut state.account, tier, cost, times.now) {
+                Verdict::Allowed => {
+                    state.hold.owe(cost, times.mono);
+                    Found::Without(state.account)
+                }
+                Verdict::NotNow(refusal) => Found::Refused(state.account, refusal),
+                Verdict::Never => Found::Closed,
+            }
+        }
+    }
+}
+
+/// Whether the store's last refusal was of as much, though its time is over.
+fn is_covered(hold: &Hold, cost: Cost) -> bool {
+    hold.refused.cost > 0 && cost.0 >= hold.refused.cost.into()
+}
+
+/// Charges the node's view of the client's account, which headers speak of.
+fn view(state: &mut State, tier: &Tier, cost: Cost, now: UnixNanos) -> Account {
+    state.account = state.account.at(now, tier);
+    for (level, limit) in state.account.levels.iter_mut().zip(&tier.limits) {
+        *level = limit.filled(*level, cost);
+    }
+    state.account.used = state.account.used.plus(cost);
+    state.account
+}
+
+/// The refusal of a cost that is at least what the store has refused: later by what it is more.
+fn still_refused(refused: &Refused, tier: &Tier, cost: Cost, times: Times) -> Refusal {
+    let wait = refused.until.since(tick(times.mono));
+    let more = Cost(cost.0.saturating_sub(refused.cost.into()));
+    let longer = tier
+        .limits
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| refused.limits & (1 << index) != 0)
+        .map(|(_, limit)| limit.time_for(more))
+        .max()
+        .unwrap_or_default();
+    let is_month = refused.limits & Refused::MONTH != 0;
+    let until = times.now.after(Nanos(u64::from(wait).saturating_mul(1_000_000))).after(longer);
+    let until = if is_month { until.max(Month::of(times.now).end()) } else { until };
+    Refusal { limits: refused.limits & 7, month: is_month, until }
+}
+
+fn ruling_under(under: &Under, account: Account, now: UnixNanos) -> Ruling {
+    Ruling {
+        under: under.clone(),
+        outcome: Outcome::Allowed,
+        account: Some(account),
+        refusal: None,
+        evicted: false,
+        now,
+    }
+}
+
+fn unknown(under: &Under, now: UnixNanos) -> Ruling {
+    Ruling { outcome: Outcome::Error, account: None, ..ruling_under(under, Account::default(), now) }
+}

@@ -1,0 +1,347 @@
+//! The store as this worker sees it: its calls, and the requests that wait for them.
+//!
+//! A request that its client's lease does not pay for makes a call and waits for it. On Envoy other requests of the client
+//! that come meanwhile wait for the same call, whose end lets all of them go on; Kong's host lets only the request go on
+//! that made the call, so there each makes its own, and the store knows it for the same. What no request is left to wait
+//! for, the next tick does.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use log::{error, warn};
+
+use super::abi::{self, Map};
+use super::host::{Host, HostGateway};
+use super::root::Ready;
+use crate::engine::Ruling;
+use crate::engine::borrowing::Question;
+use crate::identity;
+use crate::lease::borrower::{Borrower, Call, Rhythm, Times};
+use crate::lease::client::ClientId;
+use crate::lease::wire::{self, Reply, Standing};
+use crate::policy::{Policy, Store, StoreMode, Token};
+use crate::units::UnixNanos;
+
+/// How often a request asks before it is decided without the store.
+const MAX_ROUNDS: u32 = 3;
+
+/// The store as this worker sees it.
+pub struct Lender {
+    store: Store,
+    authorization: Option<String>,
+    pub borrower: RefCell<Borrower>,
+    waiting: RefCell<HashMap<ClientId, Vec<Rc<Waiting>>>>,
+    /// The tick's call under way, and when it is given up, milliseconds.
+    batch: RefCell<Option<(Call, u64)>>,
+    random: Cell<u64>,
+}
+
+/// A request that waits for the store.
+pub struct Waiting {
+    /// Its context.
+    pub context: u32,
+    pub question: Question,
+    /// The call that it has made itself.
+    call: RefCell<Option<Call>>,
+    rounds: Cell<u32>,
+    /// When it is decided without the store, milliseconds.
+    until: u64,
+    /// What came of it.
+    pub ruling: RefCell<Option<Ruling>>,
+}
+
+impl Lender {
+    /// The lender of `policy`, if it has one. `node` is the node's number.
+    pub fn new(policy: &Policy, node: u64) -> Result<Option<Self>, Vec<String>> {
+        let Some(store) = &policy.store else { return Ok(None) };
+        let token = match &store.token {
+            None => None,
+            Some(Token::Literal(token)) => Some(token.clone()),
+            Some(Token::Env(name)) => Some(std::env::var(name).ok().filter(|token| !token.is_empty()).ok_or_else(|| {
+                vec![format!(
+                    "store.token.env: the gateway's environment has no {name}; set it, and let the gateway hand it on \
+                     (Envoy: vm_config.environment_variables; Kong: env {name} in nginx)"
+                )]
+            })?),
+        };
+        let milliseconds = |milli: u64| u32::try_from(milli).unwrap_or(u32::MAX);
+        let rhythm = Rhythm {
+            interval: milliseconds(store.sync_interval_ms),
+            timeout: milliseconds(store.timeout_ms),
+        };
+        Ok(Some(Self {
+            authorization: token.map(|token| format!("Bearer {token}")),
+            borrower: RefCell::new(Borrower::new(policy, node, rhythm)),
+            waiting: RefCell::default(),
+            batch: RefCell::default(),
+            random: Cell::new(node | 1),
+            store: store.clone(),
+        }))
+    }
+
+    /// Milliseconds between two ticks.
+    pub fn interval(&self) -> u32 {
+        u32::try_from(self.store.sync_interval_ms).unwrap_or(u32::MAX)
+    }
+
+    /// The moments of now.
+    pub fn times(&self) -> Times {
+        self.borrower.borrow().times(abi::monotonic(), || UnixNanos(abi::now()))
+    }
+
+    /// Sends a message from the context at hand; whether it went out.
+    fn dispatch(&self, call: &Call) -> bool {
+        let mut headers = vec![
+            (":method", "POST"),
+            (":path", "/v1/leases"),
+            (":authority", self.store.upstream.as_str()),
+            ("content-type", wire::CONTENT_TYPE),
+        ];
+        if let Some(authorization) = &self.authorization {
+            headers.push(("authorization", authorization));
+        }
+        let timeout = Duration::from_millis(self.store.timeout_ms);
+        abi::call(&self.store.upstream, headers, &call.batch.to_bytes(), timeout).is_some()
+    }
+
+    /// A number that differs from node to node and call to call (xorshift).
+    fn random(&self) -> u64 {
+        let mut state = self.random.get();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        self.random.set(state);
+        state
+    }
+
+    /// Lets a request wait for the store; none where it could not be asked.
+    pub fn wait(&self, ready: &Ready, context: u32, question: Question, times: Times) -> Option<Rc<Waiting>> {
+        let waiting = Rc::new(Waiting {
+            context,
+            question,
+            call: RefCell::default(),
+            rounds: Cell::new(0),
+            until: times.mono.saturating_add(self.store.timeout_ms),
+            ruling: RefCell::default(),
+        });
+        let id = waiting.question.id;
+        let is_first = {
+            let mut all = self.waiting.borrow_mut();
+            let of_client = all.entry(id).or_default();
+            of_client.push(Rc::clone(&waiting));
+            of_client.len() == 1
+        };
+        let joins = !is_first && ready.host == Host::Envoy && self.store.mode == StoreMode::Leased;
+        if joins || self.ask(ready, &waiting, times) {
+            return Some(waiting);
+        }
+        self.leave(&waiting);
+        None
+    }
+
+    /// Makes the call of `waiting`'s request, which is the one at hand.
+    fn ask(&self, ready: &Ready, waiting: &Waiting, times: Times) -> bool {
+        let question = &waiting.question;
+        let mut borrower = self.borrower.borrow_mut();
+        let call = match self.store.mode {
+            StoreMode::Strict => Some(borrower.charge(&question.subject(), question.cost, times.mono)),
+            StoreMode::Leased => {
+                let need = self.need(&question.id);
+                ready.engine.ask(question, need, &ready.host, &mut borrower, times)
+            }
+        };
+        waiting.rounds.set(waiting.rounds.get().saturating_add(1));
+        match call {
+            Some(call) if self.dispatch(&call) => {
+                *waiting.call.borrow_mut() = Some(call);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// What all requests of a client that wait here cost.
+    fn need(&self, id: &ClientId) -> u64 {
+        let waiting = self.waiting.borrow();
+        let costs = waiting.get(id).into_iter().flatten().map(|waiting| waiting.question.cost.0);
+        costs.fold(0, u64::saturating_add)
+    }
+
+    /// A request waits no more.
+    pub fn leave(&self, waiting: &Rc<Waiting>) {
+        let mut all = self.waiting.borrow_mut();
+        if let Some(of_client) = all.get_mut(&waiting.question.id) {
+            of_client.retain(|other| !Rc::ptr_eq(other, waiting));
+            if of_client.is_empty() {
+                all.remove(&waiting.question.id);
+            }
+        }
+    }
+
+    /// Takes in the response at hand, to `call`: whether it is one, and what it says of a charge.
+    fn take(&self, ready: &Ready, call: &Call) -> (bool, Option<Standing>) {
+        let mono = abi::monotonic();
+        let is_ok = abi::header(Map::CallResponse, ":status").is_some_and(|status| status == b"200");
+        let reply = if is_ok { Reply::from_bytes(&abi::call_response_body()).ok() } else { None };
+        let reply = reply.filter(|reply| reply.answers.len() == call.batch.entries.len());
+        let mut borrower = self.borrower.borrow_mut();
+        let Some(reply) = reply else {
+            if borrower.failed(mono / 1_000_000, self.random()) {
+                warn!(
+                    "tollgate: the store at {} is away; requests are decided by on_failure until it is back",
+                    self.store.upstream
+                );
+            }
+            ready.metrics.store_call(false, !borrower.is_store_away());
+            return (false, None);
+        };
+        let (taken, charges) =
+            borrower.take(ready.engine.policy(), ready.engine.table(), &ready.host, call, &reply, mono);
+        if taken.is_back {
+            warn!("tollgate: the store at {} is back", self.store.upstream);
+        }
+        ready.metrics.store_call(true, true);
+        (true, charges.into_iter().next().flatten())
+    }
+
+    /// Decides about a request that waits; none: it has to ask again.
+    #[inline(never)]
+    fn decide(&self, ready: &Ready, waiting: &Waiting, is_final: bool) -> Option<Ruling> {
+        let times = self.times();
+        let mut borrower = self.borrower.borrow_mut();
+        let network = || identity::peer(&HostGateway);
+        ready.engine.settle(&waiting.question, &ready.host, &mut borrower, times, is_final, &network)
+    }
+
+    /// Lets those of `id`'s requests go on that can be decided now; on hosts that allow it. Those left are counted.
+    fn release(&self, ready: &Ready, id: &ClientId) -> usize {
+        if ready.host != Host::Envoy || self.store.mode == StoreMode::Strict {
+            return 0;
+        }
+        let all: Vec<Rc<Waiting>> = self.waiting.borrow().get(id).cloned().unwrap_or_default();
+        let mut left: usize = 0;
+        for waiting in all.iter().filter(|waiting| waiting.call.borrow().is_none()) {
+            abi::speak_for(waiting.context);
+            match self.decide(ready, waiting, false) {
+                Some(ruling) => {
+                    self.leave(waiting);
+                    if super::http::conclude(ready, &waiting.question, &ruling) {
+                        abi::resume();
+                    }
+                    *waiting.ruling.borrow_mut() = Some(ruling);
+                }
+                None => left = left.saturating_add(1),
+            }
+        }
+        left
+    }
+}
+
+/// The response to the call that `waiting`'s request has made is there: its ruling, or none while it asks again.
+pub fn answer(ready: &Ready, lender: &Lender, waiting: &Rc<Waiting>) -> Option<Ruling> {
+    let call = waiting.call.borrow_mut().take()?;
+    let (is_answered, charged) = lender.take(ready, &call);
+    let ruling = match (lender.store.mode, charged) {
+        (StoreMode::Strict, Some(standing)) => {
+            Some(ready.engine.charged(&waiting.question, &standing, lender.times()))
+        }
+        (StoreMode::Strict, None) => lender.decide(ready, waiting, true),
+        (StoreMode::Leased, _) => lender.decide(ready, waiting, !is_answered),
+    };
+    let id = waiting.question.id;
+    if ruling.is_some() {
+        lender.leave(waiting);
+    }
+    let left = lender.release(ready, &id);
+    abi::speak_for(waiting.context);
+    if ruling.is_some() && left == 0 {
+        return ruling;
+    }
+    // This request asks once more, for itself or for those that have waited with it.
+    if ruling.is_none() && waiting.rounds.get() < MAX_ROUNDS && lender.ask(ready, waiting, lender.times()) {
+        return None;
+    }
+    // Those that are left are the next tick's.
+    lender.leave(waiting);
+    ruling.or_else(|| lender.decide(ready, waiting, true))
+}
+
+/// The tick: what is due goes to the store, and nobody waits for ever.
+pub fn tick(ready: &Ready) {
+    let Some(lender) = &ready.lender else { return };
+    let times = lender.times();
+    expire(ready, lender, times);
+    let is_under_way = lender.batch.borrow().as_ref().is_some_and(|(_, until)| times.mono < *until);
+    if is_under_way {
+        return;
+    }
+    let waiting: Vec<(Question, u64)> = {
+        let all = lender.waiting.borrow();
+        let leaderless =
+            |of_client: &&Vec<Rc<Waiting>>| of_client.iter().all(|one| one.call.borrow().is_none());
+        let of_client = |of_client: &Vec<Rc<Waiting>>| {
+            let need = of_client.iter().fold(0_u64, |sum, one| sum.saturating_add(one.question.cost.0));
+            Some((of_client.first()?.question.clone(), need))
+        };
+        all.values().filter(leaderless).filter_map(of_client).collect()
+    };
+    let call = {
+        let mut borrower = lender.borrower.borrow_mut();
+        let mut call = borrower.compose(ready.engine.policy(), ready.engine.table(), &ready.host, times);
+        for (question, need) in waiting {
+            let Some(asked) = ready.engine.ask(&question, need, &ready.host, &mut borrower, times) else {
+                continue;
+            };
+            match &mut call {
+                None => call = Some(asked),
+                Some(call) => {
+                    call.batch.entries.retain(|entry| entry.client != question.id);
+                    call.batch.entries.extend(asked.batch.entries);
+                }
+            }
+        }
+        call
+    };
+    if let Some(call) = call {
+        if lender.dispatch(&call) {
+            // The host ends it at its timeout; should it not, another is sent all the same.
+            let until =
+                times.mono.saturating_add(lender.store.timeout_ms.saturating_mul(4)).saturating_add(1_000);
+            *lender.batch.borrow_mut() = Some((call, until));
+        } else if lender.borrower.borrow_mut().failed(times.mono, lender.random()) {
+            error!("tollgate: the gateway knows no way to the store at {}", lender.store.upstream);
+            ready.metrics.store_call(false, false);
+        }
+    }
+}
+
+/// Decides about requests that wait for a call that is not theirs and does not come.
+fn expire(ready: &Ready, lender: &Lender, times: Times) {
+    let late: Vec<Rc<Waiting>> = {
+        let all = lender.waiting.borrow();
+        let is_late = |one: &&Rc<Waiting>| one.call.borrow().is_none() && times.mono >= one.until;
+        all.values().flatten().filter(is_late).cloned().collect()
+    };
+    for waiting in late {
+        abi::speak_for(waiting.context);
+        lender.leave(&waiting);
+        let Some(ruling) = lender.decide(ready, &waiting, true) else { continue };
+        if super::http::conclude(ready, &waiting.question, &ruling) {
+            abi::resume();
+        }
+        *waiting.ruling.borrow_mut() = Some(ruling);
+    }
+}
+
+/// The response to the tick's call is there.
+pub fn take_batch(ready: &Ready) {
+    let Some(lender) = &ready.lender else { return };
+    let Some((call, _)) = lender.batch.borrow_mut().take() else { return };
+    lender.take(ready, &call);
+    let ids: Vec<ClientId> = lender.waiting.borrow().keys().copied().collect();
+    for id in ids {
+        lender.release(ready, &id);
+    }
+}

@@ -1,0 +1,444 @@
+//! One worker's side of borrowing: whom it has served, what it therefore reports and asks for, and what it has been told.
+//!
+//! Nothing that would be lost matters: what is owed and held stands in the node's table, where any worker finds it again
+//! (see [`Borrower::compose`] and its slow sweep). Whose turn it is to report a client is decided by the record's compare
+//! and swap, so that roots that are doubled, rebuilt or never serve a request do no harm.
+
+mod known;
+mod overrides;
+
+use std::rc::Rc;
+
+use hashbrown::HashMap;
+
+use self::known::Known;
+pub use self::overrides::Overridden;
+use self::overrides::Overrides;
+use super::breaker::{Breaker, Turn};
+use super::client::ClientId;
+use super::hold::tick;
+use super::terms::Offer;
+use super::wire::{Answer, Ask, Batch, Entry, Lease, MAX_ENTRIES, Reply, Standing};
+use crate::limit::Month;
+use crate::policy::{Policy, Tier};
+use crate::table::{Change, Fingerprint, SharedStore, State, Table, Updated};
+use crate::units::{Cost, UnixNanos};
+
+/// A client that a request is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Its number.
+    pub id: ClientId,
+    /// Its name; none for strangers.
+    pub name: Option<&'a [u8]>,
+    /// Its tier's place among the policy's; the strangers' comes last.
+    pub offer: u8,
+}
+
+/// The moments that one step works with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// The store's time, as far as it is known; else the gateway's.
+    pub now: UnixNanos,
+    /// Milliseconds of the node's monotonic clock.
+    pub mono: u64,
+}
+
+/// A message to the store, and what its answer needs.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The message.
+    pub batch: Batch,
+    /// When it was made, milliseconds.
+    sent: u64,
+}
+
+/// What an answer has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Whether the store has just come back.
+    pub is_back: bool,
+}
+
+/// How a worker calls the store. All times are milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Rhythm {
+    /// Between two batches.
+    pub interval: u32,
+    /// The longest that a call may take.
+    pub timeout: u32,
+}
+
+impl Rhythm {
+    /// What was spent is reported after so long at the latest.
+    const REPORT: u64 = 500;
+    /// A worker that has nothing to say says so: overrides come with the answer.
+    const HEARTBEAT: u64 = 1_000;
+    /// A worker that has served nobody for so long is silent.
+    const RETIRED: u64 = 60_000;
+    /// A record that nobody reports on is found by the sweep after so long.
+    const ORPHANED: u32 = 12_000;
+    /// Slots that a tick looks at for such records.
+    const SWEPT: u32 = 16;
+}
+
+/// One worker's memory of what it has borrowed.
+#[derive(Debug)]
+pub struct Borrower {
+    namespace: String,
+    node: u64,
+    offers: Vec<Offer>,
+    rhythm: Rhythm,
+    known: HashMap<ClientId, Known>,
+    overrides: Overrides,
+    breaker: Breaker,
+    /// The store's clock less the node's, nanoseconds.
+    offset: Option<u64>,
+    last_request: Option<u64>,
+    last_call: u64,
+    /// The next slot to sweep.
+    broom: u32,
+}
+
+impl Borrower {
+    /// A worker of node number `node` that works for `policy`.
+    #[must_use]
+    pub fn new(policy: &Policy, node: u64, rhythm: Rhythm) -> Self {
+        Self {
+            namespace: policy.namespace.clone(),
+            node,
+            // A policy whose tiers have no offer is refused when it is loaded.
+            offers: policy.tiers.iter().chain([&policy.anonymous]).filter_map(Offer::of).collect(),
+            rhythm,
+            known: HashMap::new(),
+            overrides: Overrides::default(),
+            breaker: Breaker::default(),
+            offset: None,
+            last_request: None,
+            last_call: 0,
+            broom: (node as u32) % 4_096,
+        }
+    }
+
+    /// Whether requests do without the store.
+    #[must_use]
+    pub const fn is_store_away(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    /// The moments of now: `mono` nanoseconds of the node's clock, `wall` of the gateway's.
+    #[must_use]
+    pub fn times(&self, mono: u64, wall: impl FnOnce() -> UnixNanos) -> Times {
+        let now = self.offset.map_or_else(wall, |offset| UnixNanos(mono.wrapping_add(offset)));
+        Times { now, mono: mono / 1_000_000 }
+    }
+
+    /// What `id` is offered instead of its tier, if anything.
+    #[must_use]
+    pub fn overridden(&self, id: &ClientId) -> Option<&Rc<Overridden>> {
+        self.overrides.of(id)
+    }
+
+    /// A request of `subject` was let through, or refused by what is known.
+    pub fn served(&mut self, subject: &Subject<'_>, cost: Cost, is_refused: bool, left: u32, mono: u64) {
+        self.last_request = Some(mono);
+        let known = self.known.entry(subject.id).or_insert_with(|| Known::new(subject, mono));
+        known.served(subject.offer, cost, is_refused, left, mono);
+    }
+
+    /// Whether enough requests of `id` were refused here that the next tick asks for it: then requests need not.
+    #[must_use]
+    pub fn is_pressed(&self, id: &ClientId, mono: u64) -> bool {
+        self.known.get(id).is_some_and(|known| known.is_pressed(mono))
+    }
+
+    /// The message by which one request asks for itself: a strict decision.
+    #[must_use]
+    pub fn charge(&mut self, subject: &Subject<'_>, cost: Cost, mono: u64) -> Call {
+        self.last_request = Some(mono);
+        self.call(vec![self.entry(subject, Ask::Charge { cost: cost.0 })], mono)
+    }
+
+    /// The message by which one request asks for itself, with `need` for all those of its client that wait here.
+    pub fn ask(
+        &mut self,
+        table: &Table,
+        store: &impl SharedStore,
+        subject: &Subject<'_>,
+        tier: &Tier,
+        need: u64,
+        times: Times,
+    ) -> Option<Call> {
+        let known = self.known.entry(subject.id).or_insert_with(|| Known::new(subject, times.mono));
+        known.touch(times.mono);
+        let want = need.saturating_add(known.want());
+        let lease = self.message(table, store, subject, tier, need, want, times)?;
+        Some(self.call(vec![self.entry(subject, Ask::Lease(lease))], times.mono))
+    }
+
+    /// Puts the next message about `subject` into its record.
+    #[allow(clippy::too_many_arguments, reason = "one record and all that its message depends on")]
+    fn message(
+        &self,
+        table: &Table,
+        store: &impl SharedStore,
+        subject: &Subject<'_>,
+        tier: &Tier,
+        need: u64,
+        want: u64,
+        times: Times,
+    ) -> Option<Lease> {
+        let client = table.fingerprint_of(subject.id, subject.name.is_none());
+        let patience = self.patience();
+        let updated = table.update(store, client, tier, times.now, |mut state| {
+            state.turn_to(times.now);
+            let lease = state.hold.message(state.account.month, need, want, patience, times.mono);
+            (Change::Write(state), lease)
+        });
+        match updated {
+            Updated::Done { answer, .. } => Some(answer),
+            Updated::Unknown => None,
+        }
+    }
+
+    /// After so long a message without an answer is lost.
+    const fn patience(&self) -> u32 {
+        self.rhythm.timeout.saturating_add(100)
+    }
+
+    /// The batch that is due, if one is.
+    pub fn compose(
+        &mut self,
+        policy: &Policy,
+        table: &Table,
+        store: &impl SharedStore,
+        times: Times,
+    ) -> Option<Call> {
+        if !self.breaker.may_try(times.mono) {
+            return None;
+        }
+        let mut entries = Vec::new();
+        self.report(policy, table, store, times, &mut entries);
+        self.sweep(policy, table, store, times, &mut entries);
+        let is_at_work =
+            self.last_request.is_some_and(|last| times.mono.saturating_sub(last) < Rhythm::RETIRED);
+        let is_silent = times.mono.saturating_sub(self.last_call) >= Rhythm::HEARTBEAT;
+        let is_probe = self.breaker.is_open();
+        if entries.is_empty() && !is_probe && !(is_at_work && is_silent) {
+            return None;
+        }
+        Some(self.call(entries, times.mono))
+    }
+
+    /// The clients that this worker knows and whose time it is.
+    fn report(
+        &mut self,
+        policy: &Policy,
+        table: &Table,
+        store: &impl SharedStore,
+        times: Times,
+        entries: &mut Vec<Entry>,
+    ) {
+        let mut known = std::mem::take(&mut self.known);
+        known.retain(|id, known| {
+            if entries.len() >= MAX_ENTRIES || !known.is_due(times.mono) {
+                return true;
+            }
+            let client = table.fingerprint_of(*id, known.name.is_none());
+            let tier = policy.tiers.get(usize::from(known.offer)).unwrap_or(&policy.anonymous);
+            let tier = self.overrides.of(id).map_or(tier, |overridden| &overridden.tier);
+            let (interval, patience) = (self.rhythm.interval, self.patience());
+            let updated = table.update(store, client, tier, times.now, |mut state| {
+                state.turn_to(times.now);
+                match known.wishes(&mut state.hold, tier.is_unlimited(), interval, patience, times.mono) {
+                    Some((need, want)) => {
+                        let lease = state.hold.message(state.account.month, need, want, patience, times.mono);
+                        (Change::Write(state), (Some(lease), state.hold))
+                    }
+                    None => (Change::Keep, (None, state.hold)),
+                }
+            });
+            let Updated::Done { answer: (lease, hold), .. } = updated else { return true };
+            if let Some(lease) = lease {
+                entries.push(Entry {
+                    client: *id,
+                    name: known.name_to_tell(),
+                    is_stranger: known.name.is_none(),
+                    offer: known.offer,
+                    ask: Ask::Lease(lease),
+                });
+            }
+            known.looked(&hold, lease.is_some(), times.mono)
+        });
+        self.known = known;
+    }
+
+    /// A few slots' records that nobody has reported on for long: those of workers that are no more.
+    fn sweep(
+        &mut self,
+        policy: &Policy,
+        table: &Table,
+        store: &impl SharedStore,
+        times: Times,
+        entries: &mut Vec<Entry>,
+    ) {
+        let mut orphans = Vec::new();
+        let is_orphan = |state: &State| {
+            let hold = &state.hold;
+            let is_silent = tick(times.mono).since(hold.asked) > Rhythm::ORPHANED;
+            hold.epoch > 0 && is_silent && hold.is_worth_keeping()
+        };
+        for _ in 0..Rhythm::SWEPT.min(table.geometry().count()) {
+            table.each(store, self.broom, |record, is_stranger| {
+                if is_orphan(&record.state) {
+                    orphans.push((Fingerprint::id_of(record.client), is_stranger));
+                }
+            });
+            self.broom = self.broom.wrapping_add(1).checked_rem(table.geometry().count()).unwrap_or(0);
+        }
+        let patience = self.patience();
+        for (id, is_stranger) in orphans {
+            if entries.len() >= MAX_ENTRIES || self.known.contains_key(&id) {
+                continue;
+            }
+            // Its tier is not known; what it reports and gives back counts under any.
+            let client = table.fingerprint_of(id, is_stranger);
+            let updated = table.update(store, client, &policy.anonymous, times.now, |mut state| {
+                if !is_orphan(&state) {
+                    return (Change::Keep, None);
+                }
+                state.turn_to(times.now);
+                state.hold.give_back();
+                let lease = state.hold.message(state.account.month, 0, 0, patience, times.mono);
+                (Change::Write(state), Some(lease))
+            });
+            if let Updated::Done { answer: Some(lease), .. } = updated {
+                let last = u8::try_from(policy.tiers.len()).unwrap_or(u8::MAX);
+                let offer =
+                    if is_stranger { last } else { u8::try_from(policy.default_tier.0).unwrap_or(last) };
+                entries.push(Entry { client: id, name: None, is_stranger, offer, ask: Ask::Lease(lease) });
+            }
+        }
+    }
+
+    fn entry(&self, subject: &Subject<'_>, ask: Ask) -> Entry {
+        Entry {
+            client: subject.id,
+            name: subject.name.map(<[u8]>::to_vec),
+            is_stranger: subject.name.is_none(),
+            offer: subject.offer,
+            ask,
+        }
+    }
+
+    fn call(&mut self, entries: Vec<Entry>, mono: u64) -> Call {
+        self.last_call = mono;
+        let batch = Batch {
+            namespace: self.namespace.clone(),
+            node: self.node,
+            revision: self.overrides.revision(),
+            offers: self.offers.clone(),
+            entries,
+        };
+        Call { batch, sent: mono }
+    }
+
+    /// Takes in what the store has answered. What comes back beside it are the standings of charges, in order.
+    pub fn take(
+        &mut self,
+        policy: &Policy,
+        table: &Table,
+        store: &impl SharedStore,
+        call: &Call,
+        reply: &Reply,
+        mono_nanos: u64,
+    ) -> (Taken, Vec<Option<Standing>>) {
+        let is_back = self.breaker.worked() == Turn::Closed;
+        let mono = mono_nanos / 1_000_000;
+        self.offset = Some(reply.now.saturating_mul(1_000).wrapping_sub(mono_nanos));
+        let times = Times { now: UnixNanos(reply.now.saturating_mul(1_000)), mono };
+        let changed = self.overrides.take(policy, reply);
+        let mut charges = Vec::new();
+        for (entry, answer) in call.batch.entries.iter().zip(&reply.answers) {
+            match &entry.ask {
+                Ask::Charge { .. } => charges.push(match answer {
+                    Answer::Standing(standing) => Some(*standing),
+                    _ => None,
+                }),
+                Ask::Lease(lease) => {
+                    self.take_one(policy, table, store, entry, lease, answer, call.sent, times)
+                }
+            }
+        }
+        // Who was reset or has other limits now asks again.
+        for (id, is_stranger) in changed.into_iter().flat_map(|id| [(id, false), (id, true)]) {
+            let client = table.fingerprint_of(id, is_stranger);
+            table.update(store, client, &policy.anonymous, times.now, |mut state| {
+                if state.hold.epoch == 0 {
+                    return (Change::Keep, ());
+                }
+                state.hold.refused = Default::default();
+                state.hold.give_back();
+                (Change::Write(state), ())
+            });
+        }
+        (Taken { is_back }, charges)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one answer and all that it is about")]
+    fn take_one(
+        &mut self,
+        policy: &Policy,
+        table: &Table,
+        store: &impl SharedStore,
+        entry: &Entry,
+        lease: &Lease,
+        answer: &Answer,
+        sent: u64,
+        times: Times,
+    ) {
+        let tier = policy.tiers.get(usize::from(entry.offer)).unwrap_or(&policy.anonymous);
+        let overridden = self.overrides.of(&entry.client).cloned();
+        let tier = overridden.as_ref().map_or(tier, |overridden| &overridden.tier);
+        let client = table.fingerprint_of(entry.client, entry.is_stranger);
+        let updated = table.update(store, client, tier, times.now, |mut state| match answer {
+            Answer::Standing(standing) => {
+                let is_taken = state.hold.take(standing, lease.need, tick(sent), tick(times.mono));
+                if is_taken {
+                    state.account = account_of(standing, &state, tier, times.now);
+                }
+                (if is_taken { Change::Write(state) } else { Change::Keep }, is_taken)
+            }
+            Answer::Stale if state.hold.epoch == lease.epoch as u32 && state.hold.seq == lease.seq => {
+                state.hold.begin_anew(times.mono);
+                (Change::Write(state), false)
+            }
+            _ => (Change::Keep, false),
+        });
+        if let (Some(known), Updated::Done { answer: true, .. }) =
+            (self.known.get_mut(&entry.client), updated)
+        {
+            known.told();
+        }
+    }
+
+    /// The call has failed: `random` spreads the next try. Whether the store has just been given up.
+    pub fn failed(&mut self, mono: u64, random: u64) -> bool {
+        self.breaker.failed(mono, random) == Turn::Opened
+    }
+}
+
+/// The account that the store tells of, with what this node has spent since.
+fn account_of(standing: &Standing, state: &State, tier: &Tier, now: UnixNanos) -> crate::limit::Account {
+    let since = Cost(state.hold.spent.saturating_sub(standing.spent));
+    let mut account = crate::limit::Account {
+        at: now,
+        month: Month(standing.month),
+        used: Cost(standing.month_used).plus(since),
+        ..Default::default()
+    };
+    for ((level, limit), used) in account.levels.iter_mut().zip(&tier.limits).zip(standing.used) {
+        *level = limit.filled(Default::default(), Cost(used).plus(since));
+    }
+    account
+}

@@ -1,0 +1,165 @@
+//! What one worker remembers of a client that it has served.
+
+use super::{Rhythm, Subject};
+use crate::lease::hold::{Hold, tick};
+use crate::units::Cost;
+
+/// A client that this worker has served lately. Hints alone: what counts is in the record.
+#[derive(Debug)]
+pub struct Known {
+    pub name: Option<Box<[u8]>>,
+    pub offer: u8,
+    /// Whether the store has been told the name.
+    is_told: bool,
+    /// What the last request cost.
+    cost: u64,
+    /// Let through since the last look, and the last look's share of a second.
+    spent: u64,
+    /// Refused since the last look.
+    refused: u32,
+    /// What the node had spent at the last look.
+    seen_spent: u64,
+    /// What it would like to hold beyond what requests need.
+    want: u64,
+    last_served: u64,
+    last_look: u64,
+    due_at: u64,
+}
+
+/// So many refusals since the last look, and the tick asks instead of requests.
+const PRESSED: u32 = 2;
+
+/// A lease is wished to last for so many times the interval between two looks.
+const AHEAD: u64 = 4;
+
+impl Known {
+    pub fn new(subject: &Subject<'_>, mono: u64) -> Self {
+        Self {
+            name: subject.name.map(Into::into),
+            offer: subject.offer,
+            is_told: false,
+            cost: 0,
+            spent: 0,
+            refused: 0,
+            seen_spent: 0,
+            want: 0,
+            last_served: mono,
+            last_look: mono,
+            due_at: mono.saturating_add(Rhythm::REPORT),
+        }
+    }
+
+    /// A request was let through with `left` still to spend, or refused.
+    pub fn served(&mut self, offer: u8, cost: Cost, is_refused: bool, left: u32, mono: u64) {
+        self.offer = offer;
+        self.cost = cost.0;
+        self.last_served = mono;
+        let due_at = if is_refused {
+            self.refused = self.refused.saturating_add(1);
+            mono
+        } else {
+            self.spent = self.spent.saturating_add(cost.0);
+            // Low: the next tick sees to it. Else the report can wait.
+            if u64::from(left) <= self.want.max(cost.0) / 2 {
+                mono
+            } else {
+                mono.saturating_add(Rhythm::REPORT)
+            }
+        };
+        self.due_at = self.due_at.min(due_at);
+    }
+
+    /// A request of its waits for the store.
+    pub fn touch(&mut self, mono: u64) {
+        self.last_served = mono;
+        self.due_at = self.due_at.min(mono.saturating_add(Rhythm::REPORT));
+    }
+
+    pub const fn is_pressed(&self, mono: u64) -> bool {
+        // A tick that does not come is not waited for.
+        self.refused >= PRESSED && mono.saturating_sub(self.last_look) < 2 * Rhythm::REPORT
+    }
+
+    pub const fn is_due(&self, mono: u64) -> bool {
+        mono >= self.due_at
+    }
+
+    /// What it would like to hold beyond what requests need.
+    pub fn want(&self) -> u64 {
+        self.want.max(self.cost.saturating_mul(AHEAD))
+    }
+
+    /// What this worker has to ask for and report about it at `mono`: need and want. None: nothing yet, or another worker
+    /// is at it.
+    pub fn wishes(
+        &mut self,
+        hold: &mut Hold,
+        is_unlimited: bool,
+        interval: u32,
+        patience: u32,
+        mono: u64,
+    ) -> Option<(u64, u64)> {
+        let now = tick(mono);
+        let since = now.since(hold.asked);
+        if (hold.is_asking && since <= patience) || since.saturating_add(10) < interval {
+            return None;
+        }
+        if is_unlimited {
+            let is_late = u64::from(since) >= Rhythm::REPORT;
+            return (hold.owed() > 0 && is_late).then_some((0, 0));
+        }
+        let is_idle = hold.spent == self.seen_spent
+            && mono.saturating_sub(self.last_served) >= u64::from(hold.idle).saturating_mul(32);
+        if is_idle && hold.left > 0 {
+            hold.give_back();
+            return Some((0, 0));
+        }
+        // What was let through since the last look, carried on for some looks more.
+        let elapsed = mono.saturating_sub(self.last_look).clamp(u64::from(interval).max(1), 10_000);
+        let rate = self.spent.saturating_mul(u64::from(interval).saturating_mul(AHEAD)).checked_div(elapsed);
+        let want = rate.unwrap_or(0).max(self.cost);
+        self.want = want;
+        let is_refused = hold.refused.cost > 0;
+        if is_refused && !hold.refused.until.has_come(now) {
+            // Asking again would not help, but what is owed may have to be told.
+            let is_late = u64::from(since) >= Rhythm::REPORT;
+            return (hold.owed() > 0 && is_late).then_some((0, 0));
+        }
+        let is_active = mono.saturating_sub(self.last_served) < 2 * Rhythm::REPORT;
+        if self.refused > 0 && is_active && u64::from(hold.left) < self.cost {
+            return Some((self.cost, want));
+        }
+        let is_low = is_active && !is_refused && u64::from(hold.left) < want.div_ceil(2).max(self.cost);
+        let is_late = hold.owed() > 0 && u64::from(since) >= Rhythm::REPORT;
+        let is_old = hold.left > 0 && since >= 3_000;
+        (is_low || is_late || is_old)
+            .then_some((0, if is_active || is_old { want } else { hold.left.into() }))
+    }
+
+    /// It was looked at. Whether it is still to be remembered.
+    pub fn looked(&mut self, hold: &Hold, is_reported: bool, mono: u64) -> bool {
+        if is_reported {
+            self.spent = 0;
+            self.refused = 0;
+            self.last_look = mono;
+        }
+        if hold.spent != self.seen_spent {
+            self.seen_spent = hold.spent;
+            self.last_served = self.last_served.max(mono.saturating_sub(Rhythm::REPORT));
+        }
+        let soon = hold.is_asking || self.refused > 0;
+        self.due_at = mono.saturating_add(if soon { 1 } else { Rhythm::REPORT / 2 });
+        let is_gone = mono.saturating_sub(self.last_served) > 2 * Rhythm::REPORT;
+        hold.is_worth_keeping() || !is_gone
+    }
+
+    /// The store has taken a message in which the name stood.
+    pub fn told(&mut self) {
+        self.is_told = true;
+    }
+
+    /// The name, until the store knows it.
+    pub fn name_to_tell(&self) -> Option<Vec<u8>> {
+        if self.is_told { None } else { self.name.as_ref().map(|name| name.to_vec()) }
+    }
+}

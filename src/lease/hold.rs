@@ -1,0 +1,220 @@
+//! What a node's record knows of one client's lease: what it may spend, what it owes the store, until when not to ask.
+//!
+//! Every step is a pure change of this value, made within one compare and swap of the record it stands in. Amounts are
+//! thousandths of a cost unit. `spent` only ever grows within an epoch, so that a report that is lost, repeated or
+//! overtaken by another counts once (see [`wire`](super::wire)).
+
+use super::wire::{Lease, Standing};
+use crate::limit::Month;
+use crate::units::Cost;
+
+/// A moment of the node's monotonic clock, in milliseconds, of which the lowest 32 bits are kept: two moments can be
+/// compared that lie less than 24 days apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tick(pub u32);
+
+impl Tick {
+    /// The moment `milli` later, at most 20 days.
+    #[must_use]
+    pub fn after(self, milli: u64) -> Self {
+        const MOST: u64 = 20 * 86_400_000;
+        Self(self.0.wrapping_add(u32::try_from(milli.min(MOST)).unwrap_or(u32::MAX)))
+    }
+
+    /// Whether `self` has come when it is `now`.
+    #[must_use]
+    pub const fn has_come(self, now: Self) -> bool {
+        now.0.wrapping_sub(self.0) < 1 << 31
+    }
+
+    /// Milliseconds from `earlier` to `self`; zero when `earlier` lies ahead.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u32 {
+        let milli = self.0.wrapping_sub(earlier.0);
+        if milli < 1 << 31 { milli } else { 0 }
+    }
+}
+
+/// A refusal of the store's that still holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// The cost that was refused; at least as much is refused too. 0: nothing was.
+    pub cost: u32,
+    /// Until then.
+    pub until: Tick,
+    /// Which limits refused; bit 0 is the tier's first, bit 3 the month.
+    pub limits: u8,
+}
+
+impl Refused {
+    /// The month's bit in [`Self::limits`].
+    pub const MONTH: u8 = 1 << 3;
+    /// The greatest cost that is remembered.
+    pub const MAX_COST: u32 = (1 << 24) - 1;
+}
+
+/// What a node's record knows of one client's lease.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hold {
+    /// When the record was made, in 16 ms of the node's clock; 0: it never had to do with a store.
+    pub epoch: u32,
+    /// Of the last message.
+    pub seq: u32,
+    /// Let through in this epoch.
+    pub spent: u64,
+    /// What `spent` was when the record's month began, if it began since; all before belongs to the month before.
+    pub turn: u64,
+    /// As much of `spent` as the store is known to know.
+    pub acked: u64,
+    /// What may still be spent of the lease.
+    pub left: u32,
+    /// When the lease ends.
+    pub ends: Tick,
+    /// When the last message was made.
+    pub asked: Tick,
+    /// Whether the last message has not been answered.
+    pub is_asking: bool,
+    /// Milliseconds after which an unspent lease goes back, in 32.
+    pub idle: u8,
+    /// What the store has refused.
+    pub refused: Refused,
+}
+
+/// Whether a request can be decided by what the node holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spend {
+    /// It is paid for.
+    Paid,
+    /// The store has refused as much, and need not be asked again yet.
+    Refused(Refused),
+    /// The store has to be asked.
+    Ask,
+}
+
+impl Hold {
+    /// A lease that lasts to the last millisecond might be used in the first one after: clocks have steps.
+    const MARGIN_MS: u64 = 5;
+
+    /// The most that is ever held, so that it fits its field.
+    pub const MOST: u64 = u32::MAX as u64;
+
+    /// Pays `cost` from the lease, if it lasts and holds as much.
+    pub fn spend(&mut self, cost: Cost, now: Tick) -> Spend {
+        let cost = u32::try_from(cost.0).unwrap_or(u32::MAX);
+        if let (Some(left), false) = (self.left.checked_sub(cost), self.ends.has_come(now)) {
+            self.left = left;
+            self.spent = self.spent.saturating_add(cost.into());
+            return Spend::Paid;
+        }
+        let refused = self.refused;
+        if refused.cost > 0 && cost.min(Refused::MAX_COST) >= refused.cost && !refused.until.has_come(now) {
+            return Spend::Refused(refused);
+        }
+        Spend::Ask
+    }
+
+    /// Counts `cost` as let through without a lease.
+    pub fn owe(&mut self, cost: Cost, now_ms: u64) {
+        if self.epoch == 0 {
+            self.begin(now_ms);
+        }
+        self.spent = self.spent.saturating_add(cost.0);
+    }
+
+    /// Let through and not yet known to the store.
+    #[must_use]
+    pub const fn owed(&self) -> u64 {
+        self.spent.saturating_sub(self.acked)
+    }
+
+    /// Whether the store or the client would lose something with this record.
+    #[must_use]
+    pub const fn is_worth_keeping(&self) -> bool {
+        self.owed() > 0 || self.left > 0 || self.is_asking
+    }
+
+    /// The month has turned: what was spent so far belongs to the one before.
+    pub fn turn(&mut self) {
+        self.turn = self.spent;
+    }
+
+    /// The next message to the store. A message that is under way is repeated: the store takes it for the same.
+    pub fn message(&mut self, month: Month, need: u64, want: u64, patience_ms: u32, now_ms: u64) -> Lease {
+        let now = tick(now_ms);
+        if self.epoch == 0 {
+            self.begin(now_ms);
+        }
+        if self.ends.has_come(now) {
+            self.left = 0;
+        }
+        if !self.is_asking || now.since(self.asked) > patience_ms {
+            self.seq = self.seq.saturating_add(1);
+            self.asked = now;
+            self.is_asking = true;
+        }
+        Lease {
+            epoch: self.epoch.into(),
+            seq: self.seq,
+            spent: self.spent,
+            turn: self.turn,
+            month: month.0,
+            hold: self.left.into(),
+            need: need.min(Self::MOST),
+            want: want.min(Self::MOST),
+        }
+    }
+
+    /// Takes in what the store has answered to a message that was sent at `sent`, if it is the last one's.
+    pub fn take(&mut self, standing: &Standing, cost: u64, sent: Tick, now: Tick) -> bool {
+        if standing.epoch != u64::from(self.epoch) || standing.seq != self.seq {
+            return false;
+        }
+        self.is_asking = false;
+        self.acked = self.acked.max(standing.spent.min(self.spent));
+        let since = self.spent.saturating_sub(standing.spent);
+        let left = standing.hold.saturating_sub(since).min(Self::MOST);
+        self.left = u32::try_from(left).unwrap_or(u32::MAX);
+        let ttl = u64::from(standing.ttl_ms).saturating_sub(Self::MARGIN_MS);
+        self.ends = sent.after(ttl);
+        self.idle = u8::try_from(standing.idle_ms / 32).unwrap_or(u8::MAX).max(1);
+        self.refused = match standing.refusal {
+            Some(refusal) => Refused {
+                cost: u32::try_from(cost).unwrap_or(u32::MAX).clamp(1, Refused::MAX_COST),
+                until: now.after(refusal.wait.div_ceil(1_000)),
+                limits: (refusal.limits & 7) | if refusal.month { Refused::MONTH } else { 0 },
+            },
+            None => Refused::default(),
+        };
+        true
+    }
+
+    /// The store knows a later message than the record's last: the record begins anew, with what it still owes.
+    pub fn begin_anew(&mut self, now_ms: u64) {
+        let owed = self.owed();
+        let before = self.turn.saturating_sub(self.acked);
+        let epoch = self.epoch;
+        *self = Self { spent: owed, turn: before, ..Self::default() };
+        self.begin(now_ms);
+        self.epoch = self.epoch.max(epoch.saturating_add(1));
+    }
+
+    /// Gives up the lease: the next message says so.
+    pub fn give_back(&mut self) {
+        self.left = 0;
+    }
+
+    fn begin(&mut self, now_ms: u64) {
+        self.epoch = u32::try_from(now_ms / 16).unwrap_or(u32::MAX).max(1);
+        self.seq = 0;
+    }
+}
+
+/// The lowest bits of a moment.
+#[must_use]
+pub const fn tick(now_ms: u64) -> Tick {
+    Tick((now_ms & 0xFFFF_FFFF) as u32)
+}
+
+#[cfg(test)]
+#[path = "hold_tests.rs"]
+mod tests;

@@ -1,0 +1,118 @@
+use super::super::wire::Refusal;
+use super::*;
+use proptest::prelude::*;
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const MONTH: Month = Month(682);
+
+fn standing(lease: &Lease, hold: u64) -> Standing {
+    Standing {
+        epoch: lease.epoch,
+        seq: lease.seq,
+        spent: lease.spent,
+        hold,
+        ttl_ms: 10_000,
+        idle_ms: 5_000,
+        ..Standing::default()
+    }
+}
+
+#[test]
+fn a_request_is_paid_for_as_long_as_the_lease_lasts_and_holds_enough() {
+    let mut hold = Hold::default();
+    assert_eq!(hold.spend(Cost(1_000), Tick(0)), Spend::Ask, "there is no lease yet");
+    let lease = hold.message(MONTH, 1_000, 0, 100, 1_000);
+    assert!(hold.take(&standing(&lease, 2_000), 1_000, Tick(1_000), Tick(1_002)));
+    assert_eq!(hold.spend(Cost(1_500), Tick(1_003)), Spend::Paid);
+    assert_eq!(hold.spend(Cost(1_500), Tick(1_003)), Spend::Ask);
+    assert_eq!(hold.spend(Cost(500), Tick(10_995)), Spend::Ask, "it ends before the store's does");
+    assert_eq!(hold.spend(Cost(500), Tick(10_994)), Spend::Paid);
+    assert_eq!((hold.spent, hold.owed()), (2_000, 2_000));
+}
+
+#[test]
+fn what_was_spent_while_the_message_was_under_way_comes_off() {
+    let mut hold = Hold::default();
+    let first = hold.message(MONTH, 1_000, 0, 100, 1_000);
+    hold.take(&standing(&first, 5_000), 1_000, Tick(1_000), Tick(1_000));
+    let second = hold.message(MONTH, 0, 5_000, 100, 1_100);
+    assert_eq!((second.hold, second.seq), (5_000, 2));
+    hold.spend(Cost(3_000), Tick(1_101));
+    assert!(!hold.take(&standing(&first, 9_000), 0, Tick(1_000), Tick(1_101)), "an older message's answer");
+    assert!(hold.take(&standing(&second, 6_000), 0, Tick(1_100), Tick(1_102)));
+    assert_eq!((hold.left, hold.owed()), (3_000, 3_000));
+}
+
+#[test]
+fn a_message_under_way_is_repeated_not_replaced() {
+    let mut hold = Hold::default();
+    let first = hold.message(MONTH, 1_000, 0, 100, 1_000);
+    assert_eq!(hold.message(MONTH, 1_000, 0, 100, 1_050).seq, first.seq);
+    assert_eq!(hold.message(MONTH, 1_000, 0, 100, 1_101).seq, first.seq + 1, "until patience ends");
+}
+
+#[test]
+fn a_refusal_holds_for_as_much_or_more_until_its_time() {
+    let mut hold = Hold::default();
+    let lease = hold.message(MONTH, 2_000, 0, 100, 1_000);
+    let refusal = Some(Refusal { limits: 2, month: true, never: false, wait: 600_001 });
+    hold.take(&Standing { refusal, ..standing(&lease, 0) }, 2_000, Tick(1_000), Tick(1_001));
+    let refused = Refused { cost: 2_000, until: Tick(1_602), limits: 2 | Refused::MONTH };
+    assert_eq!(hold.spend(Cost(2_000), Tick(1_601)), Spend::Refused(refused));
+    assert_eq!(hold.spend(Cost(1_999), Tick(1_601)), Spend::Ask);
+    assert_eq!(hold.spend(Cost(2_000), Tick(1_602)), Spend::Ask);
+}
+
+#[test]
+fn a_record_that_begins_anew_keeps_what_it_owes() {
+    let mut hold = Hold::default();
+    hold.owe(Cost(4_000), 1_000);
+    hold.turn();
+    hold.owe(Cost(1_000), 1_000);
+    let epoch = hold.epoch;
+    hold.begin_anew(1_001);
+    assert_eq!((hold.spent, hold.turn, hold.acked, hold.seq), (5_000, 4_000, 0, 0));
+    assert!(hold.epoch > epoch);
+}
+
+#[test]
+fn moments_compare_across_the_end_of_their_range() {
+    let (before, after) = (Tick(u32::MAX - 5), Tick(10));
+    assert!(before.has_come(after) && !after.has_come(before));
+    assert_eq!((after.since(before), before.since(after)), (16, 0));
+    assert_eq!(before.after(16), after);
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_a_store_says_makes_a_node_spend_more_than_it_was_lent(
+        steps in prop::collection::vec((0..4_u8, 0..5_000_u64, any::<u32>()), 1..80),
+    ) {
+        let (mut hold, mut now, mut lent) = (Hold::default(), 1_000_u64, 0);
+        for (what, amount, noise) in steps {
+            now += 7;
+            match what {
+                0 => {
+                    let before = hold.spent;
+                    if hold.spend(Cost(amount), tick(now)) == Spend::Paid {
+                        lent -= amount;
+                        prop_assert_eq!(hold.spent, before + amount);
+                    }
+                }
+                1 => {
+                    let lease = hold.message(MONTH, amount, 0, 0, now);
+                    hold.take(&standing(&lease, amount), amount, tick(now), tick(now));
+                    lent = amount;
+                }
+                2 => {
+                    let foreign = Lease { epoch: noise.into(), seq: noise, spent: amount, ..Lease::default() };
+                    hold.take(&standing(&foreign, u64::MAX), amount, tick(now), tick(now));
+                }
+                _ => hold.owe(Cost(amount), now),
+            }
+            prop_assert!(u64::from(hold.left) <= lent.max(0));
+            prop_assert!(hold.acked <= hold.spent);
+        }
+    }
+}
