@@ -30,7 +30,8 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 pub struct Connections {
     /// At once; more have to wait.
     pub most: usize,
-    /// The longest that a client may take to send a request's head.
+    /// The longest that a client may take to send a request's head. It runs from the last answer, so that a connection may
+    /// lie idle for so long: gateways keep theirs.
     pub header_time: Duration,
     /// How long requests may go on once the store is to stop.
     pub drain_time: Duration,
@@ -146,3 +147,6 @@ fn log(settings: &Settings) -> Result<(), String> {
     };
     set.map_err(|why| error!(%why, "logs were set up before")).or(Ok(()))
 }
+
+#[cfg(test)]
+mod tests;
