@@ -4,6 +4,10 @@
 //! the overrides (opaque here), an audit log (opaque lines), and one small document of the application's. Time is the
 //! backend's: all replicas of the store that share it agree on it.
 
+pub mod memory;
+pub mod open;
+pub mod watched;
+
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use std::sync::Arc;

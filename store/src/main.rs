@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use tollgate_store::check::{self, Kind};
+use tollgate_store::serve;
+use tollgate_store::settings::Settings;
 
 /// Rate limits and quotas for API gateways.
 #[derive(Parser)]
@@ -25,6 +27,12 @@ enum Command {
     ///
     /// Exit status: 0 if every policy can work, 1 if something is wrong, 2 if a file cannot be read.
     Check(Check),
+    /// Runs the store: it lends gateways what they may spend, and keeps what consumers have used
+    ///
+    /// It stops on SIGTERM or SIGINT, once running requests have ended.
+    ///
+    /// Exit status: 0 if it was told to stop, 1 if it cannot start.
+    Store(Box<Settings>),
     /// Prints the file that Kong reads beside the filter: tollgate.meta.json
     Meta,
 }
@@ -42,6 +50,7 @@ struct Check {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Check(what) => check_files(&what),
+        Command::Store(settings) => run_store(*settings),
         Command::Meta => print_meta(),
     };
     // Nobody reads any more: there is nobody to tell either.
@@ -75,6 +84,17 @@ fn check_files(what: &Check) -> io::Result<ExitCode> {
         }
     }
     Ok(ExitCode::from(worst))
+}
+
+fn run_store(settings: Settings) -> io::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Err(why) = runtime.block_on(serve::run(settings)) {
+        writeln!(io::stderr(), "tollgate store: {why}")?;
+        return Ok(ExitCode::FAILURE);
+    }
+    // A call to the backend that still runs is not waited for: requests had their time.
+    runtime.shutdown_background();
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_meta() -> io::Result<ExitCode> {

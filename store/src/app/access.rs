@@ -1,0 +1,138 @@
+//! Who may call what: one token for gateways, another for admins.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use subtle::ConstantTimeEq;
+
+use super::problem::AppError;
+use super::state::Store;
+
+/// The longest `X-Actor`, bytes.
+const MAX_ACTOR: usize = 128;
+
+/// The tokens that this store knows.
+#[derive(Clone, Default)]
+pub struct Tokens {
+    /// Of gateways and applications: leases, checks, and reading about one consumer.
+    pub gateway: Option<String>,
+    /// Of admins and billing: everything.
+    pub admin: Option<String>,
+}
+
+/// What a caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// See [`Tokens::gateway`].
+    Gateway,
+    /// See [`Tokens::admin`].
+    Admin,
+}
+
+impl Tokens {
+    /// What a caller with these headers may do. A store without any token is on loopback, and whoever reaches it is its
+    /// admin.
+    fn role(&self, headers: &HeaderMap) -> Option<Role> {
+        if self.gateway.is_none() && self.admin.is_none() {
+            return Some(Role::Admin);
+        }
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()))?;
+        let is = |token: &Option<String>| {
+            token.as_ref().is_some_and(|token| bool::from(token.as_bytes().ct_eq(given)))
+        };
+        // Both are compared, always: how long it takes says nothing about which was near.
+        let (is_admin, is_gateway) = (is(&self.admin), is(&self.gateway));
+        if is_admin {
+            return Some(Role::Admin);
+        }
+        is_gateway.then_some(Role::Gateway)
+    }
+}
+
+/// The token of `Bearer TOKEN`.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+/// A caller with either token.
+pub struct Gateway;
+
+impl FromRequestParts<Arc<Store>> for Gateway {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, store: &Arc<Store>) -> Result<Self, AppError> {
+        store.tokens.role(&parts.headers).map(|_| Self).ok_or(AppError::Unauthorized)
+    }
+}
+
+/// A caller with the admin's token.
+pub struct Admin;
+
+impl FromRequestParts<Arc<Store>> for Admin {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, store: &Arc<Store>) -> Result<Self, AppError> {
+        match store.tokens.role(&parts.headers) {
+            Some(Role::Admin) => Ok(Self),
+            Some(Role::Gateway) => Err(AppError::Forbidden),
+            None => Err(AppError::Unauthorized),
+        }
+    }
+}
+
+/// Who an admin says to be, for the audit log: `X-Actor`, or `admin`.
+pub struct Actor(pub String);
+
+impl<S: Sync> FromRequestParts<S> for Actor {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AppError> {
+        let Some(value) = parts.headers.get("x-actor") else { return Ok(Self("admin".to_owned())) };
+        let text = std::str::from_utf8(value.as_bytes()).unwrap_or_default();
+        if text.is_empty() || text.len() > MAX_ACTOR || text.contains(char::is_control) {
+            return Err(AppError::Malformed(format!(
+                "X-Actor is not a name; write 1 to {MAX_ACTOR} bytes of text"
+            )));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn role(value: &str) -> Option<Role> {
+        let tokens =
+            Tokens { gateway: Some("gateway-token-0001".into()), admin: Some("admin-token-000001".into()) };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+        tokens.role(&headers)
+    }
+
+    #[test]
+    fn a_token_gives_its_role_and_nothing_else_gives_one() {
+        assert_eq!(role("Bearer gateway-token-0001"), Some(Role::Gateway));
+        assert_eq!(role("bearer  admin-token-000001"), Some(Role::Admin));
+        for wrong in [
+            "Bearer gateway-token-000",
+            "Bearer ",
+            "Bearer",
+            "",
+            "Basic gateway-token-0001",
+            "gateway-token-0001",
+        ] {
+            assert_eq!(role(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_store_without_tokens_asks_for_none() {
+        assert_eq!(Tokens::default().role(&HeaderMap::new()), Some(Role::Admin));
+        let one = Tokens { gateway: Some("gateway-token-0001".into()), admin: None };
+        assert_eq!(one.role(&HeaderMap::new()), None);
+    }
+}

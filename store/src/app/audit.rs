@@ -1,0 +1,136 @@
+//! `GET /v1/audit/{namespace}`: who changed what, and why.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::access::Admin;
+use super::body::Asked;
+use super::grant::{Grant, Wish};
+use super::moment;
+use super::name::Place;
+use super::problem::AppError;
+use super::state::Store;
+
+/// Lines of one answer, unless fewer are asked for.
+const MOST: usize = 1_000;
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// An override was set.
+    OverrideSet,
+    /// An override was removed.
+    OverrideRemoved,
+    /// An override came to its end.
+    OverrideExpired,
+    /// A bucket or a month was made whole.
+    Reset,
+}
+
+/// One line of the log.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Line<'a> {
+    /// When, RFC 3339.
+    pub at: String,
+    /// Who says to have done it; `tollgate` itself for what came to its end.
+    pub actor: &'a str,
+    /// What.
+    pub action: Action,
+    /// To whom.
+    pub consumer: &'a str,
+    /// Why.
+    pub reason: &'a str,
+    /// The override before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<&'a Wish>,
+    /// The override after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<&'a Wish>,
+    /// Of a reset: whether the bucket is full again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<bool>,
+    /// Of a reset: whether the month is back at zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub month: Option<bool>,
+}
+
+impl Line<'_> {
+    /// As the backend keeps it.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Texts and flags have no value that JSON lacks.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// The line that says that `consumer`'s override came to its end.
+#[must_use]
+pub fn expired(consumer: &str, before: Option<&Grant>, now: u64) -> Vec<u8> {
+    let line = Line {
+        at: moment::rfc3339(now),
+        actor: "tollgate",
+        action: Action::OverrideExpired,
+        consumer,
+        reason: "its expires_at is past",
+        before: before.map(|grant| &grant.wish),
+        after: None,
+        bucket: None,
+        month: None,
+    };
+    line.to_bytes()
+}
+
+/// Which lines.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Which {
+    /// At most so many, 1 to 1000; left out: 100.
+    limit: Option<usize>,
+    /// Those with a number below this one; left out: from the newest.
+    before: Option<u64>,
+}
+
+/// Some lines of the log, newest first.
+#[derive(Serialize, ToSchema)]
+pub struct Lines {
+    /// Each with its `number`.
+    #[schema(value_type = Vec<Object>)]
+    lines: Vec<Value>,
+    /// Ask for `before` this for older ones; null: there are none.
+    next: Option<u64>,
+}
+
+/// Who changed what in a namespace.
+#[utoipa::path(
+    get, path = "/v1/audit/{namespace}", tag = "admins", security(("admin" = [])),
+    params(("namespace" = String, Path), Which), responses((status = 200, body = Lines))
+)]
+pub async fn read(
+    State(store): State<Arc<Store>>,
+    _: Admin,
+    Place(namespace): Place,
+    Asked(which): Asked<Which>,
+) -> Result<Json<Lines>, AppError> {
+    let limit = which.limit.unwrap_or(100);
+    if !(1..=MOST).contains(&limit) {
+        return Err(AppError::Malformed(format!("limit is out of range; write 1 to {MOST}")));
+    }
+    let read = store.backend.audit(&namespace, which.before, limit).await?;
+    let next = read.last().map(|(number, _)| *number).filter(|number| read.len() == limit && *number > 1);
+    let lines = read.into_iter().map(|(number, bytes)| {
+        let mut line: Value = serde_json::from_slice(&bytes)
+            .map_err(|why| AppError::corrupt(&format!("line {number} of {namespace}'s audit log: {why}")))?;
+        if let Some(fields) = line.as_object_mut() {
+            fields.insert("number".to_owned(), number.into());
+        }
+        Ok(line)
+    });
+    Ok(Json(Lines { lines: lines.collect::<Result<_, AppError>>()?, next }))
+}

@@ -1,0 +1,46 @@
+//! `/healthz`, `/readyz`, `/metrics`: for those who run the store. They need no token, and say nothing about consumers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use tokio::time::timeout;
+
+use super::metrics;
+use super::problem::AppError;
+use super::state::Store;
+
+/// A replica whose backend takes longer is not ready.
+const READY_WITHIN: Duration = Duration::from_secs(1);
+
+/// That the process answers.
+#[utoipa::path(get, path = "/healthz", tag = "operators", responses((status = 200)))]
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// That its backend does, too.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operators",
+    responses((status = 200), (status = 503, description = "The backend does not answer."))
+)]
+pub async fn readyz(State(store): State<Arc<Store>>) -> Result<&'static str, AppError> {
+    let now = timeout(READY_WITHIN, store.backend.now()).await;
+    now.map_err(|_| AppError::Away)??;
+    Ok("ready\n")
+}
+
+/// Prometheus text.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operators",
+    responses((status = 200, content_type = "text/plain", description = "Prometheus text."))
+)]
+pub async fn metrics(State(store): State<Arc<Store>>) -> Result<Response, AppError> {
+    if let Ok(now) = store.backend.now().await {
+        store.metrics.leased_tokens.set(store.ledger.leased(now) as f64 / 1_000.0);
+    }
+    let text = store.metrics.text().map_err(|why| AppError::corrupt(&format!("metrics: {why}")))?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}

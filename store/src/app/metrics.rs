@@ -1,0 +1,84 @@
+//! What Prometheus is told. No label is one that a client controls; those that a gateway does are bounded.
+
+use prometheus::{
+    CounterVec, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+/// Seconds; from a memory backend's answer to a request's longest.
+const SECONDS: [f64; 12] = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
+/// The content type of [`Metrics::text`].
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// All counters of this process.
+pub struct Metrics {
+    registry: Registry,
+    /// `tollgate_store_requests_total{call,outcome}`
+    pub requests: IntCounterVec,
+    /// `tollgate_store_request_seconds{call}`
+    pub request_seconds: HistogramVec,
+    /// `tollgate_store_backend_up`
+    pub backend_up: IntGauge,
+    /// `tollgate_store_backend_seconds{call}`
+    pub backend_seconds: HistogramVec,
+    /// `tollgate_leased_tokens`
+    pub leased_tokens: Gauge,
+    /// `tollgate_usage_units_total{namespace,tier}`
+    pub usage_units: CounterVec,
+}
+
+impl Metrics {
+    /// All at zero.
+    ///
+    /// # Errors
+    /// That two metrics have one name.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let histogram = |name, help| HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        let metrics = Self {
+            registry: Registry::new(),
+            requests: IntCounterVec::new(
+                Opts::new("tollgate_store_requests_total", "Requests, by call and by what became of them."),
+                &["call", "outcome"],
+            )?,
+            request_seconds: HistogramVec::new(
+                histogram("tollgate_store_request_seconds", "Time to an answer's head."),
+                &["call"],
+            )?,
+            backend_up: IntGauge::new(
+                "tollgate_store_backend_up",
+                "1 if the backend answered when last asked.",
+            )?,
+            backend_seconds: HistogramVec::new(
+                histogram("tollgate_store_backend_seconds", "Time of calls to the backend."),
+                &["call"],
+            )?,
+            leased_tokens: Gauge::new(
+                "tollgate_leased_tokens",
+                "Cost units lent and not reported as spent, as this replica last saw them.",
+            )?,
+            usage_units: CounterVec::new(
+                Opts::new(
+                    "tollgate_usage_units_total",
+                    "Cost units that were reported to this replica as spent.",
+                ),
+                &["namespace", "tier"],
+            )?,
+        };
+        let registry = &metrics.registry;
+        registry.register(Box::new(metrics.requests.clone()))?;
+        registry.register(Box::new(metrics.request_seconds.clone()))?;
+        registry.register(Box::new(metrics.backend_up.clone()))?;
+        registry.register(Box::new(metrics.backend_seconds.clone()))?;
+        registry.register(Box::new(metrics.leased_tokens.clone()))?;
+        registry.register(Box::new(metrics.usage_units.clone()))?;
+        Ok(metrics)
+    }
+
+    /// The text that Prometheus reads.
+    ///
+    /// # Errors
+    /// That it cannot be written.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}

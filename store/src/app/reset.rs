@@ -1,0 +1,74 @@
+//! `POST /v1/reset/{namespace}/{consumer}`: a full bucket, a month back at zero, or both.
+
+use std::sync::Arc;
+
+use axum::Json as Answered;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::access::{Actor, Admin};
+use super::audit::{Action, Line};
+use super::body::Json;
+use super::grant;
+use super::moment;
+use super::name::Whose;
+use super::problem::AppError;
+use super::state::Store;
+
+/// What to reset.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reset {
+    /// Every bucket is full again.
+    #[serde(default)]
+    bucket: bool,
+    /// The running month is back at zero.
+    #[serde(default)]
+    month: bool,
+    /// For the audit log.
+    reason: String,
+}
+
+/// That it is done.
+#[derive(Serialize, ToSchema)]
+pub struct Done {
+    /// The namespace's revision that brought it.
+    revision: u64,
+}
+
+/// Makes a consumer's bucket, or its month, or both whole.
+#[utoipa::path(
+    post, path = "/v1/reset/{namespace}/{consumer}", tag = "admins", security(("admin" = [])),
+    params(("namespace" = String, Path), ("consumer" = String, Path), ("x-actor" = Option<String>, Header)),
+    request_body = Reset, responses((status = 200, body = Done))
+)]
+pub async fn reset(
+    State(store): State<Arc<Store>>,
+    _: Admin,
+    whose: Whose,
+    Actor(actor): Actor,
+    Json(reset): Json<Reset>,
+) -> Result<Answered<Done>, AppError> {
+    if !reset.bucket && !reset.month {
+        return Err(AppError::Unprocessable("write bucket: true, month: true, or both".to_owned()));
+    }
+    grant::check_reason(&reset.reason)?;
+    let backend = store.backend.as_ref();
+    let space = store.space(&whose.namespace).await?;
+    let line = Line {
+        at: moment::rfc3339(backend.now().await?),
+        actor: &actor,
+        action: Action::Reset,
+        consumer: &whose.consumer,
+        reason: &reset.reason,
+        before: None,
+        after: None,
+        bucket: Some(reset.bucket),
+        month: Some(reset.month),
+    };
+    let client = space.id(whose.consumer.as_bytes());
+    let revision = backend.reset(&space.name, client, reset.bucket, reset.month, line.to_bytes()).await?;
+    space.look(backend).await?;
+    Ok(Answered(Done { revision }))
+}

@@ -1,0 +1,154 @@
+//! What all calls share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::sync::Semaphore;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::warn;
+
+use super::access::Tokens;
+use super::check::Offered;
+use super::ledger::Ledger;
+use super::metrics::Metrics;
+use super::problem::AppError;
+use super::space::{Space, Spaces};
+use crate::backend::Backend;
+use crate::backend::watched::Watched;
+
+/// How often a replica looks for what others have changed. With the time in which gateways report, it bounds how long an
+/// override takes to be in force everywhere.
+const LOOKS: Duration = Duration::from_millis(300);
+
+/// Namespaces that are looked at side by side.
+const LOOKS_AT_ONCE: usize = 16;
+
+/// Bounds of this replica.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Requests that are worked on at once; more are told to come back.
+    pub requests: usize,
+    /// The longest that a request may take.
+    pub request_time: Duration,
+    /// The longest that one call to the backend may take.
+    pub backend_time: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { requests: 512, request_time: Duration::from_secs(10), backend_time: Duration::from_secs(2) }
+    }
+}
+
+/// The state of the [app](super::app).
+pub struct Store {
+    /// Where the accounts are.
+    pub backend: Arc<dyn Backend>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Who may call.
+    pub tokens: Tokens,
+    /// See [`Bounds`].
+    pub bounds: Bounds,
+    /// One permit a request that is worked on.
+    pub requests: Semaphore,
+    /// What was seen of leases.
+    pub ledger: Ledger,
+    /// Policies that applications have sent.
+    pub policies: Policies,
+    spaces: Spaces,
+}
+
+impl Store {
+    /// A store on `backend`.
+    ///
+    /// # Errors
+    /// That its metrics cannot be made.
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        tokens: Tokens,
+        bounds: Bounds,
+    ) -> Result<Arc<Self>, prometheus::Error> {
+        let metrics = Arc::new(Metrics::new()?);
+        Ok(Arc::new(Self {
+            backend: Arc::new(Watched::new(backend, Arc::clone(&metrics), bounds.backend_time)),
+            metrics,
+            tokens,
+            bounds,
+            requests: Semaphore::new(bounds.requests.min(Semaphore::MAX_PERMITS)),
+            ledger: Ledger::default(),
+            policies: Policies::default(),
+            spaces: Spaces::default(),
+        }))
+    }
+
+    /// The namespace called `name`, up to date.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn space(&self, name: &str) -> Result<Arc<Space>, AppError> {
+        self.spaces.get(name, self.backend.as_ref()).await
+    }
+
+    /// Keeps up with other replicas for as long as it is polled.
+    pub async fn keep_up(&self) {
+        let mut ticks = interval(LOOKS);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.look().await;
+        }
+    }
+
+    /// Looks once for what other replicas have changed, removes overrides that are over, writes down new tiers.
+    pub async fn look(&self) {
+        // Also how one sees that the backend is there, and is back.
+        let Ok(now) = self.backend.now().await else { return };
+        let look = |space: Arc<Space>| async move {
+            let backend = self.backend.as_ref();
+            let looked = async {
+                space.look(backend).await?;
+                space.remove_what_is_over(backend, now).await?;
+                space.save_tiers(backend).await
+            };
+            if let Err(why) = looked.await {
+                warn!(namespace = space.name, %why, "could not keep up with the other replicas");
+            }
+        };
+        stream::iter(self.spaces.in_use()).for_each_concurrent(LOOKS_AT_ONCE, look).await;
+    }
+}
+
+/// The policies that came with checks, read once: an application sends the same one every time.
+#[derive(Default)]
+pub struct Policies(Mutex<HashMap<Box<str>, Arc<Offered>>>);
+
+impl Policies {
+    /// Policies that are kept; one is as long as a request's body at most.
+    const MOST: usize = 64;
+
+    /// The policy of `text`, read by `read` if it is a new one.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn get(
+        &self,
+        text: &str,
+        read: impl FnOnce(&str) -> Result<Offered, AppError>,
+    ) -> Result<Arc<Offered>, AppError> {
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(policy) = known().get(text) {
+            return Ok(Arc::clone(policy));
+        }
+        let policy = Arc::new(read(text)?);
+        let mut known = known();
+        if known.len() >= Self::MOST {
+            known.clear();
+        }
+        known.insert(text.into(), Arc::clone(&policy));
+        Ok(policy)
+    }
+}

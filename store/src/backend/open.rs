@@ -1,0 +1,59 @@
+//! From a backend's URL to the backend.
+
+use std::sync::Arc;
+
+use super::Backend;
+use super::memory::{Memory, wall_clock};
+
+/// Opens the backend at `url`: `memory`, `redb:PATH`, `redis://…` and its kin.
+///
+/// # Errors
+/// What is wrong with the URL, or why the backend cannot be opened; and what to do about it.
+#[expect(clippy::unused_async, reason = "those that have to connect first come in here")]
+pub async fn open(url: &str) -> Result<Arc<dyn Backend>, String> {
+    let scheme = url.split(':').next().unwrap_or_default();
+    match scheme {
+        "memory" if url == "memory" => Ok(Arc::new(Memory::new(wall_clock()))),
+        "redb" | "redis" | "rediss" | "redis+sentinel" | "redis-cluster" => {
+            Err(format!("this build has no {scheme} backend; take --backend memory, or another build"))
+        }
+        _ => Err(format!(
+            "{} is not a backend; write memory, redb:PATH, redis://HOST:PORT, rediss://HOST:PORT, \
+             redis+sentinel://HOST:PORT/NAME or redis-cluster://HOST:PORT",
+            without_secret(url)
+        )),
+    }
+}
+
+/// The URL as it may stand in a log: user and password are left out.
+#[must_use]
+pub fn without_secret(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => {
+            let (before, after) = (url.get(..scheme).unwrap_or_default(), url.get(at..).unwrap_or_default());
+            format!("{before}://…{after}")
+        }
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_never_stands_in_a_message() {
+        assert_eq!(without_secret("redis://user:p@ss@host:1"), "redis://…@host:1");
+        assert_eq!(without_secret("redis://host:1"), "redis://host:1");
+        assert_eq!(without_secret("memory"), "memory");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_backend_is_refused_with_what_to_write() {
+        assert_eq!(open("memory").await.unwrap().kind(), "memory");
+        assert!(open("memory:x").await.err().unwrap().contains("write memory, redb:PATH"));
+        assert!(
+            open("mysql://root:secret@h").await.err().unwrap().starts_with("mysql://…@h is not a backend")
+        );
+    }
+}

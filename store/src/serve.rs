@@ -1,0 +1,152 @@
+//! From settings to a running store: logs, backend, listener, and how it stops.
+
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::app;
+use crate::app::state::Store;
+use crate::backend::open;
+use crate::settings::{LogFormat, Settings};
+
+/// After a failed accept, such as for want of file descriptors: others are being closed meanwhile.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// Bounds of the connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Connections {
+    /// At once; more have to wait.
+    pub most: usize,
+    /// The longest that a client may take to send a request's head. It runs from the last answer, so that a connection may
+    /// lie idle for so long: gateways keep theirs.
+    pub header_time: Duration,
+    /// How long requests may go on once the store is to stop.
+    pub drain_time: Duration,
+}
+
+/// Runs the store until it is told to stop.
+///
+/// # Errors
+/// Why it cannot start, and what to change.
+pub async fn run(settings: Settings) -> Result<(), String> {
+    log(&settings)?;
+    let tokens = settings.tokens().map_err(|why| why.to_string())?;
+    let stop = stop().map_err(|why| format!("signals cannot be waited for: {why}"))?;
+    let backend = open::open(&settings.backend).await?;
+    let kind = backend.kind();
+    if kind == "memory" {
+        warn!(
+            "the memory backend forgets every month's usage when it stops; take redb:PATH or redis:// to keep it"
+        );
+    }
+    let store = Store::new(backend, tokens, settings.bounds()).map_err(|why| why.to_string())?;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .map_err(|why| format!("cannot listen on {}: {why}; write another --listen", settings.listen))?;
+    let address = listener.local_addr().map_err(|why| why.to_string())?;
+    info!(%address, backend = kind, "listening");
+    let connections = Connections {
+        most: settings.max_connections,
+        header_time: Duration::from_millis(settings.header_timeout),
+        drain_time: Duration::from_millis(settings.drain_timeout),
+    };
+    tokio::select! {
+        () = serve(listener, app::app(Arc::clone(&store)), connections, stop) => {}
+        () = store.keep_up() => {}
+    }
+    // What was learned since the last look.
+    store.look().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Serves `app` until `stop`, then lets running requests end.
+pub async fn serve(
+    listener: TcpListener,
+    app: Router,
+    connections: Connections,
+    stop: impl Future<Output = &'static str>,
+) {
+    let graceful = GracefulShutdown::new();
+    let room = Arc::new(Semaphore::new(connections.most.min(Semaphore::MAX_PERMITS)));
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(connections.header_time);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(connections.header_time));
+    tokio::pin!(stop);
+    let signal = loop {
+        let accept = async {
+            let room = Arc::clone(&room).acquire_owned().await;
+            (listener.accept().await, room)
+        };
+        let (accepted, room) = tokio::select! {
+            accepted = accept => accepted,
+            signal = &mut stop => break signal,
+        };
+        let socket = match accepted {
+            Ok((socket, _)) => socket,
+            Err(why) => {
+                warn!(%why, "a connection could not be accepted");
+                sleep(ACCEPT_AGAIN).await;
+                continue;
+            }
+        };
+        if let Err(why) = socket.set_nodelay(true) {
+            debug!(%why, "small answers may wait");
+        }
+        let service = TowerToHyperService::new(app.clone());
+        let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(why) = connection.await {
+                debug!(%why, "a connection broke off");
+            }
+            drop(room);
+        });
+    };
+    drop(listener);
+    info!(signal, "stopping: no new connections, running requests may end");
+    if timeout(connections.drain_time, graceful.shutdown()).await.is_err() {
+        warn!("some requests did not end in time, and are cut off");
+    }
+}
+
+/// The signal that says to stop.
+fn stop() -> io::Result<impl Future<Output = &'static str>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            Some(()) = terminate.recv() => "SIGTERM",
+            Some(()) = interrupt.recv() => "SIGINT",
+            else => pending().await,
+        }
+    })
+}
+
+/// Lines go to the standard error.
+fn log(settings: &Settings) -> Result<(), String> {
+    let level = &settings.log_level;
+    let filter = EnvFilter::try_new(level)
+        .map_err(|why| format!("--log-level {level}: {why}; write error, warn, info, debug or trace"))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let set = match settings.log_format {
+        LogFormat::Text => lines.with_ansi(false).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    set.map_err(|why| error!(%why, "logs were set up before")).or(Ok(()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! Over real connections: what a client of another time, or of bad will, sees of them.
+
+use super::*;
+use axum::routing::get;
+use futures_util::{StreamExt, stream};
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// So that a test that fails does not hang.
+const LONG: Duration = Duration::from_secs(20);
+
+const BOUNDS: Connections =
+    Connections { most: 64, header_time: Duration::from_secs(5), drain_time: Duration::from_secs(10) };
+
+struct Served {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<()>,
+}
+
+async fn served(app: Router, bounds: Connections) -> Served {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = async {
+        let _ = stopped.await;
+        "test"
+    };
+    Served { address, stop, ended: tokio::spawn(serve(listener, app, bounds, stopped)) }
+}
+
+async fn ask(address: SocketAddr, text: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(text.as_bytes()).await.unwrap();
+    socket
+}
+
+/// All that comes until the other end closes; and whether it closed as it should.
+async fn rest(socket: &mut TcpStream) -> (String, bool) {
+    let mut bytes = Vec::new();
+    let ended = timeout(LONG, socket.read_to_end(&mut bytes)).await.expect("the connection stays open");
+    (String::from_utf8_lossy(&bytes).into_owned(), ended.is_ok())
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+#[tokio::test]
+async fn a_request_that_runs_is_answered_before_the_store_stops_and_no_other_is_taken() {
+    let (started, mut has_started) = mpsc::channel(1);
+    let (go_on, gone_on) = oneshot::channel::<()>();
+    let gone_on = Arc::new(tokio::sync::Mutex::new(Some(gone_on)));
+    let app = Router::new().route(
+        "/",
+        get(move || async move {
+            started.send(()).await.unwrap();
+            let gone_on = gone_on.lock().await.take().unwrap();
+            gone_on.await.unwrap();
+            "done"
+        }),
+    );
+    let served = served(app, BOUNDS).await;
+    let mut running = ask(served.address, GET).await;
+    let mut idle = ask(served.address, "").await;
+    has_started.recv().await.unwrap();
+    served.stop.send(()).unwrap();
+    assert_eq!(rest(&mut idle).await.0, "", "a connection without a request is closed at once");
+    let refused = async {
+        while TcpStream::connect(served.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, refused).await.expect("connections are still taken");
+    assert!(!served.ended.is_finished());
+    go_on.send(()).unwrap();
+    let (answer, _) = rest(&mut running).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
+    timeout(LONG, served.ended).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_end_holds_nobody_up_for_longer_than_the_drain() {
+    let (started, mut has_started) = mpsc::channel(1);
+    let app = Router::new().route(
+        "/",
+        get(move || async move {
+            started.send(()).await.unwrap();
+            pending::<&str>().await
+        }),
+    );
+    let served = served(app, Connections { drain_time: Duration::from_millis(20), ..BOUNDS }).await;
+    let _running = ask(served.address, GET).await;
+    has_started.recv().await.unwrap();
+    served.stop.send(()).unwrap();
+    timeout(LONG, served.ended).await.expect("the drain has no end").unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_end_its_head_is_hung_up_on() {
+    let app = Router::new().route("/", get(|| async { "ok" }));
+    let served = served(app, Connections { header_time: Duration::from_millis(20), ..BOUNDS }).await;
+    let mut slow = ask(served.address, "GET / HTTP/1.1\r\nhost:").await;
+    rest(&mut slow).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_never_looks_whole() {
+    let (fail, failed) = oneshot::channel::<()>();
+    let failed = Arc::new(tokio::sync::Mutex::new(Some(failed)));
+    let body = move || async move {
+        let failed = failed.lock().await.take().unwrap();
+        let broken = stream::once(async {
+            failed.await.unwrap();
+            Err(io::Error::other("gone"))
+        });
+        axum::body::Body::from_stream(stream::iter([Ok("[1")]).chain(broken))
+    };
+    let served = served(Router::new().route("/", get(body)), BOUNDS).await;
+    let mut socket = ask(served.address, GET).await;
+    let mut begun = Vec::new();
+    while !begun.ends_with(b"[1\r\n") {
+        assert!(timeout(LONG, socket.read_buf(&mut begun)).await.unwrap().unwrap() > 0);
+    }
+    fail.send(()).unwrap();
+    let (answer, _) = rest(&mut socket).await;
+    assert!(String::from_utf8_lossy(&begun).contains("transfer-encoding: chunked"));
+    assert!(!answer.contains("0\r\n"), "the last chunk would make it whole: {answer:?}");
+}
+
+#[tokio::test]
+async fn more_connections_than_there_is_room_for_wait_their_turn() {
+    let app = Router::new().route("/", get(|| async { "ok" }));
+    let served = served(app, Connections { most: 1, ..BOUNDS }).await;
+    let mut first = ask(served.address, GET).await;
+    let mut head = [0; 12];
+    timeout(LONG, first.read_exact(&mut head)).await.unwrap().unwrap();
+    let mut second = ask(served.address, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let mut byte = [0; 1];
+    let waits = timeout(Duration::from_millis(50), second.read(&mut byte)).await;
+    assert!(waits.is_err(), "it is answered while the first is open");
+    drop(first);
+    assert!(rest(&mut second).await.0.starts_with("HTTP/1.1 200"));
+}
+
+/// Envoy keeps connections, and Kong opens one a call.
+#[tokio::test]
+async fn a_connection_is_kept_for_the_next_request() {
+    let app = Router::new().route("/", get(|| async { "ok" }));
+    let served = served(app, BOUNDS).await;
+    let mut socket = ask(served.address, GET).await;
+    let mut bytes = [0; 64];
+    assert!(timeout(LONG, socket.read(&mut bytes)).await.unwrap().unwrap() > 0);
+    socket.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    assert!(rest(&mut socket).await.0.contains("HTTP/1.1 200 OK"));
+}

@@ -1,0 +1,111 @@
+//! `tollgate store` as it is run.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may stop where it fails"
+)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+fn store(flags: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.arg("store").args(flags).env_clear().stdin(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// The exit code and the standard error of a store that does not start.
+fn refused(command: &mut Command) -> (Option<i32>, String) {
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// Ends with the test, however that ends.
+struct Running {
+    child: Child,
+    log: BufReader<std::process::ChildStderr>,
+    address: String,
+}
+
+impl Running {
+    fn start(flags: &[&str]) -> Self {
+        let common = ["--listen=127.0.0.1:0", "--backend=memory", "--log-format=json"];
+        let mut child = store(&[&common, flags].concat()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let address = loop {
+            let mut line = String::new();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended before it listened");
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if line["message"] == "listening" {
+                break line["address"].as_str().unwrap().to_owned();
+            }
+        };
+        Self { child, log, address }
+    }
+
+    fn get(&self, path: &str, token: &str) -> String {
+        let mut socket = TcpStream::connect(&self.address).unwrap();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+        );
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_does_not_listen_beyond_loopback_without_tokens() {
+    let (code, text) = refused(&mut store(&["--listen=0.0.0.0:0", "--backend=memory"]));
+    assert_eq!(code, Some(1));
+    assert!(text.contains("0.0.0.0:0 is beyond loopback") && text.contains("--gateway-token-file"), "{text}");
+    let (code, text) = refused(store(&["--backend=memory"]).env("TOLLGATE_LISTEN", "[::]:0"));
+    assert_eq!(code, Some(1), "{text}");
+}
+
+#[test]
+fn what_it_cannot_work_with_ends_it_with_what_to_write() {
+    let (code, text) = refused(&mut store(&["--backend=mysql://u:secret@h"]));
+    assert!(
+        code == Some(1) && text.contains("write memory, redb:PATH") && !text.contains("secret"),
+        "{text}"
+    );
+    let (code, text) = refused(&mut store(&["--backend=memory", "--log-level=loud=loud=loud"]));
+    assert!(code == Some(1) && text.contains("--log-level"), "{text}");
+    let (code, text) = refused(store(&["--backend=memory"]).env("TOLLGATE_ADMIN_TOKEN", "short"));
+    assert!(code == Some(1) && text.contains("16 characters") && !text.contains("short"), "{text}");
+}
+
+#[test]
+fn it_serves_with_tokens_and_ends_well_when_it_is_told_to() {
+    let file = std::env::temp_dir().join(format!("tollgate-admin-token-{}", std::process::id()));
+    std::fs::write(&file, "admin-token-000001\n").unwrap();
+    let mut store = Running::start(&[
+        "--gateway-token=gateway-token-0001",
+        &format!("--admin-token-file={}", file.display()),
+    ]);
+    std::fs::remove_file(&file).unwrap();
+    assert!(store.get("/healthz", "").starts_with("HTTP/1.1 200"));
+    assert!(store.get("/v1/audit/n", "").starts_with("HTTP/1.1 401"));
+    assert!(store.get("/v1/audit/n", "gateway-token-0001").starts_with("HTTP/1.1 403"));
+    assert!(store.get("/v1/audit/n", "admin-token-000001").starts_with("HTTP/1.1 200"));
+
+    let stopped = Command::new("kill").arg(store.child.id().to_string()).status().unwrap();
+    assert!(stopped.success());
+    let mut log = String::new();
+    store.log.read_to_string(&mut log).unwrap();
+    assert_eq!(store.child.wait().unwrap().code(), Some(0), "{log}");
+    assert!(log.contains("\"signal\":\"SIGTERM\"") && log.contains("\"message\":\"stopped\""), "{log}");
+    assert!(!log.contains("token-0"), "a log holds no token: {log}");
+}
