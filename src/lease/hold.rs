@@ -95,6 +95,9 @@ impl Hold {
     /// A lease that lasts to the last millisecond might be used in the first one after: clocks have steps.
     const MARGIN_MS: u64 = 5;
 
+    /// Who has to give an unspent lease back so soon has little left.
+    const SCARCE_MS: u32 = 1_000;
+
     /// The most that is ever held, so that it fits its field.
     pub const MOST: u64 = u32::MAX as u64;
 
@@ -183,6 +186,8 @@ impl Hold {
                 until: now.after(refusal.wait.div_ceil(1_000)),
                 limits: (refusal.limits & 7) | if refusal.month { Refused::MONTH } else { 0 },
             },
+            // Where little is left the next refusal is near; what it would say is kept for requests that need not ask.
+            None if standing.idle_ms <= Self::SCARCE_MS => Refused { until: now, ..self.refused },
             None => Refused::default(),
         };
         true

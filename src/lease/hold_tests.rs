@@ -111,7 +111,7 @@ proptest! {
                 }
                 _ => hold.owe(Cost(amount), now),
             }
-            prop_assert!(u64::from(hold.left) <= lent.max(0));
+            prop_assert!(u64::from(hold.left) <= lent);
             prop_assert!(hold.acked <= hold.spent);
         }
     }

@@ -84,9 +84,10 @@ impl Known {
         mono >= self.due_at
     }
 
-    /// What it would like to hold beyond what requests need.
+    /// What it would like to hold beyond what requests need: twice what it has spent since the last look, so that a
+    /// burst asks less and less often.
     pub fn want(&self) -> u64 {
-        self.want.max(self.cost.saturating_mul(AHEAD))
+        self.want.max(self.spent.saturating_mul(2)).max(self.cost.saturating_mul(AHEAD))
     }
 
     /// What this worker has to ask for and report about it at `mono`: need and want. None: nothing yet, or another worker

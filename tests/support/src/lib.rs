@@ -5,6 +5,7 @@
 //! | [`http`] | a client that sends paths and headers as given |
 //! | [`upstream`] | the sample upstream, which answers with what it received |
 //! | [`envoy`] | an Envoy of one's own, from `envoy/envoy.yaml` with changes |
+//! | [`store`] | a `tollgate store` of one's own |
 //! | [`sample`] | the sample consumers' credentials |
 //! | [`process`] | child processes that do not outlive their owner |
 //! | [`wait`] | conditions with a deadline; the one place that sleeps |
@@ -16,6 +17,7 @@ pub mod http;
 pub mod interrupt;
 pub mod process;
 pub mod sample;
+pub mod store;
 pub mod upstream;
 pub mod wait;
 pub mod workspace;

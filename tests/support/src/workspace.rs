@@ -34,6 +34,16 @@ pub fn envoy() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// The command `tollgate`: `TOLLGATE_COMMAND`, or the one that `make build` puts into `dist/`.
+///
+/// # Errors
+/// When there is none.
+pub fn command() -> anyhow::Result<PathBuf> {
+    let path = named_or("TOLLGATE_COMMAND", "dist/tollgate");
+    anyhow::ensure!(path.is_file(), "{} is not there: run `make build` first", path.display());
+    Ok(path)
+}
+
 /// The text of a file, named from the root.
 ///
 /// # Errors

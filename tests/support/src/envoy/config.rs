@@ -12,12 +12,25 @@ use crate::workspace;
 pub struct Config(Value);
 
 impl Config {
-    /// The sample configuration on free loopback ports, in front of an upstream, with the built filter.
+    /// The sample configuration on free loopback ports, in front of an upstream, with the built filter and without the
+    /// store: a node alone.
     ///
     /// # Errors
     /// When the sample cannot be read or the filter has not been built.
     pub fn sample(upstream: SocketAddr) -> anyhow::Result<Self> {
+        let config = Self::shared(upstream, SocketAddr::from(([127, 0, 0, 1], 9)))?;
+        Ok(config.policy(|policy| {
+            policy.as_object_mut().expect("a policy").remove("store");
+        }))
+    }
+
+    /// The same with the sample's store, which listens there.
+    ///
+    /// # Errors
+    /// As [`Config::sample`].
+    pub fn shared(upstream: SocketAddr, store: SocketAddr) -> anyhow::Result<Self> {
         let mut config = Self::on_loopback(upstream)?;
+        config.send_to(1, store);
         let filter = workspace::filter()?;
         config.wasm()["vm_config"]["code"]["local"]["filename"] = filter.to_string_lossy().into();
         Ok(config)
@@ -36,9 +49,14 @@ impl Config {
     fn on_loopback(upstream: SocketAddr) -> anyhow::Result<Self> {
         let mut config = Self::as_shipped()?;
         config.0["admin"]["address"]["socket_address"]["port_value"] = 0.into();
-        let cluster = &mut config.0["static_resources"]["clusters"][0]["load_assignment"];
-        cluster["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"] = address(upstream);
+        config.send_to(0, upstream);
         Ok(config.listening(([127, 0, 0, 1], 0).into()))
+    }
+
+    /// Gives a cluster another address.
+    fn send_to(&mut self, cluster: usize, to: SocketAddr) {
+        let cluster = &mut self.0["static_resources"]["clusters"][cluster]["load_assignment"];
+        cluster["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"] = address(to);
     }
 
     /// The sample configuration as it is in the repository.

@@ -1,0 +1,130 @@
+//! A `tollgate store` of one's own, on a free loopback port that it keeps when it is restarted.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::http::{Client, Request};
+use crate::process::Process;
+use crate::{wait, workspace};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A store, stopped when this is dropped.
+#[derive(Debug)]
+pub struct Store {
+    process: Option<Process>,
+    /// Its log, and its file where it has one.
+    directory: TempDir,
+    backend: String,
+    address: SocketAddr,
+}
+
+impl Store {
+    /// Starts one on `backend`, a URL; `redb` is its embedded default in a folder of its own.
+    ///
+    /// # Errors
+    /// When the command is not there, or ends instead of serving: with what it has logged.
+    pub fn start(backend: &str) -> anyhow::Result<Self> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        Self::start_at(backend, address)
+    }
+
+    /// The same at an address.
+    ///
+    /// # Errors
+    /// As [`Store::start`].
+    pub fn start_at(backend: &str, address: SocketAddr) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("tollgate-store-").tempdir()?;
+        let backend = match backend {
+            "redb" => format!("redb:{}", directory.path().join("store.redb").display()),
+            url => url.to_owned(),
+        };
+        let mut store = Self { process: None, directory, backend, address };
+        store.restart()?;
+        Ok(store)
+    }
+
+    /// Starts it again after [`Store::kill`], and waits until it serves.
+    ///
+    /// # Errors
+    /// As [`Store::start`].
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        let program = workspace::command()?;
+        let log = File::options().create(true).append(true).open(self.directory.path().join("log"))?;
+        let mut command = Command::new(&program);
+        command
+            .args(["store", "--listen", &self.address.to_string(), "--backend", &self.backend])
+            .current_dir(self.directory.path())
+            .stdout(log.as_fd().try_clone_to_owned()?)
+            .stderr(log);
+        let process = Process::start(command).with_context(|| format!("cannot start {}", program.display()))?;
+        self.process = Some(process);
+        wait::until("the store to serve", PATIENCE, || self.serves_or_ended().transpose())
+            .and_then(|serves| serves)
+            .map_err(|error| anyhow::anyhow!("{error:#}. Its log:\n{}", self.log()))
+    }
+
+    fn serves_or_ended(&mut self) -> anyhow::Result<Option<()>> {
+        if let Some(status) = self.process.as_mut().context("it was not started")?.ended()? {
+            anyhow::bail!("the store ended: {status}");
+        }
+        let answer = self.client().send(&Request::get("/healthz"));
+        Ok(answer.is_ok_and(|answer| answer.status == 200).then_some(()))
+    }
+
+    /// Kills it, as a crash does.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Stops its clocks, as a machine that hangs does, or lets them go on.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn freeze(&self, frozen: bool) -> anyhow::Result<()> {
+        let id = self.process.as_ref().context("it was not started")?.id();
+        let id = i32::try_from(id).ok().and_then(Pid::from_raw).context("no process")?;
+        Ok(kill_process(id, if frozen { Signal::STOP } else { Signal::CONT })?)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
+    /// A new client of it.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::to(self.address)
+    }
+
+    /// The value of a line of its metrics that starts with `name`; several are added up.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn metric(&self, name: &str) -> anyhow::Result<f64> {
+        let text = self.client().send(&Request::get("/metrics"))?.text();
+        let of_line = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        Ok(text.lines().filter(|line| line.starts_with(name)).filter_map(of_line).sum())
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+}
