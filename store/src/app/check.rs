@@ -164,7 +164,7 @@ pub async fn check(
     space.learn(&offered.tiers.iter().collect::<Vec<_>>());
     let client = space.id(check.consumer.as_bytes());
     let board = space.board();
-    let now = store.backend.now().await?;
+    let now = store.time_for(&board).await?;
     let tier = match board.offered(client, now) {
         Some(tier) => Arc::clone(tier),
         None => tier_of(&store, &space, &check, &offered).await?,
