@@ -197,4 +197,18 @@ mod tests {
             assert_eq!(flag.get_env().unwrap().to_str().unwrap(), format!("TOLLGATE_{name}"));
         }
     }
+
+    #[test]
+    fn every_flag_is_written_about_with_its_default() {
+        use clap::CommandFactory;
+        let document = include_str!("../../docs/store.md");
+        for flag in Line::command().get_arguments() {
+            let name = format!("`--{}`", flag.get_long().unwrap());
+            let row = document.lines().find(|line| line.starts_with('|') && line.contains(&name));
+            let row = row.unwrap_or_else(|| panic!("{name} has no row"));
+            for default in flag.get_default_values() {
+                assert!(row.contains(&format!("`{}`", default.to_str().unwrap())), "{row}");
+            }
+        }
+    }
 }

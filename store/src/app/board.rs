@@ -88,6 +88,12 @@ impl Board {
         offered.expires_at.is_none_or(|expires_at| now < expires_at).then_some(&offered.tier)
     }
 
+    /// Whether it takes a clock to say what is offered: it costs a call.
+    #[must_use]
+    pub fn has_ending(&self) -> bool {
+        self.offered.values().any(|offered| offered.expires_at.is_some())
+    }
+
     /// Whether an override counts on the tier called `name`.
     #[must_use]
     pub fn has_of(&self, name: &str) -> bool {

@@ -1,6 +1,8 @@
 //! `POST /v1/check`: one decision for an application, in the numbers and headers of the gateways' filter.
 
-use std::collections::{BTreeMap, HashMap};
+mod offered;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json as Answered;
@@ -9,13 +11,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tollgate::headers;
-use tollgate::lease::terms::Offer;
 use tollgate::lease::wire::{Answer, Ask, Standing};
 use tollgate::limit::{Account, Level, Month, Refusal};
-use tollgate::policy::{Enforcement, HeaderFamilies, Policy};
+use tollgate::policy::Enforcement;
 use tollgate::units::{Cost, UnixNanos};
 use utoipa::ToSchema;
 
+pub use self::offered::Offered;
+
+use self::offered::BOTH;
 use super::access::Gateway;
 use super::amount::Units;
 use super::body::Json;
@@ -26,8 +30,6 @@ use super::space::Space;
 use super::state::Store;
 use super::tier::Known;
 use crate::backend::Settle;
-
-const BOTH: HeaderFamilies = HeaderFamilies { x_ratelimit: true, ietf: true };
 
 /// One request of a consumer.
 #[derive(Deserialize, ToSchema)]
@@ -75,75 +77,6 @@ pub struct Decision {
     problem: Option<Value>,
 }
 
-/// What an application's policy says.
-pub struct Offered {
-    tiers: Vec<Arc<Known>>,
-    default_tier: Option<String>,
-    default_cost: Cost,
-    overrides: HashMap<String, String>,
-    families: HeaderFamilies,
-    enforcement: Enforcement,
-}
-
-impl Default for Offered {
-    fn default() -> Self {
-        Self {
-            tiers: Vec::new(),
-            default_tier: None,
-            default_cost: Cost::from_units(1),
-            overrides: HashMap::new(),
-            families: BOTH,
-            enforcement: Enforcement::Enforce,
-        }
-    }
-}
-
-impl Offered {
-    /// The policy in `text`, JSON: a whole one, or its tiers alone.
-    ///
-    /// # Errors
-    /// What is wrong with it, in the policy parser's words.
-    pub fn read(text: &str) -> Result<Self, AppError> {
-        let mut document: Value =
-            serde_json::from_str(text).map_err(|why| AppError::Unprocessable(format!("policy: {why}")))?;
-        let mut default_tier = None;
-        if let Some(fields) = document.as_object_mut() {
-            default_tier = fields.get("default_tier").and_then(Value::as_str).map(str::to_owned);
-            let first =
-                fields.get("tiers").and_then(Value::as_object).and_then(|tiers| tiers.keys().next().cloned());
-            fields.entry("default_tier").or_insert_with(|| first.into());
-            fields.entry("anonymous").or_insert_with(|| json!({ "rate": "unlimited" }));
-            // How gateways reach this store is nothing to a call that has.
-            fields.remove("store");
-        }
-        let policy = Policy::from_value(&document).map_err(|problems| {
-            let lines: Vec<String> = problems.iter().map(|problem| format!("policy.{problem}")).collect();
-            AppError::Unprocessable(lines.join("; "))
-        })?;
-        let known = |tier| Offer::of(tier).and_then(|offer| Known::of(&offer).ok()).map(Arc::new);
-        let tiers = policy.tiers.iter().map(|tier| {
-            known(tier).ok_or_else(|| {
-                let message = format!(
-                    "policy.tiers.{}: its rate is too great for the store; write a lower one",
-                    tier.name
-                );
-                AppError::Unprocessable(message)
-            })
-        });
-        let overrides = policy.overrides.iter();
-        Ok(Self {
-            tiers: tiers.collect::<Result<_, _>>()?,
-            default_tier,
-            default_cost: policy.default_cost,
-            overrides: overrides
-                .map(|(consumer, tier)| (consumer.clone(), policy.tier(*tier).name.clone()))
-                .collect(),
-            families: policy.headers,
-            enforcement: policy.enforcement,
-        })
-    }
-}
-
 /// Decides about one request and charges it, if it is allowed.
 #[utoipa::path(
     post, path = "/v1/check", tag = "applications", security(("gateway" = []), ("admin" = [])), request_body = Check,
@@ -164,7 +97,7 @@ pub async fn check(
     space.learn(&offered.tiers.iter().collect::<Vec<_>>());
     let client = space.id(check.consumer.as_bytes());
     let board = space.board();
-    let now = store.backend.now().await?;
+    let now = store.time_for(&board).await?;
     let tier = match board.offered(client, now) {
         Some(tier) => Arc::clone(tier),
         None => tier_of(&store, &space, &check, &offered).await?,

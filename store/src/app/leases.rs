@@ -52,8 +52,7 @@ fn read(bytes: &Bytes) -> Result<Batch, AppError> {
 async fn settle(store: &Store, space: &Space, batch: Batch) -> Result<Reply, AppError> {
     // One look at the board for all: what is decided by is what is told of.
     let board = space.board();
-    // Overrides that end are removed within a third of a second; the clock is asked for only where there are some.
-    let now = if board.grants().next().is_some() { store.backend.now().await? } else { 0 };
+    let now = store.time_for(&board).await?;
     let tiers: Vec<Option<Arc<Known>>> =
         space.tiers(|tiers| batch.offers.iter().map(|offer| tiers.find(offer)).collect());
     // What a client with an override brings may be its override, which no tier is to be mistaken for.

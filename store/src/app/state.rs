@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 use super::access::Tokens;
+use super::board::Board;
 use super::check::Offered;
 use super::ledger::Ledger;
 use super::metrics::Metrics;
@@ -91,6 +92,14 @@ impl Store {
     /// The backend's.
     pub async fn space(&self, name: &str) -> Result<Arc<Space>, AppError> {
         self.spaces.get(name, self.backend.as_ref()).await
+    }
+
+    /// The time, for [`Board::offered`]; any will do where no override ends.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn time_for(&self, board: &Board) -> Result<u64, AppError> {
+        if board.has_ending() { Ok(self.backend.now().await?) } else { Ok(0) }
     }
 
     /// Keeps up with other replicas for as long as it is polled.

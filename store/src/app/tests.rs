@@ -2,6 +2,7 @@
 
 mod access;
 mod check;
+mod document;
 mod failing;
 mod hostile;
 mod leases;
