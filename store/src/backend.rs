@@ -4,6 +4,8 @@
 //! the overrides (opaque here), an audit log (opaque lines), and one small document of the application's. Time is the
 //! backend's: all replicas of the store that share it agree on it.
 
+pub mod redb;
+
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use std::sync::Arc;
@@ -107,7 +109,12 @@ pub trait Backend: Send + Sync + 'static {
     async fn settle(&self, namespace: &str, entries: Vec<Settle>) -> Result<SettledBatch, BackendError>;
 
     /// What `client` used in `month`; none where it was never seen.
-    async fn usage(&self, namespace: &str, client: ClientId, month: u16) -> Result<Option<Usage>, BackendError>;
+    async fn usage(
+        &self,
+        namespace: &str,
+        client: ClientId,
+        month: u16,
+    ) -> Result<Option<Usage>, BackendError>;
 
     /// Every consumer with a name that used something in `month`, in no particular order, each once, in constant memory.
     fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>>;
