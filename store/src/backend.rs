@@ -5,6 +5,7 @@
 //! backend's: all replicas of the store that share it agree on it.
 
 pub mod redb;
+pub mod redis;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;

@@ -123,7 +123,7 @@ impl Backend for Redb {
     fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
         let start = Some((Arc::clone(&self.database), namespace.to_owned(), None));
         stream::try_unfold(start, move |place| async move {
-            let Some((database, namespace, after)) = place else { return Ok(None) };
+            let Some((database, namespace, after)) = place else { return Ok::<_, BackendError>(None) };
             let (page, namespace, last) = read(Arc::clone(&database), move |transaction| {
                 let (page, last) = page(transaction, &namespace, after, month)?;
                 Ok((page, namespace, last))

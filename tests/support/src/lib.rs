@@ -5,6 +5,7 @@
 //! | [`http`] | a client that sends paths and headers as given |
 //! | [`upstream`] | the sample upstream, which answers with what it received |
 //! | [`envoy`] | an Envoy of one's own, from `envoy/envoy.yaml` with changes |
+//! | [`redis`] | Redis servers of one's own: single, guarded by TLS and ACL, watched by Sentinels, clustered |
 //! | [`sample`] | the sample consumers' credentials |
 //! | [`process`] | child processes that do not outlive their owner |
 //! | [`wait`] | conditions with a deadline; the one place that sleeps |
@@ -15,6 +16,7 @@ pub mod envoy;
 pub mod http;
 pub mod interrupt;
 pub mod process;
+pub mod redis;
 pub mod sample;
 pub mod upstream;
 pub mod wait;
