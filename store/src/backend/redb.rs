@@ -6,11 +6,11 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`table`] | which tables there are |
-//! | [`row`] | what is kept of one client |
-//! | [`writer`] | the thread that writes, and group commit |
-//! | [`bulletin`] | overrides, resets, audit |
-//! | [`sweep`] | forgets strangers whose buckets are full again |
+//! | `table` | which tables there are |
+//! | `row` | what is kept of one client |
+//! | `writer` | the thread that writes, and group commit |
+//! | `bulletin` | overrides, resets, audit |
+//! | `sweep` | forgets strangers whose buckets are full again |
 
 mod bulletin;
 mod row;
@@ -247,7 +247,7 @@ fn settle(
         let mut row = match row {
             Ok(row) => row,
             Err(error) => {
-                log::error!("{namespace}: client {}: {error}", entry.client);
+                tracing::error!("{namespace}: client {}: {error}", entry.client);
                 answers.push(Answer::Failed);
                 continue;
             }

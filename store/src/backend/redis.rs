@@ -6,17 +6,17 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`target`] | the URL |
-//! | [`dial`] | making a connection |
-//! | [`link`](mod@link) | a connection that comes back by itself |
-//! | [`cluster`] | which node has which slots |
-//! | [`fleet`] | the servers, and which of them a command is for |
-//! | [`key`] | names of the keys |
-//! | [`script`] | Lua scripts |
-//! | [`settle`] | a batch as calls of the script, and its answers |
-//! | [`account`] | the bytes of an account |
-//! | [`listing`] | every consumer's use |
-//! | [`bulletin`] | overrides, resets, audit |
+//! | `target` | the URL |
+//! | `dial` | making a connection |
+//! | `link` | a connection that comes back by itself |
+//! | `cluster` | which node has which slots |
+//! | `fleet` | the servers, and which of them a command is for |
+//! | `key` | names of the keys |
+//! | `script` | Lua scripts |
+//! | `settle` | a batch as calls of the script, and its answers |
+//! | `account` | the bytes of an account |
+//! | `listing` | every consumer's use |
+//! | `bulletin` | overrides, resets, audit |
 
 mod account;
 mod bulletin;
@@ -89,7 +89,7 @@ impl Redis {
         // Where it fails, the next batch tries again; this one may still reach its clients.
         match self.fleet.ask(Order::new(key::NAMESPACES, add)).await {
             Ok(_) => drop(known().insert(namespace.to_owned(), Instant::now())),
-            Err(error) => log::warn!("namespace {namespace} is not listed yet: {error}"),
+            Err(error) => tracing::warn!("namespace {namespace} is not listed yet: {error}"),
         }
     }
 }

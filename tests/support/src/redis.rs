@@ -15,6 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::process::Process;
@@ -129,6 +130,27 @@ impl Server {
         self.process = None;
     }
 
+    /// Stops it in its tracks: connections stay open and nothing is answered.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let id = self.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        Ok(kill_process(id.context("the server does not run")?, signal)?)
+    }
+
     /// Starts it again where it was, with the data that it had, and waits until it answers.
     ///
     /// # Errors
@@ -143,8 +165,9 @@ impl Server {
             .stdout(log.as_fd().try_clone_to_owned()?)
             .stderr(log);
         if self.program.ends_with("redis-server") {
-            // What was written is in the file before it is answered, so that a killed server comes back with it.
-            command.args(["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]);
+            // So that a killed server comes back with all that it has answered; with `everysec` a write can wait in its
+            // memory for the last second's to reach the disk.
+            command.args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
         }
         let mut process = Process::start(command)?;
         let answers = wait::until("Redis to answer", PATIENCE, || match process.ended() {

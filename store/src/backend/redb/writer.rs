@@ -30,7 +30,7 @@ impl Drop for Writer {
         self.jobs = None;
         let ended = self.thread.take().map(JoinHandle::join);
         if let Some(Err(_)) = ended {
-            log::error!("the thread that writes has panicked");
+            tracing::error!("the thread that writes has panicked");
         }
     }
 }
@@ -111,7 +111,7 @@ fn run(database: &Database, queue: &Receiver<Box<dyn Job>>, clock: &Clock) {
         }
         if Instant::now() >= next_sweep {
             if let Err(error) = sweep.step(database, clock()) {
-                log::warn!("old accounts stay for now: {error}");
+                tracing::warn!("old accounts stay for now: {error}");
             }
             next_sweep = Instant::now().checked_add(SWEEP_EVERY).unwrap_or(next_sweep);
         }

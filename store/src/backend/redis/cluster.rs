@@ -249,7 +249,7 @@ async fn refresh(shared: Arc<Shared>) {
         let read = shared.read_map().await;
         shared.tried.notify_waiters();
         if let Err(fault) = &read {
-            log::warn!("the cluster's slots are not known anew: {fault:?}");
+            tracing::warn!("the cluster's slots are not known anew: {fault:?}");
         }
         tokio::time::sleep(AT_MOST_EVERY).await;
         let pause = if read.is_ok() { REFRESH } else { AT_MOST_EVERY };

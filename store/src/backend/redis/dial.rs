@@ -45,7 +45,12 @@ impl Dial {
     /// Connects; why not is for the log and for whoever asked meanwhile.
     pub async fn connect(&self, goal: &Goal) -> Result<MultiplexedConnection, String> {
         match goal {
-            Goal::Server(host) => self.reach(host, &self.login, self.database).await,
+            Goal::Server(host) => {
+                let mut connection = self.reach(host, &self.login, self.database).await?;
+                // The system connects to a server that hangs, too; and one that still loads is of no use.
+                self.query(&mut connection, &redis::cmd("PING")).await?;
+                Ok(connection)
+            }
             Goal::Master { sentinels, service, login } => self.find_master(sentinels, service, login).await,
         }
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use tollgate::lease::account::{Settled, end_of, month_of};
+use tollgate::lease::account::{REMEMBERED, Settled, end_of, month_of};
 use tollgate::lease::terms::{EXACT, Offer, Rate, Terms};
 use tollgate::lease::wire::{Answer, Ask, Lease};
 use tollgate_testkit::redis::Server;
@@ -330,6 +330,36 @@ fn lua_knows_the_calendar() {
                 let entries = deeds.map(|deed| (0, 0, None, deed));
                 pair.settle(&entries).await;
             }
+        }
+    });
+}
+
+#[test]
+fn lua_and_rust_agree_on_when_months_and_nodes_are_forgotten() {
+    let server = Server::start().unwrap();
+    runtime().block_on(async {
+        let redis = Redis::open(&server.url()).await.unwrap();
+        let offer = Offer { monthly: Some(1_000), ..Offer::default() }.terms().unwrap();
+        let mut pair = pair(redis, 0, NOW, vec![Arc::new(offer)]);
+        let report = |node: u64| Deed::Report {
+            node,
+            step: 1,
+            is_new: false,
+            spends: 5,
+            keeps: 0,
+            need: 0,
+            want: 0,
+            turn: 0,
+        };
+        for _ in 0..40 {
+            pair.act(&Step::Batch(vec![(0, 0, None, report(1))])).await;
+            pair.now = end_of(month_of(pair.now));
+        }
+        for since in [REMEMBERED - 1, REMEMBERED, REMEMBERED + 1] {
+            pair.act(&Step::Batch(vec![(0, 0, None, report(2))])).await;
+            let ends = pair.stored[&0].account.loans.iter().find(|loan| loan.node == 2).unwrap().ends;
+            pair.now = ends + since;
+            pair.act(&Step::Batch(vec![(0, 0, None, report(3))])).await;
         }
     });
 }

@@ -129,12 +129,15 @@ pub(super) async fn pass<'a>(
         pipeline.add_command(command.clone());
     }
     let count = pipeline.len();
+    if count == 0 {
+        return Vec::new();
+    }
     if let Some((replicas, patience)) = wait {
         pipeline.cmd("WAIT").arg(replicas).arg(patience);
     }
     let values = match link.send(&pipeline).await {
         Ok(values) => values,
-        Err(error) => return vec![Err(Fault::Away(error.to_string())); count],
+        Err(why) => return vec![Err(Fault::Away(why)); count],
     };
     let mut outcomes: Vec<Outcome> = values.into_iter().map(outcome).collect();
     if let Some((wanted, _)) = wait {

@@ -9,7 +9,6 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::dial::{Dial, Goal};
-use crate::backend::BackendError;
 
 /// Pause before the second try to connect; doubled until [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -69,14 +68,15 @@ impl Link {
     }
 
     /// Sends all commands of `pipeline` and waits for their answers, one a command; a server's errors are among them.
-    pub async fn send(&self, pipeline: &Pipeline) -> Result<Vec<Value>, BackendError> {
+    /// Where nothing came back, it tells why.
+    pub async fn send(&self, pipeline: &Pipeline) -> Result<Vec<Value>, String> {
         if matches!(self.shared.state(), State::New) {
             self.first_try().await;
         }
         let (mut connection, number) = match self.shared.state() {
             State::Up { connection, number } => (connection, number),
-            State::Down { why } => return Err(BackendError::Away(why)),
-            State::New => return Err(BackendError::Away("not connected yet".into())),
+            State::Down { why } => return Err(why),
+            State::New => return Err("not connected yet".into()),
         };
         let limit = self.shared.dial.command_timeout;
         let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
@@ -91,7 +91,7 @@ impl Link {
             Err(_) => format!("no answer within {limit:?}"),
         };
         self.shared.give_up(number, why.clone());
-        Err(BackendError::Away(why))
+        Err(why)
     }
 }
 
@@ -146,12 +146,12 @@ async fn keep(shared: Arc<Shared>) {
                 pause = FIRST_PAUSE;
                 shared.set(State::Up { connection: connection.clone(), number });
                 shared.tried.notify_waiters();
-                log::info!("connected to {:?}", shared.goal);
+                tracing::info!("connected to {:?}", shared.goal);
                 watch(&shared, connection, number).await;
             }
             Err(why) => {
                 if matches!(shared.state(), State::New) {
-                    log::warn!("{why}");
+                    tracing::warn!("{why}");
                 }
                 shared.set(State::Down { why });
                 shared.tried.notify_waiters();
@@ -179,7 +179,7 @@ async fn watch(shared: &Shared, mut connection: MultiplexedConnection, number: u
             }
         }
         match shared.state() {
-            State::Down { why } => log::warn!("lost {:?}: {why}", shared.goal),
+            State::Down { why } => tracing::warn!("lost {:?}: {why}", shared.goal),
             // A late word about the connection before this one.
             State::Up { number: current, .. } if current == number => continue,
             State::Up { .. } | State::New => {}

@@ -58,7 +58,7 @@ pub(super) async fn settle(
                         continue;
                     };
                     *place = answer(&bytes, &entry.ask).unwrap_or_else(|| {
-                        log::error!("the account of client {} is damaged", entry.client);
+                        tracing::error!("the account of client {} is damaged", entry.client);
                         Answer::Failed
                     });
                 }
@@ -70,7 +70,7 @@ pub(super) async fn settle(
         // Not one of them was reached.
         Some(fault) if batch.now == 0 => Err(fault.into()),
         Some(fault) => {
-            log::warn!("a part of a batch failed: {fault:?}");
+            tracing::warn!("a part of a batch failed: {fault:?}");
             Ok(batch)
         }
         None if batch.now == 0 => Ok(SettledBatch { now: super::time(fleet).await?, ..batch }),
