@@ -42,6 +42,7 @@ pub struct Server {
     directory: TempDir,
     port: u16,
     certificates: Option<Certificates>,
+    is_durable: bool,
 }
 
 impl Server {
@@ -51,6 +52,17 @@ impl Server {
     /// When it is not installed, or ends instead of serving.
     pub fn start() -> anyhow::Result<Self> {
         Self::start_with("redis-server", |port| format!("port {port}\n"), None)
+    }
+
+    /// Starts one that keeps nothing: its disk is not what a benchmark is about.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_volatile() -> anyhow::Result<Self> {
+        let mut server = Self::start()?;
+        server.is_durable = false;
+        server.restart()?;
+        Ok(server)
     }
 
     /// Starts one that speaks TLS alone, and lets in one user alone, who may do what Tollgate does.
@@ -95,7 +107,8 @@ impl Server {
             directory.path().join("redis.conf"),
             format!("bind 127.0.0.1\ndir {place}\nprotected-mode no\ndaemonize no\n{settings}"),
         )?;
-        let mut server = Self { process: None, program, directory, port, certificates };
+        let is_durable = program.ends_with("redis-server");
+        let mut server = Self { process: None, program, directory, port, certificates, is_durable };
         server.restart()?;
         Ok(server)
     }
@@ -164,10 +177,13 @@ impl Server {
             .current_dir(self.directory.path())
             .stdout(log.as_fd().try_clone_to_owned()?)
             .stderr(log);
-        if self.program.ends_with("redis-server") {
+        if !self.program.ends_with("redis-sentinel") {
+            command.args(["--save", ""]);
+        }
+        if self.is_durable {
             // So that a killed server comes back with all that it has answered; with `everysec` a write can wait in its
             // memory for the last second's to reach the disk.
-            command.args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
+            command.args(["--appendonly", "yes", "--appendfsync", "always"]);
         }
         let mut process = Process::start(command)?;
         let answers = wait::until("Redis to answer", PATIENCE, || match process.ended() {
