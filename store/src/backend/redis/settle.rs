@@ -1,6 +1,6 @@
 //! A batch as calls of `settle.lua`, and its answers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use redis::Value;
@@ -99,21 +99,22 @@ pub(super) async fn reset(
     }
 }
 
-/// The entries' places, by what can go into one call: all in one slot, each group in the batch's order.
+/// The entries' places, by what can go into one call: all in one slot, no client twice, each group in the batch's order.
 fn chunks(fleet: &Fleet, keys: &Keys, entries: &[Settle]) -> Vec<Vec<usize>> {
-    let mut open: HashMap<u16, Vec<usize>> = HashMap::new();
+    let mut open: HashMap<u16, (Vec<usize>, HashSet<ClientId>)> = HashMap::new();
     let mut chunks = Vec::new();
     let mut slots: HashMap<u16, u16> = HashMap::new();
     for (index, entry) in entries.iter().enumerate() {
         let shard = key::shard_of(entry.client);
         let slot = slots.entry(shard).or_insert_with(|| key::slot_of(&keys.names(shard)));
-        let chunk = open.entry(fleet.group_of(*slot)).or_default();
-        chunk.push(index);
-        if chunk.len() == CHUNK {
+        let (chunk, clients) = open.entry(fleet.group_of(*slot)).or_default();
+        if chunk.len() == CHUNK || !clients.insert(entry.client) {
             chunks.push(std::mem::take(chunk));
+            *clients = HashSet::from([entry.client]);
         }
+        chunk.push(index);
     }
-    chunks.extend(open.into_values().filter(|chunk| !chunk.is_empty()));
+    chunks.extend(open.into_values().map(|(chunk, _)| chunk));
     chunks
 }
 
