@@ -20,7 +20,7 @@ use crate::engine::borrowing::Question;
 use crate::identity;
 use crate::lease::borrower::{Borrower, Call, Rhythm, Times};
 use crate::lease::client::ClientId;
-use crate::lease::wire::{self, Reply, Standing};
+use crate::lease::wire::{self, Answer, Reply, Standing};
 use crate::policy::{Policy, Store, StoreMode, Token};
 use crate::units::UnixNanos;
 
@@ -97,7 +97,7 @@ impl Lender {
     }
 
     /// Sends a message from the context at hand; whether it went out.
-    fn dispatch(&self, call: &Call) -> bool {
+    fn dispatch(&self, call: &Call, timeout_ms: u64) -> bool {
         let mut headers = vec![
             (":method", "POST"),
             (":path", "/v1/leases"),
@@ -107,7 +107,7 @@ impl Lender {
         if let Some(authorization) = &self.authorization {
             headers.push(("authorization", authorization));
         }
-        let timeout = Duration::from_millis(self.store.timeout_ms);
+        let timeout = Duration::from_millis(timeout_ms);
         abi::call(&self.store.upstream, headers, &call.batch.to_bytes(), timeout).is_some()
     }
 
@@ -158,8 +158,10 @@ impl Lender {
             }
         };
         waiting.rounds.set(waiting.rounds.get().saturating_add(1));
+        // All of a request's calls together take no longer than one may.
+        let left = waiting.until.saturating_sub(times.mono);
         match call {
-            Some(call) if self.dispatch(&call) => {
+            Some(call) if left > 0 && self.dispatch(&call, left) => {
                 *waiting.call.borrow_mut() = Some(call);
                 true
             }
@@ -208,7 +210,9 @@ impl Lender {
             warn!("tollgate: the store at {} is back", self.store.upstream);
         }
         ready.metrics.store_call(true, true);
-        (true, charges.into_iter().next().flatten())
+        // A part of the backend that is away is no store to those whose accounts it has.
+        let is_answered = !matches!(reply.answers.first(), Some(Answer::Failed));
+        (is_answered, charges.into_iter().next().flatten())
     }
 
     /// Decides about a request that waits; none: it has to ask again.
@@ -310,7 +314,7 @@ pub fn tick(ready: &Ready) {
         call
     };
     if let Some(call) = call {
-        if lender.dispatch(&call) {
+        if lender.dispatch(&call, lender.store.timeout_ms) {
             // The host ends it at its timeout; should it not, another is sent all the same.
             let until =
                 times.mono.saturating_add(lender.store.timeout_ms.saturating_mul(4)).saturating_add(1_000);

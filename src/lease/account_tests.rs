@@ -19,7 +19,7 @@ fn free() -> Terms {
 }
 
 fn ask(seq: u32, spent: u64, hold: u64, need: u64, want: u64) -> Lease {
-    Lease { epoch: 7, seq, spent, turn: 0, month: 0, hold, need, want }
+    Lease { epoch: 7, seq, spent, acked: 0, turn: 0, month: 0, hold, need, want }
 }
 
 fn standing(settled: Settled) -> Standing {
@@ -174,6 +174,23 @@ fn another_tier_does_not_refill_a_bucket() {
 }
 
 #[test]
+fn a_bucket_drains_while_the_tier_has_none() {
+    let mut account = Account::default();
+    account.charge(&free(), 150 * UNIT, NOW);
+    account.charge(&Terms::default(), UNIT, NOW + 45 * SECOND);
+    assert!(account.charge(&free(), 75 * UNIT, NOW + 45 * SECOND).refusal.is_none());
+    assert!(account.charge(&free(), UNIT, NOW + 45 * SECOND).refusal.is_some());
+}
+
+#[test]
+fn a_node_that_the_store_has_forgotten_reports_what_the_store_did_not_know() {
+    let mut account = Account::default();
+    let late = Lease { acked: 30 * UNIT, ..ask(5, 32 * UNIT, 0, UNIT, 0) };
+    let next = standing(account.settle(&free(), 1, &late, NOW));
+    assert_eq!((next.hold, account.used(month_of(NOW))), (UNIT, 2 * UNIT));
+}
+
+#[test]
 fn a_clock_that_steps_back_refills_nothing() {
     let mut account = Account::default();
     account.charge(&free(), 150 * UNIT, NOW);
@@ -203,6 +220,7 @@ fn any_lease() -> impl Strategy<Value = Lease> {
             epoch,
             seq,
             spent: if is_absurd { absurd } else { spent },
+            acked: absurd % 50_000,
             turn: absurd % 200_000,
             month,
             hold: if is_absurd { absurd } else { hold },

@@ -20,7 +20,7 @@ local pack, unpack, call, min, max = struct.pack, struct.unpack, redis.call, mat
 -- The account at hand. One table a field and not one a loan, used again for every account of the batch: making tables
 -- is what would cost most here. Entries beyond the counts are left from accounts before.
 local at
-local works, weights = {0, 0, 0}, {0, 0, 0}
+local works, weights, level_drains = {0, 0, 0}, {0, 0, 0}, {0, 0, 0}
 local loans = 0
 local nodes, lows, highs, seqs, spents, outs, losts, loan_months, loan_ends = {}, {}, {}, {}, {}, {}, {}, {}, {}
 local LOAN_FIELDS = {nodes, lows, highs, seqs, spents, outs, losts, loan_months, loan_ends}
@@ -31,7 +31,7 @@ local usage_months, useds = {}, {}
 local count, drains, offer_weights, capacities, holds, quota
 
 -- What its node says.
-local node, low, high, seq, spent, turn, said_month, hold, need, want
+local node, low, high, seq, spent, acked, turn, said_month, hold, need, want
 
 local function less(a, b)
   return a > b and a - b or 0
@@ -159,8 +159,10 @@ local function advance(now)
   local moment = now
   if at > now and at - now <= CLOCK_SKEW then moment = at end
   local elapsed = less(moment, at)
+  for i = count + 1, 3 do works[i] = less(works[i], elapsed * level_drains[i]) end
   for i = 1, count do
     local work, weight = works[i], offer_weights[i]
+    level_drains[i] = drains[i]
     if weights[i] ~= weight then
       local milli = 0
       if weights[i] ~= 0 then milli = div_ceil(work, weights[i]) end
@@ -188,7 +190,7 @@ end
 
 local function start_loan(i)
   nodes[i], lows[i], highs[i] = node, low, high
-  seqs[i], spents[i], outs[i], losts[i], loan_months[i], loan_ends[i] = 0, 0, 0, 0, 0, 0
+  seqs[i], spents[i], outs[i], losts[i], loan_months[i], loan_ends[i] = 0, min(acked, spent), 0, 0, 0, 0
   return i
 end
 
@@ -328,7 +330,7 @@ end
 
 local function reset(bucket, month, now)
   if bucket then
-    for i = 1, 3 do works[i], weights[i] = 0, 0 end
+    for i = 1, 3 do works[i], weights[i], level_drains[i] = 0, 0, 0 end
   end
   if not month then return end
   local turned = month_of(max(now, at))

@@ -2,6 +2,7 @@
 
 use super::{Rhythm, Subject};
 use crate::lease::hold::{Hold, tick};
+use crate::lease::wire::MAX_NAME;
 use crate::units::Cost;
 
 /// A client that this worker has served lately. Hints alone: what counts is in the record.
@@ -90,12 +91,17 @@ impl Known {
         self.want.max(self.spent.saturating_mul(2)).max(self.cost.saturating_mul(AHEAD))
     }
 
+    /// The same for a client of which nothing is known but what its first requests `need`.
+    pub const fn want_first(&self, need: u64) -> u64 {
+        need.saturating_mul(AHEAD)
+    }
+
     /// What this worker has to ask for and report about it at `mono`: need and want. None: nothing yet, or another worker
     /// is at it.
     pub fn wishes(
         &mut self,
         hold: &mut Hold,
-        is_unlimited: bool,
+        borrows: bool,
         interval: u32,
         patience: u32,
         mono: u64,
@@ -105,7 +111,7 @@ impl Known {
         if (hold.is_asking && since <= patience) || since.saturating_add(10) < interval {
             return None;
         }
-        if is_unlimited {
+        if !borrows {
             let is_late = u64::from(since) >= Rhythm::REPORT;
             return (hold.owed() > 0 && is_late).then_some((0, 0));
         }
@@ -161,6 +167,7 @@ impl Known {
 
     /// The name, until the store knows it.
     pub fn name_to_tell(&self) -> Option<Vec<u8>> {
-        if self.is_told { None } else { self.name.as_ref().map(|name| name.to_vec()) }
+        let name = self.name.as_ref().filter(|name| !self.is_told && name.len() <= MAX_NAME)?;
+        Some(name.to_vec())
     }
 }

@@ -34,7 +34,8 @@ impl Stored {
         let (description, name) = (reader.short()?, reader.short()?);
         let (loans, months) = (reader.short()?, reader.byte()?);
         for index in 0..usize::from(has % 16) {
-            let level = Level { work: reader.long()?, weight: reader.int()?.into() };
+            let level =
+                Level { work: reader.long()?, weight: reader.int()?.into(), drain: reader.int()?.into() };
             *account.levels.get_mut(index)? = level;
         }
         let mut description = Reader(reader.take(description.into())?);

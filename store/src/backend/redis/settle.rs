@@ -183,6 +183,7 @@ fn pack_entry(entry: &Settle, offer: u8, set: u8) -> Vec<u8> {
             bytes.extend(lease.seq.to_le_bytes());
             // What is beyond EXACT counts as EXACT in Account::settle too.
             bytes.extend(lease.spent.min(EXACT).to_le_bytes());
+            bytes.extend(lease.acked.min(EXACT).to_le_bytes());
             bytes.extend(lease.turn.min(EXACT).to_le_bytes());
             bytes.extend(lease.month.to_le_bytes());
             let amounts = [lease.hold, lease.need, lease.want];
