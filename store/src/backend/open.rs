@@ -4,19 +4,28 @@ use std::sync::Arc;
 
 use super::Backend;
 use super::memory::{Memory, wall_clock};
+use super::redb::Redb;
+use super::redis::Redis;
 
 /// Opens the backend at `url`: `memory`, `redb:PATH`, `redis://…` and its kin.
 ///
 /// # Errors
 /// What is wrong with the URL, or why the backend cannot be opened; and what to do about it.
-#[expect(clippy::unused_async, reason = "those that have to connect first come in here")]
 pub async fn open(url: &str) -> Result<Arc<dyn Backend>, String> {
     let scheme = url.split(':').next().unwrap_or_default();
     match scheme {
         "memory" if url == "memory" => Ok(Arc::new(Memory::new(wall_clock()))),
-        "redb" | "redis" | "rediss" | "redis+sentinel" | "redis-cluster" => {
-            Err(format!("this build has no {scheme} backend; take --backend memory, or another build"))
+        "redb" if url.len() > "redb:".len() => {
+            let path = url.trim_start_matches("redb:");
+            match Redb::open(path).await {
+                Ok(backend) => Ok(Arc::new(backend)),
+                Err(error) => Err(format!("{path}: {error}")),
+            }
         }
+        "redis" | "rediss" | "redis+sentinel" | "redis-cluster" => match Redis::open(url).await {
+            Ok(backend) => Ok(Arc::new(backend)),
+            Err(error) => Err(error.to_string()),
+        },
         _ => Err(format!(
             "{} is not a backend; write memory, redb:PATH, redis://HOST:PORT, rediss://HOST:PORT, \
              redis+sentinel://HOST:PORT/NAME or redis-cluster://HOST:PORT",
