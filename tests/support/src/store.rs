@@ -64,7 +64,8 @@ impl Store {
             .current_dir(self.directory.path())
             .stdout(log.as_fd().try_clone_to_owned()?)
             .stderr(log);
-        let process = Process::start(command).with_context(|| format!("cannot start {}", program.display()))?;
+        let process =
+            Process::start(command).with_context(|| format!("cannot start {}", program.display()))?;
         self.process = Some(process);
         wait::until("the store to serve", PATIENCE, || self.serves_or_ended().transpose())
             .and_then(|serves| serves)
