@@ -251,10 +251,10 @@ local function is_scarce(month, lent)
   return quota and less(less(quota, used(month)), lent) < math.max(lent * 8, div(quota, 64))
 end
 
-local function standing(month, hold, ttl, idle, flags, wait)
+local function standing(month, spent, hold, ttl, idle, flags, wait)
   local taken = {0, 0, 0}
   for i = 1, count do taken[i] = div_ceil(works[i], offer_weights[i]) end
-  return pack('<BI8I4I4I8I8I8HI8BI8', STANDING, hold, ttl, idle, taken[1], taken[2], taken[3],
+  return pack('<BI8I8I4I4I8I8I8HI8BI8', STANDING, spent, hold, ttl, idle, taken[1], taken[2], taken[3],
     month, used(month), flags, wait)
 end
 
@@ -283,7 +283,7 @@ local function settle(entry, now, month, ends)
   loan.seq = entry.seq
   local ttl = math.min(div(less(loan.ends, at), 1000), 4294967295)
   local idle = is_scarce(month, out()) and IDLE_SCARCE_MS or IDLE_MS
-  return standing(month, loan.out, ttl, idle, flags, wait)
+  return standing(month, loan.spent, loan.out, ttl, idle, flags, wait)
 end
 
 local function charge(cost, month, ends)
@@ -295,7 +295,7 @@ local function charge(cost, month, ends)
   else
     flags, wait = refusal(cost, month, ends, lent)
   end
-  return standing(month, 0, 0, 0, flags, wait)
+  return standing(month, 0, 0, 0, 0, flags, wait)
 end
 
 local function reset(bucket, month, now)

@@ -221,7 +221,8 @@ fn answer(bytes: &[u8], ask: &Ask) -> Option<Answer> {
         Ask::Lease(lease) => *lease,
         Ask::Charge { .. } => Lease::default(),
     };
-    let (hold, ttl_ms, idle_ms) = (reader.long()?, reader.int()?, reader.int()?);
+    let (spent, hold) = (reader.long()?, reader.long()?);
+    let (ttl_ms, idle_ms) = (reader.int()?, reader.int()?);
     let used = [reader.long()?, reader.long()?, reader.long()?];
     let (month, month_used) = (reader.short()?, reader.long()?);
     let (flags, wait) = (reader.byte()?, reader.long()?);
@@ -229,7 +230,7 @@ fn answer(bytes: &[u8], ask: &Ask) -> Option<Answer> {
     let standing = Standing {
         epoch: lease.epoch,
         seq: lease.seq,
-        spent: lease.spent,
+        spent,
         hold,
         ttl_ms,
         idle_ms: idle_ms.min(IDLE_MS),
