@@ -118,17 +118,17 @@ impl Engine {
         Some(Considered::Ask(caller, question))
     }
 
-    /// The message that asks for `question`, with `need` for all that wait with it.
+    /// The message that asks for `question`: of those that wait with it, the cheapest needs `need`, and all others `more`.
     pub fn ask(
         &self,
         question: &Question,
-        need: u64,
+        (need, more): (u64, u64),
         store: &impl SharedStore,
         borrower: &mut Borrower,
         times: Times,
     ) -> Option<Call> {
         let tier = self.tier(&question.under);
-        borrower.ask(&self.table, store, &question.subject(), tier, need, times)
+        borrower.ask(&self.table, store, &question.subject(), tier, need, more, times)
     }
 
     /// Decides about a request whose question was answered; none: another request was faster, and it has to ask again.
@@ -160,6 +160,13 @@ impl Engine {
             is_away,
             network,
         )
+    }
+
+    /// A request that the store has answered, and whose answers others were faster to spend: it is neither paid for nor
+    /// refused, and to let it through would be one too many.
+    #[must_use]
+    pub fn crowded_out(&self, question: &Question, times: Times) -> Ruling {
+        unknown(&question.under, times.now)
     }
 
     /// What the store has decided about a request that asked for itself (`strict`).

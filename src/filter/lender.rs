@@ -24,8 +24,8 @@ use crate::lease::wire::{self, Answer, Reply, Standing};
 use crate::policy::{Policy, Store, StoreMode, Token};
 use crate::units::UnixNanos;
 
-/// How often a request asks before it is decided without the store.
-const MAX_ROUNDS: u32 = 3;
+/// How often a request asks before it is given up: each time others were faster to spend what came.
+const MAX_ROUNDS: u32 = 8;
 
 /// The store as this worker sees it.
 pub struct Lender {
@@ -46,7 +46,9 @@ pub struct Waiting {
     /// The call that it has made itself.
     call: RefCell<Option<Call>>,
     rounds: Cell<u32>,
-    /// When it is decided without the store, milliseconds.
+    /// Whether the store has answered for its client while it waited: then it is not away.
+    is_heard: Cell<bool>,
+    /// When it waits no more, milliseconds.
     until: u64,
     /// What came of it.
     pub ruling: RefCell<Option<Ruling>>,
@@ -128,6 +130,7 @@ impl Lender {
             question,
             call: RefCell::default(),
             rounds: Cell::new(0),
+            is_heard: Cell::new(false),
             until: times.mono.saturating_add(self.store.timeout_ms),
             ruling: RefCell::default(),
         });
@@ -169,11 +172,9 @@ impl Lender {
         }
     }
 
-    /// What all requests of a client that wait here cost.
-    fn need(&self, id: &ClientId) -> u64 {
-        let waiting = self.waiting.borrow();
-        let costs = waiting.get(id).into_iter().flatten().map(|waiting| waiting.question.cost.0);
-        costs.fold(0, u64::saturating_add)
+    /// What the requests of a client that wait here cost: the cheapest, and all others.
+    fn need(&self, id: &ClientId) -> (u64, u64) {
+        self.waiting.borrow().get(id).map_or((0, 0), |waiting| need_of(waiting))
     }
 
     /// A request waits no more.
@@ -187,7 +188,7 @@ impl Lender {
         }
     }
 
-    /// Takes in the response at hand, to `call`: whether it is one, and what it says of a charge.
+    /// Takes in the response at hand, to `call`: whether it answers the first entry, and what it says of a charge.
     fn take(&self, ready: &Ready, call: &Call) -> (bool, Option<Standing>) {
         let mono = abi::monotonic();
         let is_ok = abi::header(Map::CallResponse, ":status").is_some_and(|status| status == b"200");
@@ -211,17 +212,36 @@ impl Lender {
         }
         ready.metrics.store_call(true, true);
         // A part of the backend that is away is no store to those whose accounts it has.
-        let is_answered = !matches!(reply.answers.first(), Some(Answer::Failed));
+        self.hear(call, &reply);
+        let is_answered = !matches!(reply.answers.first(), Some(Answer::Failed | Answer::Unusable));
         (is_answered, charges.into_iter().next().flatten())
     }
 
-    /// Decides about a request that waits; none: it has to ask again.
+    /// Notes for whom the store has an answer.
+    fn hear(&self, call: &Call, reply: &Reply) {
+        if self.store.mode == StoreMode::Strict {
+            return;
+        }
+        let waiting = self.waiting.borrow();
+        for (entry, answer) in call.batch.entries.iter().zip(&reply.answers) {
+            if let (Answer::Standing(_), Some(of_client)) = (answer, waiting.get(&entry.client)) {
+                of_client.iter().for_each(|one| one.is_heard.set(true));
+            }
+        }
+    }
+
+    /// Decides about a request that waits; none: it has to ask again. The final word needs no store: where the store has
+    /// not answered it is away, and where it has, others were faster.
     #[inline(never)]
     fn decide(&self, ready: &Ready, waiting: &Waiting, is_final: bool) -> Option<Ruling> {
         let times = self.times();
         let mut borrower = self.borrower.borrow_mut();
         let network = || identity::peer(&HostGateway);
-        ready.engine.settle(&waiting.question, &ready.host, &mut borrower, times, is_final, &network)
+        let is_heard = waiting.is_heard.get();
+        let is_silent = is_final && !is_heard;
+        let question = &waiting.question;
+        let ruling = ready.engine.settle(question, &ready.host, &mut borrower, times, is_silent, &network);
+        ruling.or_else(|| (is_final && is_heard).then(|| ready.engine.crowded_out(question, times)))
     }
 
     /// Lets those of `id`'s requests go on that can be decided now; on hosts that allow it. Those left are counted.
@@ -248,10 +268,20 @@ impl Lender {
     }
 }
 
+/// What requests cost: the cheapest, and all others.
+fn need_of(waiting: &[Rc<Waiting>]) -> (u64, u64) {
+    let costs = || waiting.iter().map(|one| one.question.cost.0);
+    let cheapest = costs().min().unwrap_or(0);
+    (cheapest, costs().fold(0, u64::saturating_add).saturating_sub(cheapest))
+}
+
 /// The response to the call that `waiting`'s request has made is there: its ruling, or none while it asks again.
 pub fn answer(ready: &Ready, lender: &Lender, waiting: &Rc<Waiting>) -> Option<Ruling> {
     let call = waiting.call.borrow_mut().take()?;
     let (is_answered, charged) = lender.take(ready, &call);
+    if !is_answered {
+        waiting.is_heard.set(false);
+    }
     let ruling = match (lender.store.mode, charged) {
         (StoreMode::Strict, Some(standing)) => {
             Some(ready.engine.charged(&waiting.question, &standing, lender.times()))
@@ -286,14 +316,12 @@ pub fn tick(ready: &Ready) {
     if is_under_way {
         return;
     }
-    let waiting: Vec<(Question, u64)> = {
+    let waiting: Vec<(Question, (u64, u64))> = {
         let all = lender.waiting.borrow();
         let leaderless =
             |of_client: &&Vec<Rc<Waiting>>| of_client.iter().all(|one| one.call.borrow().is_none());
-        let of_client = |of_client: &Vec<Rc<Waiting>>| {
-            let need = of_client.iter().fold(0_u64, |sum, one| sum.saturating_add(one.question.cost.0));
-            Some((of_client.first()?.question.clone(), need))
-        };
+        let of_client =
+            |of_client: &Vec<Rc<Waiting>>| Some((of_client.first()?.question.clone(), need_of(of_client)));
         all.values().filter(leaderless).filter_map(of_client).collect()
     };
     let call = {

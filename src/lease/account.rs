@@ -164,6 +164,7 @@ impl Account {
         let standing = Standing {
             epoch: lease.epoch,
             seq: lease.seq,
+            // What `out` was computed with: a repeated message may tell of more, which has not been looked at.
             spent: loan.spent,
             hold: loan.out,
             ttl_ms: u32::try_from(loan.ends.saturating_sub(now) / 1_000).unwrap_or(u32::MAX),

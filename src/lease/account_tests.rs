@@ -100,6 +100,17 @@ fn a_report_counts_once_however_often_it_comes_and_in_whatever_order() {
 }
 
 #[test]
+fn a_repeated_message_that_tells_of_more_is_answered_by_what_was_known() {
+    let mut account = Account::default();
+    account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), NOW);
+    let first = standing(account.settle(&free(), 1, &ask(2, 4 * UNIT, 6 * UNIT, 0, 10 * UNIT), NOW));
+    // Another worker of the node has spent two units since, and asks while the first's message is under way.
+    let again = standing(account.settle(&free(), 1, &ask(2, 6 * UNIT, 4 * UNIT, 0, 10 * UNIT), NOW));
+    assert_eq!((again.spent, again.hold), (first.spent, first.hold));
+    assert_eq!(again.spent, 4 * UNIT, "the two units come off what the node may hold");
+}
+
+#[test]
 fn a_grant_whose_reply_was_lost_goes_back_with_the_next_message() {
     let mut account = Account::default();
     account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), NOW);

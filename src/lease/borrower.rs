@@ -178,7 +178,9 @@ impl Borrower {
         self.call(vec![self.entry(subject, Ask::Charge { cost: cost.0 })], mono)
     }
 
-    /// The message by which one request asks for itself, with `need` for all those of its client that wait here.
+    /// The message by which one request asks for itself: without `need` it would be refused, and `more` would serve all
+    /// those of its client that wait here.
+    #[allow(clippy::too_many_arguments, reason = "one client and all that it asks for")]
     pub fn ask(
         &mut self,
         table: &Table,
@@ -186,6 +188,7 @@ impl Borrower {
         subject: &Subject<'_>,
         tier: &Tier,
         need: u64,
+        more: u64,
         times: Times,
     ) -> Option<Call> {
         let wanted = match self.known.get_mut(&subject.id) {
@@ -195,7 +198,7 @@ impl Borrower {
             }
             None => Known::new(subject, times.mono).want_first(need),
         };
-        let want = need.saturating_add(wanted);
+        let want = need.saturating_add(more).saturating_add(wanted);
         let lease = self.message(table, store, subject, tier, need, want, times)?;
         Some(self.call(vec![self.entry(subject, Ask::Lease(lease))], times.mono))
     }

@@ -155,7 +155,8 @@ pub struct Standing {
     pub epoch: u64,
     /// The `seq` of the entry.
     pub seq: u32,
-    /// The `spent` of the entry: what the node has spent since has to come off `hold`.
+    /// The `spent` that the store knows and computed `hold` with: what the node has spent since has to come off `hold`.
+    /// The entry's, but for a message that repeats another's `seq`: then the first one's.
     pub spent: u64,
     /// What the node may now hold, all in all.
     pub hold: u64,

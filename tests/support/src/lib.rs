@@ -6,6 +6,7 @@
 //! | [`upstream`] | the sample upstream, which answers with what it received |
 //! | [`envoy`] | an Envoy of one's own, from `envoy/envoy.yaml` with changes |
 //! | [`store`] | a `tollgate store` of one's own |
+//! | [`chaos`] | a bad network between gateways and store |
 //! | [`redis`] | Redis servers of one's own: single, guarded by TLS and ACL, watched by Sentinels, clustered |
 //! | [`sample`] | the sample consumers' credentials |
 //! | [`process`] | child processes that do not outlive their owner |
@@ -13,6 +14,7 @@
 //! | [`interrupt`] | Ctrl-C |
 //! | [`workspace`] | where the repository's files are |
 
+pub mod chaos;
 pub mod envoy;
 pub mod http;
 pub mod interrupt;

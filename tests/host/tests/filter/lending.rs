@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tollgate::lease::account::{Account, Settled, month_of};
 use tollgate::lease::client::{ClientId, Namespace};
+use tollgate::lease::terms::{Offer, Rate};
 use tollgate::lease::wire::{Answer, Ask, Batch, Change, News, Reply};
 use tollgate::table::Client;
 use tollgate_host::{Exchange, Headers, Personality, Reply as CallReply, Request, Response, Setup};
@@ -154,6 +155,26 @@ fn two_nodes_hold_a_consumer_to_one_bucket() {
 }
 
 #[test]
+fn of_many_that_wait_at_once_for_the_last_two_units_two_pass() {
+    on_both(1, &policy(json!({})), |nodes| {
+        let id = Namespace::new("fingerprint").id(&Client::Consumer(b"acme"));
+        let rates = vec![Rate { units: 100, seconds: 60, burst: 150 }];
+        let terms = Offer { tier: "free".into(), rates, monthly: Some(50_000) }.terms().expect("an offer");
+        let now = nodes.now();
+        nodes.bank.accounts.entry(id).or_default().charge(&terms, 148_000, now);
+        let first: Vec<Exchange> = (0..12).map(|_| nodes.gates[0].ask(by("acme"))).collect();
+        let mut statuses: Vec<u16> =
+            first.iter().filter(|one| one.paused.is_none()).map(|one| one.client.status).collect();
+        for _ in 0..20 {
+            let done = nodes.serve(0);
+            statuses.extend(done.iter().filter(|one| one.paused.is_none()).map(|one| one.client.status));
+        }
+        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 2, "{statuses:?}");
+        assert!(statuses.iter().all(|status| matches!(status, 200 | 429)), "{statuses:?}");
+    });
+}
+
+#[test]
 fn a_lease_is_spent_without_a_call() {
     on_both(1, &policy(json!({})), |nodes| {
         assert_eq!(nodes.status(0, by_one_of("pro", "globex")), 200);
@@ -296,7 +317,7 @@ fn an_override_is_in_force_within_two_seconds_and_so_is_its_end() {
     on_both(1, &policy(json!({})), |nodes| {
         while nodes.status(0, by("acme")) == 200 {}
         let id = Namespace::new("fingerprint").id(&Client::Consumer(b"acme"));
-        let offer = tollgate::lease::terms::Offer { tier: "enterprise".into(), ..Default::default() };
+        let offer = Offer { tier: "enterprise".into(), ..Default::default() };
         nodes.bank.changes = vec![Change { client: id, what: News::Override(offer) }];
         nodes.bank.revision = 1;
         nodes.wait(1_500);

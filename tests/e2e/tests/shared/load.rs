@@ -1,0 +1,145 @@
+//! Clients that send requests by a timetable and keep a log of what came of them.
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tollgate_testkit::http::{Client, Request};
+use tollgate_testkit::wait;
+
+/// Connections that one consumer has to each gateway: a request that waits holds up none of the others.
+const HANDS: usize = 6;
+
+/// A consumer, as the gateways' authentication would tell of it.
+#[derive(Clone, Debug)]
+pub struct Consumer {
+    pub name: String,
+    pub tier: &'static str,
+}
+
+impl Consumer {
+    pub fn new(name: &str, tier: &'static str) -> Self {
+        Self { name: name.into(), tier }
+    }
+
+    /// Its request.
+    pub fn asks(&self, target: &str) -> Request {
+        Request::get(target).header("x-consumer-username", &self.name).header("x-consumer-groups", self.tier)
+    }
+}
+
+/// When a request is sent, and where to.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    pub at: Duration,
+    pub gateway: usize,
+    pub consumer: Consumer,
+}
+
+/// What came of one request. Times count from when the load began.
+#[derive(Clone, Copy, Debug)]
+pub struct Shot {
+    pub gateway: usize,
+    pub sent: Duration,
+    pub received: Duration,
+    /// 0: there was no answer.
+    pub status: u16,
+}
+
+impl Shot {
+    pub fn took(&self) -> Duration {
+        self.received - self.sent
+    }
+}
+
+/// Where the load goes.
+#[derive(Clone, Debug)]
+pub struct Load {
+    pub gateways: Vec<SocketAddr>,
+    pub began: Instant,
+}
+
+impl Load {
+    pub fn on(gateways: Vec<SocketAddr>) -> Self {
+        Self { gateways, began: Instant::now() }
+    }
+
+    /// Sends what `timetable` says for 0, 1, 2 … until it says nothing more. A turn whose time has passed is taken at
+    /// once: a slow machine makes it denser, not less.
+    pub fn run(&self, timetable: impl Fn(usize) -> Option<Turn> + Sync) -> Log {
+        let next = AtomicUsize::new(0);
+        let shots = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..HANDS {
+                scope.spawn(|| self.work(&next, &timetable, &shots));
+            }
+        });
+        Log { shots: shots.into_inner().unwrap() }
+    }
+
+    fn work(&self, next: &AtomicUsize, timetable: impl Fn(usize) -> Option<Turn>, shots: &Mutex<Vec<Shot>>) {
+        let mut clients: Vec<Client> = self.gateways.iter().map(|at| Client::to(*at)).collect();
+        let mut own = Vec::new();
+        while let Some(turn) = timetable(next.fetch_add(1, Ordering::Relaxed)) {
+            // The pace is what is offered, not something that is waited for.
+            wait::pass(turn.at.saturating_sub(self.began.elapsed()));
+            let sent = self.began.elapsed();
+            let status = clients[turn.gateway]
+                .send(&turn.consumer.asks("/identify"))
+                .map_or(0, |answer| answer.status);
+            own.push(Shot { gateway: turn.gateway, sent, received: self.began.elapsed(), status });
+        }
+        shots.lock().unwrap().append(&mut own);
+    }
+}
+
+/// What came of all requests.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    pub shots: Vec<Shot>,
+}
+
+impl Log {
+    /// Those that were let through, whose cost is 1 each.
+    pub fn admitted(&self) -> Self {
+        self.only(|shot| shot.status == 200)
+    }
+
+    /// Those that went to one gateway.
+    pub fn at(&self, gateway: usize) -> Self {
+        self.only(|shot| shot.gateway == gateway)
+    }
+
+    /// Those that were sent and answered within a time.
+    pub fn within(&self, from: Duration, to: Duration) -> Self {
+        self.only(|shot| shot.sent >= from && shot.received <= to)
+    }
+
+    pub fn only(&self, which: impl Fn(&Shot) -> bool) -> Self {
+        Self { shots: self.shots.iter().copied().filter(which).collect() }
+    }
+
+    pub fn count(&self) -> usize {
+        self.shots.len()
+    }
+
+    /// How long nine of ten requests took at the most.
+    ///
+    /// # Panics
+    /// When there are none.
+    pub fn p90(&self) -> Duration {
+        let mut times: Vec<Duration> = self.shots.iter().map(Shot::took).collect();
+        times.sort_unstable();
+        times[times.len() * 9 / 10]
+    }
+
+    /// Sees to it that every request was answered, and by nothing but a decision.
+    ///
+    /// # Panics
+    /// When one was not.
+    pub fn assert_decided(&self) {
+        let wrong = self.only(|shot| !matches!(shot.status, 200 | 429));
+        assert!(wrong.shots.is_empty(), "{} of {}: {:?}", wrong.count(), self.count(), wrong.shots);
+    }
+}
