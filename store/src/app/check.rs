@@ -186,7 +186,7 @@ impl Decision {
     fn of(tier: &Known, standing: &Standing, cost: Cost, now: UnixNanos, offered: &Offered) -> Self {
         let account = account(tier, standing, now);
         let mut all = BTreeMap::new();
-        headers::announce(&tier.tier, &tier.texts, &account, now, BOTH, |name, value| {
+        headers::announce(&tier.tier, &tier.texts, &account, now, BOTH, &mut |name, value| {
             all.extend(value.map(|value| (name, String::from_utf8_lossy(value).into_owned())));
         });
         let number = |name| all.get(name).and_then(|value: &String| value.parse().ok());
