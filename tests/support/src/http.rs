@@ -26,13 +26,14 @@ pub struct Request {
     method: String,
     target: String,
     headers: Vec<(String, Vec<u8>)>,
+    body: Vec<u8>,
 }
 
 impl Request {
     /// A request for a target, which may be any text without a line break: nothing is normalised or escaped.
     #[must_use]
     pub fn new(method: &str, target: &str) -> Self {
-        Self { method: method.into(), target: target.into(), headers: Vec::new() }
+        Self { method: method.into(), target: target.into(), headers: Vec::new(), body: Vec::new() }
     }
 
     /// A GET request.
@@ -46,6 +47,14 @@ impl Request {
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.into(), value.as_ref().into()));
         self
+    }
+
+    /// With a JSON document as its body.
+    #[must_use]
+    pub fn json(self, body: &serde_json::Value) -> Self {
+        let body = body.to_string().into_bytes();
+        let length = body.len().to_string();
+        Self { body, ..self.header("Content-Type", "application/json").header("Content-Length", length) }
     }
 
     /// With a sample consumer's API key.
@@ -63,6 +72,7 @@ impl Request {
             bytes.extend_from_slice(b"\r\n");
         }
         bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(&self.body);
         out.write_all(&bytes)
     }
 }
