@@ -25,7 +25,11 @@ use crate::policy::{Policy, Store, StoreMode, Token};
 use crate::units::UnixNanos;
 
 /// How often a request asks before it is given up: each time others were faster to spend what came.
-const MAX_ROUNDS: u32 = 8;
+const MAX_ROUNDS: u32 = 16;
+
+/// A request whose client the store answers for waits so many times longer for what is left over: others are only faster,
+/// and to refuse it would be wrong as long as there is enough.
+const PATIENT: u64 = 4;
 
 /// The store as this worker sees it.
 pub struct Lender {
@@ -162,14 +166,20 @@ impl Lender {
         };
         waiting.rounds.set(waiting.rounds.get().saturating_add(1));
         // All of a request's calls together take no longer than one may.
-        let left = waiting.until.saturating_sub(times.mono);
+        let left = self.until(waiting).saturating_sub(times.mono);
         match call {
-            Some(call) if left > 0 && self.dispatch(&call, left) => {
+            Some(call) if left > 0 && self.dispatch(&call, left.min(self.store.timeout_ms)) => {
                 *waiting.call.borrow_mut() = Some(call);
                 true
             }
             _ => false,
         }
+    }
+
+    /// When a request waits no more.
+    fn until(&self, waiting: &Waiting) -> u64 {
+        let longer = if waiting.is_heard.get() { self.store.timeout_ms.saturating_mul(PATIENT) } else { 0 };
+        waiting.until.saturating_add(longer)
     }
 
     /// What the requests of a client that wait here cost: the cheapest, and all others.
@@ -358,7 +368,7 @@ pub fn tick(ready: &Ready) {
 fn expire(ready: &Ready, lender: &Lender, times: Times) {
     let late: Vec<Rc<Waiting>> = {
         let all = lender.waiting.borrow();
-        let is_late = |one: &&Rc<Waiting>| one.call.borrow().is_none() && times.mono >= one.until;
+        let is_late = |one: &&Rc<Waiting>| one.call.borrow().is_none() && times.mono >= lender.until(one);
         all.values().flatten().filter(is_late).cloned().collect()
     };
     for waiting in late {

@@ -18,6 +18,8 @@ pub struct Known {
     spent: u64,
     /// Refused since the last look.
     refused: u32,
+    /// When there last were so many that requests need not ask.
+    pressed_at: Option<u64>,
     /// What the node had spent at the last look.
     seen_spent: u64,
     /// What it would like to hold beyond what requests need.
@@ -33,6 +35,9 @@ const PRESSED: u32 = 2;
 /// A lease is wished to last for so many times the interval between two looks.
 const AHEAD: u64 = 4;
 
+/// A client's first requests often come together, from a page or a pool of connections.
+const AHEAD_OF_A_CROWD: u64 = 16;
+
 impl Known {
     pub fn new(subject: &Subject<'_>, mono: u64) -> Self {
         Self {
@@ -42,6 +47,7 @@ impl Known {
             cost: 0,
             spent: 0,
             refused: 0,
+            pressed_at: None,
             seen_spent: 0,
             want: 0,
             last_served: mono,
@@ -57,6 +63,9 @@ impl Known {
         self.last_served = mono;
         let due_at = if is_refused {
             self.refused = self.refused.saturating_add(1);
+            if self.refused >= PRESSED {
+                self.pressed_at = Some(mono);
+            }
             mono
         } else {
             self.spent = self.spent.saturating_add(cost.0);
@@ -78,7 +87,13 @@ impl Known {
 
     pub const fn is_pressed(&self, mono: u64) -> bool {
         // A tick that does not come is not waited for.
-        self.refused >= PRESSED && mono.saturating_sub(self.last_look) < 2 * Rhythm::REPORT
+        match self.pressed_at {
+            Some(at) => {
+                mono.saturating_sub(at) < Rhythm::REPORT
+                    && mono.saturating_sub(self.last_look) < 2 * Rhythm::REPORT
+            }
+            None => false,
+        }
     }
 
     pub const fn is_due(&self, mono: u64) -> bool {
@@ -93,7 +108,7 @@ impl Known {
 
     /// The same for a client of which nothing is known but what its first requests `need`.
     pub const fn want_first(&self, need: u64) -> u64 {
-        need.saturating_mul(AHEAD)
+        need.saturating_mul(AHEAD_OF_A_CROWD)
     }
 
     /// What this worker has to ask for and report about it at `mono`: need and want. None: nothing yet, or another worker
@@ -108,7 +123,7 @@ impl Known {
     ) -> Option<(u64, u64)> {
         let now = tick(mono);
         let since = now.since(hold.asked);
-        if (hold.is_asking && since <= patience) || since.saturating_add(10) < interval {
+        if (hold.is_asking && since <= patience) || since < interval {
             return None;
         }
         if !borrows {
