@@ -11,7 +11,8 @@ use crate::Cluster;
 fn a_consumer_has_one_bucket_at_all_gateways() {
     let cluster = Cluster::of(3, "memory");
     let began = Instant::now();
-    let statuses: Vec<u16> = (0..240).map(|turn| cluster.ask(turn % 3, "free-01", "/identify").status).collect();
+    let statuses: Vec<u16> =
+        (0..240).map(|turn| cluster.ask(turn % 3, "free-01", "/identify").status).collect();
     let passed = statuses.iter().filter(|status| **status == 200).count() as f64;
     let most = 150.0 + began.elapsed().as_secs_f64() * 100.0 / 60.0;
     assert!(statuses.iter().all(|status| matches!(status, 200 | 429)), "{statuses:?}");

@@ -16,6 +16,18 @@ pub fn must_be_free(address: SocketAddr) -> anyhow::Result<()> {
     )
 }
 
+/// The address after one, or where that is taken, any that is free.
+///
+/// # Errors
+/// When this machine has none.
+pub fn next_free(after: SocketAddr) -> anyhow::Result<SocketAddr> {
+    let next = after.port().checked_add(1).map(|port| SocketAddr::new(after.ip(), port));
+    match next.filter(|next| must_be_free(*next).is_ok()) {
+        Some(next) => Ok(next),
+        None => Ok(TcpListener::bind(SocketAddr::new(after.ip(), 0))?.local_addr()?),
+    }
+}
+
 /// The process that listens on a port: `nginx (pid 17)`. None where it is another user's.
 fn listener(port: u16) -> Option<String> {
     let sockets =
@@ -54,6 +66,18 @@ mod tests {
         let message = must_be_free(taken.local_addr().unwrap()).unwrap_err().to_string();
         let us = format!("(pid {})", std::process::id());
         assert!(message.contains(&us) && message.contains("PORT=8080 make run"), "{message}");
+    }
+
+    #[test]
+    fn the_next_port_is_another_where_somebody_has_it() {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let taken = TcpListener::bind(loopback(0)).unwrap().local_addr().unwrap();
+        let holder = TcpListener::bind(taken).unwrap();
+        let before = loopback(taken.port() - 1);
+        assert_ne!(next_free(before).unwrap(), taken);
+        drop(holder);
+        assert_eq!(next_free(before).unwrap(), taken);
+        assert_ne!(next_free(loopback(u16::MAX)).unwrap().port(), 0);
     }
 
     #[test]
