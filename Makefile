@@ -38,7 +38,7 @@ build: build-wasm ## the above and the native command dist/tollgate
 	@install -m 755 $(TARGET_DIR)/release/tollgate dist/tollgate
 
 .PHONY: kong-up
-kong-up: need-docker build-wasm ## docker compose with the real Kong image
+kong-up: need-docker build ## docker compose with the real Kong image, the store beside it, and a Redis
 	$(COMPOSE) up --detach --wait
 
 .PHONY: kong-test
