@@ -177,10 +177,10 @@ impl Table {
         self.key.of_id(id, is_stranger)
     }
 
-    /// The node's number to the store.
+    /// The number to the store of the node that its gateway calls `identity`.
     #[must_use]
-    pub fn node(&self) -> u64 {
-        self.key.node()
+    pub fn node(&self, identity: &[u8]) -> u64 {
+        self.key.node(identity)
     }
 
     /// Hands every record of slot number `index` to `see`, with whether it is a stranger's.

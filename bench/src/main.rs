@@ -5,6 +5,7 @@
 //! | [`gateway`] | Envoy's CPU a request, requests a second, latency: bare, no-op filter, native filter, Tollgate |
 //! | [`memory`] | Envoy's memory after 65,536 distinct clients, and after a million |
 //! | [`decision`] | one decision, in this process, with 4 endpoint rules and with 1,000 |
+//! | [`store`] | accounts a second of the store's backends, beside the bare Redis |
 //!
 //! [`load`] is the clients, [`process`] reads what they cost the gateway, [`variant`] is what the gateway is told to
 //! run, [`result`] is what becomes of the numbers.
@@ -16,6 +17,7 @@ mod memory;
 mod noop;
 mod process;
 mod result;
+mod store;
 mod variant;
 
 use std::process::ExitCode;
@@ -41,6 +43,8 @@ enum Which {
     Memory(memory::Settings),
     /// One decision, with few and with many endpoint rules.
     Decision(decision::Settings),
+    /// Accounts a second on redb and on Redis.
+    Store(store::Settings),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Some(Which::Gateway(settings)) => gateway::run(&settings),
         Some(Which::Memory(settings)) => memory::run(&settings),
         Some(Which::Decision(settings)) => decision::run(&settings),
+        Some(Which::Store(settings)) => store::run(&settings),
         None => all(),
     };
     let promises = match promises {
@@ -70,6 +75,7 @@ fn all() -> anyhow::Result<Vec<Promise>> {
     let mut promises = decision::run(&usual())?;
     promises.extend(gateway::run(&usual())?);
     promises.extend(memory::run(&usual())?);
+    promises.extend(store::run(&usual())?);
     Ok(promises)
 }
 

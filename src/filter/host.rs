@@ -57,6 +57,15 @@ impl Host {
         abi::set_header(Map::Response, name, value);
     }
 
+    /// What the gateway calls this node, as far as it says; the request at hand is asked.
+    pub fn node(self) -> Vec<u8> {
+        match self {
+            Self::Kong => abi::property(b"kong\0node\0id").unwrap_or_default(),
+            // Its random numbers are cryptographic: the table's key is unique.
+            Self::Envoy => Vec::new(),
+        }
+    }
+
     /// The property that says that a filter of this name has seen the request. Kong lets a filter set only what is
     /// Kong's, Envoy only what is not Envoy's.
     const fn mark(self) -> &'static [u8] {

@@ -63,6 +63,7 @@ impl Http {
 
     /// Decides with a store.
     fn borrow(&mut self, ready: &Rc<Ready>, lender: &Lender, request: &Request<'_, HostGateway>) -> Action {
+        lender.settle_node(ready);
         let times = lender.times();
         let considered = {
             let mut borrower = lender.borrower.borrow_mut();

@@ -53,8 +53,8 @@ pub struct Waiting {
 }
 
 impl Lender {
-    /// The lender of `policy`, if it has one. `node` is the node's number.
-    pub fn new(policy: &Policy, node: u64) -> Result<Option<Self>, Vec<String>> {
+    /// The lender of `policy`, if it has one. `seed` differs from worker to worker.
+    pub fn new(policy: &Policy, seed: u64) -> Result<Option<Self>, Vec<String>> {
         let Some(store) = &policy.store else { return Ok(None) };
         let token = match &store.token {
             None => None,
@@ -73,10 +73,10 @@ impl Lender {
         };
         Ok(Some(Self {
             authorization: token.map(|token| format!("Bearer {token}")),
-            borrower: RefCell::new(Borrower::new(policy, node, rhythm)),
+            borrower: RefCell::new(Borrower::new(policy, rhythm)),
             waiting: RefCell::default(),
             batch: RefCell::default(),
-            random: Cell::new(node | 1),
+            random: Cell::new(seed | 1),
             store: store.clone(),
         }))
     }
@@ -84,6 +84,11 @@ impl Lender {
     /// Milliseconds between two ticks.
     pub fn interval(&self) -> u32 {
         u32::try_from(self.store.sync_interval_ms).unwrap_or(u32::MAX)
+    }
+
+    /// Finds out which node this is, the first time; only a request can ask the gateway.
+    pub fn settle_node(&self, ready: &Ready) {
+        self.borrower.borrow_mut().settle_node(|| ready.engine.table().node(&ready.host.node()));
     }
 
     /// The moments of now.

@@ -67,7 +67,7 @@ impl Root {
             policy.tiers.len(),
             kept.count()
         );
-        let lender = Lender::new(&policy, opened.table.node())?;
+        let lender = Lender::new(&policy, std::hash::RandomState::new().hash_one(abi::now()))?;
         let engine = Engine::new(policy, opened.table);
         let metrics = Metrics::define(host, &engine);
         metrics.store_up(true);

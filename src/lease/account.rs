@@ -31,6 +31,9 @@ pub const IDLE_SCARCE_MS: u32 = 500;
 /// Beyond what a request needs, a node is lent at most one part in so many of what is left: others need some too.
 pub const SHARE: u64 = 4;
 
+/// Thousandths in a cost unit.
+const UNIT: u64 = 1_000;
+
 /// How long the store remembers a node that holds nothing, microseconds: a late report is still counted once.
 pub const REMEMBERED: u64 = 35 * 86_400 * 1_000_000;
 
@@ -145,7 +148,10 @@ impl Account {
             }
             if refusal.is_none() {
                 let more = want.saturating_sub(loan.out.saturating_add(lent));
-                lent = lent.saturating_add(more.min(left.saturating_sub(lent) / SHARE));
+                let more = more.min(left.saturating_sub(lent) / SHARE);
+                // Whole requests: two nodes that hold half of one each hold nothing.
+                let quantum = if need > 0 { need } else { UNIT };
+                lent = lent.saturating_add(more.saturating_sub(more.checked_rem(quantum).unwrap_or(0)));
             }
             loan.out = loan.out.saturating_add(lent).min(EXACT);
             loan.month = month;
@@ -156,7 +162,7 @@ impl Account {
         let standing = Standing {
             epoch: lease.epoch,
             seq: lease.seq,
-            spent: lease.spent,
+            spent: loan.spent,
             hold: loan.out,
             ttl_ms: u32::try_from(loan.ends.saturating_sub(now) / 1_000).unwrap_or(u32::MAX),
             idle_ms: if is_scarce { IDLE_SCARCE_MS } else { IDLE_MS },

@@ -7,7 +7,6 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 /// 2026-11-24T00:00:00Z.
 const NOW: u64 = 1_795_478_400_000_000;
 const SECOND: u64 = 1_000_000;
-const UNIT: u64 = 1_000;
 
 fn terms(rates: &[(u32, u32, u32)], monthly: Option<u64>) -> Terms {
     let rates =
@@ -36,7 +35,40 @@ fn a_node_is_lent_what_it_needs_and_a_share_of_what_it_wants() {
     let first = standing(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), NOW));
     assert_eq!((first.hold, first.refusal, first.ttl_ms), (10 * UNIT, None, 10_000));
     let greedy = standing(account.settle(&free(), 2, &ask(1, 0, 0, UNIT, 1_000 * UNIT), NOW));
-    assert_eq!(greedy.hold, UNIT + 139 * UNIT / SHARE, "a quarter of what is left beyond what it needs");
+    assert_eq!(
+        greedy.hold,
+        UNIT + 34 * UNIT,
+        "a quarter of the 139 left beyond what it needs, in whole requests"
+    );
+}
+
+#[test]
+fn nodes_are_lent_whole_requests_so_that_none_is_stranded_in_parts() {
+    let mut account = Account::default();
+    let terms = terms(&[(150, 60, 100)], None);
+    let mut held = [0; 3];
+    for turn in 0..600 {
+        let node = turn % 3;
+        let next = standing(account.settle(
+            &terms,
+            node as u64,
+            &Lease {
+                seq: turn as u32 + 1,
+                ..ask(0, 0, held[node], held[node] + UNIT, held[node] + 5 * UNIT)
+            },
+            NOW,
+        ));
+        held[node] = next.hold;
+    }
+    assert_eq!(held.iter().sum::<u64>(), 150 * UNIT);
+}
+
+#[test]
+fn a_repeated_message_is_answered_by_what_the_store_knows_was_spent() {
+    let mut account = Account::default();
+    account.settle(&free(), 1, &ask(1, 3 * UNIT, 0, UNIT, 10 * UNIT), NOW);
+    let again = standing(account.settle(&free(), 1, &ask(1, 5 * UNIT, 0, UNIT, 0), NOW));
+    assert_eq!((again.spent, again.hold), (3 * UNIT, 10 * UNIT));
 }
 
 #[test]

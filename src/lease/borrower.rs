@@ -101,12 +101,12 @@ pub struct Borrower {
 }
 
 impl Borrower {
-    /// A worker of node number `node` that works for `policy`.
+    /// A worker that works for `policy`, of a node whose number is still to be [found](Self::settle_node).
     #[must_use]
-    pub fn new(policy: &Policy, node: u64, rhythm: Rhythm) -> Self {
+    pub fn new(policy: &Policy, rhythm: Rhythm) -> Self {
         Self {
             namespace: policy.namespace.clone(),
-            node,
+            node: 0,
             // A policy whose tiers have no offer is refused when it is loaded.
             offers: policy.tiers.iter().chain([&policy.anonymous]).filter_map(Offer::of).collect(),
             rhythm,
@@ -116,7 +116,14 @@ impl Borrower {
             offset: None,
             last_request: None,
             last_call: 0,
-            broom: (node as u32) % 4_096,
+            broom: 0,
+        }
+    }
+
+    /// Takes the node's number, if it has none yet: the store is not called before.
+    pub fn settle_node(&mut self, find: impl FnOnce() -> u64) {
+        if self.node == 0 {
+            self.node = find().max(1);
         }
     }
 
@@ -214,7 +221,7 @@ impl Borrower {
         store: &impl SharedStore,
         times: Times,
     ) -> Option<Call> {
-        if !self.breaker.may_try(times.mono) {
+        if self.node == 0 || !self.breaker.may_try(times.mono) {
             return None;
         }
         let mut entries = Vec::new();

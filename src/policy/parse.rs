@@ -81,6 +81,7 @@ struct Checker {
 }
 
 impl Checker {
+    #[inline(never)]
     fn add(&mut self, place: &Place<'_>, message: String) {
         self.problems.push(Problem::new(place.to_string(), message));
     }

@@ -77,11 +77,13 @@ impl FingerprintKey {
         Fingerprint { is_stranger, bits, place: (hasher.finish128().h1 >> 32) as u32 }
     }
 
-    /// The node's number to the store.
+    /// The node's number to the store. Kong's random numbers start from the clock and the worker's process id, which two
+    /// nodes may share; so what the gateway calls the node, `identity`, goes into it too.
     #[must_use]
-    pub fn node(&self) -> u64 {
+    pub fn node(&self, identity: &[u8]) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.0);
         hasher.write(b"node");
+        hasher.write(identity);
         hasher.finish128().h2.max(1)
     }
 }

@@ -6,6 +6,8 @@
 
 pub mod memory;
 pub mod open;
+pub mod redb;
+pub mod redis;
 pub mod watched;
 
 use async_trait::async_trait;

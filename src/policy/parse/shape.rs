@@ -37,6 +37,7 @@ enum Mistake {
 
 impl Mistake {
     /// The problem that this mistake is in `node`.
+    #[inline(never)]
     fn in_node(self, node: &Node<'_, '_>) -> Problem {
         let place = &node.place;
         match self {
@@ -64,10 +65,12 @@ impl std::fmt::Display for Mistake {
 impl std::error::Error for Mistake {}
 
 impl serde::de::Error for Mistake {
+    #[inline(never)]
     fn custom<T: std::fmt::Display>(message: T) -> Self {
         Self::NotA(message.to_string())
     }
 
+    #[inline(never)]
     fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
         Self::NotA(match expected.to_string() {
             // The one map that serde itself describes.
@@ -78,10 +81,12 @@ impl serde::de::Error for Mistake {
         })
     }
 
+    #[inline(never)]
     fn missing_field(field: &'static str) -> Self {
         Self::Missing(field)
     }
 
+    #[inline(never)]
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
         Self::Unknown(field.to_owned(), known)
     }

@@ -8,6 +8,7 @@ use crate::policy::place::Place;
 use crate::policy::raw::Given;
 
 /// A wrong value as a message shows it: JSON, cut where it is long.
+#[inline(never)]
 pub fn shown(value: &Value) -> String {
     const LONGEST: usize = 60;
     let mut text = match value {
@@ -66,11 +67,13 @@ pub const fn visible(byte: u8) -> bool {
 
 impl Checker {
     /// "`value` is not `what`; write `advice`".
+    #[inline(never)]
     pub fn not(&mut self, place: &Place<'_>, value: &Value, what: &str, advice: &str) {
         self.add(place, format!("{} is not {what}; write {advice}", shown(value)));
     }
 
     /// A number of `kind`, in its parts.
+    #[inline(never)]
     pub fn number(&mut self, place: &Place<'_>, value: &Value, kind: &Kind) -> Option<u64> {
         let parts = in_parts(value, kind.parts).filter(|parts| (kind.least..=kind.greatest).contains(parts));
         if parts.is_none() {
@@ -80,6 +83,7 @@ impl Checker {
     }
 
     /// A text of the kind `word`.
+    #[inline(never)]
     pub fn word<'a>(&mut self, place: &Place<'_>, value: &'a Value, word: &Word) -> Option<&'a str> {
         let text = value.as_str().filter(|text| word.is(text));
         if text.is_none() {
@@ -93,6 +97,7 @@ impl Checker {
     }
 
     /// One of a few words; none if nothing is given.
+    #[inline(never)]
     pub fn choice<T: Copy>(
         &mut self,
         place: &Place<'_>,
@@ -110,6 +115,7 @@ impl Checker {
     }
 
     /// True or false; true if nothing is given.
+    #[inline(never)]
     pub fn switch(&mut self, place: &Place<'_>, given: &Given) -> bool {
         let Some(value) = &given.0 else { return true };
         if !value.is_boolean() {
@@ -119,6 +125,7 @@ impl Checker {
     }
 
     /// `50ms` or `1s` in milliseconds; `default` if nothing is given.
+    #[inline(never)]
     pub fn milliseconds(&mut self, place: &Place<'_>, given: &Given, least: u64, default: u64) -> u64 {
         const GREATEST: u64 = 10_000;
         let Some(value) = &given.0 else { return default };

@@ -4,18 +4,27 @@ use std::sync::Arc;
 
 use super::Backend;
 use super::memory::{Memory, wall_clock};
+use super::redb::Redb;
+use super::redis::Redis;
 
 /// Opens the backend at `url`: `memory`, `redb:PATH`, `redis://…` and its kin.
 ///
 /// # Errors
 /// What is wrong with the URL, or why the backend cannot be opened; and what to do about it.
-#[expect(clippy::unused_async, reason = "those that have to connect first come in here")]
 pub async fn open(url: &str) -> Result<Arc<dyn Backend>, String> {
     let scheme = url.split(':').next().unwrap_or_default();
     match scheme {
         "memory" if url == "memory" => Ok(Arc::new(Memory::new(wall_clock()))),
-        "redb" | "redis" | "rediss" | "redis+sentinel" | "redis-cluster" => {
-            Err(format!("this build has no {scheme} backend; take --backend memory, or another build"))
+        "redb" => {
+            let path = url.strip_prefix("redb:").unwrap_or_default();
+            if path.is_empty() {
+                return Err("redb: names no file; write redb:PATH, such as redb:tollgate.redb".to_owned());
+            }
+            Ok(Arc::new(Redb::open(path).await.map_err(|error| format!("{url}: {error}"))?))
+        }
+        "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" | "redis-cluster" | "rediss-cluster" => {
+            let opened = Redis::open(url).await;
+            Ok(Arc::new(opened.map_err(|error| format!("{}: {error}", without_secret(url)))?))
         }
         _ => Err(format!(
             "{} is not a backend; write memory, redb:PATH, redis://HOST:PORT, rediss://HOST:PORT, \

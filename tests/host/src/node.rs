@@ -52,8 +52,11 @@ impl Node {
             calls: Rc::new(RefCell::new(Calls::with_clusters(setup.clusters))),
             log: Rc::default(),
             environment: Rc::new(setup.environment),
+            number: setup.number,
         };
-        let thread = |name: &str, seed| Thread::new(name, module, &common, seed);
+        // Kong's random numbers start from clock and process id, which nodes may share; Envoy's are cryptographic.
+        let differs = if setup.personality.is_kong() { 0 } else { setup.number << 32 };
+        let thread = |name: &str, seed: u64| Thread::new(name, module, &common, seed | differs);
         let workers =
             (0..setup.workers).map(|worker| thread(&format!("worker {worker}"), worker as u64 + 2)).collect();
         let main = (!setup.personality.is_kong()).then(|| thread("main", 1));

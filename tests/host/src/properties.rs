@@ -27,7 +27,10 @@ fn get_property(guest: &mut Guest<'_>, path: (u32, u32), to: (u32, u32)) -> Answ
     let path = guest.text(path.0, path.1)?;
     let stream = guest.world().active.stream.clone();
     let value = match (&stream, guest.is_kong()) {
-        (Some(stream), true) => of_kong(&stream.borrow(), &path.replace('\0', ".")),
+        (Some(stream), true) => {
+            let node = guest.world().common.number;
+            of_kong(&stream.borrow(), node, &path.replace('\0', "."))
+        }
         (Some(stream), false) => of_envoy(&stream.borrow(), &path),
         (None, true) if path.contains(['\0', '.']) => {
             guest.world().log("error", "cannot get scoped properties outside of a request");
@@ -45,7 +48,7 @@ fn get_property(guest: &mut Guest<'_>, path: (u32, u32), to: (u32, u32)) -> Answ
 }
 
 /// Kong's, by the dotted path.
-fn of_kong(stream: &Stream, path: &str) -> Option<Vec<u8>> {
+fn of_kong(stream: &Stream, node: u64, path: &str) -> Option<Vec<u8>> {
     if let Some(value) = stream.properties.get(path) {
         return Some(value.clone());
     }
@@ -62,7 +65,7 @@ fn of_kong(stream: &Stream, path: &str) -> Option<Vec<u8>> {
         "response.code" => text(&stream.response.as_ref()?.status.to_string()),
         "plugin_name" => text("tollgate"),
         "kong.client.protocol" => text("http"),
-        "kong.node.id" => text("6a2b3c4d-0000-4000-8000-000000000001"),
+        "kong.node.id" => text(&format!("6a2b3c4d-0000-4000-8000-{:012}", node)),
         "kong.version" => text("3.9.1"),
         "kong.route_id" => text("6a2b3c4d-0000-4000-8000-00000000000a"),
         "kong.route_name" => text("identify"),

@@ -14,6 +14,8 @@ pub struct Setup {
     pub(crate) zones: Vec<Zone>,
     pub(crate) clusters: Vec<String>,
     pub(crate) environment: Vec<String>,
+    /// Which node of several.
+    pub(crate) number: u64,
 }
 
 /// Why a node does not start, or an update fails.
@@ -47,6 +49,7 @@ impl Setup {
             zones: vec![Zone::new("tollgate", 12 << 20, Eviction::Slru)],
             clusters: Vec::new(),
             environment: Vec::new(),
+            number: 1,
         }
     }
 
@@ -82,6 +85,13 @@ impl Setup {
     #[must_use]
     pub fn environment(mut self, variable: &str) -> Self {
         self.environment.push(variable.to_owned());
+        self
+    }
+
+    /// As this node of several, which are alike otherwise.
+    #[must_use]
+    pub fn number(mut self, number: u64) -> Self {
+        self.number = number;
         self
     }
 

@@ -86,6 +86,8 @@ pub struct Common {
     pub log: Rc<RefCell<Vec<String>>>,
     /// Environment variables that the module sees.
     pub environment: Rc<Vec<String>>,
+    /// Which node of several this is.
+    pub number: u64,
 }
 
 /// One instance's view: the store's data.

@@ -6,6 +6,7 @@
 //! | [`upstream`] | the sample upstream, which answers with what it received |
 //! | [`envoy`] | an Envoy of one's own, from `envoy/envoy.yaml` with changes |
 //! | [`store`] | a `tollgate store` of one's own |
+//! | [`redis`] | Redis servers of one's own: single, guarded by TLS and ACL, watched by Sentinels, clustered |
 //! | [`sample`] | the sample consumers' credentials |
 //! | [`process`] | child processes that do not outlive their owner |
 //! | [`wait`] | conditions with a deadline; the one place that sleeps |
@@ -16,6 +17,7 @@ pub mod envoy;
 pub mod http;
 pub mod interrupt;
 pub mod process;
+pub mod redis;
 pub mod sample;
 pub mod store;
 pub mod upstream;

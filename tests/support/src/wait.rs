@@ -23,6 +23,26 @@ pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>
     }
 }
 
+/// The same on a tokio runtime, for conditions that are awaited.
+///
+/// # Errors
+/// As [`until`].
+pub async fn until_async<T>(
+    what: &str,
+    limit: Duration,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> anyhow::Result<T> {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(found) = look().await {
+            return Ok(found);
+        }
+        anyhow::ensure!(Instant::now() < end, "waited {limit:?} in vain for {what}");
+        anyhow::ensure!(!interrupt::came(), "interrupted while waiting for {what}");
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
 /// Waits until this process is asked to end ([`interrupt::expect`]), or `look` yields a value.
 pub fn until_interrupted<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     while !interrupt::came() {

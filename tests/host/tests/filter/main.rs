@@ -5,6 +5,7 @@ mod client_headers;
 mod hostile;
 mod hosts;
 mod identity;
+mod lending;
 mod limits;
 mod policies;
 mod schedule;

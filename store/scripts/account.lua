@@ -1,0 +1,351 @@
+-- Account of src/lease/account.rs under the same names. Whoever changes one changes the other; a property test compares
+-- them, state and answer, step by step. `settle.lua` follows in the same script; no KEYS and no ARGV here.
+--
+-- Every number is a whole one below 2^53, where Lua's are exact.
+
+local EXACT = 4503599627370496
+local LEASE_TTL = 10000000
+local IDLE_MS, IDLE_SCARCE_MS = 5000, 500
+local SHARE = 4
+local UNIT = 1000
+local REMEMBERED = 3024000000000
+local MAX_LOANS = 256
+local MONTHS_KEPT = 15
+local CLOCK_SKEW = 1000000
+local STANDING, STALE, DAMAGED, ABSENT = 0, 1, 2, 3
+
+local table_unpack = unpack
+local pack, unpack, call, min, max = struct.pack, struct.unpack, redis.call, math.min, math.max
+
+-- The account at hand. One table a field and not one a loan, used again for every account of the batch: making tables
+-- is what would cost most here. Entries beyond the counts are left from accounts before.
+local at
+local works, weights = {0, 0, 0}, {0, 0, 0}
+local loans = 0
+local nodes, lows, highs, seqs, spents, outs, losts, loan_months, loan_ends = {}, {}, {}, {}, {}, {}, {}, {}, {}
+local LOAN_FIELDS = {nodes, lows, highs, seqs, spents, outs, losts, loan_months, loan_ends}
+local usages = 0
+local usage_months, useds = {}, {}
+
+-- The offer that it is settled by.
+local count, drains, offer_weights, capacities, holds, quota
+
+-- What its node says.
+local node, low, high, seq, spent, turn, said_month, hold, need, want
+
+local function less(a, b)
+  return a > b and a - b or 0
+end
+
+local function div(a, b)
+  return (a - a % b) / b
+end
+
+local function div_ceil(a, b)
+  a = a + b - 1
+  return (a - a % b) / b
+end
+
+-- Months since January 1970, as in src/limit/calendar.rs; and where the month ends.
+local DAY = 86400000000
+
+local function days_of_years(years)
+  return years * 365 + div(years, 4) - div(years, 100)
+end
+
+local function start_of(month)
+  local months = month + 23638
+  local year = div(months, 12)
+  local day_of_year = div((months % 12) * 153 + 2, 5)
+  return (div(year, 400) * 146097 + days_of_years(year % 400) + day_of_year - 719468) * DAY
+end
+
+local function month_of(micros)
+  local day = div(micros, DAY) + 719468
+  local era, day_of_era = div(day, 146097), day % 146097
+  local leaps = div(day_of_era, 1460) - div(day_of_era, 36524) + div(day_of_era, 146096)
+  local year = div(day_of_era - leaps, 365)
+  local month = div((day_of_era - days_of_years(year)) * 5 + 2, 153)
+  return less((era * 400 + year) * 12 + month + 2, 23640)
+end
+
+local function used(month)
+  for i = usages, 1, -1 do
+    if usage_months[i] == month then return useds[i] end
+  end
+  return 0
+end
+
+local function remove_usage(place)
+  table.remove(usage_months, place)
+  table.remove(useds, place)
+  usages = usages - 1
+end
+
+local function use_up(month, milli)
+  if milli == 0 then return end
+  local place = 1
+  for i = usages, 1, -1 do
+    if usage_months[i] == month then
+      useds[i] = min(useds[i] + milli, EXACT)
+      return
+    end
+    if usage_months[i] < month then
+      place = i + 1
+      break
+    end
+  end
+  table.insert(usage_months, place, month)
+  table.insert(useds, place, min(milli, EXACT))
+  usages = usages + 1
+  local newest = usage_months[usages]
+  while usage_months[1] + MONTHS_KEPT <= newest do remove_usage(1) end
+end
+
+local function give_back(month, milli)
+  if milli == 0 then return end
+  for i = 1, usages do
+    if usage_months[i] == month then useds[i] = less(useds[i], milli) end
+  end
+end
+
+local function spend(milli)
+  if milli == 0 then return end
+  for i = 1, count do
+    local work = milli
+    if work > holds[i] then work = holds[i] + 1 end
+    work = works[i] + work * offer_weights[i]
+    works[i] = work > capacities[i] and capacities[i] or work
+  end
+end
+
+local function out()
+  local sum = 0
+  for i = 1, loans do sum = sum + outs[i] end
+  return sum > EXACT and EXACT or sum
+end
+
+local function room(i, lent)
+  if lent > holds[i] then lent = holds[i] + 1 end
+  return less(less(capacities[i], works[i]), lent * offer_weights[i])
+end
+
+local function left(month, lent)
+  local least = EXACT
+  for i = 1, count do
+    local milli = div(room(i, lent), offer_weights[i])
+    if milli < least then least = milli end
+  end
+  if quota then
+    local milli = less(less(quota, used(month)), lent)
+    if milli < least then least = milli end
+  end
+  return least
+end
+
+local function lose(i)
+  spend(outs[i])
+  use_up(loan_months[i], outs[i])
+  losts[i] = min(losts[i] + outs[i], EXACT)
+  outs[i] = 0
+end
+
+local function remove_loan(place)
+  for field = 1, #LOAN_FIELDS do table.remove(LOAN_FIELDS[field], place) end
+  loans = loans - 1
+end
+
+local function advance(now)
+  local moment = now
+  if at > now and at - now <= CLOCK_SKEW then moment = at end
+  local elapsed = less(moment, at)
+  for i = 1, count do
+    local work, weight = works[i], offer_weights[i]
+    if weights[i] ~= weight then
+      local milli = 0
+      if weights[i] ~= 0 then milli = div_ceil(work, weights[i]) end
+      if milli > holds[i] then milli = holds[i] end
+      work = milli * weight
+      weights[i] = weight
+    end
+    local drained = elapsed * drains[i]
+    if drained >= work then
+      work = 0
+    else
+      work = work - drained
+      if work > capacities[i] then work = capacities[i] end
+    end
+    works[i] = work
+  end
+  at = moment
+  for i = 1, loans do
+    if outs[i] > 0 and loan_ends[i] <= moment then lose(i) end
+  end
+  for i = loans, 1, -1 do
+    if outs[i] == 0 and less(moment, loan_ends[i]) >= REMEMBERED then remove_loan(i) end
+  end
+end
+
+local function start_loan(i)
+  nodes[i], lows[i], highs[i] = node, low, high
+  seqs[i], spents[i], outs[i], losts[i], loan_months[i], loan_ends[i] = 0, 0, 0, 0, 0, 0
+  return i
+end
+
+-- The place of the node's loan, made if there is none; nil for a message that is older than it.
+local function loan_of()
+  local place
+  for i = 1, loans do
+    if nodes[i] == node then
+      place = i
+      break
+    end
+  end
+  if not place then
+    if loans >= MAX_LOANS then
+      local oldest
+      for i = 1, loans do
+        if outs[i] == 0 and (not oldest or loan_ends[i] < loan_ends[oldest]) then oldest = i end
+      end
+      if not oldest then return nil end
+      remove_loan(oldest)
+    end
+    loans = loans + 1
+    return start_loan(loans)
+  end
+  local is_same = high == highs[place] and low == lows[place]
+  if is_same then return seq >= seqs[place] and place or nil end
+  if high < highs[place] or (high == highs[place] and low < lows[place]) then return nil end
+  lose(place)
+  return start_loan(place)
+end
+
+local function report(i, month)
+  local delta = less(spent, spents[i])
+  local from_lease = min(delta, outs[i])
+  if delta > 0 or losts[i] > 0 then
+    local without = delta - from_lease
+    local current = month
+    if said_month ~= 0 and said_month < month then current = said_month end
+    local before = min(less(min(turn, spent), spents[i]), delta)
+    local after = delta - before
+    local known_before, known_after = 0, 0
+    if loan_months[i] < current then
+      known_before = min(losts[i], without, before)
+    else
+      known_after = min(losts[i], without, after)
+    end
+    local known = max(known_before, known_after)
+    spend(delta - known)
+    use_up(less(current, 1), before - known_before)
+    use_up(current, after - known_after)
+    give_back(loan_months[i], losts[i] - known)
+    losts[i] = 0
+    spents[i] = max(spents[i], spent)
+  end
+  outs[i] = min(outs[i] - from_lease, hold)
+end
+
+-- Flags (1, 2, 4: limits; 8: month; 16: never; 128: refused at all) and the wait.
+local function refusal(milli, month, ends, lent)
+  local flags, wait, never = 128, 0, false
+  for i = 1, count do
+    if milli > holds[i] then
+      flags, never = flags + 2 ^ (i - 1), true
+    else
+      local missing = less(milli * offer_weights[i], room(i, lent))
+      if missing > 0 then
+        flags = flags + 2 ^ (i - 1)
+        wait = max(wait, div_ceil(missing, drains[i]))
+      end
+    end
+  end
+  if quota then
+    never = never or milli > quota
+    if milli > less(less(quota, used(month)), lent) then
+      flags = flags + 8
+      wait = max(wait, less(ends, at))
+    end
+  end
+  if never then flags = flags + 16 end
+  return flags, wait
+end
+
+local function is_scarce(month, lent)
+  for i = 1, count do
+    if room(i, lent) < div(capacities[i], 4) then return true end
+  end
+  return quota and less(less(quota, used(month)), lent) < max(lent * 8, div(quota, 64))
+end
+
+local function standing(month, held, said_spent, ttl, idle, flags, wait)
+  local first = count > 0 and div_ceil(works[1], offer_weights[1]) or 0
+  local second = count > 1 and div_ceil(works[2], offer_weights[2]) or 0
+  local third = count > 2 and div_ceil(works[3], offer_weights[3]) or 0
+  return pack('<BI8I8I4I4I8I8I8HI8BI8', STANDING, held, said_spent, ttl, idle, first, second, third, month, used(month), flags, wait)
+end
+
+local function settle(month, ends)
+  local i = loan_of()
+  if not i then return pack('<B', STALE) end
+  local is_repeated = seqs[i] == seq and loan_ends[i] > 0
+  local flags, wait = 0, 0
+  if not is_repeated then
+    report(i, month)
+    local lent = out()
+    local rest = left(month, lent)
+    local missing = less(need, outs[i])
+    local more = 0
+    if missing <= rest then
+      more = missing
+      local beyond = min(less(want, outs[i] + more), div(rest - more, SHARE))
+      -- Whole requests: two nodes that hold half of one each hold nothing.
+      more = more + beyond - beyond % (need > 0 and need or UNIT)
+    else
+      flags, wait = refusal(missing, month, ends, lent)
+    end
+    outs[i] = min(outs[i] + more, EXACT)
+    loan_months[i] = month
+    loan_ends[i] = min(at + LEASE_TTL, ends)
+  end
+  seqs[i] = seq
+  local ttl = min(div(less(loan_ends[i], at), 1000), 4294967295)
+  local idle = is_scarce(month, out()) and IDLE_SCARCE_MS or IDLE_MS
+  return standing(month, outs[i], spents[i], ttl, idle, flags, wait)
+end
+
+local function charge(cost, month, ends)
+  local lent = out()
+  local flags, wait = 0, 0
+  if cost <= left(month, lent) then
+    spend(cost)
+    use_up(month, cost)
+  else
+    flags, wait = refusal(cost, month, ends, lent)
+  end
+  return standing(month, 0, 0, 0, 0, flags, wait)
+end
+
+local function reset(bucket, month, now)
+  if bucket then
+    for i = 1, 3 do works[i], weights[i] = 0, 0 end
+  end
+  if not month then return end
+  local turned = month_of(max(now, at))
+  for i = usages, 1, -1 do
+    if usage_months[i] == turned then remove_usage(i) end
+  end
+end
+
+local function forgettable_at()
+  local moment
+  for i = 1, count do
+    local drained = at + div(works[i], drains[i]) + 1
+    if not moment or drained > moment then moment = drained end
+  end
+  for i = 1, loans do
+    local ended = loan_ends[i] + LEASE_TTL
+    if not moment or ended > moment then moment = ended end
+  end
+  return moment or at
+end

@@ -1,0 +1,78 @@
+//! Forgetting: a slow walk over all accounts, again and again.
+//!
+//! Each step looks at a few hundred, and at more while many settle: strangers can be made as fast as calls can be, and
+//! the file must not grow with everyone who ever asked.
+
+use redb::{Database, ReadableDatabase as _};
+
+use super::row::Row;
+use super::table;
+use crate::backend::BackendError;
+
+/// Accounts looked at in a step where little happens.
+const STEP: usize = 512;
+
+/// Accounts looked at for every call since the last step: more than the strangers that one call usually brings.
+const STEP_A_CALL: usize = 256;
+
+/// The most of a step: it keeps the calls waiting.
+const STEP_AT_MOST: usize = 16_384;
+
+type Key = (String, [u8; 16]);
+
+/// Where the walk is.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    after: Option<Key>,
+    calls: usize,
+}
+
+impl Sweep {
+    /// So many calls have been made: the next step is longer.
+    pub fn expect(&mut self, calls: usize) {
+        self.calls = self.calls.saturating_add(calls);
+    }
+
+    /// Looks at the next accounts, and removes those that can go at `now`.
+    pub fn step(&mut self, database: &Database, now: u64) -> Result<(), BackendError> {
+        let most = self.calls.saturating_mul(STEP_A_CALL).clamp(STEP, STEP_AT_MOST);
+        self.calls = 0;
+        let old = self.look(database, most, now)?;
+        if old.is_empty() {
+            return Ok(());
+        }
+        // Nothing can have changed in between: this is the thread that writes.
+        let transaction = database.begin_write().map_err(table::failed)?;
+        {
+            let mut accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
+            for (namespace, client) in &old {
+                accounts.remove((namespace.as_str(), *client)).map_err(table::failed)?;
+            }
+        }
+        transaction.commit().map_err(table::failed)
+    }
+
+    fn look(&mut self, database: &Database, most: usize, now: u64) -> Result<Vec<Key>, BackendError> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let transaction = database.begin_read().map_err(table::failed)?;
+        let accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
+        let after = self.after.take();
+        let start =
+            after.as_ref().map_or(Unbounded, |(namespace, client)| Excluded((namespace.as_str(), *client)));
+        let rows = accounts.range::<(&str, [u8; 16])>((start, Unbounded)).map_err(table::failed)?;
+        let (mut old, mut seen) = (Vec::new(), 0_usize);
+        for row in rows.take(most) {
+            let (key, bytes) = row.map_err(table::failed)?;
+            let (namespace, client) = key.value();
+            seen = seen.saturating_add(1);
+            if seen == most {
+                self.after = Some((namespace.to_owned(), client));
+            }
+            // What cannot be read stays, for whoever wants to know why.
+            if Row::from_bytes(bytes.value()).is_ok_and(|row| row.forget_at <= now) {
+                old.push((namespace.to_owned(), client));
+            }
+        }
+        Ok(old)
+    }
+}

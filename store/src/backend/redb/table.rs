@@ -1,0 +1,108 @@
+//! The file's tables, and what its errors mean.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use redb::{Database, DatabaseError, ReadableTable as _, StorageError, TableDefinition};
+
+use crate::backend::BackendError;
+
+/// Namespace and client → [`Row`](super::row::Row).
+pub(super) const ACCOUNTS: TableDefinition<'_, (&str, [u8; 16]), &[u8]> = TableDefinition::new("accounts");
+
+/// The namespaces that were ever settled in.
+pub(super) const NAMESPACES: TableDefinition<'_, &str, ()> = TableDefinition::new("namespaces");
+
+/// Namespace → [`Counters`](super::bulletin::Counters), as an array in the order of its fields.
+pub(super) const COUNTERS: TableDefinition<'_, &str, [u64; 4]> = TableDefinition::new("counters");
+
+/// Namespace and consumer → [`Override`].
+pub(super) const OVERRIDES: TableDefinition<'_, (&str, &str), Override<'_>> =
+    TableDefinition::new("overrides");
+
+/// The revision that made an override so, and what the application wrote; none: removed.
+pub(super) type Override<'a> = (u64, Option<&'a [u8]>);
+
+/// Namespace and revision → [`News`](super::bulletin::News).
+pub(super) const NEWS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("news");
+
+/// Namespace and number → a line.
+pub(super) const AUDIT: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("audit");
+
+/// Namespace → the application's document.
+pub(super) const DOCUMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("documents");
+
+/// Facts about the file itself.
+const FILE: TableDefinition<'_, &str, u64> = TableDefinition::new("file");
+
+/// What [`FILE`] says about how the rest is written.
+const FORMAT: (&str, u64) = ("format", 1);
+
+/// Opens the file, or makes it, with all of its tables.
+pub(super) fn open(path: &Path) -> Result<Database, BackendError> {
+    // Every page's checksum is looked at: redb trusts what it reads later, and may panic where that is wrong.
+    let database = Database::builder()
+        .set_cache_size(super::CACHE)
+        .set_check_integrity_on_open(true)
+        .create(path)
+        .map_err(|error| cannot_open(path, error))?;
+    let transaction = database.begin_write().map_err(failed)?;
+    {
+        let mut file = transaction.open_table(FILE).map_err(failed)?;
+        let format = file.get(FORMAT.0).map_err(failed)?.map(|format| format.value());
+        match format {
+            None => drop(file.insert(FORMAT.0, FORMAT.1).map_err(failed)?),
+            Some(format) if format == FORMAT.1 => {}
+            Some(format) => {
+                return Err(BackendError::Corrupt(format!(
+                    "{} is of format {format}, this store writes format {}; run the version of Tollgate that wrote it",
+                    path.display(),
+                    FORMAT.1
+                )));
+            }
+        }
+        transaction.open_table(ACCOUNTS).map_err(failed)?;
+        transaction.open_table(NAMESPACES).map_err(failed)?;
+        transaction.open_table(COUNTERS).map_err(failed)?;
+        transaction.open_table(OVERRIDES).map_err(failed)?;
+        transaction.open_table(NEWS).map_err(failed)?;
+        transaction.open_table(AUDIT).map_err(failed)?;
+        transaction.open_table(DOCUMENTS).map_err(failed)?;
+    }
+    transaction.commit().map_err(failed)?;
+    Ok(database)
+}
+
+fn cannot_open(path: &Path, error: DatabaseError) -> BackendError {
+    let path = path.display();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+            BackendError::Away(format!(
+                "{path} is in use by another process; stop that one, or give this store a file of its own (several stores share accounts through Redis)"
+            ))
+        }
+        DatabaseError::Storage(StorageError::Io(error)) if error.kind() != ErrorKind::InvalidData => {
+            BackendError::Away(format!(
+                "cannot open {path}: {error}; its directory must exist and be writable for this user"
+            ))
+        }
+        error => BackendError::Corrupt(format!(
+            "{path} is not a store's file, or it is damaged ({error}); restore a copy, or move it away to start anew"
+        )),
+    }
+}
+
+/// What an error of the running database means.
+pub(super) fn failed(error: impl Into<redb::Error>) -> BackendError {
+    match error.into() {
+        redb::Error::Corrupted(what) => BackendError::Corrupt(what),
+        error @ (redb::Error::TableTypeMismatch { .. } | redb::Error::TypeDefinitionChanged { .. }) => {
+            BackendError::Corrupt(error.to_string())
+        }
+        redb::Error::PreviousIo => BackendError::Away(
+            "the file could not be written or read before; look after its disk and start the store again"
+                .into(),
+        ),
+        error => BackendError::Away(error.to_string()),
+    }
+}

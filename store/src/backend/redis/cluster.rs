@@ -1,0 +1,258 @@
+//! A cluster: which node has which slots, and commands that go to several nodes at once.
+//!
+//! The map is read from whichever node answers: every few seconds, when a node says that a slot has moved, and when a
+//! node is away. Nothing is retried that may have happened: a redirected command has not, any other fails.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use redis::{Cmd, Value};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use super::dial::{Dial, Goal};
+use super::fleet::{Fault, Order, Outcome, pass};
+use super::link::Link;
+use super::target::Host;
+
+/// How often the map is read again without a reason.
+const REFRESH: Duration = Duration::from_secs(5);
+
+/// The least time between two readings: many calls may notice a change.
+const AT_MOST_EVERY: Duration = Duration::from_millis(100);
+
+/// How often a command follows a redirection.
+const HOPS: usize = 3;
+
+/// The nodes of a cluster.
+pub(super) struct Cluster {
+    shared: Arc<Shared>,
+    refresher: AbortHandle,
+}
+
+struct Shared {
+    dial: Dial,
+    seeds: Vec<Host>,
+    links: RwLock<HashMap<Host, Arc<Link>>>,
+    map: RwLock<Arc<Map>>,
+    stale: Notify,
+    tried: Notify,
+}
+
+/// Who has which slots.
+#[derive(Debug, Default)]
+struct Map {
+    /// First slot, last slot, master.
+    ranges: Vec<(u16, u16, Host)>,
+    /// Whether anybody was asked yet.
+    is_read: bool,
+}
+
+impl Cluster {
+    /// Starts to read the map from `seeds`.
+    pub fn start(dial: Dial, seeds: Vec<Host>) -> Self {
+        let shared = Arc::new(Shared {
+            dial,
+            seeds,
+            links: RwLock::default(),
+            map: RwLock::default(),
+            stale: Notify::new(),
+            tried: Notify::new(),
+        });
+        let refresher = tokio::spawn(refresh(Arc::clone(&shared))).abort_handle();
+        Self { shared, refresher }
+    }
+
+    /// Waits until the map has been asked for once.
+    pub async fn first_try(&self) {
+        let tried = self.shared.tried.notified();
+        tokio::pin!(tried);
+        tried.as_mut().enable();
+        if !self.shared.map().is_read {
+            tried.await;
+        }
+    }
+
+    /// Sends each order to its node: all nodes at once, those of one node in a pipeline.
+    pub async fn send(&self, orders: Vec<Order>, wait: Option<(u32, u64)>) -> Vec<Outcome> {
+        let map = self.shared.map();
+        let mut outcomes = vec![Err(Fault::Away("no node has its slot".to_owned())); orders.len()];
+        let mut waiting: Vec<(usize, Option<Host>, bool)> = orders
+            .iter()
+            .enumerate()
+            .map(|(index, order)| (index, map.master_of(order.slot), false))
+            .collect();
+        for _ in 0..HOPS {
+            let mut nodes: HashMap<(Host, bool), Vec<usize>> = HashMap::new();
+            for (index, host, is_asking) in waiting.drain(..) {
+                match host {
+                    Some(host) => nodes.entry((host, is_asking)).or_default().push(index),
+                    None => self.shared.stale.notify_one(),
+                }
+            }
+            let sent = join_all(nodes.into_iter().map(|((host, is_asking), indices)| {
+                let commands =
+                    indices.iter().filter_map(|index| orders.get(*index)).map(|order| &order.command);
+                let commands: Vec<&Cmd> = commands.collect();
+                async move { (self.send_to(&host, is_asking, &commands, wait).await, host, indices) }
+            }));
+            for (came, host, indices) in sent.await {
+                for (index, outcome) in indices.into_iter().zip(came) {
+                    match redirection(&outcome, &host) {
+                        Some((to, is_asking)) => waiting.push((index, Some(to), is_asking)),
+                        None => put(&mut outcomes, index, outcome),
+                    }
+                }
+            }
+            if waiting.is_empty() {
+                break;
+            }
+        }
+        outcomes
+    }
+
+    async fn send_to(
+        &self,
+        host: &Host,
+        is_asking: bool,
+        commands: &[&Cmd],
+        wait: Option<(u32, u64)>,
+    ) -> Vec<Outcome> {
+        let link = self.shared.link(host);
+        let asking = redis::cmd("ASKING");
+        let came = if is_asking {
+            // It holds for the next command alone.
+            let all = commands.iter().flat_map(|command| [&asking, *command]);
+            let came = pass(&link, all, wait).await;
+            came.into_iter().skip(1).step_by(2).collect()
+        } else {
+            pass(&link, commands.iter().copied(), wait).await
+        };
+        let is_moved = |outcome: &Outcome| matches!(outcome, Err(Fault::Away(why)) if !why.contains("ASK") && !why.contains("replicas confirm"));
+        if came.iter().any(is_moved) {
+            self.shared.stale.notify_one();
+        }
+        came
+    }
+
+    /// The answer of the first node that has one.
+    pub async fn ask_any(&self, command: &Cmd) -> Outcome {
+        self.shared.ask_any(command).await.map(|(answer, _)| answer)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.refresher.abort();
+    }
+}
+
+impl Shared {
+    fn map(&self) -> Arc<Map> {
+        Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The connection to `host`, made if there is none.
+    fn link(&self, host: &Host) -> Arc<Link> {
+        let found = self.links.read().unwrap_or_else(PoisonError::into_inner).get(host).map(Arc::clone);
+        found.unwrap_or_else(|| {
+            let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+            let link = || Arc::new(Link::start(self.dial.clone(), Goal::Server(host.clone())));
+            Arc::clone(links.entry(host.clone()).or_insert_with(link))
+        })
+    }
+
+    async fn ask_any(&self, command: &Cmd) -> Result<(Value, Host), Fault> {
+        let mut hosts: Vec<Host> = self.map().ranges.iter().map(|(_, _, host)| host.clone()).collect();
+        hosts.extend(self.seeds.iter().cloned());
+        let mut asked: Vec<Host> = Vec::new();
+        let mut why = Fault::Away("the cluster has no nodes".into());
+        for host in hosts {
+            if asked.contains(&host) {
+                continue;
+            }
+            match pass(&self.link(&host), [command], None).await.pop() {
+                Some(Ok(answer)) => return Ok((answer, host)),
+                Some(Err(fault)) => why = fault,
+                None => {}
+            }
+            asked.push(host);
+        }
+        Err(why)
+    }
+
+    async fn read_map(&self) -> Result<(), Fault> {
+        let (answer, asked) = self.ask_any(redis::cmd("CLUSTER").arg("SLOTS")).await?;
+        let ranges =
+            ranges(&answer, &asked).ok_or_else(|| Fault::Refused("CLUSTER SLOTS cannot be read".into()))?;
+        // Nodes that have left are let go; a seed is kept, to have somebody to ask.
+        self.links.write().unwrap_or_else(PoisonError::into_inner).retain(|host, _| {
+            self.seeds.contains(host) || ranges.iter().any(|(_, _, master)| master == host)
+        });
+        *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Map { ranges, is_read: true });
+        Ok(())
+    }
+}
+
+impl Map {
+    fn master_of(&self, slot: u16) -> Option<Host> {
+        let range = self.ranges.iter().find(|(first, last, _)| (*first..=*last).contains(&slot));
+        range.map(|(_, _, host)| host.clone())
+    }
+}
+
+/// Takes the answer of CLUSTER SLOTS apart. A node that does not know its own name is the one that was asked.
+fn ranges(answer: &Value, asked: &Host) -> Option<Vec<(u16, u16, Host)>> {
+    let Value::Array(rows) = answer else { return None };
+    let row = |row: &Value| {
+        let Value::Array(row) = row else { return None };
+        let [Value::Int(first), Value::Int(last), Value::Array(master), ..] = row.as_slice() else {
+            return None;
+        };
+        let [name, Value::Int(port), ..] = master.as_slice() else { return None };
+        let name = match name {
+            Value::BulkString(name) if !name.is_empty() && name != b"?" => {
+                String::from_utf8(name.clone()).ok()?
+            }
+            _ => asked.name.clone(),
+        };
+        let host = Host { name, port: u16::try_from(*port).ok()? };
+        Some((u16::try_from(*first).ok()?, u16::try_from(*last).ok()?, host))
+    };
+    rows.iter().map(row).collect()
+}
+
+/// Where `MOVED 3999 host:port` or `ASK 3999 host:port` leads; true: it is only for this once.
+fn redirection(outcome: &Outcome, asked: &Host) -> Option<(Host, bool)> {
+    let Err(Fault::Away(why)) = outcome else { return None };
+    let mut words = why.split([' ', '"']).filter(|word| !word.is_empty());
+    let is_asking = match words.next()?.trim_end_matches(':') {
+        "ASK" => true,
+        "MOVED" => false,
+        _ => return None,
+    };
+    let (name, port) = words.nth(1)?.rsplit_once(':')?;
+    let name = if name.is_empty() { asked.name.clone() } else { name.trim_matches(['[', ']']).to_owned() };
+    Some((Host { name, port: port.parse().ok()? }, is_asking))
+}
+
+fn put(outcomes: &mut [Outcome], index: usize, outcome: Outcome) {
+    if let Some(place) = outcomes.get_mut(index) {
+        *place = outcome;
+    }
+}
+
+async fn refresh(shared: Arc<Shared>) {
+    loop {
+        let read = shared.read_map().await;
+        shared.tried.notify_waiters();
+        if let Err(fault) = &read {
+            tracing::warn!("the cluster's slots are not known anew: {fault:?}");
+        }
+        tokio::time::sleep(AT_MOST_EVERY).await;
+        let pause = if read.is_ok() { REFRESH } else { AT_MOST_EVERY };
+        let _ = tokio::time::timeout(pause, shared.stale.notified()).await;
+    }
+}

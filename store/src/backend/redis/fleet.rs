@@ -1,0 +1,183 @@
+//! The servers of one Redis, and which of them a command is for.
+
+use redis::{Cmd, Pipeline, ServerErrorKind, Value};
+
+use super::cluster::Cluster;
+use super::dial::{Dial, Goal};
+use super::key;
+use super::link::Link;
+use super::target::{Layout, Target, UrlError};
+use crate::backend::BackendError;
+
+/// A command and its slot: all of its keys are in it.
+#[derive(Clone)]
+pub(super) struct Order {
+    pub slot: u16,
+    pub command: Cmd,
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug)]
+pub(super) enum Fault {
+    /// The server is not there, or cannot serve now.
+    Away(String),
+    /// The server does not know the script of this EVALSHA yet; nothing happened.
+    NoScript,
+    /// The server says that the command makes no sense with what it holds.
+    Refused(String),
+}
+
+/// What a command came to.
+pub(super) type Outcome = Result<Value, Fault>;
+
+/// How commands get to their servers.
+pub(super) struct Fleet {
+    servers: Servers,
+    /// How many replicas must have a write before it is answered.
+    replicas: u32,
+    /// Time for them to say so, milliseconds.
+    patience: u64,
+}
+
+enum Servers {
+    /// One server has everything: the only one, or the one that Sentinels call master.
+    One(Link),
+    /// Each has some slots.
+    Many(Cluster),
+}
+
+impl Order {
+    /// `command`, whose first key is `key`.
+    pub fn new(key: &str, command: Cmd) -> Self {
+        Self { slot: key::slot_of(key), command }
+    }
+}
+
+impl Fleet {
+    /// Starts to connect.
+    pub async fn start(target: &Target) -> Result<Self, UrlError> {
+        let servers = match &target.layout {
+            Layout::Single { host, database } => {
+                Servers::One(Link::start(Dial::new(target, *database)?, Goal::Server(host.clone())))
+            }
+            Layout::Sentinel { hosts, service, database, login } => {
+                let (sentinels, service, login) = (hosts.clone(), service.clone(), login.clone());
+                let goal = Goal::Master { sentinels, service, login };
+                Servers::One(Link::start(Dial::new(target, *database)?, goal))
+            }
+            Layout::Cluster { hosts } => Servers::Many(Cluster::start(Dial::new(target, 0)?, hosts.clone())),
+        };
+        match &servers {
+            Servers::One(link) => link.first_try().await,
+            Servers::Many(cluster) => cluster.first_try().await,
+        }
+        // Half of a command's time: what is not confirmed by then is still answered in time.
+        let patience = u64::try_from(target.command_timeout.as_millis() / 2).unwrap_or(u64::MAX).max(1);
+        Ok(Self { servers, replicas: target.replicas, patience })
+    }
+
+    /// Commands of different groups cannot share keys; all of one group can.
+    pub fn group_of(&self, slot: u16) -> u16 {
+        match &self.servers {
+            Servers::One(_) => 0,
+            Servers::Many(_) => slot,
+        }
+    }
+
+    /// Sends all `orders` at once, to one server in their order; one outcome each.
+    pub async fn send(&self, orders: Vec<Order>) -> Vec<Outcome> {
+        match &self.servers {
+            Servers::One(link) => pass(link, orders.iter().map(|order| &order.command), None).await,
+            Servers::Many(cluster) => cluster.send(orders, None).await,
+        }
+    }
+
+    /// The same for what changes something: it has happened only when as many replicas as the URL asks for have it too.
+    pub async fn write(&self, orders: Vec<Order>) -> Vec<Outcome> {
+        let wait = (self.replicas > 0).then_some((self.replicas, self.patience));
+        match &self.servers {
+            Servers::One(link) => pass(link, orders.iter().map(|order| &order.command), wait).await,
+            Servers::Many(cluster) => cluster.send(orders, wait).await,
+        }
+    }
+
+    /// One command.
+    pub async fn ask(&self, order: Order) -> Result<Value, BackendError> {
+        Ok(self.send(vec![order]).await.pop().unwrap_or(Err(unanswered()))?)
+    }
+
+    /// The clock of the first server that answers.
+    pub async fn time(&self) -> Result<Value, BackendError> {
+        let command = redis::cmd("TIME");
+        match &self.servers {
+            Servers::One(link) => {
+                Ok(pass(link, [&command], None).await.pop().unwrap_or(Err(unanswered()))?)
+            }
+            Servers::Many(cluster) => Ok(cluster.ask_any(&command).await?),
+        }
+    }
+}
+
+/// Sends `commands` to one server, and has it wait for its replicas where `wait` says how many and how long.
+pub(super) async fn pass<'a>(
+    link: &Link,
+    commands: impl IntoIterator<Item = &'a Cmd>,
+    wait: Option<(u32, u64)>,
+) -> Vec<Outcome> {
+    let mut pipeline = Pipeline::new();
+    for command in commands {
+        pipeline.add_command(command.clone());
+    }
+    let count = pipeline.len();
+    if count == 0 {
+        return Vec::new();
+    }
+    if let Some((replicas, patience)) = wait {
+        pipeline.cmd("WAIT").arg(replicas).arg(patience);
+    }
+    let values = match link.send(&pipeline).await {
+        Ok(values) => values,
+        Err(why) => return vec![Err(Fault::Away(why)); count],
+    };
+    let mut outcomes: Vec<Outcome> = values.into_iter().map(outcome).collect();
+    if let Some((wanted, _)) = wait {
+        let confirmed = match outcomes.pop() {
+            Some(Ok(Value::Int(confirmed))) => confirmed,
+            _ => 0,
+        };
+        if confirmed < i64::from(wanted) {
+            let why = format!(
+                "{confirmed} of {wanted} replicas confirm the write; see to them, or ask for fewer with ?replicas="
+            );
+            return vec![Err(Fault::Away(why)); count];
+        }
+    }
+    outcomes.resize(count, Err(unanswered()));
+    outcomes
+}
+
+/// What an answer means.
+fn outcome(value: Value) -> Outcome {
+    let Value::ServerError(error) = value else { return Ok(value) };
+    Err(match error.kind() {
+        Some(ServerErrorKind::NoScript) => Fault::NoScript,
+        // What a person has to set right, or time: not a reason to doubt the data.
+        Some(kind) if kind != ServerErrorKind::ResponseError => Fault::Away(error.to_string()),
+        None if error.code() != "WRONGTYPE" => Fault::Away(error.to_string()),
+        _ => Fault::Refused(error.to_string()),
+    })
+}
+
+fn unanswered() -> Fault {
+    Fault::Away("a command was not answered".into())
+}
+
+impl From<Fault> for BackendError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Away(why) => Self::Away(why),
+            Fault::NoScript => Self::Away("it does not keep scripts".into()),
+            Fault::Refused(why) => Self::Corrupt(why),
+        }
+    }
+}

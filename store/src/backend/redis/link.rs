@@ -1,0 +1,189 @@
+//! A connection to one server that comes back by itself, and fails at once while it is not there.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, ServerErrorKind, Value};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use super::dial::{Dial, Goal};
+
+/// Pause before the second try to connect; doubled until [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a server that is back may go unnoticed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often an idle connection is tried, so that one that died silently is not found out by a request.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// A connection, kept up by a task of its own until this is dropped.
+pub(super) struct Link {
+    shared: Arc<Shared>,
+    keeper: AbortHandle,
+}
+
+struct Shared {
+    goal: Goal,
+    dial: Dial,
+    state: RwLock<State>,
+    /// Told when the connection is found broken.
+    broken: Notify,
+    /// Told when there is a connection, or the first try has failed.
+    tried: Notify,
+}
+
+#[derive(Clone)]
+enum State {
+    New,
+    Up { connection: MultiplexedConnection, number: u64 },
+    Down { why: String },
+}
+
+impl Link {
+    /// Starts to connect.
+    pub fn start(dial: Dial, goal: Goal) -> Self {
+        let shared = Arc::new(Shared {
+            goal,
+            dial,
+            state: RwLock::new(State::New),
+            broken: Notify::new(),
+            tried: Notify::new(),
+        });
+        let keeper = tokio::spawn(keep(Arc::clone(&shared))).abort_handle();
+        Self { shared, keeper }
+    }
+
+    /// Waits for the first try to connect.
+    pub async fn first_try(&self) {
+        let tried = self.shared.tried.notified();
+        tokio::pin!(tried);
+        tried.as_mut().enable();
+        if matches!(self.shared.state(), State::New) {
+            // Bounded: the dial has a timeout of its own.
+            tried.await;
+        }
+    }
+
+    /// Sends all commands of `pipeline` and waits for their answers, one a command; a server's errors are among them.
+    /// Where nothing came back, it tells why.
+    pub async fn send(&self, pipeline: &Pipeline) -> Result<Vec<Value>, String> {
+        if matches!(self.shared.state(), State::New) {
+            self.first_try().await;
+        }
+        let (mut connection, number) = match self.shared.state() {
+            State::Up { connection, number } => (connection, number),
+            State::Down { why } => return Err(why),
+            State::New => return Err("not connected yet".into()),
+        };
+        let limit = self.shared.dial.command_timeout;
+        let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
+        let why = match tokio::time::timeout(limit, sent).await {
+            Ok(Ok(values)) => {
+                if let Some(error) = values.iter().find_map(wrong_server) {
+                    self.shared.give_up(number, error);
+                }
+                return Ok(values);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {limit:?}"),
+        };
+        self.shared.give_up(number, why.clone());
+        Err(why)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> State {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, state: State) {
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Connection `number` is of no use; whoever asks from now on is told why, until there is another.
+    fn give_up(&self, number: u64, why: String) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        // Many calls notice at once; only the first of them counts.
+        if matches!(&*state, State::Up { number: current, .. } if *current == number) {
+            *state = State::Down { why };
+            self.broken.notify_one();
+        }
+    }
+}
+
+/// Whether an answer says that this server cannot serve and another may.
+fn wrong_server(value: &Value) -> Option<String> {
+    match value {
+        Value::ServerError(error)
+            if matches!(
+                error.kind(),
+                Some(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown | ServerErrorKind::BusyLoading)
+            ) =>
+        {
+            Some(error.to_string())
+        }
+        _ => None,
+    }
+}
+
+async fn keep(shared: Arc<Shared>) {
+    let mut number = 0_u64;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match shared.dial.connect(&shared.goal).await {
+            Ok(connection) => {
+                number = number.wrapping_add(1);
+                pause = FIRST_PAUSE;
+                shared.set(State::Up { connection: connection.clone(), number });
+                shared.tried.notify_waiters();
+                tracing::info!("connected to {:?}", shared.goal);
+                watch(&shared, connection, number).await;
+            }
+            Err(why) => {
+                if matches!(shared.state(), State::New) {
+                    tracing::warn!("{why}");
+                }
+                shared.set(State::Down { why });
+                shared.tried.notify_waiters();
+                tokio::time::sleep(pause).await;
+                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+/// Returns when the connection is of no use any more.
+async fn watch(shared: &Shared, mut connection: MultiplexedConnection, number: u64) {
+    let ping = redis::cmd("PING");
+    loop {
+        tokio::select! {
+            () = shared.broken.notified() => {}
+            () = tokio::time::sleep(HEARTBEAT) => {
+                let answer = tokio::time::timeout(shared.dial.command_timeout, connection.send_packed_command(&ping));
+                let why = match answer.await {
+                    Ok(Ok(_)) => continue,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => format!("no answer within {:?}", shared.dial.command_timeout),
+                };
+                shared.give_up(number, why);
+            }
+        }
+        match shared.state() {
+            State::Down { why } => tracing::warn!("lost {:?}: {why}", shared.goal),
+            // A late word about the connection before this one.
+            State::Up { number: current, .. } if current == number => continue,
+            State::Up { .. } | State::New => {}
+        }
+        return;
+    }
+}

@@ -1,0 +1,60 @@
+//! What every backend does. Each behaviour has a namespace of its own, so that all of them can run at once.
+
+mod forgetting;
+mod lending;
+mod listing;
+mod names;
+mod telling;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::task::{LocalSet, spawn_local};
+use tollgate_store::backend::Backend;
+
+type Behaviour = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Runs all of them, and says which do not hold.
+pub async fn all(backend: Arc<dyn Backend>) {
+    LocalSet::new().run_until(at_once(backend)).await;
+}
+
+async fn at_once(backend: Arc<dyn Backend>) {
+    macro_rules! list {
+        ($($module:ident :: $name:ident),* $(,)?) => {
+            [$((
+                stringify!($name),
+                Box::pin($module::$name(Arc::clone(&backend), stringify!($name))) as Behaviour,
+            )),*]
+        };
+    }
+    let behaviours = list![
+        lending::a_node_is_lent_what_it_needs_and_no_two_the_same,
+        lending::a_report_counts_once,
+        lending::a_lease_that_nobody_reports_on_counts_as_spent,
+        lending::many_tasks_at_once_never_get_more_than_the_limit,
+        lending::many_nodes_at_once_never_hold_more_than_the_limit,
+        lending::a_large_batch_is_answered_in_its_order,
+        lending::the_clock_never_goes_back,
+        forgetting::a_stranger_is_forgotten_once_its_bucket_is_full,
+        forgetting::a_consumer_is_not_forgotten,
+        listing::every_consumer_with_use_is_listed_once,
+        listing::usage_tells_the_tier_that_was_seen_last,
+        names::no_name_is_too_strange,
+        names::namespaces_do_not_see_each_other,
+        telling::a_reset_makes_the_bucket_full_and_the_month_untouched,
+        telling::an_override_counts_the_revision_up,
+        telling::removals_and_resets_are_remembered_for_a_while,
+        telling::the_log_is_read_from_its_end,
+        telling::changes_at_once_all_count,
+        telling::a_document_is_what_was_put_last,
+    ];
+    let running = behaviours.map(|(name, behaviour)| (name, spawn_local(behaviour)));
+    let mut broken = Vec::new();
+    for (name, behaviour) in running {
+        if behaviour.await.is_err() {
+            broken.push(name);
+        }
+    }
+    assert!(broken.is_empty(), "{} does not hold: {broken:?}", backend.kind());
+}

@@ -1,0 +1,337 @@
+//! With a store: the filter on both hosts, several nodes, and the store's own account behind their calls.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tollgate::lease::account::{Account, Settled, month_of};
+use tollgate::lease::client::{ClientId, Namespace};
+use tollgate::lease::wire::{Answer, Ask, Batch, Change, News, Reply};
+use tollgate::table::Client;
+use tollgate_host::{Exchange, Headers, Personality, Reply as CallReply, Request, Response, Setup};
+
+use crate::{Gate, by, by_one_of, policy_with};
+
+/// The store's side: accounts in memory, on a clock of its own.
+#[derive(Default)]
+struct Bank {
+    accounts: HashMap<ClientId, Account>,
+    changes: Vec<Change>,
+    revision: u64,
+    /// Calls that it has answered.
+    calls: usize,
+    fails: bool,
+}
+
+impl Bank {
+    fn reply(&mut self, body: &[u8], now: u64) -> CallReply {
+        self.calls += 1;
+        if self.fails {
+            return CallReply::Failure("timeout");
+        }
+        let batch = Batch::from_bytes(body).expect("a batch");
+        let answers = batch.entries.iter().map(|entry| {
+            let terms = batch.offers[usize::from(entry.offer)].terms().expect("an offer");
+            let account = self.accounts.entry(entry.client).or_default();
+            match &entry.ask {
+                Ask::Lease(lease) => match account.settle(&terms, batch.node, lease, now) {
+                    Settled::Standing(standing) => Answer::Standing(standing),
+                    Settled::Stale => Answer::Stale,
+                },
+                Ask::Charge { cost } => Answer::Standing(account.charge(&terms, *cost, now)),
+            }
+        });
+        let answers = answers.collect();
+        let changes = if batch.revision < self.revision { self.changes.clone() } else { Vec::new() };
+        let reply = Reply { now, revision: self.revision, is_whole: false, changes, answers };
+        CallReply::Answer(Response { status: 200, headers: Headers::default(), body: reply.to_bytes() })
+    }
+
+    fn used(&self, consumer: &str, now: u64) -> u64 {
+        let id = Namespace::new("fingerprint").id(&Client::Consumer(consumer.as_bytes()));
+        self.accounts.get(&id).map_or(0, |account| account.used(month_of(now)) / 1_000)
+    }
+}
+
+/// Nodes that share a bank.
+struct Nodes {
+    gates: Vec<Gate>,
+    bank: Bank,
+}
+
+impl Nodes {
+    fn new(personality: Personality, nodes: usize, policy: &Value) -> Self {
+        let start = |number: usize| {
+            let setup = Setup::new(personality)
+                .number(number as u64 + 1)
+                .workers(2)
+                .cluster("127.0.0.1:7600")
+                .filter(&policy.to_string());
+            Gate::start(setup, 2).unwrap_or_else(|error| panic!("{personality}: {error}"))
+        };
+        Self { gates: (0..nodes).map(start).collect(), bank: Bank::default() }
+    }
+
+    /// Microseconds of the store's clock.
+    fn now(&self) -> u64 {
+        self.gates[0].node.clock().monotonic_nanos() / 1_000 + 1_794_744_000_000_000
+    }
+
+    /// One request; while it waits, the store answers.
+    fn ask(&mut self, node: usize, request: Request) -> Exchange {
+        let exchange = self.gates[node].ask(request);
+        let Some(paused) = exchange.paused else { return exchange };
+        for _ in 0..8 {
+            for done in self.serve(node) {
+                if done.paused.is_none() {
+                    return done;
+                }
+            }
+        }
+        panic!("request {paused} waits for ever");
+    }
+
+    fn status(&mut self, node: usize, request: Request) -> u16 {
+        self.ask(node, request).client.status
+    }
+
+    /// Answers the calls of one node that are under way.
+    fn serve(&mut self, node: usize) -> Vec<Exchange> {
+        let now = self.now();
+        let mut done = Vec::new();
+        for call in self.gates[node].node.calls() {
+            assert_eq!((call.upstream.as_str(), call.timeout_ms), ("127.0.0.1:7600", 50));
+            let reply = self.bank.reply(&call.body, now);
+            done.extend(
+                self.gates[node].node.answer(call.id, reply).unwrap_or_else(|broken| panic!("{broken}")),
+            );
+        }
+        done
+    }
+
+    /// Lets time pass on all nodes, tick by tick; the store answers what ticks say.
+    fn wait(&mut self, milliseconds: u64) {
+        for _ in 0..milliseconds.div_ceil(50) {
+            for node in 0..self.gates.len() {
+                self.gates[node].wait(Duration::from_millis(50));
+                self.serve(node);
+            }
+        }
+    }
+}
+
+fn policy(store: Value) -> Value {
+    let mut policy = policy_with(json!({ "store": { "upstream": "127.0.0.1:7600" } }));
+    for (name, value) in store.as_object().expect("an object") {
+        policy["store"][name] = value.clone();
+    }
+    policy
+}
+
+fn on_both(nodes: usize, policy: &Value, check: impl Fn(&mut Nodes)) {
+    for personality in Personality::ALL {
+        println!("on {personality}");
+        check(&mut Nodes::new(personality, nodes, policy));
+    }
+}
+
+#[test]
+fn two_nodes_hold_a_consumer_to_one_bucket() {
+    on_both(2, &policy(json!({})), |nodes| {
+        let passed = (0..300).filter(|turn| nodes.status(turn % 2, by("acme")) == 200).count();
+        assert_eq!(passed, 150);
+        let refused = nodes.ask(0, by("acme"));
+        assert_eq!(refused.client.status, 429);
+        assert_eq!(refused.client.header("retry-after"), Some("1"));
+        assert_eq!(refused.client.header("x-ratelimit-remaining"), Some("0"));
+        nodes.wait(6_000);
+        let more = (0..40).filter(|turn| nodes.status(turn % 2, by("acme")) == 200).count();
+        assert_eq!(more, 10, "what six seconds give back");
+        nodes.wait(1_000);
+        assert_eq!(nodes.bank.used("acme", nodes.now()), 160);
+    });
+}
+
+#[test]
+fn a_lease_is_spent_without_a_call() {
+    on_both(1, &policy(json!({})), |nodes| {
+        assert_eq!(nodes.status(0, by_one_of("pro", "globex")), 200);
+        assert_eq!(nodes.bank.calls, 1);
+        nodes.wait(200);
+        let before = nodes.bank.calls;
+        for _ in 0..3 {
+            let exchange = nodes.gates[0].ask(by_one_of("pro", "globex"));
+            assert_eq!((exchange.paused, exchange.client.status), (None, 200));
+            assert_eq!(exchange.host_calls("proxy_get_shared_data"), 1);
+            assert_eq!(exchange.host_calls("proxy_set_shared_data"), 1);
+        }
+        assert_eq!(nodes.bank.calls, before);
+    });
+}
+
+#[test]
+fn what_the_client_and_the_upstream_see_is_the_same_as_without_a_store() {
+    on_both(1, &policy(json!({})), |nodes| {
+        for turn in 1..=3 {
+            let exchange = nodes.ask(0, by_one_of("pro", "globex"));
+            assert_eq!(exchange.client.header("x-ratelimit-limit"), Some("1000"));
+            assert_eq!(exchange.client.header("x-quota-tier"), Some("pro"));
+            let left = (1_000_000 - turn).to_string();
+            assert_eq!(exchange.client.header("x-quota-monthly-remaining"), Some(left.as_str()));
+            let seen = exchange.upstream.expect("it passed");
+            assert_eq!(seen.header("x-quota-consumer"), Some("globex"));
+            assert_eq!(seen.header("x-quota-tier"), Some("pro"));
+        }
+        let stranger = nodes.ask(0, Request::get("/identify"));
+        assert_eq!(stranger.client.header("x-quota-tier"), Some("anonymous"));
+        assert_eq!(stranger.client.header("x-ratelimit-remaining"), Some("29"));
+        assert_eq!(nodes.status(0, Request::get("/health")), 200);
+    });
+}
+
+#[test]
+fn a_store_that_is_away_is_asked_three_times_and_then_costs_requests_nothing() {
+    on_both(1, &policy(json!({})), |nodes| {
+        nodes.bank.fails = true;
+        let passed = (0..160).filter(|_| nodes.status(0, by("acme")) == 200).count();
+        assert_eq!(passed, 150, "by the tier's own bucket on this node");
+        // Two workers, each with a breaker of its own.
+        assert_eq!(nodes.bank.calls, 6);
+        assert_eq!(nodes.gates[0].logged("is away"), 2);
+        nodes.bank.fails = false;
+        nodes.wait(3_000);
+        assert_eq!(nodes.gates[0].logged("7600 is back"), 2);
+        assert_eq!(nodes.bank.used("acme", nodes.now()), 150, "nothing is lost");
+        assert_eq!(nodes.status(0, by("acme")), 200);
+    });
+}
+
+#[test]
+fn on_failure_says_what_becomes_of_requests_while_the_store_is_away() {
+    let statuses = |nodes: &mut Nodes| -> Vec<u16> { (0..40).map(|_| nodes.status(0, by("acme"))).collect() };
+    on_both(1, &policy(json!({ "on_failure": "closed" })), |nodes| {
+        nodes.bank.fails = true;
+        assert_eq!(statuses(nodes), [503; 40]);
+    });
+    on_both(1, &policy(json!({ "on_failure": "open" })), |nodes| {
+        nodes.bank.fails = true;
+        assert!((0..400).all(|_| nodes.status(0, by("acme")) == 200));
+        nodes.bank.fails = false;
+        nodes.wait(3_000);
+        assert_eq!(nodes.bank.used("acme", nodes.now()), 400);
+    });
+    on_both(1, &policy(json!({ "on_failure": "ip" })), |nodes| {
+        nodes.bank.fails = true;
+        assert_eq!(
+            statuses(nodes).iter().filter(|status| **status == 200).count(),
+            30,
+            "as a stranger's address"
+        );
+        nodes.bank.fails = false;
+        nodes.wait(3_000);
+        assert_eq!(nodes.bank.used("acme", nodes.now()), 30);
+    });
+}
+
+#[test]
+fn a_worker_that_loses_its_memory_loses_nobodys_usage() {
+    on_both(1, &policy(json!({})), |nodes| {
+        for _ in 0..10 {
+            assert_eq!(nodes.status(0, by("acme")), 200);
+        }
+        nodes.gates[0].node.lose_instance(0);
+        nodes.gates[0].node.lose_instance(1);
+        // Others keep the workers' ticks going; the sweep finds what acme's workers have left.
+        for _ in 0..60 {
+            assert_eq!(nodes.status(0, by("other")), 200);
+            nodes.wait(500);
+        }
+        assert_eq!(nodes.bank.used("acme", nodes.now()), 10);
+    });
+}
+
+#[test]
+fn a_gateways_clock_that_jumps_changes_no_lease() {
+    on_both(1, &policy(json!({})), |nodes| {
+        let passed = (0..100).filter(|_| nodes.status(0, by("acme")) == 200).count();
+        assert_eq!(passed, 100);
+        for jump in [3_600_i64, -3_600, -7_200, 86_400] {
+            let clock = nodes.gates[0].node.clock().clone();
+            clock.jump_to(clock.nanos().checked_add_signed(jump * 1_000_000_000).expect("a moment"));
+            let exchange = nodes.ask(0, by("acme"));
+            assert_eq!(exchange.client.status, 200);
+            let reset = crate::number(&exchange, "x-ratelimit-reset");
+            let now = nodes.now() / 1_000_000;
+            assert!((now..=now + 120).contains(&reset), "the store's time: {reset} at {now}");
+        }
+        let more = (0..100).filter(|_| nodes.status(0, by("acme")) == 200).count();
+        assert_eq!(more, 46);
+    });
+}
+
+#[test]
+fn strict_asks_for_every_request() {
+    on_both(2, &policy(json!({ "mode": "strict" })), |nodes| {
+        let passed = (0..200).filter(|turn| nodes.status(turn % 2, by("acme")) == 200).count();
+        assert_eq!((passed, nodes.bank.calls), (150, 200));
+        assert_eq!(nodes.bank.used("acme", nodes.now()), 150);
+    });
+}
+
+#[test]
+fn an_override_is_in_force_within_two_seconds_and_so_is_its_end() {
+    on_both(1, &policy(json!({})), |nodes| {
+        while nodes.status(0, by("acme")) == 200 {}
+        let id = Namespace::new("fingerprint").id(&Client::Consumer(b"acme"));
+        let offer = tollgate::lease::terms::Offer { tier: "enterprise".into(), ..Default::default() };
+        nodes.bank.changes = vec![Change { client: id, what: News::Override(offer) }];
+        nodes.bank.revision = 1;
+        nodes.wait(1_500);
+        for _ in 0..10 {
+            let exchange = nodes.ask(0, by("acme"));
+            assert_eq!(
+                (exchange.client.status, exchange.client.header("x-quota-tier")),
+                (200, Some("enterprise"))
+            );
+        }
+        nodes.bank.changes = vec![Change { client: id, what: News::NoOverride }];
+        nodes.bank.revision = 2;
+        nodes.wait(1_500);
+        assert_eq!(nodes.ask(0, by("acme")).client.header("x-quota-tier"), Some("free"));
+    });
+}
+
+#[test]
+fn what_a_store_says_that_makes_no_sense_harms_nobody() {
+    for body in [&b""[..], b"\x01", b"\x02abc", b"<html>", &[1; 4_000], &[255; 4_000]] {
+        on_both(1, &policy(json!({})), |nodes| {
+            for _ in 0..5 {
+                let exchange = nodes.gates[0].ask(by("acme"));
+                if exchange.paused.is_none() {
+                    assert_eq!(exchange.client.status, 200);
+                    continue;
+                }
+                for call in nodes.gates[0].node.calls() {
+                    let reply = Response { status: 200, headers: Headers::default(), body: body.to_vec() };
+                    let done = nodes.gates[0].node.answer(call.id, CallReply::Answer(reply));
+                    let done = done.unwrap_or_else(|broken| panic!("{broken}")).expect("it goes on");
+                    assert_eq!((done.paused, done.client.status), (None, 200));
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn kong_has_one_call_a_root_under_way_and_none_from_a_roots_reply() {
+    let mut nodes = Nodes::new(Personality::Kong, 1, &policy(json!({})));
+    for consumer in 0..30 {
+        assert_eq!(nodes.status(0, by(&format!("consumer-{consumer}"))), 200);
+    }
+    // The store is slow: ticks come and go, and the host's rules are assertions.
+    nodes.gates[0].wait(Duration::from_millis(900));
+    assert!(nodes.gates[0].node.calls().len() <= 2, "one a worker");
+    nodes.serve(0);
+    nodes.gates[0].wait(Duration::from_millis(900));
+    nodes.serve(0);
+}
