@@ -60,6 +60,10 @@ e2e: ## the end-to-end suite against a running gateway: GATEWAY_URL=http://host:
 test: setup build ## everything that CI runs
 	@scripts/test.sh
 
+.PHONY: soak
+soak: setup build ## the suite of gateways that share a store in full: every fault, at length
+	TOLLGATE_SOAK=1 $(CARGO) test -p tollgate-e2e --test shared -- --nocapture
+
 .PHONY: bench
 bench: setup-run build-wasm ## every benchmark: ratios on stdout, bench/results/*.json
 	$(CARGO) run --quiet --release -p tollgate-bench
