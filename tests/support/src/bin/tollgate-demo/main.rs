@@ -10,9 +10,12 @@ use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
-use stage::Stage;
+use stage::{Places, Stage};
 use tollgate_testkit::{interrupt, wait};
 use visit::{Scene, Visit};
+
+/// Where a store listens by itself.
+const STORE_PORT: u16 = 7600;
 
 /// Starts two Envoys with the filter, a store that they share and a sample upstream, shows every tier at its limit, and
 /// stays until Ctrl-C.
@@ -47,12 +50,14 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     interrupt::expect()?;
     let began = Instant::now();
-    let first = SocketAddr::from(([127, 0, 0, 1], arguments.port));
+    let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let first = loopback(arguments.port);
     port::must_be_free(first)?;
-    let second = port::next_free(first)?;
+    let second = port::free(loopback(arguments.port.wrapping_add(1)))?;
+    let places = Places { gateways: [first, second], store: port::free(loopback(STORE_PORT))? };
     let redis = arguments.redis.as_deref().filter(|url| !url.is_empty());
     let namespace = redis.map_or("fingerprint".into(), |_| namespace_of_this_run());
-    let mut stage = Stage::set([first, second], arguments.workers, redis.unwrap_or("redb"), &namespace)?;
+    let mut stage = Stage::set(&places, arguments.workers, redis.unwrap_or("redb"), &namespace)?;
     println!("{}", said_of(&stage, arguments, redis.is_some(), began)?);
 
     let visits =

@@ -16,16 +16,15 @@ pub fn must_be_free(address: SocketAddr) -> anyhow::Result<()> {
     )
 }
 
-/// The address after one, or where that is taken, any that is free.
+/// The address that is wanted, or where somebody has it, any that is free.
 ///
 /// # Errors
 /// When this machine has none.
-pub fn next_free(after: SocketAddr) -> anyhow::Result<SocketAddr> {
-    let next = after.port().checked_add(1).map(|port| SocketAddr::new(after.ip(), port));
-    match next.filter(|next| must_be_free(*next).is_ok()) {
-        Some(next) => Ok(next),
-        None => Ok(TcpListener::bind(SocketAddr::new(after.ip(), 0))?.local_addr()?),
+pub fn free(wanted: SocketAddr) -> anyhow::Result<SocketAddr> {
+    if must_be_free(wanted).is_ok() && wanted.port() != 0 {
+        return Ok(wanted);
     }
+    Ok(TcpListener::bind(SocketAddr::new(wanted.ip(), 0))?.local_addr()?)
 }
 
 /// The process that listens on a port: `nginx (pid 17)`. None where it is another user's.
@@ -69,15 +68,14 @@ mod tests {
     }
 
     #[test]
-    fn the_next_port_is_another_where_somebody_has_it() {
+    fn a_port_that_somebody_has_is_replaced_and_a_free_one_is_not() {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let taken = TcpListener::bind(loopback(0)).unwrap().local_addr().unwrap();
-        let holder = TcpListener::bind(taken).unwrap();
-        let before = loopback(taken.port() - 1);
-        assert_ne!(next_free(before).unwrap(), taken);
+        let holder = TcpListener::bind(loopback(0)).unwrap();
+        let wanted = holder.local_addr().unwrap();
+        assert_ne!(free(wanted).unwrap(), wanted);
         drop(holder);
-        assert_eq!(next_free(before).unwrap(), taken);
-        assert_ne!(next_free(loopback(u16::MAX)).unwrap().port(), 0);
+        assert_eq!(free(wanted).unwrap(), wanted);
+        assert_ne!(free(loopback(0)).unwrap().port(), 0);
     }
 
     #[test]

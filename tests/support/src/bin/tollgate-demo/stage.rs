@@ -3,11 +3,24 @@
 use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tollgate_testkit::envoy::{Config, Envoy};
 use tollgate_testkit::store::Store;
 use tollgate_testkit::upstream::Upstream;
+use tollgate_testkit::wait;
+
+/// The longest that a Redis may take to answer a store that has just started.
+const BACKEND: Duration = Duration::from_secs(10);
+
+/// Where everything listens.
+pub struct Places {
+    /// The gateways.
+    pub gateways: [SocketAddr; 2],
+    /// The store.
+    pub store: SocketAddr,
+}
 
 /// Everything that was started.
 pub struct Stage {
@@ -20,24 +33,22 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts gateways at two addresses, of so many workers each, and a store on `backend`. Their policy is the
-    /// sample's, in another namespace where one is given.
+    /// Starts gateways of so many workers each, and a store on `backend`. Their policy is the sample's in a namespace.
     ///
     /// # Errors
     /// When one of them does not start, with what it has logged.
-    pub fn set(
-        addresses: [SocketAddr; 2],
-        workers: u32,
-        backend: &str,
-        namespace: &str,
-    ) -> anyhow::Result<Self> {
+    pub fn set(places: &Places, workers: u32, backend: &str, namespace: &str) -> anyhow::Result<Self> {
         let upstream = Upstream::on_loopback().context("the sample upstream cannot listen on loopback")?;
-        let store = Store::start(backend)?;
+        let store = Store::start_at(backend, places.store)?;
+        let ready = || store.client().get("/readyz").ok().filter(|answer| answer.status == 200);
+        wait::until("the store's backend", BACKEND, ready)
+            .map_err(|error| anyhow::anyhow!("{error}: is it there? The store's log:\n{}", store.log()))?;
         let config = Config::shared(upstream.address(), store.address())?
             .policy(|policy| policy["namespace"] = namespace.into());
         // At once: most of a start is the compiling of the filter.
         let [first, second] = thread::scope(|scope| {
-            addresses
+            places
+                .gateways
                 .map(|address| {
                     let config = config.clone().listening(address);
                     scope.spawn(move || Envoy::start(&config, workers))
