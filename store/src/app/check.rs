@@ -36,8 +36,10 @@ use crate::backend::Settle;
 #[serde(deny_unknown_fields)]
 pub struct Check {
     /// The policy's namespace.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     namespace: String,
     /// Who.
+    #[schema(min_length = 1, max_length = 1024)]
     consumer: String,
     /// Its tier; left out: what the policy's overrides or its default_tier say.
     tier: Option<String>,
