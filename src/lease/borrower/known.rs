@@ -26,6 +26,7 @@ pub struct Known {
     want: u64,
     last_served: u64,
     last_look: u64,
+    last_report: u64,
     due_at: u64,
 }
 
@@ -52,6 +53,7 @@ impl Known {
             want: 0,
             last_served: mono,
             last_look: mono,
+            last_report: mono,
             due_at: mono.saturating_add(Rhythm::REPORT),
         }
     }
@@ -137,7 +139,7 @@ impl Known {
             return Some((0, 0));
         }
         // What was let through since the last look, carried on for some looks more.
-        let elapsed = mono.saturating_sub(self.last_look).clamp(u64::from(interval).max(1), 10_000);
+        let elapsed = mono.saturating_sub(self.last_report).clamp(u64::from(interval).max(1), 10_000);
         let rate = self.spent.saturating_mul(u64::from(interval).saturating_mul(AHEAD)).checked_div(elapsed);
         let want = rate.unwrap_or(0).max(self.cost);
         self.want = want;
@@ -163,6 +165,10 @@ impl Known {
         if is_reported {
             self.spent = 0;
             self.refused = 0;
+            self.last_report = mono;
+        }
+        // Another worker's report is as good: somebody looks after the client.
+        if is_reported || u64::from(tick(mono).since(hold.asked)) < Rhythm::REPORT {
             self.last_look = mono;
         }
         if hold.spent != self.seen_spent {
