@@ -36,7 +36,11 @@ fn a_node_is_lent_what_it_needs_and_a_share_of_what_it_wants() {
     let first = standing(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), NOW));
     assert_eq!((first.hold, first.refusal, first.ttl_ms), (10 * UNIT, None, 10_000));
     let greedy = standing(account.settle(&free(), 2, &ask(1, 0, 0, UNIT, 1_000 * UNIT), NOW));
-    assert_eq!(greedy.hold, UNIT + 139 * UNIT / SHARE, "a quarter of what is left beyond what it needs");
+    assert_eq!(
+        greedy.hold,
+        UNIT + 34 * UNIT,
+        "a quarter of what is left beyond what it needs, in whole units"
+    );
 }
 
 #[test]
@@ -76,6 +80,24 @@ fn a_repeated_message_that_tells_of_more_is_answered_by_what_was_known() {
     let again = standing(account.settle(&free(), 1, &ask(2, 6 * UNIT, 4 * UNIT, 0, 10 * UNIT), NOW));
     assert_eq!((again.spent, again.hold), (first.spent, first.hold));
     assert_eq!(again.spent, 4 * UNIT, "the two units come off what the node may hold");
+}
+
+#[test]
+fn who_repeats_a_message_that_was_refused_hears_so_too() {
+    let mut account = Account::default();
+    account.charge(&free(), 150 * UNIT, NOW);
+    let first = standing(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, UNIT), NOW)).refusal;
+    let again = standing(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, UNIT), NOW)).refusal;
+    assert!(first.is_some());
+    assert_eq!(first, again);
+}
+
+#[test]
+fn no_node_is_lent_a_part_of_a_unit_that_it_does_not_need() {
+    let small = terms(&[(1, 1, 200)], None);
+    let mut account = Account::default();
+    assert_eq!(standing(account.settle(&small, 1, &ask(1, 0, 0, UNIT, 9 * UNIT), NOW)).hold, UNIT);
+    assert_eq!(standing(account.settle(&small, 2, &ask(1, 0, 0, UNIT, 9 * UNIT), NOW)).hold, UNIT);
 }
 
 #[test]

@@ -7,6 +7,7 @@ local EXACT = 4503599627370496
 local LEASE_TTL = 10000000
 local IDLE_MS, IDLE_SCARCE_MS = 5000, 500
 local SHARE = 4
+local UNIT = 1000
 local REMEMBERED = 3024000000000
 local MAX_LOANS = 256
 local MONTHS_KEPT = 15
@@ -263,20 +264,17 @@ local function settle(entry, now, month, ends)
   if not loan then return pack('<B', STALE) end
   local is_repeated = loan.seq == entry.seq and loan.ends > 0
   local flags, wait = 0, 0
+  if not is_repeated then report(loan, entry, month) end
+  local lent = out()
+  local rest = left(month, lent)
+  local missing = less(entry.need, loan.out)
+  if missing > rest then flags, wait = refusal(missing, month, ends, lent) end
   if not is_repeated then
-    report(loan, entry, month)
-    local lent = out()
-    local rest = left(month, lent)
-    local missing = less(entry.need, loan.out)
-    local more = 0
     if missing <= rest then
-      more = missing
-      local wish = less(entry.want, loan.out + more)
-      more = more + math.min(wish, div(rest - more, SHARE))
-    else
-      flags, wait = refusal(missing, month, ends, lent)
+      local wish = less(entry.want, loan.out + missing)
+      local share = div(div(rest - missing, SHARE), UNIT) * UNIT
+      loan.out = math.min(loan.out + missing + math.min(wish, share), EXACT)
     end
-    loan.out = math.min(loan.out + more, EXACT)
     loan.month = month
     loan.ends = math.min(at + LEASE_TTL, ends)
   end
