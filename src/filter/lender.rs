@@ -27,10 +27,6 @@ use crate::units::UnixNanos;
 /// How often a request asks before it is given up: each time others were faster to spend what came.
 const MAX_ROUNDS: u32 = 16;
 
-/// A request whose client the store answers for waits so many times longer for what is left over: others are only faster,
-/// and to refuse it would be wrong as long as there is enough.
-const PATIENT: u64 = 4;
-
 /// The store as this worker sees it.
 pub struct Lender {
     store: Store,
@@ -52,8 +48,8 @@ pub struct Waiting {
     rounds: Cell<u32>,
     /// Whether the store has answered for its client while it waited: then it is not away.
     is_heard: Cell<bool>,
-    /// When it waits no more, milliseconds.
-    until: u64,
+    /// When it waits no more, milliseconds: a timeout after it came, or after the store has last answered for its client.
+    until: Cell<u64>,
     /// What came of it.
     pub ruling: RefCell<Option<Ruling>>,
 }
@@ -135,16 +131,10 @@ impl Lender {
             call: RefCell::default(),
             rounds: Cell::new(0),
             is_heard: Cell::new(false),
-            until: times.mono.saturating_add(self.store.timeout_ms),
+            until: Cell::new(times.mono.saturating_add(self.store.timeout_ms)),
             ruling: RefCell::default(),
         });
-        let id = waiting.question.id;
-        let is_first = {
-            let mut all = self.waiting.borrow_mut();
-            let of_client = all.entry(id).or_default();
-            of_client.push(Rc::clone(&waiting));
-            of_client.len() == 1
-        };
+        let is_first = self.stay(&waiting);
         let joins = !is_first && ready.host == Host::Envoy && self.store.mode == StoreMode::Leased;
         if joins || self.ask(ready, &waiting, times) {
             return Some(waiting);
@@ -166,7 +156,7 @@ impl Lender {
         };
         waiting.rounds.set(waiting.rounds.get().saturating_add(1));
         // All of a request's calls together take no longer than one may.
-        let left = self.until(waiting).saturating_sub(times.mono);
+        let left = waiting.until.get().saturating_sub(times.mono);
         match call {
             Some(call) if left > 0 && self.dispatch(&call, left.min(self.store.timeout_ms)) => {
                 *waiting.call.borrow_mut() = Some(call);
@@ -176,15 +166,17 @@ impl Lender {
         }
     }
 
-    /// When a request waits no more.
-    fn until(&self, waiting: &Waiting) -> u64 {
-        let longer = if waiting.is_heard.get() { self.store.timeout_ms.saturating_mul(PATIENT) } else { 0 };
-        waiting.until.saturating_add(longer)
-    }
-
     /// What the requests of a client that wait here cost: the cheapest, and all others.
     fn need(&self, id: &ClientId) -> (u64, u64) {
         self.waiting.borrow().get(id).map_or((0, 0), |waiting| need_of(waiting))
+    }
+
+    /// A request waits; whether it is its client's only one.
+    fn stay(&self, waiting: &Rc<Waiting>) -> bool {
+        let mut all = self.waiting.borrow_mut();
+        let of_client = all.entry(waiting.question.id).or_default();
+        of_client.push(Rc::clone(waiting));
+        of_client.len() == 1
     }
 
     /// A request waits no more.
@@ -222,20 +214,23 @@ impl Lender {
         }
         ready.metrics.store_call(true, true);
         // A part of the backend that is away is no store to those whose accounts it has.
-        self.hear(call, &reply);
+        self.hear(call, &reply, mono / 1_000_000);
         let is_answered = !matches!(reply.answers.first(), Some(Answer::Failed | Answer::Unusable));
         (is_answered, charges.into_iter().next().flatten())
     }
 
-    /// Notes for whom the store has an answer.
-    fn hear(&self, call: &Call, reply: &Reply) {
+    /// Notes for whom the store has an answer at `mono`, milliseconds.
+    fn hear(&self, call: &Call, reply: &Reply, mono: u64) {
         if self.store.mode == StoreMode::Strict {
             return;
         }
         let waiting = self.waiting.borrow();
         for (entry, answer) in call.batch.entries.iter().zip(&reply.answers) {
             if let (Answer::Standing(_), Some(of_client)) = (answer, waiting.get(&entry.client)) {
-                of_client.iter().for_each(|one| one.is_heard.set(true));
+                for one in of_client {
+                    one.is_heard.set(true);
+                    one.until.set(mono.saturating_add(self.store.timeout_ms));
+                }
             }
         }
     }
@@ -254,27 +249,21 @@ impl Lender {
         ruling.or_else(|| (is_final && is_heard).then(|| ready.engine.crowded_out(question, times)))
     }
 
-    /// Lets those of `id`'s requests go on that can be decided now; on hosts that allow it. Those left are counted.
-    fn release(&self, ready: &Ready, id: &ClientId) -> usize {
+    /// Lets those of `id`'s requests go on that have made no call and can be decided now; on hosts that allow it.
+    fn release(&self, ready: &Ready, id: &ClientId) {
         if ready.host != Host::Envoy || self.store.mode == StoreMode::Strict {
-            return 0;
+            return;
         }
         let all: Vec<Rc<Waiting>> = self.waiting.borrow().get(id).cloned().unwrap_or_default();
-        let mut left: usize = 0;
         for waiting in all.iter().filter(|waiting| waiting.call.borrow().is_none()) {
             abi::speak_for(waiting.context);
-            match self.decide(ready, waiting, false) {
-                Some(ruling) => {
-                    self.leave(waiting);
-                    if super::http::conclude(ready, &waiting.question, &ruling) {
-                        abi::resume();
-                    }
-                    *waiting.ruling.borrow_mut() = Some(ruling);
-                }
-                None => left = left.saturating_add(1),
+            let Some(ruling) = self.decide(ready, waiting, false) else { continue };
+            self.leave(waiting);
+            if super::http::conclude(ready, &waiting.question, &ruling) {
+                abi::resume();
             }
+            *waiting.ruling.borrow_mut() = Some(ruling);
         }
-        left
     }
 }
 
@@ -287,11 +276,17 @@ fn need_of(waiting: &[Rc<Waiting>]) -> (u64, u64) {
 
 /// The response to the call that `waiting`'s request has made is there: its ruling, or none while it asks again.
 pub fn answer(ready: &Ready, lender: &Lender, waiting: &Rc<Waiting>) -> Option<Ruling> {
+    let id = waiting.question.id;
     let call = waiting.call.borrow_mut().take()?;
     let (is_answered, charged) = lender.take(ready, &call);
     if !is_answered {
         waiting.is_heard.set(false);
     }
+    // Those that have waited with it go first: should it not be enough for all, this one can ask once more, and they
+    // cannot.
+    lender.leave(waiting);
+    lender.release(ready, &id);
+    abi::speak_for(waiting.context);
     let ruling = match (lender.store.mode, charged) {
         (StoreMode::Strict, Some(standing)) => {
             Some(ready.engine.charged(&waiting.question, &standing, lender.times()))
@@ -299,22 +294,16 @@ pub fn answer(ready: &Ready, lender: &Lender, waiting: &Rc<Waiting>) -> Option<R
         (StoreMode::Strict, None) => lender.decide(ready, waiting, true),
         (StoreMode::Leased, _) => lender.decide(ready, waiting, !is_answered),
     };
-    let id = waiting.question.id;
     if ruling.is_some() {
-        lender.leave(waiting);
-    }
-    let left = lender.release(ready, &id);
-    abi::speak_for(waiting.context);
-    if ruling.is_some() && left == 0 {
         return ruling;
     }
-    // This request asks once more, for itself or for those that have waited with it.
-    if ruling.is_none() && waiting.rounds.get() < MAX_ROUNDS && lender.ask(ready, waiting, lender.times()) {
+    lender.stay(waiting);
+    if waiting.rounds.get() < MAX_ROUNDS && lender.ask(ready, waiting, lender.times()) {
         return None;
     }
     // Those that are left are the next tick's.
     lender.leave(waiting);
-    ruling.or_else(|| lender.decide(ready, waiting, true))
+    lender.decide(ready, waiting, true)
 }
 
 /// The tick: what is due goes to the store, and nobody waits for ever.
@@ -368,7 +357,7 @@ pub fn tick(ready: &Ready) {
 fn expire(ready: &Ready, lender: &Lender, times: Times) {
     let late: Vec<Rc<Waiting>> = {
         let all = lender.waiting.borrow();
-        let is_late = |one: &&Rc<Waiting>| one.call.borrow().is_none() && times.mono >= lender.until(one);
+        let is_late = |one: &&Rc<Waiting>| one.call.borrow().is_none() && times.mono >= one.until.get();
         all.values().flatten().filter(is_late).cloned().collect()
     };
     for waiting in late {

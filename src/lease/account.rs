@@ -31,7 +31,7 @@ pub const IDLE_SCARCE_MS: u32 = 500;
 /// Beyond what a request needs, a node is lent at most one part in so many of what is left: others need some too.
 pub const SHARE: u64 = 4;
 
-/// Thousandths in a cost unit.
+/// A whole unit of cost, thousandths.
 const UNIT: u64 = 1_000;
 
 /// How long the store remembers a node that holds nothing, microseconds: a late report is still counted once.
@@ -136,26 +136,19 @@ impl Account {
         loan.seq = lease.seq;
         self.put(index, loan);
 
-        // Lending. A repeated message is answered by what it was lent the first time.
-        let mut refusal = None;
+        // Lending. A repeated message is answered by what it was lent the first time; whoever repeats it needs more, and
+        // hears whether there is.
+        let left = self.left(terms, month);
+        let (need, want) = (lease.need.min(EXACT), lease.want.min(EXACT));
+        let missing = need.saturating_sub(loan.out);
+        let refusal = (missing > left).then(|| self.refusal(terms, missing, month, now));
         if !is_repeated {
-            let left = self.left(terms, month);
-            let (need, want) = (lease.need.min(EXACT), lease.want.min(EXACT));
-            let missing = need.saturating_sub(loan.out);
-            let mut lent = 0;
-            if missing <= left {
-                lent = missing;
-            } else {
-                refusal = Some(self.refusal(terms, missing, month, now));
-            }
             if refusal.is_none() {
-                let more = want.saturating_sub(loan.out.saturating_add(lent));
-                let more = more.min(left.saturating_sub(lent) / SHARE);
-                // Whole requests: two nodes that hold half of one each hold nothing.
-                let quantum = if need > 0 { need } else { UNIT };
-                lent = lent.saturating_add(more.saturating_sub(more.checked_rem(quantum).unwrap_or(0)));
+                let more = want.saturating_sub(loan.out.saturating_add(missing));
+                // In whole units: crumbs on several nodes pay for nobody's request.
+                let share = left.saturating_sub(missing) / SHARE / UNIT * UNIT;
+                loan.out = loan.out.saturating_add(missing).saturating_add(more.min(share)).min(EXACT);
             }
-            loan.out = loan.out.saturating_add(lent).min(EXACT);
             loan.month = month;
             loan.ends = now.saturating_add(LEASE_TTL).min(end_of(month));
             self.put(index, loan);

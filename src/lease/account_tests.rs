@@ -111,6 +111,24 @@ fn a_repeated_message_that_tells_of_more_is_answered_by_what_was_known() {
 }
 
 #[test]
+fn who_repeats_a_message_that_was_refused_hears_so_too() {
+    let mut account = Account::default();
+    account.charge(&free(), 150 * UNIT, NOW);
+    let first = standing(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, UNIT), NOW)).refusal;
+    let again = standing(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, UNIT), NOW)).refusal;
+    assert!(first.is_some());
+    assert_eq!(first, again);
+}
+
+#[test]
+fn no_node_is_lent_a_part_of_a_unit_that_it_does_not_need() {
+    let small = terms(&[(1, 1, 200)], None);
+    let mut account = Account::default();
+    assert_eq!(standing(account.settle(&small, 1, &ask(1, 0, 0, UNIT, 9 * UNIT), NOW)).hold, UNIT);
+    assert_eq!(standing(account.settle(&small, 2, &ask(1, 0, 0, UNIT, 9 * UNIT), NOW)).hold, UNIT);
+}
+
+#[test]
 fn a_grant_whose_reply_was_lost_goes_back_with_the_next_message() {
     let mut account = Account::default();
     account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), NOW);

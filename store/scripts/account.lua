@@ -292,21 +292,18 @@ local function settle(month, ends)
   if not i then return pack('<B', STALE) end
   local is_repeated = seqs[i] == seq and loan_ends[i] > 0
   local flags, wait = 0, 0
+  if not is_repeated then report(i, month) end
+  local lent = out()
+  local rest = left(month, lent)
+  local missing = less(need, outs[i])
+  if missing > rest then flags, wait = refusal(missing, month, ends, lent) end
   if not is_repeated then
-    report(i, month)
-    local lent = out()
-    local rest = left(month, lent)
-    local missing = less(need, outs[i])
-    local more = 0
     if missing <= rest then
-      more = missing
-      local beyond = min(less(want, outs[i] + more), div(rest - more, SHARE))
-      -- Whole requests: two nodes that hold half of one each hold nothing.
-      more = more + beyond - beyond % (need > 0 and need or UNIT)
-    else
-      flags, wait = refusal(missing, month, ends, lent)
+      local wish = less(want, outs[i] + missing)
+      -- In whole units: crumbs on several nodes pay for nobody's request.
+      local share = div(div(rest - missing, SHARE), UNIT) * UNIT
+      outs[i] = min(outs[i] + missing + min(wish, share), EXACT)
     end
-    outs[i] = min(outs[i] + more, EXACT)
     loan_months[i] = month
     loan_ends[i] = min(at + LEASE_TTL, ends)
   end

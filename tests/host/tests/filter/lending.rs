@@ -156,7 +156,7 @@ fn two_nodes_hold_a_consumer_to_one_bucket() {
 
 #[test]
 fn of_many_that_wait_at_once_for_the_last_two_units_two_pass() {
-    // On Envoy they wait together for one call: see the tests with real ones.
+    // Here every request makes its own call.
     let nodes = &mut Nodes::new(Personality::Kong, 1, &policy(json!({})));
     let id = Namespace::new("fingerprint").id(&Client::Consumer(b"acme"));
     let rates = vec![Rate { units: 100, seconds: 60, burst: 150 }];
