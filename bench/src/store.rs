@@ -16,6 +16,7 @@ use serde_json::json;
 use tollgate::lease::client::ClientId;
 use tollgate::lease::terms::{Offer, Rate, Terms};
 use tollgate::lease::wire::{Answer, Ask, Lease};
+use tollgate_store::backend::memory::{Memory, wall_clock};
 use tollgate_store::backend::redb::Redb;
 use tollgate_store::backend::redis::Redis;
 use tollgate_store::backend::{Backend, Settle};
@@ -65,17 +66,19 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     let redis: Arc<dyn Backend> = Arc::new(runtime.block_on(Redis::open(&server.url()))?);
     let file = directory.path().join("store.redb");
     let redb: Arc<dyn Backend> = Arc::new(runtime.block_on(Redb::open(file))?);
+    let memory: Arc<dyn Backend> = Arc::new(Memory::new(wall_clock()));
     let nothing = server.ask(&["SCRIPT", "LOAD", "return 1"])?;
     let kept = "return redis.call('SET', KEYS[1], redis.call('GET', KEYS[1]) or ARGV[1])";
     let kept = server.ask(&["SCRIPT", "LOAD", kept])?;
     let bucket = server.ask(&["SCRIPT", "LOAD", TOKEN_BUCKET])?;
 
-    let mut sides: [(&str, Vec<f64>); 5] = [
+    let mut sides: [(&str, Vec<f64>); 6] = [
         ("EVALSHA return 1", vec![]),
         ("EVALSHA GET and SET", vec![]),
         ("EVALSHA token bucket", vec![]),
         ("redis", vec![]),
         ("redb (of the clock)", vec![]),
+        ("memory (of the clock)", vec![]),
     ];
     eprintln!("store: {} turns of {} s", settings.turns, settings.seconds);
     for turn in 0..=settings.turns {
@@ -85,6 +88,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
             on_one_core(&server, || bare(&server, &bucket, settings))?,
             on_one_core(&server, || runtime.block_on(settled(&redis, settings, turn)))?,
             runtime.block_on(settled(&redb, settings, turn))?.1,
+            runtime.block_on(settled(&memory, settings, turn))?.1,
         ];
         // The first turn makes the accounts.
         for ((_, measured), speed) in sides.iter_mut().zip(speeds).filter(|_| turn > 0) {
@@ -102,16 +106,31 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     ];
     for (index, (name, speeds)) in sides.iter().enumerate() {
         let speed = format!("{:.0}", median(speeds.iter().copied()));
-        let ratio = |of| if index == 4 { String::new() } else { format!("{:.2}", by(index, of)) };
+        let ratio = |of| if index >= 4 { String::new() } else { format!("{:.2}", by(index, of)) };
         rows.push(vec![(*name).to_owned(), speed, ratio(0), ratio(1), ratio(2)]);
     }
     result::print_table(&rows);
-    let promises = vec![Promise {
-        what: "store: accounts on Redis, by calls of a token bucket",
-        measured: by(3, 2),
-        at_least: PROMISED,
-        at_most: f64::INFINITY,
-    }];
+    let memory = median(sides[5].1.iter().copied());
+    let promises = vec![
+        Promise {
+            what: "store: accounts a second in memory, both cores",
+            measured: memory,
+            at_least: 2.0 * 200_000.0,
+            at_most: f64::INFINITY,
+        },
+        Promise {
+            what: "store: accounts on Redis, by calls of a script that returns 1",
+            measured: by(3, 0),
+            at_least: PROMISED,
+            at_most: f64::INFINITY,
+        },
+        Promise {
+            what: "store: accounts on Redis, by calls of a token bucket",
+            measured: by(3, 2),
+            at_least: PROMISED,
+            at_most: f64::INFINITY,
+        },
+    ];
     let sides = sides.map(|(name, speeds)| json!({ "what": name, "a_second": speeds }));
     let promised: Vec<_> = promises.iter().map(Promise::to_json).collect();
     result::save("store", json!({ "batch": settings.batch, "sides": sides, "promises": promised }))?;

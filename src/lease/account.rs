@@ -146,7 +146,7 @@ impl Account {
             if refusal.is_none() {
                 let more = want.saturating_sub(loan.out.saturating_add(missing));
                 // In whole units: crumbs on several nodes pay for nobody's request.
-                let share = left.saturating_sub(missing) / SHARE / UNIT * UNIT;
+                let share = (left.saturating_sub(missing) / SHARE / UNIT).saturating_mul(UNIT);
                 loan.out = loan.out.saturating_add(missing).saturating_add(more.min(share)).min(EXACT);
             }
             loan.month = month;
