@@ -4,7 +4,6 @@
 //! in the same minute: one that returns a number, one that reads a key and writes it back, without which no limiter can
 //! be, and the smallest token bucket, which a limiter without leases, months and names would call for each request.
 
-use std::future::Future;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -215,46 +214,38 @@ struct Load {
     until: Instant,
 }
 
-fn lane(
+async fn lane(
     backend: Arc<dyn Backend>,
     terms: Arc<Terms>,
     next: Arc<AtomicU64>,
     load: Load,
-) -> impl Future<Output = anyhow::Result<u64>> + Send {
-    async move {
-        let tier: Arc<str> = "pro".into();
-        let mut accounts = 0;
-        while Instant::now() < load.until {
-            let first = next.fetch_add(load.batch as u64, Ordering::Relaxed);
-            let entry = |number: u64| {
-                let round = u32::try_from(number / load.clients).unwrap_or(u32::MAX);
-                let client = number % load.clients;
-                let spent = u64::from(round) * 500;
-                let lease = Lease {
-                    epoch: load.epoch,
-                    seq: round,
-                    spent,
-                    hold: 500,
-                    want: 1_000,
-                    ..Lease::default()
-                };
-                Settle {
-                    client: ClientId(
-                        u128::from(client.wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(64).to_be_bytes(),
-                    ),
-                    name: None,
-                    is_stranger: false,
-                    tier: Arc::clone(&tier),
-                    terms: Arc::clone(&terms),
-                    node: 1,
-                    ask: Ask::Lease(lease),
-                }
-            };
-            let batch: Vec<Settle> = (first..first + load.batch as u64).map(entry).collect();
-            let settled = backend.settle("bench", batch).await?;
-            ensure!(!settled.answers.contains(&Answer::Failed), "an account failed");
-            accounts += settled.answers.len() as u64;
-        }
-        Ok(accounts)
+) -> anyhow::Result<u64> {
+    let tier: Arc<str> = "pro".into();
+    let mut accounts = 0;
+    while Instant::now() < load.until {
+        let first = next.fetch_add(load.batch as u64, Ordering::Relaxed);
+        let entry = |number: u64| {
+            let round = u32::try_from(number / load.clients).unwrap_or(u32::MAX);
+            let client = number % load.clients;
+            let spent = u64::from(round) * 500;
+            let lease =
+                Lease { epoch: load.epoch, seq: round, spent, hold: 500, want: 1_000, ..Lease::default() };
+            Settle {
+                client: ClientId(
+                    u128::from(client.wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(64).to_be_bytes(),
+                ),
+                name: None,
+                is_stranger: false,
+                tier: Arc::clone(&tier),
+                terms: Arc::clone(&terms),
+                node: 1,
+                ask: Ask::Lease(lease),
+            }
+        };
+        let batch: Vec<Settle> = (first..first + load.batch as u64).map(entry).collect();
+        let settled = backend.settle("bench", batch).await?;
+        ensure!(!settled.answers.contains(&Answer::Failed), "an account failed");
+        accounts += settled.answers.len() as u64;
     }
+    Ok(accounts)
 }
