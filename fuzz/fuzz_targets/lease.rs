@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tollgate::lease::account::{Account, month_of};
-use tollgate::lease::hold::{Hold, tick};
+use tollgate::lease::hold::{Hold, Wish, tick};
 use tollgate::lease::terms::{Offer, Rate};
 use tollgate::lease::wire::{Answer, Ask, Batch, Reply};
 use tollgate::limit::Month;
@@ -41,7 +41,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(Reply::from_bytes(&reply.to_bytes()).as_ref(), Ok(&reply));
         let mut hold = Hold::default();
         for answer in &reply.answers {
-            let lease = hold.message(Month(682), 1_000, 0, 0, 1_000);
+            let lease = hold.message(Month(682), Wish { need: 1_000, ..Wish::default() }, 0, 1_000);
             if let Answer::Standing(standing) = answer {
                 let mut theirs = *standing;
                 (theirs.epoch, theirs.seq) = (lease.epoch, lease.seq);

@@ -144,10 +144,15 @@ impl Account {
         let refusal = (missing > left).then(|| self.refusal(terms, missing, month, now));
         if !is_repeated {
             if refusal.is_none() {
-                let more = want.saturating_sub(loan.out.saturating_add(missing));
                 // In whole units: crumbs on several nodes pay for nobody's request.
-                let share = (left.saturating_sub(missing) / SHARE / UNIT).saturating_mul(UNIT);
-                loan.out = loan.out.saturating_add(missing).saturating_add(more.min(share)).min(EXACT);
+                let whole = |milli: u64| (milli / UNIT).saturating_mul(UNIT);
+                let mut held = loan.out.saturating_add(missing);
+                let left = left.saturating_sub(missing);
+                let waiting =
+                    whole(need.saturating_add(lease.more.min(EXACT)).saturating_sub(held).min(left));
+                held = held.saturating_add(waiting);
+                let share = whole(left.saturating_sub(waiting) / SHARE);
+                loan.out = held.saturating_add(want.saturating_sub(held).min(share)).min(EXACT);
             }
             loan.month = month;
             loan.ends = now.saturating_add(LEASE_TTL).min(end_of(month));

@@ -19,7 +19,7 @@ fn free() -> Terms {
 }
 
 fn ask(seq: u32, spent: u64, hold: u64, need: u64, want: u64) -> Lease {
-    Lease { epoch: 7, seq, spent, acked: 0, turn: 0, month: 0, hold, need, want }
+    Lease { epoch: 7, seq, spent, acked: 0, turn: 0, month: 0, hold, need, more: 0, want }
 }
 
 fn standing(settled: Settled) -> Standing {
@@ -61,6 +61,16 @@ fn nodes_are_lent_whole_requests_so_that_none_is_stranded_in_parts() {
         held[node] = next.hold;
     }
     assert_eq!(held.iter().sum::<u64>(), 150 * UNIT);
+}
+
+#[test]
+fn requests_that_wait_are_lent_all_there_is_and_not_a_share() {
+    let mut account = Account::default();
+    let crowd = Lease { more: 199 * UNIT, ..ask(1, 0, 0, UNIT, 400 * UNIT) };
+    assert_eq!(standing(account.settle(&free(), 1, &crowd, NOW)).hold, 150 * UNIT);
+    let mut account = Account::default();
+    let few = Lease { more: 9 * UNIT, ..ask(1, 0, 0, UNIT, 400 * UNIT) };
+    assert_eq!(standing(account.settle(&free(), 1, &few, NOW)).hold, 10 * UNIT + 35 * UNIT);
 }
 
 #[test]
@@ -254,6 +264,7 @@ fn any_lease() -> impl Strategy<Value = Lease> {
             month,
             hold: if is_absurd { absurd } else { hold },
             need,
+            more: absurd % 9_000,
             want: if is_absurd { absurd } else { want },
         })
 }

@@ -16,7 +16,7 @@ pub use self::overrides::Overridden;
 use self::overrides::Overrides;
 use super::breaker::{Breaker, Turn};
 use super::client::ClientId;
-use super::hold::tick;
+use super::hold::{Wish, tick};
 use super::terms::Offer;
 use super::wire::{Answer, Ask, Batch, Entry, Lease, MAX_ENTRIES, MAX_NAME, Reply, Standing};
 use crate::limit::Month;
@@ -199,7 +199,7 @@ impl Borrower {
             None => Known::new(subject, times.mono).want_first(need),
         };
         let want = need.saturating_add(more).saturating_add(wanted);
-        let lease = self.message(table, store, subject, tier, need, want, times)?;
+        let lease = self.message(table, store, subject, tier, Wish { need, more, want }, times)?;
         Some(self.call(vec![self.entry(subject, Ask::Lease(lease))], times.mono))
     }
 
@@ -211,15 +211,14 @@ impl Borrower {
         store: &impl SharedStore,
         subject: &Subject<'_>,
         tier: &Tier,
-        need: u64,
-        want: u64,
+        wish: Wish,
         times: Times,
     ) -> Option<Lease> {
         let client = table.fingerprint_of(subject.id, subject.name.is_none());
         let patience = self.patience();
         let updated = table.update(store, client, tier, times.now, |mut state| {
             state.turn_to(times.now);
-            let lease = state.hold.message(state.account.month, need, want, patience, times.mono);
+            let lease = state.hold.message(state.account.month, wish, patience, times.mono);
             (Change::Write(state), lease)
         });
         match updated {
@@ -281,7 +280,12 @@ impl Borrower {
                 let borrows = !is_strict && !tier.is_unlimited();
                 match known.wishes(&mut state.hold, borrows, interval, patience, times.mono) {
                     Some((need, want)) => {
-                        let lease = state.hold.message(state.account.month, need, want, patience, times.mono);
+                        let lease = state.hold.message(
+                            state.account.month,
+                            Wish { need, more: 0, want },
+                            patience,
+                            times.mono,
+                        );
                         (Change::Write(state), (Some(lease), state.hold))
                     }
                     None => (Change::Keep, (None, state.hold)),
@@ -344,7 +348,7 @@ impl Borrower {
                 }
                 state.turn_to(times.now);
                 state.hold.give_back();
-                let lease = state.hold.message(state.account.month, 0, 0, patience, times.mono);
+                let lease = state.hold.message(state.account.month, Wish::default(), patience, times.mono);
                 (Change::Write(state), Some((lease, state.hold.offer)))
             });
             if let Updated::Done { answer: Some((lease, offer)), .. } = updated {

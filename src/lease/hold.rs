@@ -82,6 +82,17 @@ pub struct Hold {
     pub offer: u8,
 }
 
+/// What a node would like to hold, and for whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// For the cheapest request that waits; 0: none waits.
+    pub need: u64,
+    /// For the others that wait, beyond that.
+    pub more: u64,
+    /// All in all, for those that may come.
+    pub want: u64,
+}
+
 /// Whether a request can be decided by what the node holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spend {
@@ -144,7 +155,7 @@ impl Hold {
     }
 
     /// The next message to the store. A message that is under way is repeated: the store takes it for the same.
-    pub fn message(&mut self, month: Month, need: u64, want: u64, patience_ms: u32, now_ms: u64) -> Lease {
+    pub fn message(&mut self, month: Month, wish: Wish, patience_ms: u32, now_ms: u64) -> Lease {
         let now = tick(now_ms);
         if self.epoch == 0 {
             self.begin(now_ms);
@@ -165,8 +176,9 @@ impl Hold {
             turn: self.turn,
             month: month.0,
             hold: self.left.into(),
-            need: need.min(Self::MOST),
-            want: want.min(Self::MOST),
+            need: wish.need.min(Self::MOST),
+            more: wish.more.min(Self::MOST),
+            want: wish.want.min(Self::MOST),
         }
     }
 

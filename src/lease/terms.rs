@@ -2,7 +2,7 @@
 //!
 //! Redis computes in Lua, whose numbers are exact up to 2⁵³ only. So the store's clock has microseconds, and a limit whose
 //! bucket does not fit [`EXACT`] is refused when the policy loads. The work of a bucket is that of
-//! [`Limit`](crate::limit::Limit) with microseconds for nanoseconds: a microsecond drains `drain` work, a thousandth of a
+//! [`Limit`] with microseconds for nanoseconds: a microsecond drains `drain` work, a thousandth of a
 //! cost unit weighs `weight` work.
 
 use serde::{Deserialize, Serialize};

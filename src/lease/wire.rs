@@ -94,8 +94,10 @@ pub struct Lease {
     pub month: u16,
     /// What it still holds of its lease.
     pub hold: u64,
-    /// What it must hold for a request that waits; 0: none waits.
+    /// What it must hold for a request that waits, the cheapest of its client's; 0: none waits.
     pub need: u64,
+    /// What the other requests that wait need beyond that, as far as there is.
+    pub more: u64,
     /// What it would like to hold.
     pub want: u64,
 }

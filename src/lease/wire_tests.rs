@@ -14,6 +14,7 @@ fn batch() -> Batch {
         month: 682,
         hold: 1_000,
         need: 2_000,
+        more: 3_000,
         want: 8_000,
     };
     Batch {

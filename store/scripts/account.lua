@@ -31,7 +31,7 @@ local usage_months, useds = {}, {}
 local count, drains, offer_weights, capacities, holds, quota
 
 -- What its node says.
-local node, low, high, seq, spent, acked, turn, said_month, hold, need, want
+local node, low, high, seq, spent, acked, turn, said_month, hold, need, waiting, want
 
 local function less(a, b)
   return a > b and a - b or 0
@@ -299,10 +299,13 @@ local function settle(month, ends)
   if missing > rest then flags, wait = refusal(missing, month, ends, lent) end
   if not is_repeated then
     if missing <= rest then
-      local wish = less(want, outs[i] + missing)
       -- In whole units: crumbs on several nodes pay for nobody's request.
-      local share = div(div(rest - missing, SHARE), UNIT) * UNIT
-      outs[i] = min(outs[i] + missing + min(wish, share), EXACT)
+      local held = outs[i] + missing
+      rest = rest - missing
+      local others = div(min(less(need + waiting, held), rest), UNIT) * UNIT
+      held = held + others
+      local share = div(div(rest - others, SHARE), UNIT) * UNIT
+      outs[i] = min(held + min(less(want, held), share), EXACT)
     end
     loan_months[i] = month
     loan_ends[i] = min(at + LEASE_TTL, ends)

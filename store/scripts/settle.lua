@@ -17,7 +17,7 @@
 local CONSUMER_KEPT_MS = '34646400000'
 local OFFER_LENGTH = 73
 
-local LEASE = '<c8I4I4I4I8I8I8HI8I8I8'
+local LEASE = '<c8I4I4I4I8I8I8HI8I8I8I8'
 -- Version, levels and 16 if it has a name, moment, lengths of description and name, counts of nodes and months.
 local HEAD = '<BBI8HHHB'
 local HEAD_LENGTH = 17
@@ -140,7 +140,7 @@ for i = 1, n do
     end
     local text
     if what == 0 then
-      node, low, high, seq, spent, acked, turn, said_month, hold, need, want, text = unpack(LEASE, arg, 5)
+      node, low, high, seq, spent, acked, turn, said_month, hold, need, waiting, want, text = unpack(LEASE, arg, 5)
       answers[i + 1] = settle(this, this_ends)
     else
       local cost

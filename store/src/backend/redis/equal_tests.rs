@@ -89,7 +89,18 @@ fn deed() -> impl Strategy<Value = Deed> {
     let babble =
         (node(), lease).prop_map(|(node, (epoch, seq, spent, turn, month, hold, need, want))| Deed::Babble {
             node,
-            lease: Lease { epoch, seq, spent, acked: spent / 3, turn, month, hold, need, want },
+            lease: Lease {
+                epoch,
+                seq,
+                spent,
+                acked: spent / 3,
+                turn,
+                month,
+                hold,
+                need,
+                more: hold / 2,
+                want,
+            },
         });
     prop_oneof![6 => report, 1 => babble, 2 => amount().prop_map(Deed::Charge)]
 }
