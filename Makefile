@@ -17,11 +17,15 @@ REMAP := --remap-path-prefix=$(CURDIR)=tollgate --remap-path-prefix=$(or $(CARGO
 # `make test SKIP_SLOW=1` is for a quick look while working; CI never sets it.
 export TOLLGATE_ENVOY ?= $(CURDIR)/.venv/bin/envoy
 export TOLLGATE_WASM ?= $(CURDIR)/$(WASM)
+export TOLLGATE_COMMAND ?= $(CURDIR)/dist/tollgate
 
 ##@ Use it
 
+# The store is the unoptimised build that the meta file needed anyway: the release build takes minutes, from a fresh clone.
 .PHONY: run
-run: setup-run build-wasm ## a real gateway on http://127.0.0.1:8000 with the filter, and a table of what it does; CHECK=1 asserts it; PORT=8080
+run: export TOLLGATE_COMMAND := $(abspath $(TARGET_DIR))/debug/tollgate
+run: setup-run build-wasm ## two real gateways from http://127.0.0.1:8000 on that share a limit, and a table of what they do; CHECK=1 asserts it; PORT=8080; REDIS=redis://…
+	@$(CARGO) build --quiet -p tollgate-store --bin tollgate
 	@$(CARGO) build --quiet -p tollgate-testkit --bin tollgate-demo
 	@exec $(TARGET_DIR)/debug/tollgate-demo --port $(PORT) $(if $(CHECK),--check)
 
@@ -34,7 +38,7 @@ build: build-wasm ## the above and the native command dist/tollgate
 	@install -m 755 $(TARGET_DIR)/release/tollgate dist/tollgate
 
 .PHONY: kong-up
-kong-up: need-docker build-wasm ## docker compose with the real Kong image
+kong-up: need-docker build ## docker compose with the real Kong image, the store beside it, and a Redis
 	$(COMPOSE) up --detach --wait
 
 .PHONY: kong-test
@@ -55,6 +59,10 @@ e2e: ## the end-to-end suite against a running gateway: GATEWAY_URL=http://host:
 .PHONY: test
 test: setup build ## everything that CI runs
 	@scripts/test.sh
+
+.PHONY: soak
+soak: setup build ## the suite of gateways that share a store in full: every fault, at length
+	TOLLGATE_SOAK=1 $(CARGO) test -p tollgate-e2e --test shared -- --nocapture
 
 .PHONY: bench
 bench: setup-run build-wasm ## every benchmark: ratios on stdout, bench/results/*.json

@@ -73,6 +73,9 @@ case "${1:-run}" in
     targets wasm32-unknown-unknown
     command -v node >/dev/null || packages nodejs
     command -v c++ >/dev/null || packages g++
+    # Real servers, which the tests start themselves on free ports.
+    command -v redis-server >/dev/null || packages redis-server
+    command -v redis-sentinel >/dev/null || packages redis-sentinel
     # The runner has to be of the very version of wasm-bindgen that the tests are linked with.
     cargo_tool wasm-bindgen-cli "$(sed -n '/^name = "wasm-bindgen"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)"
     cargo_tool cargo-fuzz 0.13.2

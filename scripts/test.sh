@@ -10,9 +10,9 @@ step() { # step NAME COMMAND…
   echo
   echo "── $1"
   if "${@:2}"; then
-    summary+=("$(printf '%-28s ok      %4d s' "$1" $((SECONDS - start)))")
+    summary+=("$(printf '%-30s ok      %4d s' "$1" $((SECONDS - start)))")
   else
-    summary+=("$(printf '%-28s FAILED  %4d s' "$1" $((SECONDS - start)))")
+    summary+=("$(printf '%-30s FAILED  %4d s' "$1" $((SECONDS - start)))")
     failed=1
   fi
 }
@@ -20,11 +20,13 @@ step() { # step NAME COMMAND…
 failed=0
 cargo=(cargo --locked)
 step "lint" scripts/lint.sh
-step "core and command" "${cargo[@]}" test --quiet -p tollgate -p tollgate-store --all-features
+step "core" "${cargo[@]}" test --quiet -p tollgate --all-features
+step "command, store, backends" "${cargo[@]}" test --quiet -p tollgate-store
+step "store's API, by its document" scripts/api.sh
 step "core on wasm32, in Node" env CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner \
   "${cargo[@]}" test -p tollgate --lib --target wasm32-unknown-unknown
 step "filter on a strict host" "${cargo[@]}" test --quiet -p tollgate-host
-step "filter on a real gateway" "${cargo[@]}" test --quiet -p tollgate-testkit -p tollgate-e2e
+step "gateways, alone and together" "${cargo[@]}" test --quiet -p tollgate-testkit -p tollgate-e2e
 free_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 step "make run" make --no-print-directory run CHECK=1 "PORT=$free_port"
 step "fuzz targets, briefly" scripts/fuzz.sh "${FUZZ_SECONDS:-15}"

@@ -244,6 +244,12 @@ impl Engine {
 
     /// Hands every response header of `ruling` to `emit`; `None` removes an upstream's copy.
     pub fn announce(&self, ruling: Option<&Ruling>, mut emit: impl FnMut(&'static str, Option<&[u8]>)) {
+        self.announce_by(ruling, &mut emit);
+    }
+
+    /// One function for all kinds of `emit`: the module has to stay small.
+    #[inline(never)]
+    fn announce_by(&self, ruling: Option<&Ruling>, emit: &mut dyn FnMut(&'static str, Option<&[u8]>)) {
         let families = self.policy.headers;
         let known =
             ruling.and_then(|ruling| Some((ruling, ruling.account.as_ref()?, self.texts(&ruling.under)?)));

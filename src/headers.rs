@@ -91,7 +91,7 @@ pub fn announce(
     account: &Account,
     now: UnixNanos,
     families: HeaderFamilies,
-    mut emit: impl FnMut(&'static str, Option<&[u8]>),
+    emit: &mut dyn FnMut(&'static str, Option<&[u8]>),
 ) {
     let nearest = nearest(tier, account);
     if families.x_ratelimit {
@@ -125,7 +125,7 @@ fn announce_ietf(
     account: &Account,
     now: UnixNanos,
     nearest: Option<&Nearest<'_>>,
-    mut emit: impl FnMut(&'static str, Option<&[u8]>),
+    emit: &mut dyn FnMut(&'static str, Option<&[u8]>),
 ) {
     let [policy, current] = IETF;
     if tier.is_unlimited() {

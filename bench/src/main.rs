@@ -5,6 +5,7 @@
 //! | [`gateway`] | Envoy's CPU a request, requests a second, latency: bare, no-op filter, native filter, Tollgate |
 //! | [`memory`] | Envoy's memory after 65,536 distinct clients, and after a million |
 //! | [`decision`] | one decision, in this process, with 4 endpoint rules and with 1,000 |
+//! | [`lease`] | the same with leases and without, and a consumer's first request |
 //! | [`store`] | accounts a second of the store's backends, beside the bare Redis |
 //!
 //! [`load`] is the clients, [`process`] reads what they cost the gateway, [`variant`] is what the gateway is told to
@@ -12,6 +13,7 @@
 
 mod decision;
 mod gateway;
+mod lease;
 mod load;
 mod memory;
 mod noop;
@@ -43,6 +45,8 @@ enum Which {
     Memory(memory::Settings),
     /// One decision, with few and with many endpoint rules.
     Decision(decision::Settings),
+    /// Requests a second with leases and without; a consumer's first request.
+    Lease(lease::Settings),
     /// Accounts a second on redb and on Redis.
     Store(store::Settings),
 }
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Some(Which::Gateway(settings)) => gateway::run(&settings),
         Some(Which::Memory(settings)) => memory::run(&settings),
         Some(Which::Decision(settings)) => decision::run(&settings),
+        Some(Which::Lease(settings)) => lease::run(&settings),
         Some(Which::Store(settings)) => store::run(&settings),
         None => all(),
     };
@@ -75,6 +80,7 @@ fn all() -> anyhow::Result<Vec<Promise>> {
     let mut promises = decision::run(&usual())?;
     promises.extend(gateway::run(&usual())?);
     promises.extend(memory::run(&usual())?);
+    promises.extend(lease::run(&usual())?);
     promises.extend(store::run(&usual())?);
     Ok(promises)
 }

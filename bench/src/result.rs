@@ -23,7 +23,9 @@ impl Promise {
     }
 
     fn bounds(&self) -> String {
-        if self.at_least > 0.0 {
+        if self.at_most.is_infinite() {
+            format!("at least {:.2}", self.at_least)
+        } else if self.at_least > 0.0 {
             format!("{:.2} to {:.2}", self.at_least, self.at_most)
         } else {
             format!("at most {:.2}", self.at_most)

@@ -1,10 +1,9 @@
 //! How many accounts a second the store's backends settle, beside the bare server.
 //!
 //! On Redis the measure is what the same server does with scripts that do next to nothing, called by `redis-benchmark`
-//! in the same minute: one that returns a number, and one that reads a key and writes it back, without which no limiter
-//! can be.
+//! in the same minute: one that returns a number, one that reads a key and writes it back, without which no limiter can
+//! be, and the smallest token bucket, which a limiter without leases, months and names would call for each request.
 
-use std::future::Future;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +15,7 @@ use serde_json::json;
 use tollgate::lease::client::ClientId;
 use tollgate::lease::terms::{Offer, Rate, Terms};
 use tollgate::lease::wire::{Answer, Ask, Lease};
+use tollgate_store::backend::memory::{Memory, wall_clock};
 use tollgate_store::backend::redb::Redb;
 use tollgate_store::backend::redis::Redis;
 use tollgate_store::backend::{Backend, Settle};
@@ -23,8 +23,21 @@ use tollgate_testkit::redis::Server;
 
 use crate::result::{self, Promise, median};
 
-/// Accounts a second on Redis, by calls a second of a script that does nothing.
+/// Accounts a second on Redis, by calls a second of [`TOKEN_BUCKET`].
 const PROMISED: f64 = 0.6;
+
+/// A token bucket of 1,000 a minute, on the server's clock.
+const TOKEN_BUCKET: &str = r"
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+local tokens = math.min(1000, (bucket[1] or 1000) + (now - (bucket[2] or now)) / 60000)
+local is_allowed = tokens >= 1
+if is_allowed then tokens = tokens - 1 end
+redis.call('HSET', KEYS[1], 'tokens', tokens, 'at', now)
+redis.call('PEXPIRE', KEYS[1], 60000)
+return is_allowed and 1 or 0
+";
 
 #[derive(Args)]
 pub struct Settings {
@@ -52,19 +65,29 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     let redis: Arc<dyn Backend> = Arc::new(runtime.block_on(Redis::open(&server.url()))?);
     let file = directory.path().join("store.redb");
     let redb: Arc<dyn Backend> = Arc::new(runtime.block_on(Redb::open(file))?);
+    let memory: Arc<dyn Backend> = Arc::new(Memory::new(wall_clock()));
     let nothing = server.ask(&["SCRIPT", "LOAD", "return 1"])?;
     let kept = "return redis.call('SET', KEYS[1], redis.call('GET', KEYS[1]) or ARGV[1])";
     let kept = server.ask(&["SCRIPT", "LOAD", kept])?;
+    let bucket = server.ask(&["SCRIPT", "LOAD", TOKEN_BUCKET])?;
 
-    let mut sides: [(&str, Vec<f64>); 4] =
-        [("EVALSHA return 1", vec![]), ("EVALSHA GET and SET", vec![]), ("redis", vec![]), ("redb", vec![])];
+    let mut sides: [(&str, Vec<f64>); 6] = [
+        ("EVALSHA return 1", vec![]),
+        ("EVALSHA GET and SET", vec![]),
+        ("EVALSHA token bucket", vec![]),
+        ("redis", vec![]),
+        ("redb (of the clock)", vec![]),
+        ("memory (of the clock)", vec![]),
+    ];
     eprintln!("store: {} turns of {} s", settings.turns, settings.seconds);
     for turn in 0..=settings.turns {
         let speeds = [
-            bare(&server, &nothing, settings)?,
-            bare(&server, &kept, settings)?,
-            runtime.block_on(settled(&redis, settings, turn))?,
-            runtime.block_on(settled(&redb, settings, turn))?,
+            on_one_core(&server, || bare(&server, &nothing, settings))?,
+            on_one_core(&server, || bare(&server, &kept, settings))?,
+            on_one_core(&server, || bare(&server, &bucket, settings))?,
+            on_one_core(&server, || runtime.block_on(settled(&redis, settings, turn)))?,
+            runtime.block_on(settled(&redb, settings, turn))?.1,
+            runtime.block_on(settled(&memory, settings, turn))?.1,
         ];
         // The first turn makes the accounts.
         for ((_, measured), speed) in sides.iter_mut().zip(speeds).filter(|_| turn > 0) {
@@ -75,28 +98,66 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     let by = |index: usize, of: usize| {
         median(sides[index].1.iter().zip(&sides[of].1).map(|(one, other)| one / other))
     };
-    let mut rows = vec![["", "a second", "by return 1", "by GET and SET"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["", "a second of CPU", "by return 1", "by GET and SET", "by token bucket"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for (index, (name, speeds)) in sides.iter().enumerate() {
         let speed = format!("{:.0}", median(speeds.iter().copied()));
-        let ratio = |of| if index == 3 { String::new() } else { format!("{:.2}", by(index, of)) };
-        rows.push(vec![(*name).to_owned(), speed, ratio(0), ratio(1)]);
+        let ratio = |of| if index >= 4 { String::new() } else { format!("{:.2}", by(index, of)) };
+        rows.push(vec![(*name).to_owned(), speed, ratio(0), ratio(1), ratio(2)]);
     }
     result::print_table(&rows);
-    let promises = vec![Promise {
-        what: "store: accounts on Redis, by calls of a script that does nothing",
-        measured: by(2, 0),
-        at_least: PROMISED,
-        at_most: f64::INFINITY,
-    }];
+    let memory = median(sides[5].1.iter().copied());
+    let promises = vec![
+        Promise {
+            what: "store: accounts a second in memory, both cores",
+            measured: memory,
+            at_least: 2.0 * 200_000.0,
+            at_most: f64::INFINITY,
+        },
+        Promise {
+            what: "store: accounts on Redis, by calls of a script that returns 1",
+            measured: by(3, 0),
+            at_least: PROMISED,
+            at_most: f64::INFINITY,
+        },
+        Promise {
+            what: "store: accounts on Redis, by calls of a token bucket",
+            measured: by(3, 2),
+            at_least: PROMISED,
+            at_most: f64::INFINITY,
+        },
+    ];
     let sides = sides.map(|(name, speeds)| json!({ "what": name, "a_second": speeds }));
     let promised: Vec<_> = promises.iter().map(Promise::to_json).collect();
     result::save("store", json!({ "batch": settings.batch, "sides": sides, "promises": promised }))?;
     Ok(promises)
 }
 
-/// Calls a second of the script with this digest, as many in a pipeline as a batch has accounts.
-fn bare(server: &Server, digest: &str, settings: &Settings) -> anyhow::Result<f64> {
+/// What was done, and how much of it a second of the clock.
+type Speed = (u64, f64);
+
+/// How much a second of the server's CPU does: it has one core, and how much of that it gets here is not its own doing.
+fn on_one_core(server: &Server, work: impl FnOnce() -> anyhow::Result<Speed>) -> anyhow::Result<f64> {
+    let before = cpu_seconds(server)?;
+    let (done, _) = work()?;
+    Ok(done as f64 / (cpu_seconds(server)? - before))
+}
+
+fn cpu_seconds(server: &Server) -> anyhow::Result<f64> {
+    let info = server.ask(&["INFO", "cpu"])?;
+    let of = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+    let (user, system) = (of("used_cpu_user:"), of("used_cpu_sys:"));
+    user.zip(system).map(|(user, system)| user + system).with_context(|| format!("INFO cpu says: {info}"))
+}
+
+/// Calls of the script with this digest, as many in a pipeline as a batch has accounts.
+fn bare(server: &Server, digest: &str, settings: &Settings) -> anyhow::Result<Speed> {
     let calls = 300_000 * settings.seconds;
+    // Keys of its own: a script that keeps a string and one that keeps a hash do not mix.
+    let key = format!("{digest}:__rand_int__");
     let mut command = Command::new("redis-benchmark");
     command
         .args(["--csv", "-p", &server.port().to_string(), "-c", &settings.at_once.to_string()])
@@ -108,16 +169,16 @@ fn bare(server: &Server, digest: &str, settings: &Settings) -> anyhow::Result<f6
             "-r",
             &settings.clients.to_string(),
         ])
-        .args(["EVALSHA", digest, "1", "bench:__rand_int__", "value"]);
+        .args(["EVALSHA", digest, "1", &key, "value"]);
     let output = command.output().context("redis-benchmark; apt-get install redis-tools")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let last = text.lines().last().unwrap_or_default();
     let speed = last.split("\",\"").nth(1).and_then(|speed| speed.trim_matches('"').parse().ok());
-    speed.with_context(|| format!("redis-benchmark says: {text}"))
+    Ok((calls, speed.with_context(|| format!("redis-benchmark says: {text}"))?))
 }
 
-/// Accounts a second: reports of one node, each of another client than the one before.
-async fn settled(backend: &Arc<dyn Backend>, settings: &Settings, turn: usize) -> anyhow::Result<f64> {
+/// Accounts: reports of one node, each of another client than the one before.
+async fn settled(backend: &Arc<dyn Backend>, settings: &Settings, turn: usize) -> anyhow::Result<Speed> {
     let rate = Rate { units: 1_000, seconds: 60, burst: 150 };
     let offer = Offer { tier: "pro".into(), rates: vec![rate], monthly: Some(1_000_000) };
     let terms = Arc::new(offer.terms().map_err(|error| anyhow::anyhow!("{error}"))?);
@@ -143,7 +204,7 @@ async fn settled(backend: &Arc<dyn Backend>, settings: &Settings, turn: usize) -
     for lane in lanes {
         accounts += lane.await??;
     }
-    Ok(accounts as f64 / start.elapsed().as_secs_f64())
+    Ok((accounts, accounts as f64 / start.elapsed().as_secs_f64()))
 }
 
 struct Load {
@@ -153,46 +214,38 @@ struct Load {
     until: Instant,
 }
 
-fn lane(
+async fn lane(
     backend: Arc<dyn Backend>,
     terms: Arc<Terms>,
     next: Arc<AtomicU64>,
     load: Load,
-) -> impl Future<Output = anyhow::Result<u64>> + Send {
-    async move {
-        let tier: Arc<str> = "pro".into();
-        let mut accounts = 0;
-        while Instant::now() < load.until {
-            let first = next.fetch_add(load.batch as u64, Ordering::Relaxed);
-            let entry = |number: u64| {
-                let round = u32::try_from(number / load.clients).unwrap_or(u32::MAX);
-                let client = number % load.clients;
-                let spent = u64::from(round) * 500;
-                let lease = Lease {
-                    epoch: load.epoch,
-                    seq: round,
-                    spent,
-                    hold: 500,
-                    want: 1_000,
-                    ..Lease::default()
-                };
-                Settle {
-                    client: ClientId(
-                        u128::from(client.wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(64).to_be_bytes(),
-                    ),
-                    name: None,
-                    is_stranger: false,
-                    tier: Arc::clone(&tier),
-                    terms: Arc::clone(&terms),
-                    node: 1,
-                    ask: Ask::Lease(lease),
-                }
-            };
-            let batch: Vec<Settle> = (first..first + load.batch as u64).map(entry).collect();
-            let settled = backend.settle("bench", batch).await?;
-            ensure!(!settled.answers.contains(&Answer::Failed), "an account failed");
-            accounts += settled.answers.len() as u64;
-        }
-        Ok(accounts)
+) -> anyhow::Result<u64> {
+    let tier: Arc<str> = "pro".into();
+    let mut accounts = 0;
+    while Instant::now() < load.until {
+        let first = next.fetch_add(load.batch as u64, Ordering::Relaxed);
+        let entry = |number: u64| {
+            let round = u32::try_from(number / load.clients).unwrap_or(u32::MAX);
+            let client = number % load.clients;
+            let spent = u64::from(round) * 500;
+            let lease =
+                Lease { epoch: load.epoch, seq: round, spent, hold: 500, want: 1_000, ..Lease::default() };
+            Settle {
+                client: ClientId(
+                    u128::from(client.wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(64).to_be_bytes(),
+                ),
+                name: None,
+                is_stranger: false,
+                tier: Arc::clone(&tier),
+                terms: Arc::clone(&terms),
+                node: 1,
+                ask: Ask::Lease(lease),
+            }
+        };
+        let batch: Vec<Settle> = (first..first + load.batch as u64).map(entry).collect();
+        let settled = backend.settle("bench", batch).await?;
+        ensure!(!settled.answers.contains(&Answer::Failed), "an account failed");
+        accounts += settled.answers.len() as u64;
     }
+    Ok(accounts)
 }

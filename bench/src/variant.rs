@@ -267,6 +267,11 @@ pub fn policy() -> Value {
 /// An Envoy that answers everything itself, behind one filter or none. The address of a client is what its
 /// `x-forwarded-for` says.
 pub fn start(filter: Option<Value>) -> anyhow::Result<Envoy> {
+    start_with_store(filter, SocketAddr::from(([127, 0, 0, 1], 9)))
+}
+
+/// The same with a store that listens there.
+pub fn start_with_store(filter: Option<Value>, store: SocketAddr) -> anyhow::Result<Envoy> {
     let router = json!({
         "name": "envoy.filters.http.router",
         "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
@@ -274,7 +279,7 @@ pub fn start(filter: Option<Value>) -> anyhow::Result<Envoy> {
     let filters: Vec<Value> = filter.into_iter().chain([router]).collect();
     // Nothing is ever sent to the sample's upstream.
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
-    let config = Config::without_filter(nowhere)?.http(|http| {
+    let config = Config::without_filter(nowhere)?.with_store(store).http(|http| {
         *http = json!({
             "@type": http["@type"],
             "stat_prefix": "bench",

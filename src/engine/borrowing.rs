@@ -212,6 +212,7 @@ impl Engine {
         // While many requests are refused here, the tick asks for them.
         let is_pressed = borrower.is_pressed(&subject.id, times.mono);
         let updated = self.table.update(store, client, tier, times.now, |mut state| {
+            state.hold.offer = subject.offer;
             let found = find(&mut state, tier, cost, times, failure, is_pressed, subject.name.is_none());
             let change = match found {
                 Found::Paid(..) | Found::Without(_) => Change::Write(state),
@@ -260,7 +261,9 @@ impl Engine {
         network: &Network,
     ) -> Ruling {
         let tier = &self.policy.anonymous;
-        let client = self.table.fingerprint(&self.policy.namespace, &Client::Stranger(*network));
+        // The same record as that of strangers who come from there.
+        let Some(namespace) = &self.namespace else { return unknown(under, times.now) };
+        let client = self.table.fingerprint_of(namespace.id(&Client::Stranger(*network)), true);
         let updated = self.table.update(store, client, tier, times.now, |mut state| {
             let verdict = decide_all(&mut state.account, tier, cost, times.now);
             let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
@@ -309,13 +312,10 @@ fn find(
     let now = tick(times.mono);
     match (state.hold.spend(cost, now), failure) {
         (Spend::Paid, _) => Found::Paid(view(state, tier, cost, times.now), state.hold.left),
-        (Spend::Refused(refused), None) => {
-            Found::Refused(state.account.at(times.now, tier), still_refused(&refused, tier, cost, times))
+        (Spend::Refused(refused), None) => refuse(&state.account, &refused, tier, cost, times),
+        (Spend::Ask, None) if is_pressed && is_covered(&state.hold, cost) => {
+            refuse(&state.account, &state.hold.refused, tier, cost, times)
         }
-        (Spend::Ask, None) if is_pressed && is_covered(&state.hold, cost) => Found::Refused(
-            state.account.at(times.now, tier),
-            still_refused(&state.hold.refused, tier, cost, times),
-        ),
         (Spend::Ask, None) => Found::Ask,
         (_, Some(OnFailure::Closed)) => Found::Closed,
         (_, Some(OnFailure::Open)) => {
@@ -351,8 +351,9 @@ fn view(state: &mut State, tier: &Tier, cost: Cost, now: UnixNanos) -> Account {
     state.account
 }
 
-/// The refusal of a cost that is at least what the store has refused: later by what it is more.
-fn still_refused(refused: &Refused, tier: &Tier, cost: Cost, times: Times) -> Refusal {
+/// The refusal of a cost that is at least what the store has refused: later by what it is more. The account is shown as
+/// one that refuses: what other nodes have spent may not be known here.
+fn refuse(account: &Account, refused: &Refused, tier: &Tier, cost: Cost, times: Times) -> Found {
     let wait = refused.until.since(tick(times.mono));
     let more = Cost(cost.0.saturating_sub(refused.cost.into()));
     let longer = tier
@@ -366,7 +367,16 @@ fn still_refused(refused: &Refused, tier: &Tier, cost: Cost, times: Times) -> Re
     let is_month = refused.limits & Refused::MONTH != 0;
     let until = times.now.after(Nanos(u64::from(wait).saturating_mul(1_000_000))).after(longer);
     let until = if is_month { until.max(Month::of(times.now).end()) } else { until };
-    Refusal { limits: refused.limits & 7, month: is_month, until }
+    let refusal = Refusal { limits: refused.limits & 7, month: is_month, until };
+    let mut account = account.at(times.now, tier);
+    let levels = account.levels.iter_mut().zip(&tier.limits).enumerate();
+    for (level, limit) in levels.filter(|(index, _)| refusal.by_limit(*index)).map(|(_, pair)| pair) {
+        *level = (*level).max(limit.refusing(cost, until.since(times.now)));
+    }
+    if let (true, Some(quota)) = (is_month, tier.monthly) {
+        account.used = account.used.max(quota.less(cost).plus(Cost(1)));
+    }
+    Found::Refused(account, refusal)
 }
 
 fn ruling_under(under: &Under, account: Account, now: UnixNanos) -> Ruling {

@@ -25,7 +25,7 @@ use crate::policy::{Policy, Store, StoreMode, Token};
 use crate::units::UnixNanos;
 
 /// How often a request asks before it is given up: each time others were faster to spend what came.
-const MAX_ROUNDS: u32 = 8;
+const MAX_ROUNDS: u32 = 16;
 
 /// The store as this worker sees it.
 pub struct Lender {
@@ -99,7 +99,7 @@ impl Lender {
     }
 
     /// Sends a message from the context at hand; whether it went out.
-    fn dispatch(&self, call: &Call) -> bool {
+    fn dispatch(&self, call: &Call, timeout_ms: u64) -> bool {
         let mut headers = vec![
             (":method", "POST"),
             (":path", "/v1/leases"),
@@ -109,7 +109,7 @@ impl Lender {
         if let Some(authorization) = &self.authorization {
             headers.push(("authorization", authorization));
         }
-        let timeout = Duration::from_millis(self.store.timeout_ms);
+        let timeout = Duration::from_millis(timeout_ms);
         abi::call(&self.store.upstream, headers, &call.batch.to_bytes(), timeout).is_some()
     }
 
@@ -155,8 +155,10 @@ impl Lender {
             }
         };
         waiting.rounds.set(waiting.rounds.get().saturating_add(1));
+        // All of a request's calls together take no longer than one may.
+        let left = waiting.until.get().saturating_sub(times.mono);
         match call {
-            Some(call) if self.dispatch(&call) => {
+            Some(call) if left > 0 && self.dispatch(&call, left.min(self.store.timeout_ms)) => {
                 *waiting.call.borrow_mut() = Some(call);
                 true
             }
@@ -211,6 +213,7 @@ impl Lender {
             warn!("tollgate: the store at {} is back", self.store.upstream);
         }
         ready.metrics.store_call(true, true);
+        // A part of the backend that is away is no store to those whose accounts it has.
         self.hear(call, &reply, mono / 1_000_000);
         let is_answered = !matches!(reply.answers.first(), Some(Answer::Failed | Answer::Unusable));
         (is_answered, charges.into_iter().next().flatten())
@@ -338,7 +341,7 @@ pub fn tick(ready: &Ready) {
         call
     };
     if let Some(call) = call {
-        if lender.dispatch(&call) {
+        if lender.dispatch(&call, lender.store.timeout_ms) {
             // The host ends it at its timeout; should it not, another is sent all the same.
             let until =
                 times.mono.saturating_add(lender.store.timeout_ms.saturating_mul(4)).saturating_add(1_000);

@@ -28,7 +28,7 @@ fn spent(tier: &Tier, units: u64, now: UnixNanos) -> Account {
 
 fn lines(tier: &Tier, account: &Account, families: HeaderFamilies) -> Vec<String> {
     let mut lines = Vec::new();
-    announce(tier, &TierHeaders::new(tier), account, NOW, families, |name, value| {
+    announce(tier, &TierHeaders::new(tier), account, NOW, families, &mut |name, value| {
         lines.push(match value {
             Some(value) => format!("{name}: {}", String::from_utf8_lossy(value)),
             None => format!("-{name}"),

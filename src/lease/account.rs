@@ -54,6 +54,8 @@ pub struct Level {
     pub work: u64,
     /// [`Bucket::weight`](super::terms::Bucket::weight) of that work; 0: never used.
     pub weight: u64,
+    /// [`Bucket::drain`](super::terms::Bucket::drain) of it: it drains also while the client's tier has no such limit.
+    pub drain: u64,
 }
 
 /// What one node has borrowed.
@@ -144,7 +146,7 @@ impl Account {
             if refusal.is_none() {
                 let more = want.saturating_sub(loan.out.saturating_add(missing));
                 // In whole units: crumbs on several nodes pay for nobody's request.
-                let share = left.saturating_sub(missing) / SHARE / UNIT * UNIT;
+                let share = (left.saturating_sub(missing) / SHARE / UNIT).saturating_mul(UNIT);
                 loan.out = loan.out.saturating_add(missing).saturating_add(more.min(share)).min(EXACT);
             }
             loan.month = month;
@@ -213,7 +215,11 @@ impl Account {
         let was_set_back = self.at.saturating_sub(now) > CLOCK_SKEW;
         let moment = if was_set_back { now } else { self.at.max(now) };
         let elapsed = moment.saturating_sub(self.at);
+        for level in self.levels.iter_mut().skip(terms.buckets.len()) {
+            level.work = level.work.saturating_sub(elapsed.saturating_mul(level.drain));
+        }
         for (level, bucket) in self.levels.iter_mut().zip(&terms.buckets) {
+            level.drain = bucket.drain;
             if level.weight != bucket.weight {
                 // Another limit than the last time: what was used stays used.
                 let milli = if level.weight == 0 { 0 } else { level.work.div_ceil(level.weight) };
@@ -249,7 +255,8 @@ impl Account {
 
     /// The place of `node`'s loan, made if there is none; none for a message that is older than it.
     fn loan_of(&mut self, node: u64, lease: &Lease, terms: &Terms) -> Option<usize> {
-        let fresh = Loan { node, epoch: lease.epoch, ..Loan::default() };
+        let known = lease.acked.min(lease.spent).min(EXACT);
+        let fresh = Loan { node, epoch: lease.epoch, spent: known, ..Loan::default() };
         let Some(index) = self.loans.iter().position(|loan| loan.node == node) else {
             if self.loans.len() >= MAX_LOANS {
                 let idle = self.loans.iter().enumerate().filter(|(_, loan)| loan.out == 0);

@@ -7,7 +7,6 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 /// 2026-11-24T00:00:00Z.
 const NOW: u64 = 1_795_478_400_000_000;
 const SECOND: u64 = 1_000_000;
-const UNIT: u64 = 1_000;
 
 fn terms(rates: &[(u32, u32, u32)], monthly: Option<u64>) -> Terms {
     let rates =
@@ -20,7 +19,7 @@ fn free() -> Terms {
 }
 
 fn ask(seq: u32, spent: u64, hold: u64, need: u64, want: u64) -> Lease {
-    Lease { epoch: 7, seq, spent, turn: 0, month: 0, hold, need, want }
+    Lease { epoch: 7, seq, spent, acked: 0, turn: 0, month: 0, hold, need, want }
 }
 
 fn standing(settled: Settled) -> Standing {
@@ -39,8 +38,37 @@ fn a_node_is_lent_what_it_needs_and_a_share_of_what_it_wants() {
     assert_eq!(
         greedy.hold,
         UNIT + 34 * UNIT,
-        "a quarter of what is left beyond what it needs, in whole units"
+        "a quarter of the 139 left beyond what it needs, in whole requests"
     );
+}
+
+#[test]
+fn nodes_are_lent_whole_requests_so_that_none_is_stranded_in_parts() {
+    let mut account = Account::default();
+    let terms = terms(&[(150, 60, 100)], None);
+    let mut held = [0; 3];
+    for turn in 0..600 {
+        let node = turn % 3;
+        let next = standing(account.settle(
+            &terms,
+            node as u64,
+            &Lease {
+                seq: turn as u32 + 1,
+                ..ask(0, 0, held[node], held[node] + UNIT, held[node] + 5 * UNIT)
+            },
+            NOW,
+        ));
+        held[node] = next.hold;
+    }
+    assert_eq!(held.iter().sum::<u64>(), 150 * UNIT);
+}
+
+#[test]
+fn a_repeated_message_is_answered_by_what_the_store_knows_was_spent() {
+    let mut account = Account::default();
+    account.settle(&free(), 1, &ask(1, 3 * UNIT, 0, UNIT, 10 * UNIT), NOW);
+    let again = standing(account.settle(&free(), 1, &ask(1, 5 * UNIT, 0, UNIT, 0), NOW));
+    assert_eq!((again.spent, again.hold), (3 * UNIT, 10 * UNIT));
 }
 
 #[test]
@@ -175,6 +203,23 @@ fn another_tier_does_not_refill_a_bucket() {
 }
 
 #[test]
+fn a_bucket_drains_while_the_tier_has_none() {
+    let mut account = Account::default();
+    account.charge(&free(), 150 * UNIT, NOW);
+    account.charge(&Terms::default(), UNIT, NOW + 45 * SECOND);
+    assert!(account.charge(&free(), 75 * UNIT, NOW + 45 * SECOND).refusal.is_none());
+    assert!(account.charge(&free(), UNIT, NOW + 45 * SECOND).refusal.is_some());
+}
+
+#[test]
+fn a_node_that_the_store_has_forgotten_reports_what_the_store_did_not_know() {
+    let mut account = Account::default();
+    let late = Lease { acked: 30 * UNIT, ..ask(5, 32 * UNIT, 0, UNIT, 0) };
+    let next = standing(account.settle(&free(), 1, &late, NOW));
+    assert_eq!((next.hold, account.used(month_of(NOW))), (UNIT, 2 * UNIT));
+}
+
+#[test]
 fn a_clock_that_steps_back_refills_nothing() {
     let mut account = Account::default();
     account.charge(&free(), 150 * UNIT, NOW);
@@ -204,6 +249,7 @@ fn any_lease() -> impl Strategy<Value = Lease> {
             epoch,
             seq,
             spent: if is_absurd { absurd } else { spent },
+            acked: absurd % 50_000,
             turn: absurd % 200_000,
             month,
             hold: if is_absurd { absurd } else { hold },

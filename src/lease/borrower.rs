@@ -18,9 +18,9 @@ use super::breaker::{Breaker, Turn};
 use super::client::ClientId;
 use super::hold::tick;
 use super::terms::Offer;
-use super::wire::{Answer, Ask, Batch, Entry, Lease, MAX_ENTRIES, Reply, Standing};
+use super::wire::{Answer, Ask, Batch, Entry, Lease, MAX_ENTRIES, MAX_NAME, Reply, Standing};
 use crate::limit::Month;
-use crate::policy::{Policy, Tier};
+use crate::policy::{Policy, StoreMode, Tier};
 use crate::table::{Change, Fingerprint, SharedStore, State, Table, Updated};
 use crate::units::{Cost, UnixNanos};
 
@@ -60,6 +60,12 @@ pub struct Taken {
     pub is_back: bool,
 }
 
+/// So many bytes of names in one batch; with its entries it stays below what a store takes.
+const MAX_NAMES: usize = 256 * 1_024;
+
+/// The most clients that one worker remembers; of others it knows what is in the table.
+const MAX_KNOWN: usize = 65_536;
+
 /// How a worker calls the store. All times are milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Rhythm {
@@ -89,6 +95,8 @@ pub struct Borrower {
     node: u64,
     offers: Vec<Offer>,
     rhythm: Rhythm,
+    /// Every request is decided by the store; what is owed from an outage is all that ticks have to report.
+    is_strict: bool,
     known: HashMap<ClientId, Known>,
     overrides: Overrides,
     breaker: Breaker,
@@ -110,6 +118,7 @@ impl Borrower {
             // A policy whose tiers have no offer is refused when it is loaded.
             offers: policy.tiers.iter().chain([&policy.anonymous]).filter_map(Offer::of).collect(),
             rhythm,
+            is_strict: policy.store.as_ref().is_some_and(|store| store.mode == StoreMode::Strict),
             known: HashMap::new(),
             overrides: Overrides::default(),
             breaker: Breaker::default(),
@@ -149,6 +158,9 @@ impl Borrower {
     /// A request of `subject` was let through, or refused by what is known.
     pub fn served(&mut self, subject: &Subject<'_>, cost: Cost, is_refused: bool, left: u32, mono: u64) {
         self.last_request = Some(mono);
+        if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&subject.id) {
+            return;
+        }
         let known = self.known.entry(subject.id).or_insert_with(|| Known::new(subject, mono));
         known.served(subject.offer, cost, is_refused, left, mono);
     }
@@ -179,9 +191,14 @@ impl Borrower {
         more: u64,
         times: Times,
     ) -> Option<Call> {
-        let known = self.known.entry(subject.id).or_insert_with(|| Known::new(subject, times.mono));
-        known.touch(times.mono);
-        let want = need.saturating_add(more).saturating_add(known.want());
+        let wanted = match self.known.get_mut(&subject.id) {
+            Some(known) => {
+                known.touch(times.mono);
+                known.want()
+            }
+            None => Known::new(subject, times.mono).want_first(need),
+        };
+        let want = need.saturating_add(more).saturating_add(wanted);
         let lease = self.message(table, store, subject, tier, need, want, times)?;
         Some(self.call(vec![self.entry(subject, Ask::Lease(lease))], times.mono))
     }
@@ -250,17 +267,19 @@ impl Borrower {
         entries: &mut Vec<Entry>,
     ) {
         let mut known = std::mem::take(&mut self.known);
+        let mut bytes: usize = 0;
         known.retain(|id, known| {
-            if entries.len() >= MAX_ENTRIES || !known.is_due(times.mono) {
+            if entries.len() >= MAX_ENTRIES || bytes >= MAX_NAMES || !known.is_due(times.mono) {
                 return true;
             }
             let client = table.fingerprint_of(*id, known.name.is_none());
             let tier = policy.tiers.get(usize::from(known.offer)).unwrap_or(&policy.anonymous);
             let tier = self.overrides.of(id).map_or(tier, |overridden| &overridden.tier);
-            let (interval, patience) = (self.rhythm.interval, self.patience());
+            let (interval, patience, is_strict) = (self.rhythm.interval, self.patience(), self.is_strict);
             let updated = table.update(store, client, tier, times.now, |mut state| {
                 state.turn_to(times.now);
-                match known.wishes(&mut state.hold, tier.is_unlimited(), interval, patience, times.mono) {
+                let borrows = !is_strict && !tier.is_unlimited();
+                match known.wishes(&mut state.hold, borrows, interval, patience, times.mono) {
                     Some((need, want)) => {
                         let lease = state.hold.message(state.account.month, need, want, patience, times.mono);
                         (Change::Write(state), (Some(lease), state.hold))
@@ -270,9 +289,11 @@ impl Borrower {
             });
             let Updated::Done { answer: (lease, hold), .. } = updated else { return true };
             if let Some(lease) = lease {
+                let name = known.name_to_tell();
+                bytes = bytes.saturating_add(name.as_ref().map_or(0, Vec::len));
                 entries.push(Entry {
                     client: *id,
-                    name: known.name_to_tell(),
+                    name,
                     is_stranger: known.name.is_none(),
                     offer: known.offer,
                     ask: Ask::Lease(lease),
@@ -283,7 +304,8 @@ impl Borrower {
         self.known = known;
     }
 
-    /// A few slots' records that nobody has reported on for long: those of workers that are no more.
+    /// A few slots' records that nobody has reported on for long: those of workers that are no more. And refusals whose
+    /// time is over.
     fn sweep(
         &mut self,
         policy: &Policy,
@@ -292,40 +314,40 @@ impl Borrower {
         times: Times,
         entries: &mut Vec<Entry>,
     ) {
-        let mut orphans = Vec::new();
-        let is_orphan = |state: &State| {
-            let hold = &state.hold;
-            let is_silent = tick(times.mono).since(hold.asked) > Rhythm::ORPHANED;
-            hold.epoch > 0 && is_silent && hold.is_worth_keeping()
-        };
+        let now = tick(times.mono);
+        let mut found = Vec::new();
+        let is_silent = |state: &State| now.since(state.hold.asked) > Rhythm::ORPHANED;
+        let is_over = |state: &State| state.hold.refused.cost > 0 && state.hold.refused.until.has_come(now);
         for _ in 0..Rhythm::SWEPT.min(table.geometry().count()) {
             table.each(store, self.broom, |record, is_stranger| {
-                if is_orphan(&record.state) {
-                    orphans.push((Fingerprint::id_of(record.client), is_stranger));
+                let state = &record.state;
+                let is_owing = state.hold.is_worth_keeping();
+                if state.hold.epoch > 0 && is_silent(state) && (is_owing || is_over(state)) {
+                    found.push((Fingerprint::id_of(record.client), is_stranger));
                 }
             });
             self.broom = self.broom.wrapping_add(1).checked_rem(table.geometry().count()).unwrap_or(0);
         }
         let patience = self.patience();
-        for (id, is_stranger) in orphans {
+        for (id, is_stranger) in found {
             if entries.len() >= MAX_ENTRIES || self.known.contains_key(&id) {
                 continue;
             }
-            // Its tier is not known; what it reports and gives back counts under any.
             let client = table.fingerprint_of(id, is_stranger);
             let updated = table.update(store, client, &policy.anonymous, times.now, |mut state| {
-                if !is_orphan(&state) {
+                if !is_silent(&state) {
                     return (Change::Keep, None);
+                }
+                let has_forgotten = state.hold.forget_refusal(now);
+                if !state.hold.is_worth_keeping() {
+                    return (if has_forgotten { Change::Write(state) } else { Change::Keep }, None);
                 }
                 state.turn_to(times.now);
                 state.hold.give_back();
                 let lease = state.hold.message(state.account.month, 0, 0, patience, times.mono);
-                (Change::Write(state), Some(lease))
+                (Change::Write(state), Some((lease, state.hold.offer)))
             });
-            if let Updated::Done { answer: Some(lease), .. } = updated {
-                let last = u8::try_from(policy.tiers.len()).unwrap_or(u8::MAX);
-                let offer =
-                    if is_stranger { last } else { u8::try_from(policy.default_tier.0).unwrap_or(last) };
+            if let Updated::Done { answer: Some((lease, offer)), .. } = updated {
                 entries.push(Entry { client: id, name: None, is_stranger, offer, ask: Ask::Lease(lease) });
             }
         }
@@ -334,7 +356,8 @@ impl Borrower {
     fn entry(&self, subject: &Subject<'_>, ask: Ask) -> Entry {
         Entry {
             client: subject.id,
-            name: subject.name.map(<[u8]>::to_vec),
+            // A longer name is nothing that a store takes; its use is kept under its number.
+            name: subject.name.filter(|name| name.len() <= MAX_NAME).map(<[u8]>::to_vec),
             is_stranger: subject.name.is_none(),
             offer: subject.offer,
             ask,

@@ -78,6 +78,8 @@ pub struct Hold {
     pub idle: u8,
     /// What the store has refused.
     pub refused: Refused,
+    /// The tier's place among the offers when the client was last served, below 128.
+    pub offer: u8,
 }
 
 /// Whether a request can be decided by what the node holds.
@@ -159,6 +161,7 @@ impl Hold {
             epoch: self.epoch.into(),
             seq: self.seq,
             spent: self.spent,
+            acked: self.acked,
             turn: self.turn,
             month: month.0,
             hold: self.left.into(),
@@ -183,7 +186,8 @@ impl Hold {
         self.refused = match standing.refusal {
             Some(refusal) => Refused {
                 cost: u32::try_from(cost).unwrap_or(u32::MAX).clamp(1, Refused::MAX_COST),
-                until: now.after(refusal.wait.div_ceil(1_000)),
+                // What can never be had need not be asked for again soon; the limits may change.
+                until: now.after(if refusal.never { 60_000 } else { refusal.wait.div_ceil(1_000) }),
                 limits: (refusal.limits & 7) | if refusal.month { Refused::MONTH } else { 0 },
             },
             // Where little is left the next refusal is near; what it would say is kept for requests that need not ask.
@@ -201,6 +205,16 @@ impl Hold {
         *self = Self { spent: owed, turn: before, ..Self::default() };
         self.begin(now_ms);
         self.epoch = self.epoch.max(epoch.saturating_add(1));
+    }
+
+    /// Forgets a refusal whose time is long over: its moment would come again when the clock's range begins anew. Whether
+    /// there was one.
+    pub fn forget_refusal(&mut self, now: Tick) -> bool {
+        let is_over = self.refused.cost > 0 && self.refused.until.has_come(now);
+        if is_over {
+            self.refused = Refused::default();
+        }
+        is_over
     }
 
     /// Gives up the lease: the next message says so.

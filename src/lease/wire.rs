@@ -85,6 +85,9 @@ pub struct Lease {
     pub seq: u32,
     /// What the node has let through since the epoch began, by lease or without one.
     pub spent: u64,
+    /// As much of `spent` as the node knows that the store knows: where the store has forgotten the node meanwhile, what
+    /// counts is what came after.
+    pub acked: u64,
     /// What `spent` was when `month` began, if it began since; all before belongs to the month before.
     pub turn: u64,
     /// The month of what was spent last, months since January 1970; 0: the store's own.

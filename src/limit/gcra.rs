@@ -175,6 +175,14 @@ impl Limit {
         Level(if after > self.capacity { self.capacity } else { after })
     }
 
+    /// The level now of a bucket that will take `cost` in `wait` and not before.
+    #[must_use]
+    pub const fn refusing(&self, cost: Cost, wait: Nanos) -> Level {
+        let room = self.capacity.saturating_sub(cost.0.saturating_mul(self.weight));
+        let level = room.saturating_add(wait.0.saturating_mul(self.drain));
+        Level(if level > self.capacity { self.capacity } else { level })
+    }
+
     /// How long the bucket takes to drain `cost`.
     #[must_use]
     pub const fn time_for(&self, cost: Cost) -> Nanos {

@@ -5,7 +5,7 @@
 //!         4 12  zero, for later layouts                            16   8  at, ns
 //!        16 112 way 0                                              24  24  three levels, work
 //!       128 112 way 1 …                                            48   8  used in the month 48 bits, month 16
-//!       912     the end                                            56   8  spent 48, idle 8, whether asking 8
+//!       912     the end                                            56   8  spent 48, idle 8, whether asking 1, offer 7
 //!                                                                  64   8  turn 48, checksum's upper half 16
 //! amounts: thousandths of a unit                                   72   8  acked 48, checksum's lower half 16
 //! moments: see `lease::hold`                                       80   8  left 32, full again 32, unix seconds
@@ -102,7 +102,10 @@ impl Record {
             b.0,
             c.0,
             u64::from(account.month.0) << 48 | amount(account.used.0),
-            u64::from(hold.is_asking) << 56 | u64::from(hold.idle) << 48 | amount(hold.spent),
+            u64::from(hold.offer & 127) << 57
+                | u64::from(hold.is_asking) << 56
+                | u64::from(hold.idle) << 48
+                | amount(hold.spent),
             amount(hold.turn),
             amount(hold.acked),
             halves(self.full_at, hold.left),
@@ -151,6 +154,7 @@ impl Record {
             ends: Tick(lower(asked)),
             asked: Tick(upper(asked)),
             is_asking: (spent >> 56) & 1 == 1,
+            offer: (spent >> 57) as u8,
             idle: (spent >> 48) as u8,
             refused: Refused {
                 cost: lower(refused) & Refused::MAX_COST,

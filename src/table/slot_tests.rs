@@ -95,7 +95,7 @@ proptest! {
         let account = Account { at: UnixNanos(at), levels: levels.map(Level), month: Month(month), used: Cost(used) };
         let refused = Refused { cost: full_at & Refused::MAX_COST, until: Tick(until), limits };
         let hold = Hold {
-            epoch, seq, spent, turn, acked, left, ends: Tick(ends), asked: Tick(asked), is_asking, idle, refused,
+            epoch, seq, spent, turn, acked, left, ends: Tick(ends), asked: Tick(asked), is_asking, idle, refused, offer: limits & 127,
         };
         let record = Record { client: bits, state: State { account, hold }, full_at };
         let mut bytes = empty();

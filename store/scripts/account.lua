@@ -14,11 +14,24 @@ local MONTHS_KEPT = 15
 local CLOCK_SKEW = 1000000
 local STANDING, STALE, DAMAGED, ABSENT = 0, 1, 2, 3
 
-local pack, unpack, call = struct.pack, struct.unpack, redis.call
+local table_unpack = unpack
+local pack, unpack, call, min, max = struct.pack, struct.unpack, redis.call, math.min, math.max
 
--- The account at hand, and the offer that it is settled by.
-local at, works, weights, loans, usages
+-- The account at hand. One table a field and not one a loan, used again for every account of the batch: making tables
+-- is what would cost most here. Entries beyond the counts are left from accounts before.
+local at
+local works, weights, level_drains = {0, 0, 0}, {0, 0, 0}, {0, 0, 0}
+local loans = 0
+local nodes, lows, highs, seqs, spents, outs, losts, loan_months, loan_ends = {}, {}, {}, {}, {}, {}, {}, {}, {}
+local LOAN_FIELDS = {nodes, lows, highs, seqs, spents, outs, losts, loan_months, loan_ends}
+local usages = 0
+local usage_months, useds = {}, {}
+
+-- The offer that it is settled by.
 local count, drains, offer_weights, capacities, holds, quota
+
+-- What its node says.
+local node, low, high, seq, spent, acked, turn, said_month, hold, need, want
 
 local function less(a, b)
   return a > b and a - b or 0
@@ -57,38 +70,47 @@ local function month_of(micros)
 end
 
 local function used(month)
-  for i = 1, #usages do
-    if usages[i][1] == month then return usages[i][2] end
+  for i = usages, 1, -1 do
+    if usage_months[i] == month then return useds[i] end
   end
   return 0
 end
 
+local function remove_usage(place)
+  table.remove(usage_months, place)
+  table.remove(useds, place)
+  usages = usages - 1
+end
+
 local function use_up(month, milli)
   if milli == 0 then return end
-  local place = #usages + 1
-  for i = 1, #usages do
-    local usage = usages[i]
-    if usage[1] == month then
-      usage[2] = math.min(usage[2] + milli, EXACT)
+  local place = 1
+  for i = usages, 1, -1 do
+    if usage_months[i] == month then
+      useds[i] = min(useds[i] + milli, EXACT)
       return
     end
-    if usage[1] > month then
-      place = i
+    if usage_months[i] < month then
+      place = i + 1
       break
     end
   end
-  table.insert(usages, place, {month, math.min(milli, EXACT)})
-  local newest = usages[#usages][1]
-  while usages[1][1] + MONTHS_KEPT <= newest do table.remove(usages, 1) end
+  table.insert(usage_months, place, month)
+  table.insert(useds, place, min(milli, EXACT))
+  usages = usages + 1
+  local newest = usage_months[usages]
+  while usage_months[1] + MONTHS_KEPT <= newest do remove_usage(1) end
 end
 
 local function give_back(month, milli)
-  for i = 1, #usages do
-    if usages[i][1] == month then usages[i][2] = less(usages[i][2], milli) end
+  if milli == 0 then return end
+  for i = 1, usages do
+    if usage_months[i] == month then useds[i] = less(useds[i], milli) end
   end
 end
 
 local function spend(milli)
+  if milli == 0 then return end
   for i = 1, count do
     local work = milli
     if work > holds[i] then work = holds[i] + 1 end
@@ -99,7 +121,7 @@ end
 
 local function out()
   local sum = 0
-  for i = 1, #loans do sum = sum + loans[i].out end
+  for i = 1, loans do sum = sum + outs[i] end
   return sum > EXACT and EXACT or sum
 end
 
@@ -121,19 +143,26 @@ local function left(month, lent)
   return least
 end
 
-local function lose(loan)
-  spend(loan.out)
-  use_up(loan.month, loan.out)
-  loan.lost = math.min(loan.lost + loan.out, EXACT)
-  loan.out = 0
+local function lose(i)
+  spend(outs[i])
+  use_up(loan_months[i], outs[i])
+  losts[i] = min(losts[i] + outs[i], EXACT)
+  outs[i] = 0
+end
+
+local function remove_loan(place)
+  for field = 1, #LOAN_FIELDS do table.remove(LOAN_FIELDS[field], place) end
+  loans = loans - 1
 end
 
 local function advance(now)
   local moment = now
   if at > now and at - now <= CLOCK_SKEW then moment = at end
   local elapsed = less(moment, at)
+  for i = count + 1, 3 do works[i] = less(works[i], elapsed * level_drains[i]) end
   for i = 1, count do
     local work, weight = works[i], offer_weights[i]
+    level_drains[i] = drains[i]
     if weights[i] ~= weight then
       local milli = 0
       if weights[i] ~= 0 then milli = div_ceil(work, weights[i]) end
@@ -151,73 +180,72 @@ local function advance(now)
     works[i] = work
   end
   at = moment
-  for i = 1, #loans do
-    local loan = loans[i]
-    if loan.out > 0 and loan.ends <= moment then lose(loan) end
+  for i = 1, loans do
+    if outs[i] > 0 and loan_ends[i] <= moment then lose(i) end
   end
-  for i = #loans, 1, -1 do
-    local loan = loans[i]
-    if loan.out == 0 and less(moment, loan.ends) >= REMEMBERED then table.remove(loans, i) end
+  for i = loans, 1, -1 do
+    if outs[i] == 0 and less(moment, loan_ends[i]) >= REMEMBERED then remove_loan(i) end
   end
 end
 
--- The loan of the entry's node, made if there is none; nil for a message that is older than it.
-local function loan_of(entry)
-  local loan, place
-  for i = 1, #loans do
-    if loans[i].node == entry.node then
-      loan, place = loans[i], i
+local function start_loan(i)
+  nodes[i], lows[i], highs[i] = node, low, high
+  seqs[i], spents[i], outs[i], losts[i], loan_months[i], loan_ends[i] = 0, min(acked, spent), 0, 0, 0, 0
+  return i
+end
+
+-- The place of the node's loan, made if there is none; nil for a message that is older than it.
+local function loan_of()
+  local place
+  for i = 1, loans do
+    if nodes[i] == node then
+      place = i
       break
     end
   end
-  local fresh = {node = entry.node, low = entry.low, high = entry.high,
-    seq = 0, spent = 0, out = 0, lost = 0, month = 0, ends = 0}
-  if not loan then
-    if #loans >= MAX_LOANS then
+  if not place then
+    if loans >= MAX_LOANS then
       local oldest
-      for i = 1, #loans do
-        if loans[i].out == 0 and (not oldest or loans[i].ends < loans[oldest].ends) then oldest = i end
+      for i = 1, loans do
+        if outs[i] == 0 and (not oldest or loan_ends[i] < loan_ends[oldest]) then oldest = i end
       end
       if not oldest then return nil end
-      table.remove(loans, oldest)
+      remove_loan(oldest)
     end
-    loans[#loans + 1] = fresh
-    return fresh
+    loans = loans + 1
+    return start_loan(loans)
   end
-  local is_same = entry.high == loan.high and entry.low == loan.low
-  local is_older = entry.high < loan.high or (entry.high == loan.high and entry.low < loan.low)
-  if is_older or (is_same and entry.seq < loan.seq) then return nil end
-  if not is_same then
-    lose(loan)
-    loans[place] = fresh
-    return fresh
-  end
-  return loan
+  local is_same = high == highs[place] and low == lows[place]
+  if is_same then return seq >= seqs[place] and place or nil end
+  if high < highs[place] or (high == highs[place] and low < lows[place]) then return nil end
+  lose(place)
+  return start_loan(place)
 end
 
-local function report(loan, entry, month)
-  local spent = entry.spent
-  local delta = less(spent, loan.spent)
-  local from_lease = math.min(delta, loan.out)
-  local without = delta - from_lease
-  local current = month
-  if entry.month ~= 0 and entry.month < month then current = entry.month end
-  local before = math.min(less(math.min(entry.turn, spent), loan.spent), delta)
-  local after = delta - before
-  local known_before, known_after = 0, 0
-  if loan.month < current then
-    known_before = math.min(loan.lost, without, before)
-  else
-    known_after = math.min(loan.lost, without, after)
+local function report(i, month)
+  local delta = less(spent, spents[i])
+  local from_lease = min(delta, outs[i])
+  if delta > 0 or losts[i] > 0 then
+    local without = delta - from_lease
+    local current = month
+    if said_month ~= 0 and said_month < month then current = said_month end
+    local before = min(less(min(turn, spent), spents[i]), delta)
+    local after = delta - before
+    local known_before, known_after = 0, 0
+    if loan_months[i] < current then
+      known_before = min(losts[i], without, before)
+    else
+      known_after = min(losts[i], without, after)
+    end
+    local known = max(known_before, known_after)
+    spend(delta - known)
+    use_up(less(current, 1), before - known_before)
+    use_up(current, after - known_after)
+    give_back(loan_months[i], losts[i] - known)
+    losts[i] = 0
+    spents[i] = max(spents[i], spent)
   end
-  local known = math.max(known_before, known_after)
-  spend(delta - known)
-  use_up(less(current, 1), before - known_before)
-  use_up(current, after - known_after)
-  give_back(loan.month, loan.lost - known)
-  loan.lost = 0
-  loan.spent = math.max(loan.spent, spent)
-  loan.out = math.min(loan.out - from_lease, entry.hold)
+  outs[i] = min(outs[i] - from_lease, hold)
 end
 
 -- Flags (1, 2, 4: limits; 8: month; 16: never; 128: refused at all) and the wait.
@@ -230,7 +258,7 @@ local function refusal(milli, month, ends, lent)
       local missing = less(milli * offer_weights[i], room(i, lent))
       if missing > 0 then
         flags = flags + 2 ^ (i - 1)
-        wait = math.max(wait, div_ceil(missing, drains[i]))
+        wait = max(wait, div_ceil(missing, drains[i]))
       end
     end
   end
@@ -238,7 +266,7 @@ local function refusal(milli, month, ends, lent)
     never = never or milli > quota
     if milli > less(less(quota, used(month)), lent) then
       flags = flags + 8
-      wait = math.max(wait, less(ends, at))
+      wait = max(wait, less(ends, at))
     end
   end
   if never then flags = flags + 16 end
@@ -249,39 +277,40 @@ local function is_scarce(month, lent)
   for i = 1, count do
     if room(i, lent) < div(capacities[i], 4) then return true end
   end
-  return quota and less(less(quota, used(month)), lent) < math.max(lent * 8, div(quota, 64))
+  return quota and less(less(quota, used(month)), lent) < max(lent * 8, div(quota, 64))
 end
 
-local function standing(month, spent, hold, ttl, idle, flags, wait)
-  local taken = {0, 0, 0}
-  for i = 1, count do taken[i] = div_ceil(works[i], offer_weights[i]) end
-  return pack('<BI8I8I4I4I8I8I8HI8BI8', STANDING, spent, hold, ttl, idle, taken[1], taken[2], taken[3],
-    month, used(month), flags, wait)
+local function standing(month, held, said_spent, ttl, idle, flags, wait)
+  local first = count > 0 and div_ceil(works[1], offer_weights[1]) or 0
+  local second = count > 1 and div_ceil(works[2], offer_weights[2]) or 0
+  local third = count > 2 and div_ceil(works[3], offer_weights[3]) or 0
+  return pack('<BI8I8I4I4I8I8I8HI8BI8', STANDING, held, said_spent, ttl, idle, first, second, third, month, used(month), flags, wait)
 end
 
-local function settle(entry, now, month, ends)
-  local loan = loan_of(entry)
-  if not loan then return pack('<B', STALE) end
-  local is_repeated = loan.seq == entry.seq and loan.ends > 0
+local function settle(month, ends)
+  local i = loan_of()
+  if not i then return pack('<B', STALE) end
+  local is_repeated = seqs[i] == seq and loan_ends[i] > 0
   local flags, wait = 0, 0
-  if not is_repeated then report(loan, entry, month) end
+  if not is_repeated then report(i, month) end
   local lent = out()
   local rest = left(month, lent)
-  local missing = less(entry.need, loan.out)
+  local missing = less(need, outs[i])
   if missing > rest then flags, wait = refusal(missing, month, ends, lent) end
   if not is_repeated then
     if missing <= rest then
-      local wish = less(entry.want, loan.out + missing)
+      local wish = less(want, outs[i] + missing)
+      -- In whole units: crumbs on several nodes pay for nobody's request.
       local share = div(div(rest - missing, SHARE), UNIT) * UNIT
-      loan.out = math.min(loan.out + missing + math.min(wish, share), EXACT)
+      outs[i] = min(outs[i] + missing + min(wish, share), EXACT)
     end
-    loan.month = month
-    loan.ends = math.min(at + LEASE_TTL, ends)
+    loan_months[i] = month
+    loan_ends[i] = min(at + LEASE_TTL, ends)
   end
-  loan.seq = entry.seq
-  local ttl = math.min(div(less(loan.ends, at), 1000), 4294967295)
+  seqs[i] = seq
+  local ttl = min(div(less(loan_ends[i], at), 1000), 4294967295)
   local idle = is_scarce(month, out()) and IDLE_SCARCE_MS or IDLE_MS
-  return standing(month, loan.spent, loan.out, ttl, idle, flags, wait)
+  return standing(month, outs[i], spents[i], ttl, idle, flags, wait)
 end
 
 local function charge(cost, month, ends)
@@ -297,11 +326,13 @@ local function charge(cost, month, ends)
 end
 
 local function reset(bucket, month, now)
-  if bucket then works, weights = {0, 0, 0}, {0, 0, 0} end
+  if bucket then
+    for i = 1, 3 do works[i], weights[i], level_drains[i] = 0, 0, 0 end
+  end
   if not month then return end
-  local turned = month_of(math.max(now, at))
-  for i = #usages, 1, -1 do
-    if usages[i][1] == turned then table.remove(usages, i) end
+  local turned = month_of(max(now, at))
+  for i = usages, 1, -1 do
+    if usage_months[i] == turned then remove_usage(i) end
   end
 end
 
@@ -311,8 +342,8 @@ local function forgettable_at()
     local drained = at + div(works[i], drains[i]) + 1
     if not moment or drained > moment then moment = drained end
   end
-  for i = 1, #loans do
-    local ended = loans[i].ends + LEASE_TTL
+  for i = 1, loans do
+    local ended = loan_ends[i] + LEASE_TTL
     if not moment or ended > moment then moment = ended end
   end
   return moment or at

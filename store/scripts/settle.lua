@@ -1,61 +1,85 @@
 -- Account::settle, Account::charge and Account::reset for many clients at once. `account.lua` stands before it.
 --
--- KEYS[1..n]      the clients' accounts (strings, see `unpack_account`); all in one slot where there is a cluster
+-- KEYS[1..n]      the clients' accounts (strings, see docs/redis-keys.md), each once; all in one slot where there is a cluster
 -- KEYS[n+1..]     sets of the clients that have names (listings), those that entries point to
 -- ARGV[1]         '' for the server's clock; a number of microseconds in tests
 -- ARGV[2]         n
 -- ARGV[3]         how many offers follow
--- ARGV[4..]       the offers: count of buckets B, 3 x (drain, weight, capacity) I8, has a month B, its quota I8, the tier's name
--- ARGV[..]        the n entries, see `entry` below
--- Returns the clock, then one packed string a client.
+-- ARGV[4..]       the offers: count of buckets B, 3 x (drain, weight, capacity) I8, then the description that accounts
+--                 keep: has a month B, its quota I8, the tier's name
+-- ARGV[..]        the n entries: what is to be done B (0: lease, 1: charge, 2: reset); flags B (1: stranger, 2: has a name;
+--                 of a reset 4: bucket, 8: month); the offer's place B; the place of the set of names B; then LEASE, or
+--                 the cost I8, or nothing; then the name
+-- Returns the clock, then one packed string a client: its first byte is STANDING, STALE, DAMAGED or ABSENT.
 -- Integers are packed little-endian.
 
-local CONSUMER_KEPT_MS = 34560000000
+-- 400 days, and one because it is set anew only once a day.
+local CONSUMER_KEPT_MS = '34646400000'
+local OFFER_LENGTH = 73
 
-local ACCOUNT = '<BI8I8I8I8I8I8I8BI8HHHB'
-local ACCOUNT_LENGTH = 73
-local LOAN = '<c8I4I4I4I8I8I8HI8'
-local LOAN_LENGTH = 54
-local USAGE = '<HI8'
-local USAGE_LENGTH = 10
+local LEASE = '<c8I4I4I4I8I8I8HI8I8I8'
+-- Version, levels and 16 if it has a name, moment, lengths of description and name, counts of nodes and months.
+local HEAD = '<BBI8HHHB'
+local HEAD_LENGTH = 17
+local LEVEL, LEVEL_LENGTH = '<I8I4I4', 16
+local LOAN, LOAN_LENGTH = '<c8I4I4I4I8I8I8HI8', 54
+local USAGE, USAGE_LENGTH = '<HI8', 10
+local USUAL = '<BBI8HHHBI8I4I4c0c0c8I4I4I4I8I8I8HI8HI8'
+local byte, sub = string.byte, string.sub
 
--- Takes `value` apart; what comes back are its tier, name and quota, or nil where it is not an account.
+-- Takes `value` apart; what comes back are its description and its name, or nil where it is not an account.
 local function unpack_account(value)
-  if type(value) ~= 'string' or #value < ACCOUNT_LENGTH or value:byte(1) ~= 1 then return nil end
-  local _, moment, w1, k1, w2, k2, w3, k3, has, monthly, tier, name, lent, months = unpack(ACCOUNT, value)
-  local length = ACCOUNT_LENGTH + tier + name + lent * LOAN_LENGTH + months * USAGE_LENGTH
-  if #value ~= length then return nil end
-  at, works, weights, loans, usages = moment, {w1, w2, w3}, {k1, k2, k3}, {}, {}
-  local place = ACCOUNT_LENGTH + 1 + tier + name
+  if #value < HEAD_LENGTH or byte(value) ~= 1 then return nil end
+  local _, has, moment, description, name, lent, months = unpack(HEAD, value)
+  local levels = has % 16
+  local length = HEAD_LENGTH + levels * LEVEL_LENGTH + description + name + lent * LOAN_LENGTH + months * USAGE_LENGTH
+  if #value ~= length or levels > 3 then return nil end
+  at, loans, usages = moment, lent, months
+  local place = HEAD_LENGTH + 1
+  for i = 1, levels do
+    works[i], weights[i], level_drains[i] = unpack(LEVEL, value, place)
+    place = place + LEVEL_LENGTH
+  end
+  for i = levels + 1, 3 do works[i], weights[i], level_drains[i] = 0, 0, 0 end
+  local text = place
+  place = place + description + name
   for i = 1, lent do
-    local node, low, high, seq, spent, lease, lost, month, ends = unpack(LOAN, value, place)
-    loans[i] = {node = node, low = low, high = high, seq = seq, spent = spent, out = lease, lost = lost,
-      month = month, ends = ends}
+    nodes[i], lows[i], highs[i], seqs[i], spents[i], outs[i], losts[i], loan_months[i], loan_ends[i] =
+      unpack(LOAN, value, place)
     place = place + LOAN_LENGTH
   end
   for i = 1, months do
-    local month, milli = unpack(USAGE, value, place)
-    usages[i] = {month, milli}
+    usage_months[i], useds[i] = unpack(USAGE, value, place)
     place = place + USAGE_LENGTH
   end
-  local text = ACCOUNT_LENGTH + 1
-  tier, name = value:sub(text, text + tier - 1), value:sub(text + tier, text + tier + name - 1)
-  return tier, has % 2 == 1 and name or nil, has >= 2 and monthly or nil
+  local names = text + description
+  return sub(value, text, names - 1), has >= 16 and sub(value, names, names + name - 1) or nil
 end
 
-local function pack_account(tier, name, monthly)
-  local has = (name and 1 or 0) + (monthly and 2 or 0)
-  local parts = {
-    pack(ACCOUNT, 1, at, works[1], weights[1], works[2], weights[2], works[3], weights[3], has, monthly or 0, #tier,
-      name and #name or 0, #loans, #usages),
-    tier, name or '',
-  }
-  for i = 1, #loans do
-    local loan = loans[i]
-    parts[#parts + 1] = pack(LOAN, loan.node, loan.low, loan.high, loan.seq, loan.spent, loan.out, loan.lost,
-      loan.month, loan.ends)
+local function start_account()
+  at, loans, usages = 0, 0, 0
+  for i = 1, 3 do works[i], weights[i], level_drains[i] = 0, 0, 0 end
+end
+
+local function pack_loan(i)
+  return pack(LOAN, nodes[i], lows[i], highs[i], seqs[i], spents[i], outs[i], losts[i], loan_months[i], loan_ends[i])
+end
+
+local function pack_account(description, name)
+  local levels = 3
+  while levels > 0 and weights[levels] == 0 do levels = levels - 1 end
+  local has, length = levels + (name and 16 or 0), name and #name or 0
+  if levels == 1 and loans == 1 and usages == 1 then
+    -- What almost every account is, at once.
+    return pack(USUAL, 1, has, at, #description, length, 1, 1, works[1], weights[1], level_drains[1], description, name or '', nodes[1],
+      lows[1], highs[1], seqs[1], spents[1], outs[1], losts[1], loan_months[1], loan_ends[1], usage_months[1], useds[1])
   end
-  for i = 1, #usages do parts[#parts + 1] = pack(USAGE, usages[i][1], usages[i][2]) end
+  local parts = {pack(HEAD, 1, has, at, #description, length, loans, usages)}
+  for i = 1, levels do parts[#parts + 1] = pack(LEVEL, works[i], weights[i], level_drains[i]) end
+  parts[#parts + 1] = description
+  parts[#parts + 1] = name or ''
+  for i = 1, loans do parts[#parts + 1] = pack_loan(i) end
+  for i = 1, usages do parts[#parts + 1] = pack(USAGE, usage_months[i], useds[i]) end
   return table.concat(parts)
 end
 
@@ -72,38 +96,42 @@ for i = 1, offer_count do
   local arg = ARGV[3 + i]
   local buckets, d1, w1, c1, d2, w2, c2, d3, w3, c3, has, monthly = unpack('<BI8I8I8I8I8I8I8I8I8BI8', arg)
   offers[i] = {count = buckets, drains = {d1, d2, d3}, weights = {w1, w2, w3}, capacities = {c1, c2, c3},
-    holds = {div(c1, w1), div(c2, w2), div(c3, w3)}, quota = has == 1 and monthly or nil, tier = arg:sub(83)}
+    holds = {div(c1, w1), div(c2, w2), div(c3, w3)}, quota = has == 1 and monthly or nil,
+    description = sub(arg, OFFER_LENGTH + 1)}
 end
 local month = month_of(now)
 local from, ends = start_of(month), start_of(month + 1)
 
+local accounts = {}
+for i = 1, n do accounts[i] = KEYS[i] end
+accounts = call('MGET', table_unpack(accounts))
+
 local answers = {string.format('%.0f', now)}
 for i = 1, n do
   local arg = ARGV[3 + offer_count + i]
-  -- What is to be done (0: lease, 1: charge, 2: reset), flags (1: stranger, 2: has a name; of a reset 4: bucket,
-  -- 8: month), the offer's place, the place of the set of names.
-  local what, flags, place, names = arg:byte(1, 4)
-  local value = redis.pcall('GET', KEYS[i])
-  local tier, name, monthly
-  local is_sound = true
+  local what, flags, place, names = byte(arg, 1, 4)
+  local value = accounts[i]
+  local description, name = '', nil
   if value then
-    tier, name, monthly = unpack_account(value)
-    is_sound = tier ~= nil
+    description, name = unpack_account(value)
   else
-    at, works, weights, loans, usages, tier = 0, {0, 0, 0}, {0, 0, 0}, {}, {}, ''
+    start_account()
+    -- MGET takes what is not a string for absent.
+    if call('EXISTS', KEYS[i]) == 1 then description = nil end
   end
-  if not is_sound then
+  if not description then
     answers[i + 1] = pack('<B', DAMAGED)
   elseif what == 2 then
     answers[i + 1] = pack('<B', ABSENT)
     if value then
       reset(flags % 8 >= 4, flags >= 8, now)
-      call('SET', KEYS[i], pack_account(tier, name, monthly), 'KEEPTTL')
+      call('SET', KEYS[i], pack_account(description, name), 'KEEPTTL')
     end
   else
     local offer = offers[place]
     count, drains, offer_weights, capacities = offer.count, offer.drains, offer.weights, offer.capacities
     holds, quota = offer.holds, offer.quota
+    local before = at
     advance(now)
     local this, this_ends = month, ends
     if at < from or at >= ends then
@@ -112,22 +140,27 @@ for i = 1, n do
     end
     local text
     if what == 0 then
-      local entry = {}
-      entry.node, entry.low, entry.high, entry.seq, entry.spent, entry.turn, entry.month, entry.hold, entry.need,
-        entry.want = unpack('<c8I4I4I4I8I8HI8I8I8', arg, 5)
-      text = 67
-      answers[i + 1] = settle(entry, now, this, this_ends)
+      node, low, high, seq, spent, acked, turn, said_month, hold, need, want, text = unpack(LEASE, arg, 5)
+      answers[i + 1] = settle(this, this_ends)
     else
-      text = 13
-      answers[i + 1] = charge(unpack('<I8', arg, 5), this, this_ends)
+      local cost
+      cost, text = unpack('<I8', arg, 5)
+      answers[i + 1] = charge(cost, this, this_ends)
     end
     if flags % 4 >= 2 then
-      name = arg:sub(text)
-      call('SADD', KEYS[n + names], KEYS[i]:sub(-32))
+      name = sub(arg, text)
+      call('SADD', KEYS[n + names], sub(KEYS[i], -32))
     end
-    local kept = CONSUMER_KEPT_MS
-    if flags % 2 == 1 then kept = math.max(div_ceil(less(forgettable_at(), at), 1000), 1) end
-    call('SET', KEYS[i], pack_account(offer.tier, name, offer.quota), 'PX', string.format('%.0f', kept))
+    local packed = pack_account(offer.description, name)
+    if flags % 2 == 1 then
+      local kept = max(div_ceil(less(forgettable_at(), at), 1000), 1)
+      call('SET', KEYS[i], packed, 'PX', string.format('%.0f', kept))
+    elseif div(before, DAY) == div(at, DAY) then
+      -- Setting an expiry costs as much as setting the value.
+      call('SET', KEYS[i], packed, 'KEEPTTL')
+    else
+      call('SET', KEYS[i], packed, 'PX', CONSUMER_KEPT_MS)
+    end
   end
 end
 return answers

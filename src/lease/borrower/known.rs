@@ -2,6 +2,7 @@
 
 use super::{Rhythm, Subject};
 use crate::lease::hold::{Hold, tick};
+use crate::lease::wire::MAX_NAME;
 use crate::units::Cost;
 
 /// A client that this worker has served lately. Hints alone: what counts is in the record.
@@ -17,12 +18,15 @@ pub struct Known {
     spent: u64,
     /// Refused since the last look.
     refused: u32,
+    /// When there last were so many that requests need not ask.
+    pressed_at: Option<u64>,
     /// What the node had spent at the last look.
     seen_spent: u64,
     /// What it would like to hold beyond what requests need.
     want: u64,
     last_served: u64,
     last_look: u64,
+    last_report: u64,
     due_at: u64,
 }
 
@@ -31,6 +35,9 @@ const PRESSED: u32 = 2;
 
 /// A lease is wished to last for so many times the interval between two looks.
 const AHEAD: u64 = 4;
+
+/// A client's first requests often come together, from a page or a pool of connections.
+const AHEAD_OF_A_CROWD: u64 = 16;
 
 impl Known {
     pub fn new(subject: &Subject<'_>, mono: u64) -> Self {
@@ -41,10 +48,12 @@ impl Known {
             cost: 0,
             spent: 0,
             refused: 0,
+            pressed_at: None,
             seen_spent: 0,
             want: 0,
             last_served: mono,
             last_look: mono,
+            last_report: mono,
             due_at: mono.saturating_add(Rhythm::REPORT),
         }
     }
@@ -56,6 +65,9 @@ impl Known {
         self.last_served = mono;
         let due_at = if is_refused {
             self.refused = self.refused.saturating_add(1);
+            if self.refused >= PRESSED {
+                self.pressed_at = Some(mono);
+            }
             mono
         } else {
             self.spent = self.spent.saturating_add(cost.0);
@@ -77,7 +89,13 @@ impl Known {
 
     pub const fn is_pressed(&self, mono: u64) -> bool {
         // A tick that does not come is not waited for.
-        self.refused >= PRESSED && mono.saturating_sub(self.last_look) < 2 * Rhythm::REPORT
+        match self.pressed_at {
+            Some(at) => {
+                mono.saturating_sub(at) < Rhythm::REPORT
+                    && mono.saturating_sub(self.last_look) < 2 * Rhythm::REPORT
+            }
+            None => false,
+        }
     }
 
     pub const fn is_due(&self, mono: u64) -> bool {
@@ -90,22 +108,27 @@ impl Known {
         self.want.max(self.spent.saturating_mul(2)).max(self.cost.saturating_mul(AHEAD))
     }
 
+    /// The same for a client of which nothing is known but what its first requests `need`.
+    pub const fn want_first(&self, need: u64) -> u64 {
+        need.saturating_mul(AHEAD_OF_A_CROWD)
+    }
+
     /// What this worker has to ask for and report about it at `mono`: need and want. None: nothing yet, or another worker
     /// is at it.
     pub fn wishes(
         &mut self,
         hold: &mut Hold,
-        is_unlimited: bool,
+        borrows: bool,
         interval: u32,
         patience: u32,
         mono: u64,
     ) -> Option<(u64, u64)> {
         let now = tick(mono);
         let since = now.since(hold.asked);
-        if (hold.is_asking && since <= patience) || since.saturating_add(10) < interval {
+        if (hold.is_asking && since <= patience) || since < interval {
             return None;
         }
-        if is_unlimited {
+        if !borrows {
             let is_late = u64::from(since) >= Rhythm::REPORT;
             return (hold.owed() > 0 && is_late).then_some((0, 0));
         }
@@ -116,7 +139,7 @@ impl Known {
             return Some((0, 0));
         }
         // What was let through since the last look, carried on for some looks more.
-        let elapsed = mono.saturating_sub(self.last_look).clamp(u64::from(interval).max(1), 10_000);
+        let elapsed = mono.saturating_sub(self.last_report).clamp(u64::from(interval).max(1), 10_000);
         let rate = self.spent.saturating_mul(u64::from(interval).saturating_mul(AHEAD)).checked_div(elapsed);
         let want = rate.unwrap_or(0).max(self.cost);
         self.want = want;
@@ -142,6 +165,10 @@ impl Known {
         if is_reported {
             self.spent = 0;
             self.refused = 0;
+            self.last_report = mono;
+        }
+        // Another worker's report is as good: somebody looks after the client.
+        if is_reported || u64::from(tick(mono).since(hold.asked)) < Rhythm::REPORT {
             self.last_look = mono;
         }
         if hold.spent != self.seen_spent {
@@ -161,6 +188,7 @@ impl Known {
 
     /// The name, until the store knows it.
     pub fn name_to_tell(&self) -> Option<Vec<u8>> {
-        if self.is_told { None } else { self.name.as_ref().map(|name| name.to_vec()) }
+        let name = self.name.as_ref().filter(|name| !self.is_told && name.len() <= MAX_NAME)?;
+        Some(name.to_vec())
     }
 }

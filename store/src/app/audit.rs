@@ -94,6 +94,8 @@ pub struct Which {
     /// At most so many, 1 to 1000; left out: 100.
     limit: Option<usize>,
     /// Those with a number below this one; left out: from the newest.
+    // Without a format: that of 64 bits is signed.
+    #[param(value_type = Option<usize>)]
     before: Option<u64>,
 }
 

@@ -36,8 +36,10 @@ use crate::backend::Settle;
 #[serde(deny_unknown_fields)]
 pub struct Check {
     /// The policy's namespace.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     namespace: String,
     /// Who.
+    #[schema(min_length = 1, max_length = 1024)]
     consumer: String,
     /// Its tier; left out: what the policy's overrides or its default_tier say.
     tier: Option<String>,
@@ -186,7 +188,7 @@ impl Decision {
     fn of(tier: &Known, standing: &Standing, cost: Cost, now: UnixNanos, offered: &Offered) -> Self {
         let account = account(tier, standing, now);
         let mut all = BTreeMap::new();
-        headers::announce(&tier.tier, &tier.texts, &account, now, BOTH, |name, value| {
+        headers::announce(&tier.tier, &tier.texts, &account, now, BOTH, &mut |name, value| {
             all.extend(value.map(|value| (name, String::from_utf8_lossy(value).into_owned())));
         });
         let number = |name| all.get(name).and_then(|value: &String| value.parse().ok());

@@ -16,7 +16,7 @@ use super::state::Store;
 const READY_WITHIN: Duration = Duration::from_secs(1);
 
 /// That the process answers.
-#[utoipa::path(get, path = "/healthz", tag = "operators", responses((status = 200)))]
+#[utoipa::path(get, path = "/healthz", tag = "operators", responses((status = 200, content_type = "text/plain")))]
 pub async fn healthz() -> &'static str {
     "ok\n"
 }
@@ -24,7 +24,7 @@ pub async fn healthz() -> &'static str {
 /// That its backend does, too.
 #[utoipa::path(
     get, path = "/readyz", tag = "operators",
-    responses((status = 200), (status = 503, description = "The backend does not answer."))
+    responses((status = 200, content_type = "text/plain"), (status = 503, description = "The backend does not answer."))
 )]
 pub async fn readyz(State(store): State<Arc<Store>>) -> Result<&'static str, AppError> {
     let now = timeout(READY_WITHIN, store.backend.now()).await;

@@ -10,6 +10,12 @@ use super::problem::AppError;
 /// The longest namespace, bytes; a policy's rule.
 const MAX_NAMESPACE: usize = 64;
 
+/// What [`namespace`] takes, as a regular expression for the API's description.
+pub const NAMESPACE: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
+
+/// What [`consumer`] takes, but for names of more than one byte a character, which may have fewer.
+pub const CONSUMER: &str = r"^[^\u0000-\u001f\u007f-\u009f]{1,1024}$";
+
 /// `name` if it is one that a policy may have.
 ///
 /// # Errors

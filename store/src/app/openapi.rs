@@ -1,10 +1,15 @@
 //! `GET /openapi.json`: the API, generated from its types.
 
 use axum::Json;
+use axum::http::StatusCode;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, PathItem, Ref, RefOr, Response, Schema};
 use utoipa::{Modify, OpenApi};
 
-use super::{audit, check, health, leases, overrides, reset, usage};
+use super::problem::Problem;
+use super::{audit, check, health, leases, name, overrides, reset, usage};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -13,7 +18,8 @@ use super::{audit, check, health, leases, overrides, reset, usage};
         leases::take, check::check, usage::one, usage::all, overrides::list, overrides::get, overrides::put,
         overrides::delete, audit::read, reset::reset, health::healthz, health::readyz, health::metrics
     ),
-    modifiers(&Tokens)
+    components(schemas(Problem)),
+    modifiers(&Tokens, &Problems, &Names)
 )]
 struct Api;
 
@@ -27,6 +33,84 @@ impl Modify for Tokens {
         {
             let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(whose)).build();
             components.add_security_scheme(name, SecurityScheme::Http(bearer));
+        }
+    }
+}
+
+/// What every call may answer beside what it says itself, and that all of it is a [`Problem`].
+struct Problems;
+
+impl Modify for Problems {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        for (path, item) in &mut openapi.paths.paths {
+            for operation in operations(item) {
+                if path.starts_with("/v1/") {
+                    add_problems(operation);
+                }
+                let responses = &mut operation.responses.responses;
+                for (status, response) in responses {
+                    let RefOr::T(response) = response else { continue };
+                    describe(status, response);
+                }
+            }
+        }
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
+}
+
+fn add_problems(operation: &mut Operation) {
+    let has_body = operation.request_body.is_some();
+    let of_body: &[StatusCode] = if has_body {
+        &[StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNSUPPORTED_MEDIA_TYPE, StatusCode::UNPROCESSABLE_ENTITY]
+    } else {
+        &[]
+    };
+    let of_all = [
+        StatusCode::BAD_REQUEST,
+        StatusCode::UNAUTHORIZED,
+        StatusCode::FORBIDDEN,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ];
+    for status in of_all.iter().chain(of_body) {
+        operation
+            .responses
+            .responses
+            .entry(status.as_str().to_owned())
+            .or_insert_with(|| RefOr::T(Response::default()));
+    }
+}
+
+/// A description where there is none, which OpenAPI wants; and of an error the document.
+fn describe(status: &str, response: &mut Response) {
+    let Ok(status) = StatusCode::from_bytes(status.as_bytes()) else { return };
+    if response.description.is_empty() {
+        response.description = status.canonical_reason().unwrap_or_default().to_owned();
+    }
+    if status.is_client_error() || status.is_server_error() {
+        let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        response.content.insert("application/problem+json".to_owned(), problem.into());
+    }
+}
+
+/// What names in paths may be.
+struct Names;
+
+impl Modify for Names {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        for operation in openapi.paths.paths.values_mut().flat_map(operations) {
+            for parameter in operation.parameters.iter_mut().flatten() {
+                let RefOr::T(parameter) = parameter else { continue };
+                let pattern = match parameter.name.as_str() {
+                    "namespace" => name::NAMESPACE,
+                    "consumer" => name::CONSUMER,
+                    _ => continue,
+                };
+                let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build();
+                parameter.schema = Some(RefOr::T(Schema::Object(text)));
+            }
         }
     }
 }

@@ -166,7 +166,11 @@ pub struct Why {
 #[utoipa::path(
     delete, path = "/v1/overrides/{namespace}/{consumer}", tag = "admins", security(("admin" = [])),
     params(("namespace" = String, Path), ("consumer" = String, Path), ("x-actor" = Option<String>, Header), Why),
-    responses((status = 204, description = "It is removed."), (status = 404, description = "It has none."))
+    responses(
+        (status = 204, description = "It is removed."),
+        (status = 404, description = "It has none."),
+        (status = 422, description = "The reason is empty or too long.")
+    )
 )]
 pub async fn delete(
     State(store): State<Arc<Store>>,

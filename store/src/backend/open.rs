@@ -15,17 +15,17 @@ pub async fn open(url: &str) -> Result<Arc<dyn Backend>, String> {
     let scheme = url.split(':').next().unwrap_or_default();
     match scheme {
         "memory" if url == "memory" => Ok(Arc::new(Memory::new(wall_clock()))),
-        "redb" if url.len() > "redb:".len() => {
-            let path = url.trim_start_matches("redb:");
-            match Redb::open(path).await {
-                Ok(backend) => Ok(Arc::new(backend)),
-                Err(error) => Err(format!("{path}: {error}")),
+        "redb" => {
+            let path = url.strip_prefix("redb:").unwrap_or_default();
+            if path.is_empty() {
+                return Err("redb: names no file; write redb:PATH, such as redb:tollgate.redb".to_owned());
             }
+            Ok(Arc::new(Redb::open(path).await.map_err(|error| format!("{url}: {error}"))?))
         }
-        "redis" | "rediss" | "redis+sentinel" | "redis-cluster" => match Redis::open(url).await {
-            Ok(backend) => Ok(Arc::new(backend)),
-            Err(error) => Err(error.to_string()),
-        },
+        "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" | "redis-cluster" | "rediss-cluster" => {
+            let opened = Redis::open(url).await;
+            Ok(Arc::new(opened.map_err(|error| format!("{}: {error}", without_secret(url)))?))
+        }
         _ => Err(format!(
             "{} is not a backend; write memory, redb:PATH, redis://HOST:PORT, rediss://HOST:PORT, \
              redis+sentinel://HOST:PORT/NAME or redis-cluster://HOST:PORT",

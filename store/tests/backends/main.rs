@@ -17,6 +17,7 @@ mod redis_keys;
 
 use std::sync::Arc;
 
+use tollgate_store::backend::Backend;
 use tollgate_store::backend::redb::Redb;
 use tollgate_store::backend::redis::Redis;
 use tollgate_testkit::redis::Server;
@@ -33,23 +34,29 @@ async fn every_behaviour_holds_in_a_redb_file() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_behaviour_holds_on_one_redis() {
     let server = Server::start().unwrap();
-    behaviours::all(Arc::new(Redis::open(&server.url()).await.unwrap())).await;
+    behaviours::all(redis(&server.url()).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_behaviour_holds_on_a_redis_with_tls_and_one_user() {
     let server = Server::start_guarded().unwrap();
-    behaviours::all(Arc::new(Redis::open(&server.url()).await.unwrap())).await;
+    behaviours::all(redis(&server.url()).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_behaviour_holds_where_sentinels_name_the_master() {
     let watched = Watched::start().unwrap();
-    behaviours::all(Arc::new(Redis::open(&watched.url()).await.unwrap())).await;
+    behaviours::all(redis(&watched.url()).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_behaviour_holds_on_a_cluster() {
     let cluster = Cluster::start().unwrap();
-    behaviours::all(Arc::new(Redis::open(&cluster.url()).await.unwrap())).await;
+    behaviours::all(redis(&cluster.url()).await).await;
+}
+
+/// The Redis at `url`, with time for a machine that does other things: how fast it answers is not what is asked here.
+async fn redis(url: &str) -> Arc<dyn Backend> {
+    let mark = if url.contains('?') { '&' } else { '?' };
+    Arc::new(Redis::open(&format!("{url}{mark}timeout=10s&connect_timeout=10s")).await.unwrap())
 }

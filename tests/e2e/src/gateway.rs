@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tollgate_testkit::envoy::{Config, Envoy};
 use tollgate_testkit::http::{Client, Request};
+use tollgate_testkit::store::Store;
 use tollgate_testkit::upstream::Upstream;
 use tollgate_testkit::{sample, wait};
 
@@ -22,6 +23,14 @@ pub enum Kind {
     Envoy,
 }
 
+/// What the suite started.
+#[derive(Debug)]
+struct Own {
+    _envoy: Envoy,
+    _upstream: Upstream,
+    _store: Option<Store>,
+}
+
 /// A gateway with the sample policy, consumers and upstream.
 #[derive(Debug)]
 pub struct Gateway {
@@ -31,7 +40,7 @@ pub struct Gateway {
     pub kind: Kind,
     address: SocketAddr,
     /// Started by the suite; else somebody else's.
-    own: Option<(Envoy, Upstream)>,
+    own: Option<Own>,
     /// All callers share an address at somebody else's gateway, so one stranger at a time.
     strangers: Mutex<()>,
     /// The last of the addresses 127.0.1.x that a stranger at the suite's own gateway has.
@@ -39,15 +48,49 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// An Envoy of the suite's own.
+    /// An Envoy of the suite's own, alone.
     ///
     /// # Errors
     /// When it does not start.
     pub fn envoy(workers: u32) -> anyhow::Result<Self> {
         let upstream = Upstream::on_loopback()?;
-        let envoy = Envoy::start(&Config::sample(upstream.address())?, workers)?;
+        let config = Config::sample(upstream.address())?;
         let name = format!("envoy_with_{workers}_worker{}", if workers == 1 { "" } else { "s" });
-        Ok(Self::at(envoy.address(), name, Kind::Envoy, Some((envoy, upstream))))
+        Self::start(name, &config, workers, upstream, None)
+    }
+
+    /// An Envoy of the suite's own with a store.
+    ///
+    /// # Errors
+    /// When one of them does not start.
+    pub fn envoy_with_store(workers: u32) -> anyhow::Result<Self> {
+        let (upstream, store) = (Upstream::on_loopback()?, Store::start("redb")?);
+        let config = Config::shared(upstream.address(), store.address())?;
+        Self::start("envoy_with_a_store".into(), &config, workers, upstream, Some(store))
+    }
+
+    /// An Envoy of the suite's own whose store is not there.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn envoy_without_its_store(workers: u32) -> anyhow::Result<Self> {
+        let (upstream, mut store) = (Upstream::on_loopback()?, Store::start("memory")?);
+        let config = Config::shared(upstream.address(), store.address())?;
+        store.kill();
+        Self::start("envoy_without_its_store".into(), &config, workers, upstream, Some(store))
+    }
+
+    fn start(
+        name: String,
+        config: &Config,
+        workers: u32,
+        upstream: Upstream,
+        store: Option<Store>,
+    ) -> anyhow::Result<Self> {
+        let envoy = Envoy::start(config, workers)?;
+        let address = envoy.address();
+        let own = Own { _envoy: envoy, _upstream: upstream, _store: store };
+        Ok(Self::at(address, name, Kind::Envoy, Some(own)))
     }
 
     /// Somebody else's gateway, at `http://host:port`. `kind` is `kong` or `envoy`; none: as its answers tell.
@@ -73,7 +116,7 @@ impl Gateway {
         Ok(Self::at(address, format!("{kind:?}").to_lowercase(), kind, None))
     }
 
-    fn at(address: SocketAddr, name: String, kind: Kind, own: Option<(Envoy, Upstream)>) -> Self {
+    fn at(address: SocketAddr, name: String, kind: Kind, own: Option<Own>) -> Self {
         Self { name, kind, address, own, strangers: Mutex::new(()), addresses: AtomicU8::new(0) }
     }
 

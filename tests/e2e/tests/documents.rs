@@ -7,16 +7,16 @@
 //! | `yaml policy`, `yaml kong` | `tollgate check` finds a policy in it that can work |
 //! | `yaml envoy-filter` | a real Envoy serves with it in the place of the sample's filter |
 //! | `yaml envoy-stats` | stands so in the sample configuration |
-//! | `console` | every `$` command is run, against a gateway of its own; its output has the lines shown, in their order |
+//! | `console` | every `$` command is run, against two gateways and a store of its own; its output has the lines shown, in their order |
 //! | `sh` | every target of make exists |
 //! | `text` | nothing: it is no example |
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use tollgate_testkit::envoy::{Config, Envoy};
+use tollgate_testkit::store::Store;
 use tollgate_testkit::upstream::Upstream;
 use tollgate_testkit::workspace;
 
@@ -152,21 +152,45 @@ fn every_target_of_make_exists() {
 
 #[test]
 fn every_session_goes_as_shown() {
-    // A gateway for every document, as a reader has who follows one from its top.
+    // What `make run` starts, for every document, as a reader has it who follows one from its top.
     let mut blocks = of("console");
     blocks.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
-    let mut current: Option<(String, Envoy, Upstream)> = None;
+    let mut current: Option<(String, Running)> = None;
     for block in blocks {
-        if current.as_ref().is_none_or(|(file, ..)| *file != block.file) {
-            let (envoy, upstream) = gateway(|config| config);
-            current = Some((block.file.clone(), envoy, upstream));
+        if current.as_ref().is_none_or(|(file, _)| *file != block.file) {
+            current = Some((block.file.clone(), Running::start()));
         }
-        let (_, envoy, _) = current.as_ref().unwrap();
-        try_session(&block, envoy.address());
+        let (_, running) = current.as_ref().unwrap();
+        try_session(&block, running);
     }
 }
 
-fn try_session(block: &Block, gateway: SocketAddr) {
+/// Two gateways and their store.
+struct Running {
+    gateways: [Envoy; 2],
+    store: Store,
+    _upstream: Upstream,
+}
+
+impl Running {
+    fn start() -> Self {
+        let upstream = Upstream::on_loopback().unwrap();
+        let store = Store::start("redb").unwrap();
+        let config = Config::shared(upstream.address(), store.address()).unwrap();
+        Self { gateways: [0, 1].map(|_| Envoy::start(&config, 2).unwrap()), store, _upstream: upstream }
+    }
+
+    /// A command with the addresses that these have in the place of those that the documents speak of.
+    fn at_their_addresses(&self, command: &str) -> String {
+        let [first, second] = &self.gateways;
+        command
+            .replace("127.0.0.1:8000", &first.address().to_string())
+            .replace("127.0.0.1:8001", &second.address().to_string())
+            .replace("127.0.0.1:7600", &self.store.address().to_string())
+    }
+}
+
+fn try_session(block: &Block, running: &Running) {
     let folder = tempfile::tempdir().unwrap();
     let mut commands: Vec<(String, Vec<String>)> = Vec::new();
     for line in block.text.lines() {
@@ -180,7 +204,7 @@ fn try_session(block: &Block, gateway: SocketAddr) {
     for (text, shown) in commands {
         let output = Command::new("bash")
             .arg("-c")
-            .arg(format!("exec 2>&1\n{}", text.replace("127.0.0.1:8000", &gateway.to_string())))
+            .arg(format!("exec 2>&1\n{}", running.at_their_addresses(&text)))
             .current_dir(&folder)
             .env("PATH", &path)
             .stdin(Stdio::null())

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tollgate::table::Geometry;
 use tollgate_testkit::http::{Client, Request};
 use tollgate_testkit::process::Process;
+use tollgate_testkit::store::Store;
 use tollgate_testkit::upstream::Upstream;
 use tollgate_testkit::{sample, wait, workspace};
 
@@ -55,6 +56,10 @@ fn envoy_filter<'a>(http: &'a Value, name: &str) -> &'a Value {
     &named(&http["http_filters"], &format!("envoy.filters.http.{name}"))["typed_config"]
 }
 
+fn policy_on_kong() -> Value {
+    named(&service()["filter_chains"][0]["filters"], FILTER)["config"].clone()
+}
+
 fn policy_on_envoy() -> Value {
     let http = envoy();
     let configuration = &named(&http["http_filters"], FILTER)["typed_config"]["config"]["configuration"];
@@ -71,10 +76,28 @@ fn words(list: &Value) -> BTreeSet<String> {
 
 #[test]
 fn kong_and_envoy_carry_the_same_policy() {
-    let chains = &service()["filter_chains"];
-    let on_kong = &named(&chains[0]["filters"], FILTER)["config"];
-    assert_eq!(*on_kong, policy_on_envoy());
-    assert!(on_kong["tiers"].is_object());
+    let (mut on_kong, mut on_envoy) = (policy_on_kong(), policy_on_envoy());
+    // Where the store is, each gateway says in its own way: an address, or a cluster's name.
+    on_kong["store"]["upstream"].take();
+    on_envoy["store"]["upstream"].take();
+    assert_eq!(on_kong, on_envoy);
+    assert!(on_kong["tiers"].is_object() && on_kong["store"]["mode"] == "leased");
+}
+
+/// Where a store listens that nobody has told otherwise.
+const STORE: (&str, u16) = ("127.0.0.1", 7600);
+
+#[test]
+fn both_gateways_call_a_store_where_it_listens_by_itself() {
+    let (host, port) = STORE;
+    assert_eq!(policy_on_kong()["store"]["upstream"], format!("{host}:{port}"));
+    let file = workspace::read_yaml("envoy/envoy.yaml").unwrap();
+    let cluster = named(&file["static_resources"]["clusters"], text(&policy_on_envoy()["store"]["upstream"]));
+    let address = &cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"];
+    assert_eq!(address["socket_address"], json!({ "address": host, "port_value": port }));
+    let help = Command::new(workspace::command().unwrap()).args(["store", "--help"]).output().unwrap();
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(help.contains(&format!("[default: {host}:{port}]")), "{help}");
 }
 
 /// Consumers with a key, by name: the key and the tier.
@@ -226,6 +249,42 @@ fn the_composed_kong_finds_the_filter_its_memory_and_its_upstream() {
     let upstream = &compose["services"][host];
     assert_eq!(list(&upstream["command"]).last().unwrap(), port);
     assert_eq!(kong["depends_on"][host]["condition"], "service_healthy");
+}
+
+#[test]
+fn the_composed_store_is_beside_kong_and_nobody_waits_in_a_circle() {
+    let compose = compose();
+    let (kong, store) = (&compose["services"]["kong"], &compose["services"]["store"]);
+    assert_eq!(store["network_mode"], "service:kong");
+    assert!(kong["depends_on"]["store"].is_null(), "the store needs Kong's network");
+    assert_eq!(store["depends_on"]["redis"]["condition"], "service_healthy");
+    assert_eq!(store["depends_on"]["kong"]["condition"], "service_started");
+    let command: Vec<&str> = list(&store["command"]).iter().map(text).collect();
+    let (host, port) = STORE;
+    let listen = format!("{host}:{port}");
+    let [program, "store", "--listen", on, "--backend", backend] = command[..] else { panic!("{command:?}") };
+    assert_eq!(on, listen);
+    assert_eq!(store["volumes"], json!([format!("../dist/tollgate:{program}:ro")]));
+    let redis = backend.strip_prefix("redis://").and_then(|at| at.strip_suffix(":6379")).unwrap();
+    let redis: Vec<&str> = list(&compose["services"][redis]["command"]).iter().map(text).collect();
+    assert!(redis.windows(2).any(|pair| pair == ["--appendonly", "yes"]), "{redis:?}");
+}
+
+#[test]
+fn the_composed_stores_health_is_whether_it_is_ready() {
+    let store = Store::start("memory").unwrap();
+    let compose = compose();
+    let test: Vec<&str> =
+        list(&compose["services"]["store"]["healthcheck"]["test"]).iter().map(text).collect();
+    let ["CMD", program, "-c", script] = test[..] else { panic!("{test:?}") };
+    let (_, port) = STORE;
+    let healthy = |path: &str| {
+        let script = script.replace(&port.to_string(), &store.address().port().to_string());
+        let script = script.replace("/readyz", path);
+        Command::new(program).args(["-c", &script]).stderr(Stdio::null()).status().unwrap().success()
+    };
+    assert!(script.contains("/readyz") && healthy("/readyz"));
+    assert!(!healthy("/nowhere"));
 }
 
 #[test]

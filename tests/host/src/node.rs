@@ -291,7 +291,7 @@ impl Node {
         };
         let roots: Vec<(u32, Rc<str>)> = filters.iter().enumerate().map(key).collect();
         if !kong {
-            let mut canary = Thread::new("canary", &self.module, &self.common, 0);
+            let mut canary = Thread::new("canary", &self.module, &self.common, self.common.number << 32);
             self.started(start_all(&mut canary, &roots))?;
         }
         let mut threads: Vec<&mut Thread> = self.main.iter_mut().chain(&mut self.workers).collect();

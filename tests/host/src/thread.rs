@@ -299,6 +299,11 @@ impl Thread {
         self.common.calls.borrow().pending.iter().filter(own).count()
     }
 
+    /// Whether any call of this thread waits for a reply.
+    pub(crate) fn has_calls(&self) -> bool {
+        self.common.calls.borrow().pending.iter().any(|call| call.thread == self.name)
+    }
+
     /// Nobody waits for them any more.
     pub(crate) fn cancel_calls(&self, context: u32) {
         let pending = &mut self.common.calls.borrow_mut().pending;

@@ -1,9 +1,10 @@
 //! A `tollgate store` of one's own, on a free loopback port that it keeps when it is restarted.
 
 use std::fs::File;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -60,7 +61,9 @@ impl Store {
         let log = File::options().create(true).append(true).open(self.directory.path().join("log"))?;
         let mut command = Command::new(&program);
         command
-            .args(["store", "--listen", &self.address.to_string(), "--backend", &self.backend])
+            .args(["store", "--listen", &self.address.to_string()])
+            // Not a flag: a Redis's password may be in it, and flags are in the list of processes.
+            .env("TOLLGATE_BACKEND", &self.backend)
             .current_dir(self.directory.path())
             .stdout(log.as_fd().try_clone_to_owned()?)
             .stderr(log);
@@ -73,7 +76,7 @@ impl Store {
     }
 
     fn serves_or_ended(&mut self) -> anyhow::Result<Option<()>> {
-        if let Some(status) = self.process.as_mut().context("it was not started")?.ended()? {
+        if let Some(status) = self.ended()? {
             anyhow::bail!("the store ended: {status}");
         }
         let answer = self.client().send(&Request::get("/healthz"));
@@ -93,6 +96,14 @@ impl Store {
         let id = self.process.as_ref().context("it was not started")?.id();
         let id = i32::try_from(id).ok().and_then(Pid::from_raw).context("no process")?;
         Ok(kill_process(id, if frozen { Signal::STOP } else { Signal::CONT })?)
+    }
+
+    /// How it ended, if it has by itself.
+    ///
+    /// # Errors
+    /// When the system cannot say.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.process.as_mut().map_or(Ok(None), Process::ended)
     }
 
     /// Where it listens.

@@ -44,7 +44,7 @@ proptest! {
             let verdict = decide_all(&mut account, tier, Cost(milli), now);
             if verdict == Verdict::Never { continue }
             let mut expected = json!({});
-            announce(tier, &texts, &account, now, BOTH, |name, value| {
+            announce(tier, &texts, &account, now, BOTH, &mut |name, value| {
                 if let Some(value) = value { expected[name] = String::from_utf8_lossy(value).into() }
             });
             let mut check = body(&whole());

@@ -75,3 +75,27 @@ async fn every_call_and_every_metric_is_written_about() {
     }
     assert_eq!(found, 6);
 }
+
+#[tokio::test]
+async fn every_problem_is_described() {
+    let described = Replica::new().get("/openapi.json").await.json();
+    for (path, methods) in described["paths"].as_object().unwrap() {
+        for (method, call) in methods.as_object().unwrap() {
+            let place = format!("{method} {path}");
+            for (status, response) in call["responses"].as_object().unwrap() {
+                assert_ne!(response["description"].as_str().unwrap_or_default(), "", "{place}: {status}");
+                let problem = &response["content"]["application/problem+json"]["schema"]["$ref"];
+                let is_problem = status.parse::<u16>().unwrap() >= 400;
+                let wanted = if is_problem { json!("#/components/schemas/Problem") } else { json!(null) };
+                assert_eq!(*problem, wanted, "{place}: {status}");
+            }
+            if path.starts_with("/v1/") {
+                let of_body: &[&str] =
+                    if call["requestBody"].is_null() { &[] } else { &["413", "415", "422"] };
+                for status in ["400", "401", "403", "503"].iter().chain(of_body) {
+                    assert!(call["responses"][status].is_object(), "{place}: {status}");
+                }
+            }
+        }
+    }
+}

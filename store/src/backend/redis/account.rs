@@ -29,15 +29,18 @@ impl Stored {
         if reader.byte()? != VERSION {
             return None;
         }
-        let mut account = Account { at: reader.long()?, ..Account::default() };
-        for level in &mut account.levels {
-            *level = Level { work: reader.long()?, weight: reader.long()? };
-        }
         let has = reader.byte()?;
-        let monthly = reader.long()?;
-        let (tier, name) = (reader.short()?, reader.short()?);
+        let mut account = Account { at: reader.long()?, ..Account::default() };
+        let (description, name) = (reader.short()?, reader.short()?);
         let (loans, months) = (reader.short()?, reader.byte()?);
-        let tier = String::from_utf8(reader.take(tier.into())?.to_vec()).ok()?;
+        for index in 0..usize::from(has % 16) {
+            let level =
+                Level { work: reader.long()?, weight: reader.int()?.into(), drain: reader.int()?.into() };
+            *account.levels.get_mut(index)? = level;
+        }
+        let mut description = Reader(reader.take(description.into())?);
+        let (has_month, monthly) = (description.byte()? != 0, description.long()?);
+        let tier = String::from_utf8(description.0.to_vec()).ok()?;
         let name = reader.take(name.into())?.to_vec();
         for _ in 0..loans {
             account.loans.push(Loan {
@@ -55,9 +58,9 @@ impl Stored {
             account.usage.push(Month { month: reader.short()?, used: reader.long()? });
         }
         reader.is_empty().then_some(Self {
-            name: (has & 1 != 0).then_some(name),
+            name: (has & 16 != 0).then_some(name),
             tier,
-            monthly: (has & 2 != 0).then_some(monthly),
+            monthly: has_month.then_some(monthly),
             account,
         })
     }

@@ -86,9 +86,11 @@ fn deed() -> impl Strategy<Value = Deed> {
     let month = prop_oneof![Just(0), 680..684_u16, any::<u16>()];
     let lease =
         (epoch, prop_oneof![0..4_u32, any::<u32>()], amount(), amount(), month, amount(), amount(), amount());
-    let babble = (node(), lease).prop_map(|(node, (epoch, seq, spent, turn, month, hold, need, want))| {
-        Deed::Babble { node, lease: Lease { epoch, seq, spent, turn, month, hold, need, want } }
-    });
+    let babble =
+        (node(), lease).prop_map(|(node, (epoch, seq, spent, turn, month, hold, need, want))| Deed::Babble {
+            node,
+            lease: Lease { epoch, seq, spent, acked: spent / 3, turn, month, hold, need, want },
+        });
     prop_oneof![6 => report, 1 => babble, 2 => amount().prop_map(Deed::Charge)]
 }
 

@@ -1,6 +1,6 @@
 //! A batch as calls of `settle.lua`, and its answers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use redis::Value;
@@ -99,21 +99,22 @@ pub(super) async fn reset(
     }
 }
 
-/// The entries' places, by what can go into one call: all in one slot, each group in the batch's order.
+/// The entries' places, by what can go into one call: all in one slot, no client twice, each group in the batch's order.
 fn chunks(fleet: &Fleet, keys: &Keys, entries: &[Settle]) -> Vec<Vec<usize>> {
-    let mut open: HashMap<u16, Vec<usize>> = HashMap::new();
+    let mut open: HashMap<u16, (Vec<usize>, HashSet<ClientId>)> = HashMap::new();
     let mut chunks = Vec::new();
     let mut slots: HashMap<u16, u16> = HashMap::new();
     for (index, entry) in entries.iter().enumerate() {
         let shard = key::shard_of(entry.client);
         let slot = slots.entry(shard).or_insert_with(|| key::slot_of(&keys.names(shard)));
-        let chunk = open.entry(fleet.group_of(*slot)).or_default();
-        chunk.push(index);
-        if chunk.len() == CHUNK {
+        let (chunk, clients) = open.entry(fleet.group_of(*slot)).or_default();
+        if chunk.len() == CHUNK || !clients.insert(entry.client) {
             chunks.push(std::mem::take(chunk));
+            *clients = HashSet::from([entry.client]);
         }
+        chunk.push(index);
     }
-    chunks.extend(open.into_values().filter(|chunk| !chunk.is_empty()));
+    chunks.extend(open.into_values().map(|(chunk, _)| chunk));
     chunks
 }
 
@@ -182,6 +183,7 @@ fn pack_entry(entry: &Settle, offer: u8, set: u8) -> Vec<u8> {
             bytes.extend(lease.seq.to_le_bytes());
             // What is beyond EXACT counts as EXACT in Account::settle too.
             bytes.extend(lease.spent.min(EXACT).to_le_bytes());
+            bytes.extend(lease.acked.min(EXACT).to_le_bytes());
             bytes.extend(lease.turn.min(EXACT).to_le_bytes());
             bytes.extend(lease.month.to_le_bytes());
             let amounts = [lease.hold, lease.need, lease.want];
@@ -221,7 +223,7 @@ fn answer(bytes: &[u8], ask: &Ask) -> Option<Answer> {
         Ask::Lease(lease) => *lease,
         Ask::Charge { .. } => Lease::default(),
     };
-    let (spent, hold) = (reader.long()?, reader.long()?);
+    let (hold, spent) = (reader.long()?, reader.long()?);
     let (ttl_ms, idle_ms) = (reader.int()?, reader.int()?);
     let used = [reader.long()?, reader.long()?, reader.long()?];
     let (month, month_used) = (reader.short()?, reader.long()?);

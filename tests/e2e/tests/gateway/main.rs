@@ -1,7 +1,8 @@
 //! What every gateway with the sample policy must show a client.
 //!
-//! Without `GATEWAY_URL`: on two Envoys of the suite's own, with 1 and with 4 worker threads. With it: on that
-//! gateway alone, and nothing is started; `GATEWAY_KIND` is `kong` or `envoy` where the answers do not tell.
+//! Without `GATEWAY_URL`: on Envoys of the suite's own: alone, with 1 and with 4 worker threads; with a store; and with a
+//! store that is not there, where `on_failure: local` decides by the same numbers. With it: on that gateway alone, and
+//! nothing is started; `GATEWAY_KIND` is `kong` or `envoy` where the answers do not tell.
 
 mod browsers;
 mod consumers;
@@ -64,7 +65,12 @@ fn gateways(only_list: bool) -> anyhow::Result<Vec<(String, Option<Arc<Gateway>>
             vec![gateway]
         }
         None if only_list => return Ok(vec![("own".into(), None)]),
-        None => vec![Gateway::envoy(1)?, Gateway::envoy(4)?],
+        None => vec![
+            Gateway::envoy(1)?,
+            Gateway::envoy(4)?,
+            Gateway::envoy_with_store(2)?,
+            Gateway::envoy_without_its_store(2)?,
+        ],
     };
     Ok(gateways.into_iter().map(|gateway| (gateway.name.clone(), Some(Arc::new(gateway)))).collect())
 }

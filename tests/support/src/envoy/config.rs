@@ -53,6 +53,13 @@ impl Config {
         Ok(config.listening(([127, 0, 0, 1], 0).into()))
     }
 
+    /// With the cluster of the store at another address.
+    #[must_use]
+    pub fn with_store(mut self, store: SocketAddr) -> Self {
+        self.send_to(1, store);
+        self
+    }
+
     /// Gives a cluster another address.
     fn send_to(&mut self, cluster: usize, to: SocketAddr) {
         let cluster = &mut self.0["static_resources"]["clusters"][cluster]["load_assignment"];

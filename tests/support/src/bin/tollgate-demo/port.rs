@@ -16,6 +16,17 @@ pub fn must_be_free(address: SocketAddr) -> anyhow::Result<()> {
     )
 }
 
+/// The address that is wanted, or where somebody has it, any that is free.
+///
+/// # Errors
+/// When this machine has none.
+pub fn free(wanted: SocketAddr) -> anyhow::Result<SocketAddr> {
+    if must_be_free(wanted).is_ok() && wanted.port() != 0 {
+        return Ok(wanted);
+    }
+    Ok(TcpListener::bind(SocketAddr::new(wanted.ip(), 0))?.local_addr()?)
+}
+
 /// The process that listens on a port: `nginx (pid 17)`. None where it is another user's.
 fn listener(port: u16) -> Option<String> {
     let sockets =
@@ -54,6 +65,17 @@ mod tests {
         let message = must_be_free(taken.local_addr().unwrap()).unwrap_err().to_string();
         let us = format!("(pid {})", std::process::id());
         assert!(message.contains(&us) && message.contains("PORT=8080 make run"), "{message}");
+    }
+
+    #[test]
+    fn a_port_that_somebody_has_is_replaced_and_a_free_one_is_not() {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let holder = TcpListener::bind(loopback(0)).unwrap();
+        let wanted = holder.local_addr().unwrap();
+        assert_ne!(free(wanted).unwrap(), wanted);
+        drop(holder);
+        assert_eq!(free(wanted).unwrap(), wanted);
+        assert_ne!(free(loopback(0)).unwrap().port(), 0);
     }
 
     #[test]

@@ -1,16 +1,30 @@
-//! Somebody goes to the gateway, up to the limit: what the table shows, and whether it should.
+//! Somebody goes to a gateway, up to the limit: what the table shows, and whether it should.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tollgate_testkit::http::{Client, Request, Response};
-use tollgate_testkit::{interrupt, sample};
+use tollgate_testkit::store::Store;
+use tollgate_testkit::{interrupt, sample, wait};
 
 /// More than any bucket of the sample policy holds.
 const ENOUGH: u64 = 2000;
 
 /// As many requests as show that nothing limits them.
 const PLENTY: u64 = 300;
+
+/// The longest that a gateway's report to the store may take; many times what it takes.
+const REPORTED: Duration = Duration::from_secs(10);
+
+/// Where everybody goes.
+pub struct Scene<'a> {
+    /// Who goes to one goes to the first.
+    pub gateways: [SocketAddr; 2],
+    /// What they share.
+    pub store: &'a Store,
+    /// Of their policy.
+    pub namespace: &'a str,
+}
 
 /// Who goes there, and what the policy says about them.
 struct Plan {
@@ -21,6 +35,8 @@ struct Plan {
     tier: Option<&'static str>,
     limit: Option<Limit>,
     monthly: Option<u64>,
+    /// Whether its requests go to both gateways in turn.
+    at_both: bool,
     /// What explains it.
     why: &'static str,
 }
@@ -50,6 +66,8 @@ pub struct Visit {
     pub target: &'static str,
     /// The first answer.
     pub first: Response,
+    /// What the store says that it used this month, in cost units; none for strangers.
+    pub used: Option<f64>,
     /// What happened at the limit, in words.
     pub end: String,
     /// What was not as the policy says.
@@ -60,8 +78,8 @@ pub struct Visit {
 /// stranger comes from another address than a user's own.
 ///
 /// # Errors
-/// When the gateway does not answer.
-pub fn all(gateway: SocketAddr) -> anyhow::Result<Vec<Visit>> {
+/// When a gateway or the store does not answer.
+pub fn all(scene: &Scene<'_>) -> anyhow::Result<Vec<Visit>> {
     let key = |who, target, cost, tier, limit, monthly| Plan {
         who,
         credential: Credential::Key,
@@ -70,11 +88,13 @@ pub fn all(gateway: SocketAddr) -> anyhow::Result<Vec<Visit>> {
         tier: Some(tier),
         limit,
         monthly,
+        at_both: false,
         why: "",
     };
     let plans = [
         key("free-01", "/identify", 1, "free", Some(FREE), Some(50_000)),
         key("free-02", "/compare", 2, "free", Some(FREE), Some(50_000)),
+        Plan { at_both: true, ..key("free-03", "/identify", 1, "free", Some(FREE), Some(50_000)) },
         key("pro-01", "/identify", 1, "pro", Some(PRO), Some(1_000_000)),
         Plan {
             credential: Credential::Token,
@@ -95,45 +115,95 @@ pub fn all(gateway: SocketAddr) -> anyhow::Result<Vec<Visit>> {
             ..key("nobody", "/health", 0, "", None, None)
         },
     ];
-    plans.into_iter().map(|plan| plan.visit(gateway)).collect()
+    let visited: Vec<(Plan, Visit, u64)> = plans
+        .into_iter()
+        .map(|plan| plan.visit(scene).map(|(visit, spent)| (plan, visit, spent)))
+        .collect::<anyhow::Result<_>>()?;
+    visited.into_iter().map(|(plan, visit, spent)| plan.settled(visit, spent, scene)).collect()
+}
+
+/// What the store says that a consumer used this month.
+fn used(scene: &Scene<'_>, consumer: &str) -> anyhow::Result<Option<f64>> {
+    let path = format!("/v1/usage/{}/{consumer}", scene.namespace);
+    let answer = scene.store.client().send(&Request::get(&path))?;
+    Ok((answer.status == 200).then(|| answer.json()["used"].as_f64()).flatten())
 }
 
 impl Plan {
-    fn visit(self, gateway: SocketAddr) -> anyhow::Result<Visit> {
-        let mut client = Client::to(gateway);
-        let request = match self.credential {
-            Credential::Key => Request::get(self.target).of(self.who),
+    /// What it sees, and the units that it spent.
+    fn visit(&self, scene: &Scene<'_>) -> anyhow::Result<(Visit, u64)> {
+        let mut request = Request::get(self.target);
+        match self.credential {
+            Credential::Key => request = request.of(self.who),
             Credential::Token => {
                 let token = sample::token(self.who, sample::in_an_hour());
-                Request::get(self.target).header("Authorization", format!("Bearer {token}"))
+                request = request.header("Authorization", format!("Bearer {token}"));
             }
-            Credential::None => {
-                client = client.from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)));
-                Request::get(self.target)
-            }
-        };
-        let began = Instant::now();
-        let first = client.send(&request)?;
-        let mut passed = u64::from(first.status == 200);
-        let most = if self.limit.is_some() { ENOUGH } else { PLENTY };
-        let mut refused = None;
-        while passed < most && refused.is_none() {
-            anyhow::ensure!(!interrupt::came(), "interrupted");
-            match client.send(&request)? {
-                answer if answer.status == 200 => passed += 1,
-                answer => refused = Some(answer),
-            }
+            Credential::None => {}
         }
-        let wrong = self.wrong(&first, passed, refused.as_ref(), began.elapsed());
-        let end = self.end(passed, refused.as_ref());
-        Ok(Visit { who: self.who, target: self.target, first, end, wrong })
+        let gateways = &scene.gateways[..if self.at_both { 2 } else { 1 }];
+        let mut clients: Vec<Client> = gateways.iter().map(|gateway| self.client(*gateway)).collect();
+        let most = if self.limit.is_some() { ENOUGH } else { PLENTY };
+        let mut passed = vec![0; gateways.len()];
+        // Of the gateways in turn, without one that let it pass between.
+        let mut refusals: Vec<Response> = Vec::new();
+        let began = Instant::now();
+        let first = clients[0].send(&request)?;
+        let (mut turn, mut answer) = (0, first.clone());
+        loop {
+            if answer.status == 200 {
+                passed[turn] += 1;
+                refusals.clear();
+            } else {
+                refusals.push(answer);
+            }
+            if passed.iter().sum::<u64>() >= most || refusals.len() == gateways.len() {
+                break;
+            }
+            anyhow::ensure!(!interrupt::came(), "interrupted");
+            turn = (turn + 1) % gateways.len();
+            answer = clients[turn].send(&request)?;
+        }
+        let refused = refusals.first();
+        let spent = passed.iter().sum::<u64>() * self.cost;
+        let wrong = self.wrong(&first, passed.iter().sum(), refused, began.elapsed());
+        let end = self.end(&passed, refused);
+        Ok((Visit { who: self.who, target: self.target, first, used: None, end, wrong }, spent))
     }
 
-    fn end(&self, passed: u64, refused: Option<&Response>) -> String {
-        let Some(refused) = refused else { return format!("{passed} of {passed} passed{}", self.why) };
+    fn client(&self, gateway: SocketAddr) -> Client {
+        let client = Client::to(gateway);
+        match self.credential {
+            Credential::None => client.from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2))),
+            Credential::Key | Credential::Token => client,
+        }
+    }
+
+    /// With what the store says, once the gateways have reported all that was spent.
+    fn settled(&self, mut visit: Visit, spent: u64, scene: &Scene<'_>) -> anyhow::Result<Visit> {
+        if matches!(self.credential, Credential::None) {
+            return Ok(visit);
+        }
+        let told = || used(scene, self.who).ok().flatten().filter(|used| *used == spent as f64);
+        if wait::until("the store to be told", REPORTED, || told().map(drop)).is_err() {
+            anyhow::ensure!(!interrupt::came(), "interrupted");
+            visit.wrong.push(format!("{}: used is not {spent} in the store's words", self.who));
+        }
+        visit.used = used(scene, self.who)?;
+        Ok(visit)
+    }
+
+    /// What happened, by how many passed at each gateway.
+    fn end(&self, passed: &[u64], refused: Option<&Response>) -> String {
+        let all: u64 = passed.iter().sum();
+        let Some(refused) = refused else { return format!("{all} of {all} passed{}", self.why) };
         let wait = refused.header("retry-after").unwrap_or("?");
         let cost = if self.cost == 1 { String::new() } else { format!(" at {} each", self.cost) };
-        format!("{passed} passed{cost}, then {}, Retry-After: {wait}{}", refused.status, self.why)
+        let (passed, both) = match passed {
+            [one, other] => (format!("{one} + {other}"), " at both gateways"),
+            _ => (all.to_string(), ""),
+        };
+        format!("{passed} passed{cost}, then {}{both}, Retry-After: {wait}{}", refused.status, self.why)
     }
 
     /// Everything in which the gateway did not do what the policy says.

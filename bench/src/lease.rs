@@ -1,0 +1,145 @@
+//! What a store costs requests: a gateway with leases beside the same gateway alone, and a consumer's first request.
+//!
+//! Both gateways run at once and take turns, so that what else the machine does meets both.
+
+use anyhow::ensure;
+use clap::Args;
+use serde_json::json;
+use tollgate_testkit::envoy::Envoy;
+use tollgate_testkit::store::Store;
+use tollgate_testkit::workspace;
+
+use crate::load::Load;
+use crate::result::{self, Promise, median};
+use crate::{process, variant};
+
+#[derive(Args)]
+pub struct Settings {
+    /// Turns of each gateway.
+    #[arg(long, default_value_t = 9)]
+    rounds: u64,
+    /// Requests of one turn.
+    #[arg(long, default_value_t = 20_000)]
+    requests: u64,
+    /// Clients at once, each with one request under way.
+    #[arg(long, default_value_t = 30)]
+    connections: usize,
+    /// Distinct consumers.
+    #[arg(long, default_value_t = 200)]
+    consumers: u64,
+    /// Consumers of each turn that come for the first time, one after the other.
+    #[arg(long, default_value_t = 300)]
+    newcomers: u64,
+}
+
+/// A gateway, and what came of its turns.
+struct Side {
+    gateway: Envoy,
+    per_second: Vec<f64>,
+    cpu_us: Vec<f64>,
+    first_us: Vec<f64>,
+}
+
+impl Side {
+    fn new(gateway: Envoy) -> Self {
+        Self { gateway, per_second: Vec::new(), cpu_us: Vec::new(), first_us: Vec::new() }
+    }
+
+    /// One turn of known consumers, and one of newcomers.
+    fn take_turn(&mut self, round: u64, settings: &Settings) -> anyhow::Result<()> {
+        let write = |number: u64, consumer: u64, request: &mut Vec<u8>| {
+            variant::write(request, "/identify", number, Some((consumer, "pro")), 0x0A00_0001);
+        };
+        let mut load = Load::connect(self.gateway.address(), settings.connections)?;
+        let known = |number: u64| number.wrapping_mul(7_919) % settings.consumers;
+        load.send(settings.requests / 4, 200, |number, request| write(number, known(number), request))?;
+        let before = process::cpu_time(self.gateway.id())?;
+        let outcome =
+            load.send(settings.requests, 200, |number, request| write(number, known(number), request))?;
+        let cpu = process::cpu_time(self.gateway.id())?.saturating_sub(before);
+        ensure!(outcome.answers == outcome.expected, "a request was refused");
+        self.per_second.push(outcome.answers as f64 / outcome.elapsed.as_secs_f64());
+        self.cpu_us.push(cpu.as_secs_f64() * 1e6 / outcome.answers as f64);
+
+        let mut one = Load::connect(self.gateway.address(), 1)?;
+        let first = |number: u64| 1_000_000 + round * settings.newcomers + number;
+        let outcome =
+            one.send(settings.newcomers, 200, |number, request| write(number, first(number), request))?;
+        ensure!(outcome.answers == outcome.expected, "a newcomer was refused");
+        self.first_us.push(outcome.latency.value_at_quantile(0.5) as f64 / 1_000.0);
+        Ok(())
+    }
+}
+
+pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
+    let store = Store::start("memory")?;
+    let filter = workspace::filter()?;
+    let mut leased_policy = variant::policy();
+    leased_policy["store"] = json!({ "upstream": "tollgate_store", "timeout": "50ms" });
+    let start = |policy: &serde_json::Value| {
+        variant::start_with_store(Some(variant::wasm(&filter, policy)), store.address())
+    };
+    let mut alone = Side::new(start(&variant::policy())?);
+    let mut leased = Side::new(start(&leased_policy)?);
+    for round in 0..settings.rounds {
+        eprintln!("lease: round {} of {}", round + 1, settings.rounds);
+        alone.take_turn(round, settings)?;
+        leased.take_turn(round, settings)?;
+    }
+    let calls = store.metric("tollgate_store_requests_total{call=\"leases\"")?;
+    let ratio = |of: fn(&Side) -> &Vec<f64>| {
+        median(of(&leased).iter().zip(of(&alone)).map(|(leased, alone)| leased / alone))
+    };
+    let first_ms = (median(leased.first_us.clone()) - median(alone.first_us.clone())) / 1_000.0;
+    let requests = settings.rounds * (settings.requests + settings.requests / 4);
+    result::print_table(&[
+        ["", "requests/s", "CPU µs", "first request p50 µs"].map(str::to_owned).to_vec(),
+        row("alone", &alone),
+        row("leased", &leased),
+    ]);
+    println!(
+        "{calls} store calls for {requests} requests and {} newcomers",
+        settings.rounds * settings.newcomers
+    );
+    let promises = vec![
+        Promise {
+            what: "lease: requests a second with leases by the same alone",
+            measured: ratio(|side| &side.per_second),
+            at_least: 0.95,
+            at_most: f64::INFINITY,
+        },
+        Promise {
+            what: "lease: milliseconds that a consumer's first request takes longer, p50",
+            measured: first_ms,
+            at_least: f64::NEG_INFINITY,
+            at_most: 2.0,
+        },
+    ];
+    let side = |side: &Side| json!({ "requests_per_second": side.per_second, "cpu_us": side.cpu_us, "first_request_p50_us": side.first_us });
+    result::save(
+        "lease",
+        json!({
+            "envoy": result::envoy()?,
+            "tollgate_wasm": result::module(&filter)?,
+            "settings": {
+                "rounds": settings.rounds, "requests": settings.requests, "connections": settings.connections,
+                "consumers": settings.consumers, "newcomers": settings.newcomers, "backend": "memory",
+            },
+            "alone": side(&alone),
+            "leased": side(&leased),
+            "cpu_leased_by_alone": ratio(|side| &side.cpu_us),
+            "store_calls": calls,
+            "promises": promises.iter().map(Promise::to_json).collect::<Vec<_>>(),
+        }),
+    )?;
+    Ok(promises)
+}
+
+fn row(name: &str, side: &Side) -> Vec<String> {
+    vec![
+        name.to_owned(),
+        format!("{:.0}", median(side.per_second.clone())),
+        format!("{:.2}", median(side.cpu_us.clone())),
+        format!("{:.0}", median(side.first_us.clone())),
+    ]
+}
