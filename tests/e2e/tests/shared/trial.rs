@@ -8,7 +8,7 @@ use tollgate_testkit::envoy::Envoy;
 use tollgate_testkit::wait;
 
 use crate::ledger::{Limit, SECOND};
-use crate::load::{Consumer, Load, Log, Turn};
+use crate::load::{Consumer, Load, Log, StopAtEnd, Turn};
 use crate::{Cluster, PATIENCE, metric};
 
 /// Of one who offers more than that all the time.
@@ -47,11 +47,21 @@ pub struct Trial {
     /// Of one who is another consumer with every request.
     fresh: Log,
     fault: Duration,
-    noticed: Duration,
+    /// When all gateways had given the store up, if that was waited for.
+    noticed: Option<Duration>,
     back: Duration,
     recovered: Duration,
-    /// Calls that failed, by gateway.
+    /// Calls that failed while it lasted, by gateway.
     failed: Vec<u64>,
+}
+
+/// How much of the store a fault takes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it: every gateway gives it up.
+    All,
+    /// The accounts of some clients.
+    Some,
 }
 
 impl Trial {
@@ -59,6 +69,7 @@ impl Trial {
     /// until all gateways use the store again.
     pub fn run(
         cluster: &mut Cluster,
+        extent: Extent,
         break_it: impl FnOnce(&mut Cluster),
         mend: impl FnOnce(&mut Cluster),
     ) -> Self {
@@ -80,11 +91,15 @@ impl Trial {
                 scope.spawn(|| offer(FRESH, |number| Consumer::new(&format!("fresh-{number}"), "small")));
             wait::pass(CALM);
             let failed_before = failed(&cluster.gateways);
+            let lost_before: Vec<usize> = cluster.gateways.iter().map(lost).collect();
             let fault = load.began.elapsed();
             break_it(cluster);
-            let all_notice = || cluster.gateways.iter().all(|one| lost(one) > found(one)).then_some(());
-            wait::until("every gateway to notice", PATIENCE, all_notice).unwrap();
-            let noticed = load.began.elapsed();
+            let noticed = (extent == Extent::All).then(|| {
+                let gateways = cluster.gateways.iter().zip(&lost_before);
+                let all_notice = || gateways.clone().all(|(one, before)| lost(one) > *before).then_some(());
+                wait::until("every gateway to notice", PATIENCE, all_notice).unwrap();
+                load.began.elapsed()
+            });
             wait::pass(CALM);
             let failed =
                 failed(&cluster.gateways).iter().zip(failed_before).map(|(all, some)| all - some).collect();
@@ -93,7 +108,8 @@ impl Trial {
             let mended = Instant::now();
             let all_use_it = || cluster.gateways.iter().all(|one| lost(one) == found(one)).then_some(());
             wait::until("every gateway to use the store again", PATIENCE, all_use_it).unwrap();
-            println!("noticed after {:?}, recovered after {:?}", noticed - fault, mended.elapsed());
+            let noticed_after = noticed.map(|noticed| noticed - fault);
+            println!("noticed after {noticed_after:?}, recovered after {:?}", mended.elapsed());
             assert!(mended.elapsed() <= RECOVERY, "recovered after {:?}", mended.elapsed());
             let recovered = load.began.elapsed();
             wait::pass(CALM);
@@ -125,22 +141,32 @@ impl Trial {
         let all = Log { shots };
         let usual = all.within(Duration::ZERO, self.fault).p90();
         let bad = all.within(self.fault, self.back).p90();
-        let away = all.within(self.noticed + CALM / 2, self.back).p90();
-        println!(
-            "p90: usually {usual:?}, while it lasts {bad:?}, once noticed {away:?}; failed calls {:?}",
-            self.failed
-        );
+        println!("p90: usually {usual:?}, while it lasts {bad:?}; failed calls {:?}", self.failed);
         assert!(bad <= usual + TIMEOUT + NOISE, "{bad:?} while it lasts, {usual:?} before");
-        assert!(away <= usual * 2 + NOISE, "{away:?} once noticed, {usual:?} before");
+        if let Some(noticed) = self.noticed {
+            let away = all.within(noticed + CALM / 2, self.back).p90();
+            println!("p90 once noticed: {away:?}");
+            assert!(away <= usual * 2 + NOISE, "{away:?} once noticed, {usual:?} before");
+            self.assert_spared(&all);
+        }
+    }
 
+    /// Sees to it that everything that was let through is in the month's usage.
+    pub fn assert_nothing_lost(&self, cluster: &Cluster) {
+        cluster.assert_comes_to_use("counted", self.counted.admitted().count());
+        cluster.assert_comes_to_use("overload", self.overload.admitted().count());
+    }
+
+    /// Sees to it that requests do not ask a store that is away.
+    fn assert_spared(&self, all: &Log) {
         // Each of a gateway's two workers and its main thread: three calls until it gives up, those of requests that
         // were under way with them, and then one to see, at most four a second.
         let seconds = (self.back - self.fault).as_secs() + 1;
         let most = 3 * (3 + 4 * seconds) + 18;
-        let requests = all.within(self.fault, self.back).count() as u64 / self.failed.len() as u64;
+        let requests = all.within(self.fault, self.back).count() / self.failed.len();
         assert!(
             self.failed.iter().all(|calls| *calls <= most),
-            "{:?} of {most} calls, {requests} requests",
+            "{:?} calls of {most}, {requests} requests a gateway",
             self.failed
         );
     }
@@ -163,13 +189,4 @@ fn found(gateway: &Envoy) -> usize {
 
 fn said(gateway: &Envoy, words: &str) -> usize {
     gateway.log().lines().filter(|line| line.ends_with(words)).count()
-}
-
-/// Ends the load, also when a check fails.
-struct StopAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
