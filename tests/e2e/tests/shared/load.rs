@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tollgate_testkit::http::{Client, Request};
@@ -10,6 +10,9 @@ use tollgate_testkit::wait;
 
 /// Connections that one consumer has to each gateway: a request that waits holds up none of the others.
 const HANDS: usize = 6;
+
+/// One request in so many comes over a new connection, so also to another worker and under a new policy.
+const ANEW: usize = 8;
 
 /// A consumer, as the gateways' authentication would tell of it.
 #[derive(Clone, Debug)]
@@ -81,9 +84,13 @@ impl Load {
     fn work(&self, next: &AtomicUsize, timetable: impl Fn(usize) -> Option<Turn>, shots: &Mutex<Vec<Shot>>) {
         let mut clients: Vec<Client> = self.gateways.iter().map(|at| Client::to(*at)).collect();
         let mut own = Vec::new();
-        while let Some(turn) = timetable(next.fetch_add(1, Ordering::Relaxed)) {
+        for number in 1.. {
+            let Some(turn) = timetable(next.fetch_add(1, Ordering::Relaxed)) else { break };
             // The pace is what is offered, not something that is waited for.
             wait::pass(turn.at.saturating_sub(self.began.elapsed()));
+            if number % ANEW == 0 {
+                clients[turn.gateway] = Client::to(self.gateways[turn.gateway]);
+            }
             let sent = self.began.elapsed();
             let status = clients[turn.gateway]
                 .send(&turn.consumer.asks("/identify"))
@@ -141,5 +148,14 @@ impl Log {
     pub fn assert_decided(&self) {
         let wrong = self.only(|shot| !matches!(shot.status, 200 | 429));
         assert!(wrong.shots.is_empty(), "{} of {}: {:?}", wrong.count(), self.count(), wrong.shots);
+    }
+}
+
+/// Ends a load, also when a check fails.
+pub struct StopAtEnd<'a>(pub &'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

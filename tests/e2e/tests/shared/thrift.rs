@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tollgate_testkit::wait;
 
-use crate::load::Consumer;
+use crate::load::{Consumer, StopAtEnd};
 use crate::{Cluster, PATIENCE, metric};
 
 const CALLS: &str = "tollgate_store_requests_total{call=\"leases\"";
@@ -67,13 +67,4 @@ fn a_client_within_its_lease_does_not_wait_for_the_store() {
     assert_eq!(hits + misses, 200);
     // The first has nothing to spend, and what it is lent is as much as one that has asked for little is lent.
     assert!((1..=10).contains(&misses), "{misses} of 200 have waited for the store");
-}
-
-/// Ends the flood, also when a check fails.
-struct StopAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
