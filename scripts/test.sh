@@ -26,7 +26,9 @@ step "store's API, by its document" scripts/api.sh
 step "core on wasm32, in Node" env CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner \
   "${cargo[@]}" test -p tollgate --lib --target wasm32-unknown-unknown
 step "filter on a strict host" "${cargo[@]}" test --quiet -p tollgate-host
-step "gateways, alone and together" "${cargo[@]}" test --quiet -p tollgate-testkit -p tollgate-e2e
+step "gateways alone" "${cargo[@]}" test --quiet -p tollgate-testkit -p tollgate-e2e --lib --bins --test envoy --test gateway --test own_gateway --test gateway_files --test documents
+# One after the other: they put load on gateways, and on a small machine two of them would be in each other's way.
+step "gateways that share a store" "${cargo[@]}" test --quiet -p tollgate-e2e --test shared -- --test-threads=1
 free_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 step "make run" make --no-print-directory run CHECK=1 "PORT=$free_port"
 step "fuzz targets, briefly" scripts/fuzz.sh "${FUZZ_SECONDS:-15}"

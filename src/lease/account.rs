@@ -205,6 +205,14 @@ impl Account {
         self.usage.iter().find(|usage| usage.month == month).map_or(0, |usage| usage.used)
     }
 
+    /// The same with what was lent in `month` and whose lease has ended at `now`, microseconds: it counts as spent, though
+    /// nobody has asked for the client since.
+    #[must_use]
+    pub fn used_at(&self, month: u16, now: u64) -> u64 {
+        let ended = self.loans.iter().filter(|loan| loan.month == month && loan.ends <= now);
+        ended.fold(self.used(month), |sum, loan| sum.saturating_add(loan.out))
+    }
+
     /// From when on the account is as good as one never seen, if no month is to be kept: microseconds.
     #[must_use]
     pub fn forgettable_at(&self, terms: &Terms) -> u64 {

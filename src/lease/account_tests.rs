@@ -152,6 +152,8 @@ fn a_lease_that_nobody_reports_on_counts_as_spent_until_the_node_is_heard_of_aga
     let mut account = Account::default();
     account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), NOW);
     let month = month_of(NOW);
+    assert_eq!(account.used_at(month, NOW + LEASE_TTL - 1), 0);
+    assert_eq!(account.used_at(month, NOW + LEASE_TTL), 10 * UNIT, "also before anybody asks");
     account.settle(&free(), 2, &ask(1, 0, 0, 0, 0), NOW + LEASE_TTL);
     assert_eq!((account.used(month), account.out()), (10 * UNIT, 0));
     // It had spent three of the ten, and let four more through without a lease.

@@ -108,13 +108,16 @@ impl Backend for Memory {
         client: ClientId,
         month: u16,
     ) -> Result<Option<Usage>, BackendError> {
-        Ok(self.space(namespace).and_then(|space| space.shard(client).usage(client, month)))
+        let now = (self.clock)();
+        Ok(self.space(namespace).and_then(|space| space.shard(client).usage(client, month, now)))
     }
 
     fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
         let Some(space) = self.space(namespace) else { return stream::empty().boxed() };
+        let now = (self.clock)();
         let chunks = stream::unfold((0, None), move |(index, after)| {
-            let chunk = space.shards.get(index).map(|shard| locked(shard).usages_after(after, month, CHUNK));
+            let chunk =
+                space.shards.get(index).map(|shard| locked(shard).usages_after(after, month, now, CHUNK));
             let next = chunk.map(|(usages, last)| match last {
                 Some(_) => (usages, (index, last)),
                 None => (usages, (index.saturating_add(1), None)),

@@ -111,21 +111,22 @@ impl Backend for Redb {
         client: ClientId,
         month: u16,
     ) -> Result<Option<Usage>, BackendError> {
-        let namespace = namespace.to_owned();
+        let (namespace, now) = (namespace.to_owned(), (self.clock)());
         self.read(move |transaction| {
             let accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
             let found = accounts.get((namespace.as_str(), client.0)).map_err(table::failed)?;
-            found.map(|bytes| Ok(Row::from_bytes(bytes.value())?.usage(client, month))).transpose()
+            found.map(|bytes| Ok(Row::from_bytes(bytes.value())?.usage(client, month, now))).transpose()
         })
         .await
     }
 
     fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
+        let now = (self.clock)();
         let start = Some((Arc::clone(&self.database), namespace.to_owned(), None));
         stream::try_unfold(start, move |place| async move {
             let Some((database, namespace, after)) = place else { return Ok::<_, BackendError>(None) };
             let (page, namespace, last) = read(Arc::clone(&database), move |transaction| {
-                let (page, last) = page(transaction, &namespace, after, month)?;
+                let (page, last) = page(transaction, &namespace, after, month, now)?;
                 Ok((page, namespace, last))
             })
             .await?;
@@ -272,6 +273,7 @@ fn page(
     namespace: &str,
     after: Option<[u8; 16]>,
     month: u16,
+    now: u64,
 ) -> Result<(Vec<Usage>, Option<[u8; 16]>), BackendError> {
     use std::ops::Bound::{Excluded, Included};
     let accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
@@ -283,7 +285,7 @@ fn page(
     for row in rows.take(PAGE) {
         let (key, bytes) = row.map_err(table::failed)?;
         let id = key.value().1;
-        let usage = Row::from_bytes(bytes.value())?.usage(ClientId(id), month);
+        let usage = Row::from_bytes(bytes.value())?.usage(ClientId(id), month, now);
         if usage.name.is_some() && usage.used > 0 {
             usages.push(usage);
         }

@@ -42,6 +42,7 @@ use futures_util::stream::BoxStream;
 use redis::Value;
 use tollgate::lease::client::ClientId;
 
+use super::memory::wall_clock;
 use super::{Backend, BackendError, Bulletin, Settle, SettledBatch, Usage};
 use account::Stored;
 use bulletin::{News, Scripts};
@@ -119,7 +120,9 @@ impl Backend for Redis {
         let mut get = redis::cmd("GET");
         get.arg(&key);
         match self.fleet.ask(Order::new(&key, get)).await? {
-            Value::BulkString(bytes) => Ok(Some(Stored::from_bytes(&bytes)?.usage(client, month))),
+            Value::BulkString(bytes) => {
+                Ok(Some(Stored::from_bytes(&bytes)?.usage(client, month, (wall_clock())())))
+            }
             _ => Ok(None),
         }
     }

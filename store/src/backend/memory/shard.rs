@@ -68,8 +68,8 @@ impl Shard {
     }
 
     /// What `client` used in `month`.
-    pub fn usage(&self, client: ClientId, month: u16) -> Option<Usage> {
-        self.records.get(&client).map(|record| record.usage(client, month))
+    pub fn usage(&self, client: ClientId, month: u16, now: u64) -> Option<Usage> {
+        self.records.get(&client).map(|record| record.usage(client, month, now))
     }
 
     /// What those used that come next after `after`, looking at `most` accounts; and the last one looked at, where there
@@ -78,6 +78,7 @@ impl Shard {
         &self,
         after: Option<ClientId>,
         month: u16,
+        now: u64,
         most: usize,
     ) -> (Vec<Usage>, Option<ClientId>) {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -85,8 +86,8 @@ impl Shard {
         for (client, record) in self.records.range((from, Bound::Unbounded)).take(most) {
             looked_at = looked_at.saturating_add(1);
             last = Some(*client);
-            if record.name.is_some() && record.account.used(month) > 0 {
-                usages.push(record.usage(*client, month));
+            if record.name.is_some() && record.account.used_at(month, now) > 0 {
+                usages.push(record.usage(*client, month, now));
             }
         }
         (usages, last.filter(|_| looked_at == most))
@@ -114,13 +115,13 @@ impl Shard {
 }
 
 impl Record {
-    fn usage(&self, client: ClientId, month: u16) -> Usage {
+    fn usage(&self, client: ClientId, month: u16, now: u64) -> Usage {
         Usage {
             client,
             name: self.name.clone(),
             tier: self.tier.as_ref().to_owned(),
             monthly: self.monthly,
-            used: self.account.used(month),
+            used: self.account.used_at(month, now),
         }
     }
 }

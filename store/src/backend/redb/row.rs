@@ -43,13 +43,13 @@ impl Row {
     }
 
     /// What `client`, whose row this is, used in `month`.
-    pub fn usage(&self, client: ClientId, month: u16) -> Usage {
+    pub fn usage(&self, client: ClientId, month: u16, now: u64) -> Usage {
         Usage {
             client,
             name: self.name.clone(),
             tier: self.tier.clone(),
             monthly: self.monthly,
-            used: self.account.used(month),
+            used: self.account.used_at(month, now),
         }
     }
 

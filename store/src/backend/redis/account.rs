@@ -66,13 +66,13 @@ impl Stored {
     }
 
     /// What `client`, whose account this is, used in `month`.
-    pub fn usage(self, client: ClientId, month: u16) -> Usage {
+    pub fn usage(self, client: ClientId, month: u16, now: u64) -> Usage {
         Usage {
             client,
             name: self.name,
             tier: self.tier,
             monthly: self.monthly,
-            used: self.account.used(month),
+            used: self.account.used_at(month, now),
         }
     }
 }

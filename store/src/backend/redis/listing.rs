@@ -11,6 +11,7 @@ use super::account::Stored;
 use super::fleet::{Fleet, Order};
 use super::key::{Keys, SHARDS};
 use super::script::{Call, Script};
+use crate::backend::memory::wall_clock;
 use crate::backend::{BackendError, Usage};
 
 /// About how many clients are read at once.
@@ -85,7 +86,7 @@ impl Listing {
             match value {
                 Value::BulkString(bytes) => {
                     let client = client(member).ok_or_else(|| unreadable(member))?;
-                    let usage = Stored::from_bytes(&bytes)?.usage(client, self.month);
+                    let usage = Stored::from_bytes(&bytes)?.usage(client, self.month, (wall_clock())());
                     if usage.name.is_some() && usage.used > 0 {
                         self.ready.push_back(usage);
                     }
