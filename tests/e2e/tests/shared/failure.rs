@@ -10,7 +10,9 @@ use crate::load::Consumer;
 /// A limit that gives nothing back while a test runs.
 fn small(on_failure: Option<&str>) -> Value {
     let mut tier = json!({ "rate": "5/hour", "burst": 1 });
-    on_failure.map(|what| tier["on_failure"] = what.into());
+    if let Some(what) = on_failure {
+        tier["on_failure"] = what.into();
+    }
     tier
 }
 

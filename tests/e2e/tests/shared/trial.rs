@@ -58,9 +58,9 @@ pub struct Trial {
 /// How much of the store a fault takes away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// All of it: every gateway gives it up.
+    /// All of it until it is mended: every gateway gives it up.
     All,
-    /// The accounts of some clients.
+    /// Some clients' accounts, or all for a moment: gateways may not even notice.
     Some,
 }
 
