@@ -77,7 +77,9 @@ fn a_gateway_that_crashes_takes_its_lease_with_it_and_the_others_go_on() {
     });
     println!("{} of {}, {} of {}", used("overload"), units(&overload), used("counted"), units(&counted));
     assert!(used("overload") <= units(&overload) + LIMIT.capacity as f64, "no more than a bucket was lent");
-    assert!(used("counted") <= units(&counted) + 1.0, "nothing counts twice");
+    // Who had no answer from the gateway that crashed may have been let through and reported.
+    let unanswered = counted.only(|shot| shot.status == 0).count() as f64;
+    assert!(used("counted") <= units(&counted) + unanswered, "nothing counts twice");
 }
 
 #[test]
