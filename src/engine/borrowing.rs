@@ -7,7 +7,7 @@
 
 use super::{Answer, Engine, Outcome, Ruling, Under};
 use crate::identity::Caller;
-use crate::lease::borrower::{Borrower, Call, Subject, Times};
+use crate::lease::borrower::{Borrower, Call, Subject, Times, account_of};
 use crate::lease::client::ClientId;
 use crate::lease::hold::{Hold, Refused, Spend, tick};
 use crate::lease::wire::Standing;
@@ -172,16 +172,7 @@ impl Engine {
     /// What the store has decided about a request that asked for itself (`strict`).
     #[must_use]
     pub fn charged(&self, question: &Question, standing: &Standing, times: Times) -> Ruling {
-        let tier = self.tier(&question.under);
-        let mut account = Account {
-            at: times.now,
-            month: Month(standing.month),
-            used: Cost(standing.month_used),
-            ..Account::default()
-        };
-        for ((level, limit), used) in account.levels.iter_mut().zip(&tier.limits).zip(standing.used) {
-            *level = limit.filled(Default::default(), Cost(used));
-        }
+        let account = account_of(standing, Cost(0), self.tier(&question.under), times.now);
         let ruling = ruling_under(&question.under, account, times.now);
         match standing.refusal {
             None => ruling,

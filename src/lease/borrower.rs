@@ -4,24 +4,26 @@
 //! (see [`Borrower::compose`] and its slow sweep). Whose turn it is to report a client is decided by the record's compare
 //! and swap, so that roots that are doubled, rebuilt or never serve a request do no harm.
 
+mod answer;
 mod known;
 mod overrides;
+mod sweep;
 
 use std::rc::Rc;
 
 use hashbrown::HashMap;
 
+pub use self::answer::account_of;
 use self::known::Known;
 pub use self::overrides::Overridden;
 use self::overrides::Overrides;
 use super::breaker::{Breaker, Turn};
 use super::client::ClientId;
-use super::hold::{Wish, tick};
+use super::hold::Wish;
 use super::terms::Offer;
-use super::wire::{Answer, Ask, Batch, Entry, Lease, MAX_ENTRIES, MAX_NAME, Reply, Standing};
-use crate::limit::Month;
+use super::wire::{Ask, Batch, Entry, Lease, MAX_ENTRIES, MAX_NAME};
 use crate::policy::{Policy, StoreMode, Tier};
-use crate::table::{Change, Fingerprint, SharedStore, State, Table, Updated};
+use crate::table::{Change, SharedStore, Table, Updated};
 use crate::units::{Cost, UnixNanos};
 
 /// A client that a request is about.
@@ -308,55 +310,6 @@ impl Borrower {
         self.known = known;
     }
 
-    /// A few slots' records that nobody has reported on for long: those of workers that are no more. And refusals whose
-    /// time is over.
-    fn sweep(
-        &mut self,
-        policy: &Policy,
-        table: &Table,
-        store: &impl SharedStore,
-        times: Times,
-        entries: &mut Vec<Entry>,
-    ) {
-        let now = tick(times.mono);
-        let mut found = Vec::new();
-        let is_silent = |state: &State| now.since(state.hold.asked) > Rhythm::ORPHANED;
-        let is_over = |state: &State| state.hold.refused.cost > 0 && state.hold.refused.until.has_come(now);
-        for _ in 0..Rhythm::SWEPT.min(table.geometry().count()) {
-            table.each(store, self.broom, |record, is_stranger| {
-                let state = &record.state;
-                let is_owing = state.hold.is_worth_keeping();
-                if state.hold.epoch > 0 && is_silent(state) && (is_owing || is_over(state)) {
-                    found.push((Fingerprint::id_of(record.client), is_stranger));
-                }
-            });
-            self.broom = self.broom.wrapping_add(1).checked_rem(table.geometry().count()).unwrap_or(0);
-        }
-        let patience = self.patience();
-        for (id, is_stranger) in found {
-            if entries.len() >= MAX_ENTRIES || self.known.contains_key(&id) {
-                continue;
-            }
-            let client = table.fingerprint_of(id, is_stranger);
-            let updated = table.update(store, client, &policy.anonymous, times.now, |mut state| {
-                if !is_silent(&state) {
-                    return (Change::Keep, None);
-                }
-                let has_forgotten = state.hold.forget_refusal(now);
-                if !state.hold.is_worth_keeping() {
-                    return (if has_forgotten { Change::Write(state) } else { Change::Keep }, None);
-                }
-                state.turn_to(times.now);
-                state.hold.give_back();
-                let lease = state.hold.message(state.account.month, Wish::default(), patience, times.mono);
-                (Change::Write(state), Some((lease, state.hold.offer)))
-            });
-            if let Updated::Done { answer: Some((lease, offer)), .. } = updated {
-                entries.push(Entry { client: id, name: None, is_stranger, offer, ask: Ask::Lease(lease) });
-            }
-        }
-    }
-
     fn entry(&self, subject: &Subject<'_>, ask: Ask) -> Entry {
         Entry {
             client: subject.id,
@@ -380,102 +333,8 @@ impl Borrower {
         Call { batch, sent: mono }
     }
 
-    /// Takes in what the store has answered. What comes back beside it are the standings of charges, in order.
-    pub fn take(
-        &mut self,
-        policy: &Policy,
-        table: &Table,
-        store: &impl SharedStore,
-        call: &Call,
-        reply: &Reply,
-        mono_nanos: u64,
-    ) -> (Taken, Vec<Option<Standing>>) {
-        let is_back = self.breaker.worked() == Turn::Closed;
-        let mono = mono_nanos / 1_000_000;
-        self.offset = Some(reply.now.saturating_mul(1_000).wrapping_sub(mono_nanos));
-        let times = Times { now: UnixNanos(reply.now.saturating_mul(1_000)), mono };
-        let changed = self.overrides.take(policy, reply);
-        let mut charges = Vec::new();
-        for (entry, answer) in call.batch.entries.iter().zip(&reply.answers) {
-            match &entry.ask {
-                Ask::Charge { .. } => charges.push(match answer {
-                    Answer::Standing(standing) => Some(*standing),
-                    _ => None,
-                }),
-                Ask::Lease(lease) => {
-                    self.take_one(policy, table, store, entry, lease, answer, call.sent, times)
-                }
-            }
-        }
-        // Who was reset or has other limits now asks again.
-        for (id, is_stranger) in changed.into_iter().flat_map(|id| [(id, false), (id, true)]) {
-            let client = table.fingerprint_of(id, is_stranger);
-            table.update(store, client, &policy.anonymous, times.now, |mut state| {
-                if state.hold.epoch == 0 {
-                    return (Change::Keep, ());
-                }
-                state.hold.refused = Default::default();
-                state.hold.give_back();
-                (Change::Write(state), ())
-            });
-        }
-        (Taken { is_back }, charges)
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "one answer and all that it is about")]
-    fn take_one(
-        &mut self,
-        policy: &Policy,
-        table: &Table,
-        store: &impl SharedStore,
-        entry: &Entry,
-        lease: &Lease,
-        answer: &Answer,
-        sent: u64,
-        times: Times,
-    ) {
-        let tier = policy.tiers.get(usize::from(entry.offer)).unwrap_or(&policy.anonymous);
-        let overridden = self.overrides.of(&entry.client).cloned();
-        let tier = overridden.as_ref().map_or(tier, |overridden| &overridden.tier);
-        let client = table.fingerprint_of(entry.client, entry.is_stranger);
-        let updated = table.update(store, client, tier, times.now, |mut state| match answer {
-            Answer::Standing(standing) => {
-                let is_taken = state.hold.take(standing, lease.need, tick(sent), tick(times.mono));
-                if is_taken {
-                    state.account = account_of(standing, &state, tier, times.now);
-                }
-                (if is_taken { Change::Write(state) } else { Change::Keep }, is_taken)
-            }
-            Answer::Stale if state.hold.epoch == lease.epoch as u32 && state.hold.seq == lease.seq => {
-                state.hold.begin_anew(times.mono);
-                (Change::Write(state), false)
-            }
-            _ => (Change::Keep, false),
-        });
-        if let (Some(known), Updated::Done { answer: true, .. }) =
-            (self.known.get_mut(&entry.client), updated)
-        {
-            known.told();
-        }
-    }
-
     /// The call has failed: `random` spreads the next try. Whether the store has just been given up.
     pub fn failed(&mut self, mono: u64, random: u64) -> bool {
         self.breaker.failed(mono, random) == Turn::Opened
     }
-}
-
-/// The account that the store tells of, with what this node has spent since.
-fn account_of(standing: &Standing, state: &State, tier: &Tier, now: UnixNanos) -> crate::limit::Account {
-    let since = Cost(state.hold.spent.saturating_sub(standing.spent));
-    let mut account = crate::limit::Account {
-        at: now,
-        month: Month(standing.month),
-        used: Cost(standing.month_used).plus(since),
-        ..Default::default()
-    };
-    for ((level, limit), used) in account.levels.iter_mut().zip(&tier.limits).zip(standing.used) {
-        *level = limit.filled(Default::default(), Cost(used).plus(since));
-    }
-    account
 }

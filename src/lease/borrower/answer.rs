@@ -1,0 +1,107 @@
+//! What the store has answered, and what that changes on the node.
+
+use super::{Borrower, Call, Taken, Times};
+use crate::lease::breaker::Turn;
+use crate::lease::hold::tick;
+use crate::lease::wire::{Answer, Ask, Entry, Lease, Reply, Standing};
+use crate::limit::{Account, Month};
+use crate::policy::{Policy, Tier};
+use crate::table::{Change, SharedStore, Table, Updated};
+use crate::units::{Cost, UnixNanos};
+
+impl Borrower {
+    /// Takes in what the store has answered. What comes back beside it are the standings of charges, in order.
+    pub fn take(
+        &mut self,
+        policy: &Policy,
+        table: &Table,
+        store: &impl SharedStore,
+        call: &Call,
+        reply: &Reply,
+        mono_nanos: u64,
+    ) -> (Taken, Vec<Option<Standing>>) {
+        let is_back = self.breaker.worked() == Turn::Closed;
+        let mono = mono_nanos / 1_000_000;
+        self.offset = Some(reply.now.saturating_mul(1_000).wrapping_sub(mono_nanos));
+        let times = Times { now: UnixNanos(reply.now.saturating_mul(1_000)), mono };
+        let changed = self.overrides.take(policy, reply);
+        let mut charges = Vec::new();
+        for (entry, answer) in call.batch.entries.iter().zip(&reply.answers) {
+            match &entry.ask {
+                Ask::Charge { .. } => charges.push(match answer {
+                    Answer::Standing(standing) => Some(*standing),
+                    _ => None,
+                }),
+                Ask::Lease(lease) => {
+                    self.take_one(policy, table, store, entry, lease, answer, call.sent, times)
+                }
+            }
+        }
+        // Who was reset or has other limits now asks again.
+        for (id, is_stranger) in changed.into_iter().flat_map(|id| [(id, false), (id, true)]) {
+            let client = table.fingerprint_of(id, is_stranger);
+            table.update(store, client, &policy.anonymous, times.now, |mut state| {
+                if state.hold.epoch == 0 {
+                    return (Change::Keep, ());
+                }
+                state.hold.refused = Default::default();
+                state.hold.give_back();
+                (Change::Write(state), ())
+            });
+        }
+        (Taken { is_back }, charges)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one answer and all that it is about")]
+    fn take_one(
+        &mut self,
+        policy: &Policy,
+        table: &Table,
+        store: &impl SharedStore,
+        entry: &Entry,
+        lease: &Lease,
+        answer: &Answer,
+        sent: u64,
+        times: Times,
+    ) {
+        let tier = policy.tiers.get(usize::from(entry.offer)).unwrap_or(&policy.anonymous);
+        let overridden = self.overrides.of(&entry.client).cloned();
+        let tier = overridden.as_ref().map_or(tier, |overridden| &overridden.tier);
+        let client = table.fingerprint_of(entry.client, entry.is_stranger);
+        let updated = table.update(store, client, tier, times.now, |mut state| match answer {
+            Answer::Standing(standing) => {
+                let is_taken = state.hold.take(standing, lease.need, tick(sent), tick(times.mono));
+                if is_taken {
+                    let since = Cost(state.hold.spent.saturating_sub(standing.spent));
+                    state.account = account_of(standing, since, tier, times.now);
+                }
+                (if is_taken { Change::Write(state) } else { Change::Keep }, is_taken)
+            }
+            Answer::Stale if state.hold.epoch == lease.epoch as u32 && state.hold.seq == lease.seq => {
+                state.hold.begin_anew(times.mono);
+                (Change::Write(state), false)
+            }
+            _ => (Change::Keep, false),
+        });
+        if let (Some(known), Updated::Done { answer: true, .. }) =
+            (self.known.get_mut(&entry.client), updated)
+        {
+            known.told();
+        }
+    }
+}
+
+/// The account that the store tells of, and `since`, which this node has spent without its knowing yet.
+#[must_use]
+pub fn account_of(standing: &Standing, since: Cost, tier: &Tier, now: UnixNanos) -> Account {
+    let mut account = Account {
+        at: now,
+        month: Month(standing.month),
+        used: Cost(standing.month_used).plus(since),
+        ..Default::default()
+    };
+    for ((level, limit), used) in account.levels.iter_mut().zip(&tier.limits).zip(standing.used) {
+        *level = limit.filled(Default::default(), Cost(used).plus(since));
+    }
+    account
+}

@@ -1,0 +1,58 @@
+//! What no worker remembers any more: records that owe or hold something and that nobody has spoken for in a while.
+
+use super::{Borrower, Rhythm, Times};
+use crate::lease::hold::{Wish, tick};
+use crate::lease::wire::{Ask, Entry, MAX_ENTRIES};
+use crate::policy::Policy;
+use crate::table::{Change, Fingerprint, SharedStore, State, Table, Updated};
+
+impl Borrower {
+    /// A few slots' records that nobody has reported on for long: those of workers that are no more. And refusals whose
+    /// time is over.
+    pub(super) fn sweep(
+        &mut self,
+        policy: &Policy,
+        table: &Table,
+        store: &impl SharedStore,
+        times: Times,
+        entries: &mut Vec<Entry>,
+    ) {
+        let now = tick(times.mono);
+        let mut found = Vec::new();
+        let is_silent = |state: &State| now.since(state.hold.asked) > Rhythm::ORPHANED;
+        let is_over = |state: &State| state.hold.refused.cost > 0 && state.hold.refused.until.has_come(now);
+        for _ in 0..Rhythm::SWEPT.min(table.geometry().count()) {
+            table.each(store, self.broom, |record, is_stranger| {
+                let state = &record.state;
+                let is_owing = state.hold.is_worth_keeping();
+                if state.hold.epoch > 0 && is_silent(state) && (is_owing || is_over(state)) {
+                    found.push((Fingerprint::id_of(record.client), is_stranger));
+                }
+            });
+            self.broom = self.broom.wrapping_add(1).checked_rem(table.geometry().count()).unwrap_or(0);
+        }
+        let patience = self.patience();
+        for (id, is_stranger) in found {
+            if entries.len() >= MAX_ENTRIES || self.known.contains_key(&id) {
+                continue;
+            }
+            let client = table.fingerprint_of(id, is_stranger);
+            let updated = table.update(store, client, &policy.anonymous, times.now, |mut state| {
+                if !is_silent(&state) {
+                    return (Change::Keep, None);
+                }
+                let has_forgotten = state.hold.forget_refusal(now);
+                if !state.hold.is_worth_keeping() {
+                    return (if has_forgotten { Change::Write(state) } else { Change::Keep }, None);
+                }
+                state.turn_to(times.now);
+                state.hold.give_back();
+                let lease = state.hold.message(state.account.month, Wish::default(), patience, times.mono);
+                (Change::Write(state), Some((lease, state.hold.offer)))
+            });
+            if let Updated::Done { answer: Some((lease, offer)), .. } = updated {
+                entries.push(Entry { client: id, name: None, is_stranger, offer, ask: Ask::Lease(lease) });
+            }
+        }
+    }
+}
