@@ -7,6 +7,7 @@
 //! | [`standing`] | what a response's headers say about the caller |
 //! | `tests/gateway/` | behaviours that every gateway with the sample policy must show |
 //! | `tests/own_gateway/` | behaviours that need another policy, or a gateway to start and change |
+//! | `tests/shared/` | what several gateways that share a store promise together, also while something is broken |
 //! | `tests/gateway_files.rs` | the files for Kong and Envoy, compared |
 
 pub mod caller;
