@@ -107,7 +107,7 @@ fn a_filter_that_a_request_passes_twice_charges_it_once() {
             let config = &mut again["typed_config"]["config"];
             let policy = config["configuration"]["value"].as_str().unwrap();
             config["configuration"]["value"] =
-                policy.replace("\"default_cost\": 1", "\"default_cost\": 3").into();
+                policy.replace("\"default_cost\":1", "\"default_cost\":3").into();
             again["name"] = "tollgate-again".into();
             assert_ne!(again["typed_config"], filters[place]["typed_config"]);
             filters.insert(place, again);
