@@ -72,6 +72,10 @@ impl Cluster {
     fn build(gateways: usize, backend: &str, is_chaotic: bool, change: impl Fn(&mut Value)) -> Self {
         let upstream = Upstream::on_loopback().unwrap();
         let store = Store::start(backend).unwrap();
+        // Its backend may be servers that have yet to find each other.
+        let is_ready =
+            || store.client().get("/readyz").is_ok_and(|answer| answer.status == 200).then_some(());
+        wait::until("the store's backend", PATIENCE, is_ready).unwrap();
         let chaos = is_chaotic.then(|| Chaos::before(store.address()).unwrap());
         let way = chaos.as_ref().map_or(store.address(), Chaos::address);
         let config = open_config(&upstream, way).policy(|policy| {

@@ -53,6 +53,9 @@ pub struct Trial {
     recovered: Duration,
     /// Calls that failed while it lasted, by gateway.
     failed: Vec<u64>,
+    /// Requests decided without the store before it, and after the recovery: on a machine that hangs for longer than
+    /// [`TIMEOUT`].
+    hiccups: [u64; 2],
 }
 
 /// How much of the store a fault takes away.
@@ -90,6 +93,7 @@ impl Trial {
             let fresh =
                 scope.spawn(|| offer(FRESH, |number| Consumer::new(&format!("fresh-{number}"), "small")));
             wait::pass(CALM);
+            let hiccups_before = alone(&cluster.gateways);
             let failed_before = failed(&cluster.gateways);
             let lost_before: Vec<usize> = cluster.gateways.iter().map(lost).collect();
             let fault = load.began.elapsed();
@@ -112,10 +116,12 @@ impl Trial {
             println!("noticed after {noticed_after:?}, recovered after {:?}", mended.elapsed());
             assert!(mended.elapsed() <= RECOVERY, "recovered after {:?}", mended.elapsed());
             let recovered = load.began.elapsed();
+            let alone_until_now = alone(&cluster.gateways);
             wait::pass(CALM);
+            let hiccups = [hiccups_before, alone(&cluster.gateways) - alone_until_now];
             stop.store(true, Ordering::Relaxed);
             let [overload, counted, fresh] = [overload, counted, fresh].map(|log| log.join().unwrap());
-            Self { overload, counted, fresh, fault, noticed, back, recovered, failed }
+            Self { overload, counted, fresh, fault, noticed, back, recovered, failed, hiccups }
         })
     }
 
@@ -127,14 +133,20 @@ impl Trial {
         assert!(self.counted.shots.iter().all(|shot| shot.status == 200), "nothing limits it");
         assert!(self.fresh.shots.iter().all(|shot| shot.status == 200), "each has a full bucket");
 
-        // Together before the fault and after it; each node by itself all the time.
-        let end = Duration::MAX;
-        LIMIT.assert_never_over(&self.overload.within(Duration::ZERO, self.fault), "before the fault");
+        // Together before the fault and after it, where nobody was decided about without the store; each node by itself
+        // all the time.
+        let before = self.overload.within(Duration::ZERO, self.fault);
+        let after = self.overload.within(self.recovered, Duration::MAX);
+        for ((log, hiccups), when) in [&before, &after].into_iter().zip(self.hiccups).zip(["before", "after"])
+        {
+            match hiccups {
+                0 => LIMIT.assert_never_over(log, &format!("{when} the fault")),
+                some => println!("{some} requests were decided without the store {when} the fault"),
+            }
+        }
         for gateway in 0..self.failed.len() {
             LIMIT.assert_never_over(&self.overload.at(gateway), &format!("gateway {gateway}"));
         }
-        let after = self.overload.within(self.recovered, end);
-        LIMIT.assert_never_over(&after, "after the fault");
         assert!(after.admitted().count() > 0, "it goes on");
 
         let shots = all.iter().flat_map(|log| log.shots.iter().copied()).collect();
@@ -175,6 +187,11 @@ impl Trial {
 /// Calls to the store that failed, by gateway.
 fn failed(gateways: &[Envoy]) -> Vec<u64> {
     gateways.iter().map(|gateway| metric(gateway, "tollgate_store_calls", "outcome=\"failed\"")).collect()
+}
+
+/// Requests that the gateways have decided about without the store.
+fn alone(gateways: &[Envoy]) -> u64 {
+    gateways.iter().map(|gateway| metric(gateway, "tollgate_requests", "outcome=\"fallback\"")).sum()
 }
 
 /// How often a worker of the gateway has given the store up.
