@@ -86,6 +86,8 @@ impl Rhythm {
     const RETIRED: u64 = 60_000;
     /// A record that nobody reports on is found by the sweep after so long.
     const ORPHANED: u32 = 12_000;
+    /// A record whose client was silent for so long begins a new epoch: the store may not remember the old one for ever.
+    const QUIET: u32 = 3_600_000;
     /// Slots that a tick looks at for such records.
     const SWEPT: u32 = 16;
 }
@@ -224,7 +226,7 @@ impl Borrower {
             (Change::Write(state), lease)
         });
         match updated {
-            Updated::Done { answer, .. } => Some(answer),
+            Updated::Done { answer, .. } => Some(told(answer, subject.name.is_none())),
             Updated::Unknown => None,
         }
     }
@@ -302,7 +304,7 @@ impl Borrower {
                     name,
                     is_stranger: known.name.is_none(),
                     offer: known.offer,
-                    ask: Ask::Lease(lease),
+                    ask: Ask::Lease(told(lease, known.name.is_none())),
                 });
             }
             known.looked(&hold, lease.is_some(), times.mono)
@@ -337,4 +339,9 @@ impl Borrower {
     pub fn failed(&mut self, mono: u64, random: u64) -> bool {
         self.breaker.failed(mono, random) == Turn::Opened
     }
+}
+
+/// `lease` as it goes out: see [`Lease::acked`].
+const fn told(lease: Lease, is_stranger: bool) -> Lease {
+    Lease { acked: if is_stranger { lease.acked } else { 0 }, ..lease }
 }

@@ -229,6 +229,12 @@ impl Hold {
         is_over
     }
 
+    /// Whether the record has a past that no report is about any more.
+    #[must_use]
+    pub const fn has_idle_past(&self) -> bool {
+        self.epoch > 0 && self.spent > 0 && !self.is_worth_keeping()
+    }
+
     /// Gives up the lease: the next message says so.
     pub fn give_back(&mut self) {
         self.left = 0;

@@ -85,8 +85,8 @@ pub struct Lease {
     pub seq: u32,
     /// What the node has let through since the epoch began, by lease or without one.
     pub spent: u64,
-    /// As much of `spent` as the node knows that the store knows: where the store has forgotten the node meanwhile, what
-    /// counts is what came after.
+    /// As much of `spent` as the store need not be told again, should it not know the node: of strangers, whom it forgets,
+    /// what it has acknowledged. Of consumers nothing: a store that has lost writes hears all of the epoch anew.
     pub acked: u64,
     /// What `spent` was when `month` began, if it began since; all before belongs to the month before.
     pub turn: u64,

@@ -1,6 +1,6 @@
 //! What no worker remembers any more: records that owe or hold something and that nobody has spoken for in a while.
 
-use super::{Borrower, Rhythm, Times};
+use super::{Borrower, Rhythm, Times, told};
 use crate::lease::hold::{Wish, tick};
 use crate::lease::wire::{Ask, Entry, MAX_ENTRIES};
 use crate::policy::Policy;
@@ -20,12 +20,15 @@ impl Borrower {
         let now = tick(times.mono);
         let mut found = Vec::new();
         let is_silent = |state: &State| now.since(state.hold.asked) > Rhythm::ORPHANED;
+        let is_quiet =
+            |state: &State| now.since(state.hold.asked) > Rhythm::QUIET && state.hold.has_idle_past();
         let is_over = |state: &State| state.hold.refused.cost > 0 && state.hold.refused.until.has_come(now);
         for _ in 0..Rhythm::SWEPT.min(table.geometry().count()) {
             table.each(store, self.broom, |record, is_stranger| {
                 let state = &record.state;
                 let is_owing = state.hold.is_worth_keeping();
-                if state.hold.epoch > 0 && is_silent(state) && (is_owing || is_over(state)) {
+                if state.hold.epoch > 0 && is_silent(state) && (is_owing || is_over(state) || is_quiet(state))
+                {
                     found.push((Fingerprint::id_of(record.client), is_stranger));
                 }
             });
@@ -41,7 +44,11 @@ impl Borrower {
                 if !is_silent(&state) {
                     return (Change::Keep, None);
                 }
-                let has_forgotten = state.hold.forget_refusal(now);
+                let mut has_forgotten = state.hold.forget_refusal(now);
+                if is_quiet(&state) {
+                    state.hold.begin_anew(times.mono);
+                    has_forgotten = true;
+                }
                 if !state.hold.is_worth_keeping() {
                     return (if has_forgotten { Change::Write(state) } else { Change::Keep }, None);
                 }
@@ -51,7 +58,13 @@ impl Borrower {
                 (Change::Write(state), Some((lease, state.hold.offer)))
             });
             if let Updated::Done { answer: Some((lease, offer)), .. } = updated {
-                entries.push(Entry { client: id, name: None, is_stranger, offer, ask: Ask::Lease(lease) });
+                entries.push(Entry {
+                    client: id,
+                    name: None,
+                    is_stranger,
+                    offer,
+                    ask: Ask::Lease(told(lease, is_stranger)),
+                });
             }
         }
     }
