@@ -2,7 +2,9 @@
 //!
 //! On Redis the measure is what the same server does with scripts that do next to nothing, called by `redis-benchmark`
 //! in the same minute: one that returns a number, one that reads a key and writes it back, without which no limiter can
-//! be, and the smallest token bucket, which a limiter without leases, months and names would call for each request.
+//! be, and the smallest token bucket, which a limiter without leases, months and names would call for each request. They
+//! are called in pipelines as deep as a batch; the first also as `redis-benchmark` does by itself, a call at a time, which is
+//! how a limiter calls it that asks for every request.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -23,8 +25,11 @@ use tollgate_testkit::redis::Server;
 
 use crate::result::{self, Promise, median};
 
-/// Accounts a second on Redis, by calls a second of [`TOKEN_BUCKET`].
+/// Accounts a second on Redis, by calls a second of a trivial script.
 const PROMISED: f64 = 0.6;
+
+/// Connections of `redis-benchmark` where it makes a call at a time; its own default.
+const CONNECTIONS: usize = 50;
 
 /// A token bucket of 1,000 a minute, on the server's clock.
 const TOKEN_BUCKET: &str = r"
@@ -71,7 +76,8 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     let kept = server.ask(&["SCRIPT", "LOAD", kept])?;
     let bucket = server.ask(&["SCRIPT", "LOAD", TOKEN_BUCKET])?;
 
-    let mut sides: [(&str, Vec<f64>); 6] = [
+    let mut sides: [(&str, Vec<f64>); 7] = [
+        ("EVALSHA return 1, one at a time", vec![]),
         ("EVALSHA return 1", vec![]),
         ("EVALSHA GET and SET", vec![]),
         ("EVALSHA token bucket", vec![]),
@@ -79,12 +85,14 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
         ("redb (of the clock)", vec![]),
         ("memory (of the clock)", vec![]),
     ];
+    let pipelines = (settings.at_once, settings.batch);
     eprintln!("store: {} turns of {} s", settings.turns, settings.seconds);
     for turn in 0..=settings.turns {
         let speeds = [
-            on_one_core(&server, || bare(&server, &nothing, settings))?,
-            on_one_core(&server, || bare(&server, &kept, settings))?,
-            on_one_core(&server, || bare(&server, &bucket, settings))?,
+            on_one_core(&server, || bare(&server, &nothing, (CONNECTIONS, 1), settings))?,
+            on_one_core(&server, || bare(&server, &nothing, pipelines, settings))?,
+            on_one_core(&server, || bare(&server, &kept, pipelines, settings))?,
+            on_one_core(&server, || bare(&server, &bucket, pipelines, settings))?,
             on_one_core(&server, || runtime.block_on(settled(&redis, settings, turn)))?,
             runtime.block_on(settled(&redb, settings, turn))?.1,
             runtime.block_on(settled(&memory, settings, turn))?.1,
@@ -99,17 +107,17 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
         median(sides[index].1.iter().zip(&sides[of].1).map(|(one, other)| one / other))
     };
     let mut rows = vec![
-        ["", "a second of CPU", "by return 1", "by GET and SET", "by token bucket"]
+        ["", "a second of CPU", "by one at a time", "by return 1", "by GET and SET", "by token bucket"]
             .map(str::to_owned)
             .to_vec(),
     ];
     for (index, (name, speeds)) in sides.iter().enumerate() {
         let speed = format!("{:.0}", median(speeds.iter().copied()));
-        let ratio = |of| if index >= 4 { String::new() } else { format!("{:.2}", by(index, of)) };
-        rows.push(vec![(*name).to_owned(), speed, ratio(0), ratio(1), ratio(2)]);
+        let ratio = |of| if index >= 5 { String::new() } else { format!("{:.2}", by(index, of)) };
+        rows.push(vec![(*name).to_owned(), speed, ratio(0), ratio(1), ratio(2), ratio(3)]);
     }
     result::print_table(&rows);
-    let memory = median(sides[5].1.iter().copied());
+    let memory = median(sides[6].1.iter().copied());
     let promises = vec![
         Promise {
             what: "store: accounts a second in memory, both cores",
@@ -119,13 +127,13 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
         },
         Promise {
             what: "store: accounts on Redis, by calls of a script that returns 1",
-            measured: by(3, 0),
+            measured: by(4, 0),
             at_least: PROMISED,
             at_most: f64::INFINITY,
         },
         Promise {
-            what: "store: accounts on Redis, by calls of a token bucket",
-            measured: by(3, 2),
+            what: "store: accounts on Redis, by calls of a token bucket in pipelines",
+            measured: by(4, 3),
             at_least: PROMISED,
             at_most: f64::INFINITY,
         },
@@ -153,22 +161,20 @@ fn cpu_seconds(server: &Server) -> anyhow::Result<f64> {
     user.zip(system).map(|(user, system)| user + system).with_context(|| format!("INFO cpu says: {info}"))
 }
 
-/// Calls of the script with this digest, as many in a pipeline as a batch has accounts.
-fn bare(server: &Server, digest: &str, settings: &Settings) -> anyhow::Result<Speed> {
-    let calls = 300_000 * settings.seconds;
+/// Calls of the script with this digest by so many connections, in pipelines of so many.
+fn bare(
+    server: &Server,
+    digest: &str,
+    (connections, deep): (usize, usize),
+    settings: &Settings,
+) -> anyhow::Result<Speed> {
+    let calls = if deep > 1 { 300_000 } else { 50_000 } * settings.seconds;
     // Keys of its own: a script that keeps a string and one that keeps a hash do not mix.
     let key = format!("{digest}:__rand_int__");
     let mut command = Command::new("redis-benchmark");
     command
-        .args(["--csv", "-p", &server.port().to_string(), "-c", &settings.at_once.to_string()])
-        .args([
-            "-P",
-            &settings.batch.to_string(),
-            "-n",
-            &calls.to_string(),
-            "-r",
-            &settings.clients.to_string(),
-        ])
+        .args(["--csv", "-p", &server.port().to_string(), "-c", &connections.to_string()])
+        .args(["-P", &deep.to_string(), "-n", &calls.to_string(), "-r", &settings.clients.to_string()])
         .args(["EVALSHA", digest, "1", &key, "value"]);
     let output = command.output().context("redis-benchmark; apt-get install redis-tools")?;
     let text = String::from_utf8_lossy(&output.stdout);
