@@ -55,6 +55,17 @@ impl Question {
     }
 }
 
+/// What the store has said to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// An answer, or it is to be asked yet.
+    Heard,
+    /// Nothing in time, or nothing that can be read, though it is not known to be away.
+    Silent,
+    /// That it is away from this client's account, or it is known to be away itself.
+    Away,
+}
+
 /// What a record says to a request.
 enum Found {
     Paid(Account, u32),
@@ -108,8 +119,8 @@ impl Engine {
         };
         let network = || network.unwrap_or_else(|| crate::identity::peer(request.gateway));
         if !is_strict || is_away {
-            let ruling =
-                self.rule_by_record(&subject, &under, cost, store, borrower, times, is_away, &network);
+            let word = if is_away { Word::Away } else { Word::Heard };
+            let ruling = self.rule_by_record(&subject, &under, cost, store, borrower, times, word, &network);
             if let Some(ruling) = ruling {
                 return Some(Considered::Known(Answer { caller, ruling: Some(ruling) }));
             }
@@ -132,14 +143,14 @@ impl Engine {
     }
 
     /// Decides about a request whose question was answered; none: another request was faster, and it has to ask again.
-    /// With `is_final` it is decided without the store.
+    /// Unless the store was heard it is decided without it.
     pub fn settle(
         &self,
         question: &Question,
         store: &impl SharedStore,
         borrower: &mut Borrower,
         times: Times,
-        is_final: bool,
+        word: Word,
         network: &dyn Fn() -> Network,
     ) -> Option<Ruling> {
         let under = match (&question.under, borrower.overridden(&question.id)) {
@@ -149,17 +160,8 @@ impl Engine {
             (Under::Override(tier, _), None) => Under::Tier(*tier),
             (under, None) | (under @ Under::Anonymous, _) => under.clone(),
         };
-        let is_away = is_final || borrower.is_store_away();
-        self.rule_by_record(
-            &question.subject(),
-            &under,
-            question.cost,
-            store,
-            borrower,
-            times,
-            is_away,
-            network,
-        )
+        let word = if borrower.is_store_away() { Word::Away } else { word };
+        self.rule_by_record(&question.subject(), &under, question.cost, store, borrower, times, word, network)
     }
 
     /// A request that the store has answered, and whose answers others were faster to spend: it is neither paid for nor
@@ -194,12 +196,22 @@ impl Engine {
         store: &impl SharedStore,
         borrower: &mut Borrower,
         times: Times,
-        is_away: bool,
+        word: Word,
         network: &dyn Fn() -> Network,
     ) -> Option<Ruling> {
         let tier = self.tier(under);
         let client = self.table.fingerprint_of(subject.id, subject.name.is_none());
-        let failure = is_away.then(|| self.on_failure(tier));
+        let failure = match (word, self.on_failure(tier)) {
+            (Word::Heard, _) => None,
+            // One lost reply does not make a store that is away: the other nodes go on spending what it lends, and this
+            // one would let through what is theirs.
+            (Word::Silent, OnFailure::Local | OnFailure::Ip)
+                if self.policy.enforcement == Enforcement::Enforce =>
+            {
+                Some(OnFailure::Closed)
+            }
+            (_, failure) => Some(failure),
+        };
         // While many requests are refused here, the tick asks for them.
         let is_pressed = borrower.is_pressed(&subject.id, times.mono);
         let updated = self.table.update(store, client, tier, times.now, |mut state| {

@@ -10,7 +10,7 @@ use super::host::{Host, HostGateway};
 use super::lender::{self, Lender, Waiting};
 use super::once::Configured;
 use super::root::Ready;
-use crate::engine::borrowing::{Considered, Question};
+use crate::engine::borrowing::{Considered, Question, Word};
 use crate::engine::{Ruling, Under};
 use crate::headers::{self, Document};
 use crate::identity::{self, Caller};
@@ -88,7 +88,7 @@ impl Http {
                 let mut borrower = lender.borrower.borrow_mut();
                 let network = || identity::peer(&HostGateway);
                 let ruling =
-                    ready.engine.settle(&question, &ready.host, &mut borrower, times, true, &network);
+                    ready.engine.settle(&question, &ready.host, &mut borrower, times, Word::Silent, &network);
                 drop(borrower);
                 self.conclude(ready, &caller, ruling)
             }

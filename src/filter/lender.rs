@@ -16,9 +16,10 @@ use super::abi::{self, Map};
 use super::host::{Host, HostGateway};
 use super::root::Ready;
 use crate::engine::Ruling;
-use crate::engine::borrowing::Question;
+use crate::engine::borrowing::{Question, Word};
 use crate::identity;
 use crate::lease::borrower::{Borrower, Call, Rhythm, Times};
+use crate::lease::breaker::Breaker;
 use crate::lease::client::ClientId;
 use crate::lease::wire::{self, Answer, Reply, Standing};
 use crate::policy::{Policy, Store, StoreMode, Token};
@@ -99,7 +100,7 @@ impl Lender {
     }
 
     /// Sends a message from the context at hand; whether it went out.
-    fn dispatch(&self, call: &Call, timeout_ms: u64) -> bool {
+    fn dispatch(&self, ready: &Ready, call: &Call, timeout_ms: u64, mono: u64) -> bool {
         let mut headers = vec![
             (":method", "POST"),
             (":path", "/v1/leases"),
@@ -110,7 +111,15 @@ impl Lender {
             headers.push(("authorization", authorization));
         }
         let timeout = Duration::from_millis(timeout_ms);
-        abi::call(&self.store.upstream, headers, &call.batch.to_bytes(), timeout).is_some()
+        let is_out = abi::call(&self.store.upstream, headers, &call.batch.to_bytes(), timeout).is_some();
+        if !is_out {
+            let mut borrower = self.borrower.borrow_mut();
+            if borrower.failed(mono, self.random()) {
+                error!("tollgate: the gateway knows no way to the store at {}", self.store.upstream);
+            }
+            ready.metrics.store_call(false, !borrower.is_store_away());
+        }
+        is_out
     }
 
     /// A number that differs from node to node and call to call (xorshift).
@@ -136,7 +145,8 @@ impl Lender {
         });
         let is_first = self.stay(&waiting);
         let joins = !is_first && ready.host == Host::Envoy && self.store.mode == StoreMode::Leased;
-        if joins || self.ask(ready, &waiting, times) {
+        // A gateway that knows no way to the store will not know one the next time: then it is away.
+        if joins || (0..Breaker::TRIPS_AT).any(|_| self.ask(ready, &waiting, times)) {
             return Some(waiting);
         }
         self.leave(&waiting);
@@ -146,24 +156,34 @@ impl Lender {
     /// Makes the call of `waiting`'s request, which is the one at hand.
     fn ask(&self, ready: &Ready, waiting: &Waiting, times: Times) -> bool {
         let question = &waiting.question;
-        let mut borrower = self.borrower.borrow_mut();
         let call = match self.store.mode {
-            StoreMode::Strict => Some(borrower.charge(&question.subject(), question.cost, times.mono)),
+            StoreMode::Strict => {
+                Some(self.borrower.borrow_mut().charge(&question.subject(), question.cost, times.mono))
+            }
             StoreMode::Leased => {
                 let need = self.need(&question.id);
-                ready.engine.ask(question, need, &ready.host, &mut borrower, times)
+                ready.engine.ask(question, need, &ready.host, &mut self.borrower.borrow_mut(), times)
             }
         };
         waiting.rounds.set(waiting.rounds.get().saturating_add(1));
         // All of a request's calls together take no longer than one may.
         let left = waiting.until.get().saturating_sub(times.mono);
         match call {
-            Some(call) if left > 0 && self.dispatch(&call, left.min(self.store.timeout_ms)) => {
+            Some(call)
+                if left > 0 && self.dispatch(ready, &call, left.min(self.store.timeout_ms), times.mono) =>
+            {
                 *waiting.call.borrow_mut() = Some(call);
                 true
             }
             _ => false,
         }
+    }
+
+    /// Whether a request that got no answer has the time to ask again. A store that is gone for good fails at once, three
+    /// times, and is known to be away before its first request is decided.
+    fn may_repeat(&self, waiting: &Waiting) -> bool {
+        let left = waiting.until.get().saturating_sub(abi::monotonic() / 1_000_000);
+        !self.borrower.borrow().is_store_away() && left >= self.store.timeout_ms / 2
     }
 
     /// What the requests of a client that wait here cost: the cheapest, and all others.
@@ -190,8 +210,8 @@ impl Lender {
         }
     }
 
-    /// Takes in the response at hand, to `call`: whether it answers the first entry, and what it says of a charge.
-    fn take(&self, ready: &Ready, call: &Call) -> (bool, Option<Standing>) {
+    /// Takes in the response at hand, to `call`: what it says to the first entry, and of a charge.
+    fn take(&self, ready: &Ready, call: &Call) -> (Word, Option<Standing>) {
         let mono = abi::monotonic();
         let is_ok = abi::header(Map::CallResponse, ":status").is_some_and(|status| status == b"200");
         let reply = if is_ok { Reply::from_bytes(&abi::call_response_body()).ok() } else { None };
@@ -205,7 +225,7 @@ impl Lender {
                 );
             }
             ready.metrics.store_call(false, !borrower.is_store_away());
-            return (false, None);
+            return (Word::Silent, None);
         };
         let (taken, charges) =
             borrower.take(ready.engine.policy(), ready.engine.table(), &ready.host, call, &reply, mono);
@@ -215,8 +235,11 @@ impl Lender {
         ready.metrics.store_call(true, true);
         // A part of the backend that is away is no store to those whose accounts it has.
         self.hear(call, &reply, mono / 1_000_000);
-        let is_answered = !matches!(reply.answers.first(), Some(Answer::Failed | Answer::Unusable));
-        (is_answered, charges.into_iter().next().flatten())
+        let word = match reply.answers.first() {
+            Some(Answer::Failed | Answer::Unusable) => Word::Away,
+            _ => Word::Heard,
+        };
+        (word, charges.into_iter().next().flatten())
     }
 
     /// Notes for whom the store has an answer at `mono`, milliseconds.
@@ -235,18 +258,18 @@ impl Lender {
         }
     }
 
-    /// Decides about a request that waits; none: it has to ask again. The final word needs no store: where the store has
-    /// not answered it is away, and where it has, others were faster.
+    /// Decides about a request that waits; none: it has to ask again. Silence is the last word: where the store had
+    /// answered while the request waited, others were faster.
     #[inline(never)]
-    fn decide(&self, ready: &Ready, waiting: &Waiting, is_final: bool) -> Option<Ruling> {
+    fn decide(&self, ready: &Ready, waiting: &Waiting, word: Word) -> Option<Ruling> {
         let times = self.times();
         let mut borrower = self.borrower.borrow_mut();
         let network = || identity::peer(&HostGateway);
-        let is_heard = waiting.is_heard.get();
-        let is_silent = is_final && !is_heard;
+        let is_late = word == Word::Silent && waiting.is_heard.get();
+        let word = if is_late { Word::Heard } else { word };
         let question = &waiting.question;
-        let ruling = ready.engine.settle(question, &ready.host, &mut borrower, times, is_silent, &network);
-        ruling.or_else(|| (is_final && is_heard).then(|| ready.engine.crowded_out(question, times)))
+        let ruling = ready.engine.settle(question, &ready.host, &mut borrower, times, word, &network);
+        ruling.or_else(|| is_late.then(|| ready.engine.crowded_out(question, times)))
     }
 
     /// Lets those of `id`'s requests go on that have made no call and can be decided now; on hosts that allow it.
@@ -257,7 +280,7 @@ impl Lender {
         let all: Vec<Rc<Waiting>> = self.waiting.borrow().get(id).cloned().unwrap_or_default();
         for waiting in all.iter().filter(|waiting| waiting.call.borrow().is_none()) {
             abi::speak_for(waiting.context);
-            let Some(ruling) = self.decide(ready, waiting, false) else { continue };
+            let Some(ruling) = self.decide(ready, waiting, Word::Heard) else { continue };
             self.leave(waiting);
             if super::http::conclude(ready, &waiting.question, &ruling) {
                 abi::resume();
@@ -278,8 +301,8 @@ fn need_of(waiting: &[Rc<Waiting>]) -> (u64, u64) {
 pub fn answer(ready: &Ready, lender: &Lender, waiting: &Rc<Waiting>) -> Option<Ruling> {
     let id = waiting.question.id;
     let call = waiting.call.borrow_mut().take()?;
-    let (is_answered, charged) = lender.take(ready, &call);
-    if !is_answered {
+    let (word, charged) = lender.take(ready, &call);
+    if word != Word::Heard {
         waiting.is_heard.set(false);
     }
     // Those that have waited with it go first: should it not be enough for all, this one can ask once more, and they
@@ -291,8 +314,10 @@ pub fn answer(ready: &Ready, lender: &Lender, waiting: &Rc<Waiting>) -> Option<R
         (StoreMode::Strict, Some(standing)) => {
             Some(ready.engine.charged(&waiting.question, &standing, lender.times()))
         }
-        (StoreMode::Strict, None) => lender.decide(ready, waiting, true),
-        (StoreMode::Leased, _) => lender.decide(ready, waiting, !is_answered),
+        // A second charge might count twice; a second question does not.
+        (StoreMode::Leased, _) if word == Word::Silent && lender.may_repeat(waiting) => None,
+        (StoreMode::Strict, None) if word == Word::Heard => lender.decide(ready, waiting, Word::Silent),
+        (StoreMode::Strict, None) | (StoreMode::Leased, _) => lender.decide(ready, waiting, word),
     };
     if ruling.is_some() {
         return ruling;
@@ -303,7 +328,7 @@ pub fn answer(ready: &Ready, lender: &Lender, waiting: &Rc<Waiting>) -> Option<R
     }
     // Those that are left are the next tick's.
     lender.leave(waiting);
-    lender.decide(ready, waiting, true)
+    lender.decide(ready, waiting, Word::Silent)
 }
 
 /// The tick: what is due goes to the store, and nobody waits for ever.
@@ -341,14 +366,11 @@ pub fn tick(ready: &Ready) {
         call
     };
     if let Some(call) = call {
-        if lender.dispatch(&call, lender.store.timeout_ms) {
+        if lender.dispatch(ready, &call, lender.store.timeout_ms, times.mono) {
             // The host ends it at its timeout; should it not, another is sent all the same.
             let until =
                 times.mono.saturating_add(lender.store.timeout_ms.saturating_mul(4)).saturating_add(1_000);
             *lender.batch.borrow_mut() = Some((call, until));
-        } else if lender.borrower.borrow_mut().failed(times.mono, lender.random()) {
-            error!("tollgate: the gateway knows no way to the store at {}", lender.store.upstream);
-            ready.metrics.store_call(false, false);
         }
     }
 }
@@ -363,7 +385,7 @@ fn expire(ready: &Ready, lender: &Lender, times: Times) {
     for waiting in late {
         abi::speak_for(waiting.context);
         lender.leave(&waiting);
-        let Some(ruling) = lender.decide(ready, &waiting, true) else { continue };
+        let Some(ruling) = lender.decide(ready, &waiting, Word::Silent) else { continue };
         if super::http::conclude(ready, &waiting.question, &ruling) {
             abi::resume();
         }

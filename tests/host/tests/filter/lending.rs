@@ -340,18 +340,48 @@ fn what_a_store_says_that_makes_no_sense_harms_nobody() {
     for body in [&b""[..], b"\x01", b"\x02abc", b"<html>", &[1; 4_000], &[255; 4_000]] {
         on_both(1, &policy(json!({})), |nodes| {
             for _ in 0..5 {
-                let exchange = nodes.gates[0].ask(by("acme"));
-                if exchange.paused.is_none() {
-                    assert_eq!(exchange.client.status, 200);
-                    continue;
-                }
-                for call in nodes.gates[0].node.calls() {
+                let mut exchange = nodes.gates[0].ask(by("acme"));
+                // It asks again, until the store is known to be away.
+                while exchange.paused.is_some() {
+                    let [call] = &nodes.gates[0].node.calls()[..] else { panic!("one call a request") };
                     let reply = Response { status: 200, headers: Headers::default(), body: body.to_vec() };
                     let done = nodes.gates[0].node.answer(call.id, CallReply::Answer(reply));
-                    let done = done.unwrap_or_else(|broken| panic!("{broken}")).expect("it goes on");
-                    assert_eq!((done.paused, done.client.status), (None, 200));
+                    exchange = done.unwrap_or_else(|broken| panic!("{broken}")).expect("it goes on");
                 }
+                assert_eq!(exchange.client.status, 200);
             }
+        });
+    }
+}
+
+#[test]
+fn a_request_whose_answer_is_lost_is_not_one_more_than_the_limit() {
+    for on_failure in ["local", "ip", "open", "closed"] {
+        on_both(2, &policy(json!({ "on_failure": on_failure })), |nodes| {
+            // What the other node spends, this one has not heard of.
+            let passed = (0..200).filter(|_| nodes.status(0, by("acme")) == 200).count();
+            assert_eq!(passed, 150);
+            let asked = nodes.gates[1].ask(by("acme"));
+            assert!(asked.paused.is_some());
+            let [call] = &nodes.gates[1].node.calls()[..] else { panic!("one call a request") };
+            nodes.gates[1].wait(Duration::from_millis(50));
+            let done = nodes.gates[1].node.answer(call.id, CallReply::Failure("timeout"));
+            let done = done.unwrap_or_else(|broken| panic!("{broken}")).expect("it goes on");
+            let status = match on_failure {
+                "open" => 200,
+                "closed" => 503,
+                _ => 429,
+            };
+            assert_eq!((done.paused, done.client.status), (None, status), "{on_failure}");
+            if status != 200 {
+                assert_eq!(done.client.header("retry-after"), Some("1"));
+            }
+            let refused = nodes.ask(1, by("acme"));
+            assert_eq!(
+                (refused.client.status, refused.client.header("x-ratelimit-remaining")),
+                (429, Some("0"))
+            );
+            assert_eq!(nodes.gates[1].logged("is away"), 0);
         });
     }
 }
