@@ -64,6 +64,10 @@ test: setup build ## everything that CI runs
 soak: setup build ## the suite of gateways that share a store in full: every fault, at length
 	TOLLGATE_SOAK=1 $(CARGO) test -p tollgate-e2e --test shared -- --nocapture
 
+.PHONY: test-valkey
+test-valkey: ## the suite about the store's backends on an installed Valkey instead of Redis
+	@scripts/valkey.sh
+
 .PHONY: bench
 bench: setup-run build-wasm ## every benchmark: ratios on stdout, bench/results/*.json
 	$(CARGO) run --quiet --release -p tollgate-bench

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# valkey.sh: the store's suite about backends on Valkey instead of Redis (Debian: valkey-server, in trixie and
+# bookworm-backports).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+server=$(command -v valkey-server) && client=$(command -v valkey-cli) || {
+  echo "valkey-server and valkey-cli are not installed (Debian: apt-get install valkey-server)" >&2
+  exit 2
+}
+# Valkey's programs behave by the name that they are called by; the tests know Redis's names.
+names=$(mktemp -d)
+trap 'rm -rf "$names"' EXIT
+ln -s "$server" "$names/redis-server"
+ln -s "$server" "$names/redis-sentinel"
+ln -s "$client" "$names/redis-cli"
+export PATH="$names:$PATH"
+redis-server --version
+cargo --locked test -p tollgate-store --test backends
