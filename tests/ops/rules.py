@@ -232,7 +232,7 @@ def restricted(documents):
         yield "the namespace does not enforce the standard"
 
 
-VERSION = re.compile(r"^[a-z0-9./-]+:v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)?(@sha256:[0-9a-f]{64})?$")
+VERSION = re.compile(r"^[a-z0-9./-]+:v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)*(@sha256:[0-9a-f]{64})?$")
 
 
 def images(documents):

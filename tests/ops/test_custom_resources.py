@@ -83,19 +83,25 @@ def test_istios_plugin_calls_a_cluster_that_there_is():
 def test_envoy_gateways_plugin_calls_a_cluster_that_there_is():
     [wasm] = part("envoy/envoy-gateway.yaml", "EnvoyExtensionPolicy")["spec"]["wasm"]
     proxy = part("envoy/envoy-gateway.yaml", "EnvoyProxy")["spec"]
-    patches = {one["path"]: one["value"] for one in proxy["bootstrap"]["jsonPatches"]}
-    cluster = patches["/static_resources/clusters/-"]
+    [cluster] = patched(proxy, "/static_resources/clusters/-")
     assert wasm["config"]["store"]["upstream"] == cluster["name"] == cluster["load_assignment"]["cluster_name"]
     address = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
     assert (address["address"], address["port_value"]) == store_service()
     assert_waits_no_longer(cluster["connect_timeout"], wasm["config"])
     [variable] = proxy["provider"]["kubernetes"]["envoyDeployment"]["container"]["env"]
     assert wasm["env"]["hostKeys"] == [variable["name"]] == [wasm["config"]["store"]["token"]["env"]]
-    assert patches["/stats_config"] == read("envoy/envoy.yaml")[0]["stats_config"]
+    # Added to those that Envoy Gateway has itself.
+    assert patched(proxy, "/stats_config/stats_tags/-") == read("envoy/envoy.yaml")[0]["stats_config"]["stats_tags"]
     # They are let through to the store.
     labels = proxy["provider"]["kubernetes"]["envoyDeployment"]["pod"]["labels"]
     peers = named(built("dbless"), "NetworkPolicy", "tollgate-store")["spec"]["ingress"][0]["from"]
     assert labels in [peer["podSelector"]["matchLabels"] for peer in peers]
+
+
+def patched(proxy, path):
+    patches = proxy["bootstrap"]["jsonPatches"]
+    assert all(one["op"] == "add" for one in patches)
+    return [one["value"] for one in patches if one["path"] == path]
 
 
 def assert_waits_no_longer(connect, policy):
