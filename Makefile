@@ -54,6 +54,14 @@ e2e: ## the end-to-end suite against a running gateway: GATEWAY_URL=http://host:
 	@[ -n "$${GATEWAY_URL:-$(GATEWAY_URL)}" ] || { echo "say which gateway: make e2e GATEWAY_URL=http://host:port" >&2; exit 2; }
 	GATEWAY_URL=$(GATEWAY_URL) GATEWAY_KIND=$(GATEWAY_KIND) $(CARGO) test -p tollgate-e2e --test gateway
 
+.PHONY: k8s-configmap
+k8s-configmap: build-wasm ## the filter as a ConfigMap, for clusters that cannot fetch its image: k8s/components/filter-configmap
+	@scripts/k8s-configmap.sh
+
+.PHONY: images
+images: need-docker ## the images of filter and store, by the Dockerfile
+	@for target in filter filter-wasm store; do scripts/image.sh $$target; done
+
 ##@ Work on it
 
 .PHONY: test

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# image.sh TARGET: builds an image of the Dockerfile, named by the version in Cargo.toml. IMAGES is where it belongs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+images=${IMAGES:-ghcr.io/tollgate}
+case ${1:-} in
+  filter) name=$images/filter:$version ;;
+  filter-wasm) name=$images/filter:$version-wasm ;;
+  store) name=$images/store:$version ;;
+  *)
+    echo "usage: image.sh filter|filter-wasm|store" >&2
+    exit 2
+    ;;
+esac
+# The moment of the commit, so that the same sources make the same image.
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) docker build --target "$1" --tag "$name" .
+echo "image: $name"

@@ -1,0 +1,185 @@
+"""Istio's, Envoy Gateway's and the Prometheus operator's objects: their fields, and what they refer to. With TOLLGATE_CRDS (a folder
+of the owners' CustomResourceDefinitions) they are held against those, too."""
+
+import copy
+import os
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from manifests import ROOT, built, load, named, read, title
+
+KINDS = yaml.safe_load((ROOT / "tests/ops/schemas.yaml").read_text())["kinds"]
+
+
+def files():
+    found = [ROOT / "envoy/istio.yaml", ROOT / "envoy/envoy-gateway.yaml"]
+    for file in sorted((ROOT / "monitoring").rglob("*.yaml")):
+        if any("apiVersion" in document for document in load(file.read_text()) if isinstance(document, dict)):
+            found.append(file)
+    return found
+
+
+def resources():
+    return [pytest.param(document, id=f"{file.name} {title(document)}") for file in files() for document in load(file.read_text())]
+
+
+def complaints(document):
+    """What its schema has against an object."""
+    kind = f"{document['apiVersion']}/{document['kind']}"
+    if kind not in KINDS:
+        return [f"{kind}: no such kind in schemas.yaml"]
+    validator = jsonschema.Draft202012Validator(KINDS[kind])
+    return [f"{'.'.join(map(str, one.absolute_path))}: {one.message}" for one in validator.iter_errors(document["spec"])]
+
+
+@pytest.mark.parametrize("document", resources())
+def test_the_owner_knows_every_field(document):
+    assert complaints(document) == []
+    assert set(document) == {"apiVersion", "kind", "metadata", "spec"}
+    assert document["metadata"].get("namespace") or not document["apiVersion"].startswith(("gateway.", "extensions."))
+
+
+def part(file, kind):
+    return next(copy.deepcopy(one) for one in read(file) if one["kind"] == kind)
+
+
+def test_unknown_fields_and_wrong_values_are_found():
+    plugin = part("envoy/istio.yaml", "WasmPlugin")
+    plugin["spec"]["failStrategie"] = plugin["spec"].pop("failStrategy")
+    plugin["spec"]["phase"] = "LAST"
+    assert len(complaints(plugin)) == 2
+    policy = part("envoy/envoy-gateway.yaml", "EnvoyExtensionPolicy")
+    policy["spec"]["wasm"][0]["code"].pop("type")
+    policy["spec"]["wasm"][0]["rootId"] = "tollgate"
+    assert len(complaints(policy)) == 2
+    assert complaints(plugin | {"kind": "WasmPlugIn"}) == ["extensions.istio.io/v1alpha1/WasmPlugIn: no such kind in schemas.yaml"]
+    rule = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "spec": {"groups": [{"name": "a", "rules": [{"alert": "A", "exp": "1"}]}]}}
+    assert len(complaints(rule)) == 2
+    monitor = {"apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor", "spec": {"selector": {}, "endpoints": [{"port": 8100}]}}
+    assert len(complaints(monitor)) == 1
+
+
+# ── what they refer to
+
+
+def store_service():
+    service = named(built("dbless"), "Service", "tollgate-store")
+    return f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc.cluster.local", service["spec"]["ports"][0]["port"]
+
+
+def test_istios_plugin_calls_a_cluster_that_there_is():
+    plugin, entry, rule = (part("envoy/istio.yaml", kind)["spec"] for kind in ("WasmPlugin", "ServiceEntry", "DestinationRule"))
+    [host], [port], [endpoint] = entry["hosts"], entry["ports"], entry["endpoints"]
+    assert plugin["pluginConfig"]["store"]["upstream"] == f"outbound|{port['number']}||{host}"
+    assert rule["host"] == host
+    assert (endpoint["address"], port["number"]) == store_service()
+    assert_waits_no_longer(rule["trafficPolicy"]["connectionPool"]["tcp"]["connectTimeout"], plugin["pluginConfig"])
+    assert plugin["vmConfig"]["env"] == [{"name": plugin["pluginConfig"]["store"]["token"]["env"], "valueFrom": "HOST"}]
+
+
+def test_envoy_gateways_plugin_calls_a_cluster_that_there_is():
+    [wasm] = part("envoy/envoy-gateway.yaml", "EnvoyExtensionPolicy")["spec"]["wasm"]
+    proxy = part("envoy/envoy-gateway.yaml", "EnvoyProxy")["spec"]
+    [cluster] = patched(proxy, "/static_resources/clusters/-")
+    assert wasm["config"]["store"]["upstream"] == cluster["name"] == cluster["load_assignment"]["cluster_name"]
+    address = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
+    assert (address["address"], address["port_value"]) == store_service()
+    assert_waits_no_longer(cluster["connect_timeout"], wasm["config"])
+    [variable] = proxy["provider"]["kubernetes"]["envoyDeployment"]["container"]["env"]
+    assert wasm["env"]["hostKeys"] == [variable["name"]] == [wasm["config"]["store"]["token"]["env"]]
+    # Added to those that Envoy Gateway has itself.
+    assert patched(proxy, "/stats_config/stats_tags/-") == read("envoy/envoy.yaml")[0]["stats_config"]["stats_tags"]
+    # They are let through to the store.
+    labels = proxy["provider"]["kubernetes"]["envoyDeployment"]["pod"]["labels"]
+    peers = named(built("dbless"), "NetworkPolicy", "tollgate-store")["spec"]["ingress"][0]["from"]
+    assert labels in [peer["podSelector"]["matchLabels"] for peer in peers]
+
+
+def patched(proxy, path):
+    patches = proxy["bootstrap"]["jsonPatches"]
+    assert all(one["op"] == "add" for one in patches)
+    return [one["value"] for one in patches if one["path"] == path]
+
+
+def assert_waits_no_longer(connect, policy):
+    assert float(connect.removesuffix("s")) * 1000 <= float(policy["store"]["timeout"].removesuffix("ms"))
+
+
+def test_who_calls_is_the_gateways_to_say():
+    policies = {
+        "istio": (part("envoy/istio.yaml", "WasmPlugin")["spec"]["pluginConfig"], part("envoy/istio.yaml", "RequestAuthentication")["spec"]["jwtRules"][0]["outputClaimToHeaders"]),
+        "envoy gateway": (
+            part("envoy/envoy-gateway.yaml", "EnvoyExtensionPolicy")["spec"]["wasm"][0]["config"],
+            part("envoy/envoy-gateway.yaml", "SecurityPolicy")["spec"]["jwt"]["providers"][0]["claimToHeaders"],
+        ),
+    }
+    for policy, written in policies.values():
+        read_headers = [source["header"] for sources in policy["identity"].values() for source in sources]
+        assert read_headers == [one["header"] for one in written] == ["x-consumer-username", "x-consumer-groups"]
+    removed = part("envoy/envoy-gateway.yaml", "ClientTrafficPolicy")["spec"]["headers"]["earlyRequestHeaders"]["remove"]
+    assert {"x-consumer-username", "x-consumer-groups", "x-anonymous-consumer"} <= set(removed)
+
+
+def test_both_fetch_the_image_of_one_layer():
+    istio = part("envoy/istio.yaml", "WasmPlugin")["spec"]["url"].removeprefix("oci://")
+    gateway = part("envoy/envoy-gateway.yaml", "EnvoyExtensionPolicy")["spec"]["wasm"][0]["code"]["image"]["url"]
+    kong = next(one for one in built("dbless") if one["kind"] == "Deployment" and one["metadata"]["name"] == "kong")
+    image = kong["spec"]["template"]["spec"]["initContainers"][0]["image"]
+    assert istio == gateway == f"{image}-wasm"
+
+
+# ── against the owners' own definitions
+
+
+def definitions():
+    found = {}
+    for file in Path(os.environ["TOLLGATE_CRDS"]).glob("*.yaml"):
+        for document in load(file.read_text()):
+            if document["kind"] == "CustomResourceDefinition":
+                spec = document["spec"]
+                for version in spec["versions"]:
+                    found[f"{spec['group']}/{version['name']}/{spec['names']['kind']}"] = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    return found
+
+
+def closed(schema):
+    """An owner's schema in which unknown fields are errors, as they are for `kubectl --validate=strict`."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: closed(value) for key, value in schema.items() if key not in ("format", "oneOf", "anyOf", "not")}
+    if isinstance(made.get("properties"), dict) and "additionalProperties" not in made and not made.get("x-kubernetes-preserve-unknown-fields"):
+        made["additionalProperties"] = False
+    if made.get("x-kubernetes-int-or-string"):
+        made.pop("type", None)
+    return made
+
+
+def unlike(ours, theirs, where):
+    """Properties of ours that the owner does not have."""
+    for name, schema in ours.get("properties", {}).items():
+        if name not in theirs.get("properties", {}):
+            yield f"{where}.{name}"
+        else:
+            yield from unlike(schema, theirs["properties"][name], f"{where}.{name}")
+    if isinstance(ours.get("items"), dict):
+        yield from unlike(ours["items"], theirs.get("items", {}), f"{where}[]")
+    for value in ours.get("enum", []):
+        if "enum" in theirs and value not in theirs["enum"]:
+            yield f"{where}: {value}"
+
+
+@pytest.mark.skipif("TOLLGATE_CRDS" not in os.environ, reason="the owners' definitions are not in a registry that CI reaches")
+def test_the_owners_definitions_agree():
+    theirs = definitions()
+    for kind, schema in KINDS.items():
+        assert list(unlike(schema, theirs[kind], kind)) == []
+    for file in files():
+        for document in load(file.read_text()):
+            kind = f"{document['apiVersion']}/{document['kind']}"
+            validator = jsonschema.Draft202012Validator(closed(theirs[kind]))
+            assert [f"{list(one.absolute_path)}: {one.message}" for one in validator.iter_errors(document["spec"])] == []

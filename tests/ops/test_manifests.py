@@ -1,0 +1,145 @@
+"""Every overlay is what Kubernetes accepts, and fits together."""
+
+import hashlib
+import shutil
+import subprocess
+
+import kubernetes_validate
+import pytest
+
+from manifests import KUBECTL, OVERLAYS, ROOT, built, kinds, kustomize, named, pod, read, secrets_to_make, title
+from rules import RULES
+
+# The oldest that has what is used here (sidecars), and the newest that the validator knows.
+KUBERNETES = ["1.29", "1.37"]
+
+
+def validate(document):
+    for version in KUBERNETES:
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_kubernetes_knows_every_field(overlay):
+    for document in built(overlay) + secrets_to_make():
+        try:
+            validate(document)
+        except kubernetes_validate.ValidationError as error:
+            pytest.fail(f"{title(document)}: {list(error.path)}: {error.message}")
+
+
+def test_a_field_that_kubernetes_does_not_know_is_found():
+    document = named(built("dbless"), "Deployment", "kong")
+    document["spec"]["template"]["spec"]["containers"][0]["livenesProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="livenesProbe"):
+        validate(document)
+    document = named(built("dbless"), "Service", "kong-proxy")
+    document["spec"]["ports"][0]["port"] = "80"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        validate(document)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_overlay_keeps_the_rules(overlay, rule):
+    assert list(rule(built(overlay))) == []
+
+
+def test_the_helm_overlay_brings_nothing_that_the_chart_brings():
+    ours = {title(document) for document in built("helm")}
+    assert {"ConfigMap kong-declarative", "ConfigMap rate-limiting", "Deployment tollgate-store"} <= ours
+    assert not [one for one in ours if one.split()[1].startswith("kong") and not one.startswith(("ConfigMap", "NetworkPolicy"))]
+
+
+def test_a_trials_secrets_have_the_keys_of_the_example():
+    keys = {one["metadata"]["name"]: set(one["stringData"]) for one in secrets_to_make()}
+    for secret in kinds(built("dev"), "Secret"):
+        assert set(secret["stringData"]) == keys[secret["metadata"]["name"]]
+    for overlay in set(OVERLAYS) - {"dev"}:
+        assert not kinds(built(overlay), "Secret"), f"{overlay}: a Secret's values would stand in the repository"
+
+
+def copy_of_k8s(folder):
+    """The kustomizations elsewhere, to be changed."""
+    for part in ("k8s", "kong"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("tollgate.wasm", "tollgate.meta.json"))
+    return folder / "k8s"
+
+
+def template(documents):
+    return named(documents, "Deployment", "kong")["spec"]["template"]
+
+
+def test_a_changed_policy_rolls_the_pods(tmp_path):
+    k8s = copy_of_k8s(tmp_path)
+    before = template(kustomize(k8s / "overlays/dbless"))
+    assert before == template(built("dbless"))
+    policy = k8s / "base/rate-limiting-configmap.yaml"
+    policy.write_text(policy.read_text().replace("1000/minute", "2000/minute"))
+    assert template(kustomize(k8s / "overlays/dbless")) != before
+
+
+def test_a_changed_filter_rolls_the_pods(tmp_path):
+    overlay = copy_of_k8s(tmp_path) / "overlays/dbless"
+    image = dict(newTag="0.1.1")
+    before = template(kustomize(overlay))
+    subprocess.run(["sed", "-i", f"s|filter:0.1.0|filter:{image['newTag']}|", overlay.parents[1] / "base/kong-deployment.yaml"], check=True)
+    assert template(kustomize(overlay)) != before
+
+
+def filter_from_a_configmap(folder, wasm):
+    overlay = copy_of_k8s(folder) / "overlays/dbless"
+    component = overlay.parents[1] / "components/filter-configmap"
+    (component / "tollgate.wasm").write_bytes(wasm)
+    (component / "tollgate.meta.json").write_text("{}")
+    kustomization = overlay / "kustomization.yaml"
+    added = kustomization.read_text().replace("components:\n", "components:\n  - ../../components/filter-configmap\n")
+    kustomization.write_text(added)
+    return kustomize(overlay)
+
+
+def test_the_filter_may_come_from_a_configmap(tmp_path):
+    # Bytes that are no text, as a module's are.
+    documents = filter_from_a_configmap(tmp_path / "one", b"\0asm\x01\0\0\0\xff")
+    for rule in RULES:
+        assert list(rule(documents)) == []
+    kong = pod(documents, "kong")
+    assert [one["name"] for one in kong.spec["initContainers"]] == ["store"]
+    volume = next(one for one in kong.spec["volumes"] if one["name"] == "filter")
+    made = named(documents, "ConfigMap", volume["configMap"]["name"])
+    assert set(made["binaryData"]) == {"tollgate.wasm"} and set(made["data"]) == {"tollgate.meta.json"}
+    validate(made)
+    other = filter_from_a_configmap(tmp_path / "two", b"\0asm\x01\0\0\0\xfe")
+    assert template(other) != template(documents)
+
+
+def test_the_jobs_run_what_the_pods_wait_for():
+    documents = built("postgres")
+    kong, migrations = pod(documents, "kong"), pod(documents, "kong-migrations")
+    assert "kong migrations bootstrap" in migrations.spec["containers"][0]["command"][-1]
+    waits = kong.container("schema")
+    assert waits["command"] == pod(documents, "kong-configuration").container("schema")["command"]
+    # A database is only there once the Job has made it: the names and the user are the same everywhere.
+    database = {one["name"]: one for one in waits["env"] if one["name"].startswith(("KONG_PG_", "KONG_DATABASE"))}
+    assert len(database) == 6
+    for container in kong.spec["containers"] + migrations.spec["containers"]:
+        assert {one["name"]: one for one in container["env"] if one["name"] in database} == database
+    postgres = pod(documents, "postgres").container("postgres")
+    settings = {one["name"]: one.get("value") for one in postgres["env"]}
+    assert settings["POSTGRES_DB"] == database["KONG_PG_DATABASE"]["value"]
+    assert named(documents, "Service", database["KONG_PG_HOST"]["value"])["spec"]["ports"][0]["port"] == int(database["KONG_PG_PORT"]["value"])
+
+
+def test_what_was_asked_for_is_there():
+    documents = built("postgres")
+    kong = pod(documents, "kong")
+    proxy = kong.container("proxy")
+    assert proxy["resources"] == {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}}
+    assert named(documents, "HorizontalPodAutoscaler", "kong")["spec"]["minReplicas"] == 3
+    assert named(documents, "PodDisruptionBudget", "kong")["spec"]["minAvailable"] == 2
+    assert named(documents, "Service", "kong-proxy")["spec"]["type"] == "LoadBalancer"
+    assert named(documents, "Service", "kong-admin")["spec"]["type"] == "ClusterIP"
+    assert proxy["readinessProbe"]["httpGet"] == {"path": "/status/ready", "port": "status"}
+    postgres = named(documents, "StatefulSet", "postgres")["spec"]
+    assert postgres["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"] == "20Gi"
+    assert postgres["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"] == "1Gi"
