@@ -30,6 +30,7 @@ step "gateways alone" "${cargo[@]}" test --quiet -p tollgate-testkit -p tollgate
 # One after the other: they put load on gateways, and on a small machine two of them would be in each other's way.
 step "gateways that share a store" "${cargo[@]}" test --quiet -p tollgate-e2e --test shared -- --test-threads=1
 free_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+step "monitoring" scripts/monitoring.sh
 step "make run" make --no-print-directory run CHECK=1 "PORT=$free_port"
 step "fuzz targets, briefly" scripts/fuzz.sh "${FUZZ_SECONDS:-15}"
 
