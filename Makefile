@@ -76,6 +76,14 @@ soak: setup build ## the suite of gateways that share a store in full: every fau
 test-valkey: ## the suite about the store's backends on an installed Valkey instead of Redis
 	@scripts/valkey.sh
 
+.PHONY: monitoring
+monitoring: setup build ## alerts and dashboards, checked on a real Prometheus
+	@scripts/monitoring.sh
+
+.PHONY: pictures
+pictures: setup build ## the dashboards' pictures in the docs, drawn anew from real gateways, in a quarter of an hour
+	@scripts/monitoring.sh pictures
+
 .PHONY: bench
 bench: setup-run build-wasm ## every benchmark: ratios on stdout, bench/results/*.json
 	$(CARGO) run --quiet --release -p tollgate-bench

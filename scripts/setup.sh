@@ -76,6 +76,9 @@ case "${1:-run}" in
     # Real servers, which the tests start themselves on free ports.
     command -v redis-server >/dev/null || packages redis-server
     command -v redis-sentinel >/dev/null || packages redis-sentinel
+    # promtool comes with the first.
+    command -v promtool >/dev/null || packages prometheus
+    command -v amtool >/dev/null || packages prometheus-alertmanager
     # The runner has to be of the very version of wasm-bindgen that the tests are linked with.
     cargo_tool wasm-bindgen-cli "$(sed -n '/^name = "wasm-bindgen"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)"
     cargo_tool cargo-fuzz 0.13.2

@@ -27,6 +27,7 @@ pub mod overrides;
 pub mod problem;
 pub mod reset;
 pub mod space;
+pub mod spenders;
 pub mod state;
 pub mod tier;
 pub mod usage;

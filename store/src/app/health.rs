@@ -40,6 +40,7 @@ pub async fn readyz(State(store): State<Arc<Store>>) -> Result<&'static str, App
 pub async fn metrics(State(store): State<Arc<Store>>) -> Result<Response, AppError> {
     if let Ok(now) = store.backend.now().await {
         store.metrics.leased_tokens.set(store.ledger.leased(now) as f64 / 1_000.0);
+        store.ledger.spenders.count(now, &store.metrics);
     }
     let text = store.metrics.text().map_err(|why| AppError::corrupt(&format!("metrics: {why}")))?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())

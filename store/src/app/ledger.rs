@@ -11,6 +11,7 @@ use tollgate::lease::client::ClientId;
 use tollgate::lease::wire::{Answer, Ask};
 
 use super::metrics::Metrics;
+use super::spenders::Spenders;
 use crate::backend::Settle;
 
 const SHARDS: usize = 16;
@@ -22,10 +23,10 @@ const MAX_LEASES: usize = 8_192;
 const REMEMBERED: u64 = 60_000_000;
 
 /// Pairs of namespace and tier that have a counter of their own; all others share one.
-const MAX_LABELS: usize = 2_048;
+pub(super) const MAX_LABELS: usize = 2_048;
 
 /// The label of those that share one.
-const OTHER: &str = "other";
+pub(super) const OTHER: &str = "other";
 
 /// What one node holds for one client.
 struct Seen {
@@ -42,6 +43,8 @@ struct Seen {
 pub struct Ledger {
     shards: [Mutex<HashMap<(ClientId, u64), Seen>>; SHARDS],
     labels: Mutex<HashSet<(String, Arc<str>)>>,
+    /// Who has used how much of a month.
+    pub spenders: Spenders,
 }
 
 /// What of an entry is needed once it is settled.
@@ -49,6 +52,8 @@ pub struct Noted {
     client: ClientId,
     node: u64,
     tier: Arc<str>,
+    is_stranger: bool,
+    monthly: Option<u64>,
     ask: Ask,
 }
 
@@ -56,7 +61,14 @@ impl Noted {
     /// Of `entry`.
     #[must_use]
     pub fn of(entry: &Settle) -> Self {
-        Self { client: entry.client, node: entry.node, tier: Arc::clone(&entry.tier), ask: entry.ask }
+        Self {
+            client: entry.client,
+            node: entry.node,
+            tier: Arc::clone(&entry.tier),
+            is_stranger: entry.is_stranger,
+            monthly: entry.terms.monthly,
+            ask: entry.ask,
+        }
     }
 }
 
@@ -66,6 +78,11 @@ impl Ledger {
         let mut by_tier: Vec<(&Arc<str>, u64)> = Vec::new();
         for (entry, answer) in entries.iter().zip(answers) {
             let spent = self.spent(entry, answer, now);
+            if let (Answer::Standing(standing), false) = (answer, entry.is_stranger) {
+                let (client, tier) = (entry.client, &entry.tier);
+                let (month, used) = (standing.month, standing.month_used);
+                self.spenders.note(namespace, client, tier, entry.monthly, month, used);
+            }
             match by_tier.iter_mut().find(|(tier, _)| **tier == entry.tier) {
                 Some((_, sum)) => *sum = sum.saturating_add(spent),
                 None => by_tier.push((&entry.tier, spent)),
@@ -124,7 +141,7 @@ impl Ledger {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -133,9 +150,13 @@ mod tests {
     use super::*;
     use tollgate::lease::wire::{Lease, Standing};
 
+    fn noted(client: ClientId, node: u64, ask: Ask) -> Noted {
+        Noted { client, node, tier: "free".into(), is_stranger: false, monthly: None, ask }
+    }
+
     fn note(ledger: &Ledger, metrics: &Metrics, client: u8, seq: u32, spent: u64, hold: u64) {
         let ask = Ask::Lease(Lease { epoch: 5, seq, spent, ..Lease::default() });
-        let entry = Noted { client: ClientId([client; 16]), node: 1, tier: "free".into(), ask };
+        let entry = noted(ClientId([client; 16]), 1, ask);
         let answer = Answer::Standing(Standing { hold, ttl_ms: 10_000, ..Standing::default() });
         ledger.note("n", &[entry], &[answer], 0, metrics);
     }
@@ -172,7 +193,7 @@ mod tests {
         let (ledger, metrics) = (Ledger::default(), Metrics::new().unwrap());
         for node in 0..MAX_LEASES as u64 + 10 {
             let ask = Ask::Lease(Lease { epoch: 5, seq: 1, ..Lease::default() });
-            let entry = Noted { client: ClientId([1; 16]), node, tier: "free".into(), ask };
+            let entry = noted(ClientId([1; 16]), node, ask);
             let answer = Answer::Standing(Standing { hold: 1, ttl_ms: 1, ..Standing::default() });
             ledger.note("n", &[entry], &[answer], 0, &metrics);
         }

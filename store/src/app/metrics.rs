@@ -1,7 +1,8 @@
 //! What Prometheus is told. No label is one that a client controls; those that a gateway does are bounded.
 
 use prometheus::{
-    CounterVec, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    CounterVec, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// Seconds; from a memory backend's answer to a request's longest.
@@ -25,6 +26,8 @@ pub struct Metrics {
     pub leased_tokens: Gauge,
     /// `tollgate_usage_units_total{namespace,tier}`
     pub usage_units: CounterVec,
+    /// `tollgate_quota_consumers{namespace,tier,used}`
+    pub quota_consumers: IntGaugeVec,
 }
 
 impl Metrics {
@@ -63,6 +66,13 @@ impl Metrics {
                 ),
                 &["namespace", "tier"],
             )?,
+            quota_consumers: IntGaugeVec::new(
+                Opts::new(
+                    "tollgate_quota_consumers",
+                    "Consumers that have used so many percent of their month or more, as this replica last saw them.",
+                ),
+                &["namespace", "tier", "used"],
+            )?,
         };
         let registry = &metrics.registry;
         registry.register(Box::new(metrics.requests.clone()))?;
@@ -71,6 +81,7 @@ impl Metrics {
         registry.register(Box::new(metrics.backend_seconds.clone()))?;
         registry.register(Box::new(metrics.leased_tokens.clone()))?;
         registry.register(Box::new(metrics.usage_units.clone()))?;
+        registry.register(Box::new(metrics.quota_consumers.clone()))?;
         Ok(metrics)
     }
 

@@ -8,6 +8,7 @@
 //! | `tests/gateway/` | behaviours that every gateway with the sample policy must show |
 //! | `tests/own_gateway/` | behaviours that need another policy, or a gateway to start and change |
 //! | `tests/shared/` | what several gateways that share a store promise together, also while something is broken |
+//! | `tests/monitoring/` | what rules and dashboards ask of a Prometheus, asked of one that scrapes gateways under load |
 //! | `tests/gateway_files.rs` | the files for Kong and Envoy, compared |
 
 pub mod caller;

@@ -73,7 +73,7 @@ async fn every_call_and_every_metric_is_written_about() {
         assert!(DOCUMENT.contains(&format!("| `{name}")), "{name}");
         found += 1;
     }
-    assert_eq!(found, 6);
+    assert_eq!(found, 7);
 }
 
 #[tokio::test]

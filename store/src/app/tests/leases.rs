@@ -183,5 +183,9 @@ async fn leases_and_usage_are_counted() {
     assert!(text.contains("\ntollgate_leased_tokens 10\n"), "{text}");
     assert!(text.contains("tollgate_usage_units_total{namespace=\"n\",tier=\"free\"} 2\n"), "{text}");
     assert!(text.contains("tollgate_store_requests_total{call=\"leases\",outcome=\"ok\"} 1\n"), "{text}");
+    let consumers =
+        |used| format!("tollgate_quota_consumers{{namespace=\"n\",tier=\"free\",used=\"{used}\"}}");
+    assert!(text.contains(&format!("{} 2\n", consumers(0))), "{text}");
+    assert!(text.contains(&format!("{} 0\n", consumers(90))), "{text}");
     assert!(text.contains("tollgate_store_backend_seconds_count{call=\"settle\"} 2\n"), "{text}");
 }
