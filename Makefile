@@ -58,6 +58,10 @@ e2e: ## the end-to-end suite against a running gateway: GATEWAY_URL=http://host:
 k8s-configmap: build-wasm ## the filter as a ConfigMap, for clusters that cannot fetch its image: k8s/components/filter-configmap
 	@scripts/k8s-configmap.sh
 
+.PHONY: k8s-check
+k8s-check: setup build ## whether manifests, chart values and policies can work: for your changes in k8s/, kong/, envoy/
+	@scripts/ops.sh
+
 .PHONY: images
 images: need-docker ## the images of filter and store, by the Dockerfile
 	@for target in filter filter-wasm store; do scripts/image.sh $$target; done

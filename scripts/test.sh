@@ -20,6 +20,7 @@ step() { # step NAME COMMAND…
 failed=0
 cargo=(cargo --locked)
 step "lint" scripts/lint.sh
+step "manifests" scripts/ops.sh
 step "core" "${cargo[@]}" test --quiet -p tollgate --all-features
 step "command, store, backends" "${cargo[@]}" test --quiet -p tollgate-store
 step "store's API, by its document" scripts/api.sh

@@ -120,7 +120,3 @@ def matches(selector, labels):
 
 def environment(container):
     return {one["name"]: one.get("value") for one in container.get("env", [])}
-
-
-def seconds(duration):
-    return int(str(duration).removesuffix("s"))

@@ -1,4 +1,4 @@
-"""What has to hold for manifests beyond their schemas. Each rule yields what is wrong; test_rules.py breaks each of them."""
+"""What has to hold for manifests beyond their schemas. Each rule yields what is wrong; test_rules.py breaks each."""
 
 import re
 
@@ -33,7 +33,7 @@ def names(documents):
 
 def selectors(documents):
     """Whatever selects pods selects those of exactly one workload that stays."""
-    here = [pod for pod in pods(documents)]
+    here = pods(documents)
     for document in kinds(documents, "Deployment", "StatefulSet"):
         selector = document["spec"]["selector"]
         chosen = [pod.title for pod in here if matches(selector, pod.labels)]
@@ -69,7 +69,8 @@ def selectors(documents):
             yield f"{title(document)} needs a headless Service, and {service} is none"
     for document in kinds(documents, "PodDisruptionBudget"):
         least = document["spec"]["minAvailable"]
-        scaled = {one["spec"]["scaleTargetRef"]["name"]: one["spec"]["minReplicas"] for one in kinds(documents, "HorizontalPodAutoscaler")}
+        scalers = kinds(documents, "HorizontalPodAutoscaler")
+        scaled = {one["spec"]["scaleTargetRef"]["name"]: one["spec"]["minReplicas"] for one in scalers}
         for pod in here:
             if matches(document["spec"]["selector"], pod.labels):
                 replicas = scaled.get(pod.owner["metadata"]["name"], pod.owner["spec"].get("replicas", 1))
@@ -81,7 +82,11 @@ def _known(documents):
     """What pods may refer to, with the keys."""
     known = {("ServiceAccount", "default"): set(), ("ConfigMap", "kube-root-ca.crt"): {"ca.crt"}}
     for document in documents + secrets_to_make():
-        keys = set(document.get("data") or {}) | set(document.get("stringData") or {}) | set(document.get("binaryData") or {})
+        keys = (
+            set(document.get("data") or {})
+            | set(document.get("stringData") or {})
+            | set(document.get("binaryData") or {})
+        )
         known[document["kind"], document["metadata"]["name"]] = keys
     return known
 
@@ -173,7 +178,9 @@ def probes(documents):
     for pod in pods(documents):
         if not pod.stays():
             continue
-        lasting = pod.spec["containers"] + [one for one in pod.spec.get("initContainers", []) if one.get("restartPolicy") == "Always"]
+        lasting = pod.spec["containers"] + [
+            one for one in pod.spec.get("initContainers", []) if one.get("restartPolicy") == "Always"
+        ]
         for container in lasting:
             if "livenessProbe" not in container:
                 yield f"{pod.title}: nobody asks whether {container['name']} is alive"
@@ -193,24 +200,31 @@ def restricted(documents):
             yield f"{pod.title}: sysctls"
         for volume in spec.get("volumes", []):
             kind = next(field for field in volume if field != "name")
-            allowed = ("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret")
+            allowed = (
+                "configMap",
+                "csi",
+                "downwardAPI",
+                "emptyDir",
+                "ephemeral",
+                "persistentVolumeClaim",
+                "projected",
+                "secret",
+            )
             if kind not in allowed:
                 yield f"{pod.title}: a volume of kind {kind}"
             if kind == "emptyDir" and "sizeLimit" not in volume[kind]:
                 yield f"{pod.title}: {volume['name']} may fill the node's disk"
         for container in pod.containers():
             where, own = f"{pod.title}: {container['name']}", container.get("securityContext", {})
-
-            def value(field):
-                return own.get(field, whole.get(field))
-
-            if own.get("privileged") or value("procMount") not in (None, "Default"):
+            # What the container does not say, the pod does.
+            both = whole | own
+            if own.get("privileged") or own.get("procMount", "Default") != "Default":
                 yield f"{where} is privileged"
             if own.get("allowPrivilegeEscalation") is not False:
                 yield f"{where} may gain privileges"
-            if value("runAsNonRoot") is not True or value("runAsUser") in (None, 0):
+            if both.get("runAsNonRoot") is not True or both.get("runAsUser") in (None, 0):
                 yield f"{where} may run as root"
-            if (value("seccompProfile") or {}).get("type") not in ("RuntimeDefault", "Localhost"):
+            if both.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
                 yield f"{where} has no seccomp profile"
             capabilities = own.get("capabilities", {})
             if capabilities.get("drop") != ["ALL"] or set(capabilities.get("add", [])) - {"NET_BIND_SERVICE"}:
@@ -221,7 +235,9 @@ def restricted(documents):
             if own.get("readOnlyRootFilesystem") is not True:
                 yield f"{where} can write its image"
             resources = container.get("resources", {})
-            if "memory" not in resources.get("limits", {}) or not {"cpu", "memory"} <= set(resources.get("requests", {})):
+            if "memory" not in resources.get("limits", {}) or not {"cpu", "memory"} <= set(
+                resources.get("requests", {})
+            ):
                 yield f"{where} does not say what it needs"
         if spec.get("automountServiceAccountToken") is not False:
             yield f"{pod.title} is given a token of the API server"
@@ -232,7 +248,7 @@ def restricted(documents):
         yield "the namespace does not enforce the standard"
 
 
-VERSION = re.compile(r"^[a-z0-9./-]+:v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)*(@sha256:[0-9a-f]{64})?$")
+VERSION = re.compile(r"^[a-z0-9./-]+(:v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)*(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})$")
 
 
 def images(documents):
@@ -243,7 +259,7 @@ def images(documents):
             image = container["image"]
             if not VERSION.match(image):
                 yield f"{pod.title}: {image} is not pinned"
-            name = image.split(":")[0]
+            name = re.split("[:@]", image)[0]
             if versions.setdefault(name, image) != image:
                 yield f"{pod.title}: {image}, and elsewhere {versions[name]}"
 
@@ -254,7 +270,8 @@ def endings(documents):
         grace = pod.spec.get("terminationGracePeriodSeconds", 30)
         for container in pod.containers():
             command = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", [])
-            needed = sum(int(number) for number in re.findall(r"(?:--wait=|--timeout=|^sleep )(\d+)", "\n".join(command).replace("sleep\n", "sleep ")))
+            waits = re.findall(r"(?:--wait=|--timeout=|^sleep )(\d+)", " ".join(command))
+            needed = sum(int(number) for number in waits)
             if needed and grace < needed + 15:
                 yield f"{pod.title}: {container['name']} takes {needed} s and more to end, of {grace}"
         strategy = pod.owner["spec"].get("strategy", {}).get("rollingUpdate", {})

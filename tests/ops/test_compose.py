@@ -26,7 +26,10 @@ BROKEN = [
     (lambda compose: compose.update(sevices={}), "sevices"),
     (lambda compose: compose["services"]["kong"].update(imge="kong:3.9.1"), "imge"),
     (lambda compose: compose["services"]["kong"]["healthcheck"].update(intervall="2s"), "intervall"),
-    (lambda compose: compose["services"]["store"]["depends_on"]["redis"].update(condition="service_healty"), "service_healty"),
+    (
+        lambda compose: compose["services"]["store"]["depends_on"]["redis"].update(condition="service_healty"),
+        "service_healty",
+    ),
     (lambda compose: compose["services"]["store"].update(read_only="maybe"), "read_only"),
 ]
 

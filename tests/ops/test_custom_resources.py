@@ -1,5 +1,7 @@
-"""Istio's, Envoy Gateway's and the Prometheus operator's objects: their fields, and what they refer to. With TOLLGATE_CRDS (a folder
-of the owners' CustomResourceDefinitions) they are held against those, too."""
+"""Istio's, Envoy Gateway's and the Prometheus operator's objects: their fields, and what they refer to.
+
+With TOLLGATE_CRDS, a folder of the owners' CustomResourceDefinitions, they are held against those, too.
+"""
 
 import copy
 import os
@@ -9,21 +11,30 @@ import jsonschema
 import pytest
 import yaml
 
-from manifests import ROOT, built, load, named, read, title
+from manifests import ROOT, built, kinds, load, matches, named, read, title
+from test_manifests import validate
 
 KINDS = yaml.safe_load((ROOT / "tests/ops/schemas.yaml").read_text())["kinds"]
 
 
-def files():
-    found = [ROOT / "envoy/istio.yaml", ROOT / "envoy/envoy-gateway.yaml"]
-    for file in sorted((ROOT / "monitoring").rglob("*.yaml")):
-        if any("apiVersion" in document for document in load(file.read_text()) if isinstance(document, dict)):
-            found.append(file)
+def resources():
+    files = [ROOT / "envoy/istio.yaml", ROOT / "envoy/envoy-gateway.yaml"]
+    files += sorted((ROOT / "monitoring").glob("*.yaml"))
+    found = []
+    for file in files:
+        documents = [document for document in load(file.read_text()) if isinstance(document, dict)]
+        found += [(file.name, one) for one in documents if "kind" in one and "metadata" in one]
     return found
 
 
-def resources():
-    return [pytest.param(document, id=f"{file.name} {title(document)}") for file in files() for document in load(file.read_text())]
+def each(*kinds):
+    chosen = [found for found in resources() if not kinds or found[1]["kind"] in kinds]
+    return [pytest.param(document, id=f"{file} {title(document)}") for file, document in chosen]
+
+
+def built_in(document):
+    group = document["apiVersion"].rpartition("/")[0]
+    return "." not in group or group.endswith(".k8s.io")
 
 
 def complaints(document):
@@ -32,11 +43,16 @@ def complaints(document):
     if kind not in KINDS:
         return [f"{kind}: no such kind in schemas.yaml"]
     validator = jsonschema.Draft202012Validator(KINDS[kind])
-    return [f"{'.'.join(map(str, one.absolute_path))}: {one.message}" for one in validator.iter_errors(document["spec"])]
+    return [
+        f"{'.'.join(map(str, one.absolute_path))}: {one.message}" for one in validator.iter_errors(document["spec"])
+    ]
 
 
-@pytest.mark.parametrize("document", resources())
+@pytest.mark.parametrize("document", each())
 def test_the_owner_knows_every_field(document):
+    if built_in(document):
+        validate(document)
+        return
     assert complaints(document) == []
     assert set(document) == {"apiVersion", "kind", "metadata", "spec"}
     assert document["metadata"].get("namespace") or not document["apiVersion"].startswith(("gateway.", "extensions."))
@@ -55,10 +71,20 @@ def test_unknown_fields_and_wrong_values_are_found():
     policy["spec"]["wasm"][0]["code"].pop("type")
     policy["spec"]["wasm"][0]["rootId"] = "tollgate"
     assert len(complaints(policy)) == 2
-    assert complaints(plugin | {"kind": "WasmPlugIn"}) == ["extensions.istio.io/v1alpha1/WasmPlugIn: no such kind in schemas.yaml"]
-    rule = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "spec": {"groups": [{"name": "a", "rules": [{"alert": "A", "exp": "1"}]}]}}
+    assert complaints(plugin | {"kind": "WasmPlugIn"}) == [
+        "extensions.istio.io/v1alpha1/WasmPlugIn: no such kind in schemas.yaml"
+    ]
+    rule = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "spec": {"groups": [{"name": "a", "rules": [{"alert": "A", "exp": "1"}]}]},
+    }
     assert len(complaints(rule)) == 2
-    monitor = {"apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor", "spec": {"selector": {}, "endpoints": [{"port": 8100}]}}
+    monitor = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "ServiceMonitor",
+        "spec": {"selector": {}, "endpoints": [{"port": 8100}]},
+    }
     assert len(complaints(monitor)) == 1
 
 
@@ -67,11 +93,15 @@ def test_unknown_fields_and_wrong_values_are_found():
 
 def store_service():
     service = named(built("dbless"), "Service", "tollgate-store")
-    return f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc.cluster.local", service["spec"]["ports"][0]["port"]
+    return f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc.cluster.local", service["spec"][
+        "ports"
+    ][0]["port"]
 
 
 def test_istios_plugin_calls_a_cluster_that_there_is():
-    plugin, entry, rule = (part("envoy/istio.yaml", kind)["spec"] for kind in ("WasmPlugin", "ServiceEntry", "DestinationRule"))
+    plugin, entry, rule = (
+        part("envoy/istio.yaml", kind)["spec"] for kind in ("WasmPlugin", "ServiceEntry", "DestinationRule")
+    )
     [host], [port], [endpoint] = entry["hosts"], entry["ports"], entry["endpoints"]
     assert plugin["pluginConfig"]["store"]["upstream"] == f"outbound|{port['number']}||{host}"
     assert rule["host"] == host
@@ -110,7 +140,10 @@ def assert_waits_no_longer(connect, policy):
 
 def test_who_calls_is_the_gateways_to_say():
     policies = {
-        "istio": (part("envoy/istio.yaml", "WasmPlugin")["spec"]["pluginConfig"], part("envoy/istio.yaml", "RequestAuthentication")["spec"]["jwtRules"][0]["outputClaimToHeaders"]),
+        "istio": (
+            part("envoy/istio.yaml", "WasmPlugin")["spec"]["pluginConfig"],
+            part("envoy/istio.yaml", "RequestAuthentication")["spec"]["jwtRules"][0]["outputClaimToHeaders"],
+        ),
         "envoy gateway": (
             part("envoy/envoy-gateway.yaml", "EnvoyExtensionPolicy")["spec"]["wasm"][0]["config"],
             part("envoy/envoy-gateway.yaml", "SecurityPolicy")["spec"]["jwt"]["providers"][0]["claimToHeaders"],
@@ -119,7 +152,9 @@ def test_who_calls_is_the_gateways_to_say():
     for policy, written in policies.values():
         read_headers = [source["header"] for sources in policy["identity"].values() for source in sources]
         assert read_headers == [one["header"] for one in written] == ["x-consumer-username", "x-consumer-groups"]
-    removed = part("envoy/envoy-gateway.yaml", "ClientTrafficPolicy")["spec"]["headers"]["earlyRequestHeaders"]["remove"]
+    removed = part("envoy/envoy-gateway.yaml", "ClientTrafficPolicy")["spec"]["headers"]["earlyRequestHeaders"][
+        "remove"
+    ]
     assert {"x-consumer-username", "x-consumer-groups", "x-anonymous-consumer"} <= set(removed)
 
 
@@ -129,6 +164,19 @@ def test_both_fetch_the_image_of_one_layer():
     kong = next(one for one in built("dbless") if one["kind"] == "Deployment" and one["metadata"]["name"] == "kong")
     image = kong["spec"]["template"]["spec"]["initContainers"][0]["image"]
     assert istio == gateway == f"{image}-wasm"
+
+
+# ── whom Prometheus scrapes
+
+
+@pytest.mark.parametrize("monitor", each("ServiceMonitor"))
+def test_a_monitor_finds_a_service_with_the_port(monitor):
+    services = kinds(built("postgres"), "Service")
+    chosen = [one for one in services if matches(monitor["spec"]["selector"], one["metadata"]["labels"])]
+    assert chosen, "no Service has these labels"
+    for endpoint in monitor["spec"]["endpoints"]:
+        ports = [port["name"] for service in chosen for port in service["spec"]["ports"]]
+        assert ports.count(endpoint["port"]) == 1, endpoint["port"]
 
 
 # ── against the owners' own definitions
@@ -141,7 +189,9 @@ def definitions():
             if document["kind"] == "CustomResourceDefinition":
                 spec = document["spec"]
                 for version in spec["versions"]:
-                    found[f"{spec['group']}/{version['name']}/{spec['names']['kind']}"] = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+                    found[f"{spec['group']}/{version['name']}/{spec['names']['kind']}"] = version["schema"][
+                        "openAPIV3Schema"
+                    ]["properties"]["spec"]
     return found
 
 
@@ -152,7 +202,11 @@ def closed(schema):
     if not isinstance(schema, dict):
         return schema
     made = {key: closed(value) for key, value in schema.items() if key not in ("format", "oneOf", "anyOf", "not")}
-    if isinstance(made.get("properties"), dict) and "additionalProperties" not in made and not made.get("x-kubernetes-preserve-unknown-fields"):
+    if (
+        isinstance(made.get("properties"), dict)
+        and "additionalProperties" not in made
+        and not made.get("x-kubernetes-preserve-unknown-fields")
+    ):
         made["additionalProperties"] = False
     if made.get("x-kubernetes-int-or-string"):
         made.pop("type", None)
@@ -173,13 +227,13 @@ def unlike(ours, theirs, where):
             yield f"{where}: {value}"
 
 
-@pytest.mark.skipif("TOLLGATE_CRDS" not in os.environ, reason="the owners' definitions are not in a registry that CI reaches")
+@pytest.mark.skipif(
+    "TOLLGATE_CRDS" not in os.environ, reason="the owners' definitions are not in a registry that CI reaches"
+)
 def test_the_owners_definitions_agree():
     theirs = definitions()
     for kind, schema in KINDS.items():
         assert list(unlike(schema, theirs[kind], kind)) == []
-    for file in files():
-        for document in load(file.read_text()):
-            kind = f"{document['apiVersion']}/{document['kind']}"
-            validator = jsonschema.Draft202012Validator(closed(theirs[kind]))
-            assert [f"{list(one.absolute_path)}: {one.message}" for one in validator.iter_errors(document["spec"])] == []
+    for _, document in [found for found in resources() if not built_in(found[1])]:
+        validator = jsonschema.Draft202012Validator(closed(theirs[f"{document['apiVersion']}/{document['kind']}"]))
+        assert [f"{list(one.absolute_path)}: {one.message}" for one in validator.iter_errors(document["spec"])] == []

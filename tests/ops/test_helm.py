@@ -1,5 +1,8 @@
-"""Kong's chart knows every value that it is given. With TOLLGATE_KONG_CHART and TOLLGATE_HELM (the chart's folder, Helm's program)
-the chart itself is asked, and its pods keep the same rules as ours."""
+"""Kong's chart knows every value that it is given.
+
+With TOLLGATE_KONG_CHART and TOLLGATE_HELM, the folder and Helm's program, the chart itself is asked, and its pods
+keep the same rules as ours.
+"""
 
 import os
 import subprocess
@@ -56,7 +59,16 @@ def chart_version():
 
 @pytest.mark.skipif("TOLLGATE_KONG_CHART" not in os.environ, reason="the chart is not in a registry that CI reaches")
 def test_the_chart_makes_pods_that_keep_the_rules():
-    command = [os.environ["TOLLGATE_HELM"], "template", "kong", os.environ["TOLLGATE_KONG_CHART"], "--namespace", "tollgate", "--values", ROOT / VALUES]
+    command = [
+        os.environ["TOLLGATE_HELM"],
+        "template",
+        "kong",
+        os.environ["TOLLGATE_KONG_CHART"],
+        "--namespace",
+        "tollgate",
+        "--values",
+        ROOT / VALUES,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     chart = [one for one in load(done.stdout) if one["kind"] != "ServiceMonitor"]
     for document in chart:
@@ -68,6 +80,9 @@ def test_the_chart_makes_pods_that_keep_the_rules():
     for name, port in ours.ports().items():
         assert theirs.ports()[name] == port
     # The chart has no value for the one, and mounts the other where its controller is.
-    theirs = ("kong-kong is given a variable for every Service", "kong-kong has a volume kong-token that nothing mounts")
+    theirs = (
+        "kong-kong is given a variable for every Service",
+        "kong-kong has a volume kong-token that nothing mounts",
+    )
     for rule in (references, endings, restricted):
         assert [one for one in rule(documents) if not any(own in one for own in theirs)] == [], rule.__name__

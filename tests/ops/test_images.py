@@ -70,7 +70,9 @@ def test_the_filters_files_are_where_the_init_container_looks():
 
 
 def ours():
-    images = {container["image"] for overlay in OVERLAYS for pod in pods(built(overlay)) for container in pod.containers()}
+    images = {
+        container["image"] for overlay in OVERLAYS for pod in pods(built(overlay)) for container in pod.containers()
+    }
     return {image for image in images if image.startswith("ghcr.io/tollgate/")}
 
 
@@ -79,11 +81,19 @@ def test_the_manifests_name_the_images_that_are_built():
     script = (ROOT / "scripts/image.sh").read_text()
     for image in ours():
         assert f"$images/{image.split('/')[-1].split(':')[0]}:$version" in script
-    assert set(re.findall(r"--target|filter\)|filter-wasm\)|store\)", script)) and set(stages()) == {"build", "filter", "filter-wasm", "store"}
+    assert set(re.findall(r"--target|filter\)|filter-wasm\)|store\)", script)) and set(stages()) == {
+        "build",
+        "filter",
+        "filter-wasm",
+        "store",
+    }
 
 
 def test_the_cluster_runs_the_versions_that_are_composed():
-    composed = {service["image"].split(":")[0]: service["image"] for service in read("kong/docker-compose.yml")[0]["services"].values()}
+    composed = {
+        service["image"].split(":")[0]: service["image"]
+        for service in read("kong/docker-compose.yml")[0]["services"].values()
+    }
     for overlay in OVERLAYS:
         for pod in pods(built(overlay)):
             for container in pod.containers():

@@ -7,7 +7,9 @@ import pytest
 from manifests import ROOT, built, environment, load, named, pod, pods, read
 from test_policies import declarative, inside
 
-SETTINGS = [line for line in (ROOT / "tests/ops/kong-settings.txt").read_text().splitlines() if not line.startswith("#")]
+SETTINGS = [
+    line for line in (ROOT / "tests/ops/kong-settings.txt").read_text().splitlines() if not line.startswith("#")
+]
 WITH_KONG = ["dbless", "postgres", "dev"]
 
 
@@ -62,7 +64,12 @@ def test_the_chart_and_ours_have_the_same_ports_and_settings():
     documents = built("dbless")
     proxy = pod(documents, "kong").container("proxy")
     ports = {one["name"]: one["containerPort"] for one in proxy["ports"]}
-    chart = {"proxy": values["proxy"]["http"], "proxy-tls": values["proxy"]["tls"], "admin": values["admin"]["http"], "status": values["status"]["http"]}
+    chart = {
+        "proxy": values["proxy"]["http"],
+        "proxy-tls": values["proxy"]["tls"],
+        "admin": values["admin"]["http"],
+        "status": values["status"]["http"],
+    }
     assert {name: one["containerPort"] for name, one in chart.items()} == ports
     settings = environment(proxy)
     for name, value in values["env"].items():
@@ -124,7 +131,16 @@ def test_kongs_configuration_is_the_samples_with_an_upstream_that_is_checked():
     assert service["routes"] == other["routes"] and service["plugins"] == other["plugins"]
     assert ours["plugins"] == sample["plugins"]
     names = {one["name"] for one in service["plugins"] + ours["plugins"]}
-    assert names == {"key-auth", "jwt", "cors", "request-transformer", "acl", "pre-function", "post-function", "prometheus"}
+    assert names == {
+        "key-auth",
+        "jwt",
+        "cors",
+        "request-transformer",
+        "acl",
+        "pre-function",
+        "post-function",
+        "prometheus",
+    }
     assert ours["consumers"] == [one for one in sample["consumers"] if one["username"] == "anonymous"]
     assert not re.search("keyauth_credentials|jwt_secrets|basicauth", declarative("dbless")), "keys in a ConfigMap"
 
@@ -136,7 +152,9 @@ def test_kongs_configuration_is_the_samples_with_an_upstream_that_is_checked():
     # Its own 429 says nothing about whether a target is well.
     assert 429 not in checks["passive"]["unhealthy"]["http_statuses"]
     # The check costs nobody anything, and its path is free.
-    assert {"path": checks["active"]["http_path"], "cost": 0} in service["filter_chains"][0]["filters"][0]["config"]["endpoints"]
+    assert {"path": checks["active"]["http_path"], "cost": 0} in service["filter_chains"][0]["filters"][0]["config"][
+        "endpoints"
+    ]
     # Kong may go where the target is.
     port = int(upstream["targets"][0]["target"].rsplit(":")[-1])
     assert service["port"] == port

@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from manifests import OVERLAYS, built, kinds, matches, pods
+from manifests import OVERLAYS, built, kinds, kustomize, matches, pods, read
+from test_manifests import copy_of_k8s
 
 NAMESPACE = "tollgate"
 
@@ -19,7 +20,9 @@ class Place:
 
 def ours(documents):
     # Jobs of one kind count once.
-    return [Place(pod.owner["metadata"]["name"], pod.labels, ports=set(pod.ports().values())) for pod in pods(documents)]
+    return [
+        Place(pod.owner["metadata"]["name"], pod.labels, ports=set(pod.ports().values())) for pod in pods(documents)
+    ]
 
 
 OUTSIDE = [
@@ -54,7 +57,11 @@ def allows(policies, direction, field, here, there, port):
     """Whether the policies of `here` let it speak with `there`. A pod that no policy selects may do anything."""
     if here.labels is None or here.namespace != NAMESPACE:
         return True
-    chosen = [one["spec"] for one in policies if direction in one["spec"]["policyTypes"] and matches(one["spec"]["podSelector"], here.labels)]
+    chosen = [
+        one["spec"]
+        for one in policies
+        if direction in one["spec"]["policyTypes"] and matches(one["spec"]["podSelector"], here.labels)
+    ]
     if not chosen:
         return True
     for spec in chosen:
@@ -75,7 +82,9 @@ def flows(documents):
         if source is target or (source in OUTSIDE and target in OUTSIDE and source.namespace != NAMESPACE):
             continue
         for port in target.ports:
-            if allows(policies, "Egress", "to", source, target, port) and allows(policies, "Ingress", "from", target, source, port):
+            if allows(policies, "Egress", "to", source, target, port) and allows(
+                policies, "Ingress", "from", target, source, port
+            ):
                 found.add((source.name, target.name, port))
     return found
 
@@ -95,7 +104,11 @@ def expected(overlay):
         wanted |= {(one, gateway, port) for one in world for port in (8000, 8443)}
         wanted |= {("prometheus", gateway, 8100), ("prometheus", gateway, 7600), ("an administrator", gateway, 8001)}
         wanted |= {(gateway, "the API", 8080), (gateway, "redis", 6379)}
-    wanted |= {("prometheus", "tollgate-store", 7600), ("an application", "tollgate-store", 7600), ("tollgate-store", "redis", 6379)}
+    wanted |= {
+        ("prometheus", "tollgate-store", 7600),
+        ("an application", "tollgate-store", 7600),
+        ("tollgate-store", "redis", 6379),
+    }
     if overlay == "postgres":
         wanted |= {(one, "postgres", 5432) for one in ["kong"] + jobs}
     if overlay == "dev":
@@ -109,22 +122,18 @@ def test_exactly_the_flows_that_are_named(overlay):
 
 
 def test_charts_pods_are_let_through_as_ours_are():
-    from manifests import read
-
     documents = built("helm")
     labels = read("kong/helm-values.yaml")[0]["podLabels"]
     chart = Place("kong", labels, ports={8000, 8001, 8100, 7600})
     redis = next(place for place in ours(documents) if place.name == "redis")
     policies = kinds(documents, "NetworkPolicy")
-    assert allows(policies, "Egress", "to", chart, redis, 6379) and allows(policies, "Ingress", "from", redis, chart, 6379)
+    assert allows(policies, "Egress", "to", chart, redis, 6379) and allows(
+        policies, "Ingress", "from", redis, chart, 6379
+    )
     assert not allows(policies, "Ingress", "from", chart, OUTSIDE[1], 8001)
 
 
 def test_a_managed_redis_is_reached_at_its_address_alone(tmp_path):
-    from test_manifests import copy_of_k8s
-
-    from manifests import kustomize
-
     overlay = copy_of_k8s(tmp_path) / "overlays/dbless"
     kustomization = overlay / "kustomization.yaml"
     kustomization.write_text(kustomization.read_text().replace("redis-trial", "redis-managed"))

@@ -62,7 +62,9 @@ def test_one_that_cannot_is_refused(tmp_path):
 
 def declarative(overlay):
     """What Kong reads, as text."""
-    found = [one["data"]["kong.yml"] for one in built(overlay) if one["kind"] == "ConfigMap" and "kong.yml" in one["data"]]
+    found = [
+        one["data"]["kong.yml"] for one in built(overlay) if one["kind"] == "ConfigMap" and "kong.yml" in one["data"]
+    ]
     assert len(found) == 1
     return found[0]
 

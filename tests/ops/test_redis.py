@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from manifests import TOLLGATE, built, named, pod, secrets_to_make
+from manifests import ROOT, TOLLGATE, built, named, pod, secrets_to_make
 
 
 @contextlib.contextmanager
@@ -42,7 +42,11 @@ def secrets(place):
 
 
 def ask(url, token, **body):
-    request = urllib.request.Request(url, json.dumps(body).encode() if body else None, {"Authorization": f"Bearer {token}", "Content-Type": "application/json"})
+    request = urllib.request.Request(
+        url,
+        json.dumps(body).encode() if body else None,
+        {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
     with urllib.request.urlopen(request, timeout=5) as answer:
         return json.load(answer)
 
@@ -66,7 +70,9 @@ def test_the_store_works_as_the_user_that_the_secret_makes(place, tmp_path):
 
     with running([*command, "--port", str(redis), "--bind", "127.0.0.1"]):
         until("Redis is up", lambda: subprocess.run(probe, capture_output=True).returncode == 0)
-        anybody = subprocess.run([probe[0], "-p", str(redis), "-e", "get", "tollgate:namespaces"], capture_output=True, text=True)
+        anybody = subprocess.run(
+            [probe[0], "-p", str(redis), "-e", "get", "tollgate:namespaces"], capture_output=True, text=True
+        )
         assert anybody.returncode != 0 and "NOPERM" in anybody.stdout + anybody.stderr
 
         tokens = {}
@@ -81,7 +87,9 @@ def test_the_store_works_as_the_user_that_the_secret_makes(place, tmp_path):
             until("the store is ready", lambda: status(f"{base}/readyz") == 200)
             gateway, admin = given["tollgate-store"]["gateway-token"], given["tollgate-store"]["admin-token"]
             policy = {"tiers": {"free": {"rate": "100/minute", "monthly": 500}}}
-            checked = ask(f"{base}/v1/check", gateway, namespace="ops", consumer="acme", tier="free", cost=2, policy=policy)
+            checked = ask(
+                f"{base}/v1/check", gateway, namespace="ops", consumer="acme", tier="free", cost=2, policy=policy
+            )
             assert checked["allowed"] and checked["monthly_remaining"] == 498
             assert ask(f"{base}/v1/usage/ops/acme", gateway)["used"] == 2
             assert ask(f"{base}/v1/reset/ops/acme", admin, bucket=True, month=True, reason="a test")
@@ -102,9 +110,9 @@ def status(url):
 
 
 def test_the_users_rights_are_those_of_the_documents():
-    from manifests import ROOT
-
-    documented = [line for line in (ROOT / "docs/redis-keys.md").read_text().splitlines() if line.startswith("ACL SETUSER")]
+    documented = [
+        line for line in (ROOT / "docs/redis-keys.md").read_text().splitlines() if line.startswith("ACL SETUSER")
+    ]
     [rights] = [line.split("~", 1)[1] for line in documented]
     for place in ("example", "dev"):
         users = secrets(place)["tollgate-redis"]["users.acl"].splitlines()

@@ -30,32 +30,83 @@ BROKEN = {
         (lambda d: named(d, "Service", "redis")["metadata"]["labels"].clear(), "no label app.kubernetes.io/name"),
     ],
     rules.selectors: [
-        (lambda d: named(d, "Service", "kong-proxy")["spec"]["selector"].update({"app.kubernetes.io/name": "kng"}), "Service kong-proxy selects []"),
-        (lambda d: named(d, "Deployment", "tollgate-store")["spec"]["selector"].update(matchLabels={}), "Deployment tollgate-store selects"),
-        (lambda d: kong(d).labels.update({"app.kubernetes.io/component": "app"}), "PodDisruptionBudget kong selects []"),
+        (
+            lambda d: named(d, "Service", "kong-proxy")["spec"]["selector"].update({"app.kubernetes.io/name": "kng"}),
+            "Service kong-proxy selects []",
+        ),
+        (
+            lambda d: named(d, "Deployment", "tollgate-store")["spec"]["selector"].update(matchLabels={}),
+            "Deployment tollgate-store selects",
+        ),
+        (
+            lambda d: kong(d).labels.update({"app.kubernetes.io/component": "app"}),
+            "PodDisruptionBudget kong selects []",
+        ),
         (lambda d: named(d, "Deployment", "kong")["spec"].update(replicas=3), "both say how many"),
         (lambda d: named(d, "PodDisruptionBudget", "kong")["spec"].update(minAvailable=3), "none could ever be moved"),
         (lambda d: named(d, "Service", "redis")["spec"].pop("clusterIP"), "needs a headless Service"),
         (lambda d: proxy(d)["resources"]["requests"].pop("cpu"), "does not request"),
-        (lambda d: kong(d).spec["topologySpreadConstraints"][0]["labelSelector"].update(matchLabels={"a": "b"}), "spreads other pods"),
+        (
+            lambda d: kong(d).spec["topologySpreadConstraints"][0]["labelSelector"].update(matchLabels={"a": "b"}),
+            "spreads other pods",
+        ),
     ],
     rules.references: [
-        (lambda d: volume(pod(d, "kong-configuration"), "declarative")["configMap"].update(name="kong"), "ConfigMap kong, which nothing makes"),
+        (
+            lambda d: volume(pod(d, "kong-configuration"), "declarative")["configMap"].update(name="kong"),
+            "ConfigMap kong, which nothing makes",
+        ),
         (lambda d: kong(d).spec.update(serviceAccountName="kng"), "ServiceAccount kng"),
-        (lambda d: variable(proxy(d), "TOLLGATE_GATEWAY_TOKEN")["valueFrom"]["secretKeyRef"].update(key="token"), "the key token of Secret tollgate-store"),
-        (lambda d: variable(kong(d).container("store"), "TOLLGATE_BACKEND")["valueFrom"]["secretKeyRef"].update(name="redis"), "Secret redis"),
+        (
+            lambda d: variable(proxy(d), "TOLLGATE_GATEWAY_TOKEN")["valueFrom"]["secretKeyRef"].update(key="token"),
+            "the key token of Secret tollgate-store",
+        ),
+        (
+            lambda d: variable(kong(d).container("store"), "TOLLGATE_BACKEND")["valueFrom"]["secretKeyRef"].update(
+                name="redis"
+            ),
+            "Secret redis",
+        ),
         (lambda d: proxy(d)["volumeMounts"][0].update(name="fliter"), "mounts fliter"),
-        (lambda d: kong(d).spec["volumes"].append({"name": "spare", "emptyDir": {}}), "a volume spare that nothing mounts"),
-        (lambda d: variable(kong(d).container("store"), "TOLLGATE_ADMIN_TOKEN_FILE").update(value="/etc/tollgate/tokens/admin"), "the key admin of Secret"),
-        (lambda d: variable(kong(d).container("store"), "TOLLGATE_ADMIN_TOKEN_FILE").update(value="/etc/tokens/admin-token"), "no Secret is mounted there"),
-        (lambda d: volume(pod(d, "redis"), "users")["secret"]["items"][0].update(key="users"), "the key users of Secret tollgate-redis"),
-        (lambda d: volume(pod(d, "postgres-backup"), "backup")["persistentVolumeClaim"].update(claimName="backup"), "PersistentVolumeClaim backup"),
+        (
+            lambda d: kong(d).spec["volumes"].append({"name": "spare", "emptyDir": {}}),
+            "a volume spare that nothing mounts",
+        ),
+        (
+            lambda d: variable(kong(d).container("store"), "TOLLGATE_ADMIN_TOKEN_FILE").update(
+                value="/etc/tollgate/tokens/admin"
+            ),
+            "the key admin of Secret",
+        ),
+        (
+            lambda d: variable(kong(d).container("store"), "TOLLGATE_ADMIN_TOKEN_FILE").update(
+                value="/etc/tokens/admin-token"
+            ),
+            "no Secret is mounted there",
+        ),
+        (
+            lambda d: volume(pod(d, "redis"), "users")["secret"]["items"][0].update(key="users"),
+            "the key users of Secret tollgate-redis",
+        ),
+        (
+            lambda d: volume(pod(d, "postgres-backup"), "backup")["persistentVolumeClaim"].update(claimName="backup"),
+            "PersistentVolumeClaim backup",
+        ),
     ],
     rules.ports: [
-        (lambda d: named(d, "Service", "kong-proxy")["spec"]["ports"][0].update(targetPort="http"), "leads to the port http"),
+        (
+            lambda d: named(d, "Service", "kong-proxy")["spec"]["ports"][0].update(targetPort="http"),
+            "leads to the port http",
+        ),
         (lambda d: proxy(d)["readinessProbe"]["httpGet"].update(port="admn"), "readinessProbe asks at admn"),
-        (lambda d: named(d, "NetworkPolicy", "kong")["spec"]["ingress"][0]["ports"][0].update(port=8002), "lets in to 8002"),
-        (lambda d: pod(d, "tollgate-store").container("store")["ports"][0].update(containerPort=7601), "the port store is"),
+        (
+            lambda d: named(d, "NetworkPolicy", "kong")["spec"]["ingress"][0]["ports"][0].update(port=8002),
+            "lets in to 8002",
+        ),
+        (
+            lambda d: pod(d, "tollgate-store").container("store")["ports"][0].update(containerPort=7601),
+            "the port store is",
+        ),
     ],
     rules.probes: [
         (lambda d: proxy(d).pop("readinessProbe"), "whether proxy is ready"),
@@ -63,7 +114,10 @@ BROKEN = {
     ],
     rules.restricted: [
         (lambda d: kong(d).spec.update(hostNetwork=True), "hostNetwork"),
-        (lambda d: kong(d).spec["volumes"].append({"name": "host", "hostPath": {"path": "/"}}), "a volume of kind hostPath"),
+        (
+            lambda d: kong(d).spec["volumes"].append({"name": "host", "hostPath": {"path": "/"}}),
+            "a volume of kind hostPath",
+        ),
         (lambda d: volume(kong(d), "prefix").update(emptyDir={}), "may fill the node's disk"),
         (lambda d: proxy(d)["securityContext"].update(privileged=True), "is privileged"),
         (lambda d: proxy(d)["securityContext"].pop("allowPrivilegeEscalation"), "may gain privileges"),
@@ -88,12 +142,26 @@ BROKEN = {
     ],
     rules.endings: [
         (lambda d: kong(d).spec.update(terminationGracePeriodSeconds=45), "takes 45 s and more to end"),
-        (lambda d: pod(d, "tollgate-store").container("store")["lifecycle"]["preStop"]["exec"].update(command=["sleep", "20"]), "takes 20 s"),
-        (lambda d: kong(d).owner["spec"]["strategy"]["rollingUpdate"].update(maxUnavailable=1), "fewer pods while it is rolled"),
+        (
+            lambda d: (
+                pod(d, "tollgate-store")
+                .container("store")["lifecycle"]["preStop"]["exec"]
+                .update(command=["sleep", "20"])
+            ),
+            "takes 20 s",
+        ),
+        (
+            lambda d: kong(d).owner["spec"]["strategy"]["rollingUpdate"].update(maxUnavailable=1),
+            "fewer pods while it is rolled",
+        ),
         (lambda d: proxy(d).pop("lifecycle"), "ends before the load balancers"),
     ],
 }
-CASES = [pytest.param(rule, break_it, said, id=f"{rule.__name__}: {said}") for rule, all in BROKEN.items() for break_it, said in all]
+CASES = [
+    pytest.param(rule, break_it, said, id=f"{rule.__name__}: {said}")
+    for rule, all in BROKEN.items()
+    for break_it, said in all
+]
 
 
 @pytest.mark.parametrize("rule, break_it, said", CASES)
