@@ -96,6 +96,10 @@ bench: setup-run build-wasm ## every benchmark: ratios on stdout, bench/results/
 fuzz: setup ## every fuzz target for MINUTES=10 each
 	@scripts/fuzz.sh $$(( $(MINUTES) * 60 ))
 
+.PHONY: site
+site: setup ## dist/site: the documentation, its links checked
+	@scripts/site.sh
+
 .PHONY: lint
 lint: setup ## formatting, clippy on both targets, docs, licences, shell, YAML
 	@scripts/lint.sh

@@ -130,13 +130,13 @@ leave() { printf '   ok, %d s\n' $((SECONDS - began)); }
 # ── applying ─────────────────────────────────────────────────────────────────
 
 # What kustomize printed, by step: a file each. Kong cannot start without its ConfigMaps, so these go with it: a changed one
-# has a new name, which nobody reads before Kong does. Service accounts and network policies come first: a migration's
-# pod is not made without the one, and nothing is to run without the other.
+# has a new name, which nobody reads before Kong does. Secrets, service accounts and network policies come first: no
+# pod starts without those, and nothing is to run without these.
 split() {
   awk -v out="$work" '
     function file() {
       if (kind == "Job" && name ~ /configuration/) return out "/policy.yaml"
-      if (kind ~ /^(Namespace|ServiceAccount|NetworkPolicy)$/) return out "/database.yaml"
+      if (kind ~ /^(Namespace|Secret|ServiceAccount|NetworkPolicy)$/) return out "/database.yaml"
       if (component ~ /^(database|backend|backup|migrations)$/) return out "/database.yaml"
       return out "/kong.yaml"
     }
@@ -302,6 +302,7 @@ check_redis() {
   if [ -z "${secret:-}" ] || grep -qx "$secret" "$work/held"; then return; fi
   address=$(here get secret "$secret" -o "go-template={{index .data \"$key\" | base64decode}}" 2>/dev/null)
   case "$address" in
+    *CHANGE-ME*) problem "Redis: $key of Secret $secret still is the example's" ;;
     redis://?* | rediss://?* | redis+sentinel://?* | rediss+sentinel://?* | redis-cluster://?* | rediss-cluster://?*)
       say "Redis: Secret $secret has a URL (${address%%:*}://…)"
       ;;

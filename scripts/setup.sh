@@ -50,7 +50,7 @@ environment() { # environment REQUIREMENTS WHAT-THEY-ARE
   cp "scripts/$1" "$stamp"
 }
 
-cargo_tool() { # cargo_tool CRATE VERSION COMMAND
+cargo_tool() { # cargo_tool CRATE VERSION [FLAGS…]
   cargo install --list | grep -q "^$1 v$2:" && return
   echo "setup: building $1 $2"
   # Elsewhere, as the project's toolchain and target folder are not for it. A registry that lags behind may lack a
@@ -58,7 +58,7 @@ cargo_tool() { # cargo_tool CRATE VERSION COMMAND
   (
     cd /
     unset CARGO_TARGET_DIR
-    cargo install --quiet --locked "$1" --version "$2" || cargo install --quiet "$1" --version "$2"
+    cargo install --quiet --locked "$1" --version "$2" "${@:3}" || cargo install --quiet "$1" --version "$2" "${@:3}"
   )
 }
 
@@ -84,6 +84,9 @@ case "${1:-run}" in
     cargo_tool wasm-bindgen-cli "$(sed -n '/^name = "wasm-bindgen"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)"
     cargo_tool cargo-fuzz 0.13.2
     cargo_tool cargo-deny 0.20.2
+    # From the project itself: the packages of it in PyPI and npm are other people's. Unoptimised and without search and
+    # server it takes a minute of one core to build, and a second to build our pages.
+    cargo_tool mdbook 0.5.4 --no-default-features --debug
     ;;
   *)
     echo "usage: setup.sh run|test" >&2

@@ -4,7 +4,8 @@
     site.py                      mdBook's preprocessor: a book on stdin, the book on stdout
     site.py supports RENDERER    mdBook asks whether it is one
     site.py sources FOLDER       copies the files that pages link to, and that are no pages, into FOLDER/sources
-    site.py links FOLDER         every link and picture of the pages, as GitHub shows them, and of the site in FOLDER
+    site.py links FOLDER         every link and picture of the pages, as GitHub shows them, and of the site in FOLDER;
+                                 runbooks and alerts
 """
 
 import html.parser
@@ -40,7 +41,8 @@ def on_the_site(file):
     """Where a file that is no page lies on the site: a folder's is its README."""
     if file.is_dir():
         file = file / "README.md"
-    return "sources/" + file.relative_to(ROOT).as_posix() + (".txt" if file.suffix in ("", ".md") else "")
+    # mdBook takes whatever has `.md` in its name for a page.
+    return "sources/" + file.relative_to(ROOT).as_posix().removesuffix(".md") + (".txt" if file.suffix in ("", ".md") else "")
 
 
 def rewritten(page, text):
@@ -49,7 +51,8 @@ def rewritten(page, text):
     def link(found):
         file = outside(page, found[2])
         if file is None:
-            return found[0]
+            # A folder's README is its index there, and mdBook renames it without telling the links.
+            return found[0] if is_elsewhere(found[2]) else found[0].replace("README.md", "index.md")
         return f"{found[1]}({'../' * page.count('/')}{on_the_site(file)})"
 
     return LINK.sub(link, text)
@@ -159,6 +162,30 @@ def not_in_the_table_of_contents():
             yield f"{page.relative_to(ROOT)}: not in docs/SUMMARY.md"
 
 
+ALERT = re.compile(r"runbook_url: \S+/runbooks/(\w+)")
+RUNBOOK = ["What it means", "Impact", "First look", "Fix", "Verify", "Escalate"]
+PROMQL = re.compile(r"^```promql\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SERIES = re.compile(r"\b(?:pw_)?(?:tollgate|gateway|kong)[_:][\w:]+")
+
+
+def wrong_runbooks():
+    """Alerts and runbooks name each other; a runbook has all its parts, and asks for series that somebody knows."""
+    monitoring = "".join(file.read_text() for file in (ROOT / "monitoring").rglob("*") if file.suffix in (".yaml", ".json", ".md", ".txt"))
+    alerts = set(ALERT.findall(monitoring))
+    written = {file.stem: file for file in (DOCS / "runbooks").glob("*.md") if file.name != "README.md"}
+    for name in sorted(alerts ^ set(written)):
+        yield f"{name}: an alert without a runbook, or a runbook without an alert"
+    known = monitoring + "".join((DOCS / page).read_text() for page in ("gateways.md", "store.md"))
+    for name, file in sorted(written.items()):
+        headings = re.findall(r"^## (.+)$", file.read_text(), re.MULTILINE)
+        if headings != RUNBOOK:
+            yield f"{name}: its parts are {headings}, and should be {RUNBOOK}"
+        for query in PROMQL.findall(file.read_text()):
+            for series in SERIES.findall(query):
+                if re.search(rf"\b{series.removesuffix('_bucket')}", known) is None:
+                    yield f"{name}: nobody knows {series}"
+
+
 def main():
     match sys.argv[1:]:
         case []:
@@ -169,8 +196,8 @@ def main():
             copy_sources(pathlib.Path(folder).resolve())
         case ["links", folder]:
             site = pathlib.Path(folder).resolve()
-            broken = [*broken_on_github(), *broken_on_the_site(site), *not_in_the_table_of_contents()]
-            print("\n".join(broken) or f"links: {len(pages())} pages, none broken")
+            broken = [*broken_on_github(), *broken_on_the_site(site), *not_in_the_table_of_contents(), *wrong_runbooks()]
+            print("\n".join(broken) or f"site: {len(pages())} pages, every link leads somewhere, every alert has its runbook")
             sys.exit(bool(broken))
         case _:
             sys.exit(__doc__)

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-said=$(RUST_LOG=warn mdbook build docs 2>&1) || { echo "$said" >&2; exit 1; }
+said=$(MDBOOK_LOG=warn mdbook build docs 2>&1) || { echo "$said" >&2; exit 1; }
 # mdBook goes on where it should stop: a page that it cannot find, a preprocessor's complaint.
 [ -z "$said" ] || { echo "$said" >&2; exit 1; }
 python3 scripts/site.py sources dist/site

@@ -21,6 +21,7 @@ failed=0
 cargo=(cargo --locked)
 step "lint" scripts/lint.sh
 step "manifests" scripts/ops.sh
+step "documentation site" scripts/site.sh
 step "core" "${cargo[@]}" test --quiet -p tollgate --all-features
 step "command, store, backends" "${cargo[@]}" test --quiet -p tollgate-store
 step "store's API, by its document" scripts/api.sh
@@ -31,7 +32,6 @@ step "gateways alone" "${cargo[@]}" test --quiet -p tollgate-testkit -p tollgate
 # One after the other: they put load on gateways, and on a small machine two of them would be in each other's way.
 step "gateways that share a store" "${cargo[@]}" test --quiet -p tollgate-e2e --test shared -- --test-threads=1
 free_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-step "deploy.sh, on a stub" .venv/bin/pytest -q tests/ops/test_deploy.py
 step "monitoring" scripts/monitoring.sh
 step "make run" make --no-print-directory run CHECK=1 "PORT=$free_port"
 step "fuzz targets, briefly" scripts/fuzz.sh "${FUZZ_SECONDS:-15}"

@@ -4,10 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-server=$(command -v valkey-server) && client=$(command -v valkey-cli) || {
+if ! server=$(command -v valkey-server) || ! client=$(command -v valkey-cli); then
   echo "valkey-server and valkey-cli are not installed (Debian: apt-get install valkey-server)" >&2
   exit 2
-}
+fi
 # Valkey's programs behave by the name that they are called by; the tests know Redis's names.
 names=$(mktemp -d)
 trap 'rm -rf "$names"' EXIT

@@ -11,7 +11,6 @@ other tests. The world is a folder:
 | `applied/…` | what was applied, so that `diff` finds nothing the second time |
 """
 
-import hashlib
 import json
 import pathlib
 import sys
@@ -43,7 +42,7 @@ def main():
         if option in options:
             words.remove(options[option])
     source = options.get("-f") or options.get("-k")
-    key = hashlib.sha256(source.encode()).hexdigest() if source and "-k" in options else pathlib.Path(source or "x").name
+    key = pathlib.Path(source or "x").name
     applied = folder / "applied" / key
     content = pathlib.Path(source).read_text() if source and "-f" in options else "folder"
 

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 
+import manifests
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -140,7 +141,8 @@ class Cluster:
         (folder / "monitoring").mkdir()
         stub = (ROOT / "tests/ops/kubectl_stub.py").read_text()
         self.kubectl = folder / "bin" / "kubectl"
-        self.kubectl.write_text(f"#!{sys.executable}\n{stub}")
+        # It is started some forty times a run: without site-packages, which it does not need.
+        self.kubectl.write_text(f"#!{sys.executable} -IS\n{stub}")
         self.kubectl.chmod(0o755)
         self.overlay = folder / "world/overlay.yaml"
         self.overlay.write_text(OVERLAY)
@@ -375,7 +377,7 @@ def test_a_secret_of_the_overlay_itself_is_not_missed(cluster):
     del cluster.world["secrets"]["tollgate-redis"]
     done = cluster.deploy("--yes")
     assert done.returncode == 0, done.stderr
-    assert "Secret tollgate-redis" in cluster.applied("kong.yaml")
+    assert "Secret tollgate-redis" in cluster.applied("database.yaml")
 
 
 def test_a_kubernetes_without_sidecars_is_refused(cluster):
@@ -386,6 +388,11 @@ def test_a_kubernetes_without_sidecars_is_refused(cluster):
 def test_a_secret_that_holds_no_url_is_refused(cluster):
     cluster.world["secrets"]["tollgate-redis"] = "redis.example.com:6379"
     refused(cluster, cluster.deploy("--yes"), "is no URL of a Redis")
+
+
+def test_the_examples_password_is_refused(cluster):
+    cluster.world["secrets"]["tollgate-redis"] = "redis://tollgate:CHANGE-ME-password@redis:6379"
+    refused(cluster, cluster.deploy("--yes"), "still is the example's")
 
 
 def test_the_password_of_redis_is_not_printed(cluster):
@@ -553,3 +560,49 @@ def test_nothing_stays_behind_in_the_folder_for_temporary_files(cluster):
     )
     assert done.returncode == 0
     assert list(folder.iterdir()) == []
+
+
+# ── the overlays themselves ──────────────────────────────────────────────────
+
+
+def needs(document):
+    """The Secrets, ConfigMaps and service accounts without which a workload's pods do not start."""
+    found = set()
+
+    def walk(value):
+        if isinstance(value, dict):
+            for key, name in (("secretName", "Secret"), ("serviceAccountName", "ServiceAccount")):
+                if key in value:
+                    found.add((name, value[key]))
+            for key, name in (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap"), ("configMap", "ConfigMap")):
+                if isinstance(value.get(key), dict) and not value[key].get("optional"):
+                    found.add((name, value[key]["name"]))
+            for inner in value.values():
+                walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner)
+
+    walk(document.get("spec", {}))
+    return found
+
+
+@pytest.mark.parametrize("overlay", ["dbless", "postgres", "dev"])
+def test_what_a_pod_needs_comes_no_later_than_the_pod(cluster, overlay):
+    text = subprocess.run(
+        [manifests.KUBECTL, "kustomize", ROOT / "k8s/overlays" / overlay], capture_output=True, text=True, check=True
+    ).stdout
+    cluster.overlay.write_text(text)
+    cluster.world["secrets"] |= {"kong-postgres": "a"}
+    done = cluster.deploy("--yes", "--overlay", overlay)
+    assert done.returncode == 0, done.stderr
+    everything = {(document["kind"], document["metadata"]["name"]) for document in manifests.load(text)}
+    there = set()
+    for file in ["database.yaml", "kong.yaml", "policy.yaml"]:
+        path = cluster.folder / "world/applied" / file
+        documents = manifests.load(path.read_text()) if path.exists() else []
+        there |= {(document["kind"], document["metadata"]["name"]) for document in documents}
+        for document in documents:
+            missing = (needs(document) & everything) - there
+            assert not missing, f"{file}: {manifests.title(document)} needs {missing}"
+    assert there == everything

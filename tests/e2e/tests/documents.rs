@@ -7,7 +7,10 @@
 //! | `yaml policy`, `yaml kong` | `tollgate check` finds a policy in it that can work |
 //! | `yaml envoy-filter` | a real Envoy serves with it in the place of the sample's filter |
 //! | `yaml envoy-stats` | stands so in the sample configuration |
+//! | `yaml fragment` | is YAML |
 //! | `console` | every `$` command is run, against two gateways and a store of its own; its output has the lines shown, in their order |
+//! | `console cluster` | nothing, for want of a cluster: but the shell can read it, its files exist, and `docs/not-executed.md` lists it |
+//! | `promql` | here nothing; `scripts/site.py` looks for its names |
 //! | `sh` | every target of make exists |
 //! | `text` | nothing: it is no example |
 
@@ -37,14 +40,22 @@ impl Block {
 fn blocks() -> Vec<Block> {
     let mut files: Vec<PathBuf> =
         ["README.md", "CONTRIBUTING.md"].map(|file| workspace::root().join(file)).to_vec();
-    let docs = fs::read_dir(workspace::root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    files.extend(docs.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    for folder in ["docs", "docs/runbooks"] {
+        let docs = fs::read_dir(workspace::root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        files.extend(docs.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    }
     files.sort();
     let mut blocks: Vec<Block> = Vec::new();
     for path in files {
         let file = path.strip_prefix(workspace::root()).unwrap().display().to_string();
         let mut open: Option<Block> = None;
+        let mut indent = 0;
         for (index, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+            // In a list a block is indented, and so are its lines.
+            if open.is_none() {
+                indent = line.len() - line.trim_start().len();
+            }
+            let line = line.get(indent..).unwrap_or_default();
             match (line.strip_prefix("```"), &mut open) {
                 (Some(kind), None) => {
                     open = Some(Block {
@@ -85,8 +96,18 @@ fn gateway(config: impl FnOnce(Config) -> Config) -> (Envoy, Upstream) {
 
 #[test]
 fn every_block_says_what_it_is() {
-    const KINDS: [&str; 7] =
-        ["console", "sh", "text", "yaml envoy-filter", "yaml envoy-stats", "yaml kong", "yaml policy"];
+    const KINDS: [&str; 10] = [
+        "console",
+        "console cluster",
+        "promql",
+        "sh",
+        "text",
+        "yaml envoy-filter",
+        "yaml envoy-stats",
+        "yaml fragment",
+        "yaml kong",
+        "yaml policy",
+    ];
     for block in blocks() {
         assert!(
             KINDS.contains(&block.kind.as_str()),
@@ -140,14 +161,68 @@ fn the_labels_patterns_are_the_samples() {
 }
 
 #[test]
+fn every_fragment_is_yaml() {
+    for block in of("yaml fragment") {
+        let read: Result<serde_json::Value, _> = serde_saphyr::from_str(&block.text);
+        assert!(read.is_ok(), "{}: {read:?}", block.place());
+    }
+}
+
+#[test]
 fn every_target_of_make_exists() {
-    let makefile = workspace::read("Makefile").unwrap();
     for block in of("sh") {
-        for line in block.text.lines().filter_map(|line| line.strip_prefix("make ")) {
-            let target = line.split_whitespace().next().unwrap();
-            assert!(makefile.contains(&format!("\n{target}:")), "{}: make {target}", block.place());
+        for target in block.text.lines().filter_map(|line| line.strip_prefix("make ")) {
+            is_target(&block, target);
         }
     }
+}
+
+/// Whether the Makefile has the target that `call` begins with.
+fn is_target(block: &Block, call: &str) {
+    let target = call.split_whitespace().find(|word| !word.contains('=')).unwrap();
+    let makefile = workspace::read("Makefile").unwrap();
+    assert!(makefile.contains(&format!("\n{target}:")), "{}: make {target}", block.place());
+}
+
+#[test]
+fn every_command_for_a_cluster_can_be_read_and_names_files_that_exist() {
+    for block in of("console cluster") {
+        for line in block.text.lines() {
+            let command = line.strip_prefix("$ ").unwrap_or_else(|| panic!("{}: no output", block.place()));
+            let output = Command::new("bash").args(["-n", "-c", command]).output().unwrap();
+            assert!(output.status.success(), "{}: {command}: {output:?}", block.place());
+            if let Some(call) = command.split_once("make ").map(|(_, call)| call) {
+                is_target(&block, call);
+            }
+            let named = command.split_whitespace().filter(|word| {
+                ["scripts/", "k8s/", "monitoring/", "kong/", "envoy/"].iter().any(|folder| word.starts_with(folder))
+            });
+            for path in named {
+                assert!(workspace::root().join(path).exists(), "{}: {path} does not exist", block.place());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_executed_is_listed() {
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    for block in of("console cluster") {
+        let commands = block.text.lines().count();
+        match counts.last_mut() {
+            Some((file, count)) if *file == block.file => *count += commands,
+            _ => counts.push((block.file, commands)),
+        }
+    }
+    let list: String = counts
+        .iter()
+        .map(|(file, commands)| {
+            let page = file.strip_prefix("docs/").unwrap_or(file);
+            format!("| [{page}]({page}) | {commands} |\n")
+        })
+        .collect();
+    let page = workspace::read("docs/not-executed.md").unwrap();
+    assert!(page.contains(&list), "docs/not-executed.md should have:\n{list}");
 }
 
 #[test]
@@ -207,6 +282,9 @@ fn try_session(block: &Block, running: &Running) {
             .arg(format!("exec 2>&1\n{}", running.at_their_addresses(&text)))
             .current_dir(&folder)
             .env("PATH", &path)
+            .env("REPOSITORY", workspace::root())
+            // The store that runs here asks for no token.
+            .env("ADMIN", "Authorization: Bearer an-admins-token-of-yours")
             .stdin(Stdio::null())
             .output()
             .unwrap();
