@@ -316,7 +316,12 @@ impl Lender {
         let is_late = word == Word::Silent && waiting.is_heard.get();
         let word = if is_late { Word::Heard } else { word };
         let ruling = self.settle(engine, host, &waiting.question, times, word);
-        ruling.or_else(|| is_late.then(|| engine.crowded_out(&waiting.question, times)))
+        if ruling.is_some() || !is_late {
+            return ruling;
+        }
+        let mut borrower = self.borrower.borrow_mut();
+        let network = || host.peer();
+        Some(engine.crowded_out(&waiting.question, host.shared(), &mut borrower, times, &network))
     }
 
     fn settle(

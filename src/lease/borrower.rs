@@ -227,6 +227,8 @@ impl Borrower {
         let patience = self.patience();
         let updated = table.update(store, client, tier, times.now, |mut state| {
             state.turn_to(times.now);
+            // Should no answer come, whoever finds the record has to know whose limits these are.
+            state.hold.offer = subject.offer;
             let lease = state.hold.message(state.account.month, wish, patience, times.mono);
             (Change::Write(state), lease)
         });
