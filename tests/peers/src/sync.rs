@@ -1,7 +1,7 @@
 //! Fixed window, a counter at each gateway, synced with the common one every so often.
 //!
 //! - Kong's `rate-limiting` with `policy: redis` and a `sync_rate`
-//!   (<https://developer.konghq.com/plugins/rate-limiting/reference/>). It calls this strategy accurate only without one
+//!   (<https://developer.konghq.com/plugins/rate-limiting>). It calls this strategy accurate only without one
 //!   (<https://developer.konghq.com/gateway/rate-limiting/strategies>), and recommends a second at least
 //!   (<https://developer.konghq.com/support/rate-limiting-advanced-plugin-showing-warn-in-logs-when-sync-rate-set-between-0-and-1/>).
 //! - Apache APISIX's `limit-count` with a `sync_interval` describes the same: what it decides by is the count of the last
