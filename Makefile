@@ -76,6 +76,10 @@ bench: setup-run build-wasm ## every benchmark: ratios on stdout, bench/results/
 fuzz: setup ## every fuzz target for MINUTES=10 each
 	@scripts/fuzz.sh $$(( $(MINUTES) * 60 ))
 
+.PHONY: figures
+figures: ## the peers' numbers in docs/figures, and the picture of them and of Tollgate's own
+	@$(CARGO) run --quiet -p tollgate-peers
+
 .PHONY: lint
 lint: setup ## formatting, clippy on both targets, docs, licences, shell, YAML
 	@scripts/lint.sh
