@@ -195,7 +195,9 @@ fn every_command_for_a_cluster_can_be_read_and_names_files_that_exist() {
                 is_target(&block, call);
             }
             let named = command.split_whitespace().filter(|word| {
-                ["scripts/", "k8s/", "monitoring/", "kong/", "envoy/"].iter().any(|folder| word.starts_with(folder))
+                ["scripts/", "k8s/", "monitoring/", "kong/", "envoy/"]
+                    .iter()
+                    .any(|folder| word.starts_with(folder))
             });
             for path in named {
                 assert!(workspace::root().join(path).exists(), "{}: {path} does not exist", block.place());
