@@ -170,7 +170,7 @@ def test_the_jobs_run_what_the_pods_wait_for():
     kong, migrations = pod(documents, "kong"), pod(documents, "kong-migrations")
     assert "kong migrations bootstrap" in migrations.spec["containers"][0]["command"][-1]
     waits = kong.container("schema")
-    assert waits["command"] == pod(documents, "kong-configuration").container("schema")["command"]
+    assert "until kong migrations list" in waits["command"][-1]
     # A database is only there once the Job has made it: the names and the user are the same everywhere.
     database = {one["name"]: one for one in waits["env"] if one["name"].startswith(("KONG_PG_", "KONG_DATABASE"))}
     assert len(database) == 6
@@ -181,6 +181,20 @@ def test_the_jobs_run_what_the_pods_wait_for():
     assert settings["POSTGRES_DB"] == database["KONG_PG_DATABASE"]["value"]
     service = named(documents, "Service", database["KONG_PG_HOST"]["value"])
     assert service["spec"]["ports"][0]["port"] == int(database["KONG_PG_PORT"]["value"])
+
+
+def test_the_configuration_goes_to_the_admin_api_once_it_is_there():
+    documents = built("postgres")
+    job, admin = pod(documents, "kong-configuration"), named(documents, "Service", "kong-admin")
+    address = f"{admin['metadata']['name']}:{admin['spec']['ports'][0]['port']}"
+    deck, waits = job.container("configuration"), job.container("admin")
+    assert f"--kong-addr=http://{address}" in deck["args"]
+    assert f"/dev/tcp/{address.replace(':', '/')};" in waits["command"][-1]
+    [mount] = deck["volumeMounts"]
+    [volume] = job.spec["volumes"]
+    made = named(documents, "ConfigMap", volume["configMap"]["name"])
+    assert [f"{mount['mountPath']}/{file}" for file in made["data"]] == [deck["args"][2]]
+    assert any(one.startswith("--select-tag=") for one in deck["args"]), "it would delete what the Admin API has made"
 
 
 def test_what_was_asked_for_is_there():
