@@ -88,6 +88,15 @@ bench: setup-run build-wasm ## every benchmark: ratios on stdout, bench/results/
 fuzz: setup ## every fuzz target for MINUTES=10 each
 	@scripts/fuzz.sh $$(( $(MINUTES) * 60 ))
 
+.PHONY: figures
+figures: ## the peers' numbers in docs/figures, and the picture of them and of Tollgate's own
+	@$(CARGO) run --quiet -p tollgate-peers
+
+.PHONY: sim
+sim: ## whole clusters, simulated: 300 fresh seeds, or MINUTES=… or HOURS=… of them, or SEED=… again [SCENARIO=…], or BENCH=1
+	@$(CARGO) run --quiet --profile sim -p tollgate-sim -- $(if $(SEED),--seed $(SEED)) $(if $(SCENARIO),--scenario $(SCENARIO)) \
+	  $(if $(HOURS),--minutes $$(( $(HOURS) * 60 )),$(if $(findstring command,$(origin MINUTES)),--minutes $(MINUTES))) $(if $(BENCH),--bench)
+
 .PHONY: lint
 lint: setup ## formatting, clippy on both targets, docs, licences, shell, YAML
 	@scripts/lint.sh

@@ -7,7 +7,10 @@ cd "$(dirname "$0")/../fuzz"
 export RUSTC_BOOTSTRAP=1
 for target in $(cargo fuzz list); do
   work=$(mktemp -d)
-  cargo fuzz run --sanitizer none "$target" "$work" "corpus/$target" -- \
+  corpus=("corpus/$target")
+  # Messages that are kept as they are on the wire are always of the version that is read.
+  if [ -d "../tests/golden/$target" ]; then corpus+=("../tests/golden/$target"); fi
+  cargo fuzz run --sanitizer none "$target" "$work" "${corpus[@]}" -- \
     -max_total_time="$1" -max_len=4096 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=0
   rm -rf "$work"
   echo "fuzz: $target: nothing found in $1 s"

@@ -24,15 +24,18 @@ step "manifests" scripts/ops.sh
 step "core" "${cargo[@]}" test --quiet -p tollgate --all-features
 step "command, store, backends" "${cargo[@]}" test --quiet -p tollgate-store
 step "store's API, by its document" scripts/api.sh
+step "figures, bit for bit" "${cargo[@]}" test --quiet -p tollgate-peers
 step "core on wasm32, in Node" env CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner \
   "${cargo[@]}" test -p tollgate --lib --target wasm32-unknown-unknown
 step "filter on a strict host" "${cargo[@]}" test --quiet -p tollgate-host
+step "simulator" "${cargo[@]}" test --quiet --profile sim -p tollgate-sim
+step "whole clusters, simulated" "${cargo[@]}" run --quiet --profile sim -p tollgate-sim -- --seeds "${SIM_SEEDS:-300}"
 step "gateways alone" "${cargo[@]}" test --quiet -p tollgate-testkit -p tollgate-e2e --lib --bins --test envoy --test gateway --test own_gateway --test gateway_files --test documents
 # One after the other: they put load on gateways, and on a small machine two of them would be in each other's way.
 step "gateways that share a store" "${cargo[@]}" test --quiet -p tollgate-e2e --test shared -- --test-threads=1
 free_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 step "make run" make --no-print-directory run CHECK=1 "PORT=$free_port"
-step "fuzz targets, briefly" scripts/fuzz.sh "${FUZZ_SECONDS:-15}"
+step "fuzz targets, briefly" scripts/fuzz.sh "${FUZZ_SECONDS:-8}"
 
 echo
 echo "── summary ($((SECONDS - began)) s)"

@@ -1,10 +1,11 @@
 //! The order of things: the only module that knows it.
 //!
-//! Without a store (with one, see [`borrowing`]):
+//! Without a store (with one, see [`borrowing`] and [`lender`]):
 //! [`Identities::caller`] → [`Endpoints::cost`] → [`Table::update`] around [`decide_all`] → [`Ruling`], from which [`headers`]
 //! makes what the client sees.
 
 pub mod borrowing;
+pub mod lender;
 
 use std::rc::Rc;
 

@@ -1,53 +1,104 @@
-//! Messages from anywhere: no panic, nothing lent beyond the bucket, and what is read is written the same way.
+//! Messages from anywhere: no panic, nothing lent beyond bucket and month, and what is read is written the same way.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::lease::account::{Account, month_of};
-use tollgate::lease::hold::{Hold, Wish, tick};
-use tollgate::lease::terms::{Offer, Rate};
-use tollgate::lease::wire::{Answer, Ask, Batch, Reply};
+use tollgate::lease::account::{Account, Settled, month_of};
+use tollgate::lease::hold::{Hold, Spend, Wish, tick};
+use tollgate::lease::terms::{EXACT, Offer, Rate, Terms};
+use tollgate::lease::wire::{Answer, Ask, Batch, Lease, MAX_ENTRIES, MAX_NAME, MAX_OFFERS, Reply, Standing};
 use tollgate::limit::Month;
+use tollgate::units::Cost;
 
+/// 2026-11-24T00:00:00Z.
 const NOW: u64 = 1_795_478_400_000_000;
 
 fuzz_target!(|bytes: &[u8]| {
+    if let Ok(batch) = Batch::from_bytes(bytes) {
+        assert_eq!(Batch::from_bytes(&batch.to_bytes()).as_ref(), Ok(&batch));
+        assert!(batch.entries.len() <= MAX_ENTRIES && batch.offers.len() <= MAX_OFFERS);
+        assert!(batch.namespace.len() <= MAX_NAME);
+        settle(&batch);
+    }
+    if let Ok(reply) = Reply::from_bytes(bytes) {
+        assert_eq!(Reply::from_bytes(&reply.to_bytes()).as_ref(), Ok(&reply));
+        for answer in &reply.answers {
+            if let Answer::Standing(standing) = answer {
+                take(standing);
+            }
+        }
+    }
+});
+
+/// All entries, as if one client's: the account lends no more than its bucket and month hold.
+fn settle(batch: &Batch) {
     let usual = Offer {
         tier: "free".into(),
         rates: vec![Rate { units: 100, seconds: 60, burst: 150 }],
         monthly: Some(1_000),
     };
-    if let Ok(batch) = Batch::from_bytes(bytes) {
-        assert_eq!(Batch::from_bytes(&batch.to_bytes()).as_ref(), Ok(&batch));
-        let mut account = Account::default();
-        for (step, entry) in batch.entries.iter().enumerate() {
-            let offer = batch.offers.get(usize::from(entry.offer)).unwrap_or(&usual);
-            let Ok(terms) = offer.terms() else { continue };
-            let now = NOW + step as u64 * 1_000;
-            match &entry.ask {
-                Ask::Lease(lease) => {
-                    account.settle(&terms, batch.node, lease, now);
-                }
-                Ask::Charge { cost } => {
-                    account.charge(&terms, *cost, now);
+    let mut account = Account::default();
+    for (step, entry) in batch.entries.iter().enumerate() {
+        let offer = batch.offers.get(usize::from(entry.offer)).unwrap_or(&usual);
+        let Ok(terms) = offer.terms() else { continue };
+        let now = NOW + step as u64 * 1_000;
+        match &entry.ask {
+            Ask::Lease(lease) => lend(&mut account, &terms, batch.node, lease, now),
+            Ask::Charge { cost } => {
+                let standing = account.charge(&terms, *cost, now);
+                if standing.refusal.is_none() && *cost > 0 {
+                    is_within(&account, &terms, now);
                 }
             }
-            for (level, bucket) in account.levels.iter().zip(&terms.buckets) {
-                assert!(level.work <= bucket.capacity);
-            }
-            let _ = account.used(month_of(now));
+        }
+        for (level, bucket) in account.levels.iter().zip(&terms.buckets) {
+            assert!(level.work <= bucket.capacity);
         }
     }
-    if let Ok(reply) = Reply::from_bytes(bytes) {
-        assert_eq!(Reply::from_bytes(&reply.to_bytes()).as_ref(), Ok(&reply));
-        let mut hold = Hold::default();
-        for answer in &reply.answers {
-            let lease = hold.message(Month(682), Wish { need: 1_000, ..Wish::default() }, 0, 1_000);
-            if let Answer::Standing(standing) = answer {
-                let mut theirs = *standing;
-                (theirs.epoch, theirs.seq) = (lease.epoch, lease.seq);
-                hold.take(&theirs, 1_000, tick(1_000), tick(1_001));
-                assert!(hold.acked <= hold.spent);
-            }
+}
+
+fn lend(account: &mut Account, terms: &Terms, node: u64, lease: &Lease, now: u64) {
+    let known = account.loans.iter().find(|loan| loan.node == node).map(|loan| (loan.epoch, loan.seq));
+    let Settled::Standing(standing) = account.settle(terms, node, lease, now) else { return };
+    assert_eq!((standing.epoch, standing.seq), (lease.epoch, lease.seq));
+    let is_repeated = known == Some((lease.epoch, lease.seq));
+    // More than the node said to hold: the rest was lent just now.
+    if !is_repeated && standing.hold > lease.hold {
+        is_within(account, terms, now);
+        assert_eq!(standing.refusal, None);
+    }
+    if !is_repeated && standing.refusal.is_none() {
+        assert!(standing.hold >= lease.need.min(EXACT), "what it needs, or a refusal");
+    }
+    if let Some(refusal) = standing.refusal {
+        assert!(refusal.limits != 0 || refusal.month, "a refusal says by what");
+    }
+}
+
+/// What is spent and what is lent fit the buckets and the month together.
+fn is_within(account: &Account, terms: &Terms, now: u64) {
+    let out: u128 = account.loans.iter().map(|loan| u128::from(loan.out)).sum();
+    for (level, bucket) in account.levels.iter().zip(&terms.buckets) {
+        assert!(u128::from(level.work) + out * u128::from(bucket.weight) <= bucket.capacity.into());
+    }
+    if let Some(quota) = terms.monthly {
+        assert!(u128::from(account.used(month_of(now))) + out <= quota.into());
+    }
+}
+
+/// A node takes in what the store says, and spends no more than that.
+fn take(standing: &Standing) {
+    let mut hold = Hold::default();
+    let lease = hold.message(Month(682), Wish { need: 1_000, ..Wish::default() }, 0, 1_000);
+    let mut theirs = *standing;
+    (theirs.epoch, theirs.seq) = (lease.epoch, lease.seq);
+    hold.take(&theirs, 1_000, tick(1_000), tick(1_001));
+    assert!(hold.acked <= hold.spent);
+    assert!(u64::from(hold.left) <= standing.hold);
+    let (left, spent) = (hold.left, hold.spent);
+    for _ in 0..8 {
+        if hold.spend(Cost(standing.hold / 3 + 1), tick(1_001)) != Spend::Paid {
+            break;
         }
     }
-});
+    assert!(hold.spent - spent <= u64::from(left) && u64::from(left - hold.left) == hold.spent - spent);
+}

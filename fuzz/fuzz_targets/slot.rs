@@ -1,16 +1,26 @@
-//! Whatever stands in shared data: no panic, no trust, and a client is still limited afterwards.
+//! Whatever stands in shared data: no panic, no trust, what is written is what is read, and a client is still limited
+//! afterwards.
+//!
+//! An input is fourteen numbers of eight bytes, which become a client's state, and then the bytes that every key holds.
 #![no_main]
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::limit::{Limit, Period, Verdict, decide_all};
+use tollgate::lease::hold::{Hold, Refused, Tick};
+use tollgate::limit::{Account, Level, Limit, Month, Period, Verdict, decide_all};
 use tollgate::policy::Tier;
 use tollgate::table::{
-    Change, Client, Expected, FingerprintKey, Read, SharedStore, SlotKey, Table, Updated, Write,
+    Change, Client, Expected, FingerprintKey, Read, Record, SharedStore, SlotKey, State, Table, Updated,
+    Write,
 };
 use tollgate::units::{Cost, UnixNanos};
+
+/// 2026-11-24T00:00:00Z.
+const NOW: UnixNanos = UnixNanos::from_seconds(1_795_478_400);
+/// Amounts have 48 bits.
+const MOST: u64 = (1 << 48) - 1;
 
 /// Every key holds the fuzzer's bytes until it is written.
 struct Hostile {
@@ -36,21 +46,26 @@ impl SharedStore for Hostile {
 }
 
 fuzz_target!(|bytes: &[u8]| {
+    let Some((numbers, bytes)) = bytes.split_at_checked(14 * 8) else { return };
     let store = Hostile { bytes: bytes.to_vec(), written: RefCell::default() };
     let Ok(opened) = Table::open(&store, 64, FingerprintKey([1; 16])) else { return };
-    let table = opened.table;
     let tier = Tier {
         name: "free".into(),
         limits: vec![Limit::new(2, Period::Minute, 100).expect("a limit")],
         monthly: Some(Cost::from_units(100)),
         on_failure: None,
     };
+    limits(&store, &opened.table, &tier);
+    writes(&store, &opened.table, &tier, state(numbers));
+});
+
+/// A full bucket of two lets two through and no more, whatever stood there.
+fn limits(store: &Hostile, table: &Table, tier: &Tier) {
     let client = table.fingerprint("default", &Client::Consumer(b"acme"));
-    let now = UnixNanos::from_seconds(1_795_478_400);
     let mut allowed = 0;
     for _ in 0..3 {
-        let updated = table.update(&store, client, &tier, now, |mut state| {
-            match decide_all(&mut state.account, &tier, Cost::from_units(1), now) {
+        let updated = table.update(store, client, tier, NOW, |mut state| {
+            match decide_all(&mut state.account, tier, Cost::from_units(1), NOW) {
                 Verdict::Allowed => (Change::Write(state), true),
                 _ => (Change::Keep, false),
             }
@@ -58,4 +73,71 @@ fuzz_target!(|bytes: &[u8]| {
         allowed += u32::from(matches!(updated, Updated::Done { answer: true, .. }));
     }
     assert!(allowed <= 2, "a full bucket of two let {allowed} through");
-});
+}
+
+/// A state is read as it was written, and no more than one neighbour has gone for it.
+fn writes(store: &Hostile, table: &Table, tier: &Tier, state: State) {
+    let client = table.fingerprint("default", &Client::Consumer(b"initech"));
+    let before = records(store, table);
+    let written = table.update(store, client, tier, NOW, |_| (Change::Write(state), ()));
+    let Updated::Done { evicted, .. } = written else { panic!("nobody else writes") };
+    let mut read = None;
+    table.update(store, client, tier, NOW, |state| {
+        read = Some(state);
+        (Change::Keep, ())
+    });
+    assert_eq!(read, Some(state));
+    let mut after = records(store, table);
+    let theirs = before.iter().filter(|(_, record)| record.client != client.bits);
+    let lost = theirs.filter(|record| match after.iter().position(|kept| kept == *record) {
+        Some(place) => {
+            after.swap_remove(place);
+            false
+        }
+        None => true,
+    });
+    // One that is as good as none may be overwritten without being counted as evicted.
+    let lost = lost.count();
+    assert!(lost <= 1 && (lost == 1 || !evicted), "{lost} of {} records went", before.len());
+}
+
+fn records(store: &Hostile, table: &Table) -> Vec<(u32, Record)> {
+    let mut records = Vec::new();
+    for slot in 0..table.geometry().count() {
+        table.each(store, slot, |record, _| records.push((slot, *record)));
+    }
+    records
+}
+
+/// A state in which everything fits its field.
+fn state(numbers: &[u8]) -> State {
+    let mut numbers =
+        numbers.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight")));
+    let mut next = || numbers.next().expect("fourteen");
+    let (flags, ticks) = (next(), next());
+    let account = Account {
+        at: UnixNanos(next()),
+        levels: [Level(next()), Level(next()), Level(next())],
+        month: Month(flags as u16),
+        used: Cost(next() & MOST),
+    };
+    let hold = Hold {
+        epoch: ticks as u32,
+        seq: (ticks >> 32) as u32,
+        spent: next() & MOST,
+        turn: next() & MOST,
+        acked: next() & MOST,
+        left: next() as u32,
+        ends: Tick(next() as u32),
+        asked: Tick(next() as u32),
+        is_asking: flags >> 16 & 1 == 1,
+        idle: (flags >> 24) as u8,
+        refused: Refused {
+            cost: (flags >> 32) as u32 & Refused::MAX_COST,
+            until: Tick(next() as u32),
+            limits: (flags >> 56) as u8,
+        },
+        offer: (flags >> 17) as u8 & 127,
+    };
+    State { account, hold }
+}

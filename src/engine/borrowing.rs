@@ -165,10 +165,19 @@ impl Engine {
     }
 
     /// A request that the store has answered, and whose answers others were faster to spend: it is neither paid for nor
-    /// refused, and to let it through would be one too many.
-    #[must_use]
-    pub fn crowded_out(&self, question: &Question, times: Times) -> Ruling {
-        unknown(&question.under, times.now)
+    /// refused, and to let it through would be one too many. Where the policy wants that all the same, it is owed.
+    pub fn crowded_out(
+        &self,
+        question: &Question,
+        store: &impl SharedStore,
+        borrower: &mut Borrower,
+        times: Times,
+        network: &dyn Fn() -> Network,
+    ) -> Ruling {
+        let is_open = self.on_failure(self.tier(&question.under)) == OnFailure::Open;
+        let passed =
+            is_open.then(|| self.settle(question, store, borrower, times, Word::Away, network)).flatten();
+        passed.unwrap_or_else(|| unknown(&question.under, times.now))
     }
 
     /// What the store has decided about a request that asked for itself (`strict`).

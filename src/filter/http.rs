@@ -6,14 +6,14 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use super::abi::{self, Map};
-use super::host::{Host, HostGateway};
-use super::lender::{self, Lender, Waiting};
+use super::host::HostGateway;
 use super::once::Configured;
 use super::root::Ready;
-use crate::engine::borrowing::{Considered, Question, Word};
+use crate::engine::borrowing::Question;
+use crate::engine::lender::{Lender, Met, Waiting};
 use crate::engine::{Ruling, Under};
 use crate::headers::{self, Document};
-use crate::identity::{self, Caller};
+use crate::identity::Caller;
 use crate::policy::ANONYMOUS;
 use crate::request::{Headers, Request};
 use crate::units::UnixNanos;
@@ -62,35 +62,14 @@ impl Http {
     }
 
     /// Decides with a store.
-    fn borrow(&mut self, ready: &Rc<Ready>, lender: &Lender, request: &Request<'_, HostGateway>) -> Action {
-        lender.settle_node(ready);
-        let times = lender.times();
-        let considered = {
-            let mut borrower = lender.borrower.borrow_mut();
-            ready.engine.consider(request, &ready.host, &mut borrower, times)
-        };
-        match considered {
-            None => Action::Continue,
-            Some(Considered::Known(answer)) => {
-                if answer.ruling.is_some() {
-                    ready.metrics.lease(true);
-                }
-                self.conclude(ready, &answer.caller, answer.ruling)
-            }
-            Some(Considered::Ask(caller, question)) => {
-                ready.metrics.lease(false);
+    fn borrow(&mut self, ready: &Ready, lender: &Lender, request: &Request<'_, HostGateway>) -> Action {
+        match lender.meet(&ready.engine, ready, self.context, request) {
+            Met::Off => Action::Continue,
+            Met::Known(answer) => self.conclude(ready, &answer.caller, answer.ruling),
+            Met::Waits(waiting) => {
                 self.response = Response::AsWaited;
-                self.waiting = lender.wait(ready, self.context, question.clone(), times);
-                if self.waiting.is_some() {
-                    return Action::Pause;
-                }
-                // The gateway knows no way to the store.
-                let mut borrower = lender.borrower.borrow_mut();
-                let network = || identity::peer(&HostGateway);
-                let ruling =
-                    ready.engine.settle(&question, &ready.host, &mut borrower, times, Word::Silent, &network);
-                drop(borrower);
-                self.conclude(ready, &caller, ruling)
+                self.waiting = Some(waiting);
+                Action::Pause
             }
         }
     }
@@ -101,21 +80,18 @@ impl Drop for Http {
         if let (Some(ready), Some(waiting)) = (&self.ready, &self.waiting)
             && let Some(lender) = &ready.lender
         {
-            lender.leave(waiting);
+            lender.forget(waiting);
         }
     }
 }
 
 impl Context for Http {
     fn on_http_call_response(&mut self, _: u32, _: usize, _: usize, _: usize) {
-        let (Some(ready), Some(waiting)) = (self.ready.clone(), &self.waiting) else { return };
-        let Some(lender) = &ready.lender else { return };
-        let Some(ruling) = lender::answer(&ready, lender, waiting) else { return };
-        if conclude(&ready, &waiting.question, &ruling) && ready.host == Host::Envoy {
-            // Kong lets a request go on by itself when its last call has ended.
-            abi::resume();
+        if let (Some(ready), Some(waiting)) = (&self.ready, &self.waiting)
+            && let Some(lender) = &ready.lender
+        {
+            lender.answer(&ready.engine, ready.as_ref(), waiting);
         }
-        *waiting.ruling.borrow_mut() = Some(ruling);
     }
 }
 
@@ -143,7 +119,7 @@ impl HttpContext for Http {
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
         let Some(ready) = &self.ready else { return Action::Continue };
-        let waited = self.waiting.as_ref().and_then(|waiting| waiting.ruling.borrow().clone());
+        let waited = self.waiting.as_ref().and_then(|waiting| waiting.ruling());
         let ruling = match &self.response {
             Response::AsItIs => return Action::Continue,
             Response::Announce(ruling) => ruling.as_ref(),

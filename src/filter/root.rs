@@ -10,10 +10,11 @@ use proxy_wasm::types::ContextType;
 use super::abi;
 use super::host::Host;
 use super::http::Http;
-use super::lender::{self, Lender};
+use super::lender::Way;
 use super::metrics::Metrics;
 use super::once::Configured;
 use crate::engine::Engine;
+use crate::engine::lender::Lender;
 use crate::policy::Policy;
 use crate::table::{FingerprintKey, Geometry, OpenError, Table};
 
@@ -24,6 +25,7 @@ pub struct Ready {
     pub metrics: Metrics,
     /// The store, where the policy has one.
     pub lender: Option<Lender>,
+    pub way: Option<Way>,
     _configured: Configured,
 }
 
@@ -67,11 +69,12 @@ impl Root {
             policy.tiers.len(),
             kept.count()
         );
-        let lender = Lender::new(&policy, std::hash::RandomState::new().hash_one(abi::now()))?;
+        let way = policy.store.as_ref().map(Way::to).transpose()?;
+        let lender = Lender::new(&policy, std::hash::RandomState::new().hash_one(abi::now()));
         let engine = Engine::new(policy, opened.table);
         let metrics = Metrics::define(host, &engine);
         metrics.store_up(true);
-        Ok(Ready { host, engine, metrics, lender, _configured: Configured::start() })
+        Ok(Ready { host, engine, metrics, lender, way, _configured: Configured::start() })
     }
 }
 
@@ -99,8 +102,10 @@ fn random_key() -> FingerprintKey {
 
 impl Context for Root {
     fn on_http_call_response(&mut self, _: u32, _: usize, _: usize, _: usize) {
-        if let Some(ready) = &self.ready {
-            lender::take_batch(ready);
+        if let Some(ready) = &self.ready
+            && let Some(lender) = &ready.lender
+        {
+            lender.take_batch(&ready.engine, ready.as_ref());
         }
     }
 }
@@ -127,8 +132,10 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        if let Some(ready) = &self.ready {
-            lender::tick(ready);
+        if let Some(ready) = &self.ready
+            && let Some(lender) = &ready.lender
+        {
+            lender.tick(&ready.engine, ready.as_ref());
         }
     }
 

@@ -11,14 +11,12 @@ mod sweep;
 
 use std::rc::Rc;
 
-use hashbrown::HashMap;
-
 pub use self::answer::account_of;
 use self::known::Known;
 pub use self::overrides::Overridden;
 use self::overrides::Overrides;
 use super::breaker::{Breaker, Turn};
-use super::client::ClientId;
+use super::client::{ClientId, ClientMap, ClientSecret};
 use super::hold::Wish;
 use super::terms::Offer;
 use super::wire::{Ask, Batch, Entry, Lease, MAX_ENTRIES, MAX_NAME};
@@ -101,7 +99,7 @@ pub struct Borrower {
     rhythm: Rhythm,
     /// Every request is decided by the store; what is owed from an outage is all that ticks have to report.
     is_strict: bool,
-    known: HashMap<ClientId, Known>,
+    known: ClientMap<Known>,
     overrides: Overrides,
     breaker: Breaker,
     /// The store's clock less the node's, nanoseconds.
@@ -113,9 +111,10 @@ pub struct Borrower {
 }
 
 impl Borrower {
-    /// A worker that works for `policy`, of a node whose number is still to be [found](Self::settle_node).
+    /// A worker that works for `policy`, of a node whose number is still to be [found](Self::settle_node). `seed` is a
+    /// secret of the worker's.
     #[must_use]
-    pub fn new(policy: &Policy, rhythm: Rhythm) -> Self {
+    pub fn new(policy: &Policy, rhythm: Rhythm, seed: u64) -> Self {
         Self {
             namespace: policy.namespace.clone(),
             node: 0,
@@ -123,8 +122,8 @@ impl Borrower {
             offers: policy.tiers.iter().chain([&policy.anonymous]).filter_map(Offer::of).collect(),
             rhythm,
             is_strict: policy.store.as_ref().is_some_and(|store| store.mode == StoreMode::Strict),
-            known: HashMap::new(),
-            overrides: Overrides::default(),
+            known: ClientMap::with_hasher(ClientSecret(seed)),
+            overrides: Overrides::new(ClientSecret(seed)),
             breaker: Breaker::default(),
             offset: None,
             last_request: None,
@@ -138,6 +137,12 @@ impl Borrower {
         if self.node == 0 {
             self.node = find().max(1);
         }
+    }
+
+    /// How many clients this worker remembers.
+    #[must_use]
+    pub fn remembers(&self) -> usize {
+        self.known.len()
     }
 
     /// Whether requests do without the store.
@@ -222,6 +227,8 @@ impl Borrower {
         let patience = self.patience();
         let updated = table.update(store, client, tier, times.now, |mut state| {
             state.turn_to(times.now);
+            // Should no answer come, whoever finds the record has to know whose limits these are.
+            state.hold.offer = subject.offer;
             let lease = state.hold.message(state.account.month, wish, patience, times.mono);
             (Change::Write(state), lease)
         });
@@ -269,7 +276,7 @@ impl Borrower {
         times: Times,
         entries: &mut Vec<Entry>,
     ) {
-        let mut known = std::mem::take(&mut self.known);
+        let mut known = std::mem::replace(&mut self.known, ClientMap::with_hasher(ClientSecret(0)));
         let mut bytes: usize = 0;
         known.retain(|id, known| {
             if entries.len() >= MAX_ENTRIES || bytes >= MAX_NAMES || !known.is_due(times.mono) {

@@ -134,6 +134,10 @@ impl Hold {
         if self.epoch == 0 {
             self.begin(now_ms);
         }
+        if self.owed() == 0 && !self.is_asking {
+            // What is owed is told some time after this moment; the last message may be so old that it seems to lie ahead.
+            self.asked = tick(now_ms);
+        }
         self.spent = self.spent.saturating_add(cost.0);
     }
 
@@ -243,6 +247,7 @@ impl Hold {
     fn begin(&mut self, now_ms: u64) {
         self.epoch = u32::try_from(now_ms / 16).unwrap_or(u32::MAX).max(1);
         self.seq = 0;
+        self.asked = tick(now_ms);
     }
 }
 

@@ -120,3 +120,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_owed_without_a_lease_is_told_soon_whatever_the_clock_shows() {
+    // The clock's lowest 32 bits, and a first record or one whose last message is weeks old.
+    for now in [1_u64 << 20, (1 << 31) + 5, (1 << 32) - 5, 3 << 31] {
+        let mut hold = Hold::default();
+        hold.owe(Cost(1_000), now);
+        assert_eq!(tick(now + 500).since(hold.asked), 500, "at {now}");
+        let lease = hold.message(MONTH, Wish::default(), 100, now + 500);
+        assert!(hold.take(&standing(&lease, 0), 0, tick(now + 500), tick(now + 501)));
+        let later = now + (3 << 30);
+        hold.owe(Cost(1_000), later);
+        hold.owe(Cost(1_000), later + 300);
+        assert_eq!(tick(later + 500).since(hold.asked), 500, "at {now}");
+    }
+}

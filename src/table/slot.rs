@@ -239,7 +239,8 @@ pub(super) fn put(bytes: &mut [u8], way: usize, record: &Record) {
 
 /// Every record of a slot that is whole.
 pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = Record> + '_ {
-    ways(bytes).filter_map(Record::from_bytes).filter(|record| record.client != [0, 0])
+    // Most are empty, and that is seen faster than whether one is whole.
+    ways(bytes).filter(|way| !way.starts_with(&[0; 16])).filter_map(Record::from_bytes)
 }
 
 fn ways(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -33,7 +33,7 @@ local function unpack_account(value)
   local _, has, moment, description, name, lent, months = unpack(HEAD, value)
   local levels = has % 16
   local length = HEAD_LENGTH + levels * LEVEL_LENGTH + description + name + lent * LOAN_LENGTH + months * USAGE_LENGTH
-  if #value ~= length or levels > 3 then return nil end
+  if #value ~= length or levels > 3 or has >= 32 or (has < 16 and name > 0) then return nil end
   at, loans, usages = moment, lent, months
   local place = HEAD_LENGTH + 1
   for i = 1, levels do

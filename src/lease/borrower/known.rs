@@ -128,9 +128,10 @@ impl Known {
         if (hold.is_asking && since <= patience) || since < interval {
             return None;
         }
+        // A message that is still without an answer was lost: until there is one, the record cannot go.
+        let is_late = (hold.owed() > 0 || hold.is_asking) && u64::from(since) >= Rhythm::REPORT;
         if !borrows {
-            let is_late = u64::from(since) >= Rhythm::REPORT;
-            return (hold.owed() > 0 && is_late).then_some((0, 0));
+            return is_late.then_some((0, 0));
         }
         let is_idle = hold.spent == self.seen_spent
             && mono.saturating_sub(self.last_served) >= u64::from(hold.idle).saturating_mul(32);
@@ -138,6 +139,8 @@ impl Known {
             hold.give_back();
             return Some((0, 0));
         }
+        // Who has just given back what it did not spend has no use for as much again.
+        let is_active = !is_idle && mono.saturating_sub(self.last_served) < 2 * Rhythm::REPORT;
         // What was let through since the last look, carried on for some looks more.
         let elapsed = mono.saturating_sub(self.last_report).clamp(u64::from(interval).max(1), 10_000);
         let rate = self.spent.saturating_mul(u64::from(interval).saturating_mul(AHEAD)).checked_div(elapsed);
@@ -146,15 +149,13 @@ impl Known {
         let is_refused = hold.refused.cost > 0;
         if is_refused && !hold.refused.until.has_come(now) {
             // Asking again would not help, but what is owed may have to be told.
-            let is_late = u64::from(since) >= Rhythm::REPORT;
-            return (hold.owed() > 0 && is_late).then_some((0, 0));
+            return is_late.then_some((0, 0));
         }
-        let is_active = mono.saturating_sub(self.last_served) < 2 * Rhythm::REPORT;
-        if self.refused > 0 && is_active && u64::from(hold.left) < self.cost {
+        // One that was refused comes again when it was told to, perhaps to another node: it asks for itself.
+        if self.refused >= PRESSED && is_active && u64::from(hold.left) < self.cost {
             return Some((self.cost, want));
         }
         let is_low = is_active && !is_refused && u64::from(hold.left) < want.div_ceil(2).max(self.cost);
-        let is_late = hold.owed() > 0 && u64::from(since) >= Rhythm::REPORT;
         let is_old = hold.left > 0 && since >= 3_000;
         (is_low || is_late || is_old)
             .then_some((0, if is_active || is_old { want } else { hold.left.into() }))

@@ -2,10 +2,8 @@
 
 use std::rc::Rc;
 
-use hashbrown::HashMap;
-
 use crate::headers::TierHeaders;
-use crate::lease::client::ClientId;
+use crate::lease::client::{ClientId, ClientMap, ClientSecret};
 use crate::lease::terms::Offer;
 use crate::lease::wire::{News, Reply};
 use crate::policy::{Policy, Tier};
@@ -32,13 +30,18 @@ impl PartialEq for Overridden {
 impl Eq for Overridden {}
 
 /// All of them, and which revision they are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Overrides {
     revision: u64,
-    by_client: HashMap<ClientId, Rc<Overridden>>,
+    by_client: ClientMap<Rc<Overridden>>,
 }
 
 impl Overrides {
+    /// None are known.
+    pub const fn new(secret: ClientSecret) -> Self {
+        Self { revision: 0, by_client: ClientMap::with_hasher(secret) }
+    }
+
     pub const fn revision(&self) -> u64 {
         self.revision
     }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -29,18 +28,26 @@ pub async fn take(
     request: Request,
 ) -> Result<Response, AppError> {
     let bytes = body::bytes_of(CONTENT_TYPE, request, &store).await?;
-    let batch = read(&bytes)?;
+    let reply = reply(&store, &bytes).await?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], reply.to_bytes()).into_response())
+}
+
+/// The reply to the batch in `bytes`.
+///
+/// # Errors
+/// That they are not one, or the backend's.
+pub async fn reply(store: &Store, bytes: &[u8]) -> Result<Reply, AppError> {
+    let batch = read(bytes)?;
     let space = store.space(&batch.namespace).await?;
     if batch.revision > space.board().revision {
         // Another replica has told the node of what this one has not seen.
         space.look(store.backend.as_ref()).await?;
     }
-    let reply = settle(&store, &space, batch).await?;
-    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], reply.to_bytes()).into_response())
+    settle(store, &space, batch).await
 }
 
 /// The batch in `bytes`.
-fn read(bytes: &Bytes) -> Result<Batch, AppError> {
+fn read(bytes: &[u8]) -> Result<Batch, AppError> {
     let batch = Batch::from_bytes(bytes).map_err(|why| match why {
         WireError::TooLong => AppError::TooLarge(why.to_string()),
         WireError::Version(_) | WireError::Malformed => AppError::Malformed(why.to_string()),

@@ -17,6 +17,7 @@
 //! | `account` | the bytes of an account |
 //! | `listing` | every consumer's use |
 //! | `bulletin` | overrides, resets, audit |
+//! | `fuzzing` | what the fuzz targets see |
 
 mod account;
 mod bulletin;
@@ -26,6 +27,8 @@ mod dial;
 #[cfg(test)]
 mod equal_tests;
 mod fleet;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod key;
 mod link;
 mod listing;

@@ -70,17 +70,7 @@ impl Scripts {
     /// All overrides and recent resets.
     pub async fn read(&self, fleet: &Fleet, keys: &Keys) -> Result<Bulletin, BackendError> {
         let keys = vec![keys.counters(), keys.news(), keys.overrides()];
-        let answer = self.read.call(fleet, Call { keys, arguments: vec![] }).await?;
-        let (revision, since, news, overrides): (u64, u64, Vec<Bytes>, Vec<(Bytes, Bytes)>) =
-            redis::from_redis_value(answer).map_err(unreadable)?;
-        let overrides = overrides.into_iter().map(|(consumer, row)| read_override(consumer, &row));
-        let resets = news.iter().filter_map(|bytes| read_reset(bytes).transpose());
-        Ok(Bulletin {
-            revision,
-            overrides: overrides.collect::<Option<_>>().ok_or_else(|| unreadable("an override"))?,
-            resets: resets.collect::<Result<_, _>>()?,
-            since,
-        })
+        read_bulletin(self.read.call(fleet, Call { keys, arguments: vec![] }).await?)
     }
 
     /// The log's lines.
@@ -94,10 +84,28 @@ impl Scripts {
         let before = before.map_or_else(Vec::new, |before| before.min(1 << 52).to_string().into_bytes());
         let limit = limit.min(AUDIT_KEPT).to_string().into_bytes();
         let call = Call { keys: vec![keys.counters(), keys.audit()], arguments: vec![before, limit] };
-        let answer = self.audit.call(fleet, call).await?;
-        let (newest, lines): (u64, Vec<Vec<u8>>) = redis::from_redis_value(answer).map_err(unreadable)?;
-        Ok((0..=newest).rev().zip(lines).collect())
+        read_lines(self.audit.call(fleet, call).await?)
     }
+}
+
+/// What `bulletin.lua` returns.
+pub(super) fn read_bulletin(answer: Value) -> Result<Bulletin, BackendError> {
+    let (revision, since, news, overrides): (u64, u64, Vec<Bytes>, Vec<(Bytes, Bytes)>) =
+        redis::from_redis_value(answer).map_err(unreadable)?;
+    let overrides = overrides.into_iter().map(|(consumer, row)| read_override(consumer, &row));
+    let resets = news.iter().filter_map(|bytes| read_reset(bytes).transpose());
+    Ok(Bulletin {
+        revision,
+        overrides: overrides.collect::<Option<_>>().ok_or_else(|| unreadable("an override"))?,
+        resets: resets.collect::<Result<_, _>>()?,
+        since,
+    })
+}
+
+/// What `audit.lua` returns.
+pub(super) fn read_lines(answer: Value) -> Result<Vec<(u64, Vec<u8>)>, BackendError> {
+    let (newest, lines): (u64, Vec<Vec<u8>>) = redis::from_redis_value(answer).map_err(unreadable)?;
+    Ok((0..=newest).rev().zip(lines).collect())
 }
 
 /// The revision alone.

@@ -204,7 +204,7 @@ impl Map {
 }
 
 /// Takes the answer of CLUSTER SLOTS apart. A node that does not know its own name is the one that was asked.
-fn ranges(answer: &Value, asked: &Host) -> Option<Vec<(u16, u16, Host)>> {
+pub(super) fn ranges(answer: &Value, asked: &Host) -> Option<Vec<(u16, u16, Host)>> {
     let Value::Array(rows) = answer else { return None };
     let row = |row: &Value| {
         let Value::Array(row) = row else { return None };
@@ -225,7 +225,7 @@ fn ranges(answer: &Value, asked: &Host) -> Option<Vec<(u16, u16, Host)>> {
 }
 
 /// Where `MOVED 3999 host:port` or `ASK 3999 host:port` leads; true: it is only for this once.
-fn redirection(outcome: &Outcome, asked: &Host) -> Option<(Host, bool)> {
+pub(super) fn redirection(outcome: &Outcome, asked: &Host) -> Option<(Host, bool)> {
     let Err(Fault::Away(why)) = outcome else { return None };
     let mut words = why.split([' ', '"']).filter(|word| !word.is_empty());
     let is_asking = match words.next()?.trim_end_matches(':') {

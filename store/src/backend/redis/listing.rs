@@ -103,14 +103,27 @@ impl Listing {
     }
 }
 
-/// The client that `member` names in hexadecimal.
-fn client(member: &str) -> Option<ClientId> {
-    if member.len() != 32 {
-        return None;
-    }
-    Some(ClientId(u128::from_str_radix(member, 16).ok()?.to_be_bytes()))
+/// The client that `member` names, as its number is written everywhere: 32 hexadecimal digits, lower case.
+pub(super) fn client(member: &str) -> Option<ClientId> {
+    let client = ClientId(u128::from_str_radix(member, 16).ok()?.to_be_bytes());
+    // A sign or capitals would make two members of one client, and its use would be listed twice.
+    (client.to_string() == member).then_some(client)
 }
 
 fn unreadable(what: impl std::fmt::Display) -> BackendError {
     BackendError::Corrupt(format!("a list of names cannot be read: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_has_one_member_and_other_spellings_are_none() {
+        let id = ClientId([0xAB; 16]);
+        assert_eq!(client(&id.to_string()), Some(id));
+        for other in ["", "ab", &"AB".repeat(16), &format!("+{}", "a".repeat(31)), &"g".repeat(32)] {
+            assert_eq!(client(other), None, "{other}");
+        }
+    }
 }

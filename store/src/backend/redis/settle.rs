@@ -43,7 +43,7 @@ pub(super) async fn settle(
     entries: &[Settle],
     at: Option<u64>,
 ) -> Result<SettledBatch, BackendError> {
-    let chunks = chunks(fleet, keys, entries);
+    let chunks = chunks(keys, entries, |slot| fleet.group_of(slot));
     let calls: Vec<Call> = chunks.iter().map(|chunk| call(keys, entries, chunk, at)).collect();
     let outcomes = script.run(fleet, &calls).await;
     let mut batch = SettledBatch { now: 0, answers: vec![Answer::Failed; entries.len()] };
@@ -99,15 +99,16 @@ pub(super) async fn reset(
     }
 }
 
-/// The entries' places, by what can go into one call: all in one slot, no client twice, each group in the batch's order.
-fn chunks(fleet: &Fleet, keys: &Keys, entries: &[Settle]) -> Vec<Vec<usize>> {
+/// The entries' places, by what can go into one call: all of one group of slots, no client twice, each group in the
+/// batch's order.
+pub(super) fn chunks(keys: &Keys, entries: &[Settle], group_of: impl Fn(u16) -> u16) -> Vec<Vec<usize>> {
     let mut open: HashMap<u16, (Vec<usize>, HashSet<ClientId>)> = HashMap::new();
     let mut chunks = Vec::new();
     let mut slots: HashMap<u16, u16> = HashMap::new();
     for (index, entry) in entries.iter().enumerate() {
         let shard = key::shard_of(entry.client);
         let slot = slots.entry(shard).or_insert_with(|| key::slot_of(&keys.names(shard)));
-        let (chunk, clients) = open.entry(fleet.group_of(*slot)).or_default();
+        let (chunk, clients) = open.entry(group_of(*slot)).or_default();
         if chunk.len() == CHUNK || !clients.insert(entry.client) {
             chunks.push(std::mem::take(chunk));
             *clients = HashSet::from([entry.client]);
@@ -118,7 +119,8 @@ fn chunks(fleet: &Fleet, keys: &Keys, entries: &[Settle]) -> Vec<Vec<usize>> {
     chunks
 }
 
-fn call(keys: &Keys, entries: &[Settle], chunk: &[usize], at: Option<u64>) -> Call {
+/// The call that settles the entries of one chunk; at the server's time, or in tests at `at`.
+pub(super) fn call(keys: &Keys, entries: &[Settle], chunk: &[usize], at: Option<u64>) -> Call {
     let entries = || chunk.iter().filter_map(|index| entries.get(*index));
     let mut offers: Vec<(&Arc<Terms>, &Arc<str>)> = Vec::new();
     let mut names: Vec<u16> = Vec::new();
@@ -199,7 +201,7 @@ fn pack_entry(entry: &Settle, offer: u8, set: u8) -> Vec<u8> {
 }
 
 /// The script's answer: the clock, and one string a client.
-fn read(value: Value, count: usize) -> Result<(u64, Vec<Vec<u8>>), Fault> {
+pub(super) fn read(value: Value, count: usize) -> Result<(u64, Vec<Vec<u8>>), Fault> {
     let wrong = || Fault::Refused("the script's answer cannot be read".into());
     let parts: Vec<Vec<u8>> = redis::from_redis_value(value).map_err(|_| wrong())?;
     let (now, answers) = parts.split_first().ok_or_else(wrong)?;
@@ -212,7 +214,7 @@ const STALE: u8 = 1;
 const DAMAGED: u8 = 2;
 
 /// One client's answer; none: its account is damaged.
-fn answer(bytes: &[u8], ask: &Ask) -> Option<Answer> {
+pub(super) fn answer(bytes: &[u8], ask: &Ask) -> Option<Answer> {
     let mut reader = Reader(bytes);
     match reader.byte()? {
         STANDING => {}

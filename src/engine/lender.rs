@@ -1,0 +1,351 @@
+//! The store as one worker of a gateway sees it: its calls, and the requests that wait for them.
+//!
+//! A request that its client's lease does not pay for makes a call and waits for it. On Envoy other requests of the client
+//! that come meanwhile wait for the same call, whose end lets all of them go on; Kong's host lets only the request go on
+//! that made the call, so there each makes its own, and the store knows it for the same. What no request is left to wait
+//! for, the next [tick](Lender::tick) does.
+//!
+//! What it needs of a gateway is a [`Host`]: the filter's is Proxy-Wasm, the simulator's is a whole cluster in one thread.
+
+mod tick;
+mod waiting;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use self::waiting::Crowd;
+pub use self::waiting::Waiting;
+use super::borrowing::{Considered, Question, Word};
+use super::{Answer as Decided, Engine, Ruling};
+use crate::lease::borrower::{Borrower, Call, Rhythm, Times};
+use crate::lease::breaker::Breaker;
+use crate::lease::client::ClientId;
+use crate::lease::wire::{Answer, Reply, Standing};
+use crate::policy::{Policy, Store, StoreMode};
+use crate::request::{Gateway, Request};
+use crate::table::{Network, SharedStore};
+use crate::units::UnixNanos;
+
+/// How often a request asks before it is given up: each time others were faster to spend what came.
+const MAX_ROUNDS: u32 = 16;
+
+/// A gateway, as one of its workers reaches it. *At hand* is the request or the root that the gateway has called for.
+pub trait Host {
+    /// The node's shared data.
+    type Shared: SharedStore;
+    /// The node's shared data.
+    fn shared(&self) -> &Self::Shared;
+    /// Nanoseconds of a clock that nobody sets, the same for all workers of a node.
+    fn monotonic(&self) -> u64;
+    /// The wall clock.
+    fn wall(&self) -> UnixNanos;
+    /// What the gateway calls this node; it asks the request at hand.
+    fn node(&self) -> Vec<u8>;
+    /// The network that the request at hand comes from.
+    fn peer(&self) -> Network;
+    /// Whether requests can be let go on that have made no call themselves.
+    fn resumes_others(&self) -> bool;
+    /// From here on everything is about the request of this context.
+    fn speak_for(&self, context: u32);
+    /// Sends a message to the store from what is at hand; whether it went out.
+    fn dispatch(&self, message: &[u8], timeout_ms: u64) -> bool;
+    /// The message in the response at hand; none where the call has failed.
+    fn reply(&self) -> Option<Vec<u8>>;
+    /// Does what `ruling` says about the request at hand, which has waited.
+    fn conclude(&self, question: &Question, ruling: &Ruling);
+    /// Counts and logs what has happened.
+    fn note(&self, note: Note);
+}
+
+/// What a gateway's operator may want to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A request was decided without asking.
+    Hit,
+    /// A request has to ask.
+    Miss,
+    /// A call has ended.
+    Called {
+        /// Whether as it should.
+        has_worked: bool,
+        /// Whether requests may ask the store.
+        is_up: bool,
+    },
+    /// The store has just been given up.
+    Away,
+    /// It is back.
+    Back,
+    /// It has just been given up: the gateway does not know where it is.
+    NoWay,
+}
+
+/// What [`Lender::meet`] has found for a request.
+#[derive(Debug)]
+pub enum Met<'a> {
+    /// The policy is off.
+    Off,
+    /// It is decided.
+    Known(Decided<'a>),
+    /// It waits for the store, and [`Host::conclude`] will hear of it.
+    Waits(Rc<Waiting>),
+}
+
+/// The store as this worker sees it.
+#[derive(Debug)]
+pub struct Lender {
+    store: Store,
+    borrower: RefCell<Borrower>,
+    crowd: Crowd,
+    /// The tick's call under way, and when it is given up, milliseconds.
+    batch: RefCell<Option<(Call, u64)>>,
+    random: Cell<u64>,
+}
+
+impl Lender {
+    /// The lender of `policy`, if it has one. `seed` is a secret that differs from worker to worker.
+    #[must_use]
+    pub fn new(policy: &Policy, seed: u64) -> Option<Self> {
+        let store = policy.store.as_ref()?;
+        let milliseconds = |milli: u64| u32::try_from(milli).unwrap_or(u32::MAX);
+        let rhythm = Rhythm {
+            interval: milliseconds(store.sync_interval_ms),
+            timeout: milliseconds(store.timeout_ms),
+        };
+        Some(Self {
+            borrower: RefCell::new(Borrower::new(policy, rhythm, seed)),
+            crowd: Crowd::new(seed),
+            batch: RefCell::default(),
+            random: Cell::new(seed | 1),
+            store: store.clone(),
+        })
+    }
+
+    /// Milliseconds between two ticks.
+    #[must_use]
+    pub fn interval(&self) -> u32 {
+        u32::try_from(self.store.sync_interval_ms).unwrap_or(u32::MAX)
+    }
+
+    /// What this worker remembers: for whoever wants to see it.
+    #[must_use]
+    pub const fn borrower(&self) -> &RefCell<Borrower> {
+        &self.borrower
+    }
+
+    /// The moments of now.
+    fn times(&self, host: &impl Host) -> Times {
+        self.borrower.borrow().times(host.monotonic(), || host.wall())
+    }
+
+    /// A number that differs from node to node and call to call (xorshift).
+    fn random(&self) -> u64 {
+        let mut state = self.random.get();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        self.random.set(state);
+        state
+    }
+
+    /// Decides about `request`, which is the one at hand and whose context is `context`, or lets it wait.
+    pub fn meet<'a, H: Host, G: Gateway>(
+        &self,
+        engine: &Engine,
+        host: &H,
+        context: u32,
+        request: &Request<'a, G>,
+    ) -> Met<'a> {
+        // Only a request can ask the gateway which node this is.
+        self.borrower.borrow_mut().settle_node(|| engine.table().node(&host.node()));
+        let times = self.times(host);
+        let considered = engine.consider(request, host.shared(), &mut self.borrower.borrow_mut(), times);
+        let (caller, question) = match considered {
+            None => return Met::Off,
+            Some(Considered::Known(answer)) => {
+                if answer.ruling.is_some() {
+                    host.note(Note::Hit);
+                }
+                return Met::Known(answer);
+            }
+            Some(Considered::Ask(caller, question)) => (caller, question),
+        };
+        host.note(Note::Miss);
+        let until = times.mono.saturating_add(self.store.timeout_ms);
+        let waiting = Rc::new(Waiting::new(context, question, until));
+        let is_first = self.crowd.stay(&waiting);
+        let joins = !is_first && host.resumes_others() && self.store.mode == StoreMode::Leased;
+        // A gateway that knows no way to the store will not know one the next time: then it is away.
+        if joins || (0..Breaker::TRIPS_AT).any(|_| self.ask(engine, host, &waiting, times)) {
+            return Met::Waits(waiting);
+        }
+        // The gateway knows no way to the store.
+        self.crowd.leave(&waiting);
+        let ruling = self.settle(engine, host, &waiting.question, times, Word::Silent);
+        Met::Known(Decided { caller, ruling })
+    }
+
+    /// A request is no more.
+    pub fn forget(&self, waiting: &Rc<Waiting>) {
+        self.crowd.leave(waiting);
+    }
+
+    /// Makes the call of `waiting`'s request, which is the one at hand.
+    fn ask(&self, engine: &Engine, host: &impl Host, waiting: &Waiting, times: Times) -> bool {
+        let question = &waiting.question;
+        let call = match self.store.mode {
+            StoreMode::Strict => {
+                Some(self.borrower.borrow_mut().charge(&question.subject(), question.cost, times.mono))
+            }
+            StoreMode::Leased => {
+                let need = self.crowd.need(&question.id);
+                engine.ask(question, need, host.shared(), &mut self.borrower.borrow_mut(), times)
+            }
+        };
+        waiting.rounds.set(waiting.rounds.get().saturating_add(1));
+        // All of a request's calls together take no longer than one may.
+        let left = waiting.until.get().saturating_sub(times.mono);
+        match call {
+            Some(call)
+                if left > 0 && self.dispatch(host, &call, left.min(self.store.timeout_ms), times.mono) =>
+            {
+                *waiting.call.borrow_mut() = Some(call);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Sends `call` from what is at hand at `mono`, milliseconds; whether it went out.
+    fn dispatch(&self, host: &impl Host, call: &Call, timeout_ms: u64, mono: u64) -> bool {
+        let is_out = host.dispatch(&call.batch.to_bytes(), timeout_ms);
+        if !is_out {
+            let mut borrower = self.borrower.borrow_mut();
+            if borrower.failed(mono, self.random()) {
+                host.note(Note::NoWay);
+            }
+            host.note(Note::Called { has_worked: false, is_up: !borrower.is_store_away() });
+        }
+        is_out
+    }
+
+    /// Whether a request that got no answer has the time to ask again. A store that is gone for good fails at once, three
+    /// times, and is known to be away before its first request is decided.
+    fn may_repeat(&self, host: &impl Host, waiting: &Waiting) -> bool {
+        let left = waiting.until.get().saturating_sub(host.monotonic() / 1_000_000);
+        !self.borrower.borrow().is_store_away() && left >= self.store.timeout_ms / 2
+    }
+
+    /// The response at hand is to the call that `waiting`'s request has made.
+    pub fn answer(&self, engine: &Engine, host: &impl Host, waiting: &Rc<Waiting>) {
+        if let Some(ruling) = self.answered(engine, host, waiting) {
+            waiting.conclude(host, ruling);
+        }
+    }
+
+    /// The request's ruling, or none while it asks again.
+    fn answered(&self, engine: &Engine, host: &impl Host, waiting: &Rc<Waiting>) -> Option<Ruling> {
+        let id = waiting.question.id;
+        let call = waiting.call.borrow_mut().take()?;
+        let (word, charged) = self.take(engine, host, &call);
+        if word != Word::Heard {
+            waiting.is_heard.set(false);
+        }
+        // Those that have waited with it go first: should it not be enough for all, this one can ask once more, and they
+        // cannot.
+        self.crowd.leave(waiting);
+        self.release(engine, host, &id);
+        host.speak_for(waiting.context);
+        let ruling = match (self.store.mode, charged) {
+            (StoreMode::Strict, Some(standing)) => {
+                Some(engine.charged(&waiting.question, &standing, self.times(host)))
+            }
+            // A second charge might count twice; a second question does not.
+            (StoreMode::Leased, _) if word == Word::Silent && self.may_repeat(host, waiting) => None,
+            (StoreMode::Strict, None) if word == Word::Heard => {
+                self.decide(engine, host, waiting, Word::Silent)
+            }
+            (StoreMode::Strict, None) | (StoreMode::Leased, _) => self.decide(engine, host, waiting, word),
+        };
+        if ruling.is_some() {
+            return ruling;
+        }
+        self.crowd.stay(waiting);
+        if waiting.rounds.get() < MAX_ROUNDS && self.ask(engine, host, waiting, self.times(host)) {
+            return None;
+        }
+        // Those that are left are the next tick's.
+        self.crowd.leave(waiting);
+        self.decide(engine, host, waiting, Word::Silent)
+    }
+
+    /// Takes in the response at hand, to `call`: what it says to the first entry, and of a charge.
+    fn take(&self, engine: &Engine, host: &impl Host, call: &Call) -> (Word, Option<Standing>) {
+        let mono = host.monotonic();
+        let reply = host.reply().and_then(|bytes| Reply::from_bytes(&bytes).ok());
+        let reply = reply.filter(|reply| reply.answers.len() == call.batch.entries.len());
+        let mut borrower = self.borrower.borrow_mut();
+        let Some(reply) = reply else {
+            if borrower.failed(mono / 1_000_000, self.random()) {
+                host.note(Note::Away);
+            }
+            host.note(Note::Called { has_worked: false, is_up: !borrower.is_store_away() });
+            return (Word::Silent, None);
+        };
+        let (taken, charges) =
+            borrower.take(engine.policy(), engine.table(), host.shared(), call, &reply, mono);
+        if taken.is_back {
+            host.note(Note::Back);
+        }
+        host.note(Note::Called { has_worked: true, is_up: true });
+        // A part of the backend that is away is no store to those whose accounts it has.
+        if self.store.mode == StoreMode::Leased {
+            self.crowd.hear(call, &reply, (mono / 1_000_000).saturating_add(self.store.timeout_ms));
+        }
+        let word = match reply.answers.first() {
+            Some(Answer::Failed | Answer::Unusable) => Word::Away,
+            _ => Word::Heard,
+        };
+        (word, charges.into_iter().next().flatten())
+    }
+
+    /// Decides about a request that waits; none: it has to ask again. Silence is the last word: where the store had
+    /// answered while the request waited, others were faster.
+    #[inline(never)]
+    fn decide(&self, engine: &Engine, host: &impl Host, waiting: &Waiting, word: Word) -> Option<Ruling> {
+        let times = self.times(host);
+        let is_late = word == Word::Silent && waiting.is_heard.get();
+        let word = if is_late { Word::Heard } else { word };
+        let ruling = self.settle(engine, host, &waiting.question, times, word);
+        if ruling.is_some() || !is_late {
+            return ruling;
+        }
+        let mut borrower = self.borrower.borrow_mut();
+        let network = || host.peer();
+        Some(engine.crowded_out(&waiting.question, host.shared(), &mut borrower, times, &network))
+    }
+
+    fn settle(
+        &self,
+        engine: &Engine,
+        host: &impl Host,
+        question: &Question,
+        times: Times,
+        word: Word,
+    ) -> Option<Ruling> {
+        let mut borrower = self.borrower.borrow_mut();
+        engine.settle(question, host.shared(), &mut borrower, times, word, &|| host.peer())
+    }
+
+    /// Lets those of `id`'s requests go on that have made no call and can be decided now; on hosts that allow it.
+    fn release(&self, engine: &Engine, host: &impl Host, id: &ClientId) {
+        if !host.resumes_others() || self.store.mode == StoreMode::Strict {
+            return;
+        }
+        for waiting in self.crowd.without_call(id) {
+            host.speak_for(waiting.context);
+            let Some(ruling) = self.decide(engine, host, &waiting, Word::Heard) else { continue };
+            self.crowd.leave(&waiting);
+            waiting.conclude(host, ruling);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What a worker does when no request is at hand.
+
+use super::{Host, Lender};
+use crate::engine::Engine;
+use crate::engine::borrowing::Word;
+use crate::lease::borrower::{Call, Times};
+
+impl Lender {
+    /// The tick: what is due goes to the store, and nobody waits for ever.
+    pub fn tick(&self, engine: &Engine, host: &impl Host) {
+        let times = self.times(host);
+        self.expire(engine, host, times);
+        let is_under_way = self.batch.borrow().as_ref().is_some_and(|(_, until)| times.mono < *until);
+        if is_under_way {
+            return;
+        }
+        let Some(call) = self.due(engine, host, times) else { return };
+        let timeout = self.store.timeout_ms;
+        if self.dispatch(host, &call, timeout, times.mono) {
+            // The host ends it at its timeout; should it not, another is sent all the same.
+            let until = times.mono.saturating_add(timeout.saturating_mul(4)).saturating_add(1_000);
+            *self.batch.borrow_mut() = Some((call, until));
+        }
+    }
+
+    /// The response to the tick's call is at hand.
+    pub fn take_batch(&self, engine: &Engine, host: &impl Host) {
+        let Some((call, _)) = self.batch.borrow_mut().take() else { return };
+        self.take(engine, host, &call);
+        for id in self.crowd.clients() {
+            self.release(engine, host, &id);
+        }
+    }
+
+    /// The batch that is due: reports, and what requests ask for whose call has ended.
+    fn due(&self, engine: &Engine, host: &impl Host, times: Times) -> Option<Call> {
+        let waiting = self.crowd.leaderless();
+        let mut borrower = self.borrower.borrow_mut();
+        let mut call = borrower.compose(engine.policy(), engine.table(), host.shared(), times);
+        for (question, need) in waiting {
+            let Some(asked) = engine.ask(&question, need, host.shared(), &mut borrower, times) else {
+                continue;
+            };
+            match &mut call {
+                None => call = Some(asked),
+                Some(call) => {
+                    call.batch.entries.retain(|entry| entry.client != question.id);
+                    call.batch.entries.extend(asked.batch.entries);
+                }
+            }
+        }
+        call
+    }
+
+    /// Decides about requests that wait for a call that is not theirs and does not come.
+    fn expire(&self, engine: &Engine, host: &impl Host, times: Times) {
+        for waiting in self.crowd.late(times) {
+            host.speak_for(waiting.context);
+            self.crowd.leave(&waiting);
+            if let Some(ruling) = self.decide(engine, host, &waiting, Word::Silent) {
+                waiting.conclude(host, ruling);
+            }
+        }
+    }
+}

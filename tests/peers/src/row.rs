@@ -1,0 +1,114 @@
+//! The rows of `docs/figures/*.json`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::measure::{Worst, allowed};
+use crate::workload::Scenario;
+use crate::{LIMIT, MINUTES, NODES, OVERLOAD, SEED, divided, sync, window};
+
+/// A way to share a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Algorithm {
+    /// Tollgate's, from the simulator of the product's own code.
+    Tollgate,
+    /// See [`window`].
+    ReadThenIncrement,
+    /// See [`sync`].
+    PeriodicSync,
+    /// See [`divided`].
+    Divided,
+}
+
+impl Algorithm {
+    /// All of them, in the figure's order.
+    pub const ALL: [Self; 4] = [Self::Tollgate, Self::ReadThenIncrement, Self::PeriodicSync, Self::Divided];
+
+    /// As the figure says it.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Tollgate => "Tollgate, leased",
+            Self::ReadThenIncrement => "fixed window, read then increment",
+            Self::PeriodicSync => "fixed window, synced every second",
+            Self::Divided => "token bucket, limit divided by N",
+        }
+    }
+}
+
+/// What one way admitted in one scenario.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Which way.
+    pub algorithm: Algorithm,
+    /// [`Scenario::name`].
+    pub scenario: &'static str,
+    /// Gateways.
+    pub nodes: usize,
+    /// Units that the client asked for.
+    pub offered: u64,
+    /// Units that it got.
+    pub admitted: u64,
+    /// Units that the limit allows in that time: capacity + rate · t.
+    pub allowed: u64,
+    /// Of all intervals the one with the greatest share of admitted over allowed: units admitted in it.
+    pub worst_admitted: u64,
+    /// Its length.
+    pub worst_seconds: f64,
+    /// capacity + rate · t of it.
+    pub worst_allowed: f64,
+    /// What it was drawn from.
+    pub seed: u64,
+}
+
+/// A row of `docs/figures/tollgate.json`, which the simulator writes.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Measured {
+    /// [`Scenario::name`].
+    pub scenario: String,
+    /// Gateways.
+    pub nodes: usize,
+    /// Units that the client got.
+    pub admitted: u64,
+    /// Units that the limit allows in that time.
+    pub allowed: u64,
+}
+
+/// Every peer in every scenario.
+#[must_use]
+pub fn peers() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for scenario in Scenario::ALL {
+        for nodes in NODES {
+            let arrivals = scenario.arrivals(nodes, SEED);
+            for (algorithm, moments) in [
+                (Algorithm::ReadThenIncrement, window::admitted(&arrivals, SEED)),
+                (Algorithm::PeriodicSync, sync::admitted(&arrivals, nodes)),
+                (Algorithm::Divided, divided::admitted(&arrivals, nodes)),
+            ] {
+                rows.extend(Worst::of(&moments).map(|worst| Row {
+                    algorithm,
+                    scenario: scenario.name(),
+                    nodes,
+                    offered: LIMIT * OVERLOAD * MINUTES,
+                    admitted: moments.len() as u64,
+                    allowed: allowed(),
+                    worst_admitted: worst.admitted,
+                    worst_seconds: worst.micros as f64 / 1e6,
+                    worst_allowed: (worst.allowed() * 1e3).round() / 1e3,
+                    seed: SEED,
+                }));
+            }
+        }
+    }
+    rows
+}
+
+/// The rows as a file.
+///
+/// # Errors
+/// None that can be: numbers and names have a JSON form.
+pub fn to_json(rows: &[Row]) -> serde_json::Result<String> {
+    let lines: Vec<String> = rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+    Ok(format!("[\n  {}\n]\n", lines.join(",\n  ")))
+}

@@ -1,0 +1,40 @@
+//! What is committed in docs/ is what this program makes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tollgate_peers::{draw, row};
+
+const AGAIN: &str = "make figures writes it anew";
+
+fn docs(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name)
+}
+
+#[test]
+fn the_committed_numbers_and_figure_are_what_this_program_makes() {
+    let peers = row::peers();
+    let read = |name| fs::read_to_string(docs(name)).unwrap();
+    assert!(read("figures/peers.json") == row::to_json(&peers).unwrap(), "docs/figures/peers.json: {AGAIN}");
+    let tollgate = fs::read(docs("figures/tollgate.json"));
+    let tollgate: Vec<row::Measured> =
+        tollgate.map(|text| serde_json::from_slice(&text).unwrap()).unwrap_or_default();
+    let figure = draw::figure(&peers, &tollgate).unwrap();
+    assert!(
+        read("pictures/admitted-over-allowed.svg") == figure,
+        "docs/pictures/admitted-over-allowed.svg: {AGAIN}"
+    );
+}
+
+#[test]
+fn a_row_of_tollgates_that_has_no_place_is_an_error() {
+    let row = row::Measured { scenario: "evening".into(), nodes: 3, admitted: 1, allowed: 1 };
+    assert!(draw::figure(&[], &[row]).unwrap_err().contains("evening"));
+}
+
+#[test]
+fn tollgates_rows_are_drawn_before_the_others() {
+    let row = row::Measured { scenario: "even".into(), nodes: 10, admitted: 999, allowed: 1_000 };
+    let figure = draw::figure(&row::peers(), &[row]).unwrap();
+    assert!(figure.contains("Tollgate, leased") && figure.contains(">0.999</text>"));
+}

@@ -1,0 +1,45 @@
+//! Calendar months, by walking through them.
+
+const DAY: u64 = 86_400 * 1_000_000_000;
+
+/// The number of the month, since January 1970, that `at` (nanoseconds since the Unix epoch) lies in.
+pub fn month_of(at: u64) -> u16 {
+    let (mut month, mut left) = (0_u16, at / DAY);
+    loop {
+        let days = days_in(month);
+        if left < days {
+            return month;
+        }
+        left -= days;
+        month += 1;
+    }
+}
+
+/// When a month begins, nanoseconds since the Unix epoch.
+pub fn start_of(month: u16) -> u64 {
+    (0..month).map(days_in).sum::<u64>() * DAY
+}
+
+fn days_in(month: u16) -> u64 {
+    let year = 1_970 + u64::from(month / 12);
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    match month % 12 {
+        1 if is_leap => 29,
+        1 => 28,
+        3 | 5 | 8 | 10 => 30,
+        _ => 31,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn months_are_as_long_as_they_are() {
+        // 2026-11-24T00:00:00Z and the end of that month.
+        let at = 1_795_478_400 * 1_000_000_000;
+        assert_eq!(month_of(at), 56 * 12 + 10);
+        assert_eq!(start_of(month_of(at) + 1), at + 7 * DAY);
+    }
+}

@@ -1,0 +1,163 @@
+//! In no interval of length *t* a client is let through more than *capacity + rate·t*.
+//!
+//! With *S* the sum of costs so far, the interval from request *i* to request *j* holds when
+//! *S*(*j*) − *S*(*i*−1) ≤ capacity + rate·(*t*(*j*) − *t*(*i*)). All in whole numbers, multiplied by the period.
+
+use super::Evidence;
+use super::limits::{refills, spells, tiers};
+use crate::log::{Incident, Shot, Verdict, Violation};
+use crate::plan::{Fault, Rate};
+
+/// A sum that grows by admitted costs, and falls by what is excused.
+pub struct Entry {
+    /// Nanoseconds.
+    pub at: u64,
+    /// Thousandths.
+    pub cost: i128,
+}
+
+/// The first interval in which more was let through than `rate` allows and `more`, thousandths: its ends, what was let
+/// through, and what might have been.
+#[must_use]
+pub fn worst(entries: &[Entry], rate: &Rate, more: i128) -> Option<(u64, u64, i128, i128)> {
+    let period = i128::from(rate.seconds) * 1_000_000_000;
+    let units = i128::from(rate.units) * 1_000;
+    let capacity = i128::from(rate.holds()) * period + more * period;
+    let mut sum = 0;
+    // The least of S(i−1)·period − units·t(i) so far, and its i.
+    let mut least: Option<(i128, usize, i128)> = None;
+    for (index, entry) in entries.iter().enumerate() {
+        let time = units * i128::from(entry.at);
+        let before = sum * period - time;
+        if least.is_none_or(|(least, ..)| before < least) {
+            least = Some((before, index, sum));
+        }
+        sum += entry.cost;
+        if let Some((least, from, sum_before)) = least
+            && sum * period - time - least > capacity
+        {
+            let start = entries[from].at;
+            let allowed = (capacity + units * i128::from(entry.at - start)) / period;
+            return Some((start, entry.at, sum - sum_before, allowed));
+        }
+    }
+    None
+}
+
+/// See the [module](self).
+pub fn check(evidence: &Evidence<'_>) -> Option<Violation> {
+    evidence.by_client.iter().find_map(|(client, shots)| of_client(evidence, *client, shots))
+}
+
+fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Violation> {
+    let paid: Vec<&Shot> = shots.iter().filter(|shot| shot.verdict == Verdict::Paid).collect();
+    for spell in spells(evidence, client) {
+        for rate in &spell.tier.rates {
+            let excuses = excuses(evidence, client, rate);
+            let within = |at: u64| (spell.from..spell.until).contains(&at);
+            let entries = merged(&paid, &excuses, within);
+            if let Some(found) = worst(&entries, rate, late(evidence, rate)) {
+                return Some(violation(client, rate, found));
+            }
+        }
+    }
+    whole(evidence, client, &paid)
+}
+
+/// Strict: the store charges when it is asked, and the request passes when the answer is there; by so much more that can
+/// be, if one answer is slow and the next is fast.
+fn late(evidence: &Evidence<'_>, rate: &Rate) -> i128 {
+    let store = evidence.plan.store;
+    let within = if store.is_strict { i128::from(store.timeout) } else { 0 };
+    i128::from(rate.units) * 1_000 * within / (i128::from(rate.seconds) * 1_000) + i128::from(within > 0)
+}
+
+/// Also where an admin changes a client's limits: all of the capacities once, and the greatest rate. Where gateways get
+/// another policy one after the other, the store computes with one's and then with the other's, and forgets what is more
+/// than the smaller bucket holds: the docs promise nothing for that time.
+fn whole(evidence: &Evidence<'_>, client: u32, paid: &[&Shot]) -> Option<Violation> {
+    let tiers = tiers(evidence, client);
+    let is_policy = |(_, fault): &(u64, Fault)| matches!(fault, Fault::Policy { .. });
+    if tiers.len() < 2
+        || evidence.plan.faults.iter().any(is_policy)
+        || tiers.iter().any(|tier| tier.rates.is_empty())
+    {
+        return None;
+    }
+    let per_day = |rate: &Rate| rate.units * (86_400 / rate.seconds);
+    let fastest = tiers.iter().map(|tier| tier.rates[0]).max_by_key(per_day)?;
+    let holds: u64 = tiers.iter().map(|tier| tier.rates[0].holds()).sum();
+    let more = i128::from(holds) - i128::from(fastest.holds()) + late(evidence, &fastest);
+    let entries = merged(paid, &excuses(evidence, client, &fastest), |_| true);
+    worst(&entries, &fastest, more).map(|found| violation(client, &fastest, found))
+}
+
+fn violation(client: u32, rate: &Rate, (from, to, admitted, allowed): (u64, u64, i128, i128)) -> Violation {
+    let what = format!(
+        "{admitted} thousandths in {} ms, of which {rate:?} allows {allowed}",
+        (to - from) / 1_000_000
+    );
+    Violation { check: "never_over", client: Some(client), at: to, what }
+}
+
+/// What the docs say may be had once more: a bucket that was reset, what was lent in the moments that Redis has lost.
+fn excuses(evidence: &Evidence<'_>, client: u32, rate: &Rate) -> Vec<Entry> {
+    let holds = i128::from(rate.holds());
+    let mut all: Vec<Entry> =
+        refills(evidence, client).into_iter().map(|at| Entry { at, cost: -holds }).collect();
+    for (at, incident) in evidence.log.incidents.borrow().iter() {
+        if let Incident::FailedOver(_) = incident {
+            let lag = i128::from(evidence.plan.redis.lag);
+            let refill = i128::from(rate.units) * 1_000 * lag / (i128::from(rate.seconds) * 1_000_000_000);
+            all.push(Entry { at: *at, cost: -(holds + refill) });
+        }
+    }
+    all.sort_by_key(|entry| entry.at);
+    all
+}
+
+fn merged(paid: &[&Shot], excuses: &[Entry], within: impl Fn(u64) -> bool) -> Vec<Entry> {
+    let paid = paid.iter().map(|shot| Entry { at: shot.at, cost: shot.cost.into() });
+    let excuses = excuses.iter().map(|excuse| Entry { ..*excuse });
+    // An excuse comes before what happens at the same moment.
+    let mut all: Vec<Entry> = excuses.chain(paid).filter(|entry| within(entry.at)).collect();
+    all.sort_by_key(|entry| entry.at);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate { units: 2, seconds: 1, burst: 150 };
+
+    fn worst_of(times: &[u64]) -> Option<(u64, u64, i128, i128)> {
+        let entries: Vec<Entry> =
+            times.iter().map(|milli| Entry { at: milli * 1_000_000, cost: 1_000 }).collect();
+        worst(&entries, &RATE, 0)
+    }
+
+    #[test]
+    fn what_the_limit_allows_passes_and_one_more_does_not() {
+        assert_eq!(worst_of(&[0, 0, 0, 500, 1_000]), None);
+        assert!(worst_of(&[0, 0, 0, 500, 1_000, 1_499]).is_some());
+        assert_eq!(worst_of(&[0, 0, 0, 500, 1_000, 1_500]), None);
+    }
+
+    #[test]
+    fn too_much_in_an_interval_within_is_found() {
+        assert_eq!(worst_of(&[0, 9_000, 9_001, 9_002]), None);
+        assert!(worst_of(&[0, 9_000, 9_001, 9_002, 9_003]).is_some());
+    }
+
+    #[test]
+    fn an_excuse_counts_for_intervals_around_it_alone() {
+        let at = |milli: u64, cost| Entry { at: milli * 1_000_000, cost };
+        let mut entries: Vec<Entry> = (0..3).map(|_| at(0, 1_000)).collect();
+        entries.push(at(10, -3_000));
+        entries.extend((0..3).map(|_| at(20, 1_000)));
+        assert_eq!(worst(&entries, &RATE, 0), None);
+        entries.push(at(30, 1_000));
+        assert!(worst(&entries, &RATE, 0).is_some());
+    }
+}

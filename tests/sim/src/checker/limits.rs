@@ -1,0 +1,67 @@
+//! Which limits a client had, and from when to when nothing else interfered.
+
+use super::Evidence;
+use crate::log::Turn;
+use crate::plan::Tier;
+
+/// A time in which a client's limits stayed the same, by the store's clock.
+#[derive(Clone, Debug)]
+pub struct Spell {
+    /// Its beginning.
+    pub from: u64,
+    /// Its end.
+    pub until: u64,
+    /// What held.
+    pub tier: Tier,
+}
+
+/// All of a client's spells; between them nobody knows.
+pub fn spells(evidence: &Evidence<'_>, client: u32) -> Vec<Spell> {
+    let mut tier = evidence.plan.tiers[evidence.planned(client).tier].clone();
+    let (mut spells, mut from) = (Vec::new(), Some(0));
+    let mut changing = 0_u32;
+    let turns = evidence.log.turns.borrow();
+    for (at, turn) in turns.get(&client).into_iter().flatten() {
+        match turn {
+            Turn::Changing => {
+                changing += 1;
+                if let Some(from) = from.take() {
+                    spells.push(Spell { from, until: *at, tier: tier.clone() });
+                }
+            }
+            Turn::Holds(new) => {
+                tier = new.clone();
+                changing -= 1;
+                from = (changing == 0).then_some(*at);
+            }
+            Turn::Stays => {
+                changing -= 1;
+                from = (changing == 0).then_some(*at);
+            }
+            Turn::Reset(..) => {}
+        }
+    }
+    spells.extend(from.map(|from| Spell { from, until: u64::MAX, tier }));
+    spells
+}
+
+/// Every tier that a client ever had.
+pub fn tiers(evidence: &Evidence<'_>, client: u32) -> Vec<Tier> {
+    let first = evidence.plan.tiers[evidence.planned(client).tier].clone();
+    let turns = evidence.log.turns.borrow();
+    let later = turns.get(&client).into_iter().flatten().filter_map(|(_, turn)| match turn {
+        Turn::Holds(tier) => Some(tier.clone()),
+        _ => None,
+    });
+    std::iter::once(first).chain(later).collect()
+}
+
+/// When a client's bucket was made whole, or when Redis forgot what was lent.
+pub fn refills(evidence: &Evidence<'_>, client: u32) -> Vec<u64> {
+    let turns = evidence.log.turns.borrow();
+    let resets = turns.get(&client).into_iter().flatten().filter_map(|(at, turn)| match turn {
+        Turn::Reset(true, _) => Some(*at),
+        _ => None,
+    });
+    resets.collect()
+}

@@ -1,0 +1,79 @@
+//! Without the store, and with `on_failure: local`, each gateway lets no more through than the tier's own bucket holds:
+//! *capacity + rate·t* a gateway. With `ip` the bucket is the strangers'; with `closed` nothing passes.
+
+use std::collections::BTreeMap;
+
+use super::Evidence;
+use super::interval::{Entry, worst};
+use super::limits::tiers;
+use crate::log::{Incident, Shot, Turn, Verdict, Violation};
+use crate::plan::OnFailure;
+
+/// A gateway knows the store's time less well the longer it has not heard of it: a tenth of a second, and drift.
+const SLACK: u64 = 100_000_000;
+
+/// See the [module](self).
+pub fn check(evidence: &Evidence<'_>) -> Option<Violation> {
+    evidence.by_client.iter().find_map(|(client, shots)| of_client(evidence, *client, shots))
+}
+
+fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Violation> {
+    let planned = evidence.planned(client);
+    let word = evidence.plan.tiers[planned.tier].on_failure.unwrap_or(evidence.plan.store.on_failure);
+    // Limits that change make no formula.
+    if tiers(evidence, client).len() > 1 || has_reset(evidence, client) {
+        return None;
+    }
+    let word = if word == OnFailure::Ip && planned.name.is_none() { OnFailure::Local } else { word };
+    let tier = match word {
+        OnFailure::Open => return None,
+        OnFailure::Closed => {
+            let passed =
+                shots.iter().find(|shot| matches!(shot.verdict, Verdict::Fallback | Verdict::Passed));
+            return passed.map(|shot| Violation {
+                check: "closed",
+                client: Some(client),
+                at: shot.at,
+                what: "let through without the store".to_owned(),
+            });
+        }
+        OnFailure::Local => &evidence.plan.tiers[planned.tier],
+        OnFailure::Ip => evidence.plan.tiers.last()?,
+    };
+    let mut by_node: BTreeMap<(usize, usize), Vec<&Shot>> = BTreeMap::new();
+    for shot in shots.iter().filter(|shot| shot.verdict == Verdict::Fallback) {
+        by_node.entry((shot.node, lives(evidence, shot))).or_default().push(shot);
+    }
+    for ((node, _), shots) in by_node {
+        for rate in &tier.rates {
+            let entries: Vec<Entry> =
+                shots.iter().map(|shot| Entry { at: shot.moment, cost: shot.cost.into() }).collect();
+            let more = u128::from(rate.units) * 1_000 * u128::from(SLACK)
+                / (u128::from(rate.seconds) * 1_000_000_000);
+            if let Some((from, to, admitted, allowed)) = worst(&entries, rate, more as i128 + 1) {
+                let what = format!(
+                    "node {node} let {admitted} thousandths through without the store in {} ms, of which {rate:?} allows {allowed}",
+                    (to - from) / 1_000_000
+                );
+                return Some(Violation { check: "outage_over", client: Some(client), at: to, what });
+            }
+        }
+    }
+    None
+}
+
+/// How often the gateway of a request had been killed, or its table spoiled, before.
+fn lives(evidence: &Evidence<'_>, shot: &Shot) -> usize {
+    let incidents = evidence.log.incidents.borrow();
+    let of_node = |incident: &Incident| match incident {
+        Incident::NodeDied(node) | Incident::Spoiled(node) => *node == shot.node,
+        // What the gateways are told then is less than they knew.
+        Incident::FailedOver(_) => true,
+    };
+    incidents.iter().filter(|(at, incident)| *at <= shot.moment && of_node(incident)).count()
+}
+
+fn has_reset(evidence: &Evidence<'_>, client: u32) -> bool {
+    let turns = evidence.log.turns.borrow();
+    turns.get(&client).into_iter().flatten().any(|(_, turn)| matches!(turn, Turn::Reset(..)))
+}

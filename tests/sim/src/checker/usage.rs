@@ -1,0 +1,164 @@
+//! Once all is well and leases are back, the store says of every consumer that it has used what it was let through, and
+//! what gateways held when they died.
+
+use std::collections::BTreeMap;
+
+use super::Evidence;
+use super::calendar::start_of;
+use super::limits::tiers;
+use crate::log::{Incident, Shot, Turn, Verdict, Violation};
+
+/// What passes so near to the turn of a month may be counted in either: the gateways know the store's time as well as its
+/// answers come.
+const NEAR: u64 = 2_000_000_000;
+
+/// What a consumer without limits has used is reported after so long at the latest.
+const REPORT: u64 = 1_500_000_000;
+
+/// See the [module](self).
+pub fn check(evidence: &Evidence<'_>) -> Option<Violation> {
+    let usage = evidence.log.usage.borrow();
+    if usage.is_empty() {
+        return None;
+    }
+    let mut by_client: BTreeMap<u32, Vec<(u16, u64)>> = BTreeMap::new();
+    for ((client, month), used) in usage.iter() {
+        by_client.entry(*client).or_default().push((*month, *used));
+    }
+    let none = Vec::new();
+    by_client.iter().find_map(|(client, months)| {
+        if has_month_reset(evidence, *client) {
+            return None;
+        }
+        let shots = evidence.by_client.get(client).unwrap_or(&none);
+        of_client(evidence, *client, shots, months)
+    })
+}
+
+fn of_client(
+    evidence: &Evidence<'_>,
+    client: u32,
+    shots: &[Shot],
+    months: &[(u16, u64)],
+) -> Option<Violation> {
+    let violation = |check, what: String| {
+        let at = shots.last().map_or(evidence.plan.start, |shot| shot.at);
+        Some(Violation { check, client: Some(client), at, what })
+    };
+    let admitted = |shots: &mut dyn Iterator<Item = &Shot>| -> u64 {
+        shots.filter(|shot| shot.verdict.is_admitted()).map(|shot| shot.cost).sum()
+    };
+    let all = admitted(&mut shots.iter());
+    let used: u64 = months.iter().map(|(_, used)| used).sum();
+    let (less, more) = (unreported(evidence, client, shots), lost_with_nodes(evidence, client));
+    if used + less < all {
+        return violation(
+            "usage_lost",
+            format!("the store says {used} thousandths, {all} were let through, {less} of them may be lost"),
+        );
+    }
+    let more = more + counted_twice(evidence, shots);
+    if used > all + more {
+        return violation(
+            "usage_invented",
+            format!(
+                "the store says {used} thousandths, {all} were let through, {more} may have died with gateways"
+            ),
+        );
+    }
+    for (month, used) in months {
+        let (from, to) = (start_of(*month), start_of(*month + 1));
+        let near = |shot: &&Shot| shot.at.abs_diff(from) < NEAR || shot.at.abs_diff(to) < NEAR;
+        let within = admitted(&mut shots.iter().filter(|shot| (from..to).contains(&shot.at)));
+        let around = admitted(&mut shots.iter().filter(near));
+        // Of an outage, only the turn of the month itself is known.
+        if used + less + around < within || *used > within + around + more {
+            return violation(
+                "usage_month",
+                format!(
+                    "the store says {used} thousandths of month {month}, {within} were let through, {around} near its ends"
+                ),
+            );
+        }
+    }
+    None
+}
+
+/// What nobody may know of: let through without a lease by a gateway that died before it had told, or whose record was
+/// spoiled or has gone.
+fn unreported(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
+    let incidents = evidence.log.incidents.borrow();
+    let is_unlimited =
+        tiers(evidence, client).iter().any(|tier| tier.rates.is_empty() && tier.monthly.is_none());
+    let is_lost = |shot: &&Shot| {
+        incidents.iter().any(|(at, incident)| match incident {
+            Incident::NodeDied(node) | Incident::Spoiled(node)
+                if *node == shot.node && shot.moment <= *at =>
+            {
+                match shot.verdict {
+                    Verdict::Fallback | Verdict::Passed => true,
+                    // From its last report on.
+                    Verdict::Paid => is_unlimited && unreported_since(evidence, *at) <= shot.moment,
+                    _ => false,
+                }
+            }
+            // Charges are not told again.
+            Incident::FailedOver(since) => {
+                evidence.plan.store.is_strict && shot.moment >= *since && shot.moment <= *at
+            }
+            _ => false,
+        })
+    };
+    let lost = shots.iter().filter(|shot| shot.verdict.is_admitted()).filter(is_lost);
+    let evicted = evidence.plan.claims.may_evict;
+    let owed = shots.iter().filter(|shot| evicted && matches!(shot.verdict, Verdict::Fallback));
+    lost.chain(owed).map(|shot| shot.cost).sum()
+}
+
+/// From when on a gateway that died at `at` may not have told: since the trouble began in which it could not.
+fn unreported_since(evidence: &Evidence<'_>, at: u64) -> u64 {
+    let mut since = at.saturating_sub(REPORT);
+    let troubles = evidence.log.troubles.borrow();
+    let mut all: Vec<(u64, u64)> = troubles.clone();
+    all.sort_by_key(|(from, _)| std::cmp::Reverse(*from));
+    for (from, until) in all {
+        if from <= at && until + REPORT >= since {
+            since = since.min(from.saturating_sub(REPORT));
+        }
+    }
+    // What Redis has lost is told again with the next report, if there is one.
+    for (failed_over, incident) in evidence.log.incidents.borrow().iter() {
+        if let Incident::FailedOver(lost) = incident
+            && *failed_over <= at
+        {
+            since = since.min(*lost);
+        }
+    }
+    since
+}
+
+/// What gateways may have held when they died, or when a record was lost: it counts as spent.
+fn lost_with_nodes(evidence: &Evidence<'_>, client: u32) -> u64 {
+    let incidents = evidence.log.incidents.borrow();
+    let holds = tiers(evidence, client).iter().flat_map(|tier| &tier.rates).map(|rate| rate.holds()).max();
+    let months =
+        tiers(evidence, client).iter().filter_map(|tier| tier.monthly).max().map(|units| units * 1_000);
+    let most = holds.or(months).unwrap_or(0);
+    let deaths = incidents.iter().filter(|(_, what)| !matches!(what, Incident::FailedOver(_))).count() as u64;
+    let evictions = if evidence.plan.claims.may_evict { u64::MAX / 4 } else { 0 };
+    deaths * most + evictions
+}
+
+/// Strict: what was charged by a call whose answer was lost, and then decided without the store.
+fn counted_twice(evidence: &Evidence<'_>, shots: &[Shot]) -> u64 {
+    if !evidence.plan.store.is_strict {
+        return 0;
+    }
+    // A call that is lost is a request that waited; and the network may repeat what charges.
+    shots.iter().map(|shot| shot.cost).sum()
+}
+
+fn has_month_reset(evidence: &Evidence<'_>, client: u32) -> bool {
+    let turns = evidence.log.turns.borrow();
+    turns.get(&client).into_iter().flatten().any(|(_, turn)| matches!(turn, Turn::Reset(_, true)))
+}

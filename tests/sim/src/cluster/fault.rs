@@ -1,0 +1,109 @@
+//! What breaks, or is changed.
+
+use std::rc::Rc;
+
+use super::calls::Cut;
+use super::{Cluster, Event};
+use crate::plan::{Fault, MILLISECOND, SECOND};
+
+/// For so long old roots go on ticking.
+const OLD_ROOTS: u64 = 20 * SECOND;
+
+impl Cluster {
+    /// A fault of the plan's happens.
+    pub fn happen(&self, fault: &Fault) {
+        let now = self.now();
+        self.trace(None, || format!("fault: {fault:?}"));
+        match fault {
+            Fault::Partition { node, replica, length, is_refused } => {
+                let until = now + length;
+                self.calls.cut(Cut { node: *node, replica: *replica, until, is_refused: *is_refused });
+                self.trouble(*length);
+            }
+            Fault::ReplicaCrash { replica, length } => {
+                self.trouble(*length + 2 * SECOND);
+                self.kill_replica(*replica, *length);
+            }
+            Fault::RedisAway { length, hangs } => {
+                self.redis.go_away(now + length, *hangs);
+                // Who has begun to wait waits on.
+                self.trouble(*length + SECOND);
+            }
+            Fault::RedisSlow { length, delay } => {
+                self.redis.slow_down(now + length, *delay);
+                self.trouble(*length + 10 * *delay);
+            }
+            Fault::RedisFailsOver { skew } => {
+                self.redis.set_now(now);
+                if self.redis.fail_over(self.plan.redis.lag, *skew) {
+                    self.log.failed_over(self.stamp(), now.saturating_sub(self.plan.redis.lag));
+                }
+            }
+            Fault::NodeCrash { node, length } => {
+                self.kill_node(*node);
+                self.queue.push(now + length, Event::NodeStarts { node: *node });
+            }
+            Fault::Rebuild { node, worker, doubles } => self.rebuild(*node, *worker, *doubles),
+            Fault::WallJumps { node, by } => {
+                let wall = &self.sites[*node].wall;
+                wall.set(wall.get() + by);
+            }
+            Fault::BadNetwork { network, length } => {
+                self.calls.worsen(now + length, *network);
+                self.trouble(*length + SECOND);
+            }
+            Fault::SpoiledSlot { node } => self.spoil(*node),
+            Fault::Policy { tiers, pace } => {
+                let tiers = Rc::new(tiers.clone());
+                for client in 0..self.clients.len() {
+                    self.log.limits_change(client as u32, self.stamp());
+                }
+                for node in 0..self.sites.len() {
+                    let event = Event::Reload { node, tiers: Rc::clone(&tiers) };
+                    self.queue.push(now + node as u64 * pace, event);
+                }
+                // Old roots tick on, and what was lent by the old terms may be spent.
+                let everywhere = now + self.sites.len() as u64 * pace + OLD_ROOTS + 12 * SECOND;
+                for (number, client) in self.plan.clients.iter().enumerate() {
+                    let tier = Box::new(tiers[client.tier].clone());
+                    self.queue.push(everywhere, Event::PolicyHolds(number as u32, tier));
+                }
+            }
+            Fault::Override { client, limits } => self.set_limits(*client, limits.as_ref()),
+            Fault::Reset { client, bucket, month } => self.reset(*client, *bucket, *month),
+        }
+    }
+
+    /// A gateway gets another policy: every worker has one more root, and the old ones go on ticking for a while.
+    pub fn reload(&self, number: usize, tiers: Rc<Vec<crate::plan::Tier>>) {
+        *self.sites[number].tiers.borrow_mut() = tiers;
+        let Some(node) = self.node(number) else { return };
+        for worker in &node.workers {
+            self.load(&node, worker);
+            let roots = worker.roots.borrow();
+            if let Some(old) = roots.len().checked_sub(2).and_then(|at| roots.get(at)) {
+                let event =
+                    Event::RootEnds { node: number, life: node.life, worker: worker.number, root: old.id };
+                self.queue.push(self.now() + OLD_ROOTS, event);
+            }
+        }
+    }
+
+    fn spoil(&self, number: usize) {
+        let Some(node) = self.node(number) else { return };
+        let Some(root) = node.workers[0].root() else { return };
+        let table = root.engine.table().geometry();
+        let slot = table.slot(self.chance.memory.below(table.count().into()) as u32);
+        if let Some(slot) = slot {
+            node.shared.spoil(&slot, || self.chance.memory.number() as u8);
+            self.log.slot_spoiled(number, self.now());
+        }
+    }
+
+    /// The cluster is in trouble for so long: what is claimed of quiet times does not hold.
+    pub fn trouble(&self, length: u64) {
+        let until = self.now() + length + 50 * MILLISECOND;
+        self.log.in_trouble(self.now(), until);
+        self.trouble.set(self.trouble.get().max(until));
+    }
+}

@@ -1,0 +1,326 @@
+//! What the replicas share: the product's own memory backend, behind a Redis that is away, slow, or fails over without
+//! the newest.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::stream::BoxStream;
+use tollgate::lease::client::ClientId;
+use tollgate_store::backend::memory::Memory;
+use tollgate_store::backend::{Backend, BackendError, Bulletin, Settle, SettledBatch, Usage};
+
+use crate::plan::MILLISECOND;
+
+/// How long a command may take before the store gives it up.
+const COMMAND_TIMEOUT: u64 = 500 * MILLISECOND;
+
+/// See the [module](self).
+#[derive(Clone)]
+pub struct Redis(Arc<Server>);
+
+/// The server, or whichever has taken over.
+struct Server {
+    /// True time.
+    now: AtomicU64,
+    /// Its clock less the true time.
+    offset: AtomicI64,
+    state: Mutex<State>,
+}
+
+struct State {
+    primary: Copy,
+    /// Those that will take over, one after the other. All of them are as far as the journal's beginning.
+    spares: VecDeque<Copy>,
+    journal: VecDeque<(u64, u64, Write)>,
+    delay: u64,
+    slow: (u64, u64),
+    away: (u64, bool),
+    alarms: Vec<(u64, Waker)>,
+}
+
+/// The data of one server.
+#[derive(Clone)]
+struct Copy {
+    memory: Arc<Memory>,
+    micros: Arc<AtomicU64>,
+}
+
+#[derive(Clone)]
+enum Write {
+    Settle(String, Vec<Settle>),
+    Reset(String, ClientId, bool, bool, Vec<u8>),
+    Override(String, String, Option<Vec<u8>>, Vec<u8>),
+    Document(String, Vec<u8>),
+}
+
+impl Copy {
+    fn new() -> Self {
+        let micros = Arc::new(AtomicU64::new(0));
+        let clock = Arc::clone(&micros);
+        Self { memory: Arc::new(Memory::new(Arc::new(move || clock.load(Relaxed)))), micros }
+    }
+
+    /// Does what another has done at `micros`.
+    fn replay(&self, micros: u64, write: Write) {
+        self.micros.store(micros, Relaxed);
+        let memory = &self.memory;
+        // In memory everything is done when it is first asked for.
+        let is_done = match write {
+            Write::Settle(namespace, entries) => memory.settle(&namespace, entries).now_or_never().is_some(),
+            Write::Reset(namespace, client, bucket, month, audit) => {
+                memory.reset(&namespace, client, bucket, month, audit).now_or_never().is_some()
+            }
+            Write::Override(namespace, consumer, value, audit) => {
+                memory.put_override(&namespace, &consumer, value, audit).now_or_never().is_some()
+            }
+            Write::Document(namespace, document) => {
+                memory.put_document(&namespace, document).now_or_never().is_some()
+            }
+        };
+        assert!(is_done, "the memory backend waits for nothing");
+    }
+}
+
+impl Redis {
+    /// A server with so many replicas, each call to which takes `delay`.
+    #[must_use]
+    pub fn new(delay: u64, spares: usize) -> Self {
+        let state = State {
+            primary: Copy::new(),
+            spares: (0..spares).map(|_| Copy::new()).collect(),
+            journal: VecDeque::new(),
+            delay,
+            slow: (0, 0),
+            away: (0, false),
+            alarms: Vec::new(),
+        };
+        Self(Arc::new(Server { now: AtomicU64::new(0), offset: AtomicI64::new(0), state: Mutex::new(state) }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is `now`, true time.
+    pub fn set_now(&self, now: u64) {
+        self.0.now.store(now, Relaxed);
+    }
+
+    /// What its clock shows at `now`, nanoseconds.
+    #[must_use]
+    pub fn clock(&self, now: u64) -> u64 {
+        now.saturating_add_signed(self.0.offset.load(Relaxed))
+    }
+
+    /// It does not answer until then.
+    pub fn go_away(&self, until: u64, hangs: bool) {
+        self.state().away = (until, hangs);
+    }
+
+    /// Until then a call takes `delay`.
+    pub fn slow_down(&self, until: u64, delay: u64) {
+        self.state().slow = (until, delay);
+    }
+
+    /// A replica takes over that has nothing newer than `lag`; its clock differs by `skew` from the old one's.
+    pub fn fail_over(&self, lag: u64, skew: i64) -> bool {
+        let now = self.0.now.load(Relaxed);
+        let mut state = self.state();
+        while let Some((at, micros, write)) = state.journal.pop_front() {
+            if at + lag > now {
+                break;
+            }
+            for spare in &state.spares {
+                spare.replay(micros, write.clone());
+            }
+        }
+        let Some(next) = state.spares.pop_front() else { return false };
+        state.journal.clear();
+        state.primary = next;
+        self.0.offset.fetch_add(skew, Relaxed);
+        true
+    }
+
+    /// Who wants to be woken, and when.
+    #[must_use]
+    pub fn take_alarms(&self) -> Vec<(u64, Waker)> {
+        std::mem::take(&mut self.state().alarms)
+    }
+
+    /// All is well again.
+    pub fn heal(&self) {
+        let mut state = self.state();
+        (state.away, state.slow) = ((0, false), (0, 0));
+    }
+
+    /// Half of a call's way.
+    async fn way(&self) -> Result<(), BackendError> {
+        let (wait, is_away) = {
+            let (now, state) = (self.0.now.load(Relaxed), self.state());
+            let delay = if now < state.slow.0 { state.slow.1 } else { state.delay };
+            match state.away {
+                (until, true) if now < until => (COMMAND_TIMEOUT, true),
+                (until, false) if now < until => (MILLISECOND, true),
+                _ => (delay / 2, false),
+            }
+        };
+        if wait > 0 {
+            Pause { server: self, until: self.0.now.load(Relaxed) + wait }.await;
+        }
+        if is_away { Err(BackendError::Away("it was made to be".into())) } else { Ok(()) }
+    }
+
+    /// The primary, with its clock set; `write` goes to the journal.
+    fn primary(&self, write: impl FnOnce() -> Write) -> Copy {
+        let now = self.0.now.load(Relaxed);
+        let micros = self.clock(now) / 1_000;
+        let mut state = self.state();
+        state.primary.micros.store(micros, Relaxed);
+        if !state.spares.is_empty() {
+            state.journal.push_back((now, micros, write()));
+        }
+        state.primary.clone()
+    }
+
+    fn reader(&self) -> Copy {
+        let state = self.state();
+        state.primary.micros.store(self.clock(self.0.now.load(Relaxed)) / 1_000, Relaxed);
+        state.primary.clone()
+    }
+}
+
+/// Waits until the simulator wakes it.
+struct Pause<'a> {
+    server: &'a Redis,
+    until: u64,
+}
+
+impl Future for Pause<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.server.0.now.load(Relaxed) >= self.until {
+            return Poll::Ready(());
+        }
+        self.server.state().alarms.push((self.until, context.waker().clone()));
+        Poll::Pending
+    }
+}
+
+#[async_trait]
+impl Backend for Redis {
+    fn kind(&self) -> &'static str {
+        "simulated"
+    }
+
+    async fn now(&self) -> Result<u64, BackendError> {
+        self.way().await?;
+        let now = self.reader().memory.now().await?;
+        self.way().await?;
+        Ok(now)
+    }
+
+    async fn settle(&self, namespace: &str, entries: Vec<Settle>) -> Result<SettledBatch, BackendError> {
+        self.way().await?;
+        let primary = self.primary(|| Write::Settle(namespace.to_owned(), entries.clone()));
+        let settled = primary.memory.settle(namespace, entries).await?;
+        self.way().await?;
+        Ok(settled)
+    }
+
+    async fn usage(
+        &self,
+        namespace: &str,
+        client: ClientId,
+        month: u16,
+    ) -> Result<Option<Usage>, BackendError> {
+        self.way().await?;
+        let usage = self.reader().memory.usage(namespace, client, month).await?;
+        self.way().await?;
+        Ok(usage)
+    }
+
+    fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
+        self.reader().memory.usages(namespace, month)
+    }
+
+    async fn reset(
+        &self,
+        namespace: &str,
+        client: ClientId,
+        bucket: bool,
+        month: bool,
+        audit: Vec<u8>,
+    ) -> Result<u64, BackendError> {
+        self.way().await?;
+        let primary =
+            self.primary(|| Write::Reset(namespace.to_owned(), client, bucket, month, audit.clone()));
+        let revision = primary.memory.reset(namespace, client, bucket, month, audit).await?;
+        self.way().await?;
+        Ok(revision)
+    }
+
+    async fn put_override(
+        &self,
+        namespace: &str,
+        consumer: &str,
+        value: Option<Vec<u8>>,
+        audit: Vec<u8>,
+    ) -> Result<u64, BackendError> {
+        self.way().await?;
+        let write =
+            || Write::Override(namespace.to_owned(), consumer.to_owned(), value.clone(), audit.clone());
+        let primary = self.primary(write);
+        let revision = primary.memory.put_override(namespace, consumer, value, audit).await?;
+        self.way().await?;
+        Ok(revision)
+    }
+
+    async fn revision(&self, namespace: &str) -> Result<u64, BackendError> {
+        self.way().await?;
+        let revision = self.reader().memory.revision(namespace).await?;
+        self.way().await?;
+        Ok(revision)
+    }
+
+    async fn bulletin(&self, namespace: &str) -> Result<Bulletin, BackendError> {
+        self.way().await?;
+        let bulletin = self.reader().memory.bulletin(namespace).await?;
+        self.way().await?;
+        Ok(bulletin)
+    }
+
+    async fn audit(
+        &self,
+        namespace: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, BackendError> {
+        self.way().await?;
+        self.reader().memory.audit(namespace, before, limit).await
+    }
+
+    async fn document(&self, namespace: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        self.way().await?;
+        let document = self.reader().memory.document(namespace).await?;
+        self.way().await?;
+        Ok(document)
+    }
+
+    async fn put_document(&self, namespace: &str, document: Vec<u8>) -> Result<(), BackendError> {
+        self.way().await?;
+        let primary = self.primary(|| Write::Document(namespace.to_owned(), document.clone()));
+        primary.memory.put_document(namespace, document).await?;
+        self.way().await
+    }
+
+    async fn namespaces(&self) -> Result<Vec<String>, BackendError> {
+        self.way().await?;
+        self.reader().memory.namespaces().await
+    }
+}

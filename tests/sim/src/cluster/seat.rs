@@ -1,0 +1,307 @@
+//! What the product's lender needs of a gateway, and what the gateway makes of it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use tollgate::engine::borrowing::Question;
+use tollgate::engine::lender::{Host, Met, Note};
+use tollgate::engine::{Outcome, Ruling};
+use tollgate::request::{Gateway, Headers, Request};
+use tollgate::table::Network;
+use tollgate::units::UnixNanos;
+
+use super::Cluster;
+use super::calls::Caller;
+use super::gateway::{Guest, Node, Root, Worker};
+use super::shared_data::Shared;
+use crate::log::{Shot, Verdict};
+use crate::plan::Personality;
+
+/// One call of the gateway's into the filter.
+pub struct Seat<'a> {
+    shared: Shared<'a>,
+    root: &'a Rc<Root>,
+    /// The request at hand; none: the root.
+    at_hand: Cell<Option<u32>>,
+    /// The request that was at hand first, and where it comes from.
+    first: Option<(u32, [u8; 4])>,
+    reply: RefCell<Option<Vec<u8>>>,
+    /// It is a reply to the root's own call: Kong crashes if another is made now.
+    is_roots_reply: bool,
+}
+
+/// A request's origin.
+struct Origin([u8; 4]);
+
+impl Gateway for Origin {
+    fn property(&self, path: &str) -> Option<Vec<u8>> {
+        let [a, b, c, d] = self.0;
+        (path == "source\0address").then(|| format!("{a}.{b}.{c}.{d}").into_bytes())
+    }
+
+    fn header(&self, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// A request, as a client sends it.
+pub struct Sent<'a> {
+    /// Whose.
+    pub client: u32,
+    /// What it costs.
+    pub cost: u64,
+    /// Where from.
+    pub address: [u8; 4],
+    /// As a gateway hands it over.
+    pub headers: &'a [u8],
+}
+
+impl Cluster {
+    fn seat<'a>(
+        &'a self,
+        node: &'a Node,
+        worker: &'a Worker,
+        root: &'a Rc<Root>,
+        first: Option<(u32, [u8; 4])>,
+    ) -> Seat<'a> {
+        Seat {
+            shared: Shared { cluster: self, node, worker },
+            root,
+            at_hand: Cell::new(first.map(|(context, _)| context)),
+            first,
+            reply: RefCell::default(),
+            is_roots_reply: false,
+        }
+    }
+
+    /// A worker gets a request.
+    pub fn serve(&self, node: &Node, worker: &Worker, sent: &Sent<'_>) {
+        let Some(root) = worker.root() else { return };
+        worker.is_busy.set(true);
+        let context = worker.next_context();
+        let seat = self.seat(node, worker, &root, Some((context, sent.address)));
+        let origin = Origin(sent.address);
+        let request = Request::new(Headers::new(sent.headers), &origin);
+        let was_tripped = root.failures.get() >= 3;
+        let met = root.lender.meet(&root.engine, &seat, context, &request);
+        match met {
+            Met::Off => {}
+            Met::Known(answer) => match answer.ruling {
+                None => self.log.free(sent.client),
+                Some(ruling) => self.decided(node, worker, &root, sent.client, sent.cost, 0, &ruling),
+            },
+            Met::Waits(waiting) => {
+                if was_tripped {
+                    self.log.broken("breaker", self.now(), "a request waits after three failed calls");
+                }
+                let guest = Guest {
+                    client: sent.client,
+                    cost: sent.cost,
+                    came: self.now(),
+                    address: sent.address,
+                    root: Rc::clone(&root),
+                    waiting,
+                };
+                worker.waiting.borrow_mut().insert(context, Rc::new(guest));
+            }
+        }
+        worker.is_busy.set(false);
+    }
+
+    /// A root's tick.
+    pub fn tick(&self, node: &Node, worker: &Worker, root: &Rc<Root>) {
+        worker.is_busy.set(true);
+        let seat = self.seat(node, worker, root, None);
+        root.lender.tick(&root.engine, &seat);
+        worker.is_busy.set(false);
+    }
+
+    /// A call has ended, for whom it was made; `reply`: what came, if anything that is a 200.
+    pub fn call_ended(
+        &self,
+        node: &Node,
+        worker: &Worker,
+        root: &Rc<Root>,
+        caller: Caller,
+        reply: Option<Vec<u8>>,
+    ) {
+        worker.is_busy.set(true);
+        match caller {
+            Caller::Root => {
+                root.is_calling.set(false);
+                let seat = Seat { is_roots_reply: true, ..self.seat(node, worker, root, None) };
+                *seat.reply.borrow_mut() = reply;
+                root.lender.take_batch(&root.engine, &seat);
+            }
+            Caller::Request(context) => {
+                let guest = worker.waiting.borrow().get(&context).cloned();
+                // Whose request is gone hears nothing.
+                if let Some(guest) = guest {
+                    let seat = self.seat(node, worker, root, Some((context, guest.address)));
+                    *seat.reply.borrow_mut() = reply;
+                    root.lender.answer(&root.engine, &seat, &guest.waiting);
+                }
+            }
+        }
+        worker.is_busy.set(false);
+    }
+
+    /// A request is decided.
+    #[allow(clippy::too_many_arguments, reason = "all that the log has of a request")]
+    fn decided(
+        &self,
+        node: &Node,
+        worker: &Worker,
+        root: &Root,
+        client: u32,
+        cost: u64,
+        waited: u64,
+        ruling: &Ruling,
+    ) {
+        let document = root.engine.document(ruling);
+        let verdict = match (ruling.outcome, &document) {
+            (Outcome::Allowed, None) => Verdict::Paid,
+            (Outcome::Fallback, None) => Verdict::Fallback,
+            (Outcome::Error, None) => Verdict::Passed,
+            (Outcome::RefusedRate, Some(document)) => Verdict::Refused(document.retry_after),
+            (Outcome::RefusedMonth, Some(document)) => Verdict::RefusedMonth(document.retry_after),
+            (Outcome::Error, Some(document)) => Verdict::Undecided(document.status),
+            other => panic!("{other:?} under enforcement"),
+        };
+        let shot = Shot {
+            at: self.stamp(),
+            moment: self.now(),
+            client,
+            cost,
+            node: node.number,
+            root: root.id,
+            was_away: root.lender.borrower().borrow().is_store_away(),
+            waited,
+            verdict,
+        };
+        self.trace(Some(client), || {
+            format!(
+                "node {} worker {} client {client} cost {cost}: {verdict:?} after {waited} ns",
+                node.number, worker.number
+            )
+        });
+        self.log.decided(shot);
+        self.heard(client, &shot);
+    }
+}
+
+impl<'a> Host for Seat<'a> {
+    type Shared = Shared<'a>;
+
+    fn shared(&self) -> &Shared<'a> {
+        &self.shared
+    }
+
+    fn monotonic(&self) -> u64 {
+        let cluster = self.shared.cluster;
+        self.shared.node.monotonic(cluster.now(), cluster.plan.start)
+    }
+
+    fn wall(&self) -> UnixNanos {
+        self.shared.cluster.wall(self.shared.node.number)
+    }
+
+    fn node(&self) -> Vec<u8> {
+        match self.shared.node.personality {
+            Personality::Kong => {
+                format!("{}-{}", self.shared.node.number, self.shared.node.life).into_bytes()
+            }
+            Personality::Envoy => Vec::new(),
+        }
+    }
+
+    fn peer(&self) -> Network {
+        let at_hand = self.at_hand.get();
+        match self.first {
+            Some((context, address)) if Some(context) == at_hand => Network::V4(address),
+            _ => {
+                let guests = self.shared.worker.waiting.borrow();
+                let guest = at_hand.and_then(|context| guests.get(&context));
+                guest.map_or(Network::Unknown, |guest| Network::V4(guest.address))
+            }
+        }
+    }
+
+    fn resumes_others(&self) -> bool {
+        self.shared.node.personality == Personality::Envoy
+    }
+
+    fn speak_for(&self, context: u32) {
+        self.at_hand.set(Some(context));
+    }
+
+    fn dispatch(&self, message: &[u8], timeout_ms: u64) -> bool {
+        let cluster = self.shared.cluster;
+        let caller = match self.at_hand.get() {
+            Some(context) => Caller::Request(context),
+            None => Caller::Root,
+        };
+        if self.shared.node.personality == Personality::Kong {
+            if self.is_roots_reply {
+                cluster.log.broken("host_rule", cluster.now(), "a call from a root's reply");
+            }
+            if caller == Caller::Root && self.root.is_calling.get() {
+                cluster.log.broken("host_rule", cluster.now(), "two calls of one root are under way");
+            }
+        }
+        if caller == Caller::Root {
+            self.root.is_calling.set(true);
+        }
+        cluster.dispatch(self.shared.node, self.shared.worker, self.root, caller, message, timeout_ms);
+        true
+    }
+
+    fn reply(&self) -> Option<Vec<u8>> {
+        self.reply.borrow_mut().take()
+    }
+
+    fn conclude(&self, _: &Question, ruling: &Ruling) {
+        let Some(context) = self.at_hand.get() else { return };
+        let cluster = self.shared.cluster;
+        let may = self.resumes_others() || self.first.is_some_and(|(first, _)| first == context);
+        if !may {
+            cluster.log.broken("host_rule", cluster.now(), "a request was let go on that Kong's host keeps");
+        }
+        let guest = self.shared.worker.waiting.borrow_mut().remove(&context);
+        let Some(guest) = guest else {
+            cluster.log.broken("host_rule", cluster.now(), "a request was decided twice");
+            return;
+        };
+        let waited = cluster.now() - guest.came;
+        cluster.decided(
+            self.shared.node,
+            self.shared.worker,
+            &guest.root,
+            guest.client,
+            guest.cost,
+            waited,
+            ruling,
+        );
+    }
+
+    fn note(&self, note: Note) {
+        let cluster = self.shared.cluster;
+        let node = self.shared.node.number;
+        match note {
+            Note::Called { has_worked: true, .. } => {
+                self.root.failures.set(0);
+                self.root.was_answered.set(true);
+            }
+            Note::Called { has_worked: false, is_up } => {
+                self.root.failures.set(self.root.failures.get() + 1);
+                if is_up == (self.root.failures.get() >= 3) {
+                    cluster.log.broken("breaker", cluster.now(), "it does not trip at the third failed call");
+                }
+            }
+            Note::Away | Note::Back => {
+                cluster.trace(None, || format!("node {node} root {}: {note:?}", self.root.id));
+            }
+            Note::Hit | Note::Miss | Note::NoWay => {}
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What messages say, for whoever reads what has happened.
+
+use tollgate::lease::client::{ClientId, Namespace};
+use tollgate::lease::wire::{Answer, Ask, Batch, Entry, Reply};
+use tollgate::table::Client;
+
+use super::Cluster;
+use crate::plan::NAMESPACE;
+
+impl Cluster {
+    /// A line for each client that `message` is about, where somebody reads them.
+    pub fn trace_message(&self, call: u64, message: &[u8]) {
+        if !self.log.is_traced() {
+            return;
+        }
+        for entry in Batch::from_bytes(message).map(|batch| batch.entries).unwrap_or_default() {
+            let said = match entry.ask {
+                Ask::Charge { cost } => format!("charge {cost}"),
+                Ask::Lease(lease) => format!(
+                    "epoch {} seq {} spent {} acked {} turn {} holds {} needs {} more {} wants {}",
+                    lease.epoch,
+                    lease.seq,
+                    lease.spent,
+                    lease.acked,
+                    lease.turn,
+                    lease.hold,
+                    lease.need,
+                    lease.more,
+                    lease.want
+                ),
+            };
+            let client = self.number_of(&entry.client);
+            self.trace(client, || format!("  call {call} says of client {client:?}: {said}"));
+        }
+    }
+
+    /// The same for a reply.
+    pub fn trace_reply(&self, call: u64, message: &[u8], reply: &[u8]) {
+        if !self.log.is_traced() {
+            return;
+        }
+        let entries: Vec<Entry> = Batch::from_bytes(message).map(|batch| batch.entries).unwrap_or_default();
+        let Ok(reply) = Reply::from_bytes(reply) else { return };
+        for change in &reply.changes {
+            let client = self.number_of(&change.client);
+            self.trace(client, || format!("  call {call} brings news of {client:?}: {:?}", change.what));
+        }
+        for (entry, answer) in entries.iter().zip(&reply.answers) {
+            let said = match answer {
+                Answer::Standing(standing) => format!(
+                    "seq {} spent {} may hold {} for {} ms, idle {}, used {:?}, month {}, {:?}",
+                    standing.seq,
+                    standing.spent,
+                    standing.hold,
+                    standing.ttl_ms,
+                    standing.idle_ms,
+                    standing.used,
+                    standing.month_used,
+                    standing.refusal
+                ),
+                other => format!("{other:?}"),
+            };
+            let client = self.number_of(&entry.client);
+            self.trace(client, || format!("  call {call} is told of client {client:?}: {said}"));
+        }
+    }
+
+    fn number_of(&self, id: &ClientId) -> Option<u32> {
+        let namespace = Namespace::new(NAMESPACE);
+        let is_it = |name: &Option<String>| {
+            name.as_ref().is_some_and(|name| namespace.id(&Client::Consumer(name.as_bytes())) == *id)
+        };
+        self.plan.clients.iter().position(|client| is_it(&client.name)).map(|number| number as u32)
+    }
+}

@@ -1,0 +1,227 @@
+//! Clients and their requests.
+
+use std::cell::Cell;
+
+use super::seat::Sent;
+use super::{Cluster, Event};
+use crate::log::{Shot, Verdict};
+use crate::plan::{self, Habit, Place, SECOND, path_of};
+use crate::random::Random;
+
+/// A client of the plan.
+#[derive(Debug)]
+pub struct Client {
+    random: Random,
+    /// Costs and what such a request looks like.
+    requests: Vec<(u64, Vec<u8>)>,
+    /// It was told to come again, and nobody else has asked for it.
+    told: Cell<Option<u64>>,
+}
+
+/// A request that is about to reach its worker.
+#[derive(Clone, Copy, Debug)]
+pub struct Coming {
+    client: usize,
+    who: u32,
+    request: usize,
+    node: usize,
+}
+
+/// Strangers' numbers in the log: those of a crowd lie together, the clients of the plan come first.
+pub const CROWD: u32 = 1 << 22;
+
+impl Client {
+    /// The plan's client number `number`.
+    #[must_use]
+    pub fn new(plan: &plan::Plan, number: usize) -> Self {
+        let client = &plan.clients[number];
+        let tier = &plan.tiers[client.tier].name;
+        let requests = client.costs.iter().map(|cost| {
+            let path = path_of(*cost);
+            let mut pairs: Vec<(&str, &str)> =
+                vec![(":method", "GET"), (":path", &path), (":authority", "api"), ("user-agent", "sim")];
+            if let Some(name) = &client.name {
+                pairs.extend([("x-consumer-username", name.as_str()), ("x-consumer-groups", tier.as_str())]);
+            }
+            (*cost, bytes_of(&pairs))
+        });
+        Self {
+            random: Random::new(plan.seed, 100 + number as u64),
+            requests: requests.collect(),
+            told: Cell::new(None),
+        }
+    }
+}
+
+/// Headers as a gateway hands them over.
+fn bytes_of(pairs: &[(&str, &str)]) -> Vec<u8> {
+    let word = |length: usize| (length as u32).to_le_bytes();
+    let mut bytes = word(pairs.len()).to_vec();
+    for (name, value) in pairs {
+        bytes.extend([word(name.len()), word(value.len())].concat());
+    }
+    for (name, value) in pairs {
+        bytes.extend([name.as_bytes(), &[0], value.as_bytes(), &[0]].concat());
+    }
+    bytes
+}
+
+/// Around `every`.
+fn about(random: &Random, every: u64) -> u64 {
+    random.between(every / 2, every + every / 2).max(1)
+}
+
+impl Cluster {
+    /// Every client begins at a moment of its own.
+    pub fn begin_traffic(&self) {
+        for (number, client) in self.clients.iter().enumerate() {
+            let (Habit::Steady { every } | Habit::Burst { every, .. } | Habit::Patient { every }) =
+                self.plan.clients[number].habit;
+            self.queue.push(self.now() + client.random.below(every.max(1)), Event::Ask(number));
+        }
+    }
+
+    /// It is a client's turn.
+    pub fn ask(&self, number: usize) {
+        if self.is_healed.get() {
+            return;
+        }
+        let client = &self.clients[number];
+        match self.plan.clients[number].habit {
+            Habit::Steady { every } => {
+                self.come(number);
+                self.queue.push(self.now() + about(&client.random, every), Event::Ask(number));
+            }
+            Habit::Burst { size, every } => {
+                (0..size).for_each(|_| self.come(number));
+                self.queue.push(self.now() + about(&client.random, every), Event::Ask(number));
+            }
+            // What it hears says when it asks again.
+            Habit::Patient { .. } => self.come(number),
+        }
+        self.serve_all();
+    }
+
+    /// One request of a client sets out.
+    fn come(&self, number: usize) {
+        let (client, plan) = (&self.clients[number], &self.plan.clients[number]);
+        let sites = self.sites.len();
+        let node = match plan.place {
+            Place::Anywhere => client.random.index(sites),
+            Place::Moving => (self.now() / SECOND) as usize % sites,
+            Place::At(node) => node,
+            Place::Skewed if client.random.below(10) > 0 => 0,
+            Place::Skewed => client.random.index(sites),
+        };
+        // A load balancer sees who is away.
+        let up = (0..sites).map(|step| (node + step) % sites).find(|site| self.node(*site).is_some());
+        let Some(node) = up else {
+            self.not_served(number);
+            return;
+        };
+        let who = match plan.name {
+            Some(_) => number as u32,
+            None => CROWD * (1 + number as u32) + client.random.below(plan.crowd.into()) as u32,
+        };
+        let request = client.random.index(client.requests.len());
+        self.coming.borrow_mut().push_back(Coming { client: number, who, request, node });
+    }
+
+    fn serve_all(&self) {
+        loop {
+            let next = self.coming.borrow_mut().pop_front();
+            let Some(coming) = next else { return };
+            self.arrive(&coming);
+        }
+    }
+
+    /// A request reaches a worker that is free.
+    fn arrive(&self, coming: &Coming) {
+        let Some(node) = self.node(coming.node) else {
+            self.not_served(coming.client);
+            return;
+        };
+        let client = &self.clients[coming.client];
+        let serving = self.plan.nodes[coming.node].workers;
+        let first = client.random.index(serving);
+        let free =
+            (0..serving).map(|step| (first + step) % serving).find(|at| !node.workers[*at].is_busy.get());
+        let Some(worker) = free else {
+            self.coming.borrow_mut().push_back(*coming);
+            return;
+        };
+        let (cost, headers) = &client.requests[coming.request];
+        let sent = Sent { client: coming.who, cost: *cost, address: address(coming.who), headers };
+        self.log.asked();
+        self.serve(&node, &node.workers[worker], &sent);
+        if *cost == 0 {
+            self.not_served(coming.client);
+        }
+    }
+
+    /// A worker has just read and not yet written: others of its node are faster.
+    pub fn meddle(&self, node: &super::gateway::Node, worker: &super::gateway::Worker) {
+        let depth = self.depth.get();
+        if depth >= 2 {
+            return;
+        }
+        self.depth.set(depth + 1);
+        let next = {
+            let mut coming = self.coming.borrow_mut();
+            let here = coming.iter().position(|one| one.node == node.number);
+            here.and_then(|at| coming.remove(at))
+        };
+        match (next, self.node(node.number)) {
+            (Some(coming), _) => self.arrive(&coming),
+            (None, Some(node)) => {
+                let other = &node.workers[self.chance.memory.index(node.workers.len())];
+                if other.number != worker.number && !other.is_busy.get() {
+                    for root in other.roots.borrow().iter() {
+                        self.tick(&node, other, root);
+                    }
+                }
+            }
+            (None, None) => {}
+        }
+        self.depth.set(depth);
+    }
+
+    /// A worker gets a request that costs nothing.
+    pub fn ping(&self, node: &super::gateway::Node, worker: &super::gateway::Worker) {
+        let headers = bytes_of(&[(":method", "GET"), (":path", &path_of(0)), (":authority", "api")]);
+        let sent = Sent { client: u32::MAX, cost: 0, address: [127, 0, 0, 1], headers: &headers };
+        self.serve(node, worker, &sent);
+    }
+
+    /// A patient client's request got no answer: it asks again in a while.
+    fn not_served(&self, number: usize) {
+        if let Habit::Patient { every } = self.plan.clients[number].habit {
+            self.queue.push(self.now() + every.max(SECOND), Event::Ask(number));
+        }
+    }
+
+    /// A client hears what became of its request.
+    pub fn heard(&self, who: u32, shot: &Shot) {
+        let Some(client) = self.clients.get(who as usize) else { return };
+        let Habit::Patient { every } = self.plan.clients[who as usize].habit else { return };
+        let was_told = client.told.take();
+        let next = match shot.verdict {
+            Verdict::Paid | Verdict::Fallback | Verdict::Passed => about(&client.random, every),
+            Verdict::Refused(seconds) | Verdict::RefusedMonth(seconds) => {
+                if was_told.is_some_and(|cost| cost >= shot.cost) && self.plan.claims.waits_are_true {
+                    self.log.broken_for("retry_after", who, shot.at, "refused again, though it has waited");
+                }
+                client.told.set(Some(shot.cost));
+                seconds * SECOND
+            }
+            Verdict::Undecided(_) => SECOND,
+        };
+        self.queue.push(self.now() + next, Event::Ask(who as usize));
+    }
+}
+
+/// Everybody has an address.
+fn address(who: u32) -> [u8; 4] {
+    let [a, b, c, d] = who.to_be_bytes();
+    [10 + a, b, c, d]
+}

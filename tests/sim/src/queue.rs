@@ -1,0 +1,59 @@
+//! What is going to happen, in the order of time; what happens at the same moment, in an order drawn by lot.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::random::Random;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Queue<E> {
+    heap: RefCell<BinaryHeap<Reverse<Entry<E>>>>,
+    lots: Random,
+}
+
+#[derive(Debug)]
+struct Entry<E> {
+    at: u64,
+    lot: u64,
+    event: E,
+}
+
+impl<E> Ord for Entry<E> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.lot).cmp(&(other.at, other.lot))
+    }
+}
+
+impl<E> PartialOrd for Entry<E> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<E> PartialEq for Entry<E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<E> Eq for Entry<E> {}
+
+impl<E> Queue<E> {
+    /// Nothing is going to happen yet.
+    #[must_use]
+    pub fn new(lots: Random) -> Self {
+        Self { heap: RefCell::default(), lots }
+    }
+
+    /// `event` happens at `at`.
+    pub fn push(&self, at: u64, event: E) {
+        self.heap.borrow_mut().push(Reverse(Entry { at, lot: self.lots.number(), event }));
+    }
+
+    /// What happens next, and when.
+    pub fn pop(&self) -> Option<(u64, E)> {
+        self.heap.borrow_mut().pop().map(|Reverse(entry)| (entry.at, entry.event))
+    }
+}

@@ -1,0 +1,61 @@
+//! Kinds of runs. Each makes a plan from a seed: what is there, who asks, and what breaks.
+
+mod calm;
+mod faults;
+mod parts;
+
+use crate::plan::Plan;
+use crate::random::{Random, mixed};
+
+/// Makes plans of one kind.
+pub struct Scenario {
+    /// What it is called.
+    pub name: &'static str,
+    make: fn(&Random, u64) -> Plan,
+}
+
+/// All of them.
+pub const ALL: [Scenario; 15] = [
+    Scenario { name: "calm", make: calm::calm },
+    Scenario { name: "overload", make: calm::overload },
+    Scenario { name: "modest", make: calm::modest },
+    Scenario { name: "patient", make: calm::patient },
+    Scenario { name: "strangers", make: calm::strangers },
+    Scenario { name: "unlimited", make: calm::unlimited },
+    Scenario { name: "month", make: calm::month },
+    Scenario { name: "network", make: faults::network },
+    Scenario { name: "replicas", make: faults::replicas },
+    Scenario { name: "outage", make: faults::outage },
+    Scenario { name: "failover", make: faults::failover },
+    Scenario { name: "gateways", make: faults::gateways },
+    Scenario { name: "admin", make: faults::admin },
+    Scenario { name: "strict", make: faults::strict },
+    Scenario { name: "chaos", make: faults::chaos },
+];
+
+/// The scenario called `name`.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}
+
+/// The scenario that a seed is of, where none is asked for.
+#[must_use]
+pub fn of_seed(seed: u64) -> &'static Scenario {
+    &ALL[(mixed(seed) % ALL.len() as u64) as usize]
+}
+
+impl Scenario {
+    /// Its plan from `seed`.
+    #[must_use]
+    pub fn plan(&self, seed: u64) -> Plan {
+        let plan = (self.make)(&Random::new(seed, 0), seed);
+        Plan { scenario: self.name, ..plan }
+    }
+}
+
+/// Three gateways of four workers, and a hundred clients: what the simulator's speed is measured with.
+#[must_use]
+pub fn bench(seed: u64) -> Plan {
+    Plan { scenario: "bench", ..calm::bench(&Random::new(seed, 0), seed) }
+}

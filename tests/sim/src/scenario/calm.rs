@@ -1,0 +1,123 @@
+//! Nothing breaks: what clients get has to be what they were promised.
+
+use super::parts::{CONTENTION, consumer, costs, crowd, every, people, place, plan, tiers};
+use crate::plan::{Claims, Habit, MILLISECOND, Node, Personality, Place, Plan, SECOND};
+use crate::random::Random;
+
+/// Everybody.
+pub fn calm(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    people(random, &mut plan, 20);
+    crowd(&mut plan, 50, 500 * MILLISECOND);
+    plan.memory = CONTENTION;
+    plan.claims.modest_are_served = true;
+    plan
+}
+
+/// All want more than there is.
+pub fn overload(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    for number in 0..6 {
+        let tier = random.index(3);
+        let costs: &[u64] = if random.happens(300_000) { &[1_000, 2_000] } else { &[1_000] };
+        let every = every(&plan.tiers[tier], costs, *random.one_of(&[300, 500, 1_000])).max(5 * MILLISECOND);
+        let nodes = plan.nodes.len();
+        plan.clients.push(consumer(number, tier, Habit::Steady { every }, place(random, nodes), costs));
+    }
+    plan.claims.is_used_up = true;
+    plan
+}
+
+/// Nobody wants more than half.
+pub fn modest(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    for number in 0..20 {
+        let tier = random.index(4);
+        let every = every(&plan.tiers[tier], &[1_000], *random.one_of(&[5, 10, 20])).max(20 * MILLISECOND);
+        let nodes = plan.nodes.len();
+        plan.clients.push(consumer(number, tier, Habit::Steady { every }, place(random, nodes), &[1_000]));
+    }
+    plan.memory = CONTENTION;
+    plan.claims.modest_are_served = true;
+    plan
+}
+
+/// Everybody comes again when it was told to, and is alone with its limit. It comes to the same gateway: what others hold of
+/// its bucket comes back when they have not spent it for a while, which nobody can tell in advance.
+pub fn patient(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    for number in 0..15 {
+        let tier = random.index(4);
+        let costs = if random.happens(500_000) { vec![1_000] } else { costs(random) };
+        let every =
+            every(&plan.tiers[tier], &costs, *random.one_of(&[200, 1_000, 5_000])).max(2 * MILLISECOND);
+        let nodes = plan.nodes.len();
+        plan.clients.push(consumer(
+            number,
+            tier,
+            Habit::Patient { every },
+            Place::At(random.index(nodes)),
+            &costs,
+        ));
+    }
+    plan.claims.waits_are_true = true;
+    plan
+}
+
+/// Up to a million strangers, and consumers among them.
+pub fn strangers(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    people(random, &mut plan, 5);
+    crowd(&mut plan, *random.one_of(&[100, 10_000, 1_000_000]), random.between(10, 40) * MILLISECOND);
+    plan.claims.may_evict = true;
+    plan.memory = CONTENTION;
+    plan
+}
+
+/// Some have no limit; their use is counted.
+pub fn unlimited(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    for number in 0..6 {
+        let every = random.between(10, 200) * MILLISECOND;
+        let habit = if random.happens(300_000) {
+            Habit::Burst { size: 20, every: 20 * every }
+        } else {
+            Habit::Steady { every }
+        };
+        let nodes = plan.nodes.len();
+        plan.clients.push(consumer(number, 4, habit, place(random, nodes), &costs(random)));
+    }
+    plan.memory = CONTENTION;
+    plan
+}
+
+/// A month turns, and quotas are near their end.
+pub fn month(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    /// 2026-12-01T00:00:00Z.
+    const TURN: u64 = 1_796_083_200 * SECOND;
+    plan.start = TURN - random.between(30, 500) * SECOND - random.below(SECOND);
+    for tier in plan.tiers.iter_mut().take(4) {
+        let a_minute = tier.rates.iter().map(|rate| rate.units * 60 / rate.seconds).min().unwrap_or(60);
+        tier.monthly = random.happens(800_000).then(|| (a_minute * random.between(1, 6)).max(20));
+    }
+    people(random, &mut plan, 12);
+    plan.clients.push(consumer(90, 4, Habit::Steady { every: 50 * MILLISECOND }, Place::Anywhere, &[1_000]));
+    plan.claims = Claims::default();
+    plan
+}
+
+/// Three gateways of four workers, a hundred clients that ask for about half of their limit.
+pub fn bench(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    let node = Node { personality: Personality::Envoy, workers: 4, ..plan.nodes[0].clone() };
+    plan.nodes = vec![node; 3];
+    plan.replicas = 2;
+    plan.room = 256;
+    plan.tiers = tiers(random);
+    for number in 0..100 {
+        let habit = Habit::Steady { every: SECOND };
+        plan.clients.push(consumer(number, number % 4, habit, Place::Anywhere, &[1_000]));
+    }
+    plan
+}

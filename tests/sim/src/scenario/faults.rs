@@ -1,0 +1,211 @@
+//! Things break.
+
+use super::parts::{CONTENTION, crowd, people, plan, tiers};
+use crate::plan::{Fault, MILLISECOND, Network, OnFailure, Plan, Rate, SECOND, Tier};
+use crate::random::Random;
+
+/// A network that loses, repeats, reorders and garbles all the time, and is worse at times.
+pub fn network(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    people(random, &mut plan, 10);
+    plan.network = bad(random);
+    some(random, &mut plan, 6, |random, plan| match random.below(2) {
+        0 => partition(random, plan),
+        _ => Fault::BadNetwork { network: bad(random), length: a_while(random) },
+    });
+    plan
+}
+
+/// Replicas that die wherever they are.
+pub fn replicas(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    people(random, &mut plan, 10);
+    plan.redis.delay = random.between(200_000, 4 * MILLISECOND);
+    plan.redis.crash = random.between(100, 3_000) as u32;
+    let replicas = plan.replicas;
+    some(random, &mut plan, 8, |random, _| Fault::ReplicaCrash {
+        replica: random.index(replicas),
+        length: a_while(random),
+    });
+    plan
+}
+
+/// The store is away at times, and tiers go on without it as they say.
+pub fn outage(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    words(random, &mut plan);
+    people(random, &mut plan, 12);
+    crowd(&mut plan, 20, 300 * MILLISECOND);
+    some(random, &mut plan, 5, |random, plan| match random.below(3) {
+        0 => partition(random, plan),
+        1 => Fault::RedisAway { length: a_while(random), hangs: random.happens(500_000) },
+        _ => Fault::RedisSlow { length: a_while(random), delay: random.between(10, 200) * MILLISECOND },
+    });
+    plan.memory = if random.happens(500_000) { CONTENTION } else { plan.memory };
+    plan
+}
+
+/// Redis fails over, without the newest.
+pub fn failover(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    words(random, &mut plan);
+    people(random, &mut plan, 8);
+    plan.redis.delay = random.between(100_000, MILLISECOND);
+    plan.redis.lag = random.between(1, 2_000) * MILLISECOND;
+    for _ in 0..random.between(1, 3) {
+        let at = random.below(plan.length);
+        let length = random.between(200, 8_000) * MILLISECOND;
+        plan.faults.push((at, Fault::RedisAway { length, hangs: random.happens(500_000) }));
+        let skew = random.below(40 * MILLISECOND) as i64 - 20 * MILLISECOND as i64;
+        plan.faults.push((at + length, Fault::RedisFailsOver { skew }));
+    }
+    plan
+}
+
+/// Gateways die, workers lose their memory, clocks are set, slots are spoiled.
+pub fn gateways(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    people(random, &mut plan, 12);
+    plan.memory = CONTENTION;
+    some(random, &mut plan, 12, |random, plan| {
+        let node = random.index(plan.nodes.len());
+        match random.below(4) {
+            0 => Fault::NodeCrash { node, length: a_while(random) },
+            1 => wall(random, plan),
+            2 => Fault::SpoiledSlot { node },
+            _ => rebuild(random, plan),
+        }
+    });
+    plan
+}
+
+/// Overrides, resets and other policies.
+pub fn admin(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    people(random, &mut plan, 10);
+    some(random, &mut plan, 10, change);
+    plan
+}
+
+/// Every request asks.
+pub fn strict(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    plan.store.is_strict = true;
+    words(random, &mut plan);
+    people(random, &mut plan, 8);
+    plan.redis.delay = random.between(0, 2 * MILLISECOND);
+    if random.happens(500_000) {
+        some(random, &mut plan, 4, |random, plan| match random.below(3) {
+            0 => partition(random, plan),
+            1 => Fault::RedisAway { length: a_while(random), hangs: random.happens(500_000) },
+            _ => rebuild(random, plan),
+        });
+    }
+    plan
+}
+
+/// All of it.
+pub fn chaos(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    words(random, &mut plan);
+    people(random, &mut plan, 10);
+    plan.memory = CONTENTION;
+    plan.redis.delay = random.between(0, 3 * MILLISECOND);
+    plan.redis.lag = random.between(1, 500) * MILLISECOND;
+    plan.redis.crash = random.between(0, 300) as u32;
+    some(random, &mut plan, 20, |random, plan| {
+        let node = random.index(plan.nodes.len());
+        match random.below(9) {
+            0 => partition(random, plan),
+            1 => Fault::BadNetwork { network: bad(random), length: a_while(random) },
+            2 => Fault::ReplicaCrash { replica: random.index(plan.replicas), length: a_while(random) },
+            3 => Fault::RedisAway { length: a_while(random), hangs: random.happens(500_000) },
+            4 => Fault::RedisSlow { length: a_while(random), delay: random.between(10, 200) * MILLISECOND },
+            5 => Fault::NodeCrash { node, length: a_while(random) },
+            6 => rebuild(random, plan),
+            7 => change(random, plan),
+            _ => Fault::RedisFailsOver { skew: 0 },
+        }
+    });
+    plan
+}
+
+/// Up to `most` faults, at any time.
+fn some(random: &Random, plan: &mut Plan, most: u64, fault: impl Fn(&Random, &Plan) -> Fault) {
+    for _ in 0..random.between(1, most) {
+        let at = random.below(plan.length);
+        let fault = fault(random, plan);
+        plan.faults.push((at, fault));
+    }
+}
+
+/// Short ones are frequent.
+fn a_while(random: &Random) -> u64 {
+    match random.below(3) {
+        0 => random.between(20, 500) * MILLISECOND,
+        1 => random.between(500, 5_000) * MILLISECOND,
+        _ => random.between(5, 90) * SECOND,
+    }
+}
+
+fn bad(random: &Random) -> Network {
+    let chance = |most: u64| if random.happens(500_000) { random.below(most) as u32 } else { 0 };
+    Network {
+        least: 100_000,
+        most: random.between(1, 30) * MILLISECOND,
+        loss: chance(100_000),
+        twice: chance(100_000),
+        straggles: chance(50_000),
+        garbled: chance(50_000),
+    }
+}
+
+fn partition(random: &Random, plan: &Plan) -> Fault {
+    Fault::Partition {
+        node: random.index(plan.nodes.len()),
+        replica: random.happens(300_000).then(|| random.index(plan.replicas)),
+        length: a_while(random),
+        is_refused: random.happens(500_000),
+    }
+}
+
+fn rebuild(random: &Random, plan: &Plan) -> Fault {
+    let node = random.index(plan.nodes.len());
+    let worker = random.index(plan.nodes[node].workers);
+    Fault::Rebuild { node, worker, doubles: random.happens(400_000) }
+}
+
+fn wall(random: &Random, plan: &Plan) -> Fault {
+    let by = random.below(7_200 * SECOND) as i64 - 3_600 * SECOND as i64;
+    Fault::WallJumps { node: random.index(plan.nodes.len()), by }
+}
+
+/// Something that an admin does.
+fn change(random: &Random, plan: &Plan) -> Fault {
+    let client = random.index(plan.clients.len());
+    let limits = |random: &Random| {
+        let rate = Rate { units: random.between(6, 600), seconds: *random.one_of(&[1, 60]), burst: 150 };
+        Tier { name: "own".into(), rates: vec![rate], monthly: None, on_failure: None }
+    };
+    match random.below(4) {
+        0 => Fault::Override { client, limits: Some(limits(random)) },
+        1 => Fault::Override { client, limits: None },
+        2 => Fault::Reset { client, bucket: true, month: random.happens(300_000) },
+        _ => {
+            let mut new = tiers(random);
+            new.iter_mut().zip(&plan.tiers).for_each(|(new, old)| new.on_failure = old.on_failure);
+            Fault::Policy { tiers: new, pace: random.between(0, 2_000) * MILLISECOND }
+        }
+    }
+}
+
+/// What tiers do without the store.
+fn words(random: &Random, plan: &mut Plan) {
+    let all = [OnFailure::Local, OnFailure::Ip, OnFailure::Open, OnFailure::Closed];
+    plan.store.on_failure = *random.one_of(&all);
+    for tier in &mut plan.tiers {
+        if random.happens(400_000) {
+            tier.on_failure = Some(*random.one_of(&all));
+        }
+    }
+}

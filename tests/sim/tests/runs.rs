@@ -1,0 +1,35 @@
+//! Runs by name: what was found once stays found, and the same seed is the same run.
+
+use tollgate_sim::plan::SECOND;
+use tollgate_sim::run::run;
+use tollgate_sim::scenario::{ALL, named};
+
+/// Seeds that have shown a fault of the product's, by what it was.
+const REGRESSIONS: [(&str, &str, u64); 4] = [
+    ("use without limits is reported whatever the clock shows", "unlimited", 5_225_608_189_600_411_232),
+    ("a message without an answer does not keep its record for ever", "calm", 6_293_685_368_797_016_114),
+    ("a record that nobody speaks for is reported under its own tier", "replicas", 8_389_059_315_390_005_483),
+    ("who passes where others were faster is counted", "outage", 244_607_573_837_484_771),
+];
+
+#[test]
+fn what_was_mended_stays_mended() {
+    for (name, scenario, seed) in REGRESSIONS {
+        let plan = named(scenario).unwrap().plan(seed);
+        if let Some(violation) = run(&plan, false).violation {
+            panic!("{name}: {violation:?}");
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_bit_for_bit() {
+    for scenario in &ALL {
+        let mut plan = scenario.plan(4_711);
+        plan.length = 60 * SECOND;
+        let (first, second) = (run(&plan, true), run(&plan, true));
+        assert_eq!(first.digest, second.digest, "{}", scenario.name);
+        assert_eq!(first.lines, second.lines, "{}", scenario.name);
+        assert!(first.counts.requests > 0, "{}", scenario.name);
+    }
+}
