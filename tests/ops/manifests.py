@@ -83,6 +83,10 @@ class Pod:
                 open_ports[port["name"]] = port["containerPort"]
         return open_ports
 
+    def sidecar_ports(self):
+        sidecars = [one for one in self.spec.get("initContainers", []) if one.get("restartPolicy") == "Always"]
+        return {port["name"] for one in sidecars for port in one.get("ports", [])}
+
     def stays(self):
         return self.owner["kind"] in ("Deployment", "StatefulSet")
 

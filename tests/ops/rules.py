@@ -162,8 +162,10 @@ def ports(documents):
         for pod in pods(documents):
             if matches({"matchLabels": service["spec"]["selector"]}, pod.labels):
                 for port in service["spec"]["ports"]:
-                    if port["targetPort"] not in pod.ports():
+                    if port["targetPort"] not in pod.ports() and port["targetPort"] not in pod.ports().values():
                         yield f"{title(service)} leads to the port {port['targetPort']}, which {pod.title} has not"
+                    if port["targetPort"] in pod.sidecar_ports():
+                        yield f"{title(service)} names a sidecar's port, and not every version of Kubernetes finds it so"
     for policy in kinds(documents, "NetworkPolicy"):
         for rule in policy["spec"].get("ingress", []):
             for pod in pods(documents):

@@ -1,13 +1,15 @@
 """Every overlay is what Kubernetes accepts, and fits together."""
 
 import json
+import os
 import shutil
+import subprocess
 
 import kubernetes_validate
 import pytest
 
-from manifests import OVERLAYS, ROOT, built, kinds, kustomize, named, pod, secrets_to_make, title
-from rules import RULES
+from manifests import KUBECTL, OVERLAYS, ROOT, built, kinds, kustomize, load, named, pod, secrets_to_make, title
+from rules import RULES, references
 
 # The oldest that has what is used here (sidecars), and the newest that the validator knows.
 KUBERNETES = ["1.29", "1.37"]
@@ -102,15 +104,19 @@ def test_a_changed_filter_rolls_the_pods(tmp_path):
         assert list(rule(documents)) == []
 
 
-def filter_from_a_configmap(folder, wasm):
+def with_component(folder, component, files=()):
+    """The overlay dbless with a component more, which `files` complete."""
     overlay = copy_of_k8s(folder) / "overlays/dbless"
-    component = overlay.parents[1] / "components/filter-configmap"
-    (component / "tollgate.wasm").write_bytes(wasm)
-    (component / "tollgate.meta.json").write_text("{}")
+    for name, content in dict(files).items():
+        (overlay.parents[1] / "components" / component / name).write_bytes(content)
     kustomization = overlay / "kustomization.yaml"
-    added = kustomization.read_text().replace("components:\n", "components:\n  - ../../components/filter-configmap\n")
+    added = kustomization.read_text().replace("components:\n", f"components:\n  - ../../components/{component}\n")
     kustomization.write_text(added)
     return kustomize(overlay)
+
+
+def filter_from_a_configmap(folder, wasm):
+    return with_component(folder, "filter-configmap", {"tollgate.wasm": wasm, "tollgate.meta.json": b"{}"})
 
 
 def test_the_filter_may_come_from_a_configmap(tmp_path):
@@ -128,12 +134,43 @@ def test_the_filter_may_come_from_a_configmap(tmp_path):
     assert template(other) != template(documents)
 
 
+def test_kongs_file_may_come_from_a_secret_with_keys_in_it(tmp_path):
+    consumers = tmp_path / "consumers.yml"
+    consumers.write_text('- username: acme\n  tags: ["tier:pro"]\n  keyauth_credentials: [{ key: a-key }]\n')
+    path = {"PATH": f"{KUBECTL.parent}:{os.environ['PATH']}"}
+    command = [ROOT / "scripts/kong-declarative.sh", consumers]
+    text = subprocess.run(command, env=os.environ | path, capture_output=True, text=True, check=True).stdout
+    [whole], [built_in] = load(text), load(generated(built("dbless")))
+    assert [one["username"] for one in whole["consumers"]] == ["anonymous", "acme"]
+    assert whole | {"consumers": []} == built_in | {"consumers": []}
+
+    documents = with_component(tmp_path / "k8s", "declarative-secret")
+    assert list(references(documents)) == ["Deployment kong refers to Secret kong-declarative, which nothing makes"]
+    documents.append({"kind": "Secret", "metadata": {"name": "kong-declarative"}, "stringData": {"kong.yml": text}})
+    assert list(references(documents)) == []
+
+
+def generated(documents):
+    return next(one["data"]["kong.yml"] for one in kinds(documents, "ConfigMap") if "kong.yml" in one["data"])
+
+
+def test_a_filter_that_is_too_large_for_a_configmap_is_refused(tmp_path):
+    for part in ("scripts", "dist", "k8s/components/filter-configmap"):
+        (tmp_path / part).mkdir(parents=True)
+    script = shutil.copy(ROOT / "scripts/k8s-configmap.sh", tmp_path / "scripts")
+    (tmp_path / "dist/tollgate.meta.json").write_text("{}")
+    wasm = tmp_path / "dist/tollgate.wasm"
+    for size, code in ((1048573, 0), (1048574, 1)):
+        wasm.write_bytes(b"\xff" * size)
+        assert subprocess.run([script], capture_output=True).returncode == code
+
+
 def test_the_jobs_run_what_the_pods_wait_for():
     documents = built("postgres")
     kong, migrations = pod(documents, "kong"), pod(documents, "kong-migrations")
     assert "kong migrations bootstrap" in migrations.spec["containers"][0]["command"][-1]
     waits = kong.container("schema")
-    assert waits["command"] == pod(documents, "kong-configuration").container("schema")["command"]
+    assert "until kong migrations list" in waits["command"][-1]
     # A database is only there once the Job has made it: the names and the user are the same everywhere.
     database = {one["name"]: one for one in waits["env"] if one["name"].startswith(("KONG_PG_", "KONG_DATABASE"))}
     assert len(database) == 6
@@ -144,6 +181,20 @@ def test_the_jobs_run_what_the_pods_wait_for():
     assert settings["POSTGRES_DB"] == database["KONG_PG_DATABASE"]["value"]
     service = named(documents, "Service", database["KONG_PG_HOST"]["value"])
     assert service["spec"]["ports"][0]["port"] == int(database["KONG_PG_PORT"]["value"])
+
+
+def test_the_configuration_goes_to_the_admin_api_once_it_is_there():
+    documents = built("postgres")
+    job, admin = pod(documents, "kong-configuration"), named(documents, "Service", "kong-admin")
+    address = f"{admin['metadata']['name']}:{admin['spec']['ports'][0]['port']}"
+    deck, waits = job.container("configuration"), job.container("admin")
+    assert f"--kong-addr=http://{address}" in deck["args"]
+    assert f"/dev/tcp/{address.replace(':', '/')};" in waits["command"][-1]
+    [mount] = deck["volumeMounts"]
+    [volume] = job.spec["volumes"]
+    made = named(documents, "ConfigMap", volume["configMap"]["name"])
+    assert [f"{mount['mountPath']}/{file}" for file in made["data"]] == [deck["args"][2]]
+    assert any(one.startswith("--select-tag=") for one in deck["args"]), "it would delete what the Admin API has made"
 
 
 def test_what_was_asked_for_is_there():

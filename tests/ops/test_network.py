@@ -110,7 +110,8 @@ def expected(overlay):
         ("tollgate-store", "redis", 6379),
     }
     if overlay == "postgres":
-        wanted |= {(one, "postgres", 5432) for one in ["kong"] + jobs}
+        clients = [one for one in ["kong", *jobs] if one != "kong-configuration"]
+        wanted |= {(one, "postgres", 5432) for one in clients} | {("kong-configuration", "kong", 8001)}
     if overlay == "dev":
         wanted.add(("kong", "upstream", 8080))
     return wanted

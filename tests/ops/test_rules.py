@@ -95,6 +95,14 @@ BROKEN = {
     ],
     rules.ports: [
         (
+            lambda d: named(d, "Service", "kong-metrics")["spec"]["ports"][1].update(targetPort="store"),
+            "names a sidecar's port",
+        ),
+        (
+            lambda d: named(d, "Service", "kong-metrics")["spec"]["ports"][1].update(targetPort=7601),
+            "leads to the port 7601",
+        ),
+        (
             lambda d: named(d, "Service", "kong-proxy")["spec"]["ports"][0].update(targetPort="http"),
             "leads to the port http",
         ),
