@@ -40,6 +40,7 @@ impl Asked {
 /// A rule of `monitoring/prometheusrule.yaml`.
 pub struct Rule {
     pub name: String,
+    pub group: String,
     pub body: Value,
 }
 
@@ -55,10 +56,16 @@ impl Rules {
     pub fn read() -> Self {
         let spec = workspace::read_yaml("monitoring/prometheusrule.yaml").unwrap()["spec"].take();
         let groups = spec["groups"].as_array().unwrap();
-        let of = |kind: &str| -> Vec<Rule> {
-            let rules = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
-            let named = rules.filter_map(|rule| Some((rule[kind].as_str()?, rule)));
-            named.map(|(name, rule)| Rule { name: name.to_owned(), body: rule.clone() }).collect()
+        let of = |kind: &str| {
+            let mut found = Vec::new();
+            for group in groups {
+                for rule in group["rules"].as_array().unwrap() {
+                    let Some(name) = rule[kind].as_str() else { continue };
+                    let group = group["name"].as_str().unwrap().to_owned();
+                    found.push(Rule { name: name.to_owned(), group, body: rule.clone() });
+                }
+            }
+            found
         };
         Self { records: of("record"), alerts: of("alert"), file: spec.to_string() }
     }
