@@ -606,3 +606,31 @@ def test_what_a_pod_needs_comes_no_later_than_the_pod(cluster, overlay):
             missing = (needs(document) & everything) - there
             assert not missing, f"{file}: {manifests.title(document)} needs {missing}"
     assert there == everything
+
+
+def test_a_real_kubectl_knows_every_flag(cluster):
+    """The stub takes any flag; what it was called with has to be in the help of the kubectl that is pinned."""
+    cluster.world["fail_once"] = {"rollout status deployment.apps/kong": 1}
+    assert cluster.deploy("--yes", "--context", "staging").returncode == 1
+    assert cluster.deploy("--dry-run").returncode == 0
+    cluster.world["fail_once"] = {}
+    assert cluster.deploy("--yes").returncode == 0
+
+    def helped(*words):
+        return subprocess.run([manifests.KUBECTL, *words], capture_output=True, text=True, check=True).stdout
+
+    everywhere = helped("options")
+    seen = {}
+    for call in cluster.calls():
+        words = call.split()
+        while words[0].startswith("--"):
+            words = words[2:]
+        command = tuple(words[: 2 if words[0] in ("auth", "config", "rollout") else 1])
+        flags = re.findall(r"(?:^| )(--?[a-z][a-z-]*)", call.partition(" -o ")[0])
+        seen.setdefault(command, set()).update(flags)
+    assert {"diff", "apply", "wait", "port-forward", "delete"} <= {command[0] for command in seen}
+    assert ("rollout", "undo") in seen
+    for command, flags in seen.items():
+        text = helped(*command, "--help") + everywhere
+        for flag in flags:
+            assert re.search(rf"(?<![\w-]){flag}[=, ]", text), f"kubectl {' '.join(command)} has no {flag}"
