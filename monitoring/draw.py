@@ -95,7 +95,8 @@ def draw_lines(axes, panel, prometheus):
     for target in panel["targets"]:
         for labels, points in prometheus.lines(target["expr"]):
             lines.append((name_of(labels, target.get("legendFormat", "")), points))
-    lines.sort(key=lambda line: line[0])
+    # 50 % before 100 %.
+    lines.sort(key=lambda line: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", line[0])])
     stacked = custom["stacking"]["mode"] == "normal"
     below, high = {}, 0
     for number, (name, points) in enumerate(lines):
@@ -134,8 +135,8 @@ def draw_lines(axes, panel, prometheus):
         side.set_visible(False)
     shown = axes.get_legend_handles_labels()
     if shown[1]:
-        # As many side by side as fit: eight letters to a cell of the grid.
-        letters = 8 * panel["gridPos"]["w"]
+        # As many side by side as fit: ten letters to a cell of the grid.
+        letters = 10 * panel["gridPos"]["w"]
         columns = max(1, min(len(shown[1]), letters // (max(map(len, shown[1])) + 5)))
         axes.legend(*shown, loc="upper left", bbox_to_anchor=(-0.02, -0.1), ncols=columns, fontsize=7.5,
                     frameon=False, handlelength=1, columnspacing=1.2, labelcolor=INK, borderaxespad=0.2)

@@ -194,12 +194,10 @@ fn every_expression_finds_series_on_real_gateways_under_load() {
 #[test]
 #[ignore = "takes a quarter of an hour and draws the pictures of the docs"]
 fn pictures_of_the_dashboards() {
-    let mut stage = Stage::build();
-    stage.live_through_a_day();
-    let drawn = Command::new(workspace::root().join(".cache/pictures/bin/python"))
-        .arg(workspace::root().join("monitoring/draw.py"))
-        .arg(stage.prometheus.url())
-        .arg(workspace::root().join("docs/pictures"))
-        .status();
+    let stage = Stage::build();
+    let mut draw = Command::new(workspace::root().join(".cache/pictures/bin/python"));
+    draw.arg(workspace::root().join("monitoring/draw.py"));
+    draw.arg(stage.prometheus.url()).arg(workspace::root().join("docs/pictures"));
+    let drawn = stage.live_through_a_day(|| draw.status());
     assert!(drawn.unwrap().success());
 }

@@ -93,15 +93,16 @@ impl Stage {
         })
     }
 
-    /// A quarter of an hour under load, with a Redis that is away for half a minute.
-    pub fn live_through_a_day(&mut self) {
+    /// A quarter of an hour under load, with a Redis that is away for half a minute; `what` is done at its end.
+    pub fn live_through_a_day<T>(&self, what: impl FnOnce() -> T) -> T {
         self.under_load(|| {
             wait::pass(DAY * 2 / 3);
             self.redis.pause().unwrap();
             wait::pass(Duration::from_secs(30));
             self.redis.resume().unwrap();
             wait::pass(DAY / 3);
-        });
+            what()
+        })
     }
 }
 
