@@ -1,4 +1,4 @@
-"""A real Envoy starts with what Istio and Envoy Gateway would configure: this policy, this cluster's name, the token's variable."""
+"""A real Envoy starts with the policies of Istio and Envoy Gateway, the cluster that they name, and the variable of the token."""
 
 import copy
 import os
