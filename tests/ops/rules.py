@@ -165,7 +165,7 @@ def ports(documents):
                     if port["targetPort"] not in pod.ports() and port["targetPort"] not in pod.ports().values():
                         yield f"{title(service)} leads to the port {port['targetPort']}, which {pod.title} has not"
                     if port["targetPort"] in pod.sidecar_ports():
-                        yield f"{title(service)} names a sidecar's port, and not every version of Kubernetes finds it so"
+                        yield f"{title(service)} names a sidecar's port, which older versions do not find"
     for policy in kinds(documents, "NetworkPolicy"):
         for rule in policy["spec"].get("ingress", []):
             for pod in pods(documents):

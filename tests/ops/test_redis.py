@@ -117,3 +117,16 @@ def test_the_users_rights_are_those_of_the_documents():
     for place in ("example", "dev"):
         users = secrets(place)["tollgate-redis"]["users.acl"].splitlines()
         assert users[1].split("~", 1)[1] == rights
+
+
+def test_a_pod_starts_while_redis_is_away(tmp_path):
+    # The sidecar's startup probe asks /healthz, and Kong starts only once it has passed.
+    store = pod(built("dbless"), "kong").container("store")
+    path = store["startupProbe"]["httpGet"]["path"]
+    assert path == store["livenessProbe"]["httpGet"]["path"] and "readinessProbe" not in store
+    port = free_port()
+    settings = {"TOLLGATE_LISTEN": f"127.0.0.1:{port}", "TOLLGATE_BACKEND": f"redis://127.0.0.1:{free_port()}"}
+    with running([TOLLGATE, "store"], env=settings, stderr=subprocess.DEVNULL, cwd=tmp_path):
+        until("it is alive", lambda: status(f"http://127.0.0.1:{port}{path}") == 200)
+        ready = pod(built("dbless"), "tollgate-store").container("store")["readinessProbe"]["httpGet"]["path"]
+        assert status(f"http://127.0.0.1:{port}{ready}") == 503
