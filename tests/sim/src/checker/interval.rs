@@ -106,11 +106,15 @@ fn excuses(evidence: &Evidence<'_>, client: u32, rate: &Rate) -> Vec<Entry> {
     let mut all: Vec<Entry> =
         refills(evidence, client).into_iter().map(|at| Entry { at, cost: -holds }).collect();
     for (at, incident) in evidence.log.incidents.borrow().iter() {
-        if let Incident::FailedOver(_) = incident {
-            let lag = i128::from(evidence.plan.redis.lag);
-            let refill = i128::from(rate.units) * 1_000 * lag / (i128::from(rate.seconds) * 1_000_000_000);
-            all.push(Entry { at: *at, cost: -(holds + refill) });
-        }
+        let lag = match incident {
+            Incident::FailedOver(_) => evidence.plan.redis.lag,
+            // Leases have ended before their nodes know.
+            Incident::StoreClock(by) if *by > 0 => 0,
+            _ => continue,
+        };
+        let refill =
+            i128::from(rate.units) * 1_000 * i128::from(lag) / (i128::from(rate.seconds) * 1_000_000_000);
+        all.push(Entry { at: *at, cost: -(holds + refill) });
     }
     all.sort_by_key(|entry| entry.at);
     all
