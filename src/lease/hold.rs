@@ -244,6 +244,17 @@ impl Hold {
         self.left = 0;
     }
 
+    /// Gives up the lease though no message is being made: one counts as sent and lost, so that the next one is made soon.
+    /// Until it is, what was lent counts as held, and when its time is over, as spent.
+    pub fn give_up(&mut self, now_ms: u64) {
+        if self.left > 0 {
+            self.left = 0;
+            self.seq = self.seq.saturating_add(1);
+            self.asked = tick(now_ms);
+            self.is_asking = true;
+        }
+    }
+
     fn begin(&mut self, now_ms: u64) {
         self.epoch = u32::try_from(now_ms / 16).unwrap_or(u32::MAX).max(1);
         self.seq = 0;

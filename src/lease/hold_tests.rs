@@ -136,3 +136,18 @@ fn what_is_owed_without_a_lease_is_told_soon_whatever_the_clock_shows() {
         assert_eq!(tick(later + 500).since(hold.asked), 500, "at {now}");
     }
 }
+
+#[test]
+fn a_lease_that_is_given_up_is_told_of_by_the_next_message() {
+    let mut hold = Hold::default();
+    let first = hold.message(MONTH, wish(1_000, 9_000), 100, 1_000);
+    assert!(hold.take(&standing(&first, 9_000), 1_000, tick(1_000), tick(1_001)));
+    hold.give_up(2_000);
+    assert!(hold.is_worth_keeping(), "the store has yet to hear of it");
+    let next = hold.message(MONTH, Wish::default(), 100, 2_050);
+    assert_eq!((next.hold, next.seq), (0, first.seq + 1), "it repeats none that the store knows");
+    assert!(hold.take(&standing(&next, 0), 0, tick(2_050), tick(2_051)));
+    assert!(!hold.is_worth_keeping());
+    hold.give_up(3_000);
+    assert!(!hold.is_worth_keeping(), "there is nothing to give up");
+}

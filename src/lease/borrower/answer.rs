@@ -45,7 +45,7 @@ impl Borrower {
                     return (Change::Keep, ());
                 }
                 state.hold.refused = Default::default();
-                state.hold.give_back();
+                state.hold.give_up(mono);
                 (Change::Write(state), ())
             });
         }

@@ -77,6 +77,17 @@ pub enum Event {
         /// What it is.
         reply: Vec<u8>,
     },
+    /// A client that waits goes away.
+    Leaves {
+        /// From which gateway.
+        node: usize,
+        /// Which one.
+        life: u32,
+        /// The worker.
+        worker: usize,
+        /// The request.
+        context: u32,
+    },
     /// A call's time is over, or its connection is.
     CallFails {
         /// Which.
@@ -156,6 +167,8 @@ pub struct Cluster {
     queue: Queue<Event>,
     now: Cell<u64>,
     newest_stamp: Cell<u64>,
+    /// By how much the store's clock was set back in all.
+    set_back: Cell<u64>,
     last_id: Cell<u64>,
     sites: Vec<Site>,
     calls: Calls,
@@ -186,6 +199,7 @@ impl Cluster {
             queue: Queue::new(stream(4)),
             now: Cell::new(plan.start),
             newest_stamp: Cell::new(0),
+            set_back: Cell::new(0),
             last_id: Cell::new(0),
             sites: plan.nodes.iter().map(|node| Site::new(node, Rc::clone(&tiers))).collect(),
             calls: Calls::default(),
@@ -209,9 +223,10 @@ impl Cluster {
         self.now.get()
     }
 
-    /// The store's time, in its steps of a microsecond; it never goes back.
+    /// The store's time, in its steps of a microsecond. It never goes back: where somebody sets the clock back, it goes on.
     pub fn stamp(&self) -> u64 {
-        let stamp = (self.redis.clock(self.now()) / 1_000 * 1_000).max(self.newest_stamp.get());
+        let clock = self.redis.clock(self.now()) + self.set_back.get();
+        let stamp = (clock / 1_000 * 1_000).max(self.newest_stamp.get());
         self.newest_stamp.set(stamp);
         stamp
     }
@@ -268,6 +283,7 @@ impl Cluster {
             Event::CallArrives { call, replica, message } => self.call_arrives(call, replica, &message),
             Event::CallEnds { call, reply } => self.end_call(call, Some(reply)),
             Event::CallFails { call } => self.end_call(call, None),
+            Event::Leaves { node, life, worker, context } => self.leave(node, life, worker, context),
             Event::Look { replica, life } => self.look(replica, life),
             Event::Alarm(waker) => {
                 waker.wake();
@@ -330,8 +346,10 @@ impl Cluster {
 
     /// Asks the store what everybody has used, and looks what the gateways remember.
     fn audit(&self) {
-        let first = Month::of(UnixNanos(self.plan.start)).0;
-        let last = Month::of(UnixNanos(self.now())).0;
+        // The store's clock may have been set.
+        let hour = 3_600 * SECOND;
+        let first = Month::of(UnixNanos(self.plan.start - hour)).0;
+        let last = Month::of(UnixNanos(self.now() + hour)).0;
         for client in 0..self.clients.len() as u32 {
             for month in first..=last {
                 self.ask_usage(client, month);
@@ -339,6 +357,7 @@ impl Cluster {
         }
         for number in 0..self.sites.len() {
             let Some(node) = self.node(number) else { continue };
+            self.trace_records(&node);
             for worker in &node.workers {
                 let waiting = worker.waiting.borrow().len();
                 let roots = worker.roots.borrow();

@@ -88,6 +88,8 @@ pub enum Incident {
     FailedOver(u64),
     /// A slot of a gateway's was written over.
     Spoiled(usize),
+    /// Somebody set the store's clock by so much.
+    StoreClock(i64),
 }
 
 /// Numbers of a run.
@@ -235,6 +237,11 @@ impl Log {
     /// Redis has lost what was written since `since`.
     pub fn failed_over(&self, at: u64, since: u64) {
         self.incidents.borrow_mut().push((at, Incident::FailedOver(since)));
+    }
+
+    /// Somebody sets the store's clock.
+    pub fn store_clock_set(&self, at: u64, by: i64) {
+        self.incidents.borrow_mut().push((at, Incident::StoreClock(by)));
     }
 
     /// A slot was written over.

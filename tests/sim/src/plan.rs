@@ -46,6 +46,8 @@ pub struct Plan {
     pub clients: Vec<Client>,
     /// What breaks, or is changed, and when.
     pub faults: Vec<(u64, Fault)>,
+    /// A client that waits for an answer goes away.
+    pub impatience: PerMillion,
     /// What has to hold beyond what always has to.
     pub claims: Claims,
 }
@@ -271,6 +273,11 @@ pub enum Fault {
     WallJumps {
         /// Which.
         node: usize,
+        /// By so much.
+        by: i64,
+    },
+    /// Somebody sets the clock that the store goes by.
+    StoreClockJumps {
         /// By so much.
         by: i64,
     },

@@ -26,7 +26,7 @@ impl Random {
 
     /// A number below `end`; 0 if that is 0.
     pub fn below(&self, end: u64) -> u64 {
-        (u128::from(self.number()) * u128::from(end) >> 64) as u64
+        ((u128::from(self.number()) * u128::from(end)) >> 64) as u64
     }
 
     /// A place in a list of `length`.

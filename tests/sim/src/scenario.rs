@@ -15,12 +15,13 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 15] = [
+pub const ALL: [Scenario; 17] = [
     Scenario { name: "calm", make: calm::calm },
     Scenario { name: "overload", make: calm::overload },
     Scenario { name: "modest", make: calm::modest },
     Scenario { name: "patient", make: calm::patient },
     Scenario { name: "strangers", make: calm::strangers },
+    Scenario { name: "flood", make: calm::flood },
     Scenario { name: "unlimited", make: calm::unlimited },
     Scenario { name: "month", make: calm::month },
     Scenario { name: "network", make: faults::network },
@@ -28,6 +29,7 @@ pub const ALL: [Scenario; 15] = [
     Scenario { name: "outage", make: faults::outage },
     Scenario { name: "failover", make: faults::failover },
     Scenario { name: "gateways", make: faults::gateways },
+    Scenario { name: "clocks", make: faults::clocks },
     Scenario { name: "admin", make: faults::admin },
     Scenario { name: "strict", make: faults::strict },
     Scenario { name: "chaos", make: faults::chaos },

@@ -6,7 +6,7 @@
 use super::Evidence;
 use super::limits::{refills, spells, tiers};
 use crate::log::{Incident, Shot, Verdict, Violation};
-use crate::plan::{Fault, Rate};
+use crate::plan::{Fault, Rate, SECOND};
 
 /// A sum that grows by admitted costs, and falls by what is excused.
 pub struct Entry {
@@ -50,7 +50,8 @@ pub fn check(evidence: &Evidence<'_>) -> Option<Violation> {
 }
 
 fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Violation> {
-    let paid: Vec<&Shot> = shots.iter().filter(|shot| shot.verdict == Verdict::Paid).collect();
+    let is_paid = |shot: &&Shot| shot.verdict == Verdict::Paid && !was_clock_set(evidence, shot.at);
+    let paid: Vec<&Shot> = shots.iter().filter(is_paid).collect();
     for spell in spells(evidence, client) {
         for rate in &spell.tier.rates {
             let excuses = excuses(evidence, client, rate);
@@ -70,6 +71,16 @@ fn late(evidence: &Evidence<'_>, rate: &Rate) -> i128 {
     let store = evidence.plan.store;
     let within = if store.is_strict { i128::from(store.timeout) } else { 0 };
     i128::from(rate.units) * 1_000 * within / (i128::from(rate.seconds) * 1_000) + i128::from(within > 0)
+}
+
+/// Whether somebody has just set the store's clock forward: what nodes still hold has then ended for the store, which lends
+/// it again.
+fn was_clock_set(evidence: &Evidence<'_>, at: u64) -> bool {
+    let incidents = evidence.log.incidents.borrow();
+    incidents.iter().any(|(from, incident)| match incident {
+        Incident::StoreClock(by) if *by > 0 => (*from..from + by.unsigned_abs() + 11 * SECOND).contains(&at),
+        _ => false,
+    })
 }
 
 /// Also where an admin changes a client's limits: all of the capacities once, and the greatest rate. Where gateways get
@@ -106,11 +117,15 @@ fn excuses(evidence: &Evidence<'_>, client: u32, rate: &Rate) -> Vec<Entry> {
     let mut all: Vec<Entry> =
         refills(evidence, client).into_iter().map(|at| Entry { at, cost: -holds }).collect();
     for (at, incident) in evidence.log.incidents.borrow().iter() {
-        if let Incident::FailedOver(_) = incident {
-            let lag = i128::from(evidence.plan.redis.lag);
-            let refill = i128::from(rate.units) * 1_000 * lag / (i128::from(rate.seconds) * 1_000_000_000);
-            all.push(Entry { at: *at, cost: -(holds + refill) });
-        }
+        let lag = match incident {
+            Incident::FailedOver(_) => evidence.plan.redis.lag,
+            // Leases have ended before their nodes know.
+            Incident::StoreClock(by) if *by > 0 => 0,
+            _ => continue,
+        };
+        let refill =
+            i128::from(rate.units) * 1_000 * i128::from(lag) / (i128::from(rate.seconds) * 1_000_000_000);
+        all.push(Entry { at: *at, cost: -(holds + refill) });
     }
     all.sort_by_key(|entry| entry.at);
     all

@@ -68,7 +68,7 @@ fn lives(evidence: &Evidence<'_>, shot: &Shot) -> usize {
     let of_node = |incident: &Incident| match incident {
         Incident::NodeDied(node) | Incident::Spoiled(node) => *node == shot.node,
         // What the gateways are told then is less than they knew.
-        Incident::FailedOver(_) => true,
+        Incident::FailedOver(_) | Incident::StoreClock(_) => true,
     };
     incidents.iter().filter(|(at, incident)| *at <= shot.moment && of_node(incident)).count()
 }

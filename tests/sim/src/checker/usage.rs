@@ -66,6 +66,10 @@ fn of_client(
             ),
         );
     }
+    let was_set = |(_, incident): &(u64, Incident)| matches!(incident, Incident::StoreClock(_));
+    if evidence.log.incidents.borrow().iter().any(was_set) {
+        return None;
+    }
     for (month, used) in months {
         let (from, to) = (start_of(*month), start_of(*month + 1));
         let near = |shot: &&Shot| shot.at.abs_diff(from) < NEAR || shot.at.abs_diff(to) < NEAR;

@@ -78,7 +78,7 @@ impl Calls {
 }
 
 /// The most calls that one root makes in a second: a batch a tick, and requests that find no lease.
-const STORM: u32 = 400;
+const STORM: u32 = 150;
 
 impl Cluster {
     /// How the network is now.

@@ -48,6 +48,14 @@ impl Cluster {
                 let wall = &self.sites[*node].wall;
                 wall.set(wall.get() + by);
             }
+            Fault::StoreClockJumps { by } => {
+                self.log.store_clock_set(self.stamp(), *by);
+                self.redis.set_clock(*by);
+                // Up to a second back, time just stands still.
+                if *by < -(SECOND as i64) {
+                    self.set_back.set(self.set_back.get() + by.unsigned_abs());
+                }
+            }
             Fault::BadNetwork { network, length } => {
                 self.calls.worsen(now + length, *network);
                 self.trouble(*length + SECOND);

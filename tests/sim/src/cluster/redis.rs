@@ -117,6 +117,11 @@ impl Redis {
         now.saturating_add_signed(self.0.offset.load(Relaxed))
     }
 
+    /// Somebody sets its clock.
+    pub fn set_clock(&self, by: i64) {
+        self.0.offset.fetch_add(by, Relaxed);
+    }
+
     /// It does not answer until then.
     pub fn go_away(&self, until: u64, hangs: bool) {
         self.state().away = (until, hangs);

@@ -10,12 +10,12 @@ use tollgate::request::{Gateway, Headers, Request};
 use tollgate::table::Network;
 use tollgate::units::UnixNanos;
 
-use super::Cluster;
 use super::calls::Caller;
 use super::gateway::{Guest, Node, Root, Worker};
 use super::shared_data::Shared;
+use super::{Cluster, Event};
 use crate::log::{Shot, Verdict};
-use crate::plan::Personality;
+use crate::plan::{MILLISECOND, Personality};
 
 /// One call of the gateway's into the filter.
 pub struct Seat<'a> {
@@ -103,9 +103,24 @@ impl Cluster {
                     waiting,
                 };
                 worker.waiting.borrow_mut().insert(context, Rc::new(guest));
+                if self.chance.network.happens(self.plan.impatience) {
+                    let leaves = self.now() + self.chance.network.below(60 * MILLISECOND);
+                    let (node, life, worker) = (node.number, node.life, worker.number);
+                    self.queue.push(leaves, Event::Leaves { node, life, worker, context });
+                }
             }
         }
         worker.is_busy.set(false);
+    }
+
+    /// A client that waits goes away, if it still does.
+    pub fn leave(&self, node: usize, life: u32, worker: usize, context: u32) {
+        let Some(node) = self.node(node).filter(|node| node.life == life) else { return };
+        let guest = node.workers[worker].waiting.borrow_mut().remove(&context);
+        if let Some(guest) = guest {
+            guest.root.lender.forget(&guest.waiting);
+            self.gone(guest.client);
+        }
     }
 
     /// A root's tick.

@@ -2,9 +2,10 @@
 
 use tollgate::lease::client::{ClientId, Namespace};
 use tollgate::lease::wire::{Answer, Ask, Batch, Entry, Reply};
-use tollgate::table::Client;
+use tollgate::table::{Client, Fingerprint};
 
 use super::Cluster;
+use super::gateway::Node;
 use crate::plan::NAMESPACE;
 
 impl Cluster {
@@ -62,6 +63,21 @@ impl Cluster {
             };
             let client = self.number_of(&entry.client);
             self.trace(client, || format!("  call {call} is told of client {client:?}: {said}"));
+        }
+    }
+
+    /// Every record of a node's table, where somebody reads them.
+    pub fn trace_records(&self, node: &Node) {
+        let root = node.workers.first().and_then(super::gateway::Worker::root);
+        let Some(root) = root.filter(|_| self.log.is_traced()) else { return };
+        let table = root.engine.table();
+        for slot in 0..table.geometry().count() {
+            table.each(&node.shared, slot, |record, _| {
+                let client = self.number_of(&Fingerprint::id_of(record.client));
+                self.trace(client, || {
+                    format!("node {} has of client {client:?}: {:?}", node.number, record.state)
+                });
+            });
         }
     }
 

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use super::seat::Sent;
 use super::{Cluster, Event};
 use crate::log::{Shot, Verdict};
-use crate::plan::{self, Habit, Place, SECOND, path_of};
+use crate::plan::{self, Habit, MILLISECOND, Place, SECOND, path_of};
 use crate::random::Random;
 
 /// A client of the plan.
@@ -193,6 +193,14 @@ impl Cluster {
         self.serve(node, worker, &sent);
     }
 
+    /// A client has gone away while it waited.
+    pub fn gone(&self, who: u32) {
+        if (who as usize) < self.clients.len() {
+            self.clients[who as usize].told.set(None);
+            self.not_served(who as usize);
+        }
+    }
+
     /// A patient client's request got no answer: it asks again in a while.
     fn not_served(&self, number: usize) {
         if let Habit::Patient { every } = self.plan.clients[number].habit {
@@ -212,7 +220,8 @@ impl Cluster {
                     self.log.broken_for("retry_after", who, shot.at, "refused again, though it has waited");
                 }
                 client.told.set(Some(shot.cost));
-                seconds * SECOND
+                // An answer takes its way, and a gateway's clock may be a little slow.
+                seconds * SECOND + 5 * MILLISECOND + seconds * SECOND / 2_000
             }
             Verdict::Undecided(_) => SECOND,
         };

@@ -74,6 +74,19 @@ pub fn strangers(random: &Random, seed: u64) -> Plan {
     plan
 }
 
+/// A few ask hundreds of times as often as they may.
+pub fn flood(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    plan.length /= 2;
+    people(random, &mut plan, 4);
+    for number in 0..2 {
+        let habit = Habit::Steady { every: random.between(2, 10) * MILLISECOND };
+        let (tier, place) = (random.index(4), place(random, plan.nodes.len()));
+        plan.clients.push(consumer(50 + number, tier, habit, place, &[1_000]));
+    }
+    plan
+}
+
 /// Some have no limit; their use is counted.
 pub fn unlimited(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);

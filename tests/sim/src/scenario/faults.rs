@@ -36,9 +36,11 @@ pub fn outage(random: &Random, seed: u64) -> Plan {
     words(random, &mut plan);
     people(random, &mut plan, 12);
     crowd(&mut plan, 20, 300 * MILLISECOND);
-    some(random, &mut plan, 5, |random, plan| match random.below(3) {
+    plan.impatience = random.below(100_000) as u32;
+    some(random, &mut plan, 5, |random, plan| match random.below(4) {
         0 => partition(random, plan),
-        1 => Fault::RedisAway { length: a_while(random), hangs: random.happens(500_000) },
+        1 => wall(random, plan),
+        2 => Fault::RedisAway { length: a_while(random), hangs: random.happens(500_000) },
         _ => Fault::RedisSlow { length: a_while(random), delay: random.between(10, 200) * MILLISECOND },
     });
     plan.memory = if random.happens(500_000) { CONTENTION } else { plan.memory };
@@ -79,6 +81,21 @@ pub fn gateways(random: &Random, seed: u64) -> Plan {
     plan
 }
 
+/// Clocks are set: the gateways', and the one that the store goes by.
+pub fn clocks(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    people(random, &mut plan, 10);
+    some(random, &mut plan, 8, |random, plan| match random.below(3) {
+        0 => wall(random, plan),
+        1 => Fault::StoreClockJumps { by: -(random.below(SECOND) as i64) },
+        _ => {
+            let by = random.below(7_000 * SECOND) as i64 - 3_500 * SECOND as i64;
+            Fault::StoreClockJumps { by }
+        }
+    });
+    plan
+}
+
 /// Overrides, resets and other policies.
 pub fn admin(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
@@ -113,10 +130,12 @@ pub fn chaos(random: &Random, seed: u64) -> Plan {
     plan.redis.delay = random.between(0, 3 * MILLISECOND);
     plan.redis.lag = random.between(1, 500) * MILLISECOND;
     plan.redis.crash = random.between(0, 300) as u32;
+    plan.impatience = 20_000;
     some(random, &mut plan, 20, |random, plan| {
         let node = random.index(plan.nodes.len());
-        match random.below(9) {
+        match random.below(10) {
             0 => partition(random, plan),
+            9 => wall(random, plan),
             1 => Fault::BadNetwork { network: bad(random), length: a_while(random) },
             2 => Fault::ReplicaCrash { replica: random.index(plan.replicas), length: a_while(random) },
             3 => Fault::RedisAway { length: a_while(random), hangs: random.happens(500_000) },

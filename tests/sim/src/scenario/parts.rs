@@ -39,6 +39,7 @@ pub fn plan(random: &Random, seed: u64) -> Plan {
         memory: Memory::default(),
         clients: Vec::new(),
         faults: Vec::new(),
+        impatience: 0,
         claims: Claims::default(),
     }
 }
