@@ -69,6 +69,7 @@ if [ -n "$only" ] && ! grep -qw -- "$only" <<<"$steps"; then wrong "there is no 
 
 overlays=${TOLLGATE_OVERLAYS:-k8s/overlays}
 monitoring=${TOLLGATE_MONITORING:-monitoring}
+patience=${TOLLGATE_PATIENCE:-60}
 work=$(mktemp -d) || exit 2
 touched='' changed='' forward='' step='' number=0 began=$SECONDS
 
@@ -396,7 +397,7 @@ find_proxy() {
   local service address='' tries=0
   [ -z "$url" ] || return 0
   service=$(names "$work/kong.yaml" | sed -n 's/^service\///p' | grep -m 1 proxy) || return 1
-  address=$(here get service "$service" -o 'go-template={{range .status.loadBalancer.ingress}}{{or .ip .hostname}}{{end}}')
+  address=$(here get service "$service" -o 'go-template={{with .status.loadBalancer.ingress}}{{with index . 0}}{{or .ip .hostname}}{{end}}{{end}}')
   if [ -n "$address" ]; then
     url=http://$address
     return 0
@@ -413,26 +414,31 @@ find_proxy() {
   say "through a port-forward, whose time counts below: no measure of the gateway itself"
 }
 
-# 20 requests: fewer than a stranger may send in a minute by the sample policy.
+# One request: `status`, `took` (seconds), `tier`; 1 if it shows no limits, and `why` it is so.
+ask() {
+  read -r status took < <(curl --silent --show-error --max-time 10 ${TOLLGATE_API_KEY:+--header "apikey: $TOLLGATE_API_KEY"} \
+    --dump-header "$work/headers" --output /dev/null --write-out '%{http_code} %{time_total}\n' "$url$path" 2>"$work/why")
+  case "${status:-000}" in
+    2?? | 4??) ;;
+    000) why="no answer: $(cat "$work/why")"; return 1 ;;
+    *) why="status $status; on Kong's own 502 and 503 no filter runs: is your API up, and does it answer its health checks?"; return 1 ;;
+  esac
+  tier=$(tr -d '\r' <"$work/headers" | awk 'tolower($1) == "x-quota-tier:" { print $2 }')
+  why="status $status without X-Quota-Tier: $path is served without limits, or there is no such route"
+  [ -n "$tier" ]
+}
+
+# 20 requests: fewer than a stranger may send in a minute by the sample policy. Before the first answer that is as it should
+# be, a load balancer, routes from a database and health checks have a moment to come about.
 measure() {
-  local round status took tier='' passed=0 refused=0
+  local status took tier why round passed=0 refused=0 until=$((SECONDS + patience))
+  until ask; do
+    if [ "$SECONDS" -ge "$until" ]; then say "$why" >&2; return 1; fi
+    sleep 1
+  done
   : >"$work/times"
   for round in $(seq 20); do
-    read -r status took < <(curl --silent --show-error --max-time 10 ${TOLLGATE_API_KEY:+--header "apikey: $TOLLGATE_API_KEY"} \
-      --dump-header "$work/headers" --output /dev/null --write-out '%{http_code} %{time_total}\n' "$url$path" 2>"$work/why")
-    case "${status:-000}" in
-      2?? | 4??) ;;
-      *)
-        say "request $round: status ${status:-000} $(cat "$work/why")" >&2
-        say "on Kong's own 502 and 503 no filter runs: is your API up, and does it answer its health checks?" >&2
-        return 1
-        ;;
-    esac
-    tier=$(tr -d '\r' <"$work/headers" | awk 'tolower($1) == "x-quota-tier:" { print $2 }')
-    if [ -z "$tier" ]; then
-      say "request $round: status $status without X-Quota-Tier: $path is served without limits" >&2
-      return 1
-    fi
+    ask || { say "request $round: $why" >&2; return 1; }
     if [ "$status" = 429 ]; then refused=$((refused + 1)); else passed=$((passed + 1)); fi
     echo "$took" >>"$work/times"
   done

@@ -5,6 +5,7 @@ No test here says that a cluster takes the manifests.
 
 import http.server
 import json
+import math
 import os
 import pathlib
 import re
@@ -113,10 +114,15 @@ metadata:
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
-    """What answers in the place of Kong's proxy, as `server.answers` says: status and headers."""
+    """What answers in the place of Kong's proxy, as `server.answers` says; the first `late` with 404, and without limits once `gone` are."""
 
     def do_GET(self):  # noqa: N802, the name that http.server wants
+        self.server.asked += 1
         status, headers = self.server.answers
+        if self.server.asked <= self.server.late:
+            status, headers = 404, {}
+        if self.server.asked > self.server.gone:
+            headers = {}
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -136,6 +142,7 @@ class Cluster:
     def __init__(self, folder, proxy):
         self.folder = folder
         self.proxy = proxy
+        self.patience = "0"
         (folder / "world").mkdir()
         (folder / "bin").mkdir()
         (folder / "monitoring").mkdir()
@@ -160,6 +167,7 @@ class Cluster:
             **os.environ,
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
             "TOLLGATE_MONITORING": str(self.folder / "monitoring"),
+            "TOLLGATE_PATIENCE": self.patience,
         }
 
     def deploy(self, *options, text=""):
@@ -193,7 +201,7 @@ class Cluster:
 @pytest.fixture
 def cluster(tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
-        proxy.answers = LIMITED
+        proxy.answers, proxy.asked, proxy.late, proxy.gone = LIMITED, 0, 0, math.inf
         threading.Thread(target=proxy.serve_forever, args=(0.01,), daemon=True).start()
         yield Cluster(tmp_path, proxy)
         proxy.shutdown()
@@ -503,6 +511,20 @@ def test_a_proxy_that_does_not_limit_fails_and_undoes(cluster, answers, said):
     assert said in done.stderr
     assert "step 6, verify, failed" in done.stderr
     assert any("rollout undo deployment.apps/kong" in call for call in cluster.changes())
+
+
+def test_routes_may_come_a_moment_later(cluster):
+    cluster.proxy.late, cluster.patience = 2, "30"
+    done = cluster.deploy("--yes", "--only", "verify")
+    assert done.returncode == 0, done.stderr
+    assert "20 passed" in done.stdout
+
+
+def test_limits_that_go_again_are_no_limits(cluster):
+    cluster.proxy.gone = 9
+    done = cluster.deploy("--yes", "--only", "verify")
+    assert done.returncode == 1
+    assert "request 9: status 200 without X-Quota-Tier" in done.stderr
 
 
 def test_verifying_alone_has_nothing_to_undo(cluster):
