@@ -42,7 +42,7 @@ use crate::queue::Queue;
 use crate::random::Random;
 
 /// After the last request: leases end, what is owed is reported, sweeps find what nobody speaks for.
-const QUIET: u64 = 60 * SECOND;
+const QUIET: u64 = 75 * SECOND;
 
 /// Something that happens.
 pub enum Event {
@@ -142,6 +142,8 @@ pub enum Event {
     PolicyHolds(u32, Box<Tier>),
     /// Clients ask no more, and nothing is broken.
     Heal,
+    /// A client asks once more, when nobody else has for long: number so and so of as many as its bucket holds.
+    Probe(usize, u64),
     /// What the store says is compared.
     Audit,
 }
@@ -263,6 +265,11 @@ impl Cluster {
         }
         self.queue.push(start + self.plan.length, Event::Heal);
         let end = start + self.plan.length + QUIET;
+        for client in 0..self.clients.len() {
+            if let Some(most) = self.holds(client) {
+                self.queue.push(end - 20 * SECOND, Event::Probe(client, most));
+            }
+        }
         self.queue.push(end, Event::Audit);
         while let Some((at, event)) = self.queue.pop() {
             if at > end + SECOND || self.log.is_broken() {
@@ -310,6 +317,7 @@ impl Cluster {
             Event::PolicyHolds(client, tier) => self.log.limits_hold(client, self.stamp(), *tier),
             Event::LimitsStay(client) => self.log.limits_stay(client, self.stamp()),
             Event::Heal => self.heal(),
+            Event::Probe(client, left) => self.probe(client, left),
             Event::Audit => self.audit(),
         }
     }

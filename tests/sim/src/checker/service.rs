@@ -83,6 +83,12 @@ fn used_up(evidence: &Evidence<'_>) -> Option<Violation> {
         let (Some(shots), Some(rate)) = (evidence.by_client.get(&(number as u32)), tightest(tier)) else {
             continue;
         };
+        // What is asked when all is quiet does not count.
+        let end = evidence.plan.start + evidence.plan.length;
+        let shots: Vec<&Shot> = shots.iter().filter(|shot| shot.moment < end).collect();
+        if shots.is_empty() {
+            continue;
+        }
         let mean = planned.costs.iter().sum::<u64>() / planned.costs.len() as u64;
         let asks = u128::from(mean) * u128::from(rate.seconds) * u128::from(SECOND);
         let may = u128::from(rate.units) * 1_000 * u128::from(every);

@@ -77,8 +77,9 @@ impl Calls {
     }
 }
 
-/// The most calls that one root makes in a second: a batch a tick, and requests that find no lease.
-const STORM: u32 = 150;
+/// The most calls that one root makes in a second: a batch a tick, and the requests that find no lease, each of which may ask
+/// several times on Kong. It bounds a storm; how thrifty the lender is shows in the number of calls.
+const STORM: u32 = 400;
 
 impl Cluster {
     /// How the network is now.

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use super::seat::Sent;
 use super::{Cluster, Event};
 use crate::log::{Shot, Verdict};
-use crate::plan::{self, Habit, MILLISECOND, Place, SECOND, path_of};
+use crate::plan::{self, Fault, Habit, MILLISECOND, Place, SECOND, path_of};
 use crate::random::Random;
 
 /// A client of the plan.
@@ -191,6 +191,46 @@ impl Cluster {
         let headers = bytes_of(&[(":method", "GET"), (":path", &path_of(0)), (":authority", "api")]);
         let sent = Sent { client: u32::MAX, cost: 0, address: [127, 0, 0, 1], headers: &headers };
         self.serve(node, worker, &sent);
+    }
+
+    /// How many requests a client's bucket holds, if it is full again within seconds and nothing changes it.
+    pub fn holds(&self, number: usize) -> Option<u64> {
+        let client = &self.plan.clients[number];
+        let tier = &self.plan.tiers[client.tier];
+        let changes = |(_, fault): &(u64, Fault)| {
+            matches!(fault, Fault::Override { .. } | Fault::Policy { .. } | Fault::StoreClockJumps { .. })
+        };
+        let is_quick = !tier.rates.is_empty() && tier.rates.iter().all(|rate| rate.seconds == 1);
+        let is_plain = client.name.is_some() && client.costs[0] > 0 && tier.monthly.is_none();
+        if !is_quick || !is_plain || self.plan.faults.iter().any(changes) {
+            return None;
+        }
+        tier.rates.iter().map(|rate| rate.holds() / client.costs[0]).min()
+    }
+
+    /// Asks `left` times, one after the other: whoever holds anything of a client that has not asked for so long holds it
+    /// for nobody.
+    pub fn probe(&self, number: usize, left: u64) {
+        let (client, node) = (&self.clients[number], self.chance.memory.index(self.sites.len()));
+        let (cost, headers) = &client.requests[0];
+        let before = self.log.shots.borrow().len();
+        if let Some(node) = self.node(node) {
+            let who = number as u32;
+            let sent = Sent { client: who, cost: *cost, address: address(who), headers };
+            self.serve(&node, &node.workers[0], &sent);
+            let is_refused = |shot: &Shot| shot.client == who && !shot.verdict.is_admitted();
+            if self.log.shots.borrow()[before..].iter().any(is_refused) {
+                self.log.broken_for(
+                    "stranded",
+                    who,
+                    self.stamp(),
+                    "refused, though its bucket has to be full",
+                );
+            }
+        }
+        if left > 1 {
+            self.queue.push(self.now() + 60 * MILLISECOND, Event::Probe(number, left - 1));
+        }
     }
 
     /// A client has gone away while it waited.
