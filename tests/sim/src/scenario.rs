@@ -15,7 +15,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 17] = [
+pub const ALL: [Scenario; 18] = [
     Scenario { name: "calm", make: calm::calm },
     Scenario { name: "overload", make: calm::overload },
     Scenario { name: "modest", make: calm::modest },
@@ -27,6 +27,7 @@ pub const ALL: [Scenario; 17] = [
     Scenario { name: "network", make: faults::network },
     Scenario { name: "replicas", make: faults::replicas },
     Scenario { name: "outage", make: faults::outage },
+    Scenario { name: "cut", make: faults::cut },
     Scenario { name: "failover", make: faults::failover },
     Scenario { name: "gateways", make: faults::gateways },
     Scenario { name: "clocks", make: faults::clocks },

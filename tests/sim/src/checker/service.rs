@@ -34,7 +34,9 @@ fn waits(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Violati
 /// Nothing is decided without a store that has been there for a while.
 fn recovery(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Violation> {
     let network = evidence.plan.network;
-    if network.loss + network.garbled + network.straggles > 0 || evidence.plan.redis.crash > 0 {
+    // A network that is too slow, or bad all the time, is no store that is there.
+    let is_slow = 2 * network.most + evidence.plan.redis.delay >= evidence.plan.store.timeout * MILLISECOND;
+    if is_slow || network.loss + network.garbled + network.straggles > 0 || evidence.plan.redis.crash > 0 {
         return None;
     }
     let planned = evidence.planned(client);

@@ -208,10 +208,10 @@ impl Cluster {
         tier.rates.iter().map(|rate| rate.holds() / client.costs[0]).min()
     }
 
-    /// Asks `left` times, one after the other: whoever holds anything of a client that has not asked for so long holds it
+    /// Asks `left` times at one gateway, one after the other: whoever holds anything of a client that has not asked for so long holds it
     /// for nobody.
     pub fn probe(&self, number: usize, left: u64) {
-        let (client, node) = (&self.clients[number], self.chance.memory.index(self.sites.len()));
+        let (client, node) = (&self.clients[number], number % self.sites.len());
         let (cost, headers) = &client.requests[0];
         let before = self.log.shots.borrow().len();
         if let Some(node) = self.node(node) {
@@ -229,7 +229,8 @@ impl Cluster {
             }
         }
         if left > 1 {
-            self.queue.push(self.now() + 60 * MILLISECOND, Event::Probe(number, left - 1));
+            // So fast that little is refilled meanwhile.
+            self.queue.push(self.now() + 8 * MILLISECOND, Event::Probe(number, left - 1));
         }
     }
 

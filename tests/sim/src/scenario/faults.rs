@@ -1,7 +1,7 @@
 //! Things break.
 
-use super::parts::{CONTENTION, crowd, people, plan, tiers};
-use crate::plan::{Fault, MILLISECOND, Network, OnFailure, Plan, Rate, SECOND, Tier};
+use super::parts::{CONTENTION, consumer, crowd, every, people, plan, tiers};
+use crate::plan::{Fault, Habit, MILLISECOND, Network, OnFailure, Place, Plan, Rate, SECOND, Tier};
 use crate::random::Random;
 
 /// A network that loses, repeats, reorders and garbles all the time, and is worse at times.
@@ -37,10 +37,9 @@ pub fn outage(random: &Random, seed: u64) -> Plan {
     people(random, &mut plan, 12);
     crowd(&mut plan, 20, 300 * MILLISECOND);
     plan.impatience = random.below(100_000) as u32;
-    some(random, &mut plan, 5, |random, plan| match random.below(4) {
+    some(random, &mut plan, 5, |random, plan| match random.below(3) {
         0 => partition(random, plan),
-        1 => wall(random, plan),
-        2 => Fault::RedisAway { length: a_while(random), hangs: random.happens(500_000) },
+        1 => Fault::RedisAway { length: a_while(random), hangs: random.happens(500_000) },
         _ => Fault::RedisSlow { length: a_while(random), delay: random.between(10, 200) * MILLISECOND },
     });
     plan.memory = if random.happens(500_000) { CONTENTION } else { plan.memory };
@@ -121,6 +120,34 @@ pub fn strict(random: &Random, seed: u64) -> Plan {
     plan
 }
 
+/// A gateway is cut off for longer than leases last, again and again, while its clients ask at the others.
+pub fn cut(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    plan.nodes.resize(random.between(2, 3) as usize, plan.nodes[0].clone());
+    words(random, &mut plan);
+    for number in 0..8 {
+        let tier = random.index(2);
+        let percent = *random.one_of(&[60, 100, 200]);
+        let every = every(&plan.tiers[tier], &[1_000], percent).max(20 * MILLISECOND);
+        let habit = if random.happens(300_000) {
+            let size = random.between(2, 12);
+            Habit::Burst { size: size as u32, every: every * size }
+        } else {
+            Habit::Steady { every }
+        };
+        let place = if random.happens(700_000) { Place::Skewed } else { Place::Anywhere };
+        plan.clients.push(consumer(number, tier, habit, place, &[1_000]));
+    }
+    let mut at = random.below(20 * SECOND);
+    while at < plan.length {
+        let (node, length) = (random.index(plan.nodes.len()), random.between(12, 40) * SECOND);
+        let is_refused = random.happens(500_000);
+        plan.faults.push((at, Fault::Partition { node, replica: None, length, is_refused }));
+        at += length + random.between(5, 30) * SECOND;
+    }
+    plan
+}
+
 /// All of it.
 pub fn chaos(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
@@ -133,9 +160,8 @@ pub fn chaos(random: &Random, seed: u64) -> Plan {
     plan.impatience = 20_000;
     some(random, &mut plan, 20, |random, plan| {
         let node = random.index(plan.nodes.len());
-        match random.below(10) {
+        match random.below(9) {
             0 => partition(random, plan),
-            9 => wall(random, plan),
             1 => Fault::BadNetwork { network: bad(random), length: a_while(random) },
             2 => Fault::ReplicaCrash { replica: random.index(plan.replicas), length: a_while(random) },
             3 => Fault::RedisAway { length: a_while(random), hangs: random.happens(500_000) },
@@ -220,6 +246,8 @@ fn change(random: &Random, plan: &Plan) -> Fault {
 
 /// What tiers do without the store.
 fn words(random: &Random, plan: &mut Plan) {
+    // With `ip` everybody has a bucket among the strangers', which must not be evicted.
+    plan.room = 256;
     let all = [OnFailure::Local, OnFailure::Ip, OnFailure::Open, OnFailure::Closed];
     plan.store.on_failure = *random.one_of(&all);
     for tier in &mut plan.tiers {
