@@ -561,6 +561,8 @@ def test_an_interrupted_run_undoes_what_it_has_changed(cluster, sent, code):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Whoever runs the tests in the background has them ignore Ctrl-C, and a shell cannot trap what it inherits as ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 30
     while not cluster.calls("wait"):

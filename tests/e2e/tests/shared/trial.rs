@@ -131,8 +131,8 @@ impl Trial {
     pub fn assert_harmless(&self) {
         let all = [&self.overload, &self.counted, &self.fresh];
         all.iter().for_each(|log| log.assert_decided());
-        // Every worker finds out by itself: by three calls, which it makes side by side.
-        let known = self.noticed.map_or(self.recovered, |noticed| noticed.max(self.fault + 2 * TIMEOUT));
+        // Every worker finds out by itself, by three calls: at worst one after the other.
+        let known = self.noticed.map_or(self.recovered, |noticed| noticed.max(self.fault + 3 * TIMEOUT));
         for (log, why) in [(&self.counted, "nothing limits it"), (&self.fresh, "each has a full bucket")] {
             let refused = log.only(|shot| shot.status != 200);
             let unanswered = refused.within(self.fault.saturating_sub(TIMEOUT), known + NOISE);
