@@ -85,6 +85,10 @@ sim: ## whole clusters, simulated: 300 fresh seeds, or MINUTES=… or HOURS=… 
 	@$(CARGO) run --quiet --profile sim -p tollgate-sim -- $(if $(SEED),--seed $(SEED)) $(if $(SCENARIO),--scenario $(SCENARIO)) \
 	  $(if $(HOURS),--minutes $$(( $(HOURS) * 60 )),$(if $(findstring command,$(origin MINUTES)),--minutes $(MINUTES))) $(if $(BENCH),--bench)
 
+.PHONY: mutations
+mutations: ## makes one deliberate fault after the other and sees that each is caught; ONLY=name, TABLE=1 for docs/mutations.md
+	@$(CARGO) run --quiet -p tollgate-mutations -- $(if $(ONLY),--only $(ONLY)) $(if $(TABLE),--table)
+
 .PHONY: lint
 lint: setup ## formatting, clippy on both targets, docs, licences, shell, YAML
 	@scripts/lint.sh
