@@ -109,6 +109,10 @@ sim: ## whole clusters, simulated: 300 fresh seeds, or MINUTES=… or HOURS=… 
 site: setup ## dist/site: the documentation, its links checked
 	@scripts/site.sh
 
+.PHONY: mutations
+mutations: ## makes one deliberate fault after the other and sees that each is caught; ONLY=name, TABLE=1 for docs/mutations.md
+	@$(CARGO) run --quiet -p tollgate-mutations -- $(if $(ONLY),--only $(ONLY)) $(if $(TABLE),--table)
+
 .PHONY: lint
 lint: setup ## formatting, clippy on both targets, docs, licences, shell, YAML
 	@scripts/lint.sh

@@ -189,6 +189,14 @@ fn a_month_is_never_lent_twice_and_a_report_belongs_to_the_month_it_is_of() {
 }
 
 #[test]
+fn a_node_cannot_say_that_the_month_has_turned() {
+    let november = month_of(NOW);
+    let mut account = Account::default();
+    account.settle(&free(), 1, &Lease { month: november + 1, ..ask(1, 5 * UNIT, 0, 0, 0) }, NOW);
+    assert_eq!((account.used(november), account.used(november + 1)), (5 * UNIT, 0));
+}
+
+#[test]
 fn a_lease_ends_with_the_month() {
     let end = end_of(month_of(NOW));
     let mut account = Account::default();
@@ -200,6 +208,19 @@ fn a_lease_ends_with_the_month() {
 fn a_cost_that_no_bucket_holds_is_never_allowed() {
     let refused = Account::default().charge(&free(), 151 * UNIT, NOW).refusal.unwrap();
     assert!(refused.never);
+}
+
+#[test]
+fn of_several_waits_the_longest_is_told() {
+    let terms = terms(&[(1, 60, 100), (1, 1, 100)], Some(2));
+    let mut account = Account::default();
+    assert_eq!(account.charge(&terms, UNIT, NOW).refusal, None);
+    let refused = account.charge(&terms, UNIT, NOW).refusal.unwrap();
+    assert_eq!((refused.limits, refused.month, refused.wait), (0b11, false, 60 * SECOND));
+    assert_eq!(account.charge(&terms, UNIT, NOW + 60 * SECOND).refusal, None);
+    let refused = account.charge(&terms, UNIT, NOW + 60 * SECOND).refusal.unwrap();
+    let of_month = end_of(month_of(NOW)) - NOW - 60 * SECOND;
+    assert_eq!((refused.limits, refused.month, refused.wait), (0b11, true, of_month));
 }
 
 #[test]

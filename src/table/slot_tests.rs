@@ -69,6 +69,20 @@ fn what_the_store_has_to_hear_of_goes_last_and_a_month_that_the_store_keeps_is_n
 }
 
 #[test]
+fn when_the_month_turns_what_was_spent_belongs_to_the_one_before() {
+    let december = Month(683).start();
+    let mut state = record(1, 9_000, LATER).state;
+    state.hold.owe(Cost(4_000), 1_000);
+    state.turn_to(UnixNanos(december.0 - 1));
+    assert_eq!((state.hold.turn, state.account.used), (0, Cost(9_000)));
+    state.turn_to(december);
+    assert_eq!((state.hold.turn, state.account.used, state.account.month), (4_000, Cost(0), Month(683)));
+    state.hold.owe(Cost(1_000), 1_000);
+    state.turn_to(NOW);
+    assert_eq!((state.hold.turn, state.account.month), (4_000, Month(683)), "it never turns back");
+}
+
+#[test]
 fn where_something_has_to_go_it_is_what_means_the_least() {
     let mut bytes = empty();
     for way in 0..WAYS {

@@ -69,3 +69,7 @@ impl Borrower {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "sweep_tests.rs"]
+mod tests;

@@ -313,6 +313,21 @@ fn strict_asks_for_every_request() {
 }
 
 #[test]
+fn a_strict_charge_whose_answer_is_lost_is_not_made_again() {
+    on_both(1, &policy(json!({ "mode": "strict" })), |nodes| {
+        assert!(nodes.gates[0].ask(by("acme")).paused.is_some());
+        let now = nodes.now();
+        let [call] = &nodes.gates[0].node.calls()[..] else { panic!("one call a request") };
+        // The store has charged it before its answer was lost.
+        nodes.bank.reply(&call.body, now);
+        let done = nodes.gates[0].node.answer(call.id, CallReply::Failure("timeout"));
+        let done = done.unwrap_or_else(|broken| panic!("{broken}")).expect("it goes on");
+        assert_eq!((done.paused, nodes.gates[0].node.calls().len()), (None, 0));
+        assert_eq!(nodes.bank.used("acme", now), 1);
+    });
+}
+
+#[test]
 fn an_override_is_in_force_within_two_seconds_and_so_is_its_end() {
     on_both(1, &policy(json!({})), |nodes| {
         while nodes.status(0, by("acme")) == 200 {}

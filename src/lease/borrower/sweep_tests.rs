@@ -1,0 +1,118 @@
+use super::*;
+use crate::lease::borrower::Subject;
+use crate::lease::client::ClientId;
+use crate::table::tests::{Fake, Rules};
+use crate::table::{FingerprintKey, Updated};
+use crate::units::{Cost, UnixNanos};
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+/// 2026-11-24T00:00:00Z.
+const NOW: UnixNanos = UnixNanos::from_seconds(1_795_478_400);
+const ID: ClientId = ClientId([7; 16]);
+
+/// A worker that has just begun, and a record that another has left: by `change`, at `mono` milliseconds.
+struct Node {
+    policy: Policy,
+    table: Table,
+    shared: Fake,
+    borrower: Borrower,
+    is_stranger: bool,
+}
+
+impl Node {
+    fn new() -> Self {
+        let policy = Policy::from_value(&serde_json::json!({
+            "tiers": { "free": { "rate": "4/minute" }, "pro": { "rate": "40/minute" } }, "default_tier": "free",
+            "anonymous": { "rate": "2/minute" }, "store": { "upstream": "127.0.0.1:7600" },
+        }))
+        .unwrap();
+        let shared = Fake::new(Rules::Envoy);
+        let table = Table::open(&shared, 64, FingerprintKey([1; 16])).unwrap().table;
+        let mut borrower = Borrower::new(&policy, Rhythm { interval: 100, timeout: 50 }, 1);
+        borrower.settle_node(|| 5);
+        Self { policy, table, shared, borrower, is_stranger: false }
+    }
+
+    fn change(&self, mut change: impl FnMut(&mut State)) -> State {
+        let client = self.table.fingerprint_of(ID, self.is_stranger);
+        let updated = self.table.update(&self.shared, client, &self.policy.anonymous, NOW, |mut state| {
+            change(&mut state);
+            (Change::Write(state), state)
+        });
+        match updated {
+            Updated::Done { answer, .. } => answer,
+            Updated::Unknown => panic!("the table answers"),
+        }
+    }
+
+    /// What ticks tell of the client until all slots have been looked at.
+    fn tick(&mut self, mono: u64) -> Vec<Entry> {
+        let ticks = self.table.geometry().count().div_ceil(Rhythm::SWEPT);
+        let composed = (0..ticks).map(|tick| {
+            let times = Times { now: NOW, mono: mono + u64::from(tick) };
+            self.borrower.compose(&self.policy, &self.table, &self.shared, times)
+        });
+        composed.flatten().flat_map(|call| call.batch.entries).filter(|entry| entry.client == ID).collect()
+    }
+}
+
+#[test]
+fn what_a_lost_worker_has_left_is_told_under_its_own_tier() {
+    let mut node = Node::new();
+    node.change(|state| {
+        state.hold.owe(Cost(3_000), 1_000);
+        state.hold.offer = 1;
+    });
+    assert_eq!(node.tick(900 + u64::from(Rhythm::ORPHANED)), [], "its worker may be about to");
+    let told = node.tick(1_100 + u64::from(Rhythm::ORPHANED));
+    let [Entry { offer: 1, ask: Ask::Lease(lease), .. }] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((lease.spent, lease.need, lease.want), (3_000, 0, 0));
+}
+
+#[test]
+fn a_client_that_was_silent_for_an_hour_begins_a_new_epoch() {
+    let mut node = Node::new();
+    let before = node.change(|state| {
+        state.hold.owe(Cost(3_000), 1_000);
+        state.hold.acked = 3_000;
+    });
+    assert_eq!(node.tick(900 + u64::from(Rhythm::QUIET)), []);
+    assert_eq!(node.change(|_| ()).hold.epoch, before.hold.epoch);
+    assert_eq!(node.tick(1_100 + u64::from(Rhythm::QUIET)), [], "the store knows all of it");
+    let after = node.change(|_| ());
+    assert_eq!(
+        (after.hold.spent, after.hold.seq),
+        (0, 0),
+        "a store that has forgotten it would count it again"
+    );
+    assert!(after.hold.epoch > before.hold.epoch);
+}
+
+#[test]
+fn whom_this_worker_knows_is_not_swept() {
+    let mut node = Node::new();
+    node.change(|state| state.hold.owe(Cost(3_000), 1_000));
+    let mono = 1_100 + u64::from(Rhythm::ORPHANED);
+    let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
+    node.borrower.served(&acme, Cost(1_000), false, u32::MAX, mono);
+    assert_eq!(node.tick(mono), [], "its report comes in its own time");
+}
+
+#[test]
+fn of_a_consumer_all_is_told_and_of_a_stranger_what_is_not_known() {
+    for (is_stranger, acked) in [(false, 0), (true, 2_000)] {
+        let mut node = Node { is_stranger, ..Node::new() };
+        node.change(|state| {
+            state.hold.owe(Cost(3_000), 1_000);
+            state.hold.acked = 2_000;
+        });
+        let told = node.tick(1_100 + u64::from(Rhythm::ORPHANED));
+        let [Entry { ask: Ask::Lease(lease), .. }] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(
+            (lease.spent, lease.acked),
+            (3_000, acked),
+            "a store that has lost writes has lost consumers' too"
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! Makes each of the faults in `tests/mutations/*.patch`, one after the other, in a copy of the tree, and sees that a check
+//! catches it: see `--help` and the README beside them.
+
+// In a test what is missing is a failure like any other.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing))]
+
+mod catcher;
+mod fault;
+mod scratch;
+mod table;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Parser;
+
+use crate::catcher::{Simulator, failing};
+use crate::fault::{Fault, Test};
+use crate::scratch::Scratch;
+use crate::table::Fate;
+
+/// Makes deliberate faults and sees that they are caught: by the simulator, or where it cannot see them by a test.
+#[derive(Parser)]
+struct Asked {
+    /// Only faults whose name has this in it; can be given more than once.
+    #[arg(long)]
+    only: Vec<String>,
+    /// Seeds that the simulator looks at before it has not seen a fault.
+    #[arg(long, default_value_t = 60)]
+    seeds: u64,
+    /// Where its seeds begin.
+    #[arg(long, default_value_t = 1)]
+    base: u64,
+    /// Let the simulator look also for what it cannot be expected to see.
+    #[arg(long)]
+    simulate_all: bool,
+    /// Write the table into docs/mutations.md.
+    #[arg(long, conflicts_with = "only")]
+    table: bool,
+    /// Print the faults.
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Asked::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("mutations: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all faults were caught.
+fn run(asked: &Asked) -> Result<bool> {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).canonicalize()?;
+    let faults = faults(&root, &asked.only)?;
+    if asked.list {
+        faults.iter().for_each(|fault| println!("{}: {}", fault.name, fault.what));
+        return Ok(true);
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let scratch = Scratch::new(&root, &root.join(target).join("mutations"))?;
+    let simulator = Simulator { base: asked.base, seeds: asked.seeds };
+    let began = Instant::now();
+    baseline(&scratch, &faults, simulator, asked.simulate_all)?;
+    println!("without a fault nothing is found, after {} s", began.elapsed().as_secs());
+    let mut fates = Vec::new();
+    for fault in faults {
+        let fate = fate_of(&scratch, &fault, simulator, asked.simulate_all);
+        println!("{:<48} {fate}", fault.name);
+        fates.push((fault, fate));
+    }
+    scratch.restore()?;
+    let caught = fates.iter().filter(|(_, fate)| fate.is_caught()).count();
+    println!("{caught} of {} caught, after {} s", fates.len(), began.elapsed().as_secs());
+    if asked.table {
+        let path = root.join("docs/mutations.md");
+        let document = fs::read_to_string(&path).context("docs/mutations.md")?;
+        fs::write(&path, table::into(&document, &fates, simulator, &commit(&root)?)?)?;
+    }
+    Ok(caught == fates.len())
+}
+
+/// The faults, in the order of their names.
+fn faults(root: &Path, only: &[String]) -> Result<Vec<Fault>> {
+    let mut faults = Vec::new();
+    for entry in fs::read_dir(root.join("tests/mutations"))? {
+        let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let is_wanted = only.is_empty() || only.iter().any(|only| name.contains(only.as_str()));
+        if is_wanted && path.extension().is_some_and(|ending| ending == "patch") {
+            faults.push(Fault::parse(&name, &fs::read_to_string(&path)?)?);
+        }
+    }
+    ensure!(!faults.is_empty(), "there is no such fault; --list prints them");
+    faults.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(faults)
+}
+
+/// Sees that every fault can be made, and that nothing is found where none is.
+fn baseline(scratch: &Scratch, faults: &[Fault], simulator: Simulator, simulates_all: bool) -> Result<()> {
+    let mut is_stale = false;
+    for fault in faults {
+        scratch.restore()?;
+        if let Err(why) = scratch.apply(&fault.text) {
+            println!("{:<48} does not apply: {why}", fault.name);
+            is_stale = true;
+        }
+    }
+    ensure!(!is_stale, "make these patches anew");
+    scratch.restore()?;
+    if (simulates_all || faults.iter().any(|fault| fault.is_simulated))
+        && let Some(found) = simulator.look(scratch, "baseline")?
+    {
+        bail!("without a fault the simulator finds {found:?}: nothing can be learned from it");
+    }
+    let mut tests: Vec<Test> = faults.iter().flat_map(|fault| fault.tests.clone()).collect();
+    tests.sort();
+    tests.dedup();
+    if let Some(test) = failing(scratch, &tests, "baseline")?.first() {
+        bail!("without a fault the test {} fails: nothing can be learned from it", test.name);
+    }
+    Ok(())
+}
+
+/// Makes a fault and looks for it.
+fn fate_of(scratch: &Scratch, fault: &Fault, simulator: Simulator, simulates_all: bool) -> Fate {
+    let look = || -> Result<Fate> {
+        scratch.restore()?;
+        scratch.apply(&fault.text)?;
+        if (fault.is_simulated || simulates_all)
+            && let Some(found) = simulator.look(scratch, &fault.name)?
+        {
+            return Ok(Fate::Simulated(found));
+        }
+        let failing = failing(scratch, &fault.tests, &fault.name)?;
+        Ok(failing.into_iter().next().map_or(Fate::Survived, Fate::Tested))
+    };
+    look().unwrap_or_else(|why| Fate::Void(format!("{why:#}")))
+}
+
+/// The commit at hand, with a plus where files differ from it.
+fn commit(root: &Path) -> Result<String> {
+    let git = |words: &[&str]| -> Result<String> {
+        let said = Command::new("git").args(words).current_dir(root).output()?;
+        Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned())
+    };
+    let is_changed = !git(&["status", "--porcelain", "--", "src", "store", "tests"])?.is_empty();
+    Ok(git(&["rev-parse", "--short", "HEAD"])? + if is_changed { "+" } else { "" })
+}
