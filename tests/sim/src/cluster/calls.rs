@@ -110,6 +110,7 @@ impl Cluster {
         timeout_ms: u64,
     ) {
         let (now, id) = (self.now(), self.next_id());
+        let message: Rc<[u8]> = Rc::from(message);
         self.count_call(root);
         let open = Open {
             node: node.number,
@@ -119,7 +120,7 @@ impl Cluster {
             root: Rc::clone(root),
             caller,
             until: now + timeout_ms * MILLISECOND,
-            message: message.into(),
+            message: Rc::clone(&message),
         };
         let until = open.until;
         self.calls.open.borrow_mut().insert(id, open);
@@ -132,7 +133,7 @@ impl Cluster {
                 node.number, worker.number
             )
         });
-        self.trace_message(id, message);
+        self.trace_message(id, &message);
         if let Some(cut) = cut {
             let end = if cut.is_refused { (now + network.least).min(until) } else { until };
             self.queue.push(end, Event::CallFails { call: id });
@@ -141,11 +142,11 @@ impl Cluster {
         let arrives = now + self.delay(&network);
         let is_lost = self.chance.network.happens(network.loss);
         if !is_lost {
-            self.queue.push(arrives, Event::CallArrives { call: id, replica, message: Rc::from(message) });
+            self.queue.push(arrives, Event::CallArrives { call: id, replica, message: Rc::clone(&message) });
         }
         if self.chance.network.happens(network.twice) {
             let again = now + 3 * self.delay(&network);
-            self.queue.push(again, Event::CallArrives { call: id, replica, message: Rc::from(message) });
+            self.queue.push(again, Event::CallArrives { call: id, replica, message: Rc::clone(&message) });
         }
         if is_lost || arrives >= until {
             self.queue.push(until, Event::CallFails { call: id });

@@ -36,6 +36,7 @@ impl Cluster {
             Fault::RedisFailsOver { skew } => {
                 self.redis.set_now(now);
                 if self.redis.fail_over(self.plan.redis.lag, *skew) {
+                    self.goes_back(*skew);
                     self.log.failed_over(self.stamp(), now.saturating_sub(self.plan.redis.lag));
                 }
             }
@@ -51,10 +52,7 @@ impl Cluster {
             Fault::StoreClockJumps { by } => {
                 self.log.store_clock_set(self.stamp(), *by);
                 self.redis.set_clock(*by);
-                // Up to a second back, time just stands still.
-                if *by < -(SECOND as i64) {
-                    self.set_back.set(self.set_back.get() + by.unsigned_abs());
-                }
+                self.goes_back(*by);
             }
             Fault::BadNetwork { network, length } => {
                 self.calls.worsen(now + length, *network);
@@ -106,6 +104,11 @@ impl Cluster {
             node.shared.spoil(&slot, || self.chance.memory.number() as u8);
             self.log.slot_spoiled(number, self.now());
         }
+    }
+
+    /// The store's clock was set by so much: where that is back, the log's time goes on.
+    fn goes_back(&self, by: i64) {
+        self.set_back.set(self.set_back.get() + by.min(0).unsigned_abs());
     }
 
     /// The cluster is in trouble for so long: what is claimed of quiet times does not hold.
