@@ -110,7 +110,7 @@ site: setup ## dist/site: the documentation, its links checked
 	@scripts/site.sh
 
 .PHONY: mutations
-mutations: ## makes one deliberate fault after the other and sees that each is caught; ONLY=name, TABLE=1 for docs/mutations.md
+mutations: setup ## makes one deliberate fault after the other and sees that each is caught; ONLY=name, TABLE=1 for docs/mutations.md
 	@$(CARGO) run --quiet -p tollgate-mutations -- $(if $(ONLY),--only $(ONLY)) $(if $(TABLE),--table)
 
 .PHONY: lint

@@ -349,3 +349,6 @@ impl Lender {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -352,3 +352,6 @@ impl Borrower {
 const fn told(lease: Lease, is_stranger: bool) -> Lease {
     Lease { acked: if is_stranger { lease.acked } else { 0 }, ..lease }
 }
+
+#[cfg(test)]
+mod tests;

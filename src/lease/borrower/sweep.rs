@@ -69,7 +69,3 @@ impl Borrower {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "sweep_tests.rs"]
-mod tests;

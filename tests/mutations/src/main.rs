@@ -29,10 +29,10 @@ struct Asked {
     #[arg(long)]
     only: Vec<String>,
     /// Seeds that the simulator looks at before it has not seen a fault.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 100)]
     seeds: u64,
-    /// Where its seeds begin.
-    #[arg(long, default_value_t = 1)]
+    /// Where its seeds begin: where the tests' own do.
+    #[arg(long, default_value_t = 42)]
     base: u64,
     /// Let the simulator look also for what it cannot be expected to see.
     #[arg(long)]

@@ -132,8 +132,8 @@ async fn an_override_that_ends_is_told_of_and_written_down() {
     assert_eq!((before.revision, standing(&before).refusal), (1, None));
 
     replica.pass(1);
-    // Nobody has looked yet, and it counts no more.
-    let refused = replica.lease(&wants("acme", 3, 2_000 * UNIT, 1)).await;
+    // Nobody has looked yet, and it counts no more: as much as its bucket holds, and more than the tier's.
+    let refused = replica.lease(&wants("acme", 3, 1_500 * UNIT, 1)).await;
     assert!(standing(&refused).refusal.is_some());
     replica.get("/v1/overrides/n/acme").await.problem(404);
     replica.store.look().await;

@@ -1,9 +1,9 @@
 use super::*;
-use crate::lease::borrower::Subject;
-use crate::lease::client::ClientId;
+use crate::lease::hold::{Refused, tick};
+use crate::lease::terms::Rate;
+use crate::lease::wire::{Change as Said, News, Reply};
 use crate::table::tests::{Fake, Rules};
-use crate::table::{FingerprintKey, Updated};
-use crate::units::{Cost, UnixNanos};
+use crate::table::{FingerprintKey, State};
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -114,5 +114,41 @@ fn of_a_consumer_all_is_told_and_of_a_stranger_what_is_not_known() {
             (3_000, acked),
             "a store that has lost writes has lost consumers' too"
         );
+    }
+}
+
+#[test]
+fn who_is_refused_often_is_asked_for_by_the_tick() {
+    let mut node = Node::new();
+    node.change(|state| {
+        state.hold.refused = Refused { cost: 1_000, until: tick(1_500), limits: 1 };
+        state.hold.idle = 100;
+    });
+    let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
+    for mono in 2_000..2_004 {
+        node.borrower.served(&acme, Cost(1_000), true, 0, mono);
+    }
+    let told = node.tick(2_004);
+    let [Entry { ask: Ask::Lease(lease), .. }] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((lease.need, lease.hold), (1_000, 0), "requests do not ask for themselves then");
+}
+
+#[test]
+fn what_was_lent_under_other_limits_is_given_up_when_they_change() {
+    let offer =
+        Offer { tier: "own".into(), rates: vec![Rate { units: 1, seconds: 60, burst: 100 }], monthly: None };
+    for what in [News::Override(offer), News::NoOverride, News::Reset] {
+        let mut node = Node::new();
+        node.change(|state| {
+            state.hold.owe(Cost(3_000), 1_000);
+            state.hold.left = 9_000;
+            state.hold.refused = Refused { cost: 10_000, until: tick(60_000), limits: 1 };
+        });
+        let call = node.borrower.call(Vec::new(), 2_000);
+        let changes = vec![Said { client: ID, what }];
+        let reply = Reply { now: NOW.0 / 1_000, revision: 1, is_whole: false, changes, answers: Vec::new() };
+        node.borrower.take(&node.policy, &node.table, &node.shared, &call, &reply, 2_001_000_000);
+        let hold = node.change(|_| ()).hold;
+        assert_eq!((hold.left, hold.refused, hold.owed()), (0, Refused::default(), 3_000));
     }
 }
