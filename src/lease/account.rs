@@ -300,7 +300,9 @@ impl Account {
         let from_lease = delta.min(loan.out);
         let without = delta.saturating_sub(from_lease);
         let current = if lease.month == 0 { month } else { lease.month.min(month) };
-        let before = lease.turn.min(spent).saturating_sub(loan.spent).min(delta);
+        // A node whose clock runs ahead has turned already: all of it belongs to the month that runs here.
+        let turn = if lease.month > month { 0 } else { lease.turn.min(spent) };
+        let before = turn.saturating_sub(loan.spent).min(delta);
         let after = delta.saturating_sub(before);
         // What had been counted as spent when the loan ended is not counted again.
         let (known_before, known_after) = if loan.month < current {

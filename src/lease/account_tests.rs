@@ -192,8 +192,10 @@ fn a_month_is_never_lent_twice_and_a_report_belongs_to_the_month_it_is_of() {
 fn a_node_cannot_say_that_the_month_has_turned() {
     let november = month_of(NOW);
     let mut account = Account::default();
-    account.settle(&free(), 1, &Lease { month: november + 1, ..ask(1, 5 * UNIT, 0, 0, 0) }, NOW);
-    assert_eq!((account.used(november), account.used(november + 1)), (5 * UNIT, 0));
+    let early = Lease { month: november + 1, turn: 3 * UNIT, ..ask(1, 5 * UNIT, 0, 0, 0) };
+    account.settle(&free(), 1, &early, NOW);
+    let used = |month| account.used(month);
+    assert_eq!([used(november - 1), used(november), used(november + 1)], [0, 5 * UNIT, 0]);
 }
 
 #[test]

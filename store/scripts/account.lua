@@ -229,7 +229,7 @@ local function report(i, month)
     local without = delta - from_lease
     local current = month
     if said_month ~= 0 and said_month < month then current = said_month end
-    local before = min(less(min(turn, spent), spents[i]), delta)
+    local before = said_month > month and 0 or min(less(min(turn, spent), spents[i]), delta)
     local after = delta - before
     local known_before, known_after = 0, 0
     if loan_months[i] < current then

@@ -70,7 +70,7 @@ fn node() -> impl Strategy<Value = u64> {
 fn deed() -> impl Strategy<Value = Deed> {
     let report = (
         (node(), 0..=2_u32, prop::bool::weighted(0.05), amount()),
-        (amount(), prop_oneof![Just(0), amount()], amount(), 0..3_u16),
+        (amount(), prop_oneof![Just(0), amount()], amount(), 0..4_u16),
     )
         .prop_map(|((node, step, is_new, spends), (keeps, need, want, turn))| Deed::Report {
             node,
@@ -219,10 +219,15 @@ impl Pair {
                 if *step > 0 || *is_new {
                     let month = month_of(self.now);
                     lease.seq = lease.seq.saturating_add(*step);
-                    if *turn == 1 {
+                    if matches!(*turn, 1 | 3) {
                         lease.turn = lease.spent.saturating_add(*spends / 2);
                     }
-                    lease.month = if *turn == 2 { 0 } else { month };
+                    lease.month = match *turn {
+                        2 => 0,
+                        // The node's clock runs ahead.
+                        3 => month.saturating_add(1),
+                        _ => month,
+                    };
                     lease.spent = lease.spent.saturating_add(*spends);
                     (lease.hold, lease.need, lease.want) = (*keeps, *need, *want);
                 }
