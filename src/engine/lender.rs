@@ -204,11 +204,10 @@ impl Lender {
         waiting.rounds.set(waiting.rounds.get().saturating_add(1));
         // All of a request's calls together take no longer than one may.
         let left = waiting.until.get().saturating_sub(times.mono);
+        let allowed = left.min(self.store.timeout_ms);
         match call {
-            Some(call)
-                if left > 0 && self.dispatch(host, &call, left.min(self.store.timeout_ms), times.mono) =>
-            {
-                *waiting.call.borrow_mut() = Some(call);
+            Some(call) if allowed > 0 && self.dispatch(host, &call, allowed, times.mono) => {
+                *waiting.call.borrow_mut() = Some((call, allowed));
                 true
             }
             _ => false,
@@ -245,8 +244,8 @@ impl Lender {
     /// The request's ruling, or none while it asks again.
     fn answered(&self, engine: &Engine, host: &impl Host, waiting: &Rc<Waiting>) -> Option<Ruling> {
         let id = waiting.question.id;
-        let call = waiting.call.borrow_mut().take()?;
-        let (word, charged) = self.take(engine, host, &call);
+        let (call, allowed) = waiting.call.borrow_mut().take()?;
+        let (word, charged) = self.take(engine, host, &call, allowed);
         if word != Word::Heard {
             waiting.is_heard.set(false);
         }
@@ -278,14 +277,18 @@ impl Lender {
         self.decide(engine, host, waiting, Word::Silent)
     }
 
-    /// Takes in the response at hand, to `call`: what it says to the first entry, and of a charge.
-    fn take(&self, engine: &Engine, host: &impl Host, call: &Call) -> (Word, Option<Standing>) {
+    /// Takes in the response at hand, to `call`, which could take `allowed` milliseconds: what it says to the first entry,
+    /// and of a charge.
+    fn take(&self, engine: &Engine, host: &impl Host, call: &Call, allowed: u64) -> (Word, Option<Standing>) {
         let mono = host.monotonic();
         let reply = host.reply().and_then(|bytes| Reply::from_bytes(&bytes).ok());
         let reply = reply.filter(|reply| reply.answers.len() == call.batch.entries.len());
         let mut borrower = self.borrower.borrow_mut();
         let Some(reply) = reply else {
-            if borrower.failed(mono / 1_000_000, self.random()) {
+            // A call that had only what others had left of a request's time says nothing about the store.
+            let is_cut_short =
+                allowed < self.store.timeout_ms && call.age(mono / 1_000_000).saturating_add(1) >= allowed;
+            if !is_cut_short && borrower.failed(mono / 1_000_000, self.random()) {
                 host.note(Note::Away);
             }
             host.note(Note::Called { has_worked: false, is_up: !borrower.is_store_away() });

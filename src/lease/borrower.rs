@@ -53,6 +53,14 @@ pub struct Call {
     sent: u64,
 }
 
+impl Call {
+    /// Milliseconds since it was made.
+    #[must_use]
+    pub const fn age(&self, mono: u64) -> u64 {
+        mono.saturating_sub(self.sent)
+    }
+}
+
 /// What an answer has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
@@ -122,8 +130,8 @@ impl Borrower {
             offers: policy.tiers.iter().chain([&policy.anonymous]).filter_map(Offer::of).collect(),
             rhythm,
             is_strict: policy.store.as_ref().is_some_and(|store| store.mode == StoreMode::Strict),
-            known: ClientMap::with_hasher(ClientSecret(seed)),
-            overrides: Overrides::new(ClientSecret(seed)),
+            known: ClientMap::with_hasher(ClientSecret::with_seed(seed)),
+            overrides: Overrides::new(ClientSecret::with_seed(seed)),
             breaker: Breaker::default(),
             offset: None,
             last_request: None,
@@ -276,7 +284,8 @@ impl Borrower {
         times: Times,
         entries: &mut Vec<Entry>,
     ) {
-        let mut known = std::mem::replace(&mut self.known, ClientMap::with_hasher(ClientSecret(0)));
+        let mut known =
+            std::mem::replace(&mut self.known, ClientMap::with_hasher(ClientSecret::with_seed(0)));
         let mut bytes: usize = 0;
         known.retain(|id, known| {
             if entries.len() >= MAX_ENTRIES || bytes >= MAX_NAMES || !known.is_due(times.mono) {

@@ -4,8 +4,6 @@
 //! by this number, which any node computes alike; the name itself is told when a client is first seen. BLAKE2s, because
 //! consumers may choose their names: nobody may be able to make one that is another's number.
 
-use std::hash::{BuildHasher, Hasher};
-
 use blake2::{Blake2s256, Digest};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -19,40 +17,8 @@ pub struct ClientId(pub [u8; 16]);
 /// A map of clients. Made with the same [`ClientSecret`] and used alike, two have the same order.
 pub type ClientMap<T> = HashMap<ClientId, T, ClientSecret>;
 
-/// Where a [`ClientMap`] has its entries: numbers of clients are uniform already, but a consumer may choose its name.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientSecret(pub u64);
-
-impl BuildHasher for ClientSecret {
-    type Hasher = ClientHasher;
-
-    fn build_hasher(&self) -> ClientHasher {
-        ClientHasher(self.0)
-    }
-}
-
-/// Multiplies and folds, a word at a time.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientHasher(u64);
-
-impl Hasher for ClientHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-        for word in bytes.chunks(8) {
-            let mut whole = [0; 8];
-            whole.iter_mut().zip(word).for_each(|(to, from)| *to = *from);
-            let product = (self.0 ^ u64::from_le_bytes(whole)).wrapping_mul(ODD);
-            self.0 = product ^ (product >> 32);
-        }
-    }
-
-    /// All numbers have the same length.
-    fn write_usize(&mut self, _: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
+/// Decides where a [`ClientMap`] has its entries: a consumer may choose its name, and so its number.
+pub type ClientSecret = foldhash::fast::FixedState;
 
 /// Computes the numbers of one namespace's clients.
 #[derive(Clone, Debug)]

@@ -7,16 +7,18 @@ use crate::table::{FingerprintKey, Table};
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-/// An Envoy whose store never says a word.
-struct Silent {
+/// An Envoy whose store says what it is told to; at first not a word.
+struct Puppet {
     shared: Fake,
     milli: Cell<u64>,
     at_hand: Cell<u32>,
-    calls: Cell<u32>,
+    /// How many milliseconds each call may take.
+    calls: RefCell<Vec<u64>>,
+    says: RefCell<Option<Vec<u8>>>,
     concluded: RefCell<Vec<(u32, Outcome)>>,
 }
 
-impl Host for Silent {
+impl Host for Puppet {
     type Shared = Fake;
 
     fn shared(&self) -> &Fake {
@@ -47,13 +49,13 @@ impl Host for Silent {
         self.at_hand.set(context);
     }
 
-    fn dispatch(&self, _: &[u8], _: u64) -> bool {
-        self.calls.set(self.calls.get() + 1);
+    fn dispatch(&self, _: &[u8], timeout_ms: u64) -> bool {
+        self.calls.borrow_mut().push(timeout_ms);
         true
     }
 
     fn reply(&self) -> Option<Vec<u8>> {
-        None
+        self.says.borrow().clone()
     }
 
     fn conclude(&self, _: &Question, ruling: &Ruling) {
@@ -63,41 +65,74 @@ impl Host for Silent {
     fn note(&self, _: Note) {}
 }
 
-#[test]
-fn who_waits_for_a_call_whose_request_is_gone_does_not_wait_for_ever() {
+fn start() -> (Puppet, Engine, Lender) {
     let policy = Policy::from_value(&serde_json::json!({
         "tiers": { "free": { "rate": "4/minute" } }, "default_tier": "free", "anonymous": { "rate": "2/minute" },
         "identity": { "consumer": [{ "header": "x-consumer-username" }] },
         "store": { "upstream": "127.0.0.1:7600", "timeout": "50ms" },
     }))
     .unwrap();
-    let host = Silent {
+    let host = Puppet {
         shared: Fake::new(Rules::Envoy),
         milli: Cell::new(1_000),
         at_hand: Cell::new(0),
-        calls: Cell::new(0),
+        calls: RefCell::default(),
+        says: RefCell::default(),
         concluded: RefCell::default(),
     };
     let table = Table::open(&host.shared, 64, FingerprintKey([1; 16])).unwrap().table;
     let lender = Lender::new(&policy, 1).unwrap();
-    let engine = Engine::new(policy, table);
-    let bytes = pairs(&[(":method", "GET"), (":path", "/"), ("x-consumer-username", "acme")]);
-    let gateway = Answers::default();
-    let meet = |context| {
-        host.at_hand.set(context);
-        match lender.meet(&engine, &host, context, &Request::new(Headers::new(&bytes), &gateway)) {
-            Met::Waits(waiting) => waiting,
-            other => panic!("{other:?}"),
-        }
-    };
-    let (first, second) = (meet(1), meet(2));
-    assert_eq!(host.calls.get(), 1, "the second waits for the first one's call");
+    (host, Engine::new(policy, table), lender)
+}
+
+/// A request of `consumer` that has to wait.
+fn meet((host, engine, lender): &(Puppet, Engine, Lender), context: u32, consumer: &str) -> Rc<Waiting> {
+    let bytes = pairs(&[(":method", "GET"), (":path", "/"), ("x-consumer-username", consumer)]);
+    host.at_hand.set(context);
+    match lender.meet(engine, host, context, &Request::new(Headers::new(&bytes), &Answers::default())) {
+        Met::Waits(waiting) => waiting,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn who_waits_for_a_call_whose_request_is_gone_does_not_wait_for_ever() {
+    let all = start();
+    let (first, second) = (meet(&all, 1, "acme"), meet(&all, 2, "acme"));
+    let (host, engine, lender) = &all;
+    assert_eq!(*host.calls.borrow(), [50], "the second waits for the first one's call");
     lender.forget(&first);
     host.milli.set(1_049);
-    lender.tick(&engine, &host);
+    lender.tick(engine, host);
     assert!(second.ruling().is_none());
     host.milli.set(1_051);
-    lender.tick(&engine, &host);
+    lender.tick(engine, host);
     assert_eq!(*host.concluded.borrow(), [(2, Outcome::Error)], "refused: the store is not known to be away");
     assert!(second.ruling().is_some());
+}
+
+#[test]
+fn a_call_that_had_only_the_rest_of_a_requests_time_does_not_speak_against_the_store() {
+    let all = start();
+    let waiting: Vec<_> =
+        ["a", "b", "c"].iter().zip(1..).map(|(name, context)| meet(&all, context, name)).collect();
+    let (host, engine, lender) = &all;
+    // The store is slow, and what it says helps nobody: they ask again.
+    host.milli.set(1_040);
+    let answers = vec![Answer::Stale];
+    let stale = Reply { now: 1_795_478_400_000_000, revision: 0, is_whole: false, changes: vec![], answers };
+    *host.says.borrow_mut() = Some(stale.to_bytes());
+    waiting.iter().for_each(|one| lender.answer(engine, host, one));
+    assert_eq!(*host.calls.borrow(), [50, 50, 50, 10, 10, 10]);
+    host.milli.set(1_050);
+    *host.says.borrow_mut() = None;
+    waiting.iter().for_each(|one| lender.answer(engine, host, one));
+    assert_eq!(*host.concluded.borrow(), [1, 2, 3].map(|context| (context, Outcome::Error)));
+    assert!(!lender.borrower().borrow().is_store_away());
+
+    let waiting: Vec<_> =
+        ["d", "e", "f"].iter().zip(4..).map(|(name, context)| meet(&all, context, name)).collect();
+    host.milli.set(1_100);
+    waiting.iter().for_each(|one| lender.answer(engine, host, one));
+    assert!(lender.borrower().borrow().is_store_away(), "these had all of it");
 }

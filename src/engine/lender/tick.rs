@@ -26,7 +26,7 @@ impl Lender {
     /// The response to the tick's call is at hand.
     pub fn take_batch(&self, engine: &Engine, host: &impl Host) {
         let Some((call, _)) = self.batch.borrow_mut().take() else { return };
-        self.take(engine, host, &call);
+        self.take(engine, host, &call, self.store.timeout_ms);
         for id in self.crowd.clients() {
             self.release(engine, host, &id);
         }

@@ -17,8 +17,8 @@ pub struct Waiting {
     pub context: u32,
     /// What it wants to know.
     pub question: Question,
-    /// The call that it has made itself.
-    pub(super) call: RefCell<Option<Call>>,
+    /// The call that it has made itself, and how many milliseconds that may take.
+    pub(super) call: RefCell<Option<(Call, u64)>>,
     pub(super) rounds: Cell<u32>,
     /// Whether the store has answered for its client while it waited: then it is not away.
     pub(super) is_heard: Cell<bool>,
@@ -64,7 +64,7 @@ pub struct Crowd(RefCell<ClientMap<Vec<Rc<Waiting>>>>);
 
 impl Crowd {
     pub(super) fn new(seed: u64) -> Self {
-        Self(RefCell::new(ClientMap::with_hasher(ClientSecret(seed))))
+        Self(RefCell::new(ClientMap::with_hasher(ClientSecret::with_seed(seed))))
     }
 
     /// A request waits; whether it is its client's only one.
