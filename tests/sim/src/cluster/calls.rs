@@ -27,6 +27,8 @@ pub struct Open {
     root: Rc<Root>,
     caller: Caller,
     until: u64,
+    /// It may take less than a call usually may.
+    is_short: bool,
     /// What was sent.
     pub message: Rc<[u8]>,
 }
@@ -120,6 +122,7 @@ impl Cluster {
             root: Rc::clone(root),
             caller,
             until: now + timeout_ms * MILLISECOND,
+            is_short: timeout_ms < self.plan.store.timeout,
             message: Rc::clone(&message),
         };
         let until = open.until;
@@ -219,6 +222,12 @@ impl Cluster {
         if let Some(reply) = &reply {
             self.trace_reply(call, &open.message, reply);
         }
-        self.call_ended(&node, worker, &open.root, open.caller, reply);
+        let was_cut_short = match (open.is_short, open.until.saturating_sub(self.now())) {
+            (false, _) => Some(false),
+            (true, 0) => Some(true),
+            // A gateway's clock has milliseconds, and drifts.
+            (true, left) => (left > 2 * MILLISECOND).then_some(false),
+        };
+        self.call_ended(&node, worker, &open.root, open.caller, reply, was_cut_short);
     }
 }

@@ -67,8 +67,8 @@ pub struct Root {
     pub engine: Engine,
     /// The product's.
     pub lender: Lender,
-    /// Failed calls since the last one that worked.
-    pub failures: Cell<u32>,
+    /// Failed calls since the last one that worked, as far as that can be told.
+    pub failures: Cell<Option<u32>>,
     /// Whether a call of the root's own is under way.
     pub is_calling: Cell<bool>,
     /// Whether a call of its has worked yet.
@@ -198,7 +198,7 @@ impl Cluster {
             id: self.next_id(),
             engine: Engine::new(policy, opened.table),
             lender,
-            failures: Cell::new(0),
+            failures: Cell::new(Some(0)),
             is_calling: Cell::new(false),
             was_answered: Cell::new(false),
             calls: Cell::new((0, 0)),

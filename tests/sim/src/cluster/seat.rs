@@ -28,6 +28,9 @@ pub struct Seat<'a> {
     reply: RefCell<Option<Vec<u8>>>,
     /// It is a reply to the root's own call: Kong crashes if another is made now.
     is_roots_reply: bool,
+    /// Whether the call that has ended had less time than a call usually has, and took all of it: then its failure says
+    /// nothing about the store. None: it cannot be told.
+    was_cut_short: Option<bool>,
 }
 
 /// A request's origin.
@@ -71,6 +74,7 @@ impl Cluster {
             first,
             reply: RefCell::default(),
             is_roots_reply: false,
+            was_cut_short: Some(false),
         }
     }
 
@@ -82,7 +86,7 @@ impl Cluster {
         let seat = self.seat(node, worker, &root, Some((context, sent.address)));
         let origin = Origin(sent.address);
         let request = Request::new(Headers::new(sent.headers), &origin);
-        let was_tripped = root.failures.get() >= 3;
+        let was_tripped = root.failures.get().is_some_and(|failures| failures >= 3);
         let met = root.lender.meet(&root.engine, &seat, context, &request);
         match met {
             Met::Off => {}
@@ -131,7 +135,7 @@ impl Cluster {
         worker.is_busy.set(false);
     }
 
-    /// A call has ended, for whom it was made; `reply`: what came, if anything that is a 200.
+    /// A call has ended, for whom it was made; `reply`: what came, if anything that is a 200. `was_cut_short`: see [`Seat`].
     pub fn call_ended(
         &self,
         node: &Node,
@@ -139,6 +143,7 @@ impl Cluster {
         root: &Rc<Root>,
         caller: Caller,
         reply: Option<Vec<u8>>,
+        was_cut_short: Option<bool>,
     ) {
         worker.is_busy.set(true);
         match caller {
@@ -152,7 +157,8 @@ impl Cluster {
                 let guest = worker.waiting.borrow().get(&context).cloned();
                 // Whose request is gone hears nothing.
                 if let Some(guest) = guest {
-                    let seat = self.seat(node, worker, root, Some((context, guest.address)));
+                    let first = Some((context, guest.address));
+                    let seat = Seat { was_cut_short, ..self.seat(node, worker, root, first) };
                     *seat.reply.borrow_mut() = reply;
                     root.lender.answer(&root.engine, &seat, &guest.waiting);
                 }
@@ -304,12 +310,14 @@ impl<'a> Host for Seat<'a> {
         let node = self.shared.node.number;
         match note {
             Note::Called { has_worked: true, .. } => {
-                self.root.failures.set(0);
+                self.root.failures.set(Some(0));
                 self.root.was_answered.set(true);
             }
             Note::Called { has_worked: false, is_up } => {
-                self.root.failures.set(self.root.failures.get() + 1);
-                if is_up == (self.root.failures.get() >= 3) {
+                let failures = self.root.failures.get().zip(self.was_cut_short);
+                let failures = failures.map(|(before, was_cut_short)| before + u32::from(!was_cut_short));
+                self.root.failures.set(failures);
+                if failures.is_some_and(|failures| is_up == (failures >= 3)) {
                     cluster.log.broken("breaker", cluster.now(), "it does not trip at the third failed call");
                 }
             }
