@@ -1,6 +1,7 @@
 //! The built filter on both hosts, against its contract.
 
 mod anonymous;
+mod bank;
 mod client_headers;
 mod hostile;
 mod hosts;

@@ -1,0 +1,137 @@
+//! Several nodes on a simulated host, and behind their calls a store: the product's own account, in memory.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tollgate::lease::account::{Account, Settled, month_of};
+use tollgate::lease::client::{ClientId, Namespace};
+use tollgate::lease::wire::{Answer, Ask, Batch, Change, Reply};
+use tollgate::table::Client;
+use tollgate_host::{Exchange, Headers, Personality, Reply as CallReply, Request, Response, Setup};
+
+use crate::{Gate, policy_with};
+
+/// The store's side: accounts in memory, on a clock of its own.
+#[derive(Default)]
+pub struct Bank {
+    pub accounts: HashMap<ClientId, Account>,
+    pub changes: Vec<Change>,
+    pub revision: u64,
+    /// Calls that it has answered.
+    pub calls: usize,
+    pub fails: bool,
+}
+
+impl Bank {
+    pub fn reply(&mut self, body: &[u8], now: u64) -> CallReply {
+        self.calls += 1;
+        if self.fails {
+            return CallReply::Failure("timeout");
+        }
+        let batch = Batch::from_bytes(body).expect("a batch");
+        let answers = batch.entries.iter().map(|entry| {
+            let terms = batch.offers[usize::from(entry.offer)].terms().expect("an offer");
+            let account = self.accounts.entry(entry.client).or_default();
+            match &entry.ask {
+                Ask::Lease(lease) => match account.settle(&terms, batch.node, lease, now) {
+                    Settled::Standing(standing) => Answer::Standing(standing),
+                    Settled::Stale => Answer::Stale,
+                },
+                Ask::Charge { cost } => Answer::Standing(account.charge(&terms, *cost, now)),
+            }
+        });
+        let answers = answers.collect();
+        let changes = if batch.revision < self.revision { self.changes.clone() } else { Vec::new() };
+        let reply = Reply { now, revision: self.revision, is_whole: false, changes, answers };
+        CallReply::Answer(Response { status: 200, headers: Headers::default(), body: reply.to_bytes() })
+    }
+
+    pub fn used(&self, consumer: &str, now: u64) -> u64 {
+        let id = Namespace::new("fingerprint").id(&Client::Consumer(consumer.as_bytes()));
+        self.accounts.get(&id).map_or(0, |account| account.used(month_of(now)) / 1_000)
+    }
+}
+
+/// Nodes that share a bank.
+pub struct Nodes {
+    pub gates: Vec<Gate>,
+    pub bank: Bank,
+}
+
+impl Nodes {
+    pub fn new(personality: Personality, nodes: usize, policy: &Value) -> Self {
+        let start = |number: usize| {
+            let setup = Setup::new(personality)
+                .number(number as u64 + 1)
+                .workers(2)
+                .cluster("127.0.0.1:7600")
+                .filter(&policy.to_string());
+            Gate::start(setup, 2).unwrap_or_else(|error| panic!("{personality}: {error}"))
+        };
+        Self { gates: (0..nodes).map(start).collect(), bank: Bank::default() }
+    }
+
+    /// Microseconds of the store's clock.
+    pub fn now(&self) -> u64 {
+        self.gates[0].node.clock().monotonic_nanos() / 1_000 + 1_794_744_000_000_000
+    }
+
+    /// One request; while it waits, the store answers.
+    pub fn ask(&mut self, node: usize, request: Request) -> Exchange {
+        let exchange = self.gates[node].ask(request);
+        let Some(paused) = exchange.paused else { return exchange };
+        for _ in 0..8 {
+            for done in self.serve(node) {
+                if done.paused.is_none() {
+                    return done;
+                }
+            }
+        }
+        panic!("request {paused} waits for ever");
+    }
+
+    pub fn status(&mut self, node: usize, request: Request) -> u16 {
+        self.ask(node, request).client.status
+    }
+
+    /// Answers the calls of one node that are under way.
+    pub fn serve(&mut self, node: usize) -> Vec<Exchange> {
+        let now = self.now();
+        let mut done = Vec::new();
+        for call in self.gates[node].node.calls() {
+            assert_eq!(call.upstream, "127.0.0.1:7600");
+            assert!((1..=50).contains(&call.timeout_ms), "{}", call.timeout_ms);
+            let reply = self.bank.reply(&call.body, now);
+            done.extend(
+                self.gates[node].node.answer(call.id, reply).unwrap_or_else(|broken| panic!("{broken}")),
+            );
+        }
+        done
+    }
+
+    /// Lets time pass on all nodes, tick by tick; the store answers what ticks say.
+    pub fn wait(&mut self, milliseconds: u64) {
+        for _ in 0..milliseconds.div_ceil(50) {
+            for node in 0..self.gates.len() {
+                self.gates[node].wait(Duration::from_millis(50));
+                self.serve(node);
+            }
+        }
+    }
+}
+
+pub fn policy(store: Value) -> Value {
+    let mut policy = policy_with(json!({ "store": { "upstream": "127.0.0.1:7600" } }));
+    for (name, value) in store.as_object().expect("an object") {
+        policy["store"][name] = value.clone();
+    }
+    policy
+}
+
+pub fn on_both(nodes: usize, policy: &Value, check: impl Fn(&mut Nodes)) {
+    for personality in Personality::ALL {
+        println!("on {personality}");
+        check(&mut Nodes::new(personality, nodes, policy));
+    }
+}
