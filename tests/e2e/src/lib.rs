@@ -5,6 +5,7 @@
 //! | [`gateway`] | the gateway under test: an Envoy of the suite's own, or the one that `GATEWAY_URL` names |
 //! | [`caller`] | somebody who calls it: a sample consumer with a full bucket, or a stranger |
 //! | [`standing`] | what a response's headers say about the caller |
+//! | [`monitoring`] | what `monitoring/` asks, and a Prometheus, gateways and stores to ask |
 //! | `tests/gateway/` | behaviours that every gateway with the sample policy must show |
 //! | `tests/own_gateway/` | behaviours that need another policy, or a gateway to start and change |
 //! | `tests/shared/` | what several gateways that share a store promise together, also while something is broken |
@@ -13,4 +14,5 @@
 
 pub mod caller;
 pub mod gateway;
+pub mod monitoring;
 pub mod standing;

@@ -1,30 +1,20 @@
 //! What `monitoring/` asks of a Prometheus, asked of a real one that scrapes real gateways and stores under load.
 //!
-//! | where | what it is |
-//! | --- | --- |
-//! | [`asked`] | every expression of rules, alerts and dashboards, and where it stands |
-//! | [`expression`] | what of an expression has to be known here: its selectors and its thresholds |
-//! | [`prometheus`] | a Prometheus of one's own |
-//! | [`kong`] | a stand-in for what only a real Kong has |
-//! | [`stage`] | two Envoys, two stores on a Redis, the stand-in, and clients |
+//! [`expression`] is what of an expression has to be known here: its selectors and its thresholds. The rest of the stage
+//! is the suite's library's.
 //!
 //! `promtool` and `amtool` check the rest, see `scripts/monitoring.sh`.
 
-mod asked;
 mod expression;
-mod kong;
-mod prometheus;
-mod stage;
 
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
+use tollgate_e2e::monitoring::asked::{self, DASHBOARDS, Rules};
+use tollgate_e2e::monitoring::stage::Stage;
 use tollgate_testkit::workspace;
-
-use asked::{DASHBOARDS, Rules};
-use stage::Stage;
 
 /// For what is there within two scrapes and two evaluations, a second each, on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -188,16 +178,4 @@ fn every_expression_finds_series_on_real_gateways_under_load() {
             found.unwrap_or_else(|why| panic!("{}: {why}", variable.place));
         }
     });
-}
-
-/// `docs/pictures/dashboard-*.png`, of the last ten minutes of a short day: `make pictures`.
-#[test]
-#[ignore = "takes a quarter of an hour and draws the pictures of the docs"]
-fn pictures_of_the_dashboards() {
-    let stage = Stage::build();
-    let mut draw = Command::new(workspace::root().join(".cache/pictures/bin/python"));
-    draw.arg(workspace::root().join("monitoring/draw.py"));
-    draw.arg(stage.prometheus.url()).arg(workspace::root().join("docs/pictures"));
-    let drawn = stage.live_through_a_day(|| draw.status());
-    assert!(drawn.unwrap().success());
 }
