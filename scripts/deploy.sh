@@ -167,11 +167,15 @@ names() {
 workloads() { names "$1" | grep -E '^(deployment|statefulset)/' | sed 's/^deployment/deployment.apps/; s/^statefulset/statefulset.apps/'; }
 jobs_of() { names "$1" | grep '^job/'; }
 
+# Fields that an undo or an autoscaler wrote last are taken back: this run says what is wanted. `diff` asks under the same name:
+# as anybody else it would not see what a manifest no longer has, and so is to go.
+serverside=(--server-side --force-conflicts --field-manager=tollgate-deploy)
+
 # apply FILE|FOLDER: what differs from the cluster; nothing if nothing does.
 apply() {
   local from=(-f "$1") status job
   [ -d "$1" ] && from=(-k "$1")
-  kube diff --server-side --force-conflicts "${from[@]}" >"$work/diff" 2>"$work/why"
+  kube diff "${serverside[@]}" "${from[@]}" >"$work/diff" 2>"$work/why"
   status=$?
   if [ "$status" -eq 0 ]; then
     say "nothing to change"
@@ -197,8 +201,7 @@ apply() {
     done
   fi
   changed="$changed $step"
-  # Fields that an undo or an autoscaler wrote last are taken back: this run says what is wanted.
-  kube apply --server-side --force-conflicts --field-manager=tollgate-deploy "${from[@]}"
+  kube apply "${serverside[@]}" "${from[@]}"
 }
 
 # settle FILE: waits until what it holds is ready.

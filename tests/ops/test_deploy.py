@@ -269,6 +269,18 @@ def test_a_second_run_changes_nothing(cluster):
     assert cluster.changes() == []
 
 
+def test_what_is_compared_is_what_would_be_applied(cluster):
+    """Fields are owned by a name: under another one a field that a manifest no longer has is no difference."""
+    assert cluster.deploy("--yes").returncode == 0
+
+    def asked(verb):
+        calls = [call.partition(f" {verb} ")[2] for call in cluster.calls(verb)]
+        assert calls and all("--server-side" in call and "--field-manager=" in call for call in calls), calls
+        return calls
+
+    assert asked("diff") == asked("apply")
+
+
 def test_a_dry_run_touches_nothing(cluster):
     done = cluster.deploy("--dry-run")
     assert done.returncode == 0, done.stderr
