@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -30,8 +31,8 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 pub struct Connections {
     /// At once; more have to wait.
     pub most: usize,
-    /// The longest that a client may take to send a request's head. It runs from the last answer, so that a connection may
-    /// lie idle for so long: gateways keep theirs.
+    /// The longest that a client may take to send a request's head. It runs from the beginning or the last answer, so that a
+    /// connection may lie idle for so long: gateways keep theirs. It also is how long a client may take no byte of an answer.
     pub header_time: Duration,
     /// How long requests may go on once the store is to stop.
     pub drain_time: Duration,
@@ -82,9 +83,9 @@ pub async fn serve(
 ) {
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(connections.most.min(Semaphore::MAX_PERMITS)));
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(connections.header_time);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(connections.header_time));
+    // HTTP/1.1 is what gateways speak with the store. HTTP/2 would be more to bound: streams, resets, windows.
+    let mut builder = Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(connections.header_time);
     tokio::pin!(stop);
     let signal = loop {
         let accept = async {
@@ -107,7 +108,9 @@ pub async fn serve(
             debug!(%why, "small answers may wait");
         }
         let service = TowerToHyperService::new(app.clone());
-        let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
+        let mut socket = TimeoutStream::new(socket);
+        socket.set_write_timeout(Some(connections.header_time));
+        let connection = builder.serve_connection(TokioIo::new(Box::pin(socket)), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(why) = connection.await {

@@ -57,7 +57,7 @@ pub struct Settings {
     /// The longest that one call to the backend may take, milliseconds
     #[arg(long, env = "TOLLGATE_BACKEND_TIMEOUT", value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub backend_timeout: u64,
-    /// The longest that a client may take to send a request's head, and that a connection may lie idle, milliseconds
+    /// The longest that a client may take to send a request's head, that a connection may lie idle, and that a client may take nothing of an answer, milliseconds
     #[arg(long, env = "TOLLGATE_HEADER_TIMEOUT", value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub header_timeout: u64,
     /// How long requests may go on after a signal to stop, milliseconds

@@ -105,6 +105,44 @@ async fn a_client_that_does_not_end_its_head_is_hung_up_on() {
     rest(&mut slow).await;
 }
 
+/// A connection that says nothing holds a place of the few that there are.
+#[tokio::test]
+async fn a_client_that_says_nothing_or_not_enough_makes_room_for_the_next() {
+    for said in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let app = Router::new().route("/", get(|| async { "ok" }));
+        let bounds = Connections { most: 1, header_time: Duration::from_millis(200), ..BOUNDS };
+        let served = served(app, bounds).await;
+        let mut silent = ask(served.address, said).await;
+        let mut next = ask(served.address, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        assert!(rest(&mut next).await.0.starts_with("HTTP/1.1 200"), "after {said:?}");
+        rest(&mut silent).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_hung_up_on() {
+    let (ended, mut has_ended) = mpsc::channel::<()>(1);
+    let body = move || {
+        let ended = ended.clone();
+        async move {
+            // It drops what `ended` is when nobody wants more of it.
+            let endless = stream::repeat_with(move || {
+                let _held = &ended;
+                Ok::<_, io::Error>("x".repeat(65_536))
+            });
+            axum::body::Body::from_stream(endless)
+        }
+    };
+    let bounds = Connections { most: 1, header_time: Duration::from_millis(200), ..BOUNDS };
+    let served = served(Router::new().route("/", get(body)), bounds).await;
+    let _deaf = ask(served.address, GET).await;
+    let mut next = ask(served.address, "GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(rest(&mut next).await.0.starts_with("HTTP/1.1 404"), "the deaf one has the only place");
+    served.stop.send(()).unwrap();
+    timeout(LONG, served.ended).await.unwrap().unwrap();
+    assert!(timeout(LONG, has_ended.recv()).await.unwrap().is_none(), "its answer is still made");
+}
+
 #[tokio::test]
 async fn a_stream_that_breaks_off_never_looks_whole() {
     let (fail, failed) = oneshot::channel::<()>();
