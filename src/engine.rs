@@ -64,8 +64,6 @@ pub struct Ruling {
     pub account: Option<Account>,
     /// Why not, where a limit refuses, also where the policy only watches.
     pub refusal: Option<Refusal>,
-    /// Whether another client's record had to go.
-    pub evicted: bool,
     /// The decision's moment.
     pub now: UnixNanos,
 }
@@ -178,7 +176,6 @@ impl Engine {
             outcome: Outcome::Allowed,
             account: Some(Account::default()),
             refusal: None,
-            evicted: false,
             now,
         };
         let tier = self.tier(&under);
@@ -191,12 +188,12 @@ impl Engine {
             let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
             (change, (verdict, state.account))
         });
-        let (verdict, account, evicted) = match updated {
-            Updated::Done { answer: (verdict, account), evicted } => (verdict, account, evicted),
+        let (verdict, account) = match updated {
+            Updated::Done { answer } => answer,
             Updated::Unknown => return Ruling { outcome: Outcome::Error, account: None, ..ruling },
         };
         let refusal = match verdict {
-            Verdict::Allowed => return Ruling { account: Some(account), evicted, ..ruling },
+            Verdict::Allowed => return Ruling { account: Some(account), ..ruling },
             Verdict::NotNow(refusal) => refusal,
             // No policy loads with a cost that a bucket never holds.
             Verdict::Never => return Ruling { outcome: Outcome::Error, account: None, ..ruling },

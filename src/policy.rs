@@ -173,6 +173,14 @@ pub enum Token {
     Env(String),
 }
 
+impl Token {
+    /// Whether `text` can be a token: 16 to 512 visible ASCII characters.
+    #[must_use]
+    pub fn fits(text: &str) -> bool {
+        (16..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    }
+}
+
 /// What to do when it cannot be told whether a request is within its limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {

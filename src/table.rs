@@ -22,6 +22,8 @@ pub use fingerprint::{Client, Fingerprint, FingerprintKey, Network};
 pub use geometry::{Geometry, SlotKey};
 pub use slot::{Record, SLOT_BYTES, State, WAYS};
 
+use std::cell::Cell;
+
 use crate::lease::client::ClientId;
 use crate::policy::Tier;
 use crate::units::UnixNanos;
@@ -82,8 +84,6 @@ pub enum Updated<T> {
     Done {
         /// The answer.
         answer: T,
-        /// Whether another client's record, which still meant something, had to go.
-        evicted: bool,
     },
     /// The record was under too much contention, or the host does not answer: nothing is known.
     Unknown,
@@ -98,6 +98,8 @@ const MAX_TRIES: u32 = 64;
 pub struct Table {
     geometry: Geometry,
     key: FingerprintKey,
+    /// Of this clone.
+    evictions: Cell<u32>,
 }
 
 /// An open table.
@@ -133,7 +135,7 @@ impl Table {
     pub fn open(store: &impl SharedStore, clients: u32, key: FingerprintKey) -> Result<Opened, OpenError> {
         let (marker, is_new) =
             Marker::settle(store, Geometry::for_clients(clients), key).ok_or(OpenError::Failed)?;
-        let table = Self { geometry: marker.geometry, key: marker.key };
+        let table = Self { geometry: marker.geometry, key: marker.key, evictions: Cell::new(0) };
         if marker.is_filled {
             return Ok(Opened { table, is_new });
         }
@@ -183,6 +185,12 @@ impl Table {
         self.key.node(identity)
     }
 
+    /// How many records that still meant something had to go for others, through this clone and since it was last asked.
+    #[must_use]
+    pub const fn take_evictions(&self) -> u32 {
+        self.evictions.replace(0)
+    }
+
     /// Hands every record of slot number `index` to `see`, with whether it is a stranger's.
     pub fn each(&self, store: &impl SharedStore, index: u32, mut see: impl FnMut(&Record, bool)) {
         let Some(key) = self.geometry.slot(index) else { return };
@@ -213,7 +221,7 @@ impl Table {
             change
         });
         match (updated, answer) {
-            (Updated::Done { evicted, .. }, Some(answer)) => Updated::Done { answer, evicted },
+            (Updated::Done { .. }, Some(answer)) => Updated::Done { answer },
             _ => Updated::Unknown,
         }
     }
@@ -240,7 +248,7 @@ impl Table {
             let found = slot::find(&bytes, &client);
             let state = found.as_ref().map_or_else(State::default, |(_, record)| record.state);
             let state = match decide(state) {
-                Change::Keep => return Updated::Done { answer: (), evicted: false },
+                Change::Keep => return Updated::Done { answer: () },
                 Change::Write(state) => state,
             };
             let (way, evicted) = match found {
@@ -249,7 +257,10 @@ impl Table {
             };
             slot::put(&mut bytes, way, &Record::new(&client, state, state.account.full_at(tier)));
             match store.set(&key, &bytes, expected) {
-                Write::Done => return Updated::Done { answer: (), evicted },
+                Write::Done => {
+                    self.evictions.update(|before| before.saturating_add(evicted.into()));
+                    return Updated::Done { answer: () };
+                }
                 Write::Lost => {}
                 Write::Failed => return Updated::Unknown,
             }

@@ -221,11 +221,11 @@ impl Engine {
             };
             (change, found)
         });
-        let (found, evicted) = match updated {
-            Updated::Done { answer, evicted } => (answer, evicted),
+        let found = match updated {
+            Updated::Done { answer } => answer,
             Updated::Unknown => return Some(unknown(under, times.now)),
         };
-        let ruling = match found {
+        Some(match found {
             Found::Ask => return None,
             Found::Paid(account, left) => {
                 borrower.served(subject, cost, false, left, times.mono);
@@ -243,8 +243,7 @@ impl Engine {
             Found::ByNetwork => {
                 self.rule_by_network(subject, under, cost, store, borrower, times, &network())
             }
-        };
-        Some(Ruling { evicted, ..ruling })
+        })
     }
 
     /// `on_failure: ip`: the consumer is limited as a stranger of its network is, and what it is let through counts as its
@@ -293,14 +292,7 @@ impl Engine {
 }
 
 fn ruling_under(under: &Under, account: Account, now: UnixNanos) -> Ruling {
-    Ruling {
-        under: under.clone(),
-        outcome: Outcome::Allowed,
-        account: Some(account),
-        refusal: None,
-        evicted: false,
-        now,
-    }
+    Ruling { under: under.clone(), outcome: Outcome::Allowed, account: Some(account), refusal: None, now }
 }
 
 fn unknown(under: &Under, now: UnixNanos) -> Ruling {

@@ -146,20 +146,20 @@ pub fn monotonic() -> u64 {
 
 /// The filter's configuration, as the operator wrote it.
 pub fn plugin_configuration() -> Vec<u8> {
-    buffer(PLUGIN_CONFIGURATION)
-}
-
-/// The body of a call's response.
-pub fn call_response_body() -> Vec<u8> {
-    buffer(CALL_RESPONSE_BODY)
-}
-
-fn buffer(buffer: u32) -> Vec<u8> {
     // No gateway of 64 bits minds a length that is too long; one of 32 bits would, were it all of them.
     const ALL: usize = i32::MAX as usize;
+    buffer(PLUGIN_CONFIGURATION, ALL)
+}
+
+/// The body of a call's response, at most `most` bytes of it.
+pub fn call_response_body(most: usize) -> Vec<u8> {
+    buffer(CALL_RESPONSE_BODY, most)
+}
+
+fn buffer(buffer: u32, most: usize) -> Vec<u8> {
     let mut handed = Handed::nothing();
     // SAFETY: the host writes a pointer and a length to places that are ours.
-    let status = unsafe { proxy_get_buffer_bytes(buffer, 0, ALL, &mut handed.data, &mut handed.size) };
+    let status = unsafe { proxy_get_buffer_bytes(buffer, 0, most, &mut handed.data, &mut handed.size) };
     if Status(status) == Status::OK { handed.into_bytes() } else { Vec::new() }
 }
 
@@ -303,10 +303,10 @@ pub fn define_metric(kind: Kind, name: &str) -> Option<u32> {
     (Status(status) == Status::OK).then_some(id)
 }
 
-/// Adds one to a counter.
-pub fn count(id: u32) {
+/// Adds to a counter.
+pub fn count(id: u32, more: u32) {
     // SAFETY: plain numbers.
-    unsafe { proxy_increment_metric(id, 1) };
+    unsafe { proxy_increment_metric(id, more.into()) };
 }
 
 /// Adds a value to a histogram, or sets a gauge.

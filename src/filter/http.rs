@@ -91,6 +91,7 @@ impl Context for Http {
             && let Some(lender) = &ready.lender
         {
             lender.answer(&ready.engine, ready.as_ref(), waiting);
+            ready.metrics.evictions(&ready.engine);
         }
     }
 }
@@ -113,6 +114,7 @@ impl HttpContext for Http {
         } else {
             return Action::Continue;
         };
+        ready.metrics.evictions(&ready.engine);
         ready.metrics.time(start);
         action
     }

@@ -28,16 +28,24 @@ impl Way {
         let token = match &store.token {
             None => None,
             Some(Token::Literal(token)) => Some(token.clone()),
-            Some(Token::Env(name)) => Some(std::env::var(name).ok().filter(|token| !token.is_empty()).ok_or_else(|| {
-                vec![format!(
-                    "store.token.env: the gateway's environment has no {name}; set it, and let the gateway hand it on \
-                     (Envoy: vm_config.environment_variables; Kong: env {name} in nginx)"
-                )]
-            })?),
+            Some(Token::Env(name)) => Some(from_environment(name)?),
         };
         let authorization = token.map(|token| format!("Bearer {token}"));
         Ok(Self { upstream: store.upstream.clone(), authorization })
     }
+}
+
+/// The token in the variable `name`. Secrets often end in a newline, which is no part of it.
+fn from_environment(name: &str) -> Result<String, Vec<String>> {
+    let mut token = std::env::var(name).unwrap_or_default();
+    token.truncate(token.trim_ascii_end().len());
+    if Token::fits(&token) {
+        return Ok(token);
+    }
+    Err(vec![format!(
+        "store.token.env: the gateway's environment has no token in {name}; set it to 16 to 512 printable ASCII characters \
+         without spaces, and let the gateway hand it on (Envoy: vm_config.environment_variables; Kong: env {name} in nginx)"
+    )])
 }
 
 impl lender::Host for Ready {
@@ -87,7 +95,7 @@ impl lender::Host for Ready {
 
     fn reply(&self) -> Option<Vec<u8>> {
         let is_ok = abi::header(Map::CallResponse, ":status").is_some_and(|status| status == b"200");
-        is_ok.then(abi::call_response_body)
+        is_ok.then(|| abi::call_response_body(wire::MAX_REPLY))
     }
 
     fn conclude(&self, question: &Question, ruling: &Ruling) {

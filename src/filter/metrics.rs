@@ -71,24 +71,28 @@ impl Metrics {
             Under::Anonymous => self.requests.last(),
         };
         if let Some(Some(id)) = counters.and_then(|counters| counters.get(ruling.outcome as usize)) {
-            abi::count(*id);
+            abi::count(*id, 1);
         }
-        if let (true, Some(id)) = (ruling.evicted, self.evictions) {
-            abi::count(id);
+    }
+
+    /// Counts the records that had to go for others since this was called last.
+    pub fn evictions(&self, engine: &Engine) {
+        if let (more @ 1.., Some(id)) = (engine.table().take_evictions(), self.evictions) {
+            abi::count(id, more);
         }
     }
 
     /// Counts a request that the lease has decided, or has not.
     pub fn lease(&self, is_hit: bool) {
         let id = self.store.as_ref().and_then(|store| if is_hit { store.hits } else { store.misses });
-        id.into_iter().for_each(abi::count);
+        id.into_iter().for_each(|id| abi::count(id, 1));
     }
 
     /// Counts a call to the store by its end, and says whether the store is there.
     pub fn store_call(&self, has_worked: bool, is_up: bool) {
         let Some(store) = &self.store else { return };
         if let Some(id) = if has_worked { store.worked } else { store.failed } {
-            abi::count(id);
+            abi::count(id, 1);
         }
         self.store_up(is_up);
     }

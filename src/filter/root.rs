@@ -73,7 +73,10 @@ impl Root {
         let lender = Lender::new(&policy, std::hash::RandomState::new().hash_one(abi::now()));
         let engine = Engine::new(policy, opened.table);
         let metrics = Metrics::define(host, &engine);
-        metrics.store_up(true);
+        // Another policy, or an instance that is made anew, does not know whether the store is there: calls say so.
+        if opened.is_new {
+            metrics.store_up(true);
+        }
         Ok(Ready { host, engine, metrics, lender, way, _configured: Configured::start() })
     }
 }
@@ -106,6 +109,7 @@ impl Context for Root {
             && let Some(lender) = &ready.lender
         {
             lender.take_batch(&ready.engine, ready.as_ref());
+            ready.metrics.evictions(&ready.engine);
         }
     }
 }
@@ -136,6 +140,7 @@ impl RootContext for Root {
             && let Some(lender) = &ready.lender
         {
             lender.tick(&ready.engine, ready.as_ref());
+            ready.metrics.evictions(&ready.engine);
         }
     }
 

@@ -251,20 +251,22 @@ impl Borrower {
         self.rhythm.timeout.saturating_add(100)
     }
 
-    /// The batch that is due, if one is.
+    /// The batch that is due, if one is; `room` of the entries that it may have are left to the caller.
     pub fn compose(
         &mut self,
         policy: &Policy,
         table: &Table,
         store: &impl SharedStore,
         times: Times,
+        room: usize,
     ) -> Option<Call> {
         if self.node == 0 || !self.breaker.may_try(times.mono) {
             return None;
         }
         let mut entries = Vec::new();
-        self.report(policy, table, store, times, &mut entries);
-        self.sweep(policy, table, store, times, &mut entries);
+        let most = MAX_ENTRIES.saturating_sub(room);
+        self.report(policy, table, store, times, &mut entries, most);
+        self.sweep(policy, table, store, times, &mut entries, most);
         let is_at_work =
             self.last_request.is_some_and(|last| times.mono.saturating_sub(last) < Rhythm::RETIRED);
         let is_silent = times.mono.saturating_sub(self.last_call) >= Rhythm::HEARTBEAT;
@@ -275,7 +277,7 @@ impl Borrower {
         Some(self.call(entries, times.mono))
     }
 
-    /// The clients that this worker knows and whose time it is.
+    /// The clients that this worker knows and whose time it is, until there are `most` entries.
     fn report(
         &mut self,
         policy: &Policy,
@@ -283,12 +285,13 @@ impl Borrower {
         store: &impl SharedStore,
         times: Times,
         entries: &mut Vec<Entry>,
+        most: usize,
     ) {
         let mut known =
             std::mem::replace(&mut self.known, ClientMap::with_hasher(ClientSecret::with_seed(0)));
         let mut bytes: usize = 0;
         known.retain(|id, known| {
-            if entries.len() >= MAX_ENTRIES || bytes >= MAX_NAMES || !known.is_due(times.mono) {
+            if entries.len() >= most || bytes >= MAX_NAMES || !known.is_due(times.mono) {
                 return true;
             }
             let client = table.fingerprint_of(*id, known.name.is_none());

@@ -28,6 +28,10 @@ pub const MAX_OFFERS: usize = 65;
 /// The longest name of a namespace or consumer, bytes.
 pub const MAX_NAME: usize = 1_024;
 
+/// The longest reply that a gateway reads, bytes: four times what a full batch's is that comes with as many overrides as
+/// a store keeps. A longer one is cut off, and so none.
+pub const MAX_REPLY: usize = 4 * 1_024 * 1_024;
+
 /// What a gateway's worker sends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {

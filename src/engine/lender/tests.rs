@@ -1,5 +1,6 @@
 use super::*;
 use crate::engine::Outcome;
+use crate::lease::wire::Batch;
 use crate::request::Headers;
 use crate::request::tests::{Answers, pairs};
 use crate::table::tests::{Fake, Rules};
@@ -14,6 +15,8 @@ struct Puppet {
     at_hand: Cell<u32>,
     /// How many milliseconds each call may take.
     calls: RefCell<Vec<u64>>,
+    /// What the last of them says.
+    said: RefCell<Vec<u8>>,
     says: RefCell<Option<Vec<u8>>>,
     concluded: RefCell<Vec<(u32, Outcome)>>,
 }
@@ -49,7 +52,8 @@ impl Host for Puppet {
         self.at_hand.set(context);
     }
 
-    fn dispatch(&self, _: &[u8], timeout_ms: u64) -> bool {
+    fn dispatch(&self, message: &[u8], timeout_ms: u64) -> bool {
+        *self.said.borrow_mut() = message.to_vec();
         self.calls.borrow_mut().push(timeout_ms);
         true
     }
@@ -77,6 +81,7 @@ fn start() -> (Puppet, Engine, Lender) {
         milli: Cell::new(1_000),
         at_hand: Cell::new(0),
         calls: RefCell::default(),
+        said: RefCell::default(),
         says: RefCell::default(),
         concluded: RefCell::default(),
     };
@@ -135,4 +140,19 @@ fn a_call_that_had_only_the_rest_of_a_requests_time_does_not_speak_against_the_s
     host.milli.set(1_100);
     waiting.iter().for_each(|one| lender.answer(engine, host, one));
     assert!(lender.borrower().borrow().is_store_away(), "these had all of it");
+}
+
+#[test]
+fn however_many_wait_a_batch_is_one_that_a_store_takes() {
+    let all = start();
+    let (host, engine, lender) = &all;
+    for number in 0..2_100 {
+        let name = format!("c{number}");
+        let first = meet(&all, 2 * number + 1, &name);
+        meet(&all, 2 * number + 2, &name);
+        lender.forget(&first);
+    }
+    lender.tick(engine, host);
+    let batch = Batch::from_bytes(&host.said.borrow()).expect("a store takes it");
+    assert!(batch.entries.len() >= 1_000, "{}", batch.entries.len());
 }

@@ -4,6 +4,10 @@ use super::{Host, Lender};
 use crate::engine::Engine;
 use crate::engine::borrowing::Word;
 use crate::lease::borrower::{Call, Times};
+use crate::lease::wire::MAX_ENTRIES;
+
+/// For so many of those that wait a batch has room; the rest of it are reports. A store takes no longer one.
+const WAITING: usize = MAX_ENTRIES / 2;
 
 impl Lender {
     /// The tick: what is due goes to the store, and nobody waits for ever.
@@ -34,9 +38,10 @@ impl Lender {
 
     /// The batch that is due: reports, and what requests ask for whose call has ended.
     fn due(&self, engine: &Engine, host: &impl Host, times: Times) -> Option<Call> {
-        let waiting = self.crowd.leaderless();
+        let mut waiting = self.crowd.leaderless();
+        waiting.truncate(WAITING);
         let mut borrower = self.borrower.borrow_mut();
-        let mut call = borrower.compose(engine.policy(), engine.table(), host.shared(), times);
+        let mut call = borrower.compose(engine.policy(), engine.table(), host.shared(), times, waiting.len());
         for (question, need) in waiting {
             let Some(asked) = engine.ask(&question, need, host.shared(), &mut borrower, times) else {
                 continue;

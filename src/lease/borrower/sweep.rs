@@ -2,13 +2,13 @@
 
 use super::{Borrower, Rhythm, Times, told};
 use crate::lease::hold::{Wish, tick};
-use crate::lease::wire::{Ask, Entry, MAX_ENTRIES};
+use crate::lease::wire::{Ask, Entry};
 use crate::policy::Policy;
 use crate::table::{Change, Fingerprint, SharedStore, State, Table, Updated};
 
 impl Borrower {
     /// A few slots' records that nobody has reported on for long: those of workers that are no more. And refusals whose
-    /// time is over.
+    /// time is over. Until there are `most` entries.
     pub(super) fn sweep(
         &mut self,
         policy: &Policy,
@@ -16,6 +16,7 @@ impl Borrower {
         store: &impl SharedStore,
         times: Times,
         entries: &mut Vec<Entry>,
+        most: usize,
     ) {
         let now = tick(times.mono);
         let mut found = Vec::new();
@@ -36,7 +37,7 @@ impl Borrower {
         }
         let patience = self.patience();
         for (id, is_stranger) in found {
-            if entries.len() >= MAX_ENTRIES || self.known.contains_key(&id) {
+            if entries.len() >= most || self.known.contains_key(&id) {
                 continue;
             }
             let client = table.fingerprint_of(id, is_stranger);

@@ -51,7 +51,7 @@ impl Node {
         let ticks = self.table.geometry().count().div_ceil(Rhythm::SWEPT);
         let composed = (0..ticks).map(|tick| {
             let times = Times { now: NOW, mono: mono + u64::from(tick) };
-            self.borrower.compose(&self.policy, &self.table, &self.shared, times)
+            self.borrower.compose(&self.policy, &self.table, &self.shared, times, 0)
         });
         composed.flatten().flat_map(|call| call.batch.entries).filter(|entry| entry.client == ID).collect()
     }

@@ -55,9 +55,7 @@ impl Checker {
     fn token(&mut self, place: &Place<'_>, value: &Value) -> Option<Token> {
         const ADVICE: &str = "write 16 to 512 printable ASCII characters without spaces, or { env: NAME }";
         match value {
-            Value::String(text) if text.bytes().all(visible) && (16..=512).contains(&text.len()) => {
-                Some(Token::Literal(text.clone()))
-            }
+            Value::String(text) if Token::fits(text) => Some(Token::Literal(text.clone())),
             Value::Object(fields) if fields.len() == 1 && fields.contains_key("env") => {
                 let name = fields.get("env")?;
                 self.word(&place.field("env"), name, &VARIABLE).map(|name| Token::Env(name.to_owned()))

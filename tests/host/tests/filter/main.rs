@@ -2,6 +2,7 @@
 
 mod anonymous;
 mod bank;
+mod calls;
 mod client_headers;
 mod hostile;
 mod hosts;
