@@ -14,7 +14,6 @@ CARGO := cargo --locked
 COMPOSE := docker compose --file kong/docker-compose.yml
 # Where the sources and the registry lie is nobody's business, and would make every build differ.
 REMAP := --remap-path-prefix=$(CURDIR)=tollgate --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
-# `make test SKIP_SLOW=1` is for a quick look while working; CI never sets it.
 export TOLLGATE_ENVOY ?= $(CURDIR)/.venv/bin/envoy
 export TOLLGATE_WASM ?= $(CURDIR)/$(WASM)
 export TOLLGATE_COMMAND ?= $(CURDIR)/dist/tollgate

@@ -32,7 +32,7 @@ step "filter on a strict host" "${cargo[@]}" test --quiet -p tollgate-host
 step "simulator" "${cargo[@]}" test --quiet --profile sim -p tollgate-sim
 # The same seeds each time, as long as fresh ones (`make sim`) still find something: see docs/correctness.md.
 step "whole clusters, simulated" "${cargo[@]}" run --quiet --profile sim -p tollgate-sim -- --base "${SIM_BASE:-42}" --seeds "${SIM_SEEDS:-300}"
-step "gateways alone" "${cargo[@]}" test --quiet -p tollgate-testkit -p tollgate-e2e --lib --bins --test envoy --test gateway --test own_gateway --test gateway_files --test documents
+step "gateways alone" "${cargo[@]}" test --quiet -p tollgate-testkit -p tollgate-e2e --lib --bins --test envoy --test demo --test gateway --test own_gateway --test gateway_files --test documents
 # One after the other: they put load on gateways, and on a small machine two of them would be in each other's way.
 step "gateways that share a store" "${cargo[@]}" test --quiet -p tollgate-e2e --test shared -- --test-threads=1
 free_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')

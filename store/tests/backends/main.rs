@@ -17,12 +17,17 @@ mod redis_keys;
 
 use std::sync::Arc;
 
-use tollgate_store::backend::Backend;
 use tollgate_store::backend::redb::Redb;
 use tollgate_store::backend::redis::Redis;
+use tollgate_store::backend::{Backend, open};
 use tollgate_testkit::redis::Server;
 use tollgate_testkit::redis::cluster::Cluster;
 use tollgate_testkit::redis::watched::Watched;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_behaviour_holds_in_memory() {
+    behaviours::all(open::open("memory").await.unwrap()).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_behaviour_holds_in_a_redb_file() {

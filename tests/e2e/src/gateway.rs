@@ -65,7 +65,9 @@ impl Gateway {
     /// When one of them does not start.
     pub fn envoy_with_store(workers: u32) -> anyhow::Result<Self> {
         let (upstream, store) = (Upstream::on_loopback()?, Store::start("redb")?);
-        let config = Config::shared(upstream.address(), store.address())?;
+        // A machine that does other things as well is no store that is away.
+        let config = Config::shared(upstream.address(), store.address())?
+            .policy(|policy| policy["store"]["timeout"] = "2s".into());
         Self::start("envoy_with_a_store".into(), &config, workers, upstream, Some(store))
     }
 
