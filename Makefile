@@ -97,8 +97,8 @@ fuzz: setup ## every fuzz target for MINUTES=10 each
 	@scripts/fuzz.sh $$(( $(MINUTES) * 60 ))
 
 .PHONY: figures
-figures: ## the peers' numbers in docs/figures, and the picture of them and of Tollgate's own
-	@$(CARGO) run --quiet -p tollgate-peers
+figures: ## the peers' and Tollgate's own numbers in docs/figures, and the picture of them
+	@$(CARGO) run --quiet --profile sim -p tollgate-peers
 
 .PHONY: sim
 sim: ## whole clusters, simulated: 300 fresh seeds, or MINUTES=… or HOURS=… of them, or SEED=… again [SCENARIO=…], or BENCH=1
