@@ -89,7 +89,7 @@ pictures: setup build ## the dashboards' pictures in the docs, drawn anew from r
 	@scripts/monitoring.sh pictures
 
 .PHONY: bench
-bench: setup-run build-wasm ## every benchmark: ratios on stdout, bench/results/*.json
+bench: setup build ## every benchmark: ratios on stdout, bench/results/*.json
 	$(CARGO) run --quiet --release -p tollgate-bench
 
 .PHONY: fuzz
