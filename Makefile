@@ -88,7 +88,7 @@ pictures: setup build ## the dashboards' pictures in the docs, drawn anew from r
 	@scripts/monitoring.sh pictures
 
 .PHONY: bench
-bench: setup-run build-wasm ## every benchmark: ratios on stdout, bench/results/*.json
+bench: setup build ## every benchmark: ratios on stdout, bench/results/*.json
 	$(CARGO) run --quiet --release -p tollgate-bench
 
 .PHONY: fuzz
@@ -96,8 +96,8 @@ fuzz: setup ## every fuzz target for MINUTES=10 each
 	@scripts/fuzz.sh $$(( $(MINUTES) * 60 ))
 
 .PHONY: figures
-figures: ## the peers' numbers in docs/figures, and the picture of them and of Tollgate's own
-	@$(CARGO) run --quiet -p tollgate-peers
+figures: ## the peers' and Tollgate's own numbers in docs/figures, and the picture of them
+	@$(CARGO) run --quiet --profile sim -p tollgate-peers
 
 .PHONY: sim
 sim: ## whole clusters, simulated: 300 fresh seeds, or MINUTES=… or HOURS=… of them, or SEED=… again [SCENARIO=…], or BENCH=1

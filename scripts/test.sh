@@ -25,7 +25,7 @@ step "documentation site" scripts/site.sh
 step "core" "${cargo[@]}" test --quiet -p tollgate --all-features
 step "command, store, backends" "${cargo[@]}" test --quiet -p tollgate-store
 step "store's API, by its document" scripts/api.sh
-step "figures, bit for bit" "${cargo[@]}" test --quiet -p tollgate-peers
+step "figures, bit for bit" "${cargo[@]}" test --quiet --profile sim -p tollgate-peers
 step "core on wasm32, in Node" env CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner \
   "${cargo[@]}" test -p tollgate --lib --target wasm32-unknown-unknown
 step "filter on a strict host" "${cargo[@]}" test --quiet -p tollgate-host

@@ -7,6 +7,7 @@
 //! | [`decision`] | one decision, in this process, with 4 endpoint rules and with 1,000 |
 //! | [`lease`] | the same with leases and without, and a consumer's first request |
 //! | [`store`] | accounts a second of the store's backends, beside the bare Redis |
+//! | [`room`] | what consumers take in Redis and in the store |
 //!
 //! [`load`] is the clients, [`process`] reads what they cost the gateway, [`variant`] is what the gateway is told to
 //! run, [`result`] is what becomes of the numbers.
@@ -19,6 +20,7 @@ mod memory;
 mod noop;
 mod process;
 mod result;
+mod room;
 mod store;
 mod variant;
 
@@ -49,6 +51,8 @@ enum Which {
     Lease(lease::Settings),
     /// Accounts a second on redb and on Redis.
     Store(store::Settings),
+    /// Bytes that consumers take in Redis, and the store's memory.
+    Room(room::Settings),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         Some(Which::Decision(settings)) => decision::run(&settings),
         Some(Which::Lease(settings)) => lease::run(&settings),
         Some(Which::Store(settings)) => store::run(&settings),
+        Some(Which::Room(settings)) => room::run(&settings),
         None => all(),
     };
     let promises = match promises {
@@ -82,6 +87,7 @@ fn all() -> anyhow::Result<Vec<Promise>> {
     promises.extend(memory::run(&usual())?);
     promises.extend(lease::run(&usual())?);
     promises.extend(store::run(&usual())?);
+    promises.extend(room::run(&usual())?);
     Ok(promises)
 }
 

@@ -4,15 +4,18 @@
 //! workload ─▶ window    fixed window: read, decide, then increment ┐
 //!             sync      fixed window: counters synced periodically ├▶ measure ─▶ row ─▶ figure
 //!             divided   a token bucket of a part of the limit each ┘              docs/figures  docs/pictures
+//! tests/sim ─▶ ours     Tollgate itself ────────────────────────────────────────▶ row
 //! ```
 //!
-//! Each is written from its documentation, which its module names; nobody's code is in here. What the documentation
+//! Each peer is written from its documentation, which its module names; nobody's code is in here. What the documentation
 //! leaves open is decided in the peer's favour, and said so. Nothing here depends on anything but the seed: the same
-//! program writes the same bytes everywhere, which a test checks.
+//! program writes the same bytes everywhere, which a test checks. (Of Tollgate's own rows it checks that they keep what
+//! Tollgate promises: they differ whenever Tollgate does.)
 
 pub mod divided;
 pub mod draw;
 pub mod measure;
+pub mod ours;
 pub mod row;
 pub mod sync;
 pub mod window;

@@ -1,21 +1,19 @@
-//! Writes `docs/figures/peers.json`, and draws `docs/pictures/admitted-over-allowed.svg` of it and of
-//! `docs/figures/tollgate.json`, if that is there.
+//! Writes `docs/figures/peers.json` and `docs/figures/tollgate.json`, and draws `docs/pictures/admitted-over-allowed.svg` of
+//! both.
 
 use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use tollgate_peers::{draw, row};
+use tollgate_peers::{draw, ours, row};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
     let peers = row::peers();
-    let tollgate = match fs::read(docs.join("figures/tollgate.json")) {
-        Ok(text) => serde_json::from_slice(&text)?,
-        Err(_) => Vec::new(),
-    };
+    let tollgate = ours::rows()?;
     fs::create_dir_all(docs.join("figures"))?;
     fs::write(docs.join("figures/peers.json"), row::to_json(&peers)?)?;
+    fs::write(docs.join("figures/tollgate.json"), row::to_json(&tollgate)?)?;
     fs::write(docs.join("pictures/admitted-over-allowed.svg"), draw::figure(&peers, &tollgate)?)?;
     Ok(())
 }

@@ -61,8 +61,8 @@ pub struct Row {
     pub seed: u64,
 }
 
-/// A row of `docs/figures/tollgate.json`, which the simulator writes.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+/// A row of `docs/figures/tollgate.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// [`Scenario::name`].
     pub scenario: String,
@@ -108,7 +108,7 @@ pub fn peers() -> Vec<Row> {
 ///
 /// # Errors
 /// None that can be: numbers and names have a JSON form.
-pub fn to_json(rows: &[Row]) -> serde_json::Result<String> {
+pub fn to_json(rows: &[impl Serialize]) -> serde_json::Result<String> {
     let lines: Vec<String> = rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
     Ok(format!("[\n  {}\n]\n", lines.join(",\n  ")))
 }

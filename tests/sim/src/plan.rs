@@ -211,6 +211,8 @@ pub enum Place {
     At(usize),
     /// Nine times in ten at the first.
     Skewed,
+    /// At the first 90 times in a hundred, at the second 9 times, at the third once.
+    Steep,
 }
 
 /// What breaks, or is changed.

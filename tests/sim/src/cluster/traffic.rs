@@ -112,6 +112,11 @@ impl Cluster {
             Place::At(node) => node,
             Place::Skewed if client.random.below(10) > 0 => 0,
             Place::Skewed => client.random.index(sites),
+            Place::Steep => match client.random.below(100) {
+                0..90 => 0,
+                90..99 => 1 % sites,
+                _ => 2 % sites,
+            },
         };
         // A load balancer sees who is away.
         let up = (0..sites).map(|step| (node + step) % sites).find(|site| self.node(*site).is_some());
