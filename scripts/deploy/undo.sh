@@ -1,0 +1,34 @@
+# shellcheck shell=bash
+# Of deploy.sh: the way back.
+
+remember() {
+  : >"$work/applied"
+  # Where every workload stands, to go back to.
+  here get deployments.apps,statefulsets.apps -o \
+    'jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.annotations.deployment\.kubernetes\.io/revision}{.status.updateRevision}{"\n"}{end}' \
+    >"$work/workloads" 2>/dev/null || : >"$work/workloads"
+  while read -r kind name revision; do
+    case "$kind" in
+      Deployment) echo "deployment.apps/$name $revision" ;;
+      StatefulSet) echo "statefulset.apps/$name $(here get controllerrevision "$revision" -o 'jsonpath={.revision}')" ;;
+    esac
+  done <"$work/workloads" >"$work/before"
+}
+
+# Every workload that was there when this run began goes back to the revision that it had then. kubectl says
+# "skipped" where it never left it, so that nothing has to be guessed about how far a change had come.
+undo() {
+  local failed=0 workload revision new
+  echo "── undoing" >&2
+  while read -r workload revision; do
+    grep -qx "$workload" "$work/applied" || continue
+    here rollout undo "$workload" --to-revision="$revision" >&2 &&
+      here rollout status "$workload" --timeout="$timeout" >&2 || failed=1
+  done <"$work/before"
+  new=$(grep -vxF -f <(cut -d ' ' -f 1 "$work/before") "$work/applied" | tr '\n' ' ')
+  {
+    [ -z "$new" ] || say "not undone: ${new}did not exist before this run (kubectl delete removes them)"
+    say "not undone: what steps$changed changed in other kinds (kubectl diff shows it), and migrations of a database"
+  } >&2
+  return "$failed"
+}
