@@ -3,7 +3,7 @@
 
 # The proxy's address: --url, the load balancer's, or a port of this machine that is forwarded to it.
 find_proxy() {
-  local service address='' tries=0
+  local service line address=''
   [ -z "$url" ] || return 0
   service=$(names "$work/kong.yaml" | sed -n 's/^service\///p' | grep -m 1 proxy) || return 1
   address=$(here get service "$service" -o 'go-template={{with .status.loadBalancer.ingress}}{{with index . 0}}{{or .ip .hostname}}{{end}}{{end}}')
@@ -11,14 +11,17 @@ find_proxy() {
     url=http://$address
     return 0
   fi
+  # Its first line says which port it has taken; whatever comes before that one says why there is none.
+  mkfifo "$work/forward" || return 1
   kubectl --context "$context" --namespace "$namespace" port-forward "service/$service" :80 >"$work/forward" 2>&1 &
   forward=$!
-  until [ -n "$address" ]; do
-    address=$(sed -n 's/^Forwarding from \(127.0.0.1:[0-9]*\).*/\1/p' "$work/forward")
-    tries=$((tries + 1))
-    if [ "$tries" -gt 100 ] || ! kill -0 "$forward" 2>/dev/null; then cat "$work/forward" >&2; return 1; fi
-    sleep 0.1
+  exec 3<"$work/forward"
+  while read -r -t 10 line <&3; do
+    address=$(sed -n 's/^Forwarding from \(127.0.0.1:[0-9]*\).*/\1/p' <<<"$line")
+    [ -z "$address" ] || break
+    say "$line" >&2
   done
+  [ -n "$address" ] || return 1
   url=http://$address
   say "through a port-forward, whose time counts below: no measure of the gateway itself"
 }
