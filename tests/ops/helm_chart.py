@@ -8,8 +8,8 @@ import subprocess
 
 import yaml
 
-from manifests import ROOT, built, load, pod, pods
-from rules import endings, references, restricted
+from manifests import ROOT, built, load, matches, named, pod, pods
+from rules import OF_THE_CHART, endings, references, restricted
 from test_helm import VALUES, chart_version
 from test_manifests import validate
 
@@ -39,6 +39,14 @@ def test_its_pods_are_like_ours():
     assert {"proxy", "store", "filter"} <= {one["name"] for one in theirs.containers()}
     for name, port in ours.ports().items():
         assert theirs.ports()[name] == port
+
+
+def test_the_stores_beside_kong_are_found():
+    theirs = next(one for one in pods(rendered()) if one.owner["kind"] == "Deployment")
+    service = named(built("helm"), *OF_THE_CHART.split())
+    assert matches({"matchLabels": service["spec"]["selector"]}, theirs.labels)
+    [port] = service["spec"]["ports"]
+    assert port["targetPort"] == theirs.ports()[port["name"]]
 
 
 def test_its_pods_keep_the_rules():

@@ -1,6 +1,6 @@
 """Kong's chart knows every value that it is given. What it makes of them, helm_chart.py asks the chart itself."""
 
-from manifests import ROOT, built, kinds, read
+from manifests import ROOT, built, kinds, matches, read
 
 KEYS = [line for line in (ROOT / "tests/ops/chart-keys.txt").read_text().splitlines() if not line.startswith("#")]
 VALUES = "kong/helm-values.yaml"
@@ -40,6 +40,17 @@ def test_the_chart_reads_the_configuration_that_the_overlay_makes():
     assert values["dblessConfig"]["configMap"] in made
     assert f"--version {chart_version()}" in (ROOT / VALUES).read_text()
     assert values["ingressController"]["enabled"] is False
+
+
+def test_the_alerts_know_the_charts_kong():
+    [values] = read(VALUES)
+    ours = next(one for one in read("monitoring/servicemonitors.yaml") if one["metadata"]["name"] == "kong")["spec"]
+    kong = next(one for one in ours["endpoints"] if one["port"] == "status")
+    # Without these its job is called after the chart's Service, and KongDown fires for ever.
+    assert values["serviceMonitor"]["relabelings"] == kong["relabelings"]
+    # The stores beside it are found by the same monitor; Kong itself is not found twice.
+    [service] = [one for one in kinds(built("helm"), "Service") if matches(ours["selector"], one["metadata"]["labels"])]
+    assert [port["name"] for port in service["spec"]["ports"]] == ["store"]
 
 
 def chart_version():
