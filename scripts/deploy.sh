@@ -146,7 +146,7 @@ if [ -z "$yes$dry_run" ]; then
   case "$answer" in y | Y | yes) ;; *) echo "deploy: not confirmed; nothing was touched" >&2; exit 4 ;; esac
 fi
 
-remember
+remember || fail "what runs now cannot be read, so nothing could be undone"
 
 # ── 2 to 5 ───────────────────────────────────────────────────────────────────
 

@@ -1,18 +1,21 @@
 # shellcheck shell=bash
 # Of deploy.sh: the way back.
 
+# Where every workload stands before anything is changed, to go back to. Who cannot see that does not begin.
 remember() {
+  local kind name revision
   : >"$work/applied"
-  # Where every workload stands, to go back to.
+  [ -z "$dry_run" ] || return 0
   here get deployments.apps,statefulsets.apps -o \
     'jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.annotations.deployment\.kubernetes\.io/revision}{.status.updateRevision}{"\n"}{end}' \
-    >"$work/workloads" 2>/dev/null || : >"$work/workloads"
+    >"$work/workloads" || return 1
+  : >"$work/before"
   while read -r kind name revision; do
-    case "$kind" in
-      Deployment) echo "deployment.apps/$name $revision" ;;
-      StatefulSet) echo "statefulset.apps/$name $(here get controllerrevision "$revision" -o 'jsonpath={.revision}')" ;;
-    esac
-  done <"$work/workloads" >"$work/before"
+    if [ "$kind" = StatefulSet ]; then
+      revision=$(here get controllerrevision "$revision" -o 'jsonpath={.revision}') || return 1
+    fi
+    printf '%s.apps/%s %s\n' "$(tr '[:upper:]' '[:lower:]' <<<"$kind")" "$name" "$revision" >>"$work/before"
+  done <"$work/workloads"
 }
 
 # Every workload that was there when this run began goes back to the revision that it had then. kubectl says

@@ -46,8 +46,8 @@ def test_an_overlay_that_cannot_be_built_is_refused(cluster):
 
 
 def test_a_missing_permission_is_named(cluster):
-    cluster.world["denied"] = ["patch statefulset"]
-    refused(cluster, cluster.deploy("--yes"), "not allowed in namespace tollgate: patch/statefulset")
+    cluster.world["denied"] = ["delete job", "patch statefulset"]
+    refused(cluster, cluster.deploy("--yes"), "not allowed in namespace tollgate: delete/job patch/statefulset")
 
 
 def test_a_missing_secret_is_named(cluster):

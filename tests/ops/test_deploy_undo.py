@@ -20,6 +20,15 @@ def test_a_rollout_that_fails_is_undone_to_where_it_was(cluster):
     assert any("rollout status deployment.apps/kong" in call for call in cluster.calls()[-4:])
 
 
+@pytest.mark.parametrize("call", ["get deployments.apps", "get controllerrevision"])
+def test_without_a_way_back_it_does_not_begin(cluster, call):
+    cluster.world["fail"] = {call: 1}
+    done = cluster.deploy("--yes")
+    assert done.returncode == 1
+    assert "nothing could be undone" in done.stderr and "nothing was touched" in done.stderr
+    assert cluster.changes() == []
+
+
 @pytest.mark.parametrize("call", ["rollout undo deployment.apps/kong", "rollout status deployment.apps/kong"])
 def test_an_undo_that_fails_has_an_exit_code_of_its_own(cluster, call):
     cluster.world["fail_once"] = {"rollout status deployment.apps/kong": 1}
