@@ -131,6 +131,7 @@ if [ "$problems" -eq 0 ]; then
   check_secrets
   check_redis
   check_volumes
+  check_metrics
   check_crds
 fi
 if [ "$problems" -gt 0 ]; then

@@ -98,6 +98,13 @@ check_volumes() {
     grep -q true || say "volumes: the cluster has no default StorageClass; claims that name none will wait for ever"
 }
 
+# Only said, too: without it there are three pods, and never more.
+check_metrics() {
+  grep -q '^kind: HorizontalPodAutoscaler' "$work/all.yaml" || return
+  kube get --raw /apis/metrics.k8s.io >/dev/null 2>&1 ||
+    say "metrics: the cluster has no metrics-server; the autoscaler cannot see the load"
+}
+
 check_crds() {
   if kube get crd servicemonitors.monitoring.coreos.com prometheusrules.monitoring.coreos.com -o name >/dev/null 2>&1; then
     has_crds=yes

@@ -51,6 +51,7 @@ OVERLAY = "---\n".join(
         an_object("Job", "kong-configuration", "migrations", api="batch/v1"),
         an_object("Job", "kong-migrations", "migrations", api="batch/v1"),
         an_object("NetworkPolicy", "default-deny", api="networking.k8s.io/v1"),
+        an_object("HorizontalPodAutoscaler", "kong", "gateway", api="autoscaling/v2"),
     ]
 )
 

@@ -6,7 +6,7 @@ other tests. The world is a folder:
 | file | what |
 | --- | --- |
 | `overlay.yaml` | what `kubectl kustomize` prints |
-| `world.json` | `fail`, `fail_once`: {text of a call: exit code}; `slow`: text of a call that waits to be ended; `denied`, `secrets`, `crds`, `proxy` |
+| `world.json` | `fail`, `fail_once`: {text of a call: exit code}; `slow`: text of a call that waits to be ended; `denied`, `secrets`, `crds`, `metrics`, `proxy` |
 | `calls` | one line a call, written here |
 | `applied/…` | what was applied, so that `diff` finds nothing the second time |
 """
@@ -75,6 +75,8 @@ def main():
             print(7, end="")
         case ["get", "storageclass", *_]:
             print("true")
+        case ["get", "/apis/metrics.k8s.io"]:
+            return 0 if world.get("metrics", True) else 1
         case ["delete", *_]:
             pass
         case ["get", "service", *_]:

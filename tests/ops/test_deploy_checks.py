@@ -84,6 +84,13 @@ def test_the_password_of_redis_is_not_printed(cluster):
     assert "secret@" not in done.stdout + done.stderr
 
 
+def test_an_autoscaler_that_sees_no_load_is_only_said(cluster):
+    assert "metrics-server" not in cluster.deploy("--only", "checks").stdout
+    cluster.world["metrics"] = False
+    done = cluster.deploy("--only", "checks")
+    assert done.returncode == 0 and "the cluster has no metrics-server" in done.stdout
+
+
 def test_without_the_operators_kinds_monitoring_is_left_out(cluster):
     cluster.world["crds"] = False
     done = cluster.deploy("--yes")

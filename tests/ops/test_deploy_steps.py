@@ -31,7 +31,12 @@ def test_every_object_goes_with_its_step(cluster):
         "Job kong-migrations",
         "NetworkPolicy default-deny",
     ]
-    assert cluster.applied("kong.yaml") == ["ConfigMap kong-declarative-abc", "Service kong-proxy", "Deployment kong"]
+    assert cluster.applied("kong.yaml") == [
+        "ConfigMap kong-declarative-abc",
+        "Service kong-proxy",
+        "Deployment kong",
+        "HorizontalPodAutoscaler kong",
+    ]
     assert cluster.applied("policy.yaml") == ["Job kong-configuration"]
 
 
