@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 
@@ -152,6 +153,13 @@ def test_kongs_file_may_come_from_a_secret_with_keys_in_it(tmp_path):
 
 def generated(documents):
     return next(one["data"]["kong.yml"] for one in kinds(documents, "ConfigMap") if "kong.yml" in one["data"])
+
+
+def test_overlays_are_applied_as_large_as_they_may_get():
+    """Without --server-side kubectl writes every object into an annotation of it, which holds 256 KiB: the filter has more."""
+    files = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("k8s/**/*.*"), ROOT / "kong/helm-values.yaml"]
+    said = [line for file in files for line in re.findall(r"kubectl apply [^|`]*-k k8s/\S+", file.read_text(errors="ignore"))]
+    assert len(said) > 3 and [line for line in said if "--server-side" not in line] == []
 
 
 def test_a_filter_that_is_too_large_for_a_configmap_is_refused(tmp_path):
