@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Puts Kong with Tollgate into a cluster, in six steps. Safe to run again: what is there already stays as it is.
+# This file is the walk through the steps; what they do is in scripts/deploy/.
 # Not `set -e`: every step's failure has to come to `fail`, which undoes what can be undone.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
@@ -67,6 +68,15 @@ if [ -n "$only" ] && ! grep -qw -- "$only" <<<"$steps"; then wrong "there is no 
 
 # ── the run ──────────────────────────────────────────────────────────────────
 
+# shellcheck source=scripts/deploy/checks.sh
+. scripts/deploy/checks.sh
+# shellcheck source=scripts/deploy/apply.sh
+. scripts/deploy/apply.sh
+# shellcheck source=scripts/deploy/undo.sh
+. scripts/deploy/undo.sh
+# shellcheck source=scripts/deploy/verify.sh
+. scripts/deploy/verify.sh
+
 overlays=${TOLLGATE_OVERLAYS:-k8s/overlays}
 monitoring=${TOLLGATE_MONITORING:-monitoring}
 patience=${TOLLGATE_PATIENCE:-60}
@@ -74,7 +84,6 @@ work=$(mktemp -d) || exit 2
 touched='' changed='' forward='' step='' number=0 began=$SECONDS
 
 say() { printf '   %s\n' "$*"; }
-problem() { printf '   ✗ %s\n' "$*" >&2; problems=$((problems + 1)); }
 kube() { kubectl ${context:+--context "$context"} "$@"; }
 here() { kube --namespace "$namespace" "$@"; }
 
@@ -103,24 +112,6 @@ fail() { # fail WHAT [EXIT-CODE]
   exit "${2:-1}"
 }
 
-# Every workload that was there when this run began goes back to the revision that it had then. kubectl says
-# "skipped" where it never left it, so that nothing has to be guessed about how far a change had come.
-undo() {
-  local failed=0 workload revision new
-  echo "── undoing" >&2
-  while read -r workload revision; do
-    grep -qx "$workload" "$work/applied" || continue
-    here rollout undo "$workload" --to-revision="$revision" >&2 &&
-      here rollout status "$workload" --timeout="$timeout" >&2 || failed=1
-  done <"$work/before"
-  new=$(grep -vxF -f <(cut -d ' ' -f 1 "$work/before") "$work/applied" | tr '\n' ' ')
-  {
-    [ -z "$new" ] || say "not undone: ${new}did not exist before this run (kubectl delete removes them)"
-    say "not undone: what steps$changed changed in other kinds (kubectl diff shows it), and migrations of a database"
-  } >&2
-  return "$failed"
-}
-
 enter() { # enter STEP: whether it is to run
   step=$1 number=$((number + 1)) began=$SECONDS
   if [ -n "$only" ] && [ "$only" != "$step" ] && [ "$step" != checks ]; then return 1; fi
@@ -128,210 +119,7 @@ enter() { # enter STEP: whether it is to run
 }
 leave() { printf '   ok, %d s\n' $((SECONDS - began)); }
 
-# ── applying ─────────────────────────────────────────────────────────────────
-
-# What kustomize printed, by step: a file each. Kong cannot start without its ConfigMaps, so these go with it: a changed one
-# has a new name, which nobody reads before Kong does. Secrets, service accounts and network policies come first: no
-# pod starts without those, and nothing is to run without these.
-split() {
-  awk -v out="$work" '
-    function file() {
-      if (kind == "Job" && name ~ /configuration/) return out "/policy.yaml"
-      if (kind ~ /^(Namespace|Secret|ServiceAccount|NetworkPolicy)$/) return out "/database.yaml"
-      if (component ~ /^(database|backend|backup|migrations)$/) return out "/database.yaml"
-      return out "/kong.yaml"
-    }
-    function flush() {
-      if (kind != "") { printf "---\n%s", text > file() }
-      text = kind = component = name = ""
-    }
-    /^---$/ { flush(); next }
-    /^kind: / { kind = $2 }
-    /^    app.kubernetes.io\/component: / && component == "" { component = $2 }
-    /^  name: / && name == "" { name = $2 }
-    { text = text $0 "\n" }
-    END { flush() }
-  ' "$work/all.yaml"
-}
-
-# names FILE: kind/name of its objects, as kubectl writes them.
-names() {
-  awk '
-    /^---$/ { kind = ""; inside = 0 }
-    /^kind: / { kind = tolower($2) }
-    /^metadata:/ { inside = 1; next }
-    /^[a-z]/ { inside = 0 }
-    inside && /^  name: / { print kind "/" $2 }
-  ' "$1"
-}
-workloads() { names "$1" | grep -E '^(deployment|statefulset)/' | sed 's/^deployment/deployment.apps/; s/^statefulset/statefulset.apps/'; }
-jobs_of() { names "$1" | grep '^job/'; }
-
-# Fields that an undo or an autoscaler wrote last are taken back: this run says what is wanted. `diff` asks under the same name:
-# as anybody else it would not see what a manifest no longer has, and so is to go.
-serverside=(--server-side --force-conflicts --field-manager=tollgate-deploy)
-
-# apply FILE|FOLDER: what differs from the cluster; nothing if nothing does.
-apply() {
-  local from=(-f "$1") status job
-  [ -d "$1" ] && from=(-k "$1")
-  kube diff "${serverside[@]}" "${from[@]}" >"$work/diff" 2>"$work/why"
-  status=$?
-  if [ "$status" -eq 0 ]; then
-    say "nothing to change"
-    return 0
-  fi
-  if [ -n "$dry_run" ]; then
-    if [ "$status" -eq 1 ]; then
-      cat "$work/diff"
-    else
-      # What cannot be compared: an object whose namespace does not exist yet, a Job that would be made anew.
-      cat "$work/diff"
-      say "not compared: $(tail -n 1 "$work/why")"
-      kube apply --dry-run=client "${from[@]}" || return 1
-    fi
-    return 0
-  fi
-  touched=yes
-  if [ -f "$1" ]; then
-    workloads "$1" >>"$work/applied"
-    # A Job cannot be changed, and these may run as often as you like.
-    for job in $(jobs_of "$1"); do
-      here delete "$job" --ignore-not-found --wait --timeout="$timeout" || return 1
-    done
-  fi
-  changed="$changed $step"
-  kube apply "${serverside[@]}" "${from[@]}"
-}
-
-# settle FILE: waits until what it holds is ready.
-settle() {
-  local one
-  [ -z "$dry_run" ] || return 0
-  for one in $(workloads "$1"); do
-    here rollout status "$one" --timeout="$timeout" || return 1
-  done
-  for one in $(jobs_of "$1"); do
-    here wait "$one" --for=condition=complete --timeout="$timeout" || return 1
-  done
-}
-
-part() { # part FILE WHAT-IT-IS
-  if [ ! -s "$work/$1" ]; then
-    say "$2"
-    return 0
-  fi
-  apply "$work/$1" || fail "kubectl apply"
-  settle "$work/$1" || fail "not ready within $timeout"
-}
-
 # ── 1 checks ─────────────────────────────────────────────────────────────────
-
-# Secrets that pods name and the overlay does not hold.
-wanted_secrets() {
-  awk '
-    /^ *(- )?(secretKeyRef|secretRef):/ { within = 4; next }
-    /^ *(- )?secretName: / { print $NF }
-    within > 0 { within--; if ($1 == "name:") { print $2; within = 0 } }
-  ' "$work/all.yaml" | sort -u >"$work/wanted"
-  names "$work/all.yaml" | sed -n 's/^secret\///p' | sort -u >"$work/held"
-  comm -23 "$work/wanted" "$work/held"
-}
-
-check_tools() {
-  local tool
-  for tool in kubectl curl awk diff; do
-    command -v "$tool" >/dev/null || problem "$tool is not installed"
-  done
-}
-
-check_context() {
-  local server minor
-  if [ -z "$context" ]; then
-    context=$(kubectl config current-context 2>/dev/null) || { problem "kubectl has no current context: name one by --context"; return; }
-  elif ! kubectl config get-contexts "$context" >/dev/null 2>&1; then
-    problem "kubectl knows no context $context (kubectl config get-contexts)"
-    return
-  fi
-  server=$(kube version 2>"$work/why" | sed -n 's/^Server Version: //p')
-  if [ -z "$server" ]; then
-    problem "the cluster of $context does not answer: $(tail -n 1 "$work/why")"
-    return
-  fi
-  say "context $context, Kubernetes $server"
-  minor=$(cut -d . -f 2 <<<"$server")
-  [ "${minor//[!0-9]/}" -ge 29 ] || problem "Kubernetes $server is too old: the store is a sidecar, which 1.29 and newer know"
-}
-
-check_overlay() {
-  if ! kubectl kustomize "$overlays/$overlay" >"$work/all.yaml" 2>"$work/why"; then
-    problem "$overlays/$overlay cannot be built: $(tail -n 1 "$work/why")"
-    return
-  fi
-  split
-  namespace=$(awk '/^  namespace: / { print $2; exit }' "$work/all.yaml")
-  say "overlay $overlay: $(grep -c '^kind: ' "$work/all.yaml") objects, namespace $namespace"
-}
-
-check_permissions() {
-  local kind verb missing=''
-  while read -r kind; do
-    for verb in create patch; do
-      here auth can-i "$verb" "$kind" --quiet 2>/dev/null || missing="$missing $verb/$kind"
-    done
-  done < <(sed -n 's/^kind: //p' "$work/all.yaml" | sort -u | tr '[:upper:]' '[:lower:]')
-  if [ -z "$missing" ]; then say "permissions: create and patch every kind"; else problem "not allowed in namespace $namespace:$missing"; fi
-}
-
-check_secrets() {
-  local secret missing=''
-  for secret in $(wanted_secrets); do
-    here get secret "$secret" -o name >/dev/null 2>&1 || missing="$missing $secret"
-  done
-  if [ -n "$missing" ]; then
-    problem "Secrets that pods need are not in namespace $namespace:$missing (k8s/README.md says what each holds)"
-  else
-    say "Secrets: all there"
-  fi
-}
-
-# The URL alone can be looked at from here. Whether Redis answers, the store's readiness says in step 3, from where it counts.
-check_redis() {
-  local secret key address
-  if names "$work/all.yaml" | grep -q '^statefulset/.*redis'; then say "Redis: the overlay brings one of a single pod, for trials"; fi
-  read -r secret key < <(awk '
-    /name: TOLLGATE_BACKEND$/ { within = 6 }
-    within > 0 { within--; if ($1 == "key:") key = $2; if ($1 == "name:" && $2 != "TOLLGATE_BACKEND") { print $2, key; exit } }
-  ' "$work/all.yaml")
-  if [ -z "${secret:-}" ] || grep -qx "$secret" "$work/held"; then return; fi
-  address=$(here get secret "$secret" -o "go-template={{index .data \"$key\" | base64decode}}" 2>/dev/null)
-  case "$address" in
-    *CHANGE-ME*) problem "Redis: $key of Secret $secret still is the example's" ;;
-    redis://?* | rediss://?* | redis+sentinel://?* | rediss+sentinel://?* | redis-cluster://?* | rediss-cluster://?*)
-      say "Redis: Secret $secret has a URL (${address%%:*}://…)"
-      ;;
-    '') problem "Redis: Secret $secret has no key $key" ;;
-    *) problem "Redis: $key of Secret $secret is no URL of a Redis (docs/redis-keys.md)" ;;
-  esac
-}
-
-# Only said: a class may be named in the claim, or volumes be there already.
-check_volumes() {
-  grep -q 'storage: ' "$work/all.yaml" || return
-  kube get storageclass -o 'jsonpath={.items[*].metadata.annotations.storageclass\.kubernetes\.io/is-default-class}' 2>/dev/null |
-    grep -q true || say "volumes: the cluster has no default StorageClass; claims that name none will wait for ever"
-}
-
-check_crds() {
-  if kube get crd servicemonitors.monitoring.coreos.com prometheusrules.monitoring.coreos.com -o name >/dev/null 2>&1; then
-    has_crds=yes
-    say "Prometheus' operator: there"
-  else
-    has_crds=''
-    if [ "$only" = monitoring ]; then problem "the cluster knows no ServiceMonitor and PrometheusRule: install Prometheus' operator"; return; fi
-    say "Prometheus' operator: not there; step 5 will be left out"
-  fi
-}
 
 problems=0 namespace='' has_crds=''
 enter checks
@@ -343,6 +131,7 @@ if [ "$problems" -eq 0 ]; then
   check_secrets
   check_redis
   check_volumes
+  check_metrics
   check_crds
 fi
 if [ "$problems" -gt 0 ]; then
@@ -358,17 +147,7 @@ if [ -z "$yes$dry_run" ]; then
   case "$answer" in y | Y | yes) ;; *) echo "deploy: not confirmed; nothing was touched" >&2; exit 4 ;; esac
 fi
 
-: >"$work/applied"
-# Where every workload stands, to go back to.
-here get deployments.apps,statefulsets.apps -o \
-  'jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.annotations.deployment\.kubernetes\.io/revision}{.status.updateRevision}{"\n"}{end}' \
-  >"$work/workloads" 2>/dev/null || : >"$work/workloads"
-while read -r kind name revision; do
-  case "$kind" in
-    Deployment) echo "deployment.apps/$name $revision" ;;
-    StatefulSet) echo "statefulset.apps/$name $(here get controllerrevision "$revision" -o 'jsonpath={.revision}')" ;;
-  esac
-done <"$work/workloads" >"$work/before"
+remember || fail "what runs now cannot be read, so nothing could be undone"
 
 # ── 2 to 5 ───────────────────────────────────────────────────────────────────
 
@@ -394,61 +173,6 @@ if enter monitoring; then
 fi
 
 # ── 6 verify ─────────────────────────────────────────────────────────────────
-
-# The proxy's address: --url, the load balancer's, or a port of this machine that is forwarded to it.
-find_proxy() {
-  local service address='' tries=0
-  [ -z "$url" ] || return 0
-  service=$(names "$work/kong.yaml" | sed -n 's/^service\///p' | grep -m 1 proxy) || return 1
-  address=$(here get service "$service" -o 'go-template={{with .status.loadBalancer.ingress}}{{with index . 0}}{{or .ip .hostname}}{{end}}{{end}}')
-  if [ -n "$address" ]; then
-    url=http://$address
-    return 0
-  fi
-  kubectl --context "$context" --namespace "$namespace" port-forward "service/$service" :80 >"$work/forward" 2>&1 &
-  forward=$!
-  until [ -n "$address" ]; do
-    address=$(sed -n 's/^Forwarding from \(127.0.0.1:[0-9]*\).*/\1/p' "$work/forward")
-    tries=$((tries + 1))
-    if [ "$tries" -gt 100 ] || ! kill -0 "$forward" 2>/dev/null; then cat "$work/forward" >&2; return 1; fi
-    sleep 0.1
-  done
-  url=http://$address
-  say "through a port-forward, whose time counts below: no measure of the gateway itself"
-}
-
-# One request: `status`, `took` (seconds), `tier`; 1 if it shows no limits, and `why` it is so.
-ask() {
-  read -r status took < <(curl --silent --show-error --max-time 10 ${TOLLGATE_API_KEY:+--header "apikey: $TOLLGATE_API_KEY"} \
-    --dump-header "$work/headers" --output /dev/null --write-out '%{http_code} %{time_total}\n' "$url$path" 2>"$work/why")
-  case "${status:-000}" in
-    2?? | 4??) ;;
-    000) why="no answer: $(cat "$work/why")"; return 1 ;;
-    *) why="status $status; on Kong's own 502 and 503 no filter runs: is your API up, and does it answer its health checks?"; return 1 ;;
-  esac
-  tier=$(tr -d '\r' <"$work/headers" | awk 'tolower($1) == "x-quota-tier:" { print $2 }')
-  why="status $status without X-Quota-Tier: $path is served without limits, or there is no such route"
-  [ -n "$tier" ]
-}
-
-# 20 requests: fewer than a stranger may send in a minute by the sample policy. Before the first answer that is as it should
-# be, a load balancer, routes from a database and health checks have a moment to come about.
-measure() {
-  local status took tier why round passed=0 refused=0 until=$((SECONDS + patience))
-  until ask; do
-    if [ "$SECONDS" -ge "$until" ]; then say "$why" >&2; return 1; fi
-    sleep 1
-  done
-  : >"$work/times"
-  for round in $(seq 20); do
-    ask || { say "request $round: $why" >&2; return 1; }
-    if [ "$status" = 429 ]; then refused=$((refused + 1)); else passed=$((passed + 1)); fi
-    echo "$took" >>"$work/times"
-  done
-  tr -d '\r' <"$work/headers" | grep -iE '^(x-ratelimit-|x-quota-|ratelimit)' | sed 's/^/   /'
-  say "$passed passed, $refused refused (429), tier $tier"
-  sort -n "$work/times" | awk '{ t[NR] = $1 * 1000 } END { printf "   latency p50 %.1f ms, p95 %.1f ms (%d requests, one connection each)\n", t[int((NR + 1) / 2)], t[int(NR * 0.95 + 0.5)], NR }'
-}
 
 if enter verify; then
   if [ -n "$dry_run" ]; then

@@ -12,4 +12,5 @@ if [ "$bytes" -ge 1048576 ]; then
 fi
 install -m 644 dist/tollgate.wasm dist/tollgate.meta.json "$component/"
 sha256sum "$component/tollgate.wasm" "$component/tollgate.meta.json"
-echo "k8s-configmap: $bytes bytes. Add it to an overlay: components: [../../components/filter-configmap]"
+echo "k8s-configmap: $bytes bytes. Add it to an overlay, components: [../../components/filter-configmap], and apply that by"
+echo "kubectl apply --server-side: without, kubectl keeps a copy in an annotation, which is too small for it"

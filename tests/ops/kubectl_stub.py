@@ -1,4 +1,4 @@
-"""A kubectl for test_deploy.py: it answers as the test's `world` says, and writes down what it was asked.
+"""A kubectl for the tests of scripts/deploy.sh: it answers as the test's `world` says, and writes down what it was asked.
 
 It stands for the control flow of scripts/deploy.sh alone. What a real kubectl and API server make of the manifests is for
 other tests. The world is a folder:
@@ -6,15 +6,21 @@ other tests. The world is a folder:
 | file | what |
 | --- | --- |
 | `overlay.yaml` | what `kubectl kustomize` prints |
-| `world.json` | `fail`, `fail_once`: {text of a call: exit code}; `slow`: text of a call that then sleeps; `denied`, `secrets`, `crds`, `proxy` |
+| `world.json` | `fail`, `fail_once`: {text of a call: exit code}; `slow`: text of a call that waits to be ended; `denied`, `secrets`, `crds`, `metrics`, `proxy` |
 | `calls` | one line a call, written here |
 | `applied/…` | what was applied, so that `diff` finds nothing the second time |
 """
 
 import json
 import pathlib
+import signal
 import sys
-import time
+
+
+def wait_for_a_signal():
+    # Nobody sends one where a test has gone wrong.
+    signal.alarm(60)
+    signal.pause()
 
 
 def main():
@@ -34,7 +40,7 @@ def main():
             return code
     for text in world.get("slow", []):
         if text in call:
-            time.sleep(30)
+            wait_for_a_signal()
 
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     options = {name: value for name, value in zip(sys.argv[1:], sys.argv[2:]) if name.startswith("-")}
@@ -69,6 +75,8 @@ def main():
             print(7, end="")
         case ["get", "storageclass", *_]:
             print("true")
+        case ["get", "/apis/metrics.k8s.io"]:
+            return 0 if world.get("metrics", True) else 1
         case ["delete", *_]:
             pass
         case ["get", "service", *_]:
@@ -84,7 +92,7 @@ def main():
                 applied.write_text(content)
         case ["port-forward", *_]:
             print(f"Forwarding from {world['proxy']} -> 8000", flush=True)
-            time.sleep(60)
+            wait_for_a_signal()
         case ["rollout", *_] | ["wait", *_]:
             pass
         case _:

@@ -4,7 +4,6 @@ import copy
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import yaml
 
 from manifests import ROOT, read
 from test_custom_resources import part
+from waiting import until
 
 ENVOY = Path(os.environ.get("TOLLGATE_ENVOY", Path(sys.executable).parent / "envoy"))
 WASM = Path(os.environ.get("TOLLGATE_WASM", ROOT / "dist/tollgate.wasm"))
@@ -46,34 +46,24 @@ def bootstrap(policy, variables):
 
 def starts(config, folder, variables):
     """Whether Envoy serves with it, and what it says if not."""
-    file, address = folder / "envoy.yaml", folder / "admin"
+    file, address, log = folder / "envoy.yaml", folder / "admin", folder / "log"
     file.write_text(yaml.safe_dump(config))
     environment = {name: "gateway-token-of-a-test" for name in variables} | {"PATH": os.environ["PATH"]}
-    command = [
-        ENVOY,
-        "--config-path",
-        file,
-        "--admin-address-path",
-        address,
-        "--use-dynamic-base-id",
-        "--concurrency",
-        "1",
-    ]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stderr=log, env=environment)
-    try:
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(f"http://{address.read_text()}/ready", timeout=2) as answer:
-                    if answer.status == 200:
-                        return True, ""
-            except OSError:
-                time.sleep(0.05)
-        return False, (folder / "log").read_text()
-    finally:
-        process.kill()
-        process.wait()
+    command = [ENVOY, "--config-path", file, "--admin-address-path", address, "--use-dynamic-base-id", "--concurrency", "1"]
+
+    def serves():
+        try:
+            with urllib.request.urlopen(f"http://{address.read_text()}/ready", timeout=2) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    with log.open("w") as said, subprocess.Popen(command, stderr=said, env=environment) as process:
+        try:
+            until("Envoy serves, or has ended", lambda: serves() or process.poll() is not None, seconds=60)
+            return process.poll() is None, log.read_text()
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("gateway", [istio, envoy_gateway])

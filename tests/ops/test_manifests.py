@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 
 import kubernetes_validate
 import pytest
 
-from manifests import KUBECTL, OVERLAYS, ROOT, built, kinds, kustomize, load, named, pod, secrets_to_make, title
+from manifests import KUBECTL, OVERLAYS, ROOT, built, environment, kinds, kustomize, load, named, pod, secrets_to_make, title
 from rules import RULES, references
 
 # The oldest that has what is used here (sidecars), and the newest that the validator knows.
@@ -154,6 +155,13 @@ def generated(documents):
     return next(one["data"]["kong.yml"] for one in kinds(documents, "ConfigMap") if "kong.yml" in one["data"])
 
 
+def test_overlays_are_applied_as_large_as_they_may_get():
+    """Without --server-side kubectl writes every object into an annotation of it, which holds 256 KiB: the filter has more."""
+    files = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("k8s/**/*.*"), ROOT / "kong/helm-values.yaml"]
+    said = [line for file in files for line in re.findall(r"kubectl apply [^|`]*-k k8s/\S+", file.read_text(errors="ignore"))]
+    assert len(said) > 3 and [line for line in said if "--server-side" not in line] == []
+
+
 def test_a_filter_that_is_too_large_for_a_configmap_is_refused(tmp_path):
     for part in ("scripts", "dist", "k8s/components/filter-configmap"):
         (tmp_path / part).mkdir(parents=True)
@@ -197,6 +205,21 @@ def test_the_configuration_goes_to_the_admin_api_once_it_is_there():
     assert any(one.startswith("--select-tag=") for one in deck["args"]), "it would delete what the Admin API has made"
 
 
+def test_a_pod_is_ready_once_it_is_configured():
+    ready = {"path": "/status/ready", "port": "status"}
+    assert pod(built("dbless"), "kong").container("proxy")["readinessProbe"]["httpGet"] == ready
+
+
+def test_kong_serves_on_while_postgres_is_away():
+    """In Kong 3.9.1 /status/ready is 503 without the database (kong/status/ready.lua); /status is 200 (kong/api/routes/health.lua)."""
+    proxy = pod(built("postgres"), "kong").container("proxy")
+    assert proxy["startupProbe"]["httpGet"]["path"] == "/status/ready"
+    for probe in (proxy["readinessProbe"], proxy["livenessProbe"]):
+        assert probe["httpGet"]["path"] == "/status"
+        # As long as it tries the database: pg_timeout is 5 s by default.
+        assert probe["timeoutSeconds"] > 5 and "KONG_PG_TIMEOUT" not in environment(proxy)
+
+
 def test_what_was_asked_for_is_there():
     documents = built("postgres")
     kong = pod(documents, "kong")
@@ -206,7 +229,6 @@ def test_what_was_asked_for_is_there():
     assert named(documents, "PodDisruptionBudget", "kong")["spec"]["minAvailable"] == 2
     assert named(documents, "Service", "kong-proxy")["spec"]["type"] == "LoadBalancer"
     assert named(documents, "Service", "kong-admin")["spec"]["type"] == "ClusterIP"
-    assert proxy["readinessProbe"]["httpGet"] == {"path": "/status/ready", "port": "status"}
     postgres = named(documents, "StatefulSet", "postgres")["spec"]
     assert postgres["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"] == "20Gi"
     assert postgres["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"] == "1Gi"

@@ -4,13 +4,13 @@ import contextlib
 import json
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 
 import pytest
 
 from manifests import ROOT, TOLLGATE, built, named, pod, secrets_to_make
+from waiting import until
 
 
 @contextlib.contextmanager
@@ -27,13 +27,6 @@ def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
-
-
-def until(what, holds):
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def secrets(place):

@@ -1,0 +1,37 @@
+# shellcheck shell=bash
+# Of deploy.sh: the way back.
+
+# Where every workload stands before anything is changed, to go back to. Who cannot see that does not begin.
+remember() {
+  local kind name revision
+  : >"$work/applied"
+  [ -z "$dry_run" ] || return 0
+  here get deployments.apps,statefulsets.apps -o \
+    'jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.annotations.deployment\.kubernetes\.io/revision}{.status.updateRevision}{"\n"}{end}' \
+    >"$work/workloads" || return 1
+  : >"$work/before"
+  while read -r kind name revision; do
+    if [ "$kind" = StatefulSet ]; then
+      revision=$(here get controllerrevision "$revision" -o 'jsonpath={.revision}') || return 1
+    fi
+    printf '%s.apps/%s %s\n' "$(tr '[:upper:]' '[:lower:]' <<<"$kind")" "$name" "$revision" >>"$work/before"
+  done <"$work/workloads"
+}
+
+# Every workload that was there when this run began goes back to the revision that it had then. kubectl says
+# "skipped" where it never left it, so that nothing has to be guessed about how far a change had come.
+undo() {
+  local failed=0 workload revision new
+  echo "── undoing" >&2
+  while read -r workload revision; do
+    grep -qx "$workload" "$work/applied" || continue
+    here rollout undo "$workload" --to-revision="$revision" >&2 &&
+      here rollout status "$workload" --timeout="$timeout" >&2 || failed=1
+  done <"$work/before"
+  new=$(grep -vxF -f <(cut -d ' ' -f 1 "$work/before") "$work/applied" | tr '\n' ' ')
+  {
+    [ -z "$new" ] || say "not undone: ${new}did not exist before this run (kubectl delete removes them)"
+    say "not undone: what steps$changed changed in other kinds (kubectl diff shows it), and migrations of a database"
+  } >&2
+  return "$failed"
+}

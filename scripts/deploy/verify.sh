@@ -1,0 +1,60 @@
+# shellcheck shell=bash
+# Of deploy.sh: real requests through the proxy.
+
+# The proxy's address: --url, the load balancer's, or a port of this machine that is forwarded to it.
+find_proxy() {
+  local service line address=''
+  [ -z "$url" ] || return 0
+  service=$(names "$work/kong.yaml" | sed -n 's/^service\///p' | grep -m 1 proxy) || return 1
+  address=$(here get service "$service" -o 'go-template={{with .status.loadBalancer.ingress}}{{with index . 0}}{{or .ip .hostname}}{{end}}{{end}}')
+  if [ -n "$address" ]; then
+    url=http://$address
+    return 0
+  fi
+  # Its first line says which port it has taken; whatever comes before that one says why there is none.
+  mkfifo "$work/forward" || return 1
+  kubectl --context "$context" --namespace "$namespace" port-forward "service/$service" :80 >"$work/forward" 2>&1 &
+  forward=$!
+  exec 3<"$work/forward"
+  while read -r -t 10 line <&3; do
+    address=$(sed -n 's/^Forwarding from \(127.0.0.1:[0-9]*\).*/\1/p' <<<"$line")
+    [ -z "$address" ] || break
+    say "$line" >&2
+  done
+  [ -n "$address" ] || return 1
+  url=http://$address
+  say "through a port-forward, whose time counts below: no measure of the gateway itself"
+}
+
+# One request: `status`, `took` (seconds), `tier`; 1 if it shows no limits, and `why` it is so.
+ask() {
+  read -r status took < <(curl --silent --show-error --max-time 10 ${TOLLGATE_API_KEY:+--header "apikey: $TOLLGATE_API_KEY"} \
+    --dump-header "$work/headers" --output /dev/null --write-out '%{http_code} %{time_total}\n' "$url$path" 2>"$work/why")
+  case "${status:-000}" in
+    2?? | 4??) ;;
+    000) why="no answer: $(cat "$work/why")"; return 1 ;;
+    *) why="status $status; on Kong's own 502 and 503 no filter runs: is your API up, and does it answer its health checks?"; return 1 ;;
+  esac
+  tier=$(tr -d '\r' <"$work/headers" | awk 'tolower($1) == "x-quota-tier:" { print $2 }')
+  why="status $status without X-Quota-Tier: $path is served without limits, or there is no such route"
+  [ -n "$tier" ]
+}
+
+# 20 requests: fewer than a stranger may send in a minute by the sample policy. Before the first answer that is as it should
+# be, a load balancer, routes from a database and health checks have a moment to come about.
+measure() {
+  local status took tier why round passed=0 refused=0 until=$((SECONDS + patience))
+  until ask; do
+    if [ "$SECONDS" -ge "$until" ]; then say "$why" >&2; return 1; fi
+    sleep 1
+  done
+  : >"$work/times"
+  for round in $(seq 20); do
+    ask || { say "request $round: $why" >&2; return 1; }
+    if [ "$status" = 429 ]; then refused=$((refused + 1)); else passed=$((passed + 1)); fi
+    echo "$took" >>"$work/times"
+  done
+  tr -d '\r' <"$work/headers" | grep -iE '^(x-ratelimit-|x-quota-|ratelimit)' | sed 's/^/   /'
+  say "$passed passed, $refused refused (429), tier $tier"
+  sort -n "$work/times" | awk '{ t[NR] = $1 * 1000 } END { printf "   latency p50 %.1f ms, p95 %.1f ms (%d requests, one connection each)\n", t[int((NR + 1) / 2)], t[int(NR * 0.95 + 0.5)], NR }'
+}

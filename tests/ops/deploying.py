@@ -1,0 +1,127 @@
+"""scripts/deploy.sh on a cluster that is made up: a stub for kubectl (kubectl_stub.py), and what it says.
+
+No test with it says that a cluster takes the manifests.
+"""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+from manifests import ROOT
+
+SCRIPT = ROOT / "scripts" / "deploy.sh"
+
+
+def an_object(kind, name, component=None, *, api="v1", more=""):
+    """As kustomize prints it; `more` is what comes after the metadata."""
+    labels = f"  labels:\n    app.kubernetes.io/component: {component}\n" if component else ""
+    within = "" if kind == "Namespace" else "  namespace: tollgate\n"
+    return f"apiVersion: {api}\nkind: {kind}\nmetadata:\n{labels}  name: {name}\n{within}{more}"
+
+
+KONG = """\
+spec:
+  template:
+    spec:
+      containers:
+      - env:
+        - name: TOLLGATE_BACKEND
+          valueFrom:
+            secretKeyRef:
+              key: url
+              name: tollgate-redis
+      volumes:
+      - name: tokens
+        secret:
+          defaultMode: 288
+          secretName: tollgate-store
+"""
+# Of every kind that the script tells apart, one.
+OVERLAY = "---\n".join(
+    [
+        an_object("Namespace", "tollgate"),
+        an_object("ServiceAccount", "kong", "gateway"),
+        an_object("ConfigMap", "kong-declarative-abc", "configuration", more="data:\n  kong.yml: |\n    kind: Job\n"),
+        an_object("Service", "kong-proxy", "gateway"),
+        an_object("Deployment", "kong", "gateway", api="apps/v1", more=KONG),
+        an_object("StatefulSet", "postgres", "database", api="apps/v1"),
+        an_object("Job", "kong-configuration", "migrations", api="batch/v1"),
+        an_object("Job", "kong-migrations", "migrations", api="batch/v1"),
+        an_object("NetworkPolicy", "default-deny", api="networking.k8s.io/v1"),
+        an_object("HorizontalPodAutoscaler", "kong", "gateway", api="autoscaling/v2"),
+    ]
+)
+
+
+class Cluster:
+    """A stub, what it says, and what it was asked."""
+
+    def __init__(self, folder, proxy):
+        self.folder = folder
+        self.proxy = proxy
+        self.patience = "0"
+        (folder / "world").mkdir()
+        (folder / "bin").mkdir()
+        (folder / "monitoring").mkdir()
+        stub = (ROOT / "tests/ops/kubectl_stub.py").read_text()
+        self.kubectl = folder / "bin" / "kubectl"
+        # It is started some forty times a run: without site-packages, which it does not need.
+        self.kubectl.write_text(f"#!{sys.executable} -IS\n{stub}")
+        self.kubectl.chmod(0o755)
+        self.overlay = folder / "world/overlay.yaml"
+        self.overlay.write_text(OVERLAY)
+        self.world = {
+            "context": "staging",
+            "secrets": {"tollgate-redis": "rediss://user:secret@redis.example.com:6379", "tollgate-store": "a"},
+            "crds": True,
+            "proxy": "127.0.0.1:%d" % proxy.server_address[1],
+            "workloads": "Deployment kong 4\nStatefulSet postgres postgres-6f\n",
+        }
+
+    def environment(self):
+        (self.folder / "world/world.json").write_text(json.dumps(self.world))
+        return {
+            **os.environ,
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+            "TOLLGATE_MONITORING": str(self.folder / "monitoring"),
+            "TOLLGATE_PATIENCE": self.patience,
+        }
+
+    def deploy(self, *options, text="", **variables):
+        return subprocess.run(
+            [SCRIPT, *options],
+            env=self.environment() | variables,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def calls(self, *kinds):
+        file = self.folder / "world/calls"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [line for line in lines if not kinds or any(f"{kind} " in f"{line} " for kind in kinds)]
+
+    def forget_calls(self):
+        (self.folder / "world/calls").unlink()
+
+    def changes(self):
+        """Calls that change something."""
+        return [call for call in self.calls("apply", "rollout undo", "delete") if "--dry-run" not in call and "can-i" not in call]
+
+    def applied_files(self):
+        """The last word of each `kubectl apply`: the file or folder."""
+        return [pathlib.Path(call.split()[-1]).name for call in self.changes() if " apply " in call]
+
+    def applied(self, file):
+        """Kinds and names of what was applied from `file`."""
+        found = []
+        for text in (self.folder / "world/applied" / file).read_text().split("---\n")[1:]:
+            kind = re.search(r"^kind: (.*)$", text, re.MULTILINE).group(1)
+            metadata = text[text.index("\nmetadata:") :]
+            found.append(f"{kind} {re.search(r'^  name: (.*)$', metadata, re.MULTILINE).group(1)}")
+        return found

@@ -1,0 +1,60 @@
+"""What Kong's chart makes of kong/helm-values.yaml: pods that Kubernetes takes, and that keep the same rules as ours.
+
+`make helm-check` runs it, and `make test` does not: Helm and the chart are in no registry that CI reaches.
+"""
+
+import os
+import subprocess
+
+import yaml
+
+from manifests import ROOT, built, load, matches, named, pod, pods
+from rules import OF_THE_CHART, endings, references, restricted
+from test_helm import VALUES, chart_version
+from test_manifests import validate
+
+CHART = os.environ["CHART"]
+
+
+def rendered():
+    command = [os.environ["HELM"], "template", "kong", CHART, "--namespace", "tollgate", "--values", ROOT / VALUES]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [one for one in load(done.stdout) if one["kind"] != "ServiceMonitor"]
+
+
+def test_the_chart_is_the_one_that_is_meant():
+    with open(f"{CHART}/Chart.yaml") as file:
+        assert yaml.safe_load(file)["version"] == chart_version()
+
+
+def test_kubernetes_knows_every_field():
+    for document in rendered():
+        validate(document)
+
+
+def test_its_pods_are_like_ours():
+    ours = pod(built("dbless"), "kong")
+    theirs = next(one for one in pods(rendered()) if one.owner["kind"] == "Deployment")
+    assert {"proxy", "store", "filter"} <= {one["name"] for one in theirs.containers()}
+    for name, port in ours.ports().items():
+        assert theirs.ports()[name] == port
+
+
+def test_the_stores_beside_kong_are_found():
+    theirs = next(one for one in pods(rendered()) if one.owner["kind"] == "Deployment")
+    service = named(built("helm"), *OF_THE_CHART.split())
+    assert matches({"matchLabels": service["spec"]["selector"]}, theirs.labels)
+    [port] = service["spec"]["ports"]
+    assert port["targetPort"] == theirs.ports()[port["name"]]
+
+
+def test_its_pods_keep_the_rules():
+    documents = rendered() + built("helm")
+    # The chart has no value for the one, and mounts the other where its controller is.
+    its_own = (
+        "kong-kong is given a variable for every Service",
+        "kong-kong has a volume kong-token that nothing mounts",
+    )
+    for rule in (references, endings, restricted):
+        assert [one for one in rule(documents) if not any(own in one for own in its_own)] == [], rule.__name__

@@ -1,0 +1,100 @@
+"""How scripts/deploy.sh goes back where a step fails, and when it is interrupted."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from deploying import SCRIPT
+from waiting import until
+
+
+def test_a_rollout_that_fails_is_undone_to_where_it_was(cluster):
+    cluster.world["fail_once"] = {"rollout status deployment.apps/kong": 1}
+    done = cluster.deploy("--yes")
+    assert done.returncode == 1
+    assert "step 3, kong, failed" in done.stderr
+    assert any("rollout undo deployment.apps/kong --to-revision=4" in call for call in cluster.changes())
+    assert any("rollout undo statefulset.apps/postgres --to-revision=7" in call for call in cluster.changes())
+    assert any("rollout status deployment.apps/kong" in call for call in cluster.calls()[-4:])
+
+
+@pytest.mark.parametrize("call", ["get deployments.apps", "get controllerrevision"])
+def test_without_a_way_back_it_does_not_begin(cluster, call):
+    cluster.world["fail"] = {call: 1}
+    done = cluster.deploy("--yes")
+    assert done.returncode == 1
+    assert "nothing could be undone" in done.stderr and "nothing was touched" in done.stderr
+    assert cluster.changes() == []
+
+
+@pytest.mark.parametrize("call", ["rollout undo deployment.apps/kong", "rollout status deployment.apps/kong"])
+def test_an_undo_that_fails_has_an_exit_code_of_its_own(cluster, call):
+    cluster.world["fail_once"] = {"rollout status deployment.apps/kong": 1}
+    cluster.world["fail"] = {call: 1}
+    done = cluster.deploy("--yes")
+    assert done.returncode == 5
+    assert "look at once" in done.stderr
+
+
+def test_a_failed_migration_undoes_the_database_and_says_what_stays(cluster):
+    cluster.world["fail"] = {"wait job/kong-migrations": 1}
+    done = cluster.deploy("--yes")
+    assert done.returncode == 1
+    assert "step 2, database, failed" in done.stderr
+    undone = cluster.calls("rollout undo")
+    assert len(undone) == 1
+    assert "statefulset.apps/postgres --to-revision=7" in undone[0]
+    assert "not undone: what steps database changed in other kinds" in done.stderr
+    assert cluster.applied_files() == ["database.yaml"]
+
+
+def test_what_did_not_exist_before_is_named_and_left(cluster):
+    cluster.world["workloads"] = ""
+    cluster.world["fail"] = {"wait job/kong-migrations": 1}
+    done = cluster.deploy("--yes")
+    assert done.returncode == 1
+    assert cluster.calls("rollout undo") == []
+    assert "not undone: statefulset.apps/postgres did not exist before this run" in done.stderr
+
+
+@pytest.mark.parametrize(("file", "step"), [("database.yaml", 2), ("kong.yaml", 3), ("policy.yaml", 4)])
+def test_an_apply_that_fails_ends_the_run(cluster, file, step):
+    cluster.world["fail"] = {f"{file}": 1}
+    done = cluster.deploy("--yes")
+    assert done.returncode == 1
+    assert f"step {step}, " in done.stderr
+    assert cluster.calls("port-forward") == []
+
+
+def test_monitoring_that_fails_undoes_kong(cluster):
+    cluster.world["fail"] = {"-k ": 1}
+    done = cluster.deploy("--yes")
+    assert done.returncode == 1
+    assert "step 5, monitoring, failed" in done.stderr
+    assert any("rollout undo deployment.apps/kong --to-revision=4" in call for call in cluster.changes())
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_undoes_what_it_has_changed(cluster, sent, code):
+    cluster.world["slow"] = ["wait job/kong-migrations"]
+    process = subprocess.Popen(
+        [SCRIPT, "--yes"],
+        env=cluster.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Whoever runs the tests in the background has them ignore Ctrl-C, and a shell cannot trap what it inherits as ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    until("the migrations are waited for, or it is over", lambda: cluster.calls("wait") or process.poll() is not None)
+    assert process.poll() is None
+    # As a terminal does: to the script and to the kubectl that it waits for.
+    os.killpg(process.pid, sent)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == code, said
+    assert "interrupted" in said
+    assert any("rollout undo statefulset.apps/postgres --to-revision=7" in call for call in cluster.changes())
