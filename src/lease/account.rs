@@ -229,6 +229,25 @@ impl Account {
     fn advance(&mut self, terms: &Terms, now: u64) -> u64 {
         let was_set_back = self.at.saturating_sub(now) > CLOCK_SKEW;
         let moment = if was_set_back { now } else { self.at.max(now) };
+        // What was lent is spent when its lease ends, however much later somebody asks: from then on it drains. Of several
+        // that have ended, from the last one's end on.
+        let has_ended = |loan: &Loan| loan.out > 0 && loan.ends <= moment;
+        let ended = self.loans.iter().filter(|loan| has_ended(loan)).map(|loan| loan.ends).max();
+        if let Some(ended) = ended {
+            self.drain(terms, ended.max(self.at).min(moment));
+            for index in 0..self.loans.len() {
+                let Some(mut loan) = self.loans.get(index).copied().filter(has_ended) else { continue };
+                self.lose(terms, &mut loan);
+                self.put(index, loan);
+            }
+        }
+        self.drain(terms, moment);
+        self.loans.retain(|loan| loan.out > 0 || moment.saturating_sub(loan.ends) < REMEMBERED);
+        moment
+    }
+
+    /// Lets the buckets drain until `moment`.
+    fn drain(&mut self, terms: &Terms, moment: u64) {
         let elapsed = moment.saturating_sub(self.at);
         for level in self.levels.iter_mut().skip(terms.buckets.len()) {
             level.work = level.work.saturating_sub(elapsed.saturating_mul(level.drain));
@@ -249,15 +268,6 @@ impl Account {
             };
         }
         self.at = moment;
-        for index in 0..self.loans.len() {
-            let Some(mut loan) = self.loans.get(index).copied() else { continue };
-            if loan.out > 0 && loan.ends <= moment {
-                self.lose(terms, &mut loan);
-                self.put(index, loan);
-            }
-        }
-        self.loans.retain(|loan| loan.out > 0 || moment.saturating_sub(loan.ends) < REMEMBERED);
-        moment
     }
 
     /// Counts what `loan` has lent as spent.

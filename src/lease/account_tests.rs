@@ -164,6 +164,18 @@ fn a_lease_that_nobody_reports_on_counts_as_spent_until_the_node_is_heard_of_aga
 }
 
 #[test]
+fn what_an_ended_lease_held_drains_from_its_end_on_though_nobody_asks() {
+    let terms = terms(&[(100, 60, 150)], None);
+    let mut account = Account::default();
+    account.settle(&terms, 1, &ask(1, 0, 0, 100 * UNIT, 0), NOW);
+    account.settle(&terms, 2, &ask(1, 0, 0, 50 * UNIT, 0), NOW + SECOND);
+    // Both ended, the last one a minute ago: 100 of 150 units have drained.
+    let later = NOW + SECOND + LEASE_TTL + 60 * SECOND;
+    assert!(account.clone().charge(&terms, 100 * UNIT + 1, later).refusal.is_some());
+    assert!(account.charge(&terms, 100 * UNIT, later).refusal.is_none());
+}
+
+#[test]
 fn a_node_that_has_lost_its_record_has_spent_its_lease() {
     let mut account = Account::default();
     account.settle(&free(), 1, &ask(9, 0, 0, UNIT, 10 * UNIT), NOW);

@@ -155,9 +155,7 @@ local function remove_loan(place)
   loans = loans - 1
 end
 
-local function advance(now)
-  local moment = now
-  if at > now and at - now <= CLOCK_SKEW then moment = at end
+local function drain(moment)
   local elapsed = less(moment, at)
   for i = count + 1, 3 do works[i] = less(works[i], elapsed * level_drains[i]) end
   for i = 1, count do
@@ -180,9 +178,22 @@ local function advance(now)
     works[i] = work
   end
   at = moment
+end
+
+local function advance(now)
+  local moment = now
+  if at > now and at - now <= CLOCK_SKEW then moment = at end
+  local ended
   for i = 1, loans do
-    if outs[i] > 0 and loan_ends[i] <= moment then lose(i) end
+    if outs[i] > 0 and loan_ends[i] <= moment then ended = max(ended or 0, loan_ends[i]) end
   end
+  if ended then
+    drain(min(max(ended, at), moment))
+    for i = 1, loans do
+      if outs[i] > 0 and loan_ends[i] <= moment then lose(i) end
+    end
+  end
+  drain(moment)
   for i = loans, 1, -1 do
     if outs[i] == 0 and less(moment, loan_ends[i]) >= REMEMBERED then remove_loan(i) end
   end
