@@ -57,7 +57,7 @@ fn of_client(
             format!("the store says {used} thousandths, {all} were let through, {less} of them may be lost"),
         );
     }
-    let more = more + counted_twice(evidence, shots);
+    let more = more + counted_twice(evidence, client, shots);
     if used > all + more {
         return violation(
             "usage_invented",
@@ -153,13 +153,15 @@ fn lost_with_nodes(evidence: &Evidence<'_>, client: u32) -> u64 {
     deaths * most + evictions
 }
 
-/// Strict: what was charged by a call whose answer was lost, and then decided without the store.
-fn counted_twice(evidence: &Evidence<'_>, shots: &[Shot]) -> u64 {
+/// Strict: what was charged by a call whose answer was lost, and then decided without the store, or whose client had gone
+/// away.
+fn counted_twice(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
     if !evidence.plan.store.is_strict {
         return 0;
     }
     // A call that is lost is a request that waited; and the network may repeat what charges.
-    shots.iter().map(|shot| shot.cost).sum()
+    let abandoned = evidence.log.abandoned.borrow().get(&client).copied().unwrap_or(0);
+    shots.iter().map(|shot| shot.cost).sum::<u64>() + abandoned
 }
 
 fn has_month_reset(evidence: &Evidence<'_>, client: u32) -> bool {
