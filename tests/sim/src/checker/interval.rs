@@ -83,8 +83,8 @@ fn was_clock_set(evidence: &Evidence<'_>, at: u64) -> bool {
     })
 }
 
-/// Also where a client's limits change, for it alone or at one gateway after the other: the greatest capacity once, and the
-/// greatest rate.
+/// Also where a client's limits change, for it alone or at one gateway after the other: each of the capacities once, and the
+/// greatest rate. (Once for each change because what is lent under a larger limit may be reported under a smaller one.)
 fn whole(evidence: &Evidence<'_>, client: u32, paid: &[&Shot]) -> Option<Violation> {
     let tiers = tiers(evidence, client);
     if tiers.len() < 2 || tiers.iter().any(|tier| tier.rates.is_empty()) {
@@ -92,7 +92,7 @@ fn whole(evidence: &Evidence<'_>, client: u32, paid: &[&Shot]) -> Option<Violati
     }
     let per_day = |rate: &Rate| rate.units * (86_400 / rate.seconds);
     let fastest = tiers.iter().map(|tier| tier.rates[0]).max_by_key(per_day)?;
-    let holds = tiers.iter().map(|tier| tier.rates[0].holds()).max()?;
+    let holds: u64 = tiers.iter().map(|tier| tier.rates[0].holds()).sum();
     let more = i128::from(holds) - i128::from(fastest.holds()) + late(evidence, &fastest);
     let entries = merged(paid, &excuses(evidence, client, &fastest), |_| true);
     worst(&entries, &fastest, more).map(|found| violation(client, &fastest, found))

@@ -50,7 +50,7 @@ pub fn tiers(evidence: &Evidence<'_>, client: u32) -> Vec<Tier> {
     let first = evidence.plan.tiers[evidence.planned(client).tier].clone();
     let turns = evidence.log.turns.borrow();
     let later = turns.get(&client).into_iter().flatten().filter_map(|(_, turn)| match turn {
-        Turn::Holds(tier) | Turn::Changing(tier) => Some(tier.clone()),
+        Turn::Changing(tier) => Some(tier.clone()),
         _ => None,
     });
     std::iter::once(first).chain(later).collect()

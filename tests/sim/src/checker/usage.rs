@@ -141,14 +141,15 @@ fn unreported_since(evidence: &Evidence<'_>, at: u64) -> u64 {
     since
 }
 
-/// What gateways may have held when they died, or when a record was lost: it counts as spent.
+/// What gateways may have held when they died, or when a record was lost, and what they had given back when Redis forgot
+/// that: it counts as spent.
 fn lost_with_nodes(evidence: &Evidence<'_>, client: u32) -> u64 {
     let incidents = evidence.log.incidents.borrow();
     let holds = tiers(evidence, client).iter().flat_map(|tier| &tier.rates).map(|rate| rate.holds()).max();
     let months =
         tiers(evidence, client).iter().filter_map(|tier| tier.monthly).max().map(|units| units * 1_000);
     let most = holds.or(months).unwrap_or(0);
-    let deaths = incidents.iter().filter(|(_, what)| !matches!(what, Incident::FailedOver(_))).count() as u64;
+    let deaths = incidents.len() as u64;
     let evictions = if evidence.plan.claims.may_evict { u64::MAX / 4 } else { 0 };
     deaths * most + evictions
 }
