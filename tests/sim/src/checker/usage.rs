@@ -106,9 +106,13 @@ fn unreported(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
                     _ => false,
                 }
             }
-            // Charges are not told again.
+            // Charges are not told again; what was spent is, with the gateway's next report.
+            Incident::FailedOver(since) if evidence.plan.store.is_strict => {
+                shot.moment >= *since && shot.moment <= *at
+            }
             Incident::FailedOver(since) => {
-                evidence.plan.store.is_strict && shot.moment >= *since && shot.moment <= *at
+                (unreported_since(evidence, *since)..=*at).contains(&shot.moment)
+                    && !is_told_again(&incidents, shots, shot.node, *at)
             }
             _ => false,
         })
@@ -117,6 +121,19 @@ fn unreported(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
     let evicted = evidence.plan.claims.may_evict;
     let owed = shots.iter().filter(|shot| evicted && matches!(shot.verdict, Verdict::Fallback));
     lost.chain(owed).map(|shot| shot.cost).sum()
+}
+
+/// Whether a gateway has let the client through again after Redis has lost writes at `at`, and lived to tell.
+fn is_told_again(incidents: &[(u64, Incident)], shots: &[Shot], node: usize, at: u64) -> bool {
+    let is_end = |incident: &Incident| match incident {
+        Incident::NodeDied(of) | Incident::Spoiled(of) => *of == node,
+        _ => false,
+    };
+    let ends = incidents.iter().filter(|(when, incident)| *when > at && is_end(incident));
+    let end = ends.map(|(when, _)| *when).min().unwrap_or(u64::MAX);
+    shots
+        .iter()
+        .any(|shot| shot.node == node && shot.verdict.is_admitted() && (at..end).contains(&shot.moment))
 }
 
 /// From when on a gateway that died at `at` may not have told: since the trouble began in which it could not.
