@@ -2,7 +2,7 @@
 
 use super::{Network, Tier};
 
-/// See the [module](self).
+/// Something that breaks, or is changed.
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// A gateway cannot reach a replica.
