@@ -12,10 +12,12 @@
 //!
 //! Everything here stays below 2⁵³ (see [`EXACT`]): the Redis backend has the same function in Lua.
 
+mod level;
 mod room;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::level::Level;
 use super::terms::{EXACT, Terms};
 use super::wire::{Lease, Standing};
 use crate::limit::Month;
@@ -48,17 +50,6 @@ pub const MONTHS_KEPT: u16 = 15;
 /// Up to this much the store's clock may step back, microseconds, and time just stands still. Beyond, somebody set it,
 /// and the account goes on from the new time with what it holds.
 pub const CLOCK_SKEW: u64 = 1_000_000;
-
-/// A bucket's level, and the weight of the limit that it was computed with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Level {
-    /// Work that has not drained.
-    pub work: u64,
-    /// [`Bucket::weight`](super::terms::Bucket::weight) of that work; 0: never used.
-    pub weight: u64,
-    /// [`Bucket::drain`](super::terms::Bucket::drain) of it: it drains also while the client's tier has no such limit.
-    pub drain: u64,
-}
 
 /// What one node has borrowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,9 +209,11 @@ impl Account {
     /// From when on the account is as good as one never seen, if no month is to be kept: microseconds.
     #[must_use]
     pub fn forgettable_at(&self, terms: &Terms) -> u64 {
-        let drained = self.levels.iter().zip(&terms.buckets).map(|(level, bucket)| {
-            self.at.saturating_add(level.work.checked_div(bucket.drain).unwrap_or(0)).saturating_add(1)
-        });
+        let drained = self
+            .levels
+            .iter()
+            .zip(&terms.buckets)
+            .map(|(level, bucket)| self.at.saturating_add(level.until_empty(bucket)).saturating_add(1));
         let ended = self.loans.iter().map(|loan| loan.ends.saturating_add(LEASE_TTL));
         drained.chain(ended).max().unwrap_or(self.at)
     }
@@ -229,40 +222,38 @@ impl Account {
     fn advance(&mut self, terms: &Terms, now: u64) -> u64 {
         let was_set_back = self.at.saturating_sub(now) > CLOCK_SKEW;
         let moment = if was_set_back { now } else { self.at.max(now) };
-        let elapsed = moment.saturating_sub(self.at);
-        for level in self.levels.iter_mut().skip(terms.buckets.len()) {
-            level.work = level.work.saturating_sub(elapsed.saturating_mul(level.drain));
-        }
-        for (level, bucket) in self.levels.iter_mut().zip(&terms.buckets) {
-            level.drain = bucket.drain;
-            if level.weight != bucket.weight {
-                // Another limit than the last time: what was used stays used.
-                let milli = if level.weight == 0 { 0 } else { level.work.div_ceil(level.weight) };
-                level.work = milli.min(bucket.holds()).saturating_mul(bucket.weight);
-                level.weight = bucket.weight;
-            }
-            let until_empty = level.work.div_ceil(bucket.drain.max(1));
-            level.work = if elapsed >= until_empty {
-                0
-            } else {
-                level.work.saturating_sub(elapsed.saturating_mul(bucket.drain)).min(bucket.capacity)
-            };
-        }
-        self.at = moment;
-        for index in 0..self.loans.len() {
-            let Some(mut loan) = self.loans.get(index).copied() else { continue };
-            if loan.out > 0 && loan.ends <= moment {
+        // What was lent is spent when its lease ends, however much later somebody asks: from then on it drains. Of several
+        // that have ended, from the last one's end on.
+        let has_ended = |loan: &Loan| loan.out > 0 && loan.ends <= moment;
+        let ended = self.loans.iter().filter(|loan| has_ended(loan)).map(|loan| loan.ends).max();
+        if let Some(ended) = ended {
+            self.drain(terms, ended.max(self.at).min(moment));
+            for index in 0..self.loans.len() {
+                let Some(mut loan) = self.loans.get(index).copied().filter(has_ended) else { continue };
                 self.lose(terms, &mut loan);
                 self.put(index, loan);
             }
         }
+        self.drain(terms, moment);
         self.loans.retain(|loan| loan.out > 0 || moment.saturating_sub(loan.ends) < REMEMBERED);
         moment
     }
 
+    /// Lets the buckets drain until `moment`.
+    fn drain(&mut self, terms: &Terms, moment: u64) {
+        let elapsed = moment.saturating_sub(self.at);
+        for level in self.levels.iter_mut().skip(terms.buckets.len()) {
+            level.drain(elapsed);
+        }
+        for (level, bucket) in self.levels.iter_mut().zip(&terms.buckets) {
+            level.drain_as(bucket, elapsed);
+        }
+        self.at = moment;
+    }
+
     /// Counts what `loan` has lent as spent.
     fn lose(&mut self, terms: &Terms, loan: &mut Loan) {
-        self.spend(terms, loan.out);
+        self.spend_lent(terms, loan.out);
         self.use_up(loan.month, loan.out);
         loan.lost = loan.lost.saturating_add(loan.out).min(EXACT);
         loan.out = 0;
@@ -311,7 +302,8 @@ impl Account {
             (0, loan.lost.min(without).min(after))
         };
         let known = known_before.max(known_after);
-        self.spend(terms, delta.saturating_sub(known));
+        self.spend_lent(terms, from_lease);
+        self.spend(terms, without.saturating_sub(known));
         self.use_up(current.saturating_sub(1), before.saturating_sub(known_before));
         self.use_up(current, after.saturating_sub(known_after));
         // And what the node did not spend after all is not used.
@@ -324,8 +316,14 @@ impl Account {
     /// Fills the buckets; more than full is full.
     fn spend(&mut self, terms: &Terms, milli: u64) {
         for (level, bucket) in self.levels.iter_mut().zip(&terms.buckets) {
-            let work = milli.min(bucket.holds().saturating_add(1)).saturating_mul(bucket.weight);
-            level.work = level.work.saturating_add(work).min(bucket.capacity);
+            level.fill(bucket, milli);
+        }
+    }
+
+    /// Fills the buckets with what was lent.
+    fn spend_lent(&mut self, terms: &Terms, milli: u64) {
+        for (level, bucket) in self.levels.iter_mut().zip(&terms.buckets) {
+            level.fill_lent(bucket, milli);
         }
     }
 

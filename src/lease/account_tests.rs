@@ -164,6 +164,18 @@ fn a_lease_that_nobody_reports_on_counts_as_spent_until_the_node_is_heard_of_aga
 }
 
 #[test]
+fn what_an_ended_lease_held_drains_from_its_end_on_though_nobody_asks() {
+    let terms = terms(&[(100, 60, 150)], None);
+    let mut account = Account::default();
+    account.settle(&terms, 1, &ask(1, 0, 0, 100 * UNIT, 0), NOW);
+    account.settle(&terms, 2, &ask(1, 0, 0, 50 * UNIT, 0), NOW + SECOND);
+    // Both ended, the last one a minute ago: 100 of 150 units have drained.
+    let later = NOW + SECOND + LEASE_TTL + 60 * SECOND;
+    assert!(account.clone().charge(&terms, 100 * UNIT + 1, later).refusal.is_some());
+    assert!(account.charge(&terms, 100 * UNIT, later).refusal.is_none());
+}
+
+#[test]
 fn a_node_that_has_lost_its_record_has_spent_its_lease() {
     let mut account = Account::default();
     account.settle(&free(), 1, &ask(9, 0, 0, UNIT, 10 * UNIT), NOW);
@@ -235,6 +247,51 @@ fn another_tier_does_not_refill_a_bucket() {
     let standing = account.charge(&pro, UNIT, NOW);
     assert_eq!((standing.refusal, standing.used[0]), (None, 151 * UNIT));
     assert!(account.charge(&free(), UNIT, NOW).refusal.is_some(), "and back");
+}
+
+#[test]
+fn gateways_whose_limits_differ_let_nobody_use_the_larger_one_again_and_again() {
+    let (large, small) = (terms(&[(100, 1, 100)], None), terms(&[(1, 1, 1_000)], None));
+    let mut account = Account::default();
+    let mut admitted = 0;
+    for turn in 0..200 {
+        let now = NOW + turn * SECOND / 10;
+        for terms in [&large, &small] {
+            while account.charge(terms, UNIT, now).refusal.is_none() {
+                admitted += UNIT;
+            }
+        }
+    }
+    assert!((2_000 * UNIT..=2_100 * UNIT).contains(&admitted), "{admitted}: capacity and 20 s of the larger");
+}
+
+#[test]
+fn what_a_smaller_limit_cannot_hold_drains_first_at_the_faster_rate() {
+    let (large, small) = (terms(&[(100, 1, 100)], None), terms(&[(1, 1, 1_000)], None));
+    for (first, second) in [(&large, &small), (&terms(&[(60, 60, 200)], None), &terms(&[(10, 1, 100)], None))]
+    {
+        let mut account = Account::default();
+        let holds = first.buckets[0].holds();
+        assert_eq!(account.charge(first, holds, NOW).refusal, None);
+        let refused = account.charge(second, UNIT, NOW);
+        let wait = refused.refusal.unwrap().wait;
+        assert_eq!(refused.used[0], holds);
+        assert!(account.clone().charge(second, UNIT, NOW + wait - 1).refusal.is_some());
+        assert_eq!(account.charge(second, UNIT, NOW + wait).refusal, None, "{wait}");
+    }
+    let mut account = Account::default();
+    account.charge(&large, 100 * UNIT, NOW);
+    assert_eq!(account.charge(&small, UNIT, NOW).refusal.unwrap().wait, 900_000 + SECOND);
+}
+
+#[test]
+fn a_lease_of_a_larger_limit_that_is_reported_by_a_smaller_one_is_not_forgotten() {
+    let (large, small) = (terms(&[(100, 1, 100)], None), terms(&[(1, 1, 1_000)], None));
+    let mut account = Account::default();
+    account.charge(&large, 60 * UNIT, NOW);
+    account.settle(&large, 1, &ask(1, 0, 0, 40 * UNIT, 0), NOW);
+    account.settle(&small, 1, &ask(2, 40 * UNIT, 0, 0, 0), NOW);
+    assert_eq!(account.charge(&large, 10 * UNIT, NOW).refusal.unwrap().wait, SECOND / 10);
 }
 
 #[test]

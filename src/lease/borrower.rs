@@ -94,8 +94,10 @@ impl Rhythm {
     const ORPHANED: u32 = 12_000;
     /// A record whose client was silent for so long begins a new epoch: the store may not remember the old one for ever.
     const QUIET: u32 = 3_600_000;
-    /// Slots that a tick looks at for such records.
+    /// Slots that a tick looks at for such records, at most.
     const SWEPT: u32 = 16;
+    /// A small table needs no more than one look in so long.
+    const ROUND: u32 = 2_000;
 }
 
 /// One worker's memory of what it has borrowed.

@@ -109,13 +109,66 @@ local function give_back(month, milli)
   end
 end
 
+-- The levels, as in src/lease/account/level.rs.
+local function is_of(i)
+  return weights[i] == offer_weights[i] and level_drains[i] == drains[i]
+end
+
+local function milli_of(i)
+  return weights[i] == 0 and 0 or div_ceil(works[i], weights[i])
+end
+
+-- Whether level i drains faster than the offer's bucket. Products could be too great to be exact: those of what division
+-- leaves are not.
+local function is_faster(i)
+  local theirs, ours = div(level_drains[i], weights[i]), div(drains[i], offer_weights[i])
+  if theirs ~= ours then return theirs > ours end
+  return level_drains[i] % weights[i] * offer_weights[i] > drains[i] % offer_weights[i] * weights[i]
+end
+
+local function become_of(i)
+  if is_of(i) then return end
+  local milli = milli_of(i)
+  if milli > holds[i] and (is_faster(i) or milli > div(EXACT, offer_weights[i])) then return end
+  works[i], weights[i], level_drains[i] = milli * offer_weights[i], offer_weights[i], drains[i]
+end
+
+local function until_fits(i)
+  local most = is_of(i) and capacities[i] or holds[i] * weights[i]
+  return div_ceil(less(works[i], most), max(level_drains[i], 1))
+end
+
+local function until_empty(i)
+  local rest = is_of(i) and 0 or div_ceil(capacities[i], drains[i])
+  return div_ceil(works[i], max(level_drains[i], 1)) + rest
+end
+
+local function is_within(i)
+  return is_of(i) and works[i] <= capacities[i]
+end
+
+local function fill(i, milli)
+  local work = milli
+  if work > holds[i] then work = holds[i] + 1 end
+  work = works[i] + work * offer_weights[i]
+  works[i] = work > capacities[i] and capacities[i] or work
+end
+
 local function spend(milli)
   if milli == 0 then return end
   for i = 1, count do
-    local work = milli
-    if work > holds[i] then work = holds[i] + 1 end
-    work = works[i] + work * offer_weights[i]
-    works[i] = work > capacities[i] and capacities[i] or work
+    if is_within(i) then fill(i, milli) end
+  end
+end
+
+local function spend_lent(milli)
+  if milli == 0 then return end
+  for i = 1, count do
+    if is_within(i) then
+      fill(i, milli)
+    else
+      works[i] = min(works[i] + milli * weights[i], EXACT)
+    end
   end
 end
 
@@ -127,7 +180,8 @@ end
 
 local function room(i, lent)
   if lent > holds[i] then lent = holds[i] + 1 end
-  return less(less(capacities[i], works[i]), lent * offer_weights[i])
+  local free = is_of(i) and less(capacities[i], works[i]) or 0
+  return less(free, lent * offer_weights[i])
 end
 
 local function left(month, lent)
@@ -144,7 +198,7 @@ local function left(month, lent)
 end
 
 local function lose(i)
-  spend(outs[i])
+  spend_lent(outs[i])
   use_up(loan_months[i], outs[i])
   losts[i] = min(losts[i] + outs[i], EXACT)
   outs[i] = 0
@@ -155,34 +209,37 @@ local function remove_loan(place)
   loans = loans - 1
 end
 
-local function advance(now)
-  local moment = now
-  if at > now and at - now <= CLOCK_SKEW then moment = at end
+local function drain(moment)
   local elapsed = less(moment, at)
   for i = count + 1, 3 do works[i] = less(works[i], elapsed * level_drains[i]) end
   for i = 1, count do
-    local work, weight = works[i], offer_weights[i]
-    level_drains[i] = drains[i]
-    if weights[i] ~= weight then
-      local milli = 0
-      if weights[i] ~= 0 then milli = div_ceil(work, weights[i]) end
-      if milli > holds[i] then milli = holds[i] end
-      work = milli * weight
-      weights[i] = weight
+    become_of(i)
+    local rest = elapsed
+    if not is_of(i) then
+      local too_much = min(until_fits(i), elapsed)
+      works[i] = less(works[i], too_much * level_drains[i])
+      become_of(i)
+      rest = elapsed - too_much
     end
-    local drained = elapsed * drains[i]
-    if drained >= work then
-      work = 0
-    else
-      work = work - drained
-      if work > capacities[i] then work = capacities[i] end
-    end
-    works[i] = work
+    works[i] = less(works[i], rest * level_drains[i])
   end
   at = moment
+end
+
+local function advance(now)
+  local moment = now
+  if at > now and at - now <= CLOCK_SKEW then moment = at end
+  local ended
   for i = 1, loans do
-    if outs[i] > 0 and loan_ends[i] <= moment then lose(i) end
+    if outs[i] > 0 and loan_ends[i] <= moment then ended = max(ended or 0, loan_ends[i]) end
   end
+  if ended then
+    drain(min(max(ended, at), moment))
+    for i = 1, loans do
+      if outs[i] > 0 and loan_ends[i] <= moment then lose(i) end
+    end
+  end
+  drain(moment)
   for i = loans, 1, -1 do
     if outs[i] == 0 and less(moment, loan_ends[i]) >= REMEMBERED then remove_loan(i) end
   end
@@ -238,7 +295,8 @@ local function report(i, month)
       known_after = min(losts[i], without, after)
     end
     local known = max(known_before, known_after)
-    spend(delta - known)
+    spend_lent(from_lease)
+    spend(without - known)
     use_up(less(current, 1), before - known_before)
     use_up(current, after - known_after)
     give_back(loan_months[i], losts[i] - known)
@@ -258,7 +316,7 @@ local function refusal(milli, month, ends, lent)
       local missing = less(milli * offer_weights[i], room(i, lent))
       if missing > 0 then
         flags = flags + 2 ^ (i - 1)
-        wait = max(wait, div_ceil(missing, drains[i]))
+      wait = max(wait, until_fits(i) + div_ceil(missing, drains[i]))
       end
     end
   end
@@ -281,9 +339,9 @@ local function is_scarce(month, lent)
 end
 
 local function standing(month, held, said_spent, ttl, idle, flags, wait)
-  local first = count > 0 and div_ceil(works[1], offer_weights[1]) or 0
-  local second = count > 1 and div_ceil(works[2], offer_weights[2]) or 0
-  local third = count > 2 and div_ceil(works[3], offer_weights[3]) or 0
+  local first = count > 0 and milli_of(1) or 0
+  local second = count > 1 and milli_of(2) or 0
+  local third = count > 2 and milli_of(3) or 0
   return pack('<BI8I8I4I4I8I8I8HI8BI8', STANDING, held, said_spent, ttl, idle, first, second, third, month, used(month), flags, wait)
 end
 
@@ -342,7 +400,7 @@ end
 local function forgettable_at()
   local moment
   for i = 1, count do
-    local drained = at + div(works[i], drains[i]) + 1
+    local drained = at + until_empty(i) + 1
     if not moment or drained > moment then moment = drained end
   end
   for i = 1, loans do

@@ -16,7 +16,7 @@ impl Account {
             return 0;
         };
         let lent = self.out().min(bucket.holds().saturating_add(1)).saturating_mul(bucket.weight);
-        bucket.capacity.saturating_sub(level.work).saturating_sub(lent)
+        level.room(bucket).saturating_sub(lent)
     }
 
     /// What can still be lent or charged, thousandths of a unit.
@@ -42,7 +42,9 @@ impl Account {
             let missing = milli.saturating_mul(bucket.weight).saturating_sub(self.room(terms, index));
             if missing > 0 {
                 refusal.limits |= 1 << index;
-                refusal.wait = refusal.wait.max(missing.div_ceil(bucket.drain.max(1)));
+                let until_fits = self.levels.get(index).map_or(0, |level| level.until_fits(bucket));
+                let wait = until_fits.saturating_add(missing.div_ceil(bucket.drain.max(1)));
+                refusal.wait = refusal.wait.max(wait);
             }
         }
         if let Some(quota) = terms.monthly {
@@ -68,8 +70,8 @@ impl Account {
 
     pub(super) fn standing(&self, terms: &Terms, month: u16) -> Standing {
         let mut used = [0; 3];
-        for ((used, level), bucket) in used.iter_mut().zip(&self.levels).zip(&terms.buckets) {
-            *used = level.work.div_ceil(bucket.weight.max(1));
+        for (used, level) in used.iter_mut().zip(&self.levels).take(terms.buckets.len()) {
+            *used = level.milli();
         }
         Standing { used, month, month_used: self.used(month), ..Standing::default() }
     }

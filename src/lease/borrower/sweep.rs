@@ -24,7 +24,9 @@ impl Borrower {
         let is_quiet =
             |state: &State| now.since(state.hold.asked) > Rhythm::QUIET && state.hold.has_idle_past();
         let is_over = |state: &State| state.hold.refused.cost > 0 && state.hold.refused.until.has_come(now);
-        for _ in 0..Rhythm::SWEPT.min(table.geometry().count()) {
+        let slots = table.geometry().count();
+        let due = slots.saturating_mul(self.rhythm.interval).div_ceil(Rhythm::ROUND);
+        for _ in 0..due.clamp(1, Rhythm::SWEPT).min(slots) {
             table.each(store, self.broom, |record, is_stranger| {
                 let state = &record.state;
                 let is_owing = state.hold.is_worth_keeping();
@@ -33,7 +35,7 @@ impl Borrower {
                     found.push((Fingerprint::id_of(record.client), is_stranger));
                 }
             });
-            self.broom = self.broom.wrapping_add(1).checked_rem(table.geometry().count()).unwrap_or(0);
+            self.broom = self.broom.wrapping_add(1).checked_rem(slots).unwrap_or(0);
         }
         let patience = self.patience();
         for (id, is_stranger) in found {

@@ -48,7 +48,7 @@ impl Node {
 
     /// What ticks tell of the client until all slots have been looked at.
     fn tick(&mut self, mono: u64) -> Vec<Entry> {
-        let ticks = self.table.geometry().count().div_ceil(Rhythm::SWEPT);
+        let ticks = self.table.geometry().count();
         let composed = (0..ticks).map(|tick| {
             let times = Times { now: NOW, mono: mono + u64::from(tick) };
             self.borrower.compose(&self.policy, &self.table, &self.shared, times, 0)

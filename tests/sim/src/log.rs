@@ -22,6 +22,8 @@ pub struct Shot {
     pub root: u64,
     /// Whether the root had given the store up.
     pub was_away: bool,
+    /// Whether the root went by a wall clock that is not the store's: the store had not answered it yet.
+    pub went_by_wall: bool,
     /// How long it waited.
     pub waited: u64,
     /// What became of it.
@@ -69,8 +71,8 @@ pub struct Violation {
 /// What changes for a client.
 #[derive(Clone, Debug)]
 pub enum Turn {
-    /// From here on nobody knows which limits hold.
-    Changing,
+    /// From here on nobody knows which limits hold: those of before, or these.
+    Changing(Tier),
     /// These hold, everywhere.
     Holds(Tier),
     /// It stayed as it was.
@@ -117,6 +119,8 @@ pub struct Log {
     pub troubles: RefCell<Vec<(u64, u64)>>,
     /// What the store says that a client has used in a month.
     pub usage: RefCell<BTreeMap<(u32, u16), u64>>,
+    /// By client, what requests cost that were given up while they waited, thousandths.
+    pub abandoned: RefCell<BTreeMap<u32, u64>>,
     /// Numbers.
     pub counts: Cell<Counts>,
     /// What was traced.
@@ -136,6 +140,7 @@ impl Log {
             incidents: RefCell::default(),
             troubles: RefCell::default(),
             usage: RefCell::default(),
+            abandoned: RefCell::default(),
             counts: Cell::default(),
             lines: RefCell::default(),
             is_traced,
@@ -170,8 +175,10 @@ impl Log {
     /// A request that costs nothing was let through.
     pub const fn free(&self, _: u32) {}
 
-    /// A request was given up with its gateway.
-    pub const fn abandoned(&self, _: u32) {}
+    /// A request was given up while it waited: its client has gone away, or its worker.
+    pub fn abandoned(&self, client: u32, cost: u64) {
+        *self.abandoned.borrow_mut().entry(client).or_default() += cost;
+    }
 
     /// A request was decided.
     pub fn decided(&self, shot: Shot) {
@@ -209,9 +216,9 @@ impl Log {
         self.turns.borrow_mut().entry(client).or_default().push((at, turn));
     }
 
-    /// A client's limits begin to change.
-    pub fn limits_change(&self, client: u32, at: u64) {
-        self.turn(client, at, Turn::Changing);
+    /// A client's limits begin to change, to these.
+    pub fn limits_change(&self, client: u32, at: u64, to: Tier) {
+        self.turn(client, at, Turn::Changing(to));
     }
 
     /// A client's limits are these, everywhere.

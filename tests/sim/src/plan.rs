@@ -1,10 +1,11 @@
 //! All that is decided about a run before it begins: what there is, who asks, what breaks. From it and its seed follows
 //! the rest, so a plan with less in it is a simpler run of the same kind.
 
-use std::collections::BTreeSet;
+mod fault;
+mod policy;
 
-use serde_json::{Value, json};
-
+pub use self::fault::Fault;
+pub use self::policy::path_of;
 use crate::random::PerMillion;
 
 /// Nanoseconds.
@@ -215,111 +216,6 @@ pub enum Place {
     Steep,
 }
 
-/// What breaks, or is changed.
-#[derive(Clone, Debug)]
-pub enum Fault {
-    /// A gateway cannot reach a replica.
-    Partition {
-        /// The gateway.
-        node: usize,
-        /// The replica; none: all of them.
-        replica: Option<usize>,
-        /// For how long.
-        length: u64,
-        /// Whether it is told at once.
-        is_refused: bool,
-    },
-    /// A replica is killed, and is back later.
-    ReplicaCrash {
-        /// Which.
-        replica: usize,
-        /// For how long it is away.
-        length: u64,
-    },
-    /// Redis does not answer.
-    RedisAway {
-        /// For how long.
-        length: u64,
-        /// Whether calls to it hang, instead of being refused.
-        hangs: bool,
-    },
-    /// Redis takes its time.
-    RedisSlow {
-        /// For how long.
-        length: u64,
-        /// A call's time.
-        delay: u64,
-    },
-    /// Redis's replica takes over, without the newest.
-    RedisFailsOver {
-        /// Its clock less the old one's.
-        skew: i64,
-    },
-    /// A gateway is killed, and is back later.
-    NodeCrash {
-        /// Which.
-        node: usize,
-        /// For how long it is away.
-        length: u64,
-    },
-    /// A worker's memory is lost.
-    Rebuild {
-        /// The gateway.
-        node: usize,
-        /// The worker.
-        worker: usize,
-        /// Whether its old roots go on ticking.
-        doubles: bool,
-    },
-    /// Somebody sets a gateway's wall clock.
-    WallJumps {
-        /// Which.
-        node: usize,
-        /// By so much.
-        by: i64,
-    },
-    /// Somebody sets the clock that the store goes by.
-    StoreClockJumps {
-        /// By so much.
-        by: i64,
-    },
-    /// The network is bad for a while.
-    BadNetwork {
-        /// What it is.
-        network: Network,
-        /// For how long.
-        length: u64,
-    },
-    /// A slot of a gateway's table holds what nobody wrote.
-    SpoiledSlot {
-        /// Which gateway.
-        node: usize,
-    },
-    /// All gateways get another policy, one after the other.
-    Policy {
-        /// Its tiers: as many, of the same names.
-        tiers: Vec<Tier>,
-        /// Between two gateways.
-        pace: u64,
-    },
-    /// An admin gives a consumer limits of its own, or takes them away.
-    Override {
-        /// A place among the clients.
-        client: usize,
-        /// None: it is removed.
-        limits: Option<Tier>,
-    },
-    /// An admin makes a consumer's bucket or month whole.
-    Reset {
-        /// A place among the clients.
-        client: usize,
-        /// The bucket.
-        bucket: bool,
-        /// The month.
-        month: bool,
-    },
-}
-
 /// What has to hold beyond what always has to.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Claims {
@@ -331,105 +227,6 @@ pub struct Claims {
     pub waits_are_true: bool,
     /// A node forgets records because its table is too small.
     pub may_evict: bool,
-}
-
-impl Rate {
-    /// As a policy has it.
-    #[must_use]
-    pub fn json(&self) -> Value {
-        let period = match self.seconds {
-            1 => "second",
-            60 => "minute",
-            3_600 => "hour",
-            _ => "day",
-        };
-        let burst = format!("{}.{:02}", self.burst / 100, self.burst % 100);
-        let burst: Value = serde_json::from_str(&burst).unwrap_or_default();
-        json!({ "rate": format!("{}/{period}", self.units), "burst": burst })
-    }
-
-    /// What a full bucket holds, thousandths.
-    #[must_use]
-    pub const fn holds(&self) -> u64 {
-        self.units * self.burst * 10
-    }
-}
-
-impl Tier {
-    /// As a policy has it.
-    #[must_use]
-    pub fn json(&self) -> Value {
-        let mut tier = json!({});
-        if self.rates.is_empty() {
-            tier["rate"] = "unlimited".into();
-        } else {
-            tier["rate"] = self.rates.iter().map(Rate::json).collect();
-        }
-        if let Some(monthly) = self.monthly {
-            tier["monthly"] = monthly.into();
-        }
-        if let Some(word) = self.on_failure {
-            tier["on_failure"] = word.name().into();
-        }
-        tier
-    }
-}
-
-impl OnFailure {
-    /// As a policy has it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::Ip => "ip",
-            Self::Open => "open",
-            Self::Closed => "closed",
-        }
-    }
-}
-
-impl Plan {
-    /// The gateways' policy with these tiers.
-    #[must_use]
-    pub fn policy(&self, tiers: &[Tier]) -> Value {
-        let (strangers, consumers) = tiers.split_last().unwrap_or_else(|| unreachable!("a plan has tiers"));
-        let named: serde_json::Map<String, Value> =
-            consumers.iter().map(|tier| (tier.name.clone(), tier.json())).collect();
-        json!({
-            "namespace": NAMESPACE,
-            "tiers": named,
-            "default_tier": consumers[0].name,
-            "anonymous": strangers.json(),
-            "identity": {
-                "consumer": [{ "header": "x-consumer-username" }],
-                "tier": [{ "header": "x-consumer-groups" }],
-            },
-            "endpoints": self.costs().iter().map(|cost| json!({
-                "path": path_of(*cost), "cost": *cost as f64 / 1_000.0,
-            })).collect::<Vec<_>>(),
-            "store": {
-                "upstream": "127.0.0.1:7600",
-                "mode": if self.store.is_strict { "strict" } else { "leased" },
-                "timeout": format!("{}ms", self.store.timeout),
-                "sync_interval": format!("{}ms", self.store.sync_interval),
-                "on_failure": self.store.on_failure.name(),
-            },
-            "memory": { "clients": self.room },
-        })
-    }
-}
-
-impl Plan {
-    /// What requests can cost, thousandths.
-    fn costs(&self) -> BTreeSet<u64> {
-        self.clients.iter().flat_map(|client| client.costs.iter().copied()).chain([0]).collect()
-    }
-}
-
-/// The path of an endpoint of that cost.
-#[must_use]
-pub fn path_of(cost: u64) -> String {
-    format!("/cost/{cost}")
 }
 
 impl Client {

@@ -15,7 +15,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 18] = [
+pub const ALL: [Scenario; 21] = [
     Scenario { name: "calm", make: calm::calm },
     Scenario { name: "overload", make: calm::overload },
     Scenario { name: "modest", make: calm::modest },
@@ -32,6 +32,9 @@ pub const ALL: [Scenario; 18] = [
     Scenario { name: "gateways", make: faults::gateways },
     Scenario { name: "clocks", make: faults::clocks },
     Scenario { name: "admin", make: faults::admin },
+    Scenario { name: "rollout", make: faults::rollout },
+    Scenario { name: "impatient", make: faults::impatient },
+    Scenario { name: "turn", make: faults::turn },
     Scenario { name: "strict", make: faults::strict },
     Scenario { name: "chaos", make: faults::chaos },
 ];

@@ -5,11 +5,14 @@ use tollgate_sim::run::run;
 use tollgate_sim::scenario::{ALL, named};
 
 /// Seeds that have shown a fault of the product's, by what it was.
-const REGRESSIONS: [(&str, &str, u64); 5] = [
+const REGRESSIONS: [(&str, &str, u64); 8] = [
     ("use without limits is reported whatever the clock shows", "unlimited", 5_225_608_189_600_411_232),
     ("a message without an answer does not keep its record for ever", "calm", 6_293_685_368_797_016_114),
     ("a record that nobody speaks for is reported under its own tier", "replicas", 8_389_059_315_390_005_483),
     ("what is given up because of a reset is not taken for spent", "admin", 498_000_586_225_253_321),
+    ("what a dead gateway held drains from its lease's end on", "gateways", 1_751_210_918_663_364_343),
+    ("and where it is the first client to ask", "gateways", 1_839_666_186_122_556_555),
+    ("and where one gateway is all there is", "gateways", 3_033_978_744_134_377_599),
     ("who passes where others were faster is counted", "outage", 244_607_573_837_484_771),
 ];
 

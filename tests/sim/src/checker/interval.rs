@@ -6,7 +6,7 @@
 use super::Evidence;
 use super::limits::{refills, spells, tiers};
 use crate::log::{Incident, Shot, Verdict, Violation};
-use crate::plan::{Fault, Rate, SECOND};
+use crate::plan::{Rate, SECOND};
 
 /// A sum that grows by admitted costs, and falls by what is excused.
 pub struct Entry {
@@ -83,16 +83,11 @@ fn was_clock_set(evidence: &Evidence<'_>, at: u64) -> bool {
     })
 }
 
-/// Also where an admin changes a client's limits: all of the capacities once, and the greatest rate. Where gateways get
-/// another policy one after the other, the store computes with one's and then with the other's, and forgets what is more
-/// than the smaller bucket holds: the docs promise nothing for that time.
+/// Also where a client's limits change, for it alone or at one gateway after the other: each of the capacities once, and the
+/// greatest rate. (Once for each change because what is lent under a larger limit may be reported under a smaller one.)
 fn whole(evidence: &Evidence<'_>, client: u32, paid: &[&Shot]) -> Option<Violation> {
     let tiers = tiers(evidence, client);
-    let is_policy = |(_, fault): &(u64, Fault)| matches!(fault, Fault::Policy { .. });
-    if tiers.len() < 2
-        || evidence.plan.faults.iter().any(is_policy)
-        || tiers.iter().any(|tier| tier.rates.is_empty())
-    {
+    if tiers.len() < 2 || tiers.iter().any(|tier| tier.rates.is_empty()) {
         return None;
     }
     let per_day = |rate: &Rate| rate.units * (86_400 / rate.seconds);

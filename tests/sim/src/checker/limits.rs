@@ -23,7 +23,7 @@ pub fn spells(evidence: &Evidence<'_>, client: u32) -> Vec<Spell> {
     let turns = evidence.log.turns.borrow();
     for (at, turn) in turns.get(&client).into_iter().flatten() {
         match turn {
-            Turn::Changing => {
+            Turn::Changing(_) => {
                 changing += 1;
                 if let Some(from) = from.take() {
                     spells.push(Spell { from, until: *at, tier: tier.clone() });
@@ -45,12 +45,12 @@ pub fn spells(evidence: &Evidence<'_>, client: u32) -> Vec<Spell> {
     spells
 }
 
-/// Every tier that a client ever had.
+/// Every tier that a client ever had, at one gateway at least.
 pub fn tiers(evidence: &Evidence<'_>, client: u32) -> Vec<Tier> {
     let first = evidence.plan.tiers[evidence.planned(client).tier].clone();
     let turns = evidence.log.turns.borrow();
     let later = turns.get(&client).into_iter().flatten().filter_map(|(_, turn)| match turn {
-        Turn::Holds(tier) => Some(tier.clone()),
+        Turn::Changing(tier) => Some(tier.clone()),
         _ => None,
     });
     std::iter::once(first).chain(later).collect()

@@ -14,10 +14,16 @@ const SLACK: u64 = 100_000_000;
 
 /// See the [module](self).
 pub fn check(evidence: &Evidence<'_>) -> Option<Violation> {
-    evidence.by_client.iter().find_map(|(client, shots)| of_client(evidence, *client, shots))
+    let by_wall = by_wall(evidence);
+    evidence.by_client.iter().find_map(|(client, shots)| of_client(evidence, *client, shots, &by_wall))
 }
 
-fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Violation> {
+fn of_client(
+    evidence: &Evidence<'_>,
+    client: u32,
+    shots: &[Shot],
+    by_wall: &BTreeMap<usize, u64>,
+) -> Option<Violation> {
     let planned = evidence.planned(client);
     let word = evidence.plan.tiers[planned.tier].on_failure.unwrap_or(evidence.plan.store.on_failure);
     // Limits that change make no formula.
@@ -41,7 +47,9 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
         OnFailure::Ip => evidence.plan.tiers.last()?,
     };
     let mut by_node: BTreeMap<(usize, usize), Vec<&Shot>> = BTreeMap::new();
-    for shot in shots.iter().filter(|shot| shot.verdict == Verdict::Fallback) {
+    let is_known = |shot: &Shot| by_wall.get(&shot.node).is_none_or(|since| shot.moment < *since);
+    let is_judged = |shot: &&Shot| shot.verdict == Verdict::Fallback && is_known(shot);
+    for shot in shots.iter().filter(is_judged) {
         by_node.entry((shot.node, lives(evidence, shot))).or_default().push(shot);
     }
     for ((node, _), shots) in by_node {
@@ -60,6 +68,17 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
         }
     }
     None
+}
+
+/// By gateway, from when on it had a worker that the store had not answered yet, and that went by a wall clock which is not
+/// the store's: what the buckets then refill has no formula, the docs say.
+fn by_wall(evidence: &Evidence<'_>) -> BTreeMap<usize, u64> {
+    let mut since = BTreeMap::new();
+    for shot in evidence.by_client.values().flatten().filter(|shot| shot.went_by_wall) {
+        let first: &mut u64 = since.entry(shot.node).or_insert(shot.moment);
+        *first = shot.moment.min(*first);
+    }
+    since
 }
 
 /// How often the gateway of a request had been killed, or its table spoiled, before.

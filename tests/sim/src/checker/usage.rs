@@ -57,7 +57,7 @@ fn of_client(
             format!("the store says {used} thousandths, {all} were let through, {less} of them may be lost"),
         );
     }
-    let more = more + counted_twice(evidence, shots);
+    let more = more + counted_twice(evidence, client, shots);
     if used > all + more {
         return violation(
             "usage_invented",
@@ -106,9 +106,13 @@ fn unreported(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
                     _ => false,
                 }
             }
-            // Charges are not told again.
+            // Charges are not told again; what was spent is, with the gateway's next report.
+            Incident::FailedOver(since) if evidence.plan.store.is_strict => {
+                shot.moment >= *since && shot.moment <= *at
+            }
             Incident::FailedOver(since) => {
-                evidence.plan.store.is_strict && shot.moment >= *since && shot.moment <= *at
+                (unreported_since(evidence, *since)..=*at).contains(&shot.moment)
+                    && !is_told_again(&incidents, shots, shot.node, *at)
             }
             _ => false,
         })
@@ -117,6 +121,19 @@ fn unreported(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
     let evicted = evidence.plan.claims.may_evict;
     let owed = shots.iter().filter(|shot| evicted && matches!(shot.verdict, Verdict::Fallback));
     lost.chain(owed).map(|shot| shot.cost).sum()
+}
+
+/// Whether a gateway has let the client through again after Redis has lost writes at `at`, and lived to tell.
+fn is_told_again(incidents: &[(u64, Incident)], shots: &[Shot], node: usize, at: u64) -> bool {
+    let is_end = |incident: &Incident| match incident {
+        Incident::NodeDied(of) | Incident::Spoiled(of) => *of == node,
+        _ => false,
+    };
+    let ends = incidents.iter().filter(|(when, incident)| *when > at && is_end(incident));
+    let end = ends.map(|(when, _)| *when).min().unwrap_or(u64::MAX);
+    shots
+        .iter()
+        .any(|shot| shot.node == node && shot.verdict.is_admitted() && (at..end).contains(&shot.moment))
 }
 
 /// From when on a gateway that died at `at` may not have told: since the trouble began in which it could not.
@@ -141,25 +158,28 @@ fn unreported_since(evidence: &Evidence<'_>, at: u64) -> u64 {
     since
 }
 
-/// What gateways may have held when they died, or when a record was lost: it counts as spent.
+/// What gateways may have held when they died, or when a record was lost, and what they had given back when Redis forgot
+/// that: it counts as spent.
 fn lost_with_nodes(evidence: &Evidence<'_>, client: u32) -> u64 {
     let incidents = evidence.log.incidents.borrow();
     let holds = tiers(evidence, client).iter().flat_map(|tier| &tier.rates).map(|rate| rate.holds()).max();
     let months =
         tiers(evidence, client).iter().filter_map(|tier| tier.monthly).max().map(|units| units * 1_000);
     let most = holds.or(months).unwrap_or(0);
-    let deaths = incidents.iter().filter(|(_, what)| !matches!(what, Incident::FailedOver(_))).count() as u64;
+    let deaths = incidents.len() as u64;
     let evictions = if evidence.plan.claims.may_evict { u64::MAX / 4 } else { 0 };
     deaths * most + evictions
 }
 
-/// Strict: what was charged by a call whose answer was lost, and then decided without the store.
-fn counted_twice(evidence: &Evidence<'_>, shots: &[Shot]) -> u64 {
+/// Strict: what was charged by a call whose answer was lost, and then decided without the store, or whose client had gone
+/// away.
+fn counted_twice(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
     if !evidence.plan.store.is_strict {
         return 0;
     }
     // A call that is lost is a request that waited; and the network may repeat what charges.
-    shots.iter().map(|shot| shot.cost).sum()
+    let abandoned = evidence.log.abandoned.borrow().get(&client).copied().unwrap_or(0);
+    shots.iter().map(|shot| shot.cost).sum::<u64>() + abandoned
 }
 
 fn has_month_reset(evidence: &Evidence<'_>, client: u32) -> bool {

@@ -58,7 +58,7 @@ impl Cluster {
             None => (Method::DELETE, Value::Null),
         };
         let new = limits.cloned().unwrap_or(base);
-        self.log.limits_change(client as u32, self.stamp());
+        self.log.limits_change(client as u32, self.stamp(), new.clone());
         let purpose = Purpose::Limits(client as u32, Box::new(new));
         self.send_errand(&Rc::new(Errand { method, path, body, purpose }));
     }

@@ -61,8 +61,8 @@ impl Cluster {
             Fault::SpoiledSlot { node } => self.spoil(*node),
             Fault::Policy { tiers, pace } => {
                 let tiers = Rc::new(tiers.clone());
-                for client in 0..self.clients.len() {
-                    self.log.limits_change(client as u32, self.stamp());
+                for (number, client) in self.plan.clients.iter().enumerate() {
+                    self.log.limits_change(number as u32, self.stamp(), tiers[client.tier].clone());
                 }
                 for node in 0..self.sites.len() {
                     let event = Event::Reload { node, tiers: Rc::clone(&tiers) };

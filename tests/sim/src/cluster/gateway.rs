@@ -247,7 +247,7 @@ impl Cluster {
     fn abandon(&self, worker: &Worker) {
         let guests = std::mem::take(&mut *worker.waiting.borrow_mut());
         for guest in guests.values() {
-            self.log.abandoned(guest.client);
+            self.log.abandoned(guest.client, guest.cost);
         }
     }
 }

@@ -33,6 +33,10 @@ pub struct Seat<'a> {
     was_cut_short: Option<bool>,
 }
 
+/// Below that, the product takes another time for another worker's earlier reading of the same clock (less than its second,
+/// because clocks also drift).
+const WALLS_DIFFER: u64 = 800 * MILLISECOND;
+
 /// A request's origin.
 struct Origin([u8; 4]);
 
@@ -123,6 +127,7 @@ impl Cluster {
         let guest = node.workers[worker].waiting.borrow_mut().remove(&context);
         if let Some(guest) = guest {
             guest.root.lender.forget(&guest.waiting);
+            self.log.abandoned(guest.client, guest.cost);
             self.gone(guest.client);
         }
     }
@@ -196,6 +201,8 @@ impl Cluster {
             cost,
             node: node.number,
             root: root.id,
+            went_by_wall: !root.was_answered.get()
+                && self.wall(node.number).0.abs_diff(self.redis.clock(self.now())) > WALLS_DIFFER,
             was_away: root.lender.borrower().borrow().is_store_away(),
             waited,
             verdict,

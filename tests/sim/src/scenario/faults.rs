@@ -1,5 +1,6 @@
 //! Things break.
 
+use super::calm::month;
 use super::parts::{CONTENTION, consumer, crowd, every, people, plan, tiers};
 use crate::plan::{Fault, Habit, MILLISECOND, Network, OnFailure, Place, Plan, Rate, SECOND, Tier};
 use crate::random::Random;
@@ -145,6 +146,67 @@ pub fn cut(random: &Random, seed: u64) -> Plan {
         plan.faults.push((at, Fault::Partition { node, replica: None, length, is_refused }));
         at += length + random.between(5, 30) * SECOND;
     }
+    plan
+}
+
+/// Policies are rolled out, one gateway after the other, and it takes its time: what a tier allows meanwhile is one thing
+/// here and another there.
+pub fn rollout(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    plan.nodes.resize(random.between(2, 3) as usize, plan.nodes[0].clone());
+    for number in 0..8 {
+        let tier = random.index(4);
+        let every =
+            every(&plan.tiers[tier], &[1_000], *random.one_of(&[50, 200, 1_000])).max(20 * MILLISECOND);
+        let habit = match random.below(4) {
+            0 => Habit::Burst { size: 10, every: every * 10 },
+            _ => Habit::Steady { every },
+        };
+        let place = if random.happens(500_000) { Place::Anywhere } else { Place::Moving };
+        plan.clients.push(consumer(number, tier, habit, place, &[1_000]));
+    }
+    let mut at = random.below(100 * SECOND);
+    while at < plan.length {
+        let mut new = tiers(random);
+        // A minute's limit where there was a second's, and the other way about.
+        let (one, other) = (random.index(3), random.index(3));
+        let rates = (new[one].rates.clone(), new[other].rates.clone());
+        (new[other].rates, new[one].rates) = rates;
+        let pace = random.between(1, 120) * SECOND;
+        plan.faults.push((at, Fault::Policy { tiers: new, pace }));
+        // The next one begins when this one is everywhere.
+        at += plan.nodes.len() as u64 * pace + random.between(35, 200) * SECOND;
+    }
+    plan
+}
+
+/// Clients that go away while they wait, and a store that makes them wait.
+pub fn impatient(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    plan.store.is_strict = random.happens(300_000);
+    people(random, &mut plan, 12);
+    plan.impatience = random.between(100_000, 900_000) as u32;
+    plan.redis.delay = random.between(1, 10) * MILLISECOND;
+    some(random, &mut plan, 4, |random, plan| match random.below(3) {
+        0 => partition(random, plan),
+        1 => Fault::RedisSlow { length: a_while(random), delay: random.between(10, 200) * MILLISECOND },
+        _ => rebuild(random, plan),
+    });
+    plan
+}
+
+/// A month turns while the store is away, while clocks are set, and at gateways whose clocks are early or late.
+pub fn turn(random: &Random, seed: u64) -> Plan {
+    let mut plan = month(random, seed);
+    for node in &mut plan.nodes {
+        node.wall += random.below(7_200 * SECOND) as i64 - 3_600 * SECOND as i64;
+    }
+    some(random, &mut plan, 6, |random, plan| match random.below(4) {
+        0 => wall(random, plan),
+        1 => partition(random, plan),
+        2 => Fault::RedisAway { length: a_while(random), hangs: random.happens(500_000) },
+        _ => rebuild(random, plan),
+    });
     plan
 }
 
