@@ -106,7 +106,7 @@ figures: ## the peers' and Tollgate's own numbers in docs/figures, and the pictu
 
 .PHONY: sim
 sim: ## whole clusters, simulated: 300 fresh seeds, or MINUTES=… or HOURS=… of them, or SEED=… again [SCENARIO=…], or BENCH=1
-	@$(CARGO) run --quiet --profile sim -p tollgate-sim -- $(if $(SEED),--seed $(SEED)) $(if $(SCENARIO),--scenario $(SCENARIO)) \
+	@$(CARGO) run --quiet --profile $(if $(BENCH),release,sim) -p tollgate-sim -- $(if $(SEED),--seed $(SEED)) $(if $(SCENARIO),--scenario $(SCENARIO)) \
 	  $(if $(HOURS),--minutes $$(( $(HOURS) * 60 )),$(if $(findstring command,$(origin MINUTES)),--minutes $(MINUTES))) $(if $(BENCH),--bench)
 
 .PHONY: site

@@ -11,6 +11,10 @@ use tollgate_sim::run::{keep_panics, run};
 use tollgate_sim::scenario::{self, ALL};
 use tollgate_sim::{report, shrink};
 
+/// A tenth of a run is messages and records that come and go.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Whole clusters of Tollgate in one thread, on a virtual clock. Without a bound, 300 fresh seeds.
 #[derive(Parser)]
 struct Asked {
