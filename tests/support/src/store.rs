@@ -25,6 +25,8 @@ pub struct Store {
     directory: TempDir,
     backend: String,
     address: SocketAddr,
+    /// The gateways' token, where it wants one.
+    token: Option<String>,
 }
 
 impl Store {
@@ -37,17 +39,30 @@ impl Store {
         Self::start_at(backend, address)
     }
 
-    /// The same at an address.
+    /// The same where gateways have to say `token`, and admins what nobody knows.
+    ///
+    /// # Errors
+    /// As [`Store::start`].
+    pub fn start_guarded(backend: &str, token: &str) -> anyhow::Result<Self> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        Self::start_with(backend, address, Some(token.to_owned()))
+    }
+
+    /// The same as [`Store::start`] at an address.
     ///
     /// # Errors
     /// As [`Store::start`].
     pub fn start_at(backend: &str, address: SocketAddr) -> anyhow::Result<Self> {
+        Self::start_with(backend, address, None)
+    }
+
+    fn start_with(backend: &str, address: SocketAddr, token: Option<String>) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("tollgate-store-").tempdir()?;
         let backend = match backend {
             "redb" => format!("redb:{}", directory.path().join("store.redb").display()),
             url => url.to_owned(),
         };
-        let mut store = Self { process: None, directory, backend, address };
+        let mut store = Self { process: None, directory, backend, address, token };
         store.restart()?;
         Ok(store)
     }
@@ -67,6 +82,9 @@ impl Store {
             .current_dir(self.directory.path())
             .stdout(log.as_fd().try_clone_to_owned()?)
             .stderr(log);
+        if let Some(token) = &self.token {
+            command.env("TOLLGATE_GATEWAY_TOKEN", token).env("TOLLGATE_ADMIN_TOKEN", "x".repeat(32));
+        }
         let process =
             Process::start(command).with_context(|| format!("cannot start {}", program.display()))?;
         self.process = Some(process);

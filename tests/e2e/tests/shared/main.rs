@@ -21,6 +21,7 @@ mod month;
 mod overload;
 mod redis;
 mod thrift;
+mod tokens;
 mod trial;
 
 use std::net::SocketAddr;

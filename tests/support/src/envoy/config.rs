@@ -97,6 +97,13 @@ impl Config {
         self
     }
 
+    /// With a variable in the environment of the filter alone.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.wasm()["vm_config"]["environment_variables"] = json!({ "key_values": { name: value } });
+        self
+    }
+
     /// With the policy as a `Struct`, as YAML has it, in the place of JSON text.
     #[must_use]
     pub fn policy_as_struct(mut self) -> Self {
