@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,6 +16,9 @@ use tollgate_testkit::wait;
 
 /// Its programs have to be compiled for and started by both gateways.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Two that start at the same moment look for the same free ports, and one of them is late.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A free port of loopback, as far as one can tell before it is used.
 fn port() -> u16 {
@@ -29,6 +33,7 @@ fn demo(port: u16) -> Command {
 
 #[test]
 fn on_a_redis_of_ones_own_it_does_what_its_policy_says_and_keeps_its_accounts_there() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let server = Server::start().unwrap();
     let output = demo(port()).args(["--check", "--redis", &server.url()]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
@@ -54,6 +59,7 @@ fn descendants(id: u32) -> BTreeSet<u32> {
 
 #[test]
 fn ctrl_c_leaves_no_process_and_no_port_behind() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let port = port();
     let mut running = demo(port).stdout(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(running.stdout.take().unwrap()).lines();
