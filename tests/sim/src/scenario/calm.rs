@@ -77,7 +77,6 @@ pub fn strangers(random: &Random, seed: u64) -> Plan {
 /// A few ask hundreds of times as often as they may.
 pub fn flood(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
-    plan.length /= 2;
     people(random, &mut plan, 4);
     for number in 0..2 {
         let habit = Habit::Steady { every: random.between(2, 10) * MILLISECOND };
