@@ -5,20 +5,20 @@ use proptest::prelude::*;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// 2026-11-24T00:00:00Z.
-const NOW: u64 = 1_795_478_400_000_000;
-const SECOND: u64 = 1_000_000;
+pub(super) const NOW: u64 = 1_795_478_400_000_000;
+pub(super) const SECOND: u64 = 1_000_000;
 
-fn terms(rates: &[(u32, u32, u32)], monthly: Option<u64>) -> Terms {
+pub(super) fn terms(rates: &[(u32, u32, u32)], monthly: Option<u64>) -> Terms {
     let rates =
         rates.iter().map(|(units, seconds, burst)| Rate { units: *units, seconds: *seconds, burst: *burst });
     Offer { tier: "free".into(), rates: rates.collect(), monthly }.terms().unwrap()
 }
 
-fn free() -> Terms {
+pub(super) fn free() -> Terms {
     terms(&[(100, 60, 150)], Some(50_000))
 }
 
-fn ask(seq: u32, spent: u64, hold: u64, need: u64, want: u64) -> Lease {
+pub(super) fn ask(seq: u32, spent: u64, hold: u64, need: u64, want: u64) -> Lease {
     Lease { epoch: 7, seq, spent, acked: 0, turn: 0, month: 0, hold, need, more: 0, want }
 }
 
@@ -235,72 +235,6 @@ fn of_several_waits_the_longest_is_told() {
     let refused = account.charge(&terms, UNIT, NOW + 60 * SECOND).refusal.unwrap();
     let of_month = end_of(month_of(NOW)) - NOW - 60 * SECOND;
     assert_eq!((refused.limits, refused.month, refused.wait), (0b11, true, of_month));
-}
-
-#[test]
-fn another_tier_does_not_refill_a_bucket() {
-    let mut account = Account::default();
-    for _ in 0..150 {
-        assert!(account.charge(&free(), UNIT, NOW).refusal.is_none());
-    }
-    let pro = terms(&[(1_000, 60, 150)], None);
-    let standing = account.charge(&pro, UNIT, NOW);
-    assert_eq!((standing.refusal, standing.used[0]), (None, 151 * UNIT));
-    assert!(account.charge(&free(), UNIT, NOW).refusal.is_some(), "and back");
-}
-
-#[test]
-fn gateways_whose_limits_differ_let_nobody_use_the_larger_one_again_and_again() {
-    let (large, small) = (terms(&[(100, 1, 100)], None), terms(&[(1, 1, 1_000)], None));
-    let mut account = Account::default();
-    let mut admitted = 0;
-    for turn in 0..200 {
-        let now = NOW + turn * SECOND / 10;
-        for terms in [&large, &small] {
-            while account.charge(terms, UNIT, now).refusal.is_none() {
-                admitted += UNIT;
-            }
-        }
-    }
-    assert!((2_000 * UNIT..=2_100 * UNIT).contains(&admitted), "{admitted}: capacity and 20 s of the larger");
-}
-
-#[test]
-fn what_a_smaller_limit_cannot_hold_drains_first_at_the_faster_rate() {
-    let (large, small) = (terms(&[(100, 1, 100)], None), terms(&[(1, 1, 1_000)], None));
-    for (first, second) in [(&large, &small), (&terms(&[(60, 60, 200)], None), &terms(&[(10, 1, 100)], None))]
-    {
-        let mut account = Account::default();
-        let holds = first.buckets[0].holds();
-        assert_eq!(account.charge(first, holds, NOW).refusal, None);
-        let refused = account.charge(second, UNIT, NOW);
-        let wait = refused.refusal.unwrap().wait;
-        assert_eq!(refused.used[0], holds);
-        assert!(account.clone().charge(second, UNIT, NOW + wait - 1).refusal.is_some());
-        assert_eq!(account.charge(second, UNIT, NOW + wait).refusal, None, "{wait}");
-    }
-    let mut account = Account::default();
-    account.charge(&large, 100 * UNIT, NOW);
-    assert_eq!(account.charge(&small, UNIT, NOW).refusal.unwrap().wait, 900_000 + SECOND);
-}
-
-#[test]
-fn a_lease_of_a_larger_limit_that_is_reported_by_a_smaller_one_is_not_forgotten() {
-    let (large, small) = (terms(&[(100, 1, 100)], None), terms(&[(1, 1, 1_000)], None));
-    let mut account = Account::default();
-    account.charge(&large, 60 * UNIT, NOW);
-    account.settle(&large, 1, &ask(1, 0, 0, 40 * UNIT, 0), NOW);
-    account.settle(&small, 1, &ask(2, 40 * UNIT, 0, 0, 0), NOW);
-    assert_eq!(account.charge(&large, 10 * UNIT, NOW).refusal.unwrap().wait, SECOND / 10);
-}
-
-#[test]
-fn a_bucket_drains_while_the_tier_has_none() {
-    let mut account = Account::default();
-    account.charge(&free(), 150 * UNIT, NOW);
-    account.charge(&Terms::default(), UNIT, NOW + 45 * SECOND);
-    assert!(account.charge(&free(), 75 * UNIT, NOW + 45 * SECOND).refusal.is_none());
-    assert!(account.charge(&free(), UNIT, NOW + 45 * SECOND).refusal.is_some());
 }
 
 #[test]

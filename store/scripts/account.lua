@@ -316,7 +316,7 @@ local function refusal(milli, month, ends, lent)
       local missing = less(milli * offer_weights[i], room(i, lent))
       if missing > 0 then
         flags = flags + 2 ^ (i - 1)
-      wait = max(wait, until_fits(i) + div_ceil(missing, drains[i]))
+        wait = max(wait, until_fits(i) + div_ceil(missing, drains[i]))
       end
     end
   end

@@ -106,3 +106,7 @@ impl Level {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "level_tests.rs"]
+mod tests;

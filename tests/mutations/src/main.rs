@@ -67,6 +67,8 @@ fn run(asked: &Asked) -> Result<bool> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let scratch = Scratch::new(&root, &root.join(target).join("mutations"))?;
     let simulator = Simulator { base: asked.base, seeds: asked.seeds };
+    // Of what has been copied, whatever is written here meanwhile.
+    let commit = commit(&root)?;
     let began = Instant::now();
     baseline(&scratch, &faults, simulator, asked.simulate_all)?;
     println!("without a fault nothing is found, after {} s", began.elapsed().as_secs());
@@ -82,7 +84,7 @@ fn run(asked: &Asked) -> Result<bool> {
     if asked.table {
         let path = root.join("docs/mutations.md");
         let document = fs::read_to_string(&path).context("docs/mutations.md")?;
-        fs::write(&path, table::into(&document, &fates, simulator, &commit(&root)?)?)?;
+        fs::write(&path, table::into(&document, &fates, simulator, &commit)?)?;
     }
     Ok(caught == fates.len())
 }
