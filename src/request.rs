@@ -11,60 +11,114 @@ pub trait Gateway {
 /// All request headers, as the gateway hands them over in one call, pseudo-headers included:
 /// the number of pairs, two lengths a pair, then every name and value, each followed by a zero byte.
 ///
+/// They are read where they lie, and only as far as a question goes: most headers of a request concern nobody here.
 /// Reading never leaves the buffer, whatever it claims.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Headers<'a> {
-    pairs: Vec<(&'a [u8], &'a [u8])>,
+    lengths: &'a [[u8; 8]],
+    texts: &'a [u8],
 }
 
 /// From this many pairs on, a host may have left some out (Kong hands over 100, the auth plugins' last).
 const MAY_BE_CUT: usize = 100;
 
-const WORD: usize = 4;
-
 impl<'a> Headers<'a> {
     /// The headers in `bytes`, as far as they are well formed.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        let Some((count, rest)) = word(bytes) else { return Self { pairs: Vec::new() } };
+        let Some((count, rest)) = bytes.split_first_chunk() else { return Self { lengths: &[], texts: &[] } };
         // Two lengths a pair have to fit, so a lying count cannot make anything long.
-        let count = count.min(rest.len() / (2 * WORD));
-        let (mut lengths, mut texts) =
-            rest.split_at_checked(count.saturating_mul(2 * WORD)).unwrap_or_default();
-        let mut pairs = Vec::with_capacity(count);
-        while let Some((name, after)) = word(lengths) {
-            let Some((value, after)) = word(after) else { break };
-            lengths = after;
-            let Some((name, after)) = text(texts, name) else { break };
-            let Some((value, after)) = text(after, value) else { break };
-            texts = after;
-            pairs.push((name, value));
-        }
-        Self { pairs }
+        let (all, _) = rest.as_chunks();
+        let lengths = all.get(..u32::from_le_bytes(*count) as usize).unwrap_or(all);
+        Self { lengths, texts: rest.get(lengths.len().saturating_mul(8)..).unwrap_or_default() }
     }
 
     /// Names and values in the order they came; the name's case is the client's in Kong, lower in Envoy.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + '_ {
-        self.pairs.iter().copied()
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let texts = self.texts;
+        self.places().map_while(move |place| Some((place.name(texts)?, place.value(texts)?)))
+    }
+
+    /// The names, in that order.
+    pub fn names(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let texts = self.texts;
+        self.places().map_while(move |place| place.name(texts))
+    }
+
+    /// The first value of the header called `name`, lower case.
+    fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
+        // Most headers differ in length, and then their bytes are not looked at.
+        self.places()
+            .filter(|place| place.name_length == name.len() as u64)
+            .find(|place| place.name(self.texts).is_some_and(|key| is_called(key, name)))
+            .and_then(|place| place.value(self.texts))
     }
 
     /// Whether there may be headers that are not here.
     #[must_use]
     pub const fn may_be_cut(&self) -> bool {
-        self.pairs.len() >= MAY_BE_CUT
+        self.lengths.len() >= MAY_BE_CUT
+    }
+
+    /// Where the pairs claim to be.
+    fn places(&self) -> impl Iterator<Item = Place> + use<'a> {
+        self.lengths.iter().scan(0_u64, |next, both| {
+            let both = u64::from_le_bytes(*both);
+            let place = Place { starts: *next, name_length: both & 0xFFFF_FFFF, value_length: both >> 32 };
+            // Not even 2²⁹ pairs of such lengths, which is all that fits a buffer, wrap 64 bits.
+            *next = place.value_starts().wrapping_add(place.value_length).wrapping_add(1);
+            Some(place)
+        })
     }
 }
 
-/// The number that `bytes` start with, and what is behind it.
-fn word(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let (word, rest) = bytes.split_first_chunk::<WORD>()?;
-    Some((usize::try_from(u32::from_le_bytes(*word)).ok()?, rest))
+/// Where a pair claims to be in the texts.
+#[derive(Clone, Copy)]
+struct Place {
+    starts: u64,
+    name_length: u64,
+    value_length: u64,
 }
 
-/// The text of `length` bytes that `bytes` start with, and what is behind its zero byte.
-fn text(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
-    let (text, rest) = bytes.split_at_checked(length)?;
-    Some((text, rest.get(1..)?))
+impl Place {
+    const fn value_starts(self) -> u64 {
+        self.starts.wrapping_add(self.name_length).wrapping_add(1)
+    }
+
+    fn name(self, texts: &[u8]) -> Option<&[u8]> {
+        text(texts, self.starts, self.name_length)
+    }
+
+    fn value(self, texts: &[u8]) -> Option<&[u8]> {
+        text(texts, self.value_starts(), self.value_length)
+    }
+}
+
+/// The text at a place in `texts`, if it and its zero byte are there.
+fn text(texts: &[u8], starts: u64, length: u64) -> Option<&[u8]> {
+    let ends = starts.wrapping_add(length);
+    // Below this no number is too long for a `usize`.
+    if ends >= texts.len() as u64 {
+        return None;
+    }
+    texts.get(starts as usize..ends as usize)
+}
+
+/// Whether a header called `key` is the one called `name`, which is lower case. Asked of every header of a request, and
+/// almost always not so, which the length or the last letter tells.
+fn is_called(key: &[u8], name: &[u8]) -> bool {
+    let last = |text: &[u8]| text.last().map_or(0, |byte| byte | 0x20);
+    key.len() == name.len()
+        && last(key) == last(name)
+        && (is_same(key, name) || key.eq_ignore_ascii_case(name))
+}
+
+/// Whether two texts of one length are the same; the comparison that Wasm's C library has goes byte by byte.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let ((chunks, rest), (others, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    let word = |chunk: &[u8; 8]| u64::from_le_bytes(*chunk);
+    chunks.iter().zip(others).all(|(one, other)| word(one) == word(other))
+        && rest.iter().zip(other_rest).all(|(one, other)| one == other)
 }
 
 /// One request.
@@ -99,9 +153,8 @@ impl<'a, G: Gateway> Request<'a, G> {
     /// The first value of the header called `name`, lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<std::borrow::Cow<'a, [u8]>> {
-        let found = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()));
-        match found {
-            Some((_, value)) => Some(value.into()),
+        match self.headers.get(name.as_bytes()) {
+            Some(value) => Some(value.into()),
             None if self.headers.may_be_cut() => self.gateway.header(name).map(Into::into),
             None => None,
         }

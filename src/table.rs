@@ -216,9 +216,15 @@ impl Table {
         let mut answer = None;
         // One function for all kinds of answers: it is most of what the module is made of otherwise.
         let updated = self.update_by(store, client, tier, now, &mut |state| {
-            let (change, found) = decide(state);
+            let (change, found) = decide(*state);
             answer = Some(found);
-            change
+            match change {
+                Change::Keep => false,
+                Change::Write(changed) => {
+                    *state = changed;
+                    true
+                }
+            }
         });
         match (updated, answer) {
             (Updated::Done { .. }, Some(answer)) => Updated::Done { answer },
@@ -233,7 +239,7 @@ impl Table {
         client: Fingerprint,
         tier: &Tier,
         now: UnixNanos,
-        decide: &mut dyn FnMut(State) -> Change,
+        decide: &mut dyn FnMut(&mut State) -> bool,
     ) -> Updated<()> {
         let key = self.geometry.slot_of(&client);
         for _ in 0..MAX_TRIES {
@@ -246,11 +252,10 @@ impl Table {
                 bytes = slot::empty();
             }
             let found = slot::find(&bytes, &client);
-            let state = found.as_ref().map_or_else(State::default, |(_, record)| record.state);
-            let state = match decide(state) {
-                Change::Keep => return Updated::Done { answer: () },
-                Change::Write(state) => state,
-            };
+            let mut state = found.as_ref().map_or_else(State::default, |(_, record)| record.state);
+            if !decide(&mut state) {
+                return Updated::Done { answer: () };
+            }
             let (way, evicted) = match found {
                 Some((way, _)) => (way, false),
                 None => slot::way_for_newcomer(&bytes, now),

@@ -9,11 +9,10 @@ use std::borrow::Cow;
 /// as file systems do; a `..` above the root stays at the root.
 #[must_use]
 pub fn normalised(raw: &[u8]) -> Cow<'_, [u8]> {
-    let path = without_query(raw);
-    if is_normal(path) {
-        return Cow::Borrowed(path);
+    match if_normal(raw) {
+        Some(path) => Cow::Borrowed(path),
+        None => Cow::Owned(resolved(&decoded(without_query(raw)), Slashes::MergedFirst)),
     }
-    Cow::Owned(resolved(&decoded(path), Slashes::MergedFirst))
 }
 
 /// What RFC 3986 (5.2.4) makes of a path that is not normal as it stands, and gateways with it: there a `..` after two
@@ -28,27 +27,24 @@ fn without_query(raw: &[u8]) -> &[u8] {
     raw.get(..end).unwrap_or(raw)
 }
 
-/// Whether `path` is what [`resolved`] would make of it.
-fn is_normal(path: &[u8]) -> bool {
-    if path == b"/" {
-        return true;
-    }
+/// `raw` without query and fragment, if [`resolved`] would leave it as it is.
+fn if_normal(raw: &[u8]) -> Option<&[u8]> {
     let mut after_slash = false;
-    let mut inner = true;
-    for byte in path {
-        let wrong = match byte {
-            b'%' | b'\\' => true,
+    let mut ends = raw.len();
+    for (index, byte) in raw.iter().enumerate() {
+        match byte {
+            b'?' | b'#' => {
+                ends = index;
+                break;
+            }
+            b'%' | b'\\' => return None,
             // "//", "/./", "/../": a segment that starts with a dot is rare enough for the slow way.
-            b'/' | b'.' => after_slash,
-            _ => false,
-        };
-        if wrong {
-            inner = false;
-            break;
+            b'/' | b'.' if after_slash => return None,
+            _ => after_slash = *byte == b'/',
         }
-        after_slash = *byte == b'/';
     }
-    inner && path.first() == Some(&b'/') && !after_slash
+    let path = raw.get(..ends)?;
+    (path.first() == Some(&b'/') && (!after_slash || path.len() == 1)).then_some(path)
 }
 
 fn decoded(path: &[u8]) -> Vec<u8> {

@@ -88,7 +88,8 @@ impl Record {
         (hold.is_worth_keeping(), used, u64::from(self.full_at).saturating_sub(now.seconds()))
     }
 
-    fn to_bytes(self) -> [u8; RECORD_BYTES] {
+    /// Writes the record to its place.
+    fn write(&self, place: &mut [u8; RECORD_BYTES]) {
         let State { account, hold } = &self.state;
         let [first, second] = self.client;
         let [a, b, c] = account.levels;
@@ -120,18 +121,16 @@ impl Record {
         let [.., turn, acked, _, _, _, _] = &mut words;
         *turn |= (sum >> 16) << 48;
         *acked |= (sum & 0xFFFF) << 48;
-        let mut bytes = [0; RECORD_BYTES];
-        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
-            place.copy_from_slice(&word.to_le_bytes());
+        for (place, word) in place.as_chunks_mut().0.iter_mut().zip(words) {
+            *place = word.to_le_bytes();
         }
-        bytes
     }
 
     /// The record in `bytes`, unless they are torn or foreign.
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    fn from_bytes(bytes: &[u8; RECORD_BYTES]) -> Option<Self> {
         let mut words = [0; WORDS];
-        for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = u64::from_le_bytes(chunk.try_into().ok()?);
+        for (word, chunk) in words.iter_mut().zip(bytes.as_chunks().0) {
+            *word = u64::from_le_bytes(*chunk);
         }
         let [first, second, at, a, b, c, month, spent, turn, acked, left, epoch, asked, refused] = words;
         if u64::from(checksum(&words)) != (turn >> 48) << 16 | acked >> 48 {
@@ -199,11 +198,7 @@ pub(super) fn is_ours(bytes: &[u8]) -> bool {
 /// The way and the record of `client`, if it has one that is whole.
 #[must_use]
 pub(super) fn find(bytes: &[u8], client: &Fingerprint) -> Option<(usize, Record)> {
-    let [first, second] = client.bits;
-    let (first, second) = (first.to_le_bytes(), second.to_le_bytes());
-    let (way, record) = ways(bytes)
-        .enumerate()
-        .find(|(_, record)| record.starts_with(&first) && record.get(8..16) == Some(&second))?;
+    let (way, record) = ways(bytes).iter().enumerate().find(|(_, record)| whose(record) == client.bits)?;
     Record::from_bytes(record).map(|record| (way, record))
 }
 
@@ -212,7 +207,7 @@ pub(super) fn find(bytes: &[u8], client: &Fingerprint) -> Option<(usize, Record)
 pub(super) fn way_for_newcomer(bytes: &[u8], now: UnixNanos) -> (usize, bool) {
     let month = Month::of(now);
     let mut least = (0, (true, u64::MAX, u64::MAX));
-    for (way, record) in ways(bytes).enumerate() {
+    for (way, record) in ways(bytes).iter().enumerate() {
         let worth = match Record::from_bytes(record) {
             Some(record) if record.client != [0, 0] => record.worth(now, month),
             // Empty, or torn and so not to be trusted.
@@ -230,21 +225,27 @@ pub(super) fn way_for_newcomer(bytes: &[u8], now: UnixNanos) -> (usize, bool) {
 
 /// Puts `record` into `way`.
 pub(super) fn put(bytes: &mut [u8], way: usize, record: &Record) {
-    if let Some(place) =
-        bytes.get_mut(HEAD_BYTES..).and_then(|body| body.chunks_exact_mut(RECORD_BYTES).nth(way))
-    {
-        place.copy_from_slice(&record.to_bytes());
+    if let Some(place) = bytes.get_mut(HEAD_BYTES..).and_then(|body| body.as_chunks_mut().0.get_mut(way)) {
+        record.write(place);
     }
 }
 
 /// Every record of a slot that is whole.
 pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = Record> + '_ {
     // Most are empty, and that is seen faster than whether one is whole.
-    ways(bytes).filter(|way| !way.starts_with(&[0; 16])).filter_map(Record::from_bytes)
+    ways(bytes).iter().filter(|way| whose(way) != [0, 0]).filter_map(Record::from_bytes)
 }
 
-fn ways(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    bytes.get(HEAD_BYTES..).unwrap_or_default().chunks_exact(RECORD_BYTES)
+fn ways(bytes: &[u8]) -> &[[u8; RECORD_BYTES]] {
+    bytes.get(HEAD_BYTES..).unwrap_or_default().as_chunks().0
+}
+
+/// The client's bits of a record.
+fn whose(record: &[u8; RECORD_BYTES]) -> [u64; 2] {
+    match record.as_chunks().0 {
+        [first, second, ..] => [u64::from_le_bytes(*first), u64::from_le_bytes(*second)],
+        _ => [0, 0],
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 //!
 //! The SDK exports a function for every callback of the ABI. Those for TCP streams, gRPC calls, queues and foreign
 //! functions are never called for an HTTP filter that uses none of them. **The rest must stay**, also those that do
-//! nothing (bodies, trailers, tick, done, log): Kong's host calls them without looking whether they are there, and a
-//! missing one is a crash of the worker.
+//! nothing (bodies, trailers, done, log): Kong's host calls them without looking whether they are there, and a
+//! missing one is a crash of the worker. Those become functions that return a constant: the SDK's own look up the
+//! request's context first, to call a method that does nothing, three times a request.
 //!
 //! Generic functions for types of one layout come out the same, byte for byte; the linker for Wasm keeps every copy. Here
 //! one is kept of each.
@@ -12,7 +13,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail};
 use walrus::ir::{VisitorMut, dfs_pre_order_mut};
-use walrus::{ElementItems, ExportItem, FunctionId, Module, ModuleConfig};
+use walrus::{ElementItems, ExportItem, FunctionBuilder, FunctionId, Module, ModuleConfig, ValType};
 use wasmparser::{Parser, Payload};
 
 const NEVER_CALLED: [&str; 11] = [
@@ -29,6 +30,17 @@ const NEVER_CALLED: [&str; 11] = [
     "proxy_on_foreign_function",
 ];
 
+/// Callbacks that the filter does not implement, how many numbers they take, and what they answer: go on (bodies and
+/// trailers), there is nothing to wait for (done). `src/filter/http.rs` says so too.
+const CONSTANT: [(&str, usize, Option<i32>); 6] = [
+    ("proxy_on_request_body", 3, Some(0)),
+    ("proxy_on_request_trailers", 2, Some(0)),
+    ("proxy_on_response_body", 3, Some(0)),
+    ("proxy_on_response_trailers", 2, Some(0)),
+    ("proxy_on_done", 1, Some(1)),
+    ("proxy_on_log", 1, None),
+];
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, from, to] = arguments.as_slice() else { bail!("usage: wasm-trim FROM TO") };
@@ -43,6 +55,9 @@ fn main() -> Result<()> {
     for name in NEVER_CALLED {
         module.exports.remove(name).with_context(|| format!("{from} has no {name}: has the SDK changed?"))?;
     }
+    for (name, parameters, answer) in CONSTANT {
+        make_constant(&mut module, name, parameters, answer)?;
+    }
     walrus::passes::gc::run(&mut module);
     let mut bytes = module.emit_wasm();
     loop {
@@ -55,6 +70,27 @@ fn main() -> Result<()> {
         bytes = module.emit_wasm();
     }
     std::fs::write(to, bytes).with_context(|| format!("cannot write {to}"))
+}
+
+/// Puts a function that answers `answer` in the place of the exported function `name`.
+fn make_constant(module: &mut Module, name: &str, parameters: usize, answer: Option<i32>) -> Result<()> {
+    let old =
+        module.exports.get_func(name).with_context(|| format!("no export {name}: has the SDK changed?"))?;
+    let parameters = vec![ValType::I32; parameters];
+    let results: Vec<ValType> = answer.iter().map(|_| ValType::I32).collect();
+    let signature = module.types.get(module.funcs.get(old).ty());
+    if signature.params() != parameters || signature.results() != results {
+        bail!("{name} has another signature: has the SDK changed?");
+    }
+    let arguments = parameters.iter().map(|kind| module.locals.add(*kind)).collect();
+    let mut builder = FunctionBuilder::new(&mut module.types, &parameters, &results);
+    if let Some(answer) = answer {
+        builder.func_body().i32_const(answer);
+    }
+    let new = builder.finish(arguments, &mut module.funcs);
+    module.exports.remove(name)?;
+    module.exports.add(name, new);
+    Ok(())
 }
 
 /// Lets everything that refers to a copy of a function refer to the first; whether there was one. `bytes` are what
