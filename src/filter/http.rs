@@ -105,20 +105,24 @@ impl HttpContext for Http {
         if Configured::is_one_of_several() && ready.host.was_seen_before() {
             return Action::Continue;
         }
-        let start = abi::now();
+        let start = ready.metrics.start();
         let bytes = abi::headers(Map::Request);
         let headers = Headers::new(&bytes);
         strip(&headers);
         let request = Request::new(headers, &HostGateway);
         let action = if let Some(lender) = &ready.lender {
             self.borrow(&ready, lender, &request)
-        } else if let Some(answer) = ready.engine.decide(&request, &ready.host, UnixNanos(start)) {
-            self.conclude(&ready, &answer.caller, answer.ruling)
         } else {
-            return Action::Continue;
+            let now = UnixNanos(start.unwrap_or_else(abi::now));
+            match ready.engine.decide(&request, &ready.host, now) {
+                Some(answer) => self.conclude(&ready, &answer.caller, answer.ruling),
+                None => return Action::Continue,
+            }
         };
         ready.metrics.evictions(&ready.engine);
-        ready.metrics.time(start);
+        if let Some(start) = start {
+            ready.metrics.time(start);
+        }
         action
     }
 

@@ -104,16 +104,17 @@ impl Metrics {
         }
     }
 
-    /// Records the time since `start`, nanoseconds, for one decision in [`TIMED`].
+    /// The moment, nanoseconds, where this decision is one of those that are timed: one in [`TIMED`].
+    pub fn start(&self) -> Option<u64> {
+        let left = self.until_timed.get();
+        self.until_timed.set(left.checked_sub(1).unwrap_or(TIMED - 1));
+        (left == 0).then(abi::now)
+    }
+
+    /// Records the time since `start`, nanoseconds.
     pub fn time(&self, start: u64) {
-        match self.until_timed.get().checked_sub(1) {
-            Some(left) => self.until_timed.set(left),
-            None => {
-                self.until_timed.set(TIMED - 1);
-                if let Some(id) = self.decision {
-                    abi::record(id, abi::now().saturating_sub(start) / 1_000);
-                }
-            }
+        if let Some(id) = self.decision {
+            abi::record(id, abi::now().saturating_sub(start) / 1_000);
         }
     }
 }
