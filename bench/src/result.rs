@@ -128,13 +128,20 @@ pub fn envoy() -> anyhow::Result<String> {
     Ok(said.split_whitespace().last().unwrap_or_default().to_owned())
 }
 
+/// The commit that was measured, with `-dirty` where anything but the results differs from it.
+fn commit() -> anyhow::Result<String> {
+    let commit = says("git", &["describe", "--always", "--abbrev=12"])?;
+    let changes = says("git", &["status", "--porcelain", "--", ":/", ":!/bench/results"])?;
+    Ok(if changes.is_empty() { commit } else { format!("{commit}-dirty") })
+}
+
 fn circumstances() -> Value {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     json!({
         "date": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        "commit": says("git", &["describe", "--always", "--dirty", "--abbrev=12"]).unwrap_or_default(),
+        "commit": commit().unwrap_or_default(),
         "cpu": model.map_or("unknown", |(_, model)| model),
         "cores": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
         "kernel": kernel.trim(),
