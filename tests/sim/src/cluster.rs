@@ -120,6 +120,8 @@ pub enum Event {
         node: usize,
         /// The tiers.
         tiers: Rc<Vec<Tier>>,
+        /// The number of the policy: a rollout that was overtaken by a later one changes nothing any more.
+        policy: u32,
     },
     /// An old root ticks no more.
     RootEnds {
@@ -138,8 +140,8 @@ pub enum Event {
     LimitsHold(u32, Box<Tier>),
     /// A client's limits are what they were.
     LimitsStay(u32),
-    /// All gateways have a policy by which a client's limits are these, unless it has its own.
-    PolicyHolds(u32, Box<Tier>),
+    /// All gateways have a policy of this number, by which a client's limits are these, unless it has its own.
+    PolicyHolds(u32, Box<Tier>, u32),
     /// Clients ask no more, and nothing is broken.
     Heal,
     /// A client asks once more, when nobody else has for long: number so and so of as many as its bucket holds.
@@ -186,6 +188,8 @@ pub struct Cluster {
     is_healed: Cell<bool>,
     /// Clients with limits of their own.
     overridden: RefCell<BTreeSet<u32>>,
+    /// The number of the policy that is being rolled out, or was last.
+    newest_policy: Cell<u32>,
 }
 
 impl Cluster {
@@ -216,6 +220,7 @@ impl Cluster {
             trouble: Cell::new(0),
             is_healed: Cell::new(false),
             overridden: RefCell::default(),
+            newest_policy: Cell::default(),
             plan,
         }
     }
@@ -303,7 +308,7 @@ impl Cluster {
                 }
             }
             Event::ReplicaStarts { replica } => self.start_replica(replica),
-            Event::Reload { node, tiers } => self.reload(node, tiers),
+            Event::Reload { node, tiers, policy } => self.reload(node, tiers, policy),
             Event::RootEnds { node, life, worker, root } => {
                 if let Some(node) = self.node(node).filter(|node| node.life == life) {
                     node.workers[worker].roots.borrow_mut().retain(|one| one.id != root);
@@ -311,10 +316,12 @@ impl Cluster {
             }
             Event::Errand(errand) => self.send_errand(&errand),
             Event::LimitsHold(client, tier) => self.log.limits_hold(client, self.stamp(), *tier),
-            Event::PolicyHolds(client, _) if self.overridden.borrow().contains(&client) => {
+            Event::PolicyHolds(client, _, policy)
+                if policy < self.newest_policy.get() || self.overridden.borrow().contains(&client) =>
+            {
                 self.log.limits_stay(client, self.stamp());
             }
-            Event::PolicyHolds(client, tier) => self.log.limits_hold(client, self.stamp(), *tier),
+            Event::PolicyHolds(client, tier, _) => self.log.limits_hold(client, self.stamp(), *tier),
             Event::LimitsStay(client) => self.log.limits_stay(client, self.stamp()),
             Event::Heal => self.heal(),
             Event::Probe(client, left) => self.probe(client, left),

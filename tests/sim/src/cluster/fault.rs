@@ -61,18 +61,20 @@ impl Cluster {
             Fault::SpoiledSlot { node } => self.spoil(*node),
             Fault::Policy { tiers, pace } => {
                 let tiers = Rc::new(tiers.clone());
+                let policy = self.newest_policy.get() + 1;
+                self.newest_policy.set(policy);
                 for (number, client) in self.plan.clients.iter().enumerate() {
                     self.log.limits_change(number as u32, self.stamp(), tiers[client.tier].clone());
                 }
                 for node in 0..self.sites.len() {
-                    let event = Event::Reload { node, tiers: Rc::clone(&tiers) };
+                    let event = Event::Reload { node, tiers: Rc::clone(&tiers), policy };
                     self.queue.push(now + node as u64 * pace, event);
                 }
                 // Old roots tick on, and what was lent by the old terms may be spent.
                 let everywhere = now + self.sites.len() as u64 * pace + OLD_ROOTS + 12 * SECOND;
                 for (number, client) in self.plan.clients.iter().enumerate() {
                     let tier = Box::new(tiers[client.tier].clone());
-                    self.queue.push(everywhere, Event::PolicyHolds(number as u32, tier));
+                    self.queue.push(everywhere, Event::PolicyHolds(number as u32, tier, policy));
                 }
             }
             Fault::Override { client, limits } => self.set_limits(*client, limits.as_ref()),
@@ -81,7 +83,12 @@ impl Cluster {
     }
 
     /// A gateway gets another policy: every worker has one more root, and the old ones go on ticking for a while.
-    pub fn reload(&self, number: usize, tiers: Rc<Vec<crate::plan::Tier>>) {
+    pub fn reload(&self, number: usize, tiers: Rc<Vec<crate::plan::Tier>>, policy: u32) {
+        // Whoever rolls out a policy rolls out no older one any more.
+        if self.sites[number].policy.get() > policy {
+            return;
+        }
+        self.sites[number].policy.set(policy);
         *self.sites[number].tiers.borrow_mut() = tiers;
         let Some(node) = self.node(number) else { return };
         for worker in &node.workers {

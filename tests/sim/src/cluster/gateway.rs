@@ -22,6 +22,8 @@ pub struct Site {
     pub wall: Cell<i64>,
     /// Which policy it has.
     pub tiers: RefCell<Rc<Vec<Tier>>>,
+    /// Its number.
+    pub policy: Cell<u32>,
     lives: Cell<u32>,
 }
 
@@ -102,6 +104,7 @@ impl Site {
             node: RefCell::default(),
             wall: Cell::new(plan.wall),
             tiers: RefCell::new(tiers),
+            policy: Cell::new(0),
             lives: Cell::new(0),
         }
     }
