@@ -114,7 +114,7 @@ fn is_called(key: &[u8], name: &[u8]) -> bool {
 }
 
 /// Whether two texts of one length are the same; the comparison that Wasm's C library has goes byte by byte.
-fn is_same(one: &[u8], other: &[u8]) -> bool {
+pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
     let ((chunks, rest), (others, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
     let word = |chunk: &[u8; 8]| u64::from_le_bytes(*chunk);
     chunks.iter().zip(others).all(|(one, other)| word(one) == word(other))

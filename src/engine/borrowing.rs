@@ -87,7 +87,7 @@ impl Engine {
             return Some(Considered::Known(Answer { caller, ruling: None }));
         }
         let client = caller.client(request);
-        let id = namespace.id(&client);
+        let id = borrower.id(namespace, &client);
         let last = u8::try_from(self.policy.tiers.len()).unwrap_or(u8::MAX);
         let (name, offer, under): (Option<&[u8]>, _, _) = match &caller {
             Caller::Consumer { name, tier } => {

@@ -7,6 +7,7 @@
 mod answer;
 mod known;
 mod overrides;
+mod recent;
 mod sweep;
 
 use std::rc::Rc;
@@ -15,13 +16,14 @@ pub use self::answer::account_of;
 use self::known::Known;
 pub use self::overrides::Overridden;
 use self::overrides::Overrides;
+use self::recent::Recent;
 use super::breaker::{Breaker, Turn};
-use super::client::{ClientId, ClientMap, ClientSecret};
+use super::client::{ClientId, ClientMap, ClientSecret, Namespace};
 use super::hold::Wish;
 use super::terms::Offer;
 use super::wire::{Ask, Batch, Entry, Lease, MAX_ENTRIES, MAX_NAME};
 use crate::policy::{Policy, StoreMode, Tier};
-use crate::table::{Change, SharedStore, Table, Updated};
+use crate::table::{Change, Client, SharedStore, Table, Updated};
 use crate::units::{Cost, UnixNanos};
 
 /// A client that a request is about.
@@ -110,6 +112,7 @@ pub struct Borrower {
     /// Every request is decided by the store; what is owed from an outage is all that ticks have to report.
     is_strict: bool,
     known: ClientMap<Known>,
+    recent: Recent,
     overrides: Overrides,
     breaker: Breaker,
     /// The store's clock less the node's, nanoseconds.
@@ -133,6 +136,7 @@ impl Borrower {
             rhythm,
             is_strict: policy.store.as_ref().is_some_and(|store| store.mode == StoreMode::Strict),
             known: ClientMap::with_hasher(ClientSecret::with_seed(seed)),
+            recent: Recent::new(ClientSecret::with_seed(seed)),
             overrides: Overrides::new(ClientSecret::with_seed(seed)),
             breaker: Breaker::default(),
             offset: None,
@@ -166,6 +170,11 @@ impl Borrower {
     pub fn times(&self, mono: u64, wall: impl FnOnce() -> UnixNanos) -> Times {
         let now = self.offset.map_or_else(wall, |offset| UnixNanos(mono.wrapping_add(offset)));
         Times { now, mono: mono / 1_000_000 }
+    }
+
+    /// The number of `client` in the policy's `namespace`.
+    pub fn id(&mut self, namespace: &Namespace, client: &Client<'_>) -> ClientId {
+        self.recent.id(namespace, client)
     }
 
     /// What `id` is offered instead of its tier, if anything.
