@@ -21,7 +21,7 @@ use crate::units::UnixNanos;
 /// The context of one request.
 ///
 /// Only the two callbacks about headers are implemented. Bodies, trailers, done and log do nothing, so `scripts/wasm-trim`
-/// makes constants of them: one that comes to be implemented here has to leave its list.
+/// makes constants of them; it says so where one comes to be implemented here.
 pub struct Http {
     context: u32,
     ready: Option<Rc<Ready>>,

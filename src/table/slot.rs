@@ -1,4 +1,4 @@
-//! A slot's bytes: a head, and 14 records of one width. Numbers are little-endian.
+//! A slot's bytes: a head, and 8 records of one width. Numbers are little-endian.
 //!
 //! ```text
 //! slot    0  4  magic "TGs" and the layout's number        record   0  16  client; zero: an empty way
@@ -15,7 +15,7 @@
 //! ```
 //!
 //! The checksum is a record's, not the slot's: what another client's bytes say never matters to a decision, a torn
-//! slot cannot be written back (its version has moved on), and 108 bytes cost an eighth of 900.
+//! slot cannot be written back (its version has moved on), and 112 bytes cost an eighth of 912.
 
 use super::fingerprint::Fingerprint;
 use crate::lease::hold::{Hold, Refused, Tick};

@@ -31,7 +31,7 @@ const NEVER_CALLED: [&str; 11] = [
 ];
 
 /// Callbacks that the filter does not implement, how many numbers they take, and what they answer: go on (bodies and
-/// trailers), there is nothing to wait for (done). `src/filter/http.rs` says so too.
+/// trailers), there is nothing to wait for (done). That it implements none of them is looked for in its sources.
 const CONSTANT: [(&str, usize, Option<i32>); 6] = [
     ("proxy_on_request_body", 3, Some(0)),
     ("proxy_on_request_trailers", 2, Some(0)),
@@ -55,7 +55,17 @@ fn main() -> Result<()> {
     for name in NEVER_CALLED {
         module.exports.remove(name).with_context(|| format!("{from} has no {name}: has the SDK changed?"))?;
     }
+    let sources = sources()?;
     for (name, parameters, answer) in CONSTANT {
+        let callback = name.trim_start_matches("proxy_");
+        // The SDK's traits call them so, those of requests with `http` in it.
+        for method in [callback.to_owned(), callback.replacen("on_", "on_http_", 1)] {
+            if sources.contains(&format!("fn {method}(")) {
+                bail!(
+                    "src/filter implements {method}, which would never be called: take {name} off CONSTANT"
+                );
+            }
+        }
         make_constant(&mut module, name, parameters, answer)?;
     }
     walrus::passes::gc::run(&mut module);
@@ -70,6 +80,13 @@ fn main() -> Result<()> {
         bytes = module.emit_wasm();
     }
     std::fs::write(to, bytes).with_context(|| format!("cannot write {to}"))
+}
+
+/// The adapter's sources, where callbacks are implemented.
+fn sources() -> Result<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../src/filter");
+    let files = std::fs::read_dir(folder).with_context(|| format!("no {folder}"))?;
+    files.map(|file| Ok(std::fs::read_to_string(file?.path())?)).collect()
 }
 
 /// Puts a function that answers `answer` in the place of the exported function `name`.
