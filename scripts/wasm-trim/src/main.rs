@@ -82,10 +82,9 @@ fn main() -> Result<()> {
     std::fs::write(to, bytes).with_context(|| format!("cannot write {to}"))
 }
 
-/// The adapter's sources, where callbacks are implemented.
+/// The adapter's sources, where callbacks are implemented; seen from the project's root, where `make` is.
 fn sources() -> Result<String> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../src/filter");
-    let files = std::fs::read_dir(folder).with_context(|| format!("no {folder}"))?;
+    let files = std::fs::read_dir("src/filter").context("no src/filter here")?;
     files.map(|file| Ok(std::fs::read_to_string(file?.path())?)).collect()
 }
 
