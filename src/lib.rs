@@ -19,6 +19,7 @@
 // In a test an overflow is a failure like any other.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+pub mod capability;
 pub mod endpoint;
 pub mod engine;
 pub mod headers;

@@ -74,7 +74,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     let mut leased_policy = variant::policy();
     leased_policy["store"] = json!({ "upstream": "tollgate_store", "timeout": "50ms" });
     let start = |policy: &serde_json::Value| {
-        variant::start_with_store(Some(variant::wasm(&filter, policy)), store.address())
+        variant::start_with_store(Some(variant::tollgate(&filter, policy)), store.address())
     };
     let (mut alone, mut leased) = (Side::default(), Side::default());
     for round in 0..settings.rounds {

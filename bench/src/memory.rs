@@ -66,7 +66,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     let (mut promises, mut runs) = (Vec::new(), Vec::new());
     for crowd in &CROWDS {
         eprintln!("memory: {} {}", settings.flood, crowd.name);
-        let gateway = variant::start(Some(variant::wasm(&tollgate, &policy(settings))))?;
+        let gateway = variant::start(Some(variant::tollgate(&tollgate, &policy(settings))))?;
         let mut load = Load::connect(gateway.address(), settings.connections)?;
         let start = memory(&gateway)?;
         crowd.send(&mut load, 0, settings.clients)?;

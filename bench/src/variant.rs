@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use tollgate::capability;
 use tollgate_testkit::envoy::{Config, Envoy};
 use tollgate_testkit::http;
 
@@ -32,6 +33,8 @@ enum Filter {
     Native,
     Noop,
     Tollgate(fn(&mut Value)),
+    /// As where a gateway cannot be told what to grant.
+    Unrestricted,
     Build(PathBuf),
 }
 
@@ -84,6 +87,12 @@ pub const COMPARED: &[Variant] = &[
         ..TOLLGATE
     },
     TOLLGATE,
+    Variant {
+        name: Cow::Borrowed("tollgate-unrestricted"),
+        about: "every callback is made, as in Istio",
+        filter: Filter::Unrestricted,
+        ..TOLLGATE
+    },
     Variant {
         name: Cow::Borrowed("tollgate-ietf"),
         about: "both families of headers",
@@ -180,9 +189,10 @@ impl Variant {
             Filter::Tollgate(change) => {
                 let mut policy = policy();
                 change(&mut policy);
-                Some(wasm(modules.tollgate, &policy))
+                Some(tollgate(modules.tollgate, &policy))
             }
-            Filter::Build(file) => Some(wasm(file, &policy())),
+            Filter::Unrestricted => Some(wasm(modules.tollgate, &policy())),
+            Filter::Build(file) => Some(tollgate(file, &policy())),
         };
         start(filter)
     }
@@ -297,8 +307,18 @@ pub fn start_with_store(filter: Option<Value>, store: SocketAddr) -> anyhow::Res
     Envoy::start(&config, 1)
 }
 
-/// A Wasm filter.
-pub fn wasm(module: &Path, configuration: &Value) -> Value {
+/// Tollgate as `envoy/envoy.yaml` has it: granted what it uses.
+pub fn tollgate(module: &Path, policy: &Value) -> Value {
+    let mut filter = wasm(module, policy);
+    let granted: Map<String, Value> =
+        capability::all().map(|name| (name.to_owned(), Value::Object(Map::new()))).collect();
+    filter["typed_config"]["config"]["capability_restriction_config"] =
+        json!({ "allowed_capabilities": granted });
+    filter
+}
+
+/// A Wasm filter that is granted everything, which is what Envoy does unless told otherwise.
+fn wasm(module: &Path, configuration: &Value) -> Value {
     json!({
         "name": "wasm",
         "typed_config": {

@@ -13,9 +13,10 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use serde_json::Value;
+use tollgate::capability;
 use tollgate::policy::{Policy, Problem};
 
-use self::find::Found;
+use self::find::{Found, Granted};
 use self::tree::{Content, Node};
 
 /// The largest file that is read.
@@ -108,7 +109,26 @@ fn check_text(text: &str, said: &mut Lines<'_>) {
     }
 }
 
+/// Envoy answers a call that is not granted with an error, and leaves out a callback: the filter would load, and then not
+/// work.
+fn check_granted(granted: &Granted<'_>, said: &mut Lines<'_>) {
+    let is_granted = |name: &&str| granted.names.iter().any(|field| field.name == **name);
+    let missing: Vec<&str> = capability::all().filter(|name| !is_granted(name)).collect();
+    if !missing.is_empty() {
+        let text =
+            format!("the filter does not work without {}; add each as `NAME: {{}}`", missing.join(", "));
+        said.wrong(granted.line, &granted.path, text);
+    }
+    for field in granted.names.iter().filter(|field| capability::all().all(|name| name != field.name)) {
+        let text = "the filter does not use it; leave it out".to_owned();
+        said.warning(field.line, tree::join(&granted.path, &tree::step(&field.name)), text);
+    }
+}
+
 fn check_policy(found: &Found<'_>, said: &mut Lines<'_>) {
+    if let Some(granted) = &found.granted {
+        check_granted(granted, said);
+    }
     let Some(node) = found.policy else {
         return said.wrong(found.line, &found.path, found.instead_of_a_policy.to_owned());
     };
@@ -147,6 +167,10 @@ impl Lines<'_> {
         self.0.push(Line { number, path: path.to_owned(), kind: Kind::Wrong, text });
     }
 
+    fn warning(&mut self, number: usize, path: String, text: String) {
+        self.0.push(Line { number, path, kind: Kind::Warning, text });
+    }
+
     fn passed(&mut self, found: &Found<'_>, policy: &Policy) {
         let count =
             |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
@@ -156,14 +180,11 @@ impl Lines<'_> {
             count(policy.tiers.len(), "tier"),
             count(policy.endpoints.len(), "endpoint rule")
         );
-        let mut say = |kind, text| {
-            self.0.push(Line { number: found.line, path: found.path.clone(), kind, text });
-        };
-        say(Kind::Passed, text);
+        self.0.push(Line { number: found.line, path: found.path.clone(), kind: Kind::Passed, text });
         if policy.store.is_none() && policy.tiers.iter().any(|tier| tier.monthly.is_some()) {
             let text =
                 "without a store each node counts the month by itself, and loses the count when it stops";
-            say(Kind::Warning, text.to_owned());
+            self.warning(found.line, found.path.clone(), text.to_owned());
         }
     }
 }

@@ -37,6 +37,8 @@ def bootstrap(policy, variables):
     http = listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
     [filter] = [one["typed_config"]["config"] for one in http if one["name"] == "tollgate"]
     filter["configuration"] = {"@type": "type.googleapis.com/google.protobuf.Struct", "value": policy}
+    # Neither can say what to grant.
+    del filter["capability_restriction_config"]
     filter["vm_config"]["code"] = {"local": {"filename": str(WASM)}}
     filter["vm_config"]["environment_variables"] = {"host_env_keys": variables}
     [store] = [one for one in config["static_resources"]["clusters"] if one["name"] == "tollgate_store"]

@@ -1,6 +1,6 @@
 //! Where in a configuration the policies are.
 
-use super::tree::{Node, join, step};
+use super::tree::{Field, Node, join, step};
 
 /// What is said where there is none.
 pub const NOTHING: &str = "there is no policy here; looked for a policy itself (tiers, default_tier, anonymous), for \
@@ -26,6 +26,18 @@ pub struct Found<'a> {
     pub policy: Option<&'a Node>,
     /// What to say if there is none.
     pub instead_of_a_policy: &'static str,
+    /// What Envoy grants the filter, if it does not grant everything.
+    pub granted: Option<Granted<'a>>,
+}
+
+/// The capabilities that Envoy is told to grant.
+pub struct Granted<'a> {
+    /// The path in the file.
+    pub path: String,
+    /// The line that they begin on.
+    pub line: usize,
+    /// Them, by name.
+    pub names: &'a [Field],
 }
 
 /// Every policy of a document.
@@ -39,6 +51,7 @@ pub fn policies(document: &Node) -> Vec<Found<'_>> {
             line: document.line,
             policy: Some(document),
             instead_of_a_policy: "",
+            granted: None,
         });
     }
     found
@@ -99,18 +112,21 @@ fn kongs<'a>(list: &'a Node, place: &Place, found: &mut Vec<Found<'a>>) {
             line: config.map_or(place.line, |config| config.line),
             policy: config.map(|config| config.value.as_ref()),
             instead_of_a_policy: NO_CONFIG,
+            granted: None,
         });
     }
 }
 
 /// The policy of one of Envoy's Wasm plugins.
 fn envoys<'a>(plugin: &'a Node, place: &Place) -> Found<'a> {
+    let granted = granted(plugin, place);
     let Some(configuration) = plugin.field("configuration") else {
         return Found {
             path: place.path.clone(),
             line: place.line,
             policy: None,
             instead_of_a_policy: NO_CONFIGURATION,
+            granted,
         };
     };
     let kind = configuration.value.get("@type").and_then(Node::text).unwrap_or_default();
@@ -125,7 +141,18 @@ fn envoys<'a>(plugin: &'a Node, place: &Place) -> Found<'a> {
         line: value.map_or(configuration.line, |value| value.line),
         policy: value.map(|value| value.value.as_ref()),
         instead_of_a_policy: NO_VALUE,
+        granted,
     }
+}
+
+/// What a plugin is granted. An empty list is Envoy's word for everything.
+fn granted<'a>(plugin: &'a Node, place: &Place) -> Option<Granted<'a>> {
+    let either = |node: &'a Node, names: [&str; 2]| names.into_iter().find_map(|name| node.field(name));
+    let restriction = either(plugin, ["capability_restriction_config", "capabilityRestrictionConfig"])?;
+    let allowed = either(&restriction.value, ["allowed_capabilities", "allowedCapabilities"])?;
+    let names = allowed.value.fields();
+    let path = join(&join(&place.path, &restriction.name), &allowed.name);
+    (!names.is_empty()).then_some(Granted { path, line: allowed.line, names })
 }
 
 /// Whether this is the `config` of a Wasm filter of Envoy's.

@@ -66,6 +66,15 @@ fn policy_on_envoy() -> Value {
     serde_json::from_str(text(&configuration["value"])).unwrap()
 }
 
+#[test]
+fn envoy_grants_the_filter_what_it_needs_and_nothing_else() {
+    let http = envoy();
+    let config = &named(&http["http_filters"], FILTER)["typed_config"]["config"];
+    let granted = config["capability_restriction_config"]["allowed_capabilities"].as_object().unwrap();
+    let granted: BTreeSet<&str> = granted.keys().map(String::as_str).collect();
+    assert_eq!(granted, tollgate::capability::all().collect());
+}
+
 fn words(list: &Value) -> BTreeSet<String> {
     let words: Vec<String> = match list {
         Value::String(words) => words.split(',').map(|word| word.trim().to_owned()).collect(),

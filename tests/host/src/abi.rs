@@ -45,6 +45,9 @@ pub fn host_call(
     let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
         return Err(RuleBroken::new(Rule::MissingExport, "exports no memory").into());
     };
+    if !caller.data().common.grants(name) {
+        return Err(RuleBroken::new(Rule::NotGranted, format!("called {name}")).into());
+    }
     *caller.data_mut().host_calls.entry(name).or_default() += 1;
     let mut guest = Guest { caller, memory };
     run(&mut guest).map(|status| status as u32).map_err(|broken| {

@@ -52,6 +52,7 @@ impl Node {
             calls: Rc::new(RefCell::new(Calls::with_clusters(setup.clusters))),
             log: Rc::default(),
             environment: Rc::new(setup.environment),
+            granted: setup.granted.map(Rc::new),
             number: setup.number,
         };
         // Kong's random numbers start from clock and process id, which nodes may share; Envoy's are cryptographic.

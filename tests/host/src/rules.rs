@@ -47,6 +47,9 @@ rules! {
     NeverReturns on Both: "a callback comes to an end, whatever the shared data does";
     /// Kong answers InvalidMemoryAccess; the SDK panics on it.
     BadMemory on Both: "pointers given to the host lie in the module's memory";
+    /// Seen in the source: it answers InternalFailure.
+    NotGranted on Envoy: "a capability that the configuration does not grant is not there: a call fails, a callback is \
+        not made";
     /// The host calls that Kong has only the name of.
     NotInKong on Kong: "this host call is not implemented in Kong and traps";
     // Requests.

@@ -1,5 +1,7 @@
 //! What a node is to be, and why it does not start.
 
+use std::collections::BTreeSet;
+
 use crate::module::Module;
 use crate::node::Node;
 use crate::personality::Personality;
@@ -14,6 +16,7 @@ pub struct Setup {
     pub(crate) zones: Vec<Zone>,
     pub(crate) clusters: Vec<String>,
     pub(crate) environment: Vec<String>,
+    pub(crate) granted: Option<BTreeSet<&'static str>>,
     /// Which node of several.
     pub(crate) number: u64,
 }
@@ -49,6 +52,7 @@ impl Setup {
             zones: vec![Zone::new("tollgate", 12 << 20, Eviction::Slru)],
             clusters: Vec::new(),
             environment: Vec::new(),
+            granted: None,
             number: 1,
         }
     }
@@ -85,6 +89,14 @@ impl Setup {
     #[must_use]
     pub fn environment(mut self, variable: &str) -> Self {
         self.environment.push(variable.to_owned());
+        self
+    }
+
+    /// That grants these capabilities alone (Envoy's `capability_restriction_config`; Kong has no such thing): of others, no
+    /// callback is made, and a call breaks [`Rule::NotGranted`](crate::Rule::NotGranted).
+    #[must_use]
+    pub fn granting(mut self, capabilities: impl IntoIterator<Item = &'static str>) -> Self {
+        self.granted = (!self.personality.is_kong()).then(|| capabilities.into_iter().collect());
         self
     }
 

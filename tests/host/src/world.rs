@@ -1,7 +1,7 @@
 //! What one instance of the module sees of its node.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::calls::Calls;
@@ -86,8 +86,18 @@ pub struct Common {
     pub log: Rc<RefCell<Vec<String>>>,
     /// Environment variables that the module sees.
     pub environment: Rc<Vec<String>>,
+    /// The capabilities that the module has; none: all.
+    pub granted: Option<Rc<BTreeSet<&'static str>>>,
     /// Which node of several this is.
     pub number: u64,
+}
+
+impl Common {
+    /// Whether the module has a capability: a callback, or a host call.
+    #[must_use]
+    pub fn grants(&self, name: &str) -> bool {
+        self.granted.as_ref().is_none_or(|granted| granted.contains(name))
+    }
 }
 
 /// One instance's view: the store's data.

@@ -1,5 +1,8 @@
 //! The built module itself: what it needs from a host, what it offers, how large it is.
 
+use std::collections::BTreeSet;
+
+use tollgate::capability;
 use tollgate_host::{Module, abi, module, wasi};
 
 const MAX_BYTES: usize = 400 << 10;
@@ -63,6 +66,22 @@ fn the_module_exports_what_both_hosts_call() {
     ]) {
         assert!(functions.iter().any(|function| function == name), "exports no {name}: {functions:?}");
     }
+}
+
+#[test]
+fn what_has_to_be_granted_is_what_the_module_uses() {
+    let (module, exported) = (tollgate(), tollgate().functions());
+    for name in capability::CALLS.iter().chain(capability::SYSTEM_CALLS) {
+        assert!(module.imports().iter().any(|(_, import)| import == name), "{name} is never called");
+    }
+    // That nothing is missing shows in the filter's tests: their Envoy grants nothing else.
+    let callbacks: BTreeSet<&str> = exported.iter().map(String::as_str).filter(is_callback).collect();
+    let listed = capability::CALLBACKS.iter().chain(capability::IDLE_CALLBACKS);
+    assert_eq!(callbacks, listed.copied().collect());
+}
+
+fn is_callback(name: &&str) -> bool {
+    name.starts_with("proxy_on_") && *name != "proxy_on_memory_allocate"
 }
 
 #[test]

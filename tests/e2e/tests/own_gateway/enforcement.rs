@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use tollgate_e2e::standing::{OURS, Standing};
+use tollgate_testkit::envoy::Config;
 use tollgate_testkit::http::{Request, Response};
 
 use crate::Site;
@@ -45,12 +46,36 @@ fn switched_off_nothing_is_done() {
 
 #[test]
 fn a_policy_written_as_yaml_is_the_same_as_its_json_text() {
-    let site = Site::with(1, tollgate_testkit::envoy::Config::policy_as_struct);
+    let site = Site::with(1, Config::policy_as_struct);
     let standing = Standing::of(&site.ask("pro-01", "/compare"));
     assert_eq!((standing.tier.as_str(), standing.limit, standing.month_left), ("pro", 1000, Some(999_998)));
     // The burst of 1.5, which is not a whole number.
     let passed = (0..).find(|_| site.ask("free-01", "/compare").status == 429).unwrap();
     assert!((75..90).contains(&passed), "{passed}");
+}
+
+#[test]
+fn a_filter_that_is_granted_everything_does_the_same() {
+    for change in [Config::granting_everything, std::convert::identity] {
+        let site = Site::with(1, |config| {
+            change(config).policy(|policy| {
+                policy["tiers"]["free"] = json!({ "rate": "2/minute", "burst": 1, "monthly": 3 });
+            })
+        });
+        let ask = || {
+            site.client()
+                .send(&Request::new("POST", "/identify").json(&json!({ "of": "an image" })).of("free-01"))
+                .unwrap()
+        };
+        let standing = Standing::of(&ask());
+        assert_eq!((standing.limit, standing.remaining, standing.month_left), (2, 1, Some(2)));
+        assert_eq!([ask().status, ask().status], [200, 429]);
+        let metrics = site.envoy.prometheus().unwrap();
+        assert_eq!(
+            [requests(&metrics, "free", "allowed"), requests(&metrics, "free", "refused_rate")],
+            [2, 1]
+        );
+    }
 }
 
 fn family<'a>(response: &'a Response, prefix: &str) -> Vec<&'a str> {

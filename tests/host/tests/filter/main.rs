@@ -16,6 +16,7 @@ mod upstream_headers;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tollgate::capability;
 use tollgate_host::{Exchange, Module, Node, Personality, Request, Setup, StartError};
 
 /// The contract's example, with room for few clients, so that a node starts fast.
@@ -78,7 +79,7 @@ impl Gate {
 
     fn start(setup: Setup, workers: usize) -> Result<Self, StartError> {
         let module = Module::tollgate().unwrap_or_else(|error| panic!("{error:#}"));
-        Ok(Self { node: setup.start(&module)?, workers, turn: 0 })
+        Ok(Self { node: setup.granting(capability::all()).start(&module)?, workers, turn: 0 })
     }
 
     /// One request, by the worker whose turn it is.

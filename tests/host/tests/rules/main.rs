@@ -61,6 +61,12 @@ fn breaking() -> Vec<Breaking> {
             During::Request,
             request("(call $log (i32.const 2) (i32.const 0x7fffffff) (i32.const 9))"),
         ),
+        Breaking(
+            Rule::NotGranted,
+            ENVOY,
+            During::Request,
+            request("(call $metric (i32.const 1) (i32.const 0))"),
+        ),
         Breaking(Rule::NotInKong, KONG, During::Request, request("(call $log_level (i32.const 0))")),
         Breaking(Rule::PausedForNothing, ENVOY, During::Request, request("(i32.const 1)")),
         Breaking(
@@ -226,7 +232,8 @@ const CALL_OK: &str = r#"(call $ok (call $call @"store" @"\03\00\00\00\07\00\00\
 fn setup(personality: Personality) -> Setup {
     let zones =
         vec![Zone::new("tollgate", 1 << 20, Eviction::Slru), Zone::new("full", 12 << 10, Eviction::None)];
-    Setup::new(personality).zones(zones).cluster("store").filter("{}")
+    let granted = small_module::capabilities().filter(|name| *name != "proxy_get_metric");
+    Setup::new(personality).zones(zones).cluster("store").filter("{}").granting(granted)
 }
 
 fn start(personality: Personality, module: &SmallModule) -> Node {

@@ -69,6 +69,24 @@ const IMPORTS: &str = r#"
   (import "env" "proxy_get_log_level" (func $log_level (param i32) (result i32)))
 "#;
 
+/// The callbacks that a module's texts are for, and the host calls above.
+pub fn capabilities() -> impl Iterator<Item = &'static str> {
+    let quoted = |line: &'static str| line.split('"').nth(3);
+    CALLBACKS.iter().copied().chain(IMPORTS.lines().filter_map(quoted))
+}
+
+const CALLBACKS: [&str; 9] = [
+    "proxy_on_vm_start",
+    "proxy_on_context_create",
+    "proxy_on_configure",
+    "proxy_on_tick",
+    "proxy_on_request_headers",
+    "proxy_on_response_headers",
+    "proxy_on_response_body",
+    "proxy_on_log",
+    "proxy_on_http_call_response",
+];
+
 /// Where a module's texts begin; below 1024 is room for results.
 const TEXTS: usize = 1024;
 /// Where it allocates.

@@ -114,6 +114,13 @@ impl Config {
         self
     }
 
+    /// With everything granted to the filter, as Istio does: callbacks that do nothing are made, too.
+    #[must_use]
+    pub fn granting_everything(mut self) -> Self {
+        self.wasm().as_object_mut().expect("settings").remove("capability_restriction_config");
+        self
+    }
+
     /// With the settings of the HTTP connection manager changed.
     #[must_use]
     pub fn http(mut self, change: impl FnOnce(&mut Value)) -> Self {

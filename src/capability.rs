@@ -1,0 +1,63 @@
+//! What the filter needs of a gateway, by the names that the Proxy-Wasm ABI has for it: no more has to be granted.
+//!
+//! Envoy can be told to grant a module these *capabilities* alone (`capability_restriction_config`). That is the least
+//! privilege, and it is quicker: the module exports callbacks that do nothing, since Kong calls them whether they are there
+//! or not, and Envoy makes them for every request unless they are not granted.
+//!
+//! The built module is held against these lists, and Envoy's sample grants nothing else.
+
+/// The callbacks that do something.
+pub const CALLBACKS: &[&str] = &[
+    "proxy_on_vm_start",
+    "proxy_on_context_create",
+    "proxy_on_configure",
+    "proxy_on_tick",
+    "proxy_on_request_headers",
+    "proxy_on_response_headers",
+    "proxy_on_http_call_response",
+    "proxy_on_delete",
+];
+
+/// The callbacks that the module exports for Kong alone, and that do nothing.
+pub const IDLE_CALLBACKS: &[&str] = &[
+    "proxy_on_request_body",
+    "proxy_on_request_trailers",
+    "proxy_on_response_body",
+    "proxy_on_response_trailers",
+    "proxy_on_done",
+    "proxy_on_log",
+];
+
+/// The calls into the gateway.
+pub const CALLS: &[&str] = &[
+    "proxy_log",
+    "proxy_get_current_time_nanoseconds",
+    "proxy_set_tick_period_milliseconds",
+    "proxy_set_effective_context",
+    "proxy_get_buffer_bytes",
+    "proxy_get_header_map_pairs",
+    "proxy_get_header_map_value",
+    "proxy_add_header_map_value",
+    "proxy_replace_header_map_value",
+    "proxy_remove_header_map_value",
+    "proxy_get_property",
+    "proxy_set_property",
+    "proxy_get_shared_data",
+    "proxy_set_shared_data",
+    "proxy_define_metric",
+    "proxy_increment_metric",
+    "proxy_record_metric",
+    "proxy_http_call",
+    "proxy_send_local_response",
+    "proxy_continue_stream",
+];
+
+/// The calls into the system that the gateway stands in for: clock, randomness, the environment for tokens, and the standard
+/// error for last words.
+pub const SYSTEM_CALLS: &[&str] =
+    &["clock_time_get", "random_get", "environ_get", "environ_sizes_get", "fd_write"];
+
+/// All that has to be granted.
+pub fn all() -> impl Iterator<Item = &'static str> {
+    [CALLBACKS, CALLS, SYSTEM_CALLS].into_iter().flatten().copied()
+}
