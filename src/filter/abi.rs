@@ -202,7 +202,7 @@ pub fn headers(map: Map) -> Vec<u8> {
 }
 
 /// One header.
-pub fn header(map: Map, name: &str) -> Option<Vec<u8>> {
+pub fn header(map: Map, name: &[u8]) -> Option<Vec<u8>> {
     let mut handed = Handed::nothing();
     // SAFETY: the name lives until the call ends; the host writes a pointer and a length to places that are ours.
     let status = unsafe {
@@ -212,7 +212,7 @@ pub fn header(map: Map, name: &str) -> Option<Vec<u8>> {
 }
 
 /// Sets a header, whatever was there.
-pub fn set_header(map: Map, name: &str, value: &[u8]) {
+pub fn set_header(map: Map, name: &[u8], value: &[u8]) {
     // SAFETY: both texts live until the call ends, and the host copies them.
     unsafe {
         proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())

@@ -54,7 +54,33 @@ impl Host {
             // Kong's host replaces one copy; where the upstream has sent two, it removes both and the new value.
             abi::remove_header(Map::Response, name.as_bytes());
         }
-        abi::set_header(Map::Response, name, value);
+        abi::set_header(Map::Response, name.as_bytes(), value);
+    }
+
+    /// Keeps a header that the client has sent from the upstream; whether that can be done.
+    pub fn take_away(self, name: &[u8]) -> bool {
+        match self {
+            Self::Envoy => {
+                abi::remove_header(Map::Request, name);
+                true
+            }
+            // Kong's host only marks what it removes, and nginx sends it to the upstream all the same; what it replaces is
+            // gone. But of several copies it replaces the first, and then marks them all: another is added the next
+            // time, behind them.
+            Self::Kong => {
+                abi::set_header(Map::Request, name, b"-");
+                abi::set_header(Map::Request, name, b" ");
+                abi::header(Map::Request, name).is_some_and(|first| first == b" ")
+            }
+        }
+    }
+
+    /// Tells the upstream something that no copy of the client's is left of, unless it is blank.
+    pub fn tell_upstream(self, name: &str, value: &[u8]) {
+        match self {
+            Self::Envoy => abi::add_header(Map::Request, name, value),
+            Self::Kong => abi::set_header(Map::Request, name.as_bytes(), value),
+        }
     }
 
     /// What the gateway calls this node, as far as it says; the request at hand is asked.
@@ -117,6 +143,6 @@ impl Gateway for HostGateway {
     }
 
     fn header(&self, name: &str) -> Option<Vec<u8>> {
-        abi::header(Map::Request, name)
+        abi::header(Map::Request, name.as_bytes())
     }
 }

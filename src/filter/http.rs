@@ -6,7 +6,7 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use super::abi::{self, Map};
-use super::host::HostGateway;
+use super::host::{Host, HostGateway};
 use super::once::Configured;
 use super::root::Ready;
 use crate::engine::borrowing::Question;
@@ -56,9 +56,9 @@ impl Http {
         }
         match caller {
             Caller::Consumer { name, tier } => {
-                introduce(tier_name(ready, ruling.as_ref(), &Under::Tier(*tier)), Some(name));
+                introduce(ready.host, tier_name(ready, ruling.as_ref(), &Under::Tier(*tier)), Some(name));
             }
-            Caller::Stranger => introduce(ANONYMOUS, None),
+            Caller::Stranger => introduce(ready.host, ANONYMOUS, None),
         }
         self.response = Response::Announce(ruling);
         Action::Continue
@@ -108,7 +108,10 @@ impl HttpContext for Http {
         let start = ready.metrics.start();
         let bytes = abi::headers(Map::Request);
         let headers = Headers::new(&bytes);
-        strip(&headers);
+        if !strip(ready.host, &headers) {
+            refuse_forgery();
+            return Action::Pause;
+        }
         let request = Request::new(headers, &HostGateway);
         let action = if let Some(lender) = &ready.lender {
             self.borrow(&ready, lender, &request)
@@ -154,22 +157,32 @@ pub fn conclude(ready: &Ready, question: &Question, ruling: &Ruling) -> bool {
         return false;
     }
     match &question.name {
-        Some(name) => introduce(tier_name(ready, Some(ruling), question.under()), Some(name)),
-        None => introduce(ANONYMOUS, None),
+        Some(name) => introduce(ready.host, tier_name(ready, Some(ruling), question.under()), Some(name)),
+        None => introduce(ready.host, ANONYMOUS, None),
     }
     true
 }
 
-/// Takes away what a client may not tell the upstream in Tollgate's name.
-fn strip(headers: &Headers<'_>) {
-    for name in headers.names().filter(|name| headers::is_reserved(name)) {
-        abi::remove_header(Map::Request, name);
-    }
+/// Takes away what a client may not tell the upstream in Tollgate's name; whether that can be done.
+fn strip(host: Host, headers: &Headers<'_>) -> bool {
+    let reserved = headers.names().filter(|name| headers::is_reserved(name));
+    let mut is_done = reserved.fold(true, |is_done, name| host.take_away(name) && is_done);
     if headers.may_be_cut() {
         let names =
             headers::X_RATELIMIT.into_iter().chain(headers::X_QUOTA).chain([headers::UPSTREAM_CONSUMER]);
-        names.for_each(|name| abi::remove_header(Map::Request, name.as_bytes()));
+        for name in names.map(str::as_bytes).filter(|name| abi::header(Map::Request, name).is_some()) {
+            is_done = host.take_away(name) && is_done;
+        }
     }
+    is_done
+}
+
+/// Answers a request that says several times what only the gateway may say, where the host cannot take that away.
+#[inline(never)]
+fn refuse_forgery() {
+    const BODY: &str = r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"X-Quota-* and X-RateLimit-* are the gateway's to send."}"#;
+    let kind = ("Content-Type", b"application/problem+json".to_vec());
+    abi::respond(400, &[kind], BODY.as_bytes());
 }
 
 /// A consumer's tier: what it was decided under, unless that was its address; then `otherwise`.
@@ -178,19 +191,18 @@ fn tier_name<'a>(ready: &'a Ready, ruling: Option<&'a Ruling>, otherwise: &'a Un
     &ready.engine.tier(decided.unwrap_or(otherwise)).name
 }
 
-/// Tells the upstream who is calling. What a client may have said of it is gone by now, so these are added, which costs
-/// less than to replace.
+/// Tells the upstream who is calling.
 #[inline(never)]
-fn introduce(tier: &str, consumer: Option<&[u8]>) {
-    abi::add_header(Map::Request, headers::UPSTREAM_TIER, tier.as_bytes());
+fn introduce(host: Host, tier: &str, consumer: Option<&[u8]>) {
+    host.tell_upstream(headers::UPSTREAM_TIER, tier.as_bytes());
     let Some(name) = consumer else { return };
     if name.iter().any(u8::is_ascii_control) {
         // A name that would be two headers; the gateway's own tables should not have it.
         let printable: Vec<u8> =
             name.iter().map(|byte| if byte.is_ascii_control() { b'?' } else { *byte }).collect();
-        abi::add_header(Map::Request, headers::UPSTREAM_CONSUMER, &printable);
+        host.tell_upstream(headers::UPSTREAM_CONSUMER, &printable);
     } else {
-        abi::add_header(Map::Request, headers::UPSTREAM_CONSUMER, name);
+        host.tell_upstream(headers::UPSTREAM_CONSUMER, name);
     }
 }
 

@@ -94,7 +94,7 @@ impl lender::Host for Ready {
     }
 
     fn reply(&self) -> Option<Vec<u8>> {
-        let is_ok = abi::header(Map::CallResponse, ":status").is_some_and(|status| status == b"200");
+        let is_ok = abi::header(Map::CallResponse, b":status").is_some_and(|status| status == b"200");
         is_ok.then(|| abi::call_response_body(wire::MAX_REPLY))
     }
 

@@ -219,7 +219,9 @@ fn kong_lets_strangers_in_and_nobody_lie() {
     }
     // At the top level a plugin is global: it runs on every route, also on those without authentication.
     let before = text(&plugin(&kong, "pre-function")["access"][0]);
-    for name in ["^x%-consumer%-", "^x%-credential%-", "x-anonymous-consumer"] {
+    let claims =
+        ["^x%-consumer%-", "^x%-credential%-", "x-anonymous-consumer", "^x%-quota%-", "^x%-ratelimit%-"];
+    for name in claims {
         assert!(before.contains(name), "{name}");
     }
     let after = text(&plugin(&kong, "post-function")["access"][0]);

@@ -4,7 +4,8 @@
 //! | --- | --- | --- |
 //! | names | as the client wrote them | lower case |
 //! | all pairs at once | 100, `:path :method :scheme :authority` first: what auth plugins added is at the end and is cut off | all |
-//! | replace, with two copies there | both go, and nothing comes (read in the source) | both go, one comes |
+//! | replace, with two copies there | both go, and nothing comes | both go, one comes |
+//! | a request header that is removed | sent to the upstream all the same, and found by its name | gone |
 //! | control characters in a value | escaped as %XX | written as they are |
 //! | response headers before the response | kept, the upstream's come on top | there is no map: BadArgument |
 
@@ -47,23 +48,25 @@ impl Headers {
         self.0.push((name.to_vec(), value.to_vec()));
     }
 
-    /// No `name` any more.
-    pub fn remove(&mut self, name: &[u8]) {
-        self.0.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+    /// No `name` any more; what was there.
+    pub fn remove(&mut self, name: &[u8]) -> Vec<Pair> {
+        let is_called = |(other, _): &Pair| other.eq_ignore_ascii_case(name);
+        let (removed, kept) = std::mem::take(&mut self.0).into_iter().partition(is_called);
+        self.0 = kept;
+        removed
     }
 
-    /// One `name`, with the host's way to get there.
-    pub fn replace(&mut self, name: &[u8], value: &[u8], personality: Personality) {
+    /// One `name`, with the host's way to get there; what was removed on it.
+    pub fn replace(&mut self, name: &[u8], value: &[u8], personality: Personality) -> Vec<Pair> {
         let copies = self.all(name).count();
-        if personality.is_kong() && copies == 1 {
+        if personality.is_kong() && copies > 0 {
             let place = self.0.iter_mut().find(|(other, _)| other.eq_ignore_ascii_case(name));
             *place.expect("counted") = (name.to_vec(), value.to_vec());
-            return;
+            return if copies > 1 { self.remove(name) } else { Vec::new() };
         }
-        self.remove(name);
-        if !(personality.is_kong() && copies > 1) {
-            self.add(name, value);
-        }
+        let removed = self.remove(name);
+        self.add(name, value);
+        removed
     }
 }
 
@@ -135,10 +138,17 @@ fn change(guest: &mut Guest<'_>, map: u32, name: &[u8], value: &[u8], change: Ch
     let personality = guest.personality();
     let Some(headers) = map_of(stream, map, personality.is_kong()) else { return Ok(Status::BadArgument) };
     let name = if personality.is_kong() { name.to_vec() } else { name.to_ascii_lowercase() };
-    match change {
-        Change::Add => headers.add(&name, &value),
+    let removed = match change {
+        Change::Add => {
+            headers.add(&name, &value);
+            Vec::new()
+        }
         Change::Replace => headers.replace(&name, &value, personality),
         Change::Remove => headers.remove(&name),
+    };
+    // nginx leaves marked headers out of responses, but not out of requests.
+    if map == REQUEST && personality.is_kong() {
+        stream.removed.0.extend(removed);
     }
     Ok(Status::Ok)
 }
@@ -185,7 +195,13 @@ fn get_value(guest: &mut Guest<'_>, map: u32, name: (u32, u32), to: (u32, u32)) 
         }
         return Ok(if guest.is_kong() { Status::NotFound } else { Status::BadArgument });
     };
-    let Some(value) = Headers(pairs).get(&name).map(<[u8]>::to_vec) else { return Ok(Status::NotFound) };
+    // What is removed is no longer among the pairs, but found by its name.
+    let removed = match &guest.world().active.stream {
+        Some(stream) if map == REQUEST => stream.borrow().removed.get(&name).map(<[u8]>::to_vec),
+        _ => None,
+    };
+    let found = removed.or_else(|| Headers(pairs).get(&name).map(<[u8]>::to_vec));
+    let Some(value) = found else { return Ok(Status::NotFound) };
     guest.give(&value, to.0, to.1)?;
     Ok(Status::Ok)
 }

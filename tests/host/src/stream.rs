@@ -21,6 +21,8 @@ pub struct Stream {
     pub authority: Vec<u8>,
     /// Headers without the pseudo headers.
     pub request: Headers,
+    /// Request headers that a filter has removed: marked, before those that came later (Kong).
+    pub removed: Headers,
     /// Response headers set before there was a response (Kong).
     pub early: Headers,
     /// The response, once there is one.
@@ -56,6 +58,7 @@ impl Stream {
             // nginx's server name and port; the client's host header is the header `host`.
             authority: if personality.is_kong() { b"kong:8000".to_vec() } else { host },
             request: headers,
+            removed: Headers::default(),
             early: Headers::default(),
             response: None,
             local: None,
@@ -105,7 +108,8 @@ impl Stream {
     /// The request as its upstream sees it.
     #[must_use]
     pub fn seen(&self) -> Seen {
-        Seen { method: self.method.clone(), path: self.path.clone(), headers: self.request.clone() }
+        let headers = Headers([self.removed.0.clone(), self.request.0.clone()].concat());
+        Seen { method: self.method.clone(), path: self.path.clone(), headers }
     }
 
     /// Takes a response: its upstream's, or one that a filter made.

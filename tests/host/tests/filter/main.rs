@@ -82,6 +82,10 @@ impl Gate {
         Ok(Self { node: setup.granting(capability::all()).start(&module)?, workers, turn: 0 })
     }
 
+    fn is_kong(&self) -> bool {
+        self.node.personality().is_kong()
+    }
+
     /// One request, by the worker whose turn it is.
     fn ask(&mut self, request: Request) -> Exchange {
         self.turn = (self.turn + 1) % self.workers;

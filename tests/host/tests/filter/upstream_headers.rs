@@ -34,7 +34,14 @@ fn a_clients_own_quota_headers_never_reach_the_upstream() {
                     .cycle()
                     .take(names.len() * copies)
                     .fold(request, |request, name| request.header(name, "spoofed"));
-                let seen = gate.ask(request).upstream.unwrap();
+                let exchange = gate.ask(request);
+                if gate.is_kong() && copies > 1 {
+                    // Not one of the copies can be kept from the upstream there.
+                    assert_eq!((exchange.client.status, exchange.reached_upstream()), (400, false));
+                    assert_eq!(exchange.client.header("content-type"), Some("application/problem+json"));
+                    continue;
+                }
+                let seen = exchange.upstream.unwrap();
                 let spoofed = seen.headers.0.iter().filter(|(_, value)| value == b"spoofed").count();
                 assert_eq!(spoofed, 0, "{copies} copies on {path}: {:?}", seen.headers);
                 assert_eq!(seen.header("x-quota-tier"), Some("free"), "{copies} copies on {path}");
