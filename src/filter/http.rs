@@ -165,13 +165,15 @@ pub fn conclude(ready: &Ready, question: &Question, ruling: &Ruling) -> bool {
 
 /// Takes away what a client may not tell the upstream in Tollgate's name; whether that can be done.
 fn strip(host: Host, headers: &Headers<'_>) -> bool {
-    let reserved = headers.names().filter(|name| headers::is_reserved(name));
-    let mut is_done = reserved.fold(true, |is_done, name| host.take_away(name) && is_done);
+    let mut is_done = true;
+    for name in headers.names().filter(|name| headers::is_reserved(name)) {
+        is_done &= host.take_away(name);
+    }
     if headers.may_be_cut() {
         let names =
             headers::X_RATELIMIT.into_iter().chain(headers::X_QUOTA).chain([headers::UPSTREAM_CONSUMER]);
         for name in names.map(str::as_bytes).filter(|name| abi::header(Map::Request, name).is_some()) {
-            is_done = host.take_away(name) && is_done;
+            is_done &= host.take_away(name);
         }
     }
     is_done
