@@ -34,7 +34,10 @@ pub fn is_reserved(name: &[u8]) -> bool {
         (b'x', b'r', b'a') => b"x-ratelimit-",
         _ => return false,
     };
-    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    // `x_quota_tier` is the same name to an application that gets headers as variables (RFC 3875, 4.1.18).
+    let is_same =
+        |(byte, wanted): (&u8, &u8)| byte.eq_ignore_ascii_case(wanted) || (*byte == b'_' && *wanted == b'-');
+    name.get(..prefix.len()).is_some_and(|start| start.iter().zip(prefix).all(is_same))
 }
 
 /// A tier with the parts of its headers that never change.
