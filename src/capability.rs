@@ -1,8 +1,8 @@
 //! What the filter needs of a gateway, by the names that the Proxy-Wasm ABI has for it: no more has to be granted.
 //!
 //! Envoy can be told to grant a module these *capabilities* alone (`capability_restriction_config`). That is the least
-//! privilege, and it is quicker: the module exports callbacks that do nothing, since Kong calls them whether they are there
-//! or not, and Envoy makes them for every request unless they are not granted.
+//! privilege, and spares callbacks that do nothing: the module exports them since Kong makes them whether they are there or
+//! not, and Envoy makes for every request those that are there and granted.
 //!
 //! The built module is held against these lists, and Envoy's sample grants nothing else.
 

@@ -75,7 +75,7 @@ impl Host {
         }
     }
 
-    /// Tells the upstream something that no copy of the client's is left of, unless it is blank.
+    /// Tells the upstream something, after what the client said of it was taken away: in Kong that left a blank.
     pub fn tell_upstream(self, name: &str, value: &[u8]) {
         match self {
             Self::Envoy => abi::add_header(Map::Request, name, value),

@@ -4,8 +4,8 @@
 //! | --- | --- | --- |
 //! | names | as the client wrote them | lower case |
 //! | all pairs at once | 100, `:path :method :scheme :authority` first: what auth plugins added is at the end and is cut off | all |
-//! | replace, with two copies there | both go, and nothing comes | both go, one comes |
-//! | a request header that is removed | sent to the upstream all the same, and found by its name | gone |
+//! | replace, with two copies there | the first gets the value, then both are removed | both go, one comes |
+//! | a request header that is removed | is sent to the upstream all the same, and found by its name | gone |
 //! | control characters in a value | escaped as %XX | written as they are |
 //! | response headers before the response | kept, the upstream's come on top | there is no map: BadArgument |
 
@@ -147,7 +147,11 @@ fn change(guest: &mut Guest<'_>, map: u32, name: &[u8], value: &[u8], change: Ch
         Change::Remove => headers.remove(&name),
     };
     // nginx leaves marked headers out of responses, but not out of requests.
-    if map == REQUEST && personality.is_kong() {
+    if map == REQUEST && personality.is_kong() && !removed.is_empty() {
+        if change == Change::Remove {
+            let what = format!("removed {}", String::from_utf8_lossy(&name));
+            return Err(RuleBroken::new(Rule::RequestHeaderRemoved, what));
+        }
         stream.removed.0.extend(removed);
     }
     Ok(Status::Ok)

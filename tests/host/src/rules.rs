@@ -61,6 +61,9 @@ rules! {
     LateLocalResponse on Kong: "make a local response before the response's headers: later its headers are lost";
     /// Seen in the source.
     RequestHeadersTooLate on Kong: "request headers can be set until the response begins: later it traps";
+    /// Seen on ngx_wasm_module d834bb04 in nginx 1.26.3.
+    RequestHeaderRemoved on Kong: "a request header that is removed still goes to the upstream, and is no longer there to \
+        be replaced: replace it";
     /// Seen in the source.
     ResponseHeadersTooLate on Kong: "response headers can be set until the response's body: later it traps";
     /// Seen in the source.

@@ -21,7 +21,7 @@ pub struct Stream {
     pub authority: Vec<u8>,
     /// Headers without the pseudo headers.
     pub request: Headers,
-    /// Request headers that a filter has removed: marked, before those that came later (Kong).
+    /// Request headers that were removed, and that the upstream gets all the same (Kong).
     pub removed: Headers,
     /// Response headers set before there was a response (Kong).
     pub early: Headers,

@@ -94,6 +94,15 @@ fn breaking() -> Vec<Breaking> {
             SmallModule { response: r#"(call $add (i32.const 0) @"x-a" @"1")"#, ..NOTHING },
         ),
         Breaking(
+            Rule::RequestHeaderRemoved,
+            KONG,
+            During::Request,
+            request(
+                r#"(call $ok (call $add (i32.const 0) @"x-a" @"1"))
+                   (call $remove (i32.const 0) @"x-a")"#,
+            ),
+        ),
+        Breaking(
             Rule::ResponseHeadersTooLate,
             KONG,
             During::Request,

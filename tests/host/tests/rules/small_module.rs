@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use tollgate::capability;
 use tollgate_host::Module;
 
 /// A module whose callbacks do what is written here and otherwise nothing: WebAssembly text, in which `@"text"`
@@ -69,23 +70,12 @@ const IMPORTS: &str = r#"
   (import "env" "proxy_get_log_level" (func $log_level (param i32) (result i32)))
 "#;
 
-/// The callbacks that a module's texts are for, and the host calls above.
+/// The callbacks that a module has, and the host calls above.
 pub fn capabilities() -> impl Iterator<Item = &'static str> {
     let quoted = |line: &'static str| line.split('"').nth(3);
-    CALLBACKS.iter().copied().chain(IMPORTS.lines().filter_map(quoted))
+    let callbacks = [capability::CALLBACKS, capability::IDLE_CALLBACKS].into_iter().flatten().copied();
+    callbacks.chain(IMPORTS.lines().filter_map(quoted))
 }
-
-const CALLBACKS: [&str; 9] = [
-    "proxy_on_vm_start",
-    "proxy_on_context_create",
-    "proxy_on_configure",
-    "proxy_on_tick",
-    "proxy_on_request_headers",
-    "proxy_on_response_headers",
-    "proxy_on_response_body",
-    "proxy_on_log",
-    "proxy_on_http_call_response",
-];
 
 /// Where a module's texts begin; below 1024 is room for results.
 const TEXTS: usize = 1024;
