@@ -94,6 +94,7 @@ pictures: setup build ## the dashboards' pictures in the docs, drawn anew from r
 
 .PHONY: bench
 bench: setup build ## every benchmark: ratios on stdout, bench/results/*.json
+	@scripts/setup.sh bench
 	$(CARGO) run --quiet --release -p tollgate-bench
 
 .PHONY: fuzz

@@ -88,8 +88,12 @@ case "${1:-run}" in
     # server it takes a minute of one core to build, and a second to build our pages.
     cargo_tool mdbook 0.5.4 --no-default-features --debug
     ;;
+  bench)
+    # It counts instructions.
+    command -v callgrind_control >/dev/null || packages valgrind
+    ;;
   *)
-    echo "usage: setup.sh run|test" >&2
+    echo "usage: setup.sh run|test|bench" >&2
     exit 2
     ;;
 esac

@@ -3,6 +3,7 @@
 //! | module | what it measures |
 //! | --- | --- |
 //! | [`gateway`] | Envoy's CPU a request, requests a second, latency: bare, no-op filter, native filter, Tollgate |
+//! | [`instructions`] | the instructions that Envoy executes for a request, which no other load on the machine changes |
 //! | [`memory`] | Envoy's memory after 65,536 distinct clients, and after a million |
 //! | [`decision`] | one decision, in this process, with 4 endpoint rules and with 1,000 |
 //! | [`lease`] | the same with leases and without, and a consumer's first request |
@@ -14,6 +15,7 @@
 
 mod decision;
 mod gateway;
+mod instructions;
 mod lease;
 mod load;
 mod memory;
@@ -43,6 +45,8 @@ struct Arguments {
 enum Which {
     /// Envoy's CPU time a request, with and without Tollgate.
     Gateway(gateway::Settings),
+    /// The instructions that Envoy executes for a request, with and without Tollgate; wants valgrind.
+    Instructions(instructions::Settings),
     /// Envoy's memory under a flood of distinct clients.
     Memory(memory::Settings),
     /// One decision, with few and with many endpoint rules.
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let promises = match arguments.which {
         Some(Which::Gateway(settings)) => gateway::run(&settings),
+        Some(Which::Instructions(settings)) => instructions::run(&settings),
         Some(Which::Memory(settings)) => memory::run(&settings),
         Some(Which::Decision(settings)) => decision::run(&settings),
         Some(Which::Lease(settings)) => lease::run(&settings),
@@ -84,6 +89,7 @@ fn main() -> ExitCode {
 fn all() -> anyhow::Result<Vec<Promise>> {
     let mut promises = decision::run(&usual())?;
     promises.extend(gateway::run(&usual())?);
+    promises.extend(instructions::run(&usual())?);
     promises.extend(memory::run(&usual())?);
     promises.extend(lease::run(&usual())?);
     promises.extend(store::run(&usual())?);

@@ -148,7 +148,8 @@ fn circumstances() -> Value {
     })
 }
 
-fn says(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
+/// What a program prints.
+pub fn says(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
     let output = Command::new(program).args(arguments).current_dir(workspace::root()).output();
     let output = output.with_context(|| format!("cannot start {program}"))?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())

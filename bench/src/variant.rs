@@ -1,7 +1,7 @@
 //! What the gateway is told to run, and what its clients then send and get.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
@@ -32,6 +32,8 @@ enum Filter {
     None,
     Native,
     Noop,
+    /// Granted what Tollgate is granted.
+    RestrictedNoop,
     Tollgate(fn(&mut Value)),
     /// As where a gateway cannot be told what to grant.
     Unrestricted,
@@ -43,6 +45,9 @@ pub struct Modules<'a> {
     pub noop: &'a Path,
     pub tollgate: &'a Path,
 }
+
+/// Where nobody listens.
+const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9));
 
 const LIMIT: &str = "x-ratelimit-remaining";
 const MONTH: &str = "x-quota-monthly-remaining";
@@ -74,6 +79,14 @@ pub const COMPARED: &[Variant] = &[
         name: Cow::Borrowed("noop"),
         about: "a Wasm filter that does nothing",
         filter: Filter::Noop,
+        hides: &[TIER],
+        shows: &[],
+        ..TOLLGATE
+    },
+    Variant {
+        name: Cow::Borrowed("noop-restricted"),
+        about: "the same without the callbacks that Tollgate leaves out",
+        filter: Filter::RestrictedNoop,
         hides: &[TIER],
         shows: &[],
         ..TOLLGATE
@@ -182,10 +195,16 @@ impl Variant {
 
     /// A gateway that runs it, with one worker.
     pub fn start(&self, modules: &Modules<'_>) -> anyhow::Result<Envoy> {
+        self.start_under(modules, &[])
+    }
+
+    /// The same, run by another program.
+    pub fn start_under(&self, modules: &Modules<'_>, runner: &[&str]) -> anyhow::Result<Envoy> {
         let filter = match &self.filter {
             Filter::None => None,
             Filter::Native => Some(native()),
             Filter::Noop => Some(wasm(modules.noop, &json!({}))),
+            Filter::RestrictedNoop => Some(restricted(wasm(modules.noop, &json!({})))),
             Filter::Tollgate(change) => {
                 let mut policy = policy();
                 change(&mut policy);
@@ -194,7 +213,7 @@ impl Variant {
             Filter::Unrestricted => Some(wasm(modules.tollgate, &policy())),
             Filter::Build(file) => Some(tollgate(file, &policy())),
         };
-        start(filter)
+        Envoy::start_under(&config(filter, NOWHERE)?, 1, runner)
     }
 
     /// Appends request `number` of one of so many consumers.
@@ -277,19 +296,22 @@ pub fn policy() -> Value {
 /// An Envoy that answers everything itself, behind one filter or none. The address of a client is what its
 /// `x-forwarded-for` says.
 pub fn start(filter: Option<Value>) -> anyhow::Result<Envoy> {
-    start_with_store(filter, SocketAddr::from(([127, 0, 0, 1], 9)))
+    start_with_store(filter, NOWHERE)
 }
 
 /// The same with a store that listens there.
 pub fn start_with_store(filter: Option<Value>, store: SocketAddr) -> anyhow::Result<Envoy> {
+    Envoy::start(&config(filter, store)?, 1)
+}
+
+fn config(filter: Option<Value>, store: SocketAddr) -> anyhow::Result<Config> {
     let router = json!({
         "name": "envoy.filters.http.router",
         "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
     });
     let filters: Vec<Value> = filter.into_iter().chain([router]).collect();
     // Nothing is ever sent to the sample's upstream.
-    let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
-    let config = Config::without_filter(nowhere)?.with_store(store).http(|http| {
+    Ok(Config::without_filter(NOWHERE)?.with_store(store).http(|http| {
         *http = json!({
             "@type": http["@type"],
             "stat_prefix": "bench",
@@ -303,13 +325,15 @@ pub fn start_with_store(filter: Option<Value>, store: SocketAddr) -> anyhow::Res
                 }],
             }] },
         });
-    });
-    Envoy::start(&config, 1)
+    }))
 }
 
 /// Tollgate as `envoy/envoy.yaml` has it: granted what it uses.
 pub fn tollgate(module: &Path, policy: &Value) -> Value {
-    let mut filter = wasm(module, policy);
+    restricted(wasm(module, policy))
+}
+
+fn restricted(mut filter: Value) -> Value {
     let granted: Map<String, Value> =
         capability::all().map(|name| (name.to_owned(), Value::Object(Map::new()))).collect();
     filter["typed_config"]["config"]["capability_restriction_config"] =

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -22,6 +22,9 @@ use crate::{wait, workspace};
 /// The longest that a start or an update may take: V8 compiles the filter once for every worker, on a machine
 /// that may be busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The same where a runner slows everything down.
+const PATIENCE_UNDER_A_RUNNER: Duration = Duration::from_secs(600);
 
 /// Lines of Envoy's log that go into an error.
 const LAST_WORDS: usize = 12;
@@ -43,27 +46,45 @@ impl Envoy {
     /// # Errors
     /// When it is not installed, or ends instead of serving: with the last lines of its log.
     pub fn start(config: &Config, workers: u32) -> anyhow::Result<Self> {
-        Self::start_with(workers, |directory| fs::write(directory.join("envoy.yaml"), config.to_json()))
+        Self::start_under(config, workers, &[])
     }
 
-    /// The same, but its listener comes from a file that [`Envoy::update`] replaces while it serves.
+    /// The same, run by another program, such as `valgrind`, which is given Envoy's command after its own arguments.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`], and when that program is not installed.
+    pub fn start_under(config: &Config, workers: u32, runner: &[&str]) -> anyhow::Result<Self> {
+        Self::start_with(workers, runner, |directory| {
+            fs::write(directory.join("envoy.yaml"), config.to_json())
+        })
+    }
+
+    /// The same as [`Envoy::start`], but its listener comes from a file that [`Envoy::update`] replaces while it serves.
     ///
     /// # Errors
     /// As [`Envoy::start`].
     pub fn start_updatable(config: &Config, workers: u32) -> anyhow::Result<Self> {
-        Self::start_with(workers, |directory| {
+        Self::start_with(workers, &[], |directory| {
             let (bootstrap, listeners) = config.split(&directory.join("listeners.json"));
             fs::write(directory.join("listeners.json"), discovery(&listeners, 0))?;
             fs::write(directory.join("envoy.yaml"), bootstrap)
         })
     }
 
-    fn start_with(workers: u32, write: impl Fn(PathBuf) -> io::Result<()>) -> anyhow::Result<Self> {
-        let program = workspace::envoy()?;
+    fn start_with(
+        workers: u32,
+        runner: &[&str],
+        write: impl Fn(PathBuf) -> io::Result<()>,
+    ) -> anyhow::Result<Self> {
+        let envoy = workspace::envoy()?;
         let directory = tempfile::Builder::new().prefix("tollgate-envoy-").tempdir()?;
         write(directory.path().into())?;
         let log = File::create(directory.path().join("log"))?;
-        let mut command = Command::new(&program);
+        let program = runner.first().map_or(envoy.as_path(), Path::new);
+        let mut command = Command::new(program);
+        if let [_, arguments @ ..] = runner {
+            command.args(arguments).arg(&envoy);
+        }
         command
             .arg("--config-path")
             .arg(directory.path().join("envoy.yaml"))
@@ -80,7 +101,8 @@ impl Envoy {
             Process::start(command).with_context(|| format!("cannot start {}", program.display()))?;
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut envoy = Self { process, directory, address: nowhere, admin: nowhere, updates: 0 };
-        wait::until("Envoy to serve", PATIENCE, || envoy.serves_or_ended().transpose())
+        let patience = if runner.is_empty() { PATIENCE } else { PATIENCE_UNDER_A_RUNNER };
+        wait::until("Envoy to serve", patience, || envoy.serves_or_ended().transpose())
             .and_then(|serves| serves)
             .map_err(|error| anyhow::anyhow!("{error:#}. Its log ends so:\n{}", envoy.last_words()))?;
         Ok(envoy)
