@@ -72,12 +72,8 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     }
     rows.push(vec!["ratio".to_owned(), format!("{decision:.3}"), format!("{price:.3}")]);
     result::print_table(&rows);
-    let promises = vec![Promise {
-        what: "decision: with 1,000 endpoint rules, by with 4",
-        measured: decision,
-        at_least: 0.0,
-        at_most: PROMISED,
-    }];
+    let promises =
+        vec![Promise::at_most("decision: with 1,000 endpoint rules, by with 4", PROMISED, decision)];
     result::save(
         "decision",
         json!({

@@ -193,12 +193,8 @@ impl Runner {
 fn promises(runners: &[Runner]) -> Vec<Promise> {
     let tollgate = runners.iter().find(|runner| runner.variant.name == "tollgate");
     let measured = tollgate.and_then(|tollgate| tollgate.by("noop", runners));
-    let promise = |measured| Promise {
-        what: "gateway: CPU a request, Tollgate by no-op filter",
-        measured,
-        at_least: 0.0,
-        at_most: PROMISED,
-    };
+    let promise =
+        |measured| Promise::at_most("gateway: CPU a request, Tollgate by no-op filter", PROMISED, measured);
     measured.map(promise).into_iter().collect()
 }
 

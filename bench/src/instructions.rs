@@ -179,12 +179,8 @@ impl Counted {
 fn promises(counted: &[Counted]) -> Vec<Promise> {
     let tollgate = counted.iter().find(|one| one.variant.name == "tollgate");
     let measured = tollgate.and_then(|tollgate| tollgate.by("noop", counted));
-    let promise = |measured| Promise {
-        what: "instructions: a request, Tollgate by no-op filter",
-        measured,
-        at_least: 0.0,
-        at_most: PROMISED,
-    };
+    let promise =
+        |measured| Promise::at_most("instructions: a request, Tollgate by no-op filter", PROMISED, measured);
     measured.map(promise).into_iter().collect()
 }
 

@@ -18,6 +18,11 @@ pub struct Promise {
 }
 
 impl Promise {
+    /// That a number, never below zero, is never more than this.
+    pub fn at_most(what: &'static str, at_most: f64, measured: f64) -> Self {
+        Self { what, measured, at_least: 0.0, at_most }
+    }
+
     pub fn is_met(&self) -> bool {
         (self.at_least..=self.at_most).contains(&self.measured)
     }

@@ -70,12 +70,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
             at_least: 0.9,
             at_most: 1.1,
         },
-        Promise {
-            what: "room: MiB of the store, of those that k8s/ asks for",
-            measured: mebibytes(resident),
-            at_least: 0.0,
-            at_most: 64.0,
-        },
+        Promise::at_most("room: MiB of the store, of those that k8s/ asks for", 64.0, mebibytes(resident)),
     ];
     let version = redis.ask(&["INFO", "server"])?;
     let version = version.lines().find_map(|line| line.strip_prefix("redis_version:"));
