@@ -1,7 +1,7 @@
 //! The instructions that Envoy executes for a request, with and without Tollgate, as valgrind counts them.
 //!
 //! CPU time says what a request costs, and on a machine that others use it differs from run to run by more than most changes
-//! are worth. Instructions do not: two runs of one build agree within a thousandth. What the kernel does is not among them.
+//! are worth. Instructions do not: two runs of one build agree within half a percent. What the kernel does is not among them.
 
 use std::fs;
 use std::path::Path;
