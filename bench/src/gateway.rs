@@ -100,16 +100,15 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
 }
 
 fn chosen(settings: &Settings) -> anyhow::Result<Vec<Variant>> {
-    let all = || COMPARED.iter().chain(STEPS);
     for name in &settings.only {
-        ensure!(all().any(|variant| variant.name == *name), "there is no variant {name}");
+        Variant::named(name)?;
     }
     let is_chosen = |variant: &&Variant| match settings.only.as_slice() {
         [] => settings.steps || COMPARED.iter().any(|compared| compared.name == variant.name),
         only => only.iter().any(|name| *name == variant.name),
     };
     let builds = settings.against.iter().map(|file| Variant::build(file));
-    Ok(all().filter(is_chosen).cloned().chain(builds).collect())
+    Ok(COMPARED.iter().chain(STEPS).filter(is_chosen).cloned().chain(builds).collect())
 }
 
 impl Runner {

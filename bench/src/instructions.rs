@@ -4,7 +4,7 @@
 //! are worth. Instructions do not: two runs of one build agree within half a percent. What the kernel does is not among them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tollgate_testkit::{wait, workspace};
 use crate::load::Load;
 use crate::noop;
 use crate::result::{self, Promise};
-use crate::variant::{COMPARED, Modules, STEPS, Variant};
+use crate::variant::{Modules, Variant};
 
 /// Tollgate's instructions a request by those of a filter that does nothing.
 const PROMISED: f64 = 1.50;
@@ -28,6 +28,7 @@ const USUAL: [&str; 5] = ["bare", "noop", "noop-restricted", "tollgate", "tollga
 /// One at a time, so that every request meets the same.
 const CONNECTIONS: usize = 1;
 
+/// The longest that a dump may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Args)]
@@ -46,7 +47,7 @@ pub struct Settings {
     only: Vec<String>,
     /// Other builds of Tollgate, to compare with; no results are written.
     #[arg(long, value_name = "FILE", value_delimiter = ',')]
-    against: Vec<std::path::PathBuf>,
+    against: Vec<PathBuf>,
 }
 
 struct Counted {
@@ -92,14 +93,7 @@ fn chosen(settings: &Settings) -> anyhow::Result<Vec<Variant>> {
         only => only.iter().map(String::as_str).collect(),
     };
     let builds = settings.against.iter().map(|file| Ok(Variant::build(file)));
-    names
-        .into_iter()
-        .map(|name| {
-            let found = COMPARED.iter().chain(STEPS).find(|variant| variant.name == name);
-            found.cloned().with_context(|| format!("there is no variant {name}"))
-        })
-        .chain(builds)
-        .collect()
+    names.into_iter().map(Variant::named).chain(builds).collect()
 }
 
 /// Instructions a request, in user space, of all of Envoy's threads.
@@ -120,7 +114,7 @@ fn count(variant: &Variant, modules: &Modules<'_>, settings: &Settings) -> anyho
                 &format!("--log-file={}", directory.path().join("log").display()),
             ],
         )
-        .context("with valgrind, which counts (Debian: apt install valgrind)")?;
+        .context("under valgrind (Debian: apt install valgrind)")?;
     variant.prove(&gateway)?;
     let mut load = Load::connect(gateway.address(), CONNECTIONS)?;
     let mut send = |requests| {

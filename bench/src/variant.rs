@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::{Map, Value, json};
 use tollgate::capability;
 use tollgate_testkit::envoy::{Config, Envoy};
@@ -182,6 +182,12 @@ pub const STEPS: &[Variant] = &[
 ];
 
 impl Variant {
+    /// The variant of this name.
+    pub fn named(name: &str) -> anyhow::Result<Self> {
+        let found = COMPARED.iter().chain(STEPS).find(|variant| variant.name == name);
+        found.cloned().with_context(|| format!("there is no variant {name}"))
+    }
+
     /// Another build of Tollgate, called by its file's name.
     pub fn build(file: &Path) -> Self {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();

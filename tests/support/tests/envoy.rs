@@ -117,3 +117,16 @@ fn an_envoy_that_cannot_start_says_why() {
     let failure = Envoy::start(&config.http(|http| http["stat_prefix"] = "".into()), 1).unwrap_err();
     assert!(format!("{failure:#}").contains("StatPrefix"), "{failure:#}");
 }
+
+#[test]
+fn a_runner_runs_the_gateway_or_is_named_where_it_is_missing() {
+    let upstream = Upstream::on_loopback().unwrap();
+    let config = Config::without_filter(upstream.address()).unwrap();
+    let envoy = Envoy::start_under(&config, 1, &["env", "TOLLGATE_RUN_BY=env"]).unwrap();
+    assert_eq!(envoy.client().get("/more").unwrap().status, 404);
+    let environment = std::fs::read_to_string(format!("/proc/{}/environ", envoy.id())).unwrap();
+    assert!(environment.split('\0').any(|variable| variable == "TOLLGATE_RUN_BY=env"), "{environment:?}");
+
+    let failure = Envoy::start_under(&config, 1, &["tollgate-no-such-runner"]).unwrap_err();
+    assert!(format!("{failure:#}").contains("tollgate-no-such-runner"), "{failure:#}");
+}
