@@ -1,35 +1,41 @@
 //! From settings to a running store: logs, backend, listener, and how it stops.
 
+mod room;
+
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use self::room::Room;
 use crate::app;
 use crate::app::state::Store;
 use crate::backend::open;
 use crate::settings::{LogFormat, Settings};
 
-/// After a failed accept, such as for want of file descriptors: others are being closed meanwhile.
+/// Pause after a failed accept, such as for want of file descriptors: another connection is being closed meanwhile.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// Bounds of the connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Connections {
-    /// At once; more have to wait.
+    /// At once. For more, those make room on which no request has shown a token; where there are none, they have to wait.
     pub most: usize,
     /// The longest that a client may take to send a request's head. It runs from the beginning or the last answer, so that a
     /// connection may lie idle for so long: gateways keep theirs. It also is how long a client may take no byte of an answer.
@@ -82,41 +88,64 @@ pub async fn serve(
     stop: impl Future<Output = &'static str>,
 ) {
     let graceful = GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(connections.most.min(Semaphore::MAX_PERMITS)));
+    let room = Room::new(connections.most);
     // HTTP/1.1 is what gateways speak with the store. HTTP/2 would be more to bound: streams, resets, windows.
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(connections.header_time);
     tokio::pin!(stop);
+    let mut has_failed = false;
     let signal = loop {
         let accept = async {
-            let room = Arc::clone(&room).acquire_owned().await;
-            (listener.accept().await, room)
+            let socket = match listener.accept().await {
+                Ok((socket, _)) => socket,
+                Err(why) => return Err(why),
+            };
+            Ok((socket, room.enter().await))
         };
-        let (accepted, room) = tokio::select! {
+        let accepted = tokio::select! {
             accepted = accept => accepted,
             signal = &mut stop => break signal,
         };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
+        let (socket, place) = match accepted {
+            Ok((socket, Some(place))) => (socket, place),
+            Ok((_, None)) => continue,
             Err(why) => {
-                warn!(%why, "a connection could not be accepted");
+                if !std::mem::replace(&mut has_failed, true) {
+                    warn!(%why, "connections cannot be accepted");
+                }
+                // What is wanting is file descriptors, as a rule: connections have one each.
+                room.make();
                 sleep(ACCEPT_AGAIN).await;
                 continue;
             }
         };
+        has_failed = false;
         if let Err(why) = socket.set_nodelay(true) {
             debug!(%why, "small answers may wait");
         }
-        let service = TowerToHyperService::new(app.clone());
+        let (app, peer) = (TowerToHyperService::new(app.clone()), Arc::clone(&place.peer));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let peer = Arc::clone(&peer);
+            request.extensions_mut().insert(Arc::clone(&peer.caller));
+            let answer = app.call(request);
+            async move {
+                peer.is_busy.store(true, Ordering::Relaxed);
+                let answer = answer.await;
+                peer.is_busy.store(false, Ordering::Relaxed);
+                answer
+            }
+        });
         let mut socket = TimeoutStream::new(socket);
         socket.set_write_timeout(Some(connections.header_time));
         let connection = builder.serve_connection(TokioIo::new(Box::pin(socket)), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            if let Err(why) = connection.await {
-                debug!(%why, "a connection broke off");
+            tokio::select! {
+                ended = connection => if let Err(why) = ended {
+                    debug!(%why, "a connection broke off");
+                },
+                () = place.peer.is_to_go() => debug!("a connection without a token made room"),
             }
-            drop(room);
         });
     };
     drop(listener);

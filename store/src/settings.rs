@@ -48,7 +48,7 @@ pub struct Settings {
     /// Requests that are worked on at once; more are answered 503
     #[arg(long, env = "TOLLGATE_MAX_REQUESTS", value_name = "N", default_value_t = 512, value_parser = at_least_one)]
     pub max_requests: usize,
-    /// Connections at once; more have to wait
+    /// Connections at once; for more, those without a token make room
     #[arg(long, env = "TOLLGATE_MAX_CONNECTIONS", value_name = "N", default_value_t = 4096, value_parser = at_least_one)]
     pub max_connections: usize,
     /// The longest that a request may take, milliseconds

@@ -10,6 +10,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 fn store(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
@@ -32,8 +33,13 @@ struct Running {
 
 impl Running {
     fn start(flags: &[&str]) -> Self {
+        Self::start_as(store(&[]), flags)
+    }
+
+    fn start_as(mut command: Command, flags: &[&str]) -> Self {
         let common = ["--listen=127.0.0.1:0", "--backend=memory", "--log-format=json"];
-        let mut child = store(&[&common, flags].concat()).spawn().unwrap();
+        command.args(common).args(flags).env_clear().stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let address = loop {
             let mut line = String::new();
@@ -48,6 +54,8 @@ impl Running {
 
     fn get(&self, path: &str, token: &str) -> String {
         let mut socket = TcpStream::connect(&self.address).unwrap();
+        // So that a test that fails does not hang.
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
         );
@@ -108,4 +116,40 @@ fn it_serves_with_tokens_and_ends_well_when_it_is_told_to() {
     assert_eq!(store.child.wait().unwrap().code(), Some(0), "{log}");
     assert!(log.contains("\"signal\":\"SIGTERM\"") && log.contains("\"message\":\"stopped\""), "{log}");
     assert!(!log.contains("token-0"), "a log holds no token: {log}");
+}
+
+/// Four thousand connections that say nothing once kept everybody else out for as long as they might lie idle.
+#[test]
+fn idle_connections_keep_no_gateway_out() {
+    let store = Running::start(&[
+        "--gateway-token=gateway-token-0001",
+        "--admin-token=admin-token-000001",
+        "--max-connections=32",
+        "--header-timeout=600000",
+    ]);
+    let idle: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(&store.address).unwrap()).collect();
+    for _ in 0..20 {
+        assert!(store.get("/v1/audit/n", "admin-token-000001").starts_with("HTTP/1.1 200"));
+    }
+    drop(idle);
+}
+
+/// The same where file descriptors are what runs out: there are fewer of them than places.
+#[test]
+fn idle_connections_keep_no_gateway_out_where_descriptors_are_few() {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_tollgate"), "store"]);
+    let store = Running::start_as(
+        command,
+        &[
+            "--gateway-token=gateway-token-0001",
+            "--admin-token=admin-token-000001",
+            "--header-timeout=600000",
+        ],
+    );
+    let idle: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(&store.address).unwrap()).collect();
+    for _ in 0..20 {
+        assert!(store.get("/v1/audit/n", "admin-token-000001").starts_with("HTTP/1.1 200"));
+    }
+    drop(idle);
 }

@@ -1,6 +1,7 @@
 //! Who may call what: one token for gateways, another for admins.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -57,6 +58,27 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
+/// What a connection is known for: whether a request on it has shown a token. Requests bring it as an extension.
+#[derive(Debug, Default)]
+pub struct Caller(AtomicBool);
+
+impl Caller {
+    /// Whether a request has shown a token, or needed none where the store asks for none.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the caller of a request may do. Its connection is known for that from now on.
+fn role(parts: &Parts, store: &Store) -> Option<Role> {
+    let role = store.tokens.role(&parts.headers)?;
+    if let Some(caller) = parts.extensions.get::<Arc<Caller>>() {
+        caller.0.store(true, Ordering::Relaxed);
+    }
+    Some(role)
+}
+
 /// A caller with either token.
 pub struct Gateway;
 
@@ -64,7 +86,7 @@ impl FromRequestParts<Arc<Store>> for Gateway {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, store: &Arc<Store>) -> Result<Self, AppError> {
-        store.tokens.role(&parts.headers).map(|_| Self).ok_or(AppError::Unauthorized)
+        role(parts, store).map(|_| Self).ok_or(AppError::Unauthorized)
     }
 }
 
@@ -75,7 +97,7 @@ impl FromRequestParts<Arc<Store>> for Admin {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, store: &Arc<Store>) -> Result<Self, AppError> {
-        match store.tokens.role(&parts.headers) {
+        match role(parts, store) {
             Some(Role::Admin) => Ok(Self),
             Some(Role::Gateway) => Err(AppError::Forbidden),
             None => Err(AppError::Unauthorized),

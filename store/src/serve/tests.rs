@@ -1,6 +1,9 @@
 //! Over real connections: what a client of another time, or of bad will, sees of them.
 
 use super::*;
+use crate::app::access::Tokens;
+use crate::app::state::Bounds;
+use crate::backend::memory::{Memory, wall_clock};
 use axum::routing::get;
 use futures_util::{StreamExt, stream};
 use std::net::SocketAddr;
@@ -167,19 +170,77 @@ async fn a_stream_that_breaks_off_never_looks_whole() {
     assert!(!answer.contains("0\r\n"), "the last chunk would make it whole: {answer:?}");
 }
 
+/// The store's own app, with tokens.
+fn api() -> Router {
+    let token = |text: &str| Some(text.to_owned());
+    let tokens = Tokens { gateway: token("gateway-token-0001"), admin: token("admin-token-000001") };
+    let backend = Arc::new(Memory::new(wall_clock()));
+    app::app(Store::new(backend, tokens, Bounds::default()).unwrap())
+}
+
+fn get_of(path: &str, token: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n")
+}
+
+async fn status(socket: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let head = async {
+        // The whole of a small answer: what is left of it would be taken for the next one's.
+        while !bytes.windows(4).any(|four| four == b"\r\n\r\n") || !bytes.ends_with(b"}") {
+            assert!(socket.read_buf(&mut bytes).await.unwrap() > 0, "the connection was closed");
+        }
+    };
+    timeout(LONG, head).await.expect("no answer comes");
+    String::from_utf8_lossy(&bytes).split(' ').nth(1).unwrap().to_owned()
+}
+
+/// Nobody waits for the idle ones' timeout.
+const PATIENT: Connections =
+    Connections { most: 8, header_time: Duration::from_secs(3_600), drain_time: Duration::from_millis(10) };
+
 #[tokio::test]
-async fn more_connections_than_there_is_room_for_wait_their_turn() {
-    let app = Router::new().route("/", get(|| async { "ok" }));
-    let served = served(app, Connections { most: 1, ..BOUNDS }).await;
-    let mut first = ask(served.address, GET).await;
-    let mut head = [0; 12];
-    timeout(LONG, first.read_exact(&mut head)).await.unwrap().unwrap();
-    let mut second = ask(served.address, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+async fn connections_without_a_token_make_room_for_the_next_at_once() {
+    let served = served(api(), PATIENT).await;
+    // Some say nothing, some half a head, some a wrong token, some ask for what needs none.
+    let wrong = get_of("/v1/overrides/n", "wrong");
+    let begun = [
+        "",
+        "GET /v1",
+        &wrong,
+        "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+        "POST /v1/check HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{",
+    ];
+    let mut idle = Vec::new();
+    for round in 0..40 {
+        idle.push(ask(served.address, begun[round % begun.len()]).await);
+    }
+    let mut gateways = Vec::new();
+    for _ in 0..PATIENT.most {
+        let mut gateway = ask(served.address, &get_of("/v1/overrides/n", "gateway-token-0001")).await;
+        assert_eq!(status(&mut gateway).await, "200");
+        gateways.push(gateway);
+    }
+    // Whoever has shown a token keeps its place, however many come.
+    for text in begun {
+        idle.push(ask(served.address, text).await);
+    }
+    for gateway in &mut gateways {
+        gateway.write_all(get_of("/v1/overrides/n", "gateway-token-0001").as_bytes()).await.unwrap();
+        assert_eq!(status(gateway).await, "200");
+    }
+}
+
+#[tokio::test]
+async fn more_connections_with_a_token_than_there_is_room_for_wait_their_turn() {
+    let served = served(api(), Connections { most: 1, ..PATIENT }).await;
+    let mut first = ask(served.address, &get_of("/v1/overrides/n", "gateway-token-0001")).await;
+    assert_eq!(status(&mut first).await, "200");
+    let mut second = ask(served.address, &get_of("/v1/overrides/n", "admin-token-000001")).await;
     let mut byte = [0; 1];
-    let waits = timeout(Duration::from_millis(50), second.read(&mut byte)).await;
+    let waits = timeout(Duration::from_millis(50), second.peek(&mut byte)).await;
     assert!(waits.is_err(), "it is answered while the first is open");
     drop(first);
-    assert!(rest(&mut second).await.0.starts_with("HTTP/1.1 200"));
+    assert_eq!(status(&mut second).await, "200");
 }
 
 /// Envoy keeps connections, and Kong opens one a call.
