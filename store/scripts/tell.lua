@@ -1,35 +1,69 @@
--- A change of an override or a reset: counts the revision up, remembers what nodes may have missed, writes the line.
+-- A change of an override or a reset, in one step: looks whether it may be, counts the revision up, remembers what nodes
+-- and replicas may have missed, writes the line.
 --
--- KEYS[1]  counters (hash: revision, since, lines)
+-- KEYS[1]  counters (hash: revision, since, lines; count, how many overrides there were at the revision `counted`)
 -- KEYS[2]  news (list, oldest first: revision I8, then 'd' and a consumer whose override was removed, or 'r' and a client)
 -- KEYS[3]  overrides (hash: consumer -> revision I8, whether it is set B, the application's bytes)
 -- KEYS[4]  audit log (list, newest first)
+-- KEYS[5]  changes (list, oldest first: revision I8, microsecond I8, then 'c' and a consumer, or 'r' and a client)
 -- ARGV[1]  'set', 'removed' or 'reset'
 -- ARGV[2]  the consumer, or the client's 16 bytes
 -- ARGV[3]  the override's bytes
 -- ARGV[4]  the line
--- ARGV[5]  how many news are remembered
--- ARGV[6]  how many lines are kept
--- Returns the new revision.
+-- ARGV[5]  after so many bytes of the line the override as it was is written, or null; '': nowhere
+-- ARGV[6]  what has to hold: '' nothing, 'set' that there is an override, a number that it is the one of this revision
+-- ARGV[7]  how many overrides there may be
+-- ARGV[8]  how many news are remembered
+-- ARGV[9]  how many lines are kept
+-- ARGV[10] how many changes are remembered
+-- Returns the new revision; 0 where the condition does not hold, -1 where there are too many.
 
-local call, pack = redis.call, struct.pack
-local revision = call('HINCRBY', KEYS[1], 'revision', 1)
-call('HINCRBY', KEYS[1], 'lines', 1)
-call('LPUSH', KEYS[4], ARGV[4])
-call('LTRIM', KEYS[4], 0, ARGV[6] - 1)
+local call, pack, unpack = redis.call, struct.pack, struct.unpack
+local what, whom, line = ARGV[1], ARGV[2], ARGV[4]
 
-if ARGV[1] == 'set' then
-  call('HSET', KEYS[3], ARGV[2], pack('<I8B', revision, 1) .. ARGV[3])
-elseif ARGV[1] == 'removed' then
-  call('HSET', KEYS[3], ARGV[2], pack('<I8B', revision, 0))
-  call('RPUSH', KEYS[2], pack('<I8', revision) .. 'd' .. ARGV[2])
-else
-  call('RPUSH', KEYS[2], pack('<I8', revision) .. 'r' .. ARGV[2])
+local counters = call('HMGET', KEYS[1], 'revision', 'count', 'counted')
+local count = counters[3] and counters[3] == counters[1] and tonumber(counters[2]) or nil
+
+if what ~= 'reset' then
+  if not count then
+    -- The first change, or one after those of a version that does not count.
+    count = 0
+    local rows = call('HGETALL', KEYS[3])
+    for i = 2, #rows, 2 do if rows[i]:byte(9) == 1 then count = count + 1 end end
+  end
+  local row = call('HGET', KEYS[3], whom)
+  local is_set = row and row:byte(9) == 1
+  if ARGV[6] == 'set' and not is_set then return 0 end
+  local wanted = tonumber(ARGV[6])
+  if wanted and not (is_set and unpack('<I8', row) == wanted) then return 0 end
+  if what == 'set' and not is_set and count >= tonumber(ARGV[7]) then return -1 end
+  if ARGV[5] ~= '' then
+    line = line:sub(1, ARGV[5]) .. (is_set and row:sub(10) or 'null') .. line:sub(ARGV[5] + 1)
+  end
+  count = count + (what == 'set' and 1 or 0) - (is_set and 1 or 0)
 end
 
-while call('LLEN', KEYS[2]) > tonumber(ARGV[5]) do
+local revision = call('HINCRBY', KEYS[1], 'revision', 1)
+if count then call('HSET', KEYS[1], 'count', count, 'counted', revision) end
+local time = call('TIME')
+call('HINCRBY', KEYS[1], 'lines', 1)
+call('LPUSH', KEYS[4], line)
+call('LTRIM', KEYS[4], 0, ARGV[9] - 1)
+call('RPUSH', KEYS[5], pack('<I8I8', revision, time[1] * 1000000 + time[2]) .. (what == 'reset' and 'r' or 'c') .. whom)
+call('LTRIM', KEYS[5], -ARGV[10], -1)
+
+if what == 'set' then
+  call('HSET', KEYS[3], whom, pack('<I8B', revision, 1) .. ARGV[3])
+elseif what == 'removed' then
+  call('HSET', KEYS[3], whom, pack('<I8B', revision, 0))
+  call('RPUSH', KEYS[2], pack('<I8', revision) .. 'd' .. whom)
+else
+  call('RPUSH', KEYS[2], pack('<I8', revision) .. 'r' .. whom)
+end
+
+while call('LLEN', KEYS[2]) > tonumber(ARGV[8]) do
   local oldest = call('LPOP', KEYS[2])
-  local since = struct.unpack('<I8', oldest)
+  local since = unpack('<I8', oldest)
   call('HSET', KEYS[1], 'since', string.format('%.0f', since))
   if oldest:sub(9, 9) == 'd' then
     local consumer = oldest:sub(10)

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::Admin;
 use super::body::Asked;
-use super::grant::{Grant, Wish};
+use super::grant::Wish;
 use super::moment;
 use super::name::Place;
 use super::problem::AppError;
@@ -46,10 +46,7 @@ pub struct Line<'a> {
     pub consumer: &'a str,
     /// Why.
     pub reason: &'a str,
-    /// The override before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<&'a Wish>,
-    /// The override after.
+    /// The override after. What it was before the backend knows, and writes it in: see [`Line::to_change`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<&'a Wish>,
     /// Of a reset: whether the bucket is full again.
@@ -67,23 +64,46 @@ impl Line<'_> {
         // Texts and flags have no value that JSON lacks.
         serde_json::to_vec(self).unwrap_or_default()
     }
+
+    /// The same for a change of an override, and the place in it where the override belongs that was there before.
+    #[must_use]
+    pub fn to_change(&self) -> (Vec<u8>, usize) {
+        let mut line = self.to_bytes();
+        line.pop();
+        line.extend(b",\"before\":");
+        let place = line.len();
+        line.push(b'}');
+        (line, place)
+    }
 }
 
-/// The line that says that `consumer`'s override came to its end.
+/// A line as an admin reads it. The backend has written whole what was there before; what the admin wrote then is in it.
+fn read_line(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
+    let mut line: Map<String, Value> = serde_json::from_slice(bytes)?;
+    match line.remove("before") {
+        None | Some(Value::Null) => {}
+        Some(mut before) => {
+            let wish = before.get_mut("wish").map(Value::take);
+            line.insert("before".to_owned(), wish.unwrap_or(before));
+        }
+    }
+    Ok(line)
+}
+
+/// The line that says that `consumer`'s override came to its end, and the place of what it was.
 #[must_use]
-pub fn expired(consumer: &str, before: Option<&Grant>, now: u64) -> Vec<u8> {
+pub fn expired(consumer: &str, now: u64) -> (Vec<u8>, usize) {
     let line = Line {
         at: moment::rfc3339(now),
         actor: "tollgate",
         action: Action::OverrideExpired,
         consumer,
         reason: "its expires_at is past",
-        before: before.map(|grant| &grant.wish),
         after: None,
         bucket: None,
         month: None,
     };
-    line.to_bytes()
+    line.to_change()
 }
 
 /// Which lines.
@@ -127,12 +147,10 @@ pub async fn read(
     let read = store.backend.audit(&namespace, which.before, limit).await?;
     let next = read.last().map(|(number, _)| *number).filter(|number| read.len() == limit && *number > 1);
     let lines = read.into_iter().map(|(number, bytes)| {
-        let mut line: Value = serde_json::from_slice(&bytes)
+        let mut line = read_line(&bytes)
             .map_err(|why| AppError::corrupt(&format!("line {number} of {namespace}'s audit log: {why}")))?;
-        if let Some(fields) = line.as_object_mut() {
-            fields.insert("number".to_owned(), number.into());
-        }
-        Ok(line)
+        line.insert("number".to_owned(), number.into());
+        Ok(line.into())
     });
     Ok(Json(Lines { lines: lines.collect::<Result<_, AppError>>()?, next }))
 }

@@ -6,14 +6,13 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use tokio::time::timeout;
 
 use super::metrics;
 use super::problem::AppError;
 use super::state::Store;
 
-/// A replica whose backend takes longer is not ready.
-const READY_WITHIN: Duration = Duration::from_secs(1);
+/// What was seen of the backend so long ago at most is still true.
+const SEEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// That the process answers.
 #[utoipa::path(get, path = "/healthz", tag = "operators", responses((status = 200, content_type = "text/plain")))]
@@ -21,15 +20,13 @@ pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// That its backend does, too.
+/// That its backend takes writes, all of it: each charge is one.
 #[utoipa::path(
     get, path = "/readyz", tag = "operators",
-    responses((status = 200, content_type = "text/plain"), (status = 503, description = "The backend does not answer."))
+    responses((status = 200, content_type = "text/plain"), (status = 503, description = "The backend takes no writes."))
 )]
 pub async fn readyz(State(store): State<Arc<Store>>) -> Result<&'static str, AppError> {
-    let now = timeout(READY_WITHIN, store.backend.now()).await;
-    now.map_err(|_| AppError::Away)??;
-    Ok("ready\n")
+    if store.watched.is_up(SEEN_WITHIN).await { Ok("ready\n") } else { Err(AppError::Away) }
 }
 
 /// Prometheus text.
@@ -38,7 +35,8 @@ pub async fn readyz(State(store): State<Arc<Store>>) -> Result<&'static str, App
     responses((status = 200, content_type = "text/plain", description = "Prometheus text."))
 )]
 pub async fn metrics(State(store): State<Arc<Store>>) -> Result<Response, AppError> {
-    if let Ok(now) = store.backend.now().await {
+    let is_up = store.watched.is_up(SEEN_WITHIN).await;
+    if is_up && let Ok(now) = store.backend.now().await {
         store.metrics.leased_tokens.set(store.ledger.leased(now) as f64 / 1_000.0);
         store.ledger.spenders.count(now, &store.metrics);
     }

@@ -39,7 +39,7 @@ pub async fn take(
 pub async fn reply(store: &Store, bytes: &[u8]) -> Result<Reply, AppError> {
     let batch = read(bytes)?;
     let space = store.space(&batch.namespace).await?;
-    if batch.revision > space.board().revision {
+    if batch.revision > space.board().mark.revision {
         // Another replica has told the node of what this one has not seen.
         space.look(store.backend.as_ref()).await?;
     }
@@ -93,7 +93,13 @@ async fn settle(store: &Store, space: &Space, batch: Batch) -> Result<Reply, App
         .into_iter()
         .map(|is_usable| if is_usable { answers.next().unwrap_or(Answer::Failed) } else { Answer::Unusable });
     let (is_whole, changes) = board.news(batch.revision, settled.now);
-    Ok(Reply { now: settled.now, revision: board.revision, is_whole, changes, answers: answers.collect() })
+    Ok(Reply {
+        now: settled.now,
+        revision: board.mark.revision,
+        is_whole,
+        changes,
+        answers: answers.collect(),
+    })
 }
 
 /// What is to be settled for `entry`; none for a name that is not the client's.

@@ -49,7 +49,7 @@ impl Metrics {
             )?,
             backend_up: IntGauge::new(
                 "tollgate_store_backend_up",
-                "1 if the backend answered when last asked.",
+                "1 if the backend takes writes, 0 if it does not: then every charge fails.",
             )?,
             backend_seconds: HistogramVec::new(
                 histogram("tollgate_store_backend_seconds", "Time of calls to the backend."),

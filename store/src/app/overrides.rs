@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tollgate::lease::account::month_of;
 use tollgate::lease::terms::Offer;
+use tracing::debug;
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::{Actor, Admin, Gateway};
@@ -19,9 +20,10 @@ use super::name::{Place, Whose};
 use super::problem::AppError;
 use super::space::Space;
 use super::state::Store;
+use crate::backend::{Changed, Condition, OverrideChange};
 
 /// Overrides that a namespace may have: every node is told of each.
-const MOST: usize = 10_000;
+const MOST: u64 = 10_000;
 
 /// An override as it stands.
 #[derive(Serialize, ToSchema)]
@@ -75,7 +77,7 @@ pub async fn list(
     let space = looked(&store, &namespace).await?;
     let now = store.backend.now().await?;
     let board = space.board();
-    let grants = board.grants().filter(|(.., grant)| !grant.is_over(now));
+    let grants = board.grants().into_iter().filter(|(.., grant)| !grant.is_over(now));
     let overrides = grants.map(|(consumer, revision, grant)| Override::of(&space, consumer, revision, grant));
     Ok(Answered(Overrides { overrides: overrides.collect() }))
 }
@@ -94,7 +96,7 @@ pub async fn get(
     let space = looked(&store, &whose.namespace).await?;
     let now = store.backend.now().await?;
     let board = space.board();
-    let (revision, grant) = in_force(board.get(&whose.consumer), now)?;
+    let (revision, grant) = in_force(board.get(space.id(whose.consumer.as_bytes())), now)?;
     Ok(Answered(Override::of(&space, &whose.consumer, revision, grant)))
 }
 
@@ -113,17 +115,10 @@ pub async fn put(
     Json(wish): Json<Wish>,
 ) -> Result<Answered<Override>, AppError> {
     let backend = store.backend.as_ref();
-    let space = looked(&store, &whose.namespace).await?;
+    let space = store.space(&whose.namespace).await?;
     // Another replica may have been told of a tier.
     space.take_in_tiers(backend).await?;
     let now = backend.now().await?;
-    let board = space.board();
-    let before = board.get(&whose.consumer).map(|(_, grant)| grant);
-    if before.is_none() && board.grants().count() >= MOST {
-        return Err(AppError::Unprocessable(format!(
-            "this namespace has {MOST} overrides already; remove some, or give these consumers a tier"
-        )));
-    }
     let seen = match wish.tier {
         Some(_) => None,
         None => {
@@ -138,19 +133,21 @@ pub async fn put(
         action: Action::OverrideSet,
         consumer: &whose.consumer,
         reason: &grant.wish.reason,
-        before: before.map(|grant| &grant.wish),
         after: Some(&grant.wish),
         bucket: None,
         month: None,
     };
     let value = serde_json::to_vec(&grant).map_err(|why| AppError::Unprocessable(why.to_string()))?;
-    backend.put_override(&space.name, &whose.consumer, Some(value), line.to_bytes()).await?;
-    space.look(backend).await?;
-    let board = space.board();
-    let (revision, grant) = board.get(&whose.consumer).ok_or(AppError::Overloaded(
-        "another change of this override came between; look at it, and try again",
-    ))?;
-    Ok(Answered(Override::of(&space, &whose.consumer, revision, grant)))
+    let (line, before_at) = line.to_change();
+    let (condition, before_at) = (Condition::None, Some(before_at));
+    let change = OverrideChange { value: Some(value), line, before_at, condition, most: MOST };
+    let Changed::To(revision) = backend.change_override(&space.name, &whose.consumer, change).await? else {
+        return Err(AppError::Unprocessable(format!(
+            "this namespace has {MOST} overrides already; remove some, or give these consumers a tier"
+        )));
+    };
+    see(&space, &store).await;
+    Ok(Answered(Override::of(&space, &whose.consumer, revision, &grant)))
 }
 
 /// Why an override goes.
@@ -185,27 +182,42 @@ pub async fn delete(
     let backend = store.backend.as_ref();
     let space = looked(&store, &whose.namespace).await?;
     let now = backend.now().await?;
-    let board = space.board();
-    let (_, before) = in_force(board.get(&whose.consumer), now)?;
+    in_force(space.board().get(space.id(whose.consumer.as_bytes())), now)?;
     let line = Line {
         at: moment::rfc3339(now),
         actor: &actor,
         action: Action::OverrideRemoved,
         consumer: &whose.consumer,
         reason: why.reason.as_deref().unwrap_or_default(),
-        before: Some(&before.wish),
         after: None,
         bucket: None,
         month: None,
     };
-    backend.put_override(&space.name, &whose.consumer, None, line.to_bytes()).await?;
-    space.look(backend).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let (line, before_at) = line.to_change();
+    let (condition, before_at) = (Condition::IsSet, Some(before_at));
+    let change = OverrideChange { line, before_at, condition, ..OverrideChange::default() };
+    let changed = backend.change_override(&space.name, &whose.consumer, change).await?;
+    see(&space, &store).await;
+    match changed {
+        Changed::To(_) => Ok(StatusCode::NO_CONTENT),
+        Changed::NotMet | Changed::Full => Err(none()),
+    }
+}
+
+/// Looks at what was just changed, so that this replica goes by it at once. The change stands whether that works or not.
+async fn see(space: &Space, store: &Store) {
+    if let Err(why) = space.look(store.backend.as_ref()).await {
+        debug!(namespace = space.name, %why, "a change is in force here with the next look");
+    }
+}
+
+fn none() -> AppError {
+    AppError::NotFound("this consumer has no override".to_owned())
 }
 
 fn in_force(found: Option<(u64, &Grant)>, now: u64) -> Result<(u64, &Grant), AppError> {
     let found = found.filter(|(_, grant)| !grant.is_over(now));
-    found.ok_or_else(|| AppError::NotFound("this consumer has no override".to_owned()))
+    found.ok_or_else(none)
 }
 
 /// The namespace as it stands now, whichever replica has changed it.

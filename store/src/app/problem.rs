@@ -57,7 +57,7 @@ pub enum AppError {
     #[error("{0}")]
     Overloaded(&'static str),
     /// The backend did not do it.
-    #[error("the store's backend cannot be reached; try again")]
+    #[error("the store's backend is away, or takes no writes; try again")]
     Away,
     /// The backend holds what cannot be; the log has the details.
     #[error("the store holds something that it cannot read; its log says what")]

@@ -62,7 +62,6 @@ pub async fn reset(
         action: Action::Reset,
         consumer: &whose.consumer,
         reason: &reset.reason,
-        before: None,
         after: None,
         bucket: Some(reset.bucket),
         month: Some(reset.month),

@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tollgate::lease::client::{ClientId, Namespace};
 use tollgate::table::Client;
-use tracing::warn;
+use tracing::debug;
 
 use super::board::Board;
 use super::problem::AppError;
 use super::tier::{Known, Tiers};
-use crate::backend::Backend;
+use crate::backend::{Backend, Condition, OverrideChange};
 
 /// Namespaces that a replica keeps in memory; beyond, the one that was used the longest ago goes.
 const MAX_SPACES: usize = 1_024;
@@ -79,7 +79,7 @@ impl Space {
         tiers.iter().for_each(|tier| known.learn(tier));
         let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
         if tiers.iter().any(|tier| board.has_of(&tier.name)) {
-            *board = Arc::new(board.with(&known));
+            *board = Arc::new(board.in_terms_of(&known));
         }
     }
 
@@ -126,11 +126,12 @@ impl Space {
         if is_first {
             self.take_in_tiers(backend).await?;
         }
-        if is_first || backend.revision(&self.name).await? != self.board().revision {
-            let bulletin = backend.bulletin(&self.name).await?;
+        let known = self.board().mark;
+        if is_first || backend.revision(&self.name).await? != known.revision {
+            let bulletin = backend.bulletin(&self.name, known).await?;
             let tiers = self.tiers.read().unwrap_or_else(PoisonError::into_inner);
-            let board = Arc::new(Board::new(bulletin, &self.ids, &tiers));
-            *self.board.write().unwrap_or_else(PoisonError::into_inner) = board;
+            let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
+            *board = Arc::new(board.with(bulletin, &self.ids, &tiers));
         }
         self.times.lock().unwrap_or_else(PoisonError::into_inner).looked = Some(began);
         Ok(())
@@ -144,22 +145,23 @@ impl Space {
         self.times.lock().unwrap_or_else(PoisonError::into_inner).used
     }
 
-    /// Removes overrides that are over, so that every node is told. Another replica may do the same; the log then has
-    /// two lines.
+    /// Removes overrides that are over, so that every node is told. Another replica may do the same, or an admin may write
+    /// a new one: each is removed once, and only as it was seen here.
     ///
     /// # Errors
     /// The backend's; it is to be tried again.
     pub async fn remove_what_is_over(&self, backend: &dyn Backend, now: u64) -> Result<(), AppError> {
-        if self.board().over(now).next().is_none() {
+        let board = self.board();
+        let over = board.over(now);
+        if over.is_empty() {
             return Ok(());
         }
-        // Just before removing, see that nobody has written a new one.
-        self.look(backend).await?;
-        let board = self.board();
-        for consumer in board.over(now) {
-            let before = board.get(consumer).map(|(_, grant)| grant);
-            let line = super::audit::expired(consumer, before, now);
-            backend.put_override(&self.name, consumer, None, line).await?;
+        for (consumer, revision) in over {
+            let (line, before_at) = super::audit::expired(consumer, now);
+            let condition = Condition::IsOf(revision);
+            let change =
+                OverrideChange { line, before_at: Some(before_at), condition, ..OverrideChange::default() };
+            backend.change_override(&self.name, consumer, change).await?;
         }
         self.look(backend).await
     }
@@ -184,7 +186,7 @@ impl Spaces {
             if looked.is_none() {
                 return Err(why);
             }
-            warn!(namespace = name, "overrides may be out of date: the backend did not tell of changes");
+            debug!(namespace = name, "overrides may be out of date: the backend did not tell of changes");
         }
         Ok(space)
     }

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::warn;
+use tracing::debug;
 
 use super::access::Tokens;
 use super::board::Board;
@@ -48,6 +48,8 @@ impl Default for Bounds {
 pub struct Store {
     /// Where the accounts are.
     pub backend: Arc<dyn Backend>,
+    /// The same, and whether it takes writes.
+    pub watched: Arc<Watched>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Who may call.
@@ -74,8 +76,11 @@ impl Store {
         bounds: Bounds,
     ) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = Arc::new(Metrics::new()?);
+        let watched = Arc::new(Watched::new(backend, Arc::clone(&metrics), bounds.backend_time));
+        let backend: Arc<dyn Backend> = watched.clone();
         Ok(Arc::new(Self {
-            backend: Arc::new(Watched::new(backend, Arc::clone(&metrics), bounds.backend_time)),
+            backend,
+            watched,
             metrics,
             tokens,
             bounds,
@@ -102,8 +107,12 @@ impl Store {
         if board.has_ending() { Ok(self.backend.now().await?) } else { Ok(0) }
     }
 
-    /// Keeps up with other replicas for as long as it is polled.
+    /// Keeps up with other replicas, and with whether the backend takes writes, for as long as it is polled.
     pub async fn keep_up(&self) {
+        tokio::join!(self.keep_looking(), self.watched.keep_watch());
+    }
+
+    async fn keep_looking(&self) {
         let mut ticks = interval(LOOKS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -114,7 +123,6 @@ impl Store {
 
     /// Looks once for what other replicas have changed, removes overrides that are over, writes down new tiers.
     pub async fn look(&self) {
-        // Also how one sees that the backend is there, and is back.
         let Ok(now) = self.backend.now().await else { return };
         let look = |space: Arc<Space>| async move {
             let backend = self.backend.as_ref();
@@ -124,7 +132,8 @@ impl Store {
                 space.save_tiers(backend).await
             };
             if let Err(why) = looked.await {
-                warn!(namespace = space.name, %why, "could not keep up with the other replicas");
+                // What is wrong with the backend is said once, where that is watched.
+                debug!(namespace = space.name, %why, "could not keep up with the other replicas");
             }
         };
         stream::iter(self.spaces.in_use()).for_each_concurrent(LOOKS_AT_ONCE, look).await;

@@ -16,7 +16,7 @@ use tollgate::lease::client::ClientId;
 
 use self::board::Board;
 use self::shard::Shard;
-use super::{Backend, BackendError, Bulletin, Settle, SettledBatch, Usage};
+use super::{Backend, BackendError, Bulletin, Changed, Mark, OverrideChange, Settle, SettledBatch, Usage};
 
 /// Shards a namespace; a client's number is uniform, so its first byte picks one.
 const SHARDS: usize = 64;
@@ -95,6 +95,11 @@ impl Backend for Memory {
         Ok((self.clock)())
     }
 
+    async fn probe(&self) -> Result<(), BackendError> {
+        // Memory that cannot be had ends the process.
+        Ok(())
+    }
+
     async fn settle(&self, namespace: &str, entries: Vec<Settle>) -> Result<SettledBatch, BackendError> {
         let space = self.space_or_new(namespace);
         let now = (self.clock)();
@@ -137,26 +142,26 @@ impl Backend for Memory {
     ) -> Result<u64, BackendError> {
         let space = self.space_or_new(namespace);
         let mut board = locked(&space.board);
-        space.shard(client).reset(client, bucket, month, (self.clock)());
-        Ok(board.reset(client, audit))
+        let now = (self.clock)();
+        space.shard(client).reset(client, bucket, month, now);
+        Ok(board.reset(client, audit, now))
     }
 
-    async fn put_override(
+    async fn change_override(
         &self,
         namespace: &str,
         consumer: &str,
-        value: Option<Vec<u8>>,
-        audit: Vec<u8>,
-    ) -> Result<u64, BackendError> {
-        Ok(locked(&self.space_or_new(namespace).board).put_override(consumer, value, audit))
+        change: OverrideChange,
+    ) -> Result<Changed, BackendError> {
+        Ok(locked(&self.space_or_new(namespace).board).change_override(consumer, change, (self.clock)()))
     }
 
     async fn revision(&self, namespace: &str) -> Result<u64, BackendError> {
         Ok(self.space(namespace).map_or(0, |space| locked(&space.board).revision()))
     }
 
-    async fn bulletin(&self, namespace: &str) -> Result<Bulletin, BackendError> {
-        Ok(self.space(namespace).map_or_else(Bulletin::default, |space| locked(&space.board).bulletin()))
+    async fn bulletin(&self, namespace: &str, after: Mark) -> Result<Bulletin, BackendError> {
+        Ok(self.space(namespace).map_or_else(Bulletin::default, |space| locked(&space.board).bulletin(after)))
     }
 
     async fn audit(

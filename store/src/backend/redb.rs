@@ -6,6 +6,7 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
+//! | `file` | the file, opened again after an error of its disk |
 //! | `table` | which tables there are |
 //! | `row` | what is kept of one client |
 //! | `writer` | the thread that writes, and group commit |
@@ -13,6 +14,7 @@
 //! | `sweep` | forgets strangers whose buckets are full again |
 
 mod bulletin;
+mod file;
 mod row;
 mod sweep;
 mod table;
@@ -25,12 +27,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
-use redb::{Database, ReadableDatabase as _, ReadableTable as _};
+use redb::ReadableTable as _;
 use tollgate::lease::account::Settled;
 use tollgate::lease::client::ClientId;
 use tollgate::lease::wire::{Answer, Ask};
 
-use super::{Backend, BackendError, Bulletin, Settle, SettledBatch, Usage};
+use super::{
+    Backend, BackendError, Bulletin, Changed, Mark, OverrideChange, Settle, SettledBatch, Usage, probe,
+};
+use file::File;
 use row::Row;
 use writer::Writer;
 
@@ -40,13 +45,16 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// Pages of the file that are kept in memory, bytes.
 const CACHE: usize = 128 << 20;
 
+/// What a probe writes besides its charge, bytes: whoever finds room for this leaves room for many charges.
+const BALLAST: usize = 65_536;
+
 /// Consumers read at once for a listing.
 const PAGE: usize = 512;
 
 /// Accounts in one redb file.
 pub struct Redb {
     writer: Writer,
-    database: Arc<Database>,
+    file: Arc<File>,
     clock: Clock,
 }
 
@@ -66,10 +74,10 @@ impl Redb {
     /// As [`Self::open`].
     pub async fn open_with(path: impl AsRef<Path>, clock: Clock) -> Result<Self, BackendError> {
         let path = path.as_ref().to_owned();
-        let database = tokio::task::spawn_blocking(move || table::open(&path)).await.map_err(stopped)??;
-        let database = Arc::new(database);
-        let writer = Writer::start(Arc::clone(&database), Arc::clone(&clock))?;
-        Ok(Self { writer, database, clock })
+        let file = tokio::task::spawn_blocking(move || File::open(&path)).await.map_err(stopped)??;
+        let file = Arc::new(file);
+        let writer = Writer::start(Arc::clone(&file), Arc::clone(&clock))?;
+        Ok(Self { writer, file, clock })
     }
 
     /// Reads in a snapshot, off the threads that serve.
@@ -77,15 +85,15 @@ impl Redb {
         &self,
         look: impl FnOnce(&redb::ReadTransaction) -> Result<T, BackendError> + Send + 'static,
     ) -> Result<T, BackendError> {
-        read(Arc::clone(&self.database), look).await
+        read(Arc::clone(&self.file), look).await
     }
 }
 
 async fn read<T: Send + 'static>(
-    database: Arc<Database>,
+    file: Arc<File>,
     look: impl FnOnce(&redb::ReadTransaction) -> Result<T, BackendError> + Send + 'static,
 ) -> Result<T, BackendError> {
-    let work = move || look(&database.begin_read().map_err(table::failed)?);
+    let work = move || look(&file.read()?);
     tokio::task::spawn_blocking(work).await.map_err(stopped)?
 }
 
@@ -100,9 +108,24 @@ impl Backend for Redb {
         Ok((self.clock)())
     }
 
+    async fn probe(&self) -> Result<(), BackendError> {
+        let entries = [probe::charge(ClientId::default())];
+        let write = move |transaction: &redb::WriteTransaction, now| {
+            settle(transaction, probe::NAMESPACE, &entries, now)?;
+            let mut documents = transaction.open_table(table::DOCUMENTS).map_err(table::failed)?;
+            documents.insert(probe::NAMESPACE, [0; BALLAST].as_slice()).map_err(table::failed)?;
+            Ok(())
+        };
+        self.writer.change(write).await
+    }
+
     async fn settle(&self, namespace: &str, entries: Vec<Settle>) -> Result<SettledBatch, BackendError> {
         let namespace = namespace.to_owned();
-        self.writer.change(move |transaction, now| settle(transaction, &namespace, &entries, now)).await
+        let work = move |transaction: &redb::WriteTransaction, now| {
+            register(transaction, &namespace)?;
+            settle(transaction, &namespace, &entries, now)
+        };
+        self.writer.change(work).await
     }
 
     async fn usage(
@@ -122,15 +145,15 @@ impl Backend for Redb {
 
     fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
         let now = (self.clock)();
-        let start = Some((Arc::clone(&self.database), namespace.to_owned(), None));
+        let start = Some((Arc::clone(&self.file), namespace.to_owned(), None));
         stream::try_unfold(start, move |place| async move {
-            let Some((database, namespace, after)) = place else { return Ok::<_, BackendError>(None) };
-            let (page, namespace, last) = read(Arc::clone(&database), move |transaction| {
+            let Some((file, namespace, after)) = place else { return Ok::<_, BackendError>(None) };
+            let (page, namespace, last) = read(Arc::clone(&file), move |transaction| {
                 let (page, last) = page(transaction, &namespace, after, month, now)?;
                 Ok((page, namespace, last))
             })
             .await?;
-            let next = last.map(|last| (database, namespace, Some(last)));
+            let next = last.map(|last| (file, namespace, Some(last)));
             Ok(Some((stream::iter(page.into_iter().map(Ok)), next)))
         })
         .try_flatten()
@@ -157,21 +180,20 @@ impl Backend for Redb {
                     accounts.insert(key, row.to_bytes().as_slice()).map_err(table::failed)?;
                 }
             }
-            bulletin::tell_reset(transaction, &namespace, client, &audit)
+            bulletin::tell_reset(transaction, &namespace, client, &audit, now)
         };
         self.writer.change(work).await
     }
 
-    async fn put_override(
+    async fn change_override(
         &self,
         namespace: &str,
         consumer: &str,
-        value: Option<Vec<u8>>,
-        audit: Vec<u8>,
-    ) -> Result<u64, BackendError> {
+        change: OverrideChange,
+    ) -> Result<Changed, BackendError> {
         let (namespace, consumer) = (namespace.to_owned(), consumer.to_owned());
-        let work = move |transaction: &redb::WriteTransaction, _| {
-            bulletin::put_override(transaction, &namespace, &consumer, value.as_deref(), &audit)
+        let work = move |transaction: &redb::WriteTransaction, now| {
+            bulletin::change_override(transaction, &namespace, &consumer, &change, now)
         };
         self.writer.change(work).await
     }
@@ -181,9 +203,9 @@ impl Backend for Redb {
         self.read(move |transaction| bulletin::revision(transaction, &namespace)).await
     }
 
-    async fn bulletin(&self, namespace: &str) -> Result<Bulletin, BackendError> {
+    async fn bulletin(&self, namespace: &str, after: Mark) -> Result<Bulletin, BackendError> {
         let namespace = namespace.to_owned();
-        self.read(move |transaction| bulletin::read(transaction, &namespace)).await
+        self.read(move |transaction| bulletin::read(transaction, &namespace, after)).await
     }
 
     async fn audit(
@@ -226,6 +248,16 @@ impl Backend for Redb {
     }
 }
 
+/// Sees to it that `namespace` is among those that were settled in.
+fn register(transaction: &redb::WriteTransaction, namespace: &str) -> Result<(), BackendError> {
+    let mut namespaces = transaction.open_table(table::NAMESPACES).map_err(table::failed)?;
+    let is_known = namespaces.get(namespace).map_err(table::failed)?.is_some();
+    if !is_known {
+        namespaces.insert(namespace, ()).map_err(table::failed)?;
+    }
+    Ok(())
+}
+
 /// Settles `entries` in order. An account that cannot be read fails alone: one damaged client must not take down every
 /// batch that it is in.
 fn settle(
@@ -234,11 +266,6 @@ fn settle(
     entries: &[Settle],
     now: u64,
 ) -> Result<SettledBatch, BackendError> {
-    let mut namespaces = transaction.open_table(table::NAMESPACES).map_err(table::failed)?;
-    let is_known = namespaces.get(namespace).map_err(table::failed)?.is_some();
-    if !is_known {
-        namespaces.insert(namespace, ()).map_err(table::failed)?;
-    }
     let mut accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
     let mut answers = Vec::with_capacity(entries.len());
     for entry in entries {

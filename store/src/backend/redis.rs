@@ -41,14 +41,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use futures_util::stream::BoxStream;
 use redis::Value;
 use tollgate::lease::client::ClientId;
+use tollgate::lease::wire::Answer;
 
 use super::memory::wall_clock;
-use super::{Backend, BackendError, Bulletin, Settle, SettledBatch, Usage};
+use super::{
+    Backend, BackendError, Bulletin, Changed, Mark, OverrideChange, Settle, SettledBatch, Usage, probe,
+};
 use account::Stored;
-use bulletin::{News, Scripts};
+use bulletin::Scripts;
 use fleet::{Fleet, Order};
 use key::Keys;
 use script::Script;
@@ -93,7 +97,7 @@ impl Redis {
         // Where it fails, the next batch tries again; this one may still reach its clients.
         match self.fleet.ask(Order::new(key::NAMESPACES, add)).await {
             Ok(_) => drop(known().insert(namespace.to_owned(), Instant::now())),
-            Err(error) => tracing::warn!("namespace {namespace} is not listed yet: {error}"),
+            Err(error) => tracing::debug!("namespace {namespace} is not listed yet: {error}"),
         }
     }
 }
@@ -106,6 +110,27 @@ impl Backend for Redis {
 
     async fn now(&self) -> Result<u64, BackendError> {
         time(&self.fleet).await
+    }
+
+    async fn probe(&self) -> Result<(), BackendError> {
+        let keys = &Keys::new(probe::NAMESPACE);
+        let parts = self.fleet.parts((0..key::SHARDS).map(|shard| (key::slot_of(&keys.names(shard)), shard)));
+        let probed = parts.into_iter().map(|(part, shard)| async move {
+            let entry = [probe::charge(key::client_of(shard))];
+            let settled = settle::settle(&self.fleet, &self.settle, keys, &entry, None).await;
+            let failed = match settled {
+                Ok(batch) if batch.answers.contains(&Answer::Failed) => {
+                    BackendError::Corrupt("its account cannot be read".into())
+                }
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            match (part, failed) {
+                (Some(part), BackendError::Away(why)) => Err(BackendError::Away(format!("{part}: {why}"))),
+                (_, error) => Err(error),
+            }
+        });
+        join_all(probed).await.into_iter().collect()
     }
 
     async fn settle(&self, namespace: &str, entries: Vec<Settle>) -> Result<SettledBatch, BackendError> {
@@ -145,26 +170,24 @@ impl Backend for Redis {
         let keys = Keys::new(namespace);
         // The account first: a node that hears of the reset finds it done.
         settle::reset(&self.fleet, &self.settle, &keys, client, (bucket, month), None).await?;
-        self.bulletin.tell(&self.fleet, &keys, News::Reset(client), audit).await
+        self.bulletin.reset(&self.fleet, &keys, client, audit).await
     }
 
-    async fn put_override(
+    async fn change_override(
         &self,
         namespace: &str,
         consumer: &str,
-        value: Option<Vec<u8>>,
-        audit: Vec<u8>,
-    ) -> Result<u64, BackendError> {
-        let news = value.as_deref().map_or(News::Removed(consumer), |value| News::Set(consumer, value));
-        self.bulletin.tell(&self.fleet, &Keys::new(namespace), news, audit).await
+        change: OverrideChange,
+    ) -> Result<Changed, BackendError> {
+        self.bulletin.change_override(&self.fleet, &Keys::new(namespace), consumer, change).await
     }
 
     async fn revision(&self, namespace: &str) -> Result<u64, BackendError> {
         bulletin::revision(&self.fleet, &Keys::new(namespace)).await
     }
 
-    async fn bulletin(&self, namespace: &str) -> Result<Bulletin, BackendError> {
-        self.bulletin.read(&self.fleet, &Keys::new(namespace)).await
+    async fn bulletin(&self, namespace: &str, after: Mark) -> Result<Bulletin, BackendError> {
+        self.bulletin.read(&self.fleet, &Keys::new(namespace), after).await
     }
 
     async fn audit(

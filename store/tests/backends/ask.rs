@@ -6,7 +6,7 @@ use tollgate::lease::account::month_of;
 use tollgate::lease::client::ClientId;
 use tollgate::lease::terms::{Offer, Rate, Terms};
 use tollgate::lease::wire::{Answer, Ask, Lease, Standing};
-use tollgate_store::backend::{Backend, Settle};
+use tollgate_store::backend::{Backend, Changed, OverrideChange, Settle};
 
 /// Thousandths in a cost unit.
 pub const UNIT: u64 = 1_000;
@@ -81,4 +81,19 @@ pub async fn month(backend: &Arc<dyn Backend>) -> u16 {
 pub async fn used(backend: &Arc<dyn Backend>, namespace: &str, number: u32) -> u64 {
     let month = month(backend).await;
     backend.usage(namespace, client(number), month).await.unwrap().map_or(0, |usage| usage.used)
+}
+
+/// Sets a consumer's override, or removes it, whatever there is; the new revision.
+pub async fn put_override(
+    backend: &Arc<dyn Backend>,
+    namespace: &str,
+    consumer: &str,
+    value: Option<Vec<u8>>,
+    line: Vec<u8>,
+) -> u64 {
+    let change = OverrideChange { value, line, most: u64::MAX, ..OverrideChange::default() };
+    match backend.change_override(namespace, consumer, change).await.unwrap() {
+        Changed::To(revision) => revision,
+        other => panic!("{other:?}"),
+    }
 }

@@ -47,6 +47,8 @@ async fn at_once(backend: Arc<dyn Backend>) {
         telling::removals_and_resets_are_remembered_for_a_while,
         telling::the_log_is_read_from_its_end,
         telling::changes_at_once_all_count,
+        telling::a_change_is_made_only_where_its_condition_holds_and_knows_what_was_there,
+        telling::what_has_changed_is_told_to_whoever_knows_the_rest,
         telling::a_document_is_what_was_put_last,
     ];
     let running = behaviours.map(|(name, behaviour)| (name, spawn_local(behaviour)));

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 
 use crate::http::{Client, Request};
@@ -27,6 +28,8 @@ pub struct Store {
     address: SocketAddr,
     /// The gateways' token, where it wants one.
     token: Option<String>,
+    /// Another build of it than the workspace's.
+    program: Option<PathBuf>,
 }
 
 impl Store {
@@ -56,13 +59,31 @@ impl Store {
         Self::start_with(backend, address, None)
     }
 
+    /// The same as [`Store::start`] with a build of one's own.
+    ///
+    /// # Errors
+    /// As [`Store::start`].
+    pub fn start_as(program: &Path, backend: &str) -> anyhow::Result<Self> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        Self::start_program(Some(program.to_owned()), backend, address, None)
+    }
+
     fn start_with(backend: &str, address: SocketAddr, token: Option<String>) -> anyhow::Result<Self> {
+        Self::start_program(None, backend, address, token)
+    }
+
+    fn start_program(
+        program: Option<PathBuf>,
+        backend: &str,
+        address: SocketAddr,
+        token: Option<String>,
+    ) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("tollgate-store-").tempdir()?;
         let backend = match backend {
             "redb" => format!("redb:{}", directory.path().join("store.redb").display()),
             url => url.to_owned(),
         };
-        let mut store = Self { process: None, directory, backend, address, token };
+        let mut store = Self { process: None, directory, backend, address, token, program };
         store.restart()?;
         Ok(store)
     }
@@ -72,10 +93,13 @@ impl Store {
     /// # Errors
     /// As [`Store::start`].
     pub fn restart(&mut self) -> anyhow::Result<()> {
-        let program = workspace::command()?;
+        let program = self.program.clone().map_or_else(workspace::command, Ok)?;
         let log = File::options().create(true).append(true).open(self.directory.path().join("log"))?;
-        let mut command = Command::new(&program);
+        let mut command = Command::new("sh");
         command
+            // So that a write beyond [`Store::limit_files`] is an error and not the process's end.
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+            .arg(&program)
             .args(["store", "--listen", &self.address.to_string()])
             // Not a flag: a Redis's password may be in it, and flags are in the list of processes.
             .env("TOLLGATE_BACKEND", &self.backend)
@@ -104,6 +128,26 @@ impl Store {
     /// Kills it, as a crash does.
     pub fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// From now on no file of it may grow beyond so many bytes: to whoever writes this is what a full disk is. `None`: it
+    /// has room again.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn limit_files(&self, bytes: Option<u64>) -> anyhow::Result<()> {
+        let id = self.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(id.context("the store does not run")?), Resource::Fsize, limit)?;
+        Ok(())
+    }
+
+    /// The size of the file that `redb` is kept in, bytes.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn file_size(&self) -> anyhow::Result<u64> {
+        Ok(std::fs::metadata(self.directory.path().join("store.redb"))?.len())
     }
 
     /// Stops its clocks, as a machine that hangs does, or lets them go on.

@@ -106,3 +106,45 @@ async fn a_tiers_new_limits_count_for_overrides_to_it() {
     replica.store.look().await;
     assert_eq!(replica.beside().get(PATH).await.json()["offer"]["monthly"], 10);
 }
+
+#[tokio::test]
+async fn what_a_replica_learns_change_by_change_is_what_another_reads_at_once() {
+    let replica = Replica::new();
+    replica.charge("acme", 1).await;
+    let mut dice = 7_u64;
+    for step in 1..=1_500_u64 {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let consumer = format!("c{}", (dice >> 33) % 60);
+        let path = format!("/v1/overrides/n/{consumer}");
+        replica.pass(1);
+        match (dice >> 50) % 5 {
+            0 => {
+                replica.call(Method::DELETE, &path, ADMIN, None).await;
+            }
+            1 => {
+                let reset = json!({ "bucket": true, "reason": "x" });
+                replica.post(&format!("/v1/reset/n/{consumer}"), &reset).await;
+            }
+            _ => {
+                let wish = json!({ "tier": "pro", "bonus": step, "reason": "x" });
+                assert_eq!(replica.put(&path, &wish).await.status, StatusCode::OK);
+            }
+        }
+        if step % 50 != 0 {
+            continue;
+        }
+        let fresh = replica.beside();
+        let all = replica.get("/v1/overrides/n").await.json();
+        assert_eq!(all, fresh.get("/v1/overrides/n").await.json(), "step {step}");
+        let revision = replica.lease(&wants("acme", 1, 0, 0)).await.revision;
+        for known in [0, 1, revision / 2, revision - 20, revision - 1, revision, revision + 1] {
+            let told = async |replica: &Replica| {
+                let reply = replica.lease(&wants("acme", 1, 0, known)).await;
+                let mut changes: Vec<_> = reply.changes.iter().map(|change| format!("{change:?}")).collect();
+                changes.sort();
+                (reply.is_whole, changes)
+            };
+            assert_eq!(told(&replica).await, told(&fresh).await, "step {step}, {known} of {revision}");
+        }
+    }
+}

@@ -35,6 +35,12 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
+fn put(memory: &Memory, consumer: &str, value: Option<&[u8]>, line: &str) -> Changed {
+    let (value, line) = (value.map(<[u8]>::to_vec), line.as_bytes().to_vec());
+    let change = OverrideChange { value, line, most: u64::MAX, ..OverrideChange::default() };
+    block_on(memory.change_override("n", consumer, change)).unwrap()
+}
+
 fn consumer(name: &str) -> ClientId {
     Namespace::new("n").id(&Client::Consumer(name.as_bytes()))
 }
@@ -129,20 +135,17 @@ fn a_lease_is_kept_and_a_repeated_message_changes_nothing() {
 fn every_change_has_a_revision_and_a_line_and_the_bulletin_forgets_the_oldest_removals() {
     let setup = setup();
     let memory = &setup.memory;
-    let put = |consumer: &str, value: Option<&[u8]>| {
-        block_on(memory.put_override("n", consumer, value.map(<[u8]>::to_vec), b"line".to_vec())).unwrap()
-    };
-    assert_eq!(put("acme", Some(b"pro")), 1);
+    assert_eq!(put(memory, "acme", Some(b"pro"), "line"), Changed::To(1));
     assert_eq!(block_on(memory.reset("n", consumer("acme"), true, true, b"reset".to_vec())).unwrap(), 2);
-    let bulletin = block_on(memory.bulletin("n")).unwrap();
+    let bulletin = block_on(memory.bulletin("n", Mark::default())).unwrap();
     assert_eq!((bulletin.revision, bulletin.since), (2, 0));
     assert_eq!(bulletin.resets, [(2, consumer("acme"))]);
     assert_eq!(block_on(memory.audit("n", Some(2), 10)).unwrap(), [(1, b"line".to_vec())]);
 
     for number in 0..=BULLETIN_REMEMBERS {
-        put(&format!("c{number}"), None);
+        put(memory, &format!("c{number}"), None, "line");
     }
-    let bulletin = block_on(memory.bulletin("n")).unwrap();
+    let bulletin = block_on(memory.bulletin("n", Mark::default())).unwrap();
     assert_eq!(bulletin.since, 3, "the first removal is forgotten, and all before it");
     assert!(bulletin.resets.is_empty());
     assert_eq!(bulletin.overrides.iter().filter(|row| row.value.is_none()).count(), BULLETIN_REMEMBERS);
@@ -154,7 +157,7 @@ fn every_change_has_a_revision_and_a_line_and_the_bulletin_forgets_the_oldest_re
 fn the_log_keeps_its_numbers_when_old_lines_go() {
     let setup = setup();
     for number in 1..=10_001_u64 {
-        block_on(setup.memory.put_override("n", "acme", None, number.to_string().into_bytes())).unwrap();
+        put(&setup.memory, "acme", None, &number.to_string());
     }
     let newest = block_on(setup.memory.audit("n", None, 2)).unwrap();
     assert_eq!(newest, [(10_001, b"10001".to_vec()), (10_000, b"10000".to_vec())]);

@@ -3,8 +3,7 @@
 //! Each step looks at a few hundred, and at more while many settle: strangers can be made as fast as calls can be, and
 //! the file must not grow with everyone who ever asked.
 
-use redb::{Database, ReadableDatabase as _};
-
+use super::file::File;
 use super::row::Row;
 use super::table;
 use crate::backend::BackendError;
@@ -34,15 +33,15 @@ impl Sweep {
     }
 
     /// Looks at the next accounts, and removes those that can go at `now`.
-    pub fn step(&mut self, database: &Database, now: u64) -> Result<(), BackendError> {
+    pub fn step(&mut self, file: &File, now: u64) -> Result<(), BackendError> {
         let most = self.calls.saturating_mul(STEP_A_CALL).clamp(STEP, STEP_AT_MOST);
         self.calls = 0;
-        let old = self.look(database, most, now)?;
+        let old = self.look(file, most, now)?;
         if old.is_empty() {
             return Ok(());
         }
         // Nothing can have changed in between: this is the thread that writes.
-        let transaction = database.begin_write().map_err(table::failed)?;
+        let transaction = file.write()?;
         {
             let mut accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
             for (namespace, client) in &old {
@@ -52,9 +51,9 @@ impl Sweep {
         transaction.commit().map_err(table::failed)
     }
 
-    fn look(&mut self, database: &Database, most: usize, now: u64) -> Result<Vec<Key>, BackendError> {
+    fn look(&mut self, file: &File, most: usize, now: u64) -> Result<Vec<Key>, BackendError> {
         use std::ops::Bound::{Excluded, Unbounded};
-        let transaction = database.begin_read().map_err(table::failed)?;
+        let transaction = file.read()?;
         let accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
         let after = self.after.take();
         let start =

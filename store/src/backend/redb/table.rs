@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use redb::{Database, DatabaseError, ReadableTable as _, StorageError, TableDefinition};
+use redb::{Builder, Database, DatabaseError, ReadableTable as _, StorageError, TableDefinition};
 
 use crate::backend::BackendError;
 
@@ -26,6 +26,13 @@ pub(super) type Override<'a> = (u64, Option<&'a [u8]>);
 /// Namespace and revision → [`News`](super::bulletin::News).
 pub(super) const NEWS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("news");
 
+/// Namespace and revision → when it was made, and of what: a [`News`](super::bulletin::News).
+pub(super) const CHANGES: TableDefinition<'_, (&str, u64), (u64, &[u8])> = TableDefinition::new("changes");
+
+/// Namespace → a revision, and how many overrides there were then. A version of the store that does not know this table
+/// counts the revision up without it; it is counted anew then.
+pub(super) const COUNTS: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("override counts");
+
 /// Namespace and number → a line.
 pub(super) const AUDIT: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("audit");
 
@@ -39,13 +46,24 @@ const FILE: TableDefinition<'_, &str, u64> = TableDefinition::new("file");
 const FORMAT: (&str, u64) = ("format", 1);
 
 /// Opens the file, or makes it, with all of its tables.
+pub(super) fn create(path: &Path) -> Result<Database, BackendError> {
+    with_tables(builder().create(path), path)
+}
+
+/// Opens the file, which has to be there.
 pub(super) fn open(path: &Path) -> Result<Database, BackendError> {
+    with_tables(builder().open(path), path)
+}
+
+fn builder() -> Builder {
+    let mut builder = Database::builder();
     // Every page's checksum is looked at: redb trusts what it reads later, and may panic where that is wrong.
-    let database = Database::builder()
-        .set_cache_size(super::CACHE)
-        .set_check_integrity_on_open(true)
-        .create(path)
-        .map_err(|error| cannot_open(path, error))?;
+    builder.set_cache_size(super::CACHE).set_check_integrity_on_open(true);
+    builder
+}
+
+fn with_tables(opened: Result<Database, DatabaseError>, path: &Path) -> Result<Database, BackendError> {
+    let database = opened.map_err(|error| cannot_open(path, error))?;
     let transaction = database.begin_write().map_err(failed)?;
     {
         let mut file = transaction.open_table(FILE).map_err(failed)?;
@@ -66,6 +84,8 @@ pub(super) fn open(path: &Path) -> Result<Database, BackendError> {
         transaction.open_table(COUNTERS).map_err(failed)?;
         transaction.open_table(OVERRIDES).map_err(failed)?;
         transaction.open_table(NEWS).map_err(failed)?;
+        transaction.open_table(CHANGES).map_err(failed)?;
+        transaction.open_table(COUNTS).map_err(failed)?;
         transaction.open_table(AUDIT).map_err(failed)?;
         transaction.open_table(DOCUMENTS).map_err(failed)?;
     }
@@ -100,8 +120,7 @@ pub(super) fn failed(error: impl Into<redb::Error>) -> BackendError {
             BackendError::Corrupt(error.to_string())
         }
         redb::Error::PreviousIo => BackendError::Away(
-            "the file could not be written or read before; look after its disk and start the store again"
-                .into(),
+            "the file could not be read or written, and is opened again: look after its disk".into(),
         ),
         error => BackendError::Away(error.to_string()),
     }

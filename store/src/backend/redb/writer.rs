@@ -1,13 +1,16 @@
 //! The one thread that writes: whatever has queued up goes into one transaction.
+//!
+//! It also opens the file again after an error of its disk. Until then every call is answered at once with why.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use redb::{Database, Durability, WriteTransaction};
+use redb::WriteTransaction;
 use tokio::sync::oneshot;
 
+use super::file::File;
 use super::sweep::Sweep;
 use super::{Clock, table};
 use crate::backend::BackendError;
@@ -17,6 +20,10 @@ const GROUP: usize = 256;
 
 /// How often old accounts are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// The least time between two tries to open the file again. A try reads all of the file: the pause is never shorter than the
+/// last one took.
+const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// Where changes go. Dropping it waits for the thread to end, so that the file can be opened again.
 #[derive(Debug)]
@@ -36,11 +43,11 @@ impl Drop for Writer {
 }
 
 impl Writer {
-    pub fn start(database: Arc<Database>, clock: Clock) -> Result<Self, BackendError> {
+    pub fn start(file: Arc<File>, clock: Clock) -> Result<Self, BackendError> {
         let (jobs, queue) = channel();
         let thread = std::thread::Builder::new()
             .name("redb-writer".into())
-            .spawn(move || run(&database, &queue, &clock))
+            .spawn(move || run(&file, &queue, &clock))
             .map_err(|error| BackendError::Away(format!("cannot start its thread: {error}")))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
@@ -63,8 +70,8 @@ impl Writer {
 
 /// A queued change.
 trait Job: Send {
-    /// Makes it; false: it failed, and the transaction holds half of it.
-    fn make(&mut self, transaction: &WriteTransaction, now: u64) -> bool;
+    /// Makes it, or tells why it failed: then the transaction holds half of it.
+    fn make(&mut self, transaction: &WriteTransaction, now: u64) -> Result<(), BackendError>;
     /// Tells whoever waits: what it came to, or why the transaction failed.
     fn answer(self: Box<Self>, committed: Result<(), BackendError>);
 }
@@ -80,8 +87,8 @@ where
     T: Send,
     F: Fn(&WriteTransaction, u64) -> Result<T, BackendError> + Send,
 {
-    fn make(&mut self, transaction: &WriteTransaction, now: u64) -> bool {
-        self.made.insert((self.change)(transaction, now)).is_ok()
+    fn make(&mut self, transaction: &WriteTransaction, now: u64) -> Result<(), BackendError> {
+        self.made.insert((self.change)(transaction, now)).as_ref().map(|_| ()).map_err(again)
     }
 
     fn answer(self: Box<Self>, committed: Result<(), BackendError>) {
@@ -95,59 +102,102 @@ where
     }
 }
 
-fn run(database: &Database, queue: &Receiver<Box<dyn Job>>, clock: &Clock) {
+fn run(file: &File, queue: &Receiver<Box<dyn Job>>, clock: &Clock) {
     let mut sweep = Sweep::default();
     let mut next_sweep = Instant::now();
+    // When to open the file again, where that has to be done.
+    let mut next_open: Option<Instant> = None;
     loop {
-        match queue.recv_timeout(next_sweep.saturating_duration_since(Instant::now())) {
+        let next = next_open.unwrap_or(next_sweep);
+        match queue.recv_timeout(next.saturating_duration_since(Instant::now())) {
             Ok(first) => {
                 let rest = queue.try_iter().take(GROUP);
                 let group: Vec<_> = std::iter::once(first).chain(rest).collect();
                 sweep.expect(group.len());
-                commit(database, group, clock());
+                let committed = commit(file, group, clock());
+                if next_open.is_none() {
+                    next_open = close_after(file, committed);
+                }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        if Instant::now() >= next_sweep {
-            if let Err(error) = sweep.step(database, clock()) {
-                tracing::warn!("old accounts stay for now: {error}");
-            }
-            next_sweep = Instant::now().checked_add(SWEEP_EVERY).unwrap_or(next_sweep);
+        if next_open.is_some_and(|next| Instant::now() >= next) {
+            next_open = open_again(file);
+        }
+        if next_open.is_none() && Instant::now() >= next_sweep {
+            next_open = close_after(file, sweep.step(file, clock()));
+            next_sweep = in_a(SWEEP_EVERY);
         }
     }
 }
 
-/// Makes all of `group` in one transaction. One that fails is answered at once, and the others start again without it.
-fn commit(database: &Database, mut group: Vec<Box<dyn Job>>, now: u64) {
+/// Closes the file if a write failed because of it; what comes back is when to open it again.
+fn close_after(file: &File, written: Result<(), BackendError>) -> Option<Instant> {
+    let why = match written {
+        Ok(()) => return None,
+        Err(BackendError::Away(why)) => why,
+        Err(error @ BackendError::Corrupt(_)) => {
+            tracing::error!("the file could not be written: {error}");
+            return None;
+        }
+    };
+    tracing::debug!(why, "the file is opened again");
+    file.close(&why);
+    Some(in_a(OPEN_AGAIN_AFTER))
+}
+
+/// Tries to open the file again; what comes back is when to try once more.
+fn open_again(file: &File) -> Option<Instant> {
+    let began = Instant::now();
+    let (BackendError::Away(why) | BackendError::Corrupt(why)) = file.open_again().err()?;
+    tracing::debug!(why, "the file cannot be opened again yet");
+    file.close(&why);
+    Some(in_a(began.elapsed().max(OPEN_AGAIN_AFTER)))
+}
+
+fn in_a(while_: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(while_).unwrap_or(now)
+}
+
+/// Makes all of `group` in one transaction. One that fails is answered at once, and the others start again without it. What
+/// comes back is why the file could not be written.
+fn commit(file: &File, mut group: Vec<Box<dyn Job>>, now: u64) -> Result<(), BackendError> {
+    let mut cause = None;
     loop {
-        let transaction = match begin(database) {
+        let transaction = match file.write() {
             Ok(transaction) => transaction,
-            Err(error) => return answer(group, Err(error)),
+            Err(error) => {
+                // After an error of the disk redb only says that there was one.
+                let error = cause.unwrap_or(error);
+                answer(group, &Err(again(&error)));
+                return Err(error);
+            }
         };
-        let Some(failed) = group.iter_mut().position(|job| !job.make(&transaction, now)) else {
+        let mut made = group.iter_mut().enumerate();
+        let failed = made.find_map(|(place, job)| Some((place, job.make(&transaction, now).err()?)));
+        let Some((place, error)) = failed else {
             let committed = transaction.commit().map_err(table::failed);
-            return answer(group, committed);
+            answer(group, &committed);
+            return committed;
         };
         drop(transaction);
-        group.remove(failed).answer(Ok(()));
+        group.remove(place).answer(Ok(()));
+        cause = Some(error);
     }
 }
 
-fn begin(database: &Database) -> Result<WriteTransaction, BackendError> {
-    let mut transaction = database.begin_write().map_err(table::failed)?;
-    transaction
-        .set_durability(Durability::Immediate)
-        .map_err(|error| BackendError::Away(error.to_string()))?;
-    Ok(transaction)
+fn answer(group: Vec<Box<dyn Job>>, committed: &Result<(), BackendError>) {
+    for job in group {
+        job.answer(committed.as_ref().map(|()| ()).map_err(again));
+    }
 }
 
-fn answer(group: Vec<Box<dyn Job>>, committed: Result<(), BackendError>) {
-    for job in group {
-        job.answer(match &committed {
-            Ok(()) => Ok(()),
-            Err(BackendError::Corrupt(what)) => Err(BackendError::Corrupt(what.clone())),
-            Err(BackendError::Away(why)) => Err(BackendError::Away(why.clone())),
-        });
+/// The same error, for another who waits.
+fn again(error: &BackendError) -> BackendError {
+    match error {
+        BackendError::Corrupt(what) => BackendError::Corrupt(what.clone()),
+        BackendError::Away(why) => BackendError::Away(why.clone()),
     }
 }

@@ -7,22 +7,12 @@ use super::bytes::Reader;
 use super::fleet::{Fleet, Order};
 use super::key::Keys;
 use super::script::{Call, Script};
-use crate::backend::{BULLETIN_REMEMBERS, BackendError, Bulletin, OverrideRow};
-
-/// Lines of the log that are kept.
-const AUDIT_KEPT: usize = 10_000;
+use crate::backend::{
+    AUDIT_KEPT, BULLETIN_REMEMBERS, BackendError, Bulletin, CHANGES_REMEMBERED, Changed, Condition, Mark,
+    OverrideChange, OverrideRow,
+};
 
 type Bytes = Vec<u8>;
-
-/// What is told.
-pub(super) enum News<'a> {
-    /// This consumer's override, as the application wrote it.
-    Set(&'a str, &'a [u8]),
-    /// This consumer has no override any more.
-    Removed(&'a str),
-    /// This client was reset.
-    Reset(ClientId),
-}
 
 /// The scripts.
 pub(super) struct Scripts {
@@ -40,37 +30,74 @@ impl Scripts {
         }
     }
 
-    /// Counts the revision up, remembers `news` and writes the line.
-    pub async fn tell(
+    /// Tells that `client` was reset.
+    pub async fn reset(
         &self,
         fleet: &Fleet,
         keys: &Keys,
-        news: News<'_>,
+        client: ClientId,
         audit: Vec<u8>,
     ) -> Result<u64, BackendError> {
-        let (what, whom, value) = match news {
-            News::Set(consumer, value) => ("set", consumer.as_bytes().to_vec(), value),
-            News::Removed(consumer) => ("removed", consumer.as_bytes().to_vec(), &[][..]),
-            News::Reset(client) => ("reset", client.0.to_vec(), &[][..]),
-        };
+        let change = OverrideChange { line: audit, ..OverrideChange::default() };
+        match self.tell(fleet, keys, "reset", client.0.to_vec(), change).await? {
+            Changed::To(revision) => Ok(revision),
+            Changed::NotMet | Changed::Full => Err(unreadable("a reset's answer")),
+        }
+    }
+
+    /// Sets or removes an override, if that may be.
+    pub async fn change_override(
+        &self,
+        fleet: &Fleet,
+        keys: &Keys,
+        consumer: &str,
+        change: OverrideChange,
+    ) -> Result<Changed, BackendError> {
+        let what = if change.value.is_some() { "set" } else { "removed" };
+        self.tell(fleet, keys, what, consumer.as_bytes().to_vec(), change).await
+    }
+
+    async fn tell(
+        &self,
+        fleet: &Fleet,
+        keys: &Keys,
+        what: &str,
+        whom: Vec<u8>,
+        change: OverrideChange,
+    ) -> Result<Changed, BackendError> {
+        let number = |number: u64| number.to_string().into_bytes();
         let call = Call {
-            keys: vec![keys.counters(), keys.news(), keys.overrides(), keys.audit()],
+            keys: vec![keys.counters(), keys.news(), keys.overrides(), keys.audit(), keys.changes()],
             arguments: vec![
                 what.into(),
                 whom,
-                value.to_vec(),
-                audit,
+                change.value.unwrap_or_default(),
+                change.line,
+                change.before_at.map_or_else(Vec::new, |at| at.to_string().into_bytes()),
+                match change.condition {
+                    Condition::None => Vec::new(),
+                    Condition::IsSet => b"set".to_vec(),
+                    Condition::IsOf(revision) => number(revision),
+                },
+                number(change.most),
                 BULLETIN_REMEMBERS.to_string().into_bytes(),
-                AUDIT_KEPT.to_string().into_bytes(),
+                number(AUDIT_KEPT),
+                number(CHANGES_REMEMBERED),
             ],
         };
-        redis::from_redis_value(self.tell.call(fleet, call).await?).map_err(unreadable)
+        let answer: i64 = redis::from_redis_value(self.tell.call(fleet, call).await?).map_err(unreadable)?;
+        match u64::try_from(answer) {
+            Ok(0) => Ok(Changed::NotMet),
+            Ok(revision) => Ok(Changed::To(revision)),
+            Err(_) => Ok(Changed::Full),
+        }
     }
 
-    /// All overrides and recent resets.
-    pub async fn read(&self, fleet: &Fleet, keys: &Keys) -> Result<Bulletin, BackendError> {
-        let keys = vec![keys.counters(), keys.news(), keys.overrides()];
-        read_bulletin(self.read.call(fleet, Call { keys, arguments: vec![] }).await?)
+    /// What has changed after `after`, or all overrides and recent resets.
+    pub async fn read(&self, fleet: &Fleet, keys: &Keys, after: Mark) -> Result<Bulletin, BackendError> {
+        let arguments = [after.revision, after.at].map(|number| number.to_string().into_bytes());
+        let keys = vec![keys.counters(), keys.news(), keys.overrides(), keys.changes()];
+        read_bulletin(self.read.call(fleet, Call { keys, arguments: arguments.into() }).await?)
     }
 
     /// The log's lines.
@@ -82,7 +109,7 @@ impl Scripts {
         limit: usize,
     ) -> Result<Vec<(u64, Vec<u8>)>, BackendError> {
         let before = before.map_or_else(Vec::new, |before| before.min(1 << 52).to_string().into_bytes());
-        let limit = limit.min(AUDIT_KEPT).to_string().into_bytes();
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX).min(AUDIT_KEPT).to_string().into_bytes();
         let call = Call { keys: vec![keys.counters(), keys.audit()], arguments: vec![before, limit] };
         read_lines(self.audit.call(fleet, call).await?)
     }
@@ -90,12 +117,15 @@ impl Scripts {
 
 /// What `bulletin.lua` returns.
 pub(super) fn read_bulletin(answer: Value) -> Result<Bulletin, BackendError> {
-    let (revision, since, news, overrides): (u64, u64, Vec<Bytes>, Vec<(Bytes, Bytes)>) =
-        redis::from_redis_value(answer).map_err(unreadable)?;
+    type Parts = (u64, u64, u64, u64, Vec<Bytes>, Vec<(Bytes, Bytes)>);
+    let parts: Parts = redis::from_redis_value(answer).map_err(unreadable)?;
+    let (revision, at, since, after, news, overrides) = parts;
     let overrides = overrides.into_iter().map(|(consumer, row)| read_override(consumer, &row));
     let resets = news.iter().filter_map(|bytes| read_reset(bytes).transpose());
     Ok(Bulletin {
         revision,
+        at,
+        after,
         overrides: overrides.collect::<Option<_>>().ok_or_else(|| unreadable("an override"))?,
         resets: resets.collect::<Result<_, _>>()?,
         since,

@@ -3,7 +3,7 @@
 //! The map is read from whichever node answers: every few seconds, when a node says that a slot has moved, and when a
 //! node is away. Nothing is retried that may have happened: a redirected command has not, any other fails.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -73,6 +73,18 @@ impl Cluster {
         if !self.shared.map().is_read {
             tried.await;
         }
+    }
+
+    /// One of `slots` for each master that has some, with its name; and one that nobody has.
+    pub fn parts<T>(&self, slots: impl Iterator<Item = (u16, T)>) -> Vec<(Option<String>, T)> {
+        let map = self.shared.map();
+        let mut seen = HashSet::new();
+        let first_of_each = slots.filter_map(|(slot, what)| {
+            let master = map.master_of(slot);
+            let name = master.as_ref().map(ToString::to_string);
+            seen.insert(master).then_some((name, what))
+        });
+        first_of_each.collect()
     }
 
     /// Sends each order to its node: all nodes at once, those of one node in a pipeline.
@@ -249,7 +261,7 @@ async fn refresh(shared: Arc<Shared>) {
         let read = shared.read_map().await;
         shared.tried.notify_waiters();
         if let Err(fault) = &read {
-            tracing::warn!("the cluster's slots are not known anew: {fault:?}");
+            tracing::debug!("the cluster's slots are not known anew: {fault:?}");
         }
         tokio::time::sleep(AT_MOST_EVERY).await;
         let pause = if read.is_ok() { REFRESH } else { AT_MOST_EVERY };

@@ -84,6 +84,15 @@ impl Fleet {
         }
     }
 
+    /// One of `slots` for each server that has some, with the server's name where there are several. Slots that no server
+    /// has are a part, too.
+    pub fn parts<T>(&self, mut slots: impl Iterator<Item = (u16, T)>) -> Vec<(Option<String>, T)> {
+        match &self.servers {
+            Servers::One(_) => slots.next().map(|(_, first)| (None, first)).into_iter().collect(),
+            Servers::Many(cluster) => cluster.parts(slots),
+        }
+    }
+
     /// Sends all `orders` at once, to one server in their order; one outcome each.
     pub async fn send(&self, orders: Vec<Order>) -> Vec<Outcome> {
         match &self.servers {
@@ -164,9 +173,15 @@ fn outcome(value: Value) -> Outcome {
         // What a person has to set right, or time: not a reason to doubt the data.
         Some(kind) if kind != ServerErrorKind::ResponseError => Fault::Away(error.to_string()),
         None if error.code() != "WRONGTYPE" => Fault::Away(error.to_string()),
+        _ if MAY_NOT.iter().any(|words| error.details().is_some_and(|said| said.contains(words))) => {
+            Fault::Away(error.to_string())
+        }
         _ => Fault::Refused(error.to_string()),
     })
 }
+
+/// What Redis and Valkey say, by no code of its own, of a command in a script that the user may not run.
+const MAY_NOT: [&str; 2] = ["executing the script can't run this command", "ACL failure in script"];
 
 fn unanswered() -> Fault {
     Fault::Away("a command was not answered".into())

@@ -50,6 +50,11 @@ impl Keys {
         format!("tollgate:w:{{{}:}}", self.namespace)
     }
 
+    /// The newest changes, one by one.
+    pub fn changes(&self) -> String {
+        format!("tollgate:r:{{{}:}}", self.namespace)
+    }
+
     /// The overrides.
     pub fn overrides(&self) -> String {
         format!("tollgate:o:{{{}:}}", self.namespace)
@@ -70,6 +75,12 @@ impl Keys {
 pub(super) fn shard_of(client: ClientId) -> u16 {
     let [first, ..] = client.0;
     first.into()
+}
+
+/// A client of that shard.
+pub(super) fn client_of(shard: u16) -> ClientId {
+    let [_, byte] = shard.to_be_bytes();
+    ClientId([byte; 16])
 }
 
 /// The slot of `key` in a cluster: CRC-16/XMODEM of its hash tag, as the cluster specification says.
@@ -103,7 +114,14 @@ mod tests {
         for name in ["", "}", "{", "a}:{b", "%7D", "a:5e", "ä\u{0}\n"] {
             let keys = Keys::new(name);
             assert_eq!(slot_of(&keys.account(client)), slot_of(&keys.names(0x5e)), "{name:?}");
-            let all = [keys.counters(), keys.news(), keys.overrides(), keys.audit(), keys.document()];
+            let all = [
+                keys.counters(),
+                keys.news(),
+                keys.changes(),
+                keys.overrides(),
+                keys.audit(),
+                keys.document(),
+            ];
             assert!(all.iter().all(|key| slot_of(key) == slot_of(&all[0])), "{name:?}");
         }
         assert_ne!(Keys::new("a").names(0x5e), Keys::new("a:5e").names(0x5e));

@@ -7,6 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, ServerErrorKind, Value};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::dial::{Dial, Goal};
 
@@ -15,6 +16,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a server that is back may go unnoticed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A connection that was of use for so long was a good one: the next is made at once. One that a server refuses to serve,
+/// such as a replica, is given up at its first write, again and again.
+const GOOD_AFTER: Duration = Duration::from_secs(1);
 
 /// How often an idle connection is tried, so that one that died silently is not found out by a request.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -143,22 +148,25 @@ async fn keep(shared: Arc<Shared>) {
         match shared.dial.connect(&shared.goal).await {
             Ok(connection) => {
                 number = number.wrapping_add(1);
-                pause = FIRST_PAUSE;
+                let began = Instant::now();
                 shared.set(State::Up { connection: connection.clone(), number });
                 shared.tried.notify_waiters();
-                tracing::info!("connected to {:?}", shared.goal);
+                // Whoever watches the backend says whether it is there: one server may be many connections.
+                tracing::debug!("connected to {:?}", shared.goal);
                 watch(&shared, connection, number).await;
+                if began.elapsed() >= GOOD_AFTER {
+                    pause = FIRST_PAUSE;
+                    continue;
+                }
             }
             Err(why) => {
-                if matches!(shared.state(), State::New) {
-                    tracing::warn!("{why}");
-                }
+                tracing::debug!("{why}");
                 shared.set(State::Down { why });
                 shared.tried.notify_waiters();
-                tokio::time::sleep(pause).await;
-                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
             }
         }
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
 }
 
@@ -179,7 +187,7 @@ async fn watch(shared: &Shared, mut connection: MultiplexedConnection, number: u
             }
         }
         match shared.state() {
-            State::Down { why } => tracing::warn!("lost {:?}: {why}", shared.goal),
+            State::Down { why } => tracing::debug!("lost {:?}: {why}", shared.goal),
             // A late word about the connection before this one.
             State::Up { number: current, .. } if current == number => continue,
             State::Up { .. } | State::New => {}

@@ -70,7 +70,8 @@ pub(super) async fn settle(
         // Not one of them was reached.
         Some(fault) if batch.now == 0 => Err(fault.into()),
         Some(fault) => {
-            tracing::warn!("a part of a batch failed: {fault:?}");
+            // Said once, by whoever watches the backend, and not with every batch.
+            tracing::debug!("a part of a batch failed: {fault:?}");
             Ok(batch)
         }
         None if batch.now == 0 => Ok(SettledBatch { now: super::time(fleet).await?, ..batch }),

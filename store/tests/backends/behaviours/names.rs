@@ -3,9 +3,9 @@ use std::sync::Arc;
 use futures_util::TryStreamExt as _;
 use tollgate::lease::client::ClientId;
 use tollgate::lease::wire::MAX_NAME;
-use tollgate_store::backend::{Backend, Settle};
+use tollgate_store::backend::{Backend, Mark, Settle};
 
-use crate::ask::{UNIT, charge, client, daily, month, settle, standing};
+use crate::ask::{UNIT, charge, client, daily, month, put_override, settle, standing};
 
 pub async fn no_name_is_too_strange(backend: Arc<dyn Backend>, namespace: &str) {
     let terms = daily(100, None);
@@ -47,8 +47,8 @@ pub async fn no_name_is_too_strange(backend: Arc<dyn Backend>, namespace: &str) 
     }
     for consumer in ["", "a\0b", "\r\n", "{}*", &"x".repeat(MAX_NAME)] {
         let value = Some(vec![0, 255, b'\n']);
-        backend.put_override(namespace, consumer, value.clone(), vec![0, 255]).await.unwrap();
-        let bulletin = backend.bulletin(namespace).await.unwrap();
+        put_override(&backend, namespace, consumer, value.clone(), vec![0, 255]).await;
+        let bulletin = backend.bulletin(namespace, Mark::default()).await.unwrap();
         let row = bulletin.overrides.iter().find(|row| row.consumer == consumer).unwrap();
         assert_eq!(row.value, value);
     }
@@ -66,7 +66,7 @@ pub async fn namespaces_do_not_see_each_other(backend: Arc<dyn Backend>, namespa
             UNIT,
             "{name:?}"
         );
-        assert_eq!(backend.put_override(name, "c", Some(vec![1]), vec![]).await.unwrap(), 1, "{name:?}");
+        assert_eq!(put_override(&backend, name, "c", Some(vec![1]), vec![]).await, 1, "{name:?}");
         assert_eq!(backend.reset(name, client(9), true, true, vec![]).await.unwrap(), 2, "{name:?}");
         assert_eq!(backend.audit(name, None, 10).await.unwrap().len(), 2, "{name:?}");
         assert_eq!(backend.document(name).await.unwrap(), None, "{name:?}");
@@ -76,7 +76,7 @@ pub async fn namespaces_do_not_see_each_other(backend: Arc<dyn Backend>, namespa
     for name in &names {
         let listed: Vec<_> = backend.usages(name, month).try_collect().await.unwrap();
         assert_eq!(listed.len(), 1, "{name:?}");
-        assert_eq!(backend.bulletin(name).await.unwrap().overrides.len(), 1, "{name:?}");
+        assert_eq!(backend.bulletin(name, Mark::default()).await.unwrap().overrides.len(), 1, "{name:?}");
     }
     let known = backend.namespaces().await.unwrap();
     assert!(names.iter().chain([&long]).all(|name| known.contains(name)), "{known:?}");

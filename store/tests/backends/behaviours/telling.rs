@@ -1,15 +1,18 @@
 use std::sync::Arc;
 
-use tollgate_store::backend::{BULLETIN_REMEMBERS, Backend, Bulletin, OverrideRow};
+use tollgate_store::backend::{
+    BULLETIN_REMEMBERS, Backend, Bulletin, CHANGES_REMEMBERED, Changed, Condition, Mark, OverrideChange,
+    OverrideRow,
+};
 
-use crate::ask::{UNIT, charge, client, daily, lease, report, settle, standing, used};
+use crate::ask::{UNIT, charge, client, daily, lease, put_override, report, settle, standing, used};
 
 fn row(revision: u64, consumer: &str, value: Option<&[u8]>) -> OverrideRow {
     OverrideRow { revision, consumer: consumer.into(), value: value.map(<[u8]>::to_vec) }
 }
 
 async fn bulletin(backend: &Arc<dyn Backend>, namespace: &str) -> Bulletin {
-    let mut bulletin = backend.bulletin(namespace).await.unwrap();
+    let mut bulletin = backend.bulletin(namespace, Mark::default()).await.unwrap();
     bulletin.overrides.sort_by(|one, other| one.consumer.cmp(&other.consumer));
     bulletin
 }
@@ -48,10 +51,7 @@ pub async fn an_override_counts_the_revision_up(backend: Arc<dyn Backend>, names
     assert_eq!(bulletin(&backend, namespace).await, Bulletin::default());
     let put = async |consumer: &str, value: Option<&[u8]>| {
         let value = value.map(<[u8]>::to_vec);
-        backend
-            .put_override(namespace, consumer, value, format!("line {consumer}").into_bytes())
-            .await
-            .unwrap()
+        put_override(&backend, namespace, consumer, value, format!("line {consumer}").into_bytes()).await
     };
     assert_eq!(put("acme", Some(b"1")).await, 1);
     assert_eq!(put("bolt", Some(b"")).await, 2);
@@ -68,7 +68,7 @@ pub async fn an_override_counts_the_revision_up(backend: Arc<dyn Backend>, names
 
 pub async fn removals_and_resets_are_remembered_for_a_while(backend: Arc<dyn Backend>, namespace: &str) {
     let put = async |consumer: &str, value: Option<&[u8]>| {
-        backend.put_override(namespace, consumer, value.map(<[u8]>::to_vec), vec![]).await.unwrap()
+        put_override(&backend, namespace, consumer, value.map(<[u8]>::to_vec), vec![]).await
     };
     put("stays", Some(b"1")).await;
     put("comes back", None).await;
@@ -92,7 +92,7 @@ pub async fn the_log_is_read_from_its_end(backend: Arc<dyn Backend>, namespace: 
         if number.is_multiple_of(2) {
             backend.reset(namespace, client(1), true, true, line).await.unwrap();
         } else {
-            backend.put_override(namespace, "acme", Some(vec![]), line).await.unwrap();
+            put_override(&backend, namespace, "acme", Some(vec![]), line).await;
         }
     }
     let read = async |before: Option<u64>, limit: usize| {
@@ -120,7 +120,7 @@ pub async fn changes_at_once_all_count(backend: Arc<dyn Backend>, namespace: &st
             let (backend, namespace) = (Arc::clone(&backend), namespace.clone());
             tokio::spawn(async move {
                 let value = Some(number.to_be_bytes().to_vec());
-                backend.put_override(&namespace, &number.to_string(), value, vec![]).await.unwrap()
+                put_override(&backend, &namespace, &number.to_string(), value, vec![]).await
             })
         })
         .collect();
@@ -139,4 +139,67 @@ pub async fn a_document_is_what_was_put_last(backend: Arc<dyn Backend>, namespac
         backend.put_document(namespace, document.clone()).await.unwrap();
         assert_eq!(backend.document(namespace).await.unwrap(), Some(document));
     }
+}
+
+pub async fn a_change_is_made_only_where_its_condition_holds_and_knows_what_was_there(
+    backend: Arc<dyn Backend>,
+    namespace: &str,
+) {
+    let change = async |value: Option<&str>, condition| {
+        let (value, line) = (value.map(|value| value.as_bytes().to_vec()), b"<>".to_vec());
+        let change = OverrideChange { value, line, before_at: Some(1), condition, most: 9 };
+        backend.change_override(namespace, "acme", change).await.unwrap()
+    };
+    assert_eq!(change(None, Condition::IsSet).await, Changed::NotMet);
+    assert_eq!(change(None, Condition::IsOf(1)).await, Changed::NotMet);
+    assert_eq!(change(Some("one"), Condition::None).await, Changed::To(1));
+    assert_eq!(change(Some("%1 two"), Condition::None).await, Changed::To(2));
+    assert_eq!(change(None, Condition::IsOf(1)).await, Changed::NotMet);
+    assert_eq!(change(None, Condition::IsOf(2)).await, Changed::To(3));
+    assert_eq!(change(None, Condition::IsSet).await, Changed::NotMet);
+    assert_eq!(change(None, Condition::IsOf(3)).await, Changed::NotMet, "what is removed is no override");
+    assert_eq!(change(None, Condition::None).await, Changed::To(4));
+    let lines = backend.audit(namespace, None, 9).await.unwrap();
+    let lines: Vec<_> = lines.into_iter().map(|(_, line)| String::from_utf8(line).unwrap()).collect();
+    assert_eq!(lines, ["<null>", "<%1 two>", "<one>", "<null>"]);
+}
+
+pub async fn what_has_changed_is_told_to_whoever_knows_the_rest(backend: Arc<dyn Backend>, namespace: &str) {
+    let put = async |consumer: &str, value: Option<&[u8]>| {
+        put_override(&backend, namespace, consumer, value.map(<[u8]>::to_vec), vec![]).await
+    };
+    let read = async |mark: Mark| {
+        let mut told = backend.bulletin(namespace, mark).await.unwrap();
+        told.overrides.sort_by_key(|row| row.revision);
+        let mark = Mark { revision: told.revision, at: told.at };
+        (told, mark)
+    };
+    for number in 0..50 {
+        put(&format!("c{number}"), Some(b"1")).await;
+    }
+    let (whole, known) = read(Mark::default()).await;
+    assert_eq!((whole.after, whole.overrides.len(), known.revision), (0, 50, 50));
+    assert!(known.at > 0);
+    let (nothing, same) = read(known).await;
+    assert_eq!((nothing.after, nothing.overrides.len(), same), (50, 0, known));
+    put("c7", Some(b"2")).await;
+    put("c8", None).await;
+    put("c7", Some(b"3")).await;
+    backend.reset(namespace, client(1), true, true, vec![]).await.unwrap();
+    let (told, newest) = read(known).await;
+    assert_eq!((told.after, newest.revision), (50, 54));
+    assert_eq!(told.overrides, [row(52, "c8", None), row(53, "c7", Some(b"3"))]);
+    assert_eq!(told.resets, [(54, client(1))]);
+    // Whoever knows another change of that number, or of a future that is lost, is told everything.
+    for mark in [Mark { at: known.at + 1, ..known }, Mark { revision: 60, ..newest }] {
+        assert_eq!(read(mark).await.0.after, 0, "{mark:?}");
+    }
+    // So is whoever has missed too much.
+    for _ in 0..CHANGES_REMEMBERED - 1 {
+        put("c9", Some(b"4")).await;
+    }
+    assert_eq!(read(newest).await.0.overrides, [row(54 + CHANGES_REMEMBERED - 1, "c9", Some(b"4"))]);
+    put("c9", None).await;
+    let (told, _) = read(newest).await;
+    assert_eq!((told.after, told.overrides.len()), (0, 50), "a removed one is told with them");
 }

@@ -36,6 +36,11 @@ pub struct Prometheus {
 impl Prometheus {
     /// Starts one with the project's rules, which scrapes and evaluates once a second.
     pub fn start(targets: &[Target]) -> anyhow::Result<Self> {
+        Self::start_with(targets, &Rules::read().file)
+    }
+
+    /// The same with other rules.
+    pub fn start_with(targets: &[Target], rules: &str) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("tollgate-prometheus-").tempdir()?;
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let scrape = |target: &Target| {
@@ -60,7 +65,7 @@ impl Prometheus {
         });
         // JSON is YAML too.
         fs::write(directory.path().join("prometheus.yml"), config.to_string())?;
-        fs::write(directory.path().join("rules.yaml"), Rules::read().file)?;
+        fs::write(directory.path().join("rules.yaml"), rules)?;
         let log = File::create(directory.path().join("log"))?;
         let mut command = Command::new("prometheus");
         command

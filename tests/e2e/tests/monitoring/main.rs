@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tollgate_e2e::monitoring::asked::{self, DASHBOARDS, Rules};
+use tollgate_e2e::monitoring::prometheus::{Prometheus, Target};
 use tollgate_e2e::monitoring::stage::Stage;
+use tollgate_testkit::redis::Server;
+use tollgate_testkit::store::Store;
 use tollgate_testkit::workspace;
 
 /// For what is there within two scrapes and two evaluations, a second each, on an idle machine.
@@ -178,4 +181,33 @@ fn every_expression_finds_series_on_real_gateways_under_load() {
             found.unwrap_or_else(|why| panic!("{}: {why}", variable.place));
         }
     });
+}
+
+#[test]
+fn a_redis_that_takes_no_writes_fires_the_alert_and_one_that_does_again_ends_it() {
+    let redis = Server::start().unwrap();
+    let store = Store::start(&redis.url()).unwrap();
+    let rules = Rules::read();
+    let alert = rules.alerts.iter().find(|alert| alert.name == "RateLimitingRedisDown").unwrap();
+    // How long it has to last is promtool's to check.
+    let pending = format!("\"for\":{}", alert.body["for"]);
+    assert!(rules.file.contains(&pending), "{pending} is nowhere in the rules");
+    let target = Target {
+        job: "tollgate-store",
+        instance: "store-1",
+        address: store.address(),
+        path: "/metrics",
+        is_timed_only: false,
+    };
+    let prometheus =
+        Prometheus::start_with(&[target], &rules.file.replace(&pending, "\"for\":\"1s\"")).unwrap();
+    let firing = "ALERTS{alertname=\"RateLimitingRedisDown\", alertstate=\"firing\"}";
+    let is_up = |up: u8| format!("tollgate_store_backend_up{{}} == {up}");
+    prometheus.finds(&is_up(1), PATIENCE).unwrap();
+    redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    prometheus.finds(&is_up(0), PATIENCE).unwrap();
+    prometheus.finds(firing, PATIENCE).unwrap();
+    redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    prometheus.finds(&is_up(1), PATIENCE).unwrap();
+    prometheus.finds(&format!("absent({firing})"), PATIENCE).unwrap();
 }

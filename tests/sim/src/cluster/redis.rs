@@ -12,7 +12,9 @@ use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
 use tollgate::lease::client::ClientId;
 use tollgate_store::backend::memory::Memory;
-use tollgate_store::backend::{Backend, BackendError, Bulletin, Settle, SettledBatch, Usage};
+use tollgate_store::backend::{
+    Backend, BackendError, Bulletin, Changed, Mark, OverrideChange, Settle, SettledBatch, Usage,
+};
 
 use crate::plan::MILLISECOND;
 
@@ -54,7 +56,7 @@ struct Copy {
 enum Write {
     Settle(String, Vec<Settle>),
     Reset(String, ClientId, bool, bool, Vec<u8>),
-    Override(String, String, Option<Vec<u8>>, Vec<u8>),
+    Override(String, String, OverrideChange),
     Document(String, Vec<u8>),
 }
 
@@ -75,8 +77,8 @@ impl Copy {
             Write::Reset(namespace, client, bucket, month, audit) => {
                 memory.reset(&namespace, client, bucket, month, audit).now_or_never().is_some()
             }
-            Write::Override(namespace, consumer, value, audit) => {
-                memory.put_override(&namespace, &consumer, value, audit).now_or_never().is_some()
+            Write::Override(namespace, consumer, change) => {
+                memory.change_override(&namespace, &consumer, change).now_or_never().is_some()
             }
             Write::Document(namespace, document) => {
                 memory.put_document(&namespace, document).now_or_never().is_some()
@@ -230,6 +232,11 @@ impl Backend for Redis {
         Ok(now)
     }
 
+    async fn probe(&self) -> Result<(), BackendError> {
+        self.way().await?;
+        self.way().await
+    }
+
     async fn settle(&self, namespace: &str, entries: Vec<Settle>) -> Result<SettledBatch, BackendError> {
         self.way().await?;
         let primary = self.primary(|| Write::Settle(namespace.to_owned(), entries.clone()));
@@ -270,20 +277,18 @@ impl Backend for Redis {
         Ok(revision)
     }
 
-    async fn put_override(
+    async fn change_override(
         &self,
         namespace: &str,
         consumer: &str,
-        value: Option<Vec<u8>>,
-        audit: Vec<u8>,
-    ) -> Result<u64, BackendError> {
+        change: OverrideChange,
+    ) -> Result<Changed, BackendError> {
         self.way().await?;
-        let write =
-            || Write::Override(namespace.to_owned(), consumer.to_owned(), value.clone(), audit.clone());
+        let write = || Write::Override(namespace.to_owned(), consumer.to_owned(), change.clone());
         let primary = self.primary(write);
-        let revision = primary.memory.put_override(namespace, consumer, value, audit).await?;
+        let changed = primary.memory.change_override(namespace, consumer, change).await?;
         self.way().await?;
-        Ok(revision)
+        Ok(changed)
     }
 
     async fn revision(&self, namespace: &str) -> Result<u64, BackendError> {
@@ -293,9 +298,9 @@ impl Backend for Redis {
         Ok(revision)
     }
 
-    async fn bulletin(&self, namespace: &str) -> Result<Bulletin, BackendError> {
+    async fn bulletin(&self, namespace: &str, after: Mark) -> Result<Bulletin, BackendError> {
         self.way().await?;
-        let bulletin = self.reader().memory.bulletin(namespace).await?;
+        let bulletin = self.reader().memory.bulletin(namespace, after).await?;
         self.way().await?;
         Ok(bulletin)
     }

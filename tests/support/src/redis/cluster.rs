@@ -54,6 +54,11 @@ impl Cluster {
         format!("redis-cluster://{}", self.addresses()[..2].join(","))
     }
 
+    /// The masters that run.
+    pub fn masters(&self) -> impl Iterator<Item = &Server> {
+        self.live().filter(|node| is_master(node))
+    }
+
     /// Kills the master of `key`'s slot as a crash would. What comes back is its place.
     ///
     /// # Errors
@@ -92,8 +97,7 @@ impl Cluster {
     /// # Errors
     /// When it does not.
     pub fn replicated(&self) -> anyhow::Result<()> {
-        let masters = || self.live().filter(|node| is_master(node));
-        wait::until("the replicas to follow", PATIENCE, || masters().all(has_all).then_some(()))
+        wait::until("the replicas to follow", PATIENCE, || self.masters().all(has_all).then_some(()))
     }
 
     fn live(&self) -> impl Iterator<Item = &Server> {

@@ -1,0 +1,70 @@
+//! The file, and how it is opened again.
+//!
+//! After an error of the disk, such as that it is full, redb refuses everything until the file is closed and opened anew.
+//! What was committed is still there then; a transaction that failed is not, or, where its last step failed, all of it is.
+
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _, WriteTransaction};
+
+use super::table;
+use crate::backend::BackendError;
+
+/// One file for as long as the store runs.
+#[derive(Debug)]
+pub(super) struct File {
+    path: PathBuf,
+    /// Open, or why it is not.
+    state: RwLock<Result<Database, String>>,
+}
+
+impl File {
+    /// Opens the file at `path`, or makes it.
+    pub fn open(path: &Path) -> Result<Self, BackendError> {
+        let database = table::create(path)?;
+        Ok(Self { path: path.to_owned(), state: RwLock::new(Ok(database)) })
+    }
+
+    /// A snapshot of the last commit.
+    pub fn read(&self) -> Result<ReadTransaction, BackendError> {
+        match &*self.state() {
+            Ok(database) => database.begin_read().map_err(table::failed),
+            Err(why) => Err(BackendError::Away(why.clone())),
+        }
+    }
+
+    /// A transaction that is on the disk once it is committed.
+    pub fn write(&self) -> Result<WriteTransaction, BackendError> {
+        match &*self.state() {
+            Ok(database) => {
+                let mut transaction = database.begin_write().map_err(table::failed)?;
+                transaction
+                    .set_durability(Durability::Immediate)
+                    .map_err(|error| BackendError::Away(error.to_string()))?;
+                Ok(transaction)
+            }
+            Err(why) => Err(BackendError::Away(why.clone())),
+        }
+    }
+
+    /// Closes it, because of `why`. Nobody waits for that: whoever reads or writes is told.
+    pub fn close(&self, why: &str) {
+        let closed = std::mem::replace(
+            &mut *self.state.write().unwrap_or_else(PoisonError::into_inner),
+            Err(why.to_owned()),
+        );
+        drop(closed);
+    }
+
+    /// Opens it again. It has to be there: an empty file in its place would be everybody's use forgotten.
+    pub fn open_again(&self) -> Result<(), BackendError> {
+        let database = table::open(&self.path)?;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Ok(database);
+        Ok(())
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, Result<Database, String>> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}

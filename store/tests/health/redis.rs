@@ -1,0 +1,136 @@
+use std::fs;
+use std::path::PathBuf;
+
+use tollgate_testkit::redis::Server;
+use tollgate_testkit::redis::cluster::Cluster;
+use tollgate_testkit::redis::watched::Watched as Sentinels;
+
+use super::Watched;
+
+fn tell(server: &Server, commands: &[&[&str]]) {
+    for command in commands {
+        server.ask(command).unwrap();
+    }
+}
+
+/// The store goes through an outage between two lists of commands.
+fn refused_by(hint: &str, begin: &[&[&str]], end: &[&[&str]]) {
+    let server = Server::start().unwrap();
+    let mut store = Watched::start(&server.url());
+    store.lives_through(hint, |_| tell(&server, begin), |_| tell(&server, end), hint);
+    assert_eq!(store.used(), store.charged, "{hint}");
+}
+
+#[test]
+fn a_full_redis_is_away_until_it_has_room() {
+    refused_by("OOM", &[&["CONFIG", "SET", "maxmemory", "1"]], &[&["CONFIG", "SET", "maxmemory", "0"]]);
+}
+
+#[test]
+fn a_replica_is_away_until_it_is_a_master() {
+    refused_by("read only replica", &[&["REPLICAOF", "127.0.0.1", "1"]], &[&["REPLICAOF", "NO", "ONE"]]);
+}
+
+#[test]
+fn a_redis_without_the_replicas_that_it_wants_is_away() {
+    refused_by(
+        "NOREPLICAS",
+        &[&["CONFIG", "SET", "min-replicas-to-write", "1"]],
+        &[&["CONFIG", "SET", "min-replicas-to-write", "0"]],
+    );
+}
+
+#[test]
+fn a_redis_that_lets_writes_wait_is_away() {
+    refused_by("no ", &[&["CLIENT", "PAUSE", "600000", "WRITE"]], &[&["CLIENT", "UNPAUSE"]]);
+}
+
+#[test]
+fn a_user_who_may_not_write_any_more_is_away() {
+    refused_by(
+        "can't run this command",
+        &[&["ACL", "SETUSER", "default", "-set"]],
+        &[&["ACL", "SETUSER", "default", "+@all"]],
+    );
+}
+
+#[test]
+fn a_user_who_may_not_run_scripts_any_more_is_away() {
+    refused_by(
+        "permissions",
+        &[&["ACL", "SETUSER", "default", "-evalsha", "-eval"]],
+        &[&["ACL", "SETUSER", "default", "+@all"]],
+    );
+}
+
+#[test]
+fn another_password_is_away_until_it_is_the_old_one_again() {
+    refused_by(
+        "",
+        &[&["CONFIG", "SET", "requirepass", "new"], &["-a", "new", "CLIENT", "KILL", "TYPE", "normal"]],
+        &[&["-a", "new", "CONFIG", "SET", "requirepass", ""]],
+    );
+}
+
+#[test]
+fn a_redis_that_cannot_save_is_away() {
+    let server = Server::start().unwrap();
+    let mut store = Watched::start(&server.url());
+    let folder = server.ask(&["CONFIG", "GET", "dir"]).unwrap();
+    // A folder in the place of the snapshot: it cannot be replaced, not by root either.
+    let place = PathBuf::from(folder.lines().nth(1).unwrap()).join("dump.rdb");
+    let begin = |_: &_| {
+        fs::create_dir(&place).unwrap();
+        fs::write(place.join("x"), "x").unwrap();
+        tell(&server, &[&["CONFIG", "SET", "save", "3600 1"], &["BGSAVE"]]);
+    };
+    let end = |_: &_| {
+        fs::remove_dir_all(&place).unwrap();
+        tell(&server, &[&["BGSAVE"]]);
+    };
+    store.lives_through("MISCONF", begin, end, "MISCONF");
+}
+
+#[test]
+fn a_master_that_sentinels_name_and_that_is_full_is_away() {
+    let mut sentinels = Sentinels::start().unwrap();
+    let mut store = Watched::start(&sentinels.url());
+    let master = sentinels.master().unwrap();
+    let limit = |bytes: &str| tell(master, &[&["CONFIG", "SET", "maxmemory", bytes]]);
+    store.lives_through("a full master", |_| limit("1"), |_| limit("0"), "OOM");
+}
+
+#[test]
+fn scripts_that_redis_has_forgotten_are_no_outage() {
+    let server = Server::start().unwrap();
+    let mut store = Watched::start(&server.url());
+    let before = store.store.log().len();
+    for _ in 0..20 {
+        tell(&server, &[&["SCRIPT", "FLUSH"]]);
+        assert!(store.is_up());
+        assert_eq!(store.charge("acme"), 200);
+    }
+    assert_eq!(store.said(before), [""; 0]);
+}
+
+/// A third of the clients is not charged then: somebody has to look. The others go on.
+#[test]
+fn a_cluster_with_one_full_node_is_away_and_serves_the_clients_of_the_others() {
+    let cluster = Cluster::start().unwrap();
+    let mut store = Watched::start(&cluster.url());
+    let before = store.store.log().len();
+    let full = cluster.masters().next().unwrap();
+    tell(full, &[&["CONFIG", "SET", "maxmemory", "1"]]);
+    store.is(false);
+    let statuses: Vec<u16> = (0..90).map(|number| store.charge(&format!("consumer {number}"))).collect();
+    let refused = statuses.iter().filter(|status| **status == 503).count();
+    assert!((10..60).contains(&refused), "a third of 90, but {refused}");
+    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+    assert!(!store.is_up());
+    tell(full, &[&["CONFIG", "SET", "maxmemory", "0"]]);
+    store.comes_back("a full node");
+    let said = store.said(before);
+    assert_eq!(said.len(), 2, "{said:#?}");
+    let node = format!("127.0.0.1:{}", full.port());
+    assert!(said[0].contains(&node) && said[0].contains("OOM"), "which node it is: {said:#?}");
+}
