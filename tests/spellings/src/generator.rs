@@ -8,18 +8,14 @@ pub struct Spellings {
     goals: Vec<String>,
 }
 
-/// What may stand for a slash. More often than not, one does.
-const SLASHES: [&str; 24] = [
-    "/", "/", "/", "/", "/", "/", "/", "/", "//", "/./", "/%2e/", "%2f", "%2F", "\\", "%5c", "/.;/", ";/",
-    ";a=b/", ";%2f/", "@/", "#/", "%23/", "%3f/", "%252f",
+/// What may stand for a slash.
+const SLASHES: [&str; 17] = [
+    "//", "/./", "/%2e/", "%2f", "%2F", "\\", "%5c", "/.;/", ";/", ";a=b/", ";%2f/", "@/", "#/", "%23/",
+    "%3f/", "%252f", "%252F",
 ];
 
 /// What may lead out of a segment again.
-const CLIMBS: [&str; 18] = [
-    "..",
-    "..",
-    "..",
-    "..",
+const CLIMBS: [&str; 15] = [
     "%2e%2e",
     "%2E.",
     ".%2e",
@@ -34,16 +30,15 @@ const CLIMBS: [&str; 18] = [
     "...",
     "%252e%252e",
     "..%00",
+    "",
 ];
 
+/// What a segment may have at its end and remain one to a server that decodes no slashes.
+const TAILS: [&str; 14] =
+    ["%2f", "%2F", "%5c", "..", "%2e%2e", ".", ";", "#", "%23", "%3f", "%3b", "%252f", "@", "x"];
+
 /// What may follow.
-const ENDS: [&str; 20] = [
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
+const ENDS: [&str; 14] = [
     "/",
     "/.",
     "//",
@@ -85,6 +80,11 @@ impl Spellings {
         usize::try_from(index).ok().and_then(|index| texts.get(index)).copied().unwrap_or_default()
     }
 
+    /// `usual` as often as not, else one of the others.
+    fn or_one_of<'a>(&mut self, usual: &'a str, others: &[&'a str]) -> &'a str {
+        if self.below(2) == 0 { usual } else { self.one_of(others) }
+    }
+
     /// One of the goals; now and then with a letter or two in another encoding.
     fn segment(&mut self) -> String {
         let goals = std::mem::take(&mut self.goals);
@@ -97,23 +97,30 @@ impl Spellings {
         });
         spelled.collect()
     }
+
+    /// Into some segment and out of it again: for a server that decodes slashes, or for one that does not.
+    fn detour(&mut self) -> String {
+        if self.below(2) == 0 {
+            let (before, segment) = (self.or_one_of("/", &SLASHES), self.segment());
+            let (after, climb) = (self.or_one_of("/", &SLASHES), self.or_one_of("..", &CLIMBS));
+            return [before, &segment, after, climb].concat();
+        }
+        let tails = self.below(4).wrapping_add(1);
+        let tail: String = (0..tails).map(|_| self.one_of(&TAILS)).collect();
+        ["/", &self.segment(), &tail, "/.."].concat()
+    }
 }
 
 impl Iterator for Spellings {
     type Item = String;
 
     fn next(&mut self) -> Option<String> {
-        let mut target = String::new();
-        for _ in 0..self.below(3) {
-            target += self.one_of(&SLASHES);
-            target += &self.segment();
-            target += self.one_of(&SLASHES);
-            target += self.one_of(&CLIMBS);
-        }
-        // What does not start with a slash is no target of a request.
-        target += if target.is_empty() { "/" } else { self.one_of(&SLASHES) };
+        let detours = self.below(3);
+        let mut target: String = (0..detours).map(|_| self.detour()).collect();
+        target += self.or_one_of("/", &SLASHES);
         target += &self.segment();
-        target += self.one_of(&ENDS);
+        target += self.or_one_of("", &ENDS);
+        // What does not start with a slash is no target of a request.
         if !target.starts_with('/') {
             target.insert(0, '/');
         }

@@ -88,10 +88,10 @@ fn all_are_paid_for(seed: u64, change: impl Fn(&mut serde_json::Value)) {
     };
     let mut client = site.client();
     let send = |target: &str| client.send(&Request::get(target).of("globex-pro")).unwrap();
-    let targets = Spellings::new(seed, &["compare", "health", "identify"]).take(3_000);
+    let targets = Spellings::new(seed, &["compare", "health", "identify"]).take(2_000);
     let tally = spelled::are_paid_for(send, targets, price);
-    assert_eq!(tally.sent, 3_000);
-    assert!(tally.statuses.get(&200).is_some_and(|arrived| *arrived > 1_500), "{tally:?}");
+    assert_eq!(tally.sent, 2_000);
+    assert!(tally.statuses.get(&200).is_some_and(|arrived| *arrived > 1_000), "{tally:?}");
 }
 
 #[test]
@@ -117,11 +117,11 @@ fn whatever_reaches_the_upstream_was_paid_for_where_escaped_slashes_are_slashes(
 fn head_is_priced_as_get() {
     let site = Site::with(1, |config| {
         config.taking_every_path().policy(|policy| {
-            policy["endpoints"] = json!([{ "path": "/compare", "methods": ["GET"], "cost": 50 }]);
+            policy["endpoints"] = json!([{ "path": "/compare", "methods": ["GET"], "cost": 20 }]);
         })
     });
     let head = Request::new("HEAD", "/compare").of("globex-pro");
-    assert_eq!(Standing::of(&site.client().send(&head).unwrap()).month_left, Some(999_950));
+    assert_eq!(Standing::of(&site.client().send(&head).unwrap()).month_left, Some(999_980));
 }
 
 #[test]
