@@ -3,13 +3,10 @@
 //! Prices hang on a tree of path segments, so that a look-up walks the request's path once and stops where no rule
 //! goes deeper: its cost grows with the depth of the rules, not with their number, nor with what a client sends.
 
-mod path;
-
-use std::borrow::Cow;
+mod dialect;
+mod reading;
 
 use hashbrown::HashMap;
-
-pub use path::{as_rfc_3986_reads, normalised};
 
 use crate::units::Cost;
 
@@ -66,8 +63,8 @@ impl Pattern {
         if stem.contains('*') {
             return Err(PatternError::Wildcard);
         }
-        let normal = normalised(stem.as_bytes());
-        if normal.as_ref() != stem.as_bytes() {
+        let normal = dialect::FILE_SYSTEM.read(stem.as_bytes());
+        if normal != stem.as_bytes() {
             let mut spelled = String::from_utf8_lossy(&normal).into_owned();
             if is_prefix {
                 spelled = format!("{}/*", spelled.trim_end_matches('/'));
@@ -89,6 +86,9 @@ impl Pattern {
 pub struct Endpoints {
     root: Node,
     default_cost: Cost,
+    /// The dearest and the cheapest price of the list, the default's included.
+    dearest: Cost,
+    cheapest: Cost,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -106,11 +106,14 @@ struct Prices {
 }
 
 impl Prices {
+    /// A price for GET is one for HEAD, too: an upstream does the same work for it. Where both are listed, the dearer
+    /// counts.
     fn of(&self, method: &[u8]) -> Option<Cost> {
         self.by_method
             .iter()
-            .find(|(listed, _)| listed.as_ref() == method)
+            .filter(|(listed, _)| listed.as_ref() == method || method == b"HEAD" && listed.as_ref() == b"GET")
             .map(|(_, cost)| *cost)
+            .max()
             .or(self.any_method)
     }
 
@@ -137,20 +140,54 @@ impl Endpoints {
                 Pattern::Prefix(_) => node.below.add(rule),
             }
         }
-        Self { root, default_cost }
+        let prices = || rules.iter().map(|rule| rule.cost);
+        Self {
+            root,
+            default_cost,
+            dearest: prices().fold(default_cost, Cost::max),
+            cheapest: prices().fold(default_cost, Cost::min),
+        }
     }
 
-    /// What a request costs. `path` is as the client sent it, query and all; the most specific rule wins: an exact
-    /// path before a prefix, a longer prefix before a shorter one, a listed method before a rule without methods. A
-    /// spelling that can be read in two ways costs the dearer one: which of them the upstream sees is not ours to know.
+    /// The price of every request, if the list has only one.
     #[must_use]
-    pub fn cost(&self, method: &[u8], path: &[u8]) -> Cost {
-        match normalised(path) {
-            Cow::Borrowed(normal) => self.price(method, normal),
-            Cow::Owned(normal) => {
-                self.price(method, &normal).max(self.price(method, &as_rfc_3986_reads(path)))
+    pub fn only_price(&self) -> Option<Cost> {
+        (self.dearest == self.cheapest).then_some(self.dearest)
+    }
+
+    /// What a request costs. `target` is as the client sent it, query and all; the most specific rule wins: an exact
+    /// path before a prefix, a longer prefix before a shorter one, a listed method before a rule without methods. Where
+    /// servers would read the target or the method in several ways, the dearest counts: which of them stands behind the
+    /// gateway is not ours to know.
+    #[must_use]
+    pub fn cost(&self, method: &[u8], target: &[u8]) -> Cost {
+        let cost = self.cost_of_target(method, target);
+        if method.iter().any(u8::is_ascii_lowercase) {
+            // Methods are case-sensitive (RFC 9110, 9.1), but some frameworks make capitals of them.
+            return self.cost_of_target(&method.to_ascii_uppercase(), target).max(cost);
+        }
+        cost
+    }
+
+    fn cost_of_target(&self, method: &[u8], target: &[u8]) -> Cost {
+        match reading::only(target) {
+            Some(path) => self.price(method, &path),
+            None => self.dearest_reading(method, target),
+        }
+    }
+
+    #[inline(never)]
+    fn dearest_reading(&self, method: &[u8], target: &[u8]) -> Cost {
+        let mut work = reading::MOST_WORK;
+        let mut dearest = None;
+        for path in reading::received(target).unwrap_or_default() {
+            for server in dialect::of_servers(&path) {
+                let Some(left) = work.checked_sub(path.len()) else { return self.dearest };
+                work = left;
+                dearest = dearest.max(Some(self.price(method, &server.read(&path))));
             }
         }
+        dearest.unwrap_or(self.dearest)
     }
 
     fn price(&self, method: &[u8], path: &[u8]) -> Cost {
@@ -167,7 +204,7 @@ impl Endpoints {
     }
 }
 
-/// The segments of a normalised path; `/` has none.
+/// The segments of a path; `/` has none, and several slashes are one.
 fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty())
 }

@@ -154,9 +154,15 @@ impl Engine {
             return None;
         }
         let caller = self.identities.caller(request);
-        let cost = self.endpoints.cost(request.method, request.path);
+        let cost = self.cost(request);
         let ruling = (cost != Cost::FREE).then(|| self.rule(request, &caller, cost, store, now));
         Some(Answer { caller, ruling })
+    }
+
+    /// What `request` costs. The gateway is asked for its target only where that can make a difference.
+    fn cost<G: Gateway>(&self, request: &Request<'_, G>) -> Cost {
+        let by_target = || self.endpoints.cost(request.method, &request.target());
+        self.endpoints.only_price().unwrap_or_else(by_target)
     }
 
     fn rule<G: Gateway>(

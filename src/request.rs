@@ -1,9 +1,15 @@
 //! A borrowed view of one request, and the gateway's answers to what is not in it.
 
+use std::borrow::Cow;
+
 /// What the gateway can be asked about the request at hand. Each answer costs a call into it, so ask once.
 pub trait Gateway {
     /// A property of the request, such as `source.address`; the path's segments are separated by zero bytes.
     fn property(&self, path: &str) -> Option<Vec<u8>>;
+    /// The request target as the client sent it, where the pseudo-header `:path` is something else.
+    fn target(&self) -> Option<Vec<u8>> {
+        None
+    }
     /// A request header by its lower-case name, when [`Headers`] may not have it.
     fn header(&self, name: &str) -> Option<Vec<u8>>;
 }
@@ -126,7 +132,7 @@ pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
 pub struct Request<'a, G> {
     /// The method; empty where the gateway does not say.
     pub method: &'a [u8],
-    /// The path as the client sent it, query and all.
+    /// The pseudo-header `:path`, query and all. Not every gateway routes by it: see [`Request::target`].
     pub path: &'a [u8],
     /// All headers.
     pub headers: Headers<'a>,
@@ -150,9 +156,16 @@ impl<'a, G: Gateway> Request<'a, G> {
         Self { method, path, headers, gateway }
     }
 
+    /// The request target by which the gateway routes, query and all. Where that is not the pseudo-header, the gateway is
+    /// asked.
+    #[must_use]
+    pub fn target(&self) -> Cow<'a, [u8]> {
+        self.gateway.target().map_or(Cow::Borrowed(self.path), Cow::Owned)
+    }
+
     /// The first value of the header called `name`, lower case.
     #[must_use]
-    pub fn header(&self, name: &str) -> Option<std::borrow::Cow<'a, [u8]>> {
+    pub fn header(&self, name: &str) -> Option<Cow<'a, [u8]>> {
         match self.headers.get(name.as_bytes()) {
             Some(value) => Some(value.into()),
             None if self.headers.may_be_cut() => self.gateway.header(name).map(Into::into),
@@ -187,12 +200,16 @@ pub mod tests {
     #[derive(Default)]
     pub struct Answers {
         pub properties: HashMap<String, Vec<u8>>,
+        pub target: Option<Vec<u8>>,
         pub headers: HashMap<String, Vec<u8>>,
     }
 
     impl Gateway for Answers {
         fn property(&self, path: &str) -> Option<Vec<u8>> {
             self.properties.get(&path.replace('\0', ".")).cloned()
+        }
+        fn target(&self) -> Option<Vec<u8>> {
+            self.target.clone()
         }
         fn header(&self, name: &str) -> Option<Vec<u8>> {
             self.headers.get(name).cloned()

@@ -1,38 +1,54 @@
-//! The path normaliser and the price list: normal is normal, and no spelling is cheaper.
+//! The price list: a rule prices every spelling of its path, and no server reads a dearer path than was priced.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::endpoint::{Endpoints, Pattern, Rule, as_rfc_3986_reads, normalised};
+use tollgate::endpoint::{Endpoints, Pattern, PatternError, Rule};
 use tollgate::units::Cost;
+use tollgate_spellings::readings;
+
+/// Paths with their prices, most specific first, and what all others cost.
+const PRICES: [(&str, u64); 6] =
+    [("/compare", 9), ("/health", 0), ("/a/b", 2), ("/a/b/*", 7), ("/a/*", 3), ("/health/*", 1)];
+const DEFAULT: u64 = 4;
 
 fuzz_target!(|bytes: &[u8]| {
-    let normal = normalised(bytes).into_owned();
-    let rfc = as_rfc_3986_reads(bytes);
-    for read in [&normal, &rfc] {
-        assert!(read.starts_with(b"/") && (read.len() == 1 || !read.ends_with(b"/")));
-        assert!(read.len() <= bytes.len().max(1) + 1);
-        assert!(!read.windows(2).any(|pair| pair == b"//"));
-        assert!(!read.split(|byte| *byte == b'/').any(|segment| segment == b"." || segment == b".."));
-    }
-    // What is left to decode, or was decoded to a query's start, is a path of its own; anything else is normal for good.
-    if !normal.iter().any(|byte| matches!(byte, b'%' | b'?' | b'#' | b'\\')) {
-        assert_eq!(normalised(&normal), normal);
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Err(PatternError::NotNormalised(normal)) = Pattern::parse(text)
+        && !normal.contains(['%', '?', '#', '*'])
+    {
+        assert!(Pattern::parse(&normal).is_ok(), "{text} is to be written {normal}");
     }
 
-    // A rule for exactly this path prices this spelling, and never any other path.
-    let priced = |path: Vec<u8>, cost| {
-        let Ok(text) = String::from_utf8(path) else { return None };
-        let Ok(pattern @ Pattern::Exact(_)) = Pattern::parse(&text) else { return None };
-        Some(Rule { pattern, methods: vec![], cost: Cost::from_units(cost) })
-    };
-    let (Some(rule), Some(other)) = (priced(normal.clone(), 7), priced(rfc.clone(), 9)) else { return };
-    let doubled = [b"/.//", bytes].concat();
-    let endpoints = Endpoints::new(std::slice::from_ref(&rule), Cost::from_units(1));
-    assert_eq!(endpoints.cost(b"GET", bytes), Cost::from_units(7));
-    assert_eq!(endpoints.cost(b"GET", &doubled), Cost::from_units(7));
-    // Where it can be read in two ways, the dearer one counts.
-    if normal != rfc {
-        let endpoints = Endpoints::new(&[rule, other], Cost::from_units(1));
-        assert_eq!(endpoints.cost(b"GET", bytes), Cost::from_units(9));
+    let list =
+        Endpoints::new(&PRICES.map(|(path, cost)| rule(path, cost).unwrap()), Cost::from_units(DEFAULT));
+    let charged = list.cost(b"GET", bytes).whole_units();
+    let mut paths = readings(bytes);
+    paths.sort();
+    paths.dedup();
+    for path in paths {
+        let read = String::from_utf8_lossy(&path);
+        assert!(price(&path) <= charged, "read as {read}, which costs {}; charged {charged}", price(&path));
+        let own = std::str::from_utf8(&path).ok().and_then(|path| rule(path, 2));
+        if let Some(own) = own {
+            let list = Endpoints::new(&[own], Cost::from_units(1));
+            assert_eq!(list.cost(b"GET", bytes), Cost::from_units(2), "a price for {read} alone");
+        }
     }
 });
+
+/// A line of a price list, where the path is one.
+fn rule(path: &str, cost: u64) -> Option<Rule> {
+    Some(Rule { pattern: Pattern::parse(path).ok()?, methods: vec![], cost: Cost::from_units(cost) })
+}
+
+/// The price of `path` as it stands.
+fn price(path: &[u8]) -> u64 {
+    let segments = |path: &[u8]| -> Vec<Vec<u8>> {
+        path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty()).map(<[u8]>::to_vec).collect()
+    };
+    let is_for = |pattern: &str| match pattern.strip_suffix("/*") {
+        Some(stem) => segments(path).starts_with(&segments(stem.as_bytes())),
+        None => segments(path) == segments(pattern.as_bytes()),
+    };
+    PRICES.iter().find(|(pattern, _)| is_for(pattern)).map_or(DEFAULT, |(_, price)| *price)
+}

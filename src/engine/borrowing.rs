@@ -82,7 +82,7 @@ impl Engine {
         }
         let namespace = self.namespace.as_ref()?;
         let caller = self.identities.caller(request);
-        let cost = self.endpoints.cost(request.method, request.path);
+        let cost = self.cost(request);
         if cost == Cost::FREE {
             return Some(Considered::Known(Answer { caller, ruling: None }));
         }

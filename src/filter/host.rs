@@ -135,9 +135,18 @@ impl SharedStore for Host {
 }
 
 /// The request at hand, as the host knows it.
-pub struct HostGateway;
+pub struct HostGateway(pub Host);
 
 impl Gateway for HostGateway {
+    fn target(&self) -> Option<Vec<u8>> {
+        match self.0 {
+            // Kong's host has nginx's decoded path in `:path`, without what follows a `#`; Kong itself routes by this.
+            Host::Kong => abi::property(b"request\0path"),
+            // Envoy has put into `:path` what it routes by.
+            Host::Envoy => None,
+        }
+    }
+
     fn property(&self, path: &str) -> Option<Vec<u8>> {
         abi::property(path.as_bytes())
     }

@@ -112,7 +112,8 @@ impl HttpContext for Http {
             refuse_forgery();
             return Action::Pause;
         }
-        let request = Request::new(headers, &HostGateway);
+        let gateway = HostGateway(ready.host);
+        let request = Request::new(headers, &gateway);
         let action = if let Some(lender) = &ready.lender {
             self.borrow(&ready, lender, &request)
         } else {

@@ -68,7 +68,7 @@ impl lender::Host for Ready {
     }
 
     fn peer(&self) -> Network {
-        identity::peer(&HostGateway)
+        identity::peer(&HostGateway(self.host))
     }
 
     fn resumes_others(&self) -> bool {

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`gateway`] | the gateway under test: an Envoy of the suite's own, or the one that `GATEWAY_URL` names |
 //! | [`caller`] | somebody who calls it: a sample consumer with a full bucket, or a stranger |
+//! | [`spelled`] | whether a gateway charges what it lets through, however the path is spelled |
 //! | [`standing`] | what a response's headers say about the caller |
 //! | [`monitoring`] | what `monitoring/` asks, and a Prometheus, gateways and stores to ask |
 //! | `tests/gateway/` | behaviours that every gateway with the sample policy must show |
@@ -15,4 +16,5 @@
 pub mod caller;
 pub mod gateway;
 pub mod monitoring;
+pub mod spelled;
 pub mod standing;

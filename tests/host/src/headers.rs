@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | names | as the client wrote them | lower case |
 //! | all pairs at once | 100, `:path :method :scheme :authority` first: what auth plugins added is at the end and is cut off | all |
+//! | `:path` | nginx's `r->uri` and the query: decoded, dots resolved, cut at `#`; Kong routes by the property `request.path` | what is routed |
 //! | replace, with two copies there | the first gets the value, then both are removed | both go, one comes |
 //! | a request header that is removed | is sent to the upstream all the same, and found by its name | gone |
 //! | control characters in a value | escaped as %XX | written as they are |

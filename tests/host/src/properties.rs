@@ -58,7 +58,7 @@ fn of_kong(stream: &Stream, node: u64, path: &str) -> Option<Vec<u8>> {
         "source.port" | "ngx.remote_port" => text(&stream.peer.port().to_string()),
         // The machine's name, whatever the client asked for.
         "request.host" => text("kong"),
-        "request.path" => Some(stream.path.clone()),
+        "request.path" => Some(stream.target.clone()),
         "request.url_path" => Some(stream.path.split(|byte| *byte == b'?').next()?.to_vec()),
         "request.method" => Some(stream.method.clone()),
         "request.scheme" => text("http"),

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use tollgate_spellings::gateways;
+
 use crate::abi::{Pair, Status};
 use crate::exchange::{Request, Response, Seen, Upstream};
 use crate::headers::Headers;
@@ -15,8 +17,10 @@ pub struct Stream {
     pub personality: Personality,
     /// Method.
     pub method: Vec<u8>,
-    /// Path and query.
+    /// The pseudo-header `:path`. On Kong that is nginx's decoded path, up to a `#`, and the query.
     pub path: Vec<u8>,
+    /// The request target as it was sent, by which Kong routes.
+    pub target: Vec<u8>,
     /// `host:port` as the host has it.
     pub authority: Vec<u8>,
     /// Headers without the pseudo headers.
@@ -54,7 +58,8 @@ impl Stream {
         Self {
             personality,
             method: request.method.clone().into_bytes(),
-            path: request.path.clone(),
+            path: if personality.is_kong() { path_in_kong(&request.path) } else { request.path.clone() },
+            target: request.path.clone(),
             // nginx's server name and port; the client's host header is the header `host`.
             authority: if personality.is_kong() { b"kong:8000".to_vec() } else { host },
             request: headers,
@@ -109,7 +114,9 @@ impl Stream {
     #[must_use]
     pub fn seen(&self) -> Seen {
         let headers = Headers([self.removed.0.clone(), self.request.0.clone()].concat());
-        Seen { method: self.method.clone(), path: self.path.clone(), headers }
+        let path =
+            if self.personality.is_kong() { upstream_path_of_kong(&self.target) } else { self.path.clone() };
+        Seen { method: self.method.clone(), path, headers }
     }
 
     /// Takes a response: its upstream's, or one that a filter made.
@@ -123,4 +130,23 @@ impl Stream {
         }
         self.response = Some(response);
     }
+}
+
+/// The path and the query, with its question mark, of a request target.
+fn parts(target: &[u8]) -> (&[u8], &[u8]) {
+    target.split_at(target.iter().position(|byte| *byte == b'?').unwrap_or(target.len()))
+}
+
+/// `:path` in Kong's host, seen on Kong 3.9.1: `r->uri` and the arguments. What nginx would refuse stays as it is.
+fn path_in_kong(target: &[u8]) -> Vec<u8> {
+    let (path, query) = parts(target);
+    let path = gateways::nginx(path).unwrap_or_else(|| path.to_vec());
+    [path.as_slice(), if query.len() > 1 { query } else { b"" }].concat()
+}
+
+/// What Kong sends to an upstream, seen on Kong 3.9.1.
+fn upstream_path_of_kong(target: &[u8]) -> Vec<u8> {
+    let (path, query) = parts(target);
+    let path = gateways::kong(path).unwrap_or_else(|| path.to_vec());
+    [&path, query].concat()
 }

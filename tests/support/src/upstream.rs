@@ -3,15 +3,19 @@
 //! ```json
 //! {"method": "GET", "path": "/identify?a=b", "headers": {"x-quota-tier": ["free"]}}
 //! ```
+//! The path is the request line's, byte for byte, also where a server would cut it.
 //! A request's own `x-sample-response-header: Name: value` (also several) makes it send that header, to play an
 //! upstream with limits of its own. `kong/upstream.py` does the same where Kong runs in containers; a test holds
 //! the two to one behaviour.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io::IoSlice;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -19,7 +23,8 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
 
 /// The request header by which a client chooses response headers.
 const RESPONSE_HEADER: &str = "x-sample-response-header";
@@ -81,9 +86,13 @@ async fn serve(listener: TcpListener, requests: Arc<AtomicU64>) {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let _ = stream.set_nodelay(true);
         let requests = Arc::clone(&requests);
-        let answer = service_fn(move |request| {
+        let stream = Tapped { stream, received: Arc::default() };
+        let received = Arc::clone(&stream.received);
+        let answer = service_fn(move |request: Request<Incoming>| {
             requests.fetch_add(1, Ordering::Relaxed);
-            std::future::ready(Ok::<_, Infallible>(echo(&request)))
+            let received = std::mem::take(&mut *received.lock().unwrap_or_else(PoisonError::into_inner));
+            let target = target(&received, request.method().as_str());
+            std::future::ready(Ok::<_, Infallible>(echo(&request, &target)))
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .max_headers(MAX_HEADERS)
@@ -93,14 +102,74 @@ async fn serve(listener: TcpListener, requests: Arc<AtomicU64>) {
     }
 }
 
-fn echo(request: &Request<Incoming>) -> Response<Full<Bytes>> {
+/// The target in the last request line with `method` of what was received. The server's library gives only what is left of
+/// it without a fragment.
+fn target(received: &[u8], method: &str) -> String {
+    let of_line = |line: &str| {
+        Some(line.strip_suffix(" HTTP/1.1")?.strip_prefix(method)?.strip_prefix(' ')?.to_owned())
+    };
+    latin_1(received).rsplit("\r\n").find_map(of_line).unwrap_or_default()
+}
+
+/// A connection, and what was received over it since its last request.
+struct Tapped {
+    stream: TcpStream,
+    received: Arc<Mutex<Vec<u8>>>,
+}
+
+impl AsyncRead for Tapped {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = into.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(context, into);
+        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        received.extend_from_slice(into.filled().get(before..).unwrap_or_default());
+        drop(received);
+        result
+    }
+}
+
+impl AsyncWrite for Tapped {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+fn echo(request: &Request<Incoming>, target: &str) -> Response<Full<Bytes>> {
     let mut headers = BTreeMap::<&str, Vec<String>>::new();
     for (name, value) in request.headers() {
         headers.entry(name.as_str()).or_default().push(latin_1(value.as_bytes()));
     }
     let body = serde_json::json!({
         "method": request.method().as_str(),
-        "path": request.uri().path_and_query().map_or("", |path| path.as_str()),
+        "path": target,
         "headers": headers,
     });
     let mut response = Response::new(Full::from(body.to_string()));
@@ -135,6 +204,16 @@ mod tests {
         assert_eq!(response.json()["path"], "/a//b?c=d");
         assert_eq!(response.json()["headers"]["x-odd"], serde_json::json!(["\u{ff}", "2"]));
         assert_eq!(upstream.requests(), 1);
+    }
+
+    #[test]
+    fn it_tells_the_target_as_it_came_over_one_connection() {
+        let upstream = Upstream::on_loopback().unwrap();
+        let mut client = Client::to(upstream.address());
+        for target in ["/a#/../b", "/a;b/..;/c?d#e", "/plain"] {
+            let request = Request::get(target).json(&serde_json::json!({ "a": "GET /x HTTP/1.1" }));
+            assert_eq!(client.send(&request).unwrap().json()["path"], target);
+        }
     }
 
     #[test]

@@ -55,6 +55,37 @@ fn an_endpoint_costs_what_the_policy_says_however_its_path_is_spelled() {
 }
 
 #[test]
+fn the_price_is_that_of_the_path_which_the_gateway_routes() {
+    on_every_gate(&policy(), |gate| {
+        // Kong resolves the dots and sends /compare, while its `:path` says /health, or something that has no price of
+        // its own.
+        for spelling in ["/health#/../compare", "/identify;%2f..;/../compare", "/health%2f..@/../compare"] {
+            let consumer = format!("one-{spelling}");
+            let request = Request::get(spelling).header("x-consumer-username", &consumer);
+            let exchange = gate.ask(request.clone());
+            if gate.is_kong() {
+                assert_eq!(exchange.upstream.expect("it passes").path, b"/compare", "{spelling}");
+            }
+            assert_eq!(gate.passed(&request, 80), 74, "{spelling}");
+        }
+    });
+}
+
+#[test]
+fn a_policy_with_one_price_asks_for_no_target() {
+    let one_price = policy_with(json!({ "endpoints": [], "default_cost": 1 }));
+    for (policy, properties) in [(one_price, 0), (policy(), 1)] {
+        let mut gate = Gate::new(Personality::Kong, 1, &policy);
+        let exchange = gate.ask(by("fay").property("kong.ctx.shared.tollgate_consumer", "fay"));
+        assert_eq!(
+            exchange.host_calls("proxy_get_property"),
+            2 + properties,
+            "consumer, tier, and the target"
+        );
+    }
+}
+
+#[test]
 fn what_costs_nothing_is_never_limited_and_looks_at_no_table() {
     on_every_gate(&policy(), |gate| {
         assert_eq!(gate.passed(&by("fay"), 160), 150);
