@@ -1,6 +1,8 @@
 //! In which limit's unit a level is kept, in as little room as a record has for it.
 
-use super::{Limit, Period};
+use super::gcra::work;
+use super::{Level, Limit, Period};
+use crate::units::{Cost, MILLI_PER_UNIT, Nanos, UnixNanos};
 
 /// A limit's units and period, in 32 bits: all that it takes to read a [`Level`](super::Level) that was kept for it.
 /// The default stands for no level at all.
@@ -32,6 +34,48 @@ impl PackedRate {
             2 => Period::Hour,
             _ => Period::Day,
         }
+    }
+
+    /// What drains in a nanosecond, and what a thousandth of a unit weighs; both ≥ 1.
+    fn work(self) -> (u64, u64) {
+        work(self.units().max(1), self.period()).unwrap_or((1, 1))
+    }
+
+    /// What `level` has in it, rounded up to a thousandth of a unit.
+    #[must_use]
+    pub fn used(self, level: Level) -> Cost {
+        let (_, weight) = self.work();
+        Cost(level.0.div_ceil(weight))
+    }
+
+    /// The level after `elapsed` of draining.
+    #[must_use]
+    pub fn drained(self, level: Level, elapsed: Nanos) -> Level {
+        let (drain, _) = self.work();
+        Level(level.0.saturating_sub(elapsed.0.saturating_mul(drain)))
+    }
+
+    /// The level with `cost` poured in, up to one period's units.
+    #[must_use]
+    pub fn filled(self, level: Level, cost: Cost) -> Level {
+        let (_, weight) = self.work();
+        let most = self.units().saturating_mul(MILLI_PER_UNIT).saturating_mul(weight);
+        let after = level.0.saturating_add(cost.0.saturating_mul(weight)).min(most);
+        Level(level.0.max(after))
+    }
+
+    /// How long `cost` takes to drain.
+    #[must_use]
+    pub fn time_for(self, cost: Cost) -> Nanos {
+        let (drain, weight) = self.work();
+        Nanos(cost.0.saturating_mul(weight).div_ceil(drain))
+    }
+
+    /// When the bucket is full again, `level` being that of `now`.
+    #[must_use]
+    pub fn full_at(self, level: Level, now: UnixNanos) -> UnixNanos {
+        let (drain, _) = self.work();
+        now.after(Nanos(level.0.div_ceil(drain)))
     }
 }
 
