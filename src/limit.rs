@@ -115,6 +115,7 @@ impl Account {
 /// Checks `cost` against every limit and the month of `tier`, and then charges all of them, or none: a refused
 /// request costs nothing. `account` becomes that of `now` either way.
 pub fn decide_all(account: &mut Account, tier: &Tier, cost: Cost, now: UnixNanos) -> Verdict {
+    let before = *account;
     *account = account.at(now, tier);
     let mut charged = *account;
     let mut refusal = Refusal { limits: 0, month: false, until: account.at };
@@ -141,7 +142,7 @@ pub fn decide_all(account: &mut Account, tier: &Tier, cost: Cost, now: UnixNanos
     if refusal.limits != 0 || refusal.month {
         return Verdict::NotNow(refusal);
     }
-    charged.charge_others(tier.limits.len(), cost);
+    charged.charge_others(tier.limits.len(), cost, &before);
     *account = charged;
     Verdict::Allowed
 }

@@ -137,6 +137,23 @@ impl Hold {
         Spend::Ask
     }
 
+    /// Whether what was lent or refused was so under `terms`.
+    #[must_use]
+    pub const fn is_under(&self, terms: u32) -> bool {
+        self.terms == terms
+    }
+
+    /// From now on `terms` are what the client has: what was lent under others is to be given back by the next message,
+    /// and what was refused under them is void. A message that is under way is not; its answer says what it holds for.
+    pub fn come_under(&mut self, terms: u32) {
+        if !self.is_under(terms) {
+            self.terms = terms;
+            self.refused = Refused::default();
+            self.fresh = 0;
+            self.give_back();
+        }
+    }
+
     /// Counts `cost` as let through without a lease.
     pub fn owe(&mut self, cost: Cost, now_ms: u64) {
         if self.epoch == 0 {

@@ -49,11 +49,13 @@ impl Account {
         account
     }
 
-    /// Charges the levels that the tier, which has `limits` limits, has none for. They are not filled beyond one period's
-    /// units: how much more their bucket would hold is not known, and whoever has a limit again does not begin with a debt.
-    pub(super) fn charge_others(&mut self, limits: usize, cost: Cost) {
+    /// Charges the levels that the tier, which has `limits` limits, has none for. They are filled up to one period's units,
+    /// or to what they had in them `before`: what more their bucket would hold is not known, and whoever has a limit again
+    /// does not begin with a debt.
+    pub(super) fn charge_others(&mut self, limits: usize, cost: Cost, before: &Self) {
         for (level, rate) in self.places().skip(limits).filter(|(_, rate)| rate.units() > 0) {
-            *level = rate.filled(*level, cost);
+            let known = before.levels.iter().zip(&before.rates).find(|(_, other)| *other == rate);
+            *level = rate.filled(*level, cost, known.map_or(Level(0), |(level, _)| *level));
         }
     }
 

@@ -55,13 +55,12 @@ impl PackedRate {
         Level(level.0.saturating_sub(elapsed.0.saturating_mul(drain)))
     }
 
-    /// The level with `cost` poured in, up to one period's units.
+    /// The level with `cost` poured in, up to one period's units or to `most`, whichever is more.
     #[must_use]
-    pub fn filled(self, level: Level, cost: Cost) -> Level {
+    pub fn filled(self, level: Level, cost: Cost, most: Level) -> Level {
         let (_, weight) = self.work();
-        let most = self.units().saturating_mul(MILLI_PER_UNIT).saturating_mul(weight);
-        let after = level.0.saturating_add(cost.0.saturating_mul(weight)).min(most);
-        Level(level.0.max(after))
+        let most = self.units().saturating_mul(MILLI_PER_UNIT).saturating_mul(weight).max(most.0);
+        Level(level.0.saturating_add(cost.0.saturating_mul(weight)).min(most).max(level.0))
     }
 
     /// How long `cost` takes to drain.
