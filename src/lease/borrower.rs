@@ -312,10 +312,10 @@ impl Borrower {
             let (interval, patience, is_strict) = (self.rhythm.interval, self.patience(), self.is_strict);
             let updated = table.update(store, client, tier, times.now, |mut state| {
                 state.turn_to(times.now);
-                state.hold.come_under(tag(tier));
                 let borrows = !is_strict && !tier.is_unlimited();
                 match known.wishes(&mut state.hold, borrows, interval, patience, times.mono) {
                     Some((need, want)) => {
+                        state.hold.come_under(tag(tier));
                         let lease = state.hold.message(
                             state.account.month,
                             Wish { need, more: 0, want },
