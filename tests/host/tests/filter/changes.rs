@@ -12,7 +12,9 @@ use crate::{by, number, on_every_gate, policy_with};
 
 /// A policy whose default tier is `mini`, and `maxi` the other.
 fn two_tiers(mini: Value, maxi: Value) -> Value {
-    policy_with(json!({ "tiers": { "mini": mini, "maxi": maxi }, "default_tier": "mini", "overrides": [] }))
+    policy_with(
+        json!({ "tiers": { "mini": mini, "maxi": maxi }, "default_tier": "mini", "overrides": [], "endpoints": [] }),
+    )
 }
 
 fn rate(rate: &str) -> Value {
@@ -147,10 +149,12 @@ fn a_refusal_of_the_month_is_the_old_tiers_and_no_longer_counts() {
         on_both(2, &policy, |nodes| {
             assert_eq!((0..20).filter(|_| nodes.status(0, by("acme")) == 200).count(), 5);
             let request = upgrade(nodes, &policy, way, &offer);
-            for (node, left) in [(0, 994), (1, 993), (0, 992)] {
+            // What the other node has used since is not known here yet.
+            for (node, left) in [(0, 994..=994), (1, 993..=993), (0, 992..=993)] {
                 let exchange = nodes.ask(node, request.clone());
                 assert_eq!((exchange.client.status, number(&exchange, "x-ratelimit-limit")), (200, 1_000));
-                assert_eq!(number(&exchange, "x-quota-monthly-remaining"), left);
+                let shown = number(&exchange, "x-quota-monthly-remaining");
+                assert!(left.contains(&shown), "{shown} of {left:?}");
                 let name = if way == "reload" { "mini" } else { "maxi" };
                 assert_eq!(exchange.client.header("x-quota-tier"), Some(name));
                 nodes.wait(1_000);
