@@ -1,11 +1,14 @@
 //! How much a client may spend: its [`Account`], and the one step that checks every limit and then charges every one.
 
 pub mod calendar;
+mod carry;
 mod gcra;
+mod rate;
 
 pub use calendar::Month;
 pub(crate) use gcra::gcd;
 pub use gcra::{Level, Limit, LimitError, NotNow, Period};
+pub use rate::PackedRate;
 
 use crate::policy::{MAX_LIMITS, Tier};
 use crate::units::{Cost, Nanos, UnixNanos};
@@ -21,6 +24,8 @@ pub struct Account {
     pub at: UnixNanos,
     /// One bucket a limit of the tier, in the tier's order.
     pub levels: [Level; MAX_LIMITS],
+    /// The rates in whose units `levels` are kept.
+    pub rates: [PackedRate; MAX_LIMITS],
     /// The month that `used` belongs to.
     pub month: Month,
     /// Spent in `month`.
@@ -62,15 +67,19 @@ impl Account {
     ///
     /// A clock that steps back neither refills a bucket twice nor locks a client out: up to `CLOCK_SKEW` it is
     /// another worker's earlier reading, and the account stays where it is; beyond, it goes on from the new time
-    /// with what it holds. A month never turns back.
+    /// with what it holds. A month never turns back. Levels that were written under other limits are carried over.
     #[must_use]
     pub fn at(self, now: UnixNanos, tier: &Tier) -> Self {
         let set_back = self.at.since(now) > CLOCK_SKEW;
         let moment = if set_back { now } else { self.at.max(now) };
         let elapsed = moment.since(self.at);
         let mut account = Self { at: moment, ..self };
-        for (level, limit) in account.levels.iter_mut().zip(&tier.limits) {
-            *level = limit.drained(*level, elapsed);
+        if account.is_of(tier) {
+            for (level, limit) in account.levels.iter_mut().zip(&tier.limits) {
+                *level = limit.drained(*level, elapsed);
+            }
+        } else {
+            account = account.carried(tier, elapsed);
         }
         if tier.monthly.is_some() {
             let month = Month::of(moment);
@@ -82,17 +91,31 @@ impl Account {
         account
     }
 
-    /// When every bucket is full again; `self` is already of now.
+    /// When every bucket is full again; `self` is already of now. Its levels may be of other limits than `tier`'s.
     #[must_use]
     pub fn full_at(&self, tier: &Tier) -> UnixNanos {
-        let buckets = self.levels.iter().zip(&tier.limits);
-        buckets.map(|(level, limit)| limit.full_at(*level, self.at)).max().unwrap_or(self.at)
+        if self.is_of(tier) {
+            let buckets = self.levels.iter().zip(&tier.limits);
+            return buckets.map(|(level, limit)| limit.full_at(*level, self.at)).max().unwrap_or(self.at);
+        }
+        let levels = self.levels.iter().zip(&self.rates).filter(|(_, rate)| rate.units() > 0);
+        levels.map(|(level, rate)| rate.full_at(*level, self.at)).max().unwrap_or(self.at)
+    }
+
+    /// Takes `levels` in the units of `tier`'s limits for its own.
+    pub fn set_levels(&mut self, tier: &Tier, levels: [Level; MAX_LIMITS]) {
+        self.levels = levels;
+        self.rates = Default::default();
+        for (rate, limit) in self.rates.iter_mut().zip(&tier.limits) {
+            *rate = PackedRate::of(limit);
+        }
     }
 }
 
 /// Checks `cost` against every limit and the month of `tier`, and then charges all of them, or none: a refused
 /// request costs nothing. `account` becomes that of `now` either way.
 pub fn decide_all(account: &mut Account, tier: &Tier, cost: Cost, now: UnixNanos) -> Verdict {
+    let before = *account;
     *account = account.at(now, tier);
     let mut charged = *account;
     let mut refusal = Refusal { limits: 0, month: false, until: account.at };
@@ -119,6 +142,7 @@ pub fn decide_all(account: &mut Account, tier: &Tier, cost: Cost, now: UnixNanos
     if refusal.limits != 0 || refusal.month {
         return Verdict::NotNow(refusal);
     }
+    charged.charge_others(tier.limits.len(), cost, &before);
     *account = charged;
     Verdict::Allowed
 }

@@ -50,6 +50,17 @@ impl Question {
         &self.under
     }
 
+    /// Whose limits, now that the store has answered: with its answers come overrides.
+    fn under_now(&self, borrower: &Borrower) -> Under {
+        match (&self.under, borrower.overridden(&self.id)) {
+            (Under::Tier(tier) | Under::Override(tier, _), Some(overridden)) => {
+                Under::Override(*tier, overridden.clone())
+            }
+            (Under::Override(tier, _), None) => Under::Tier(*tier),
+            (under, None) | (under @ Under::Anonymous, _) => under.clone(),
+        }
+    }
+
     /// Whom it is about.
     #[must_use]
     pub fn subject(&self) -> Subject<'_> {
@@ -142,13 +153,7 @@ impl Engine {
         word: Word,
         network: &dyn Fn() -> Network,
     ) -> Option<Ruling> {
-        let under = match (&question.under, borrower.overridden(&question.id)) {
-            (Under::Tier(tier) | Under::Override(tier, _), Some(overridden)) => {
-                Under::Override(*tier, overridden.clone())
-            }
-            (Under::Override(tier, _), None) => Under::Tier(*tier),
-            (under, None) | (under @ Under::Anonymous, _) => under.clone(),
-        };
+        let under = question.under_now(borrower);
         let word = if borrower.is_store_away() { Word::Away } else { word };
         self.rule_by_record(&question.subject(), &under, question.cost, store, borrower, times, word, network)
     }
@@ -171,9 +176,16 @@ impl Engine {
 
     /// What the store has decided about a request that asked for itself (`strict`).
     #[must_use]
-    pub fn charged(&self, question: &Question, standing: &Standing, times: Times) -> Ruling {
-        let account = account_of(standing, Cost(0), self.tier(&question.under), times.now);
-        let ruling = ruling_under(&question.under, account, times.now);
+    pub fn charged(
+        &self,
+        question: &Question,
+        standing: &Standing,
+        borrower: &Borrower,
+        times: Times,
+    ) -> Ruling {
+        let under = question.under_now(borrower);
+        let account = account_of(standing, Cost(0), self.tier(&under), times.now);
+        let ruling = ruling_under(&under, account, times.now);
         match standing.refusal {
             None => ruling,
             Some(refusal) => {
@@ -298,3 +310,7 @@ fn ruling_under(under: &Under, account: Account, now: UnixNanos) -> Ruling {
 fn unknown(under: &Under, now: UnixNanos) -> Ruling {
     Ruling { outcome: Outcome::Error, account: None, ..ruling_under(under, Account::default(), now) }
 }
+
+#[cfg(test)]
+#[path = "borrowing/tests.rs"]
+mod tests;

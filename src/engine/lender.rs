@@ -256,7 +256,8 @@ impl Lender {
         host.speak_for(waiting.context);
         let ruling = match (self.store.mode, charged) {
             (StoreMode::Strict, Some(standing)) => {
-                Some(engine.charged(&waiting.question, &standing, self.times(host)))
+                let times = self.times(host);
+                Some(engine.charged(&waiting.question, &standing, &self.borrower.borrow(), times))
             }
             // A second charge might count twice; a second question does not.
             (StoreMode::Leased, _) if word == Word::Silent && self.may_repeat(host, waiting) => None,

@@ -20,7 +20,7 @@ use self::recent::Recent;
 use super::breaker::{Breaker, Turn};
 use super::client::{ClientId, ClientMap, ClientSecret, Namespace};
 use super::hold::Wish;
-use super::terms::Offer;
+use super::terms::{Offer, tag};
 use super::wire::{Ask, Batch, Entry, Lease, MAX_ENTRIES, MAX_NAME};
 use crate::policy::{Policy, StoreMode, Tier};
 use crate::table::{Change, Client, SharedStore, Table, Updated};
@@ -246,6 +246,7 @@ impl Borrower {
         let patience = self.patience();
         let updated = table.update(store, client, tier, times.now, |mut state| {
             state.turn_to(times.now);
+            state.hold.come_under(tag(tier));
             // Should no answer come, whoever finds the record has to know whose limits these are.
             state.hold.offer = subject.offer;
             let lease = state.hold.message(state.account.month, wish, patience, times.mono);
@@ -314,6 +315,7 @@ impl Borrower {
                 let borrows = !is_strict && !tier.is_unlimited();
                 match known.wishes(&mut state.hold, borrows, interval, patience, times.mono) {
                     Some((need, want)) => {
+                        state.hold.come_under(tag(tier));
                         let lease = state.hold.message(
                             state.account.month,
                             Wish { need, more: 0, want },

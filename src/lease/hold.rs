@@ -80,6 +80,11 @@ pub struct Hold {
     pub refused: Refused,
     /// The tier's place among the offers when the client was last served, below 128.
     pub offer: u8,
+    /// Under which terms `left` and `refused` were granted: a tag of the limits and the month, 24 bits; 0: none.
+    pub terms: u32,
+    /// Into which of the limits' buckets this node has poured while they were empty, since the store's last answer; bit 0
+    /// is the tier's first.
+    pub fresh: u8,
 }
 
 /// What a node would like to hold, and for whom.
@@ -111,6 +116,9 @@ impl Hold {
     /// Who has to give an unspent lease back so soon has little left.
     const SCARCE_MS: u32 = 1_000;
 
+    /// The greatest tag of terms.
+    pub const MAX_TERMS: u32 = (1 << 24) - 1;
+
     /// The most that is ever held, so that it fits its field.
     pub const MOST: u64 = u32::MAX as u64;
 
@@ -127,6 +135,23 @@ impl Hold {
             return Spend::Refused(refused);
         }
         Spend::Ask
+    }
+
+    /// Whether what was lent or refused was so under `terms`.
+    #[must_use]
+    pub const fn is_under(&self, terms: u32) -> bool {
+        self.terms == terms
+    }
+
+    /// From now on `terms` are what the client has: what was lent under others is to be given back by the next message,
+    /// and what was refused under them is void. A message that is under way is not; its answer says what it holds for.
+    pub fn come_under(&mut self, terms: u32) {
+        if !self.is_under(terms) {
+            self.terms = terms;
+            self.refused = Refused::default();
+            self.fresh = 0;
+            self.give_back();
+        }
     }
 
     /// Counts `cost` as let through without a lease.

@@ -49,6 +49,23 @@ fn what_was_spent_while_the_message_was_under_way_comes_off() {
 }
 
 #[test]
+fn what_was_lent_or_refused_under_other_terms_is_given_back_or_void() {
+    let mut hold = Hold { terms: 1, ..Hold::default() };
+    let lease = hold.message(MONTH, wish(1_000, 4_000), 100, 1_000);
+    let refusal = Refusal { limits: 1, month: false, never: false, wait: 60_000_000 };
+    let standing = Standing { refusal: Some(refusal), ..standing(&lease, 5_000) };
+    assert!(hold.take(&standing, 7_000, Tick(1_000), Tick(1_002)));
+    assert!(matches!(hold.spend(Cost(7_000), Tick(1_003)), Spend::Refused(_)));
+    hold.come_under(1);
+    assert_eq!((hold.left, hold.refused.cost), (5_000, 7_000), "the same terms change nothing");
+    hold.spend(Cost(2_000), Tick(1_003));
+    hold.come_under(2);
+    assert_eq!(hold.spend(Cost(1_000), Tick(1_003)), Spend::Ask);
+    let next = hold.message(MONTH, wish(1_000, 0), 100, 1_004);
+    assert_eq!((next.seq, next.spent, next.hold), (2, 2_000, 0), "it tells what was spent");
+}
+
+#[test]
 fn a_message_under_way_is_repeated_not_replaced() {
     let mut hold = Hold::default();
     let first = hold.message(MONTH, wish(1_000, 0), 100, 1_000);

@@ -82,6 +82,22 @@ impl std::fmt::Display for OfferError {
 
 impl std::error::Error for OfferError {}
 
+/// A number for what `tier` allows: its limits and its month, not its name. Never 0, and never above
+/// [`Hold::MAX_TERMS`](super::hold::Hold::MAX_TERMS): by it a record says under which terms it was lent something or refused.
+#[must_use]
+pub fn tag(tier: &Tier) -> u32 {
+    let mix = |sum: u64, word: u64| {
+        let product = (sum ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        product ^ (product >> 32)
+    };
+    let month = tier.monthly.map_or(u64::MAX, |quota| quota.0);
+    let sum = tier.limits.iter().fold(mix(0, month), |sum, limit| {
+        let period = limit.period().seconds() << 40;
+        mix(mix(sum, limit.units() | period), limit.burst_hundredths())
+    });
+    ((sum >> 40) as u32).max(1)
+}
+
 impl Rate {
     /// The rate of `limit`; none where it does not fit.
     #[must_use]
@@ -198,6 +214,39 @@ mod tests {
         assert_eq!(bucket.holds(), 150_000);
         // Full again after a minute and a half.
         assert_eq!(bucket.capacity / bucket.drain, 90_000_000);
+    }
+
+    #[test]
+    fn other_terms_have_another_tag_and_another_name_has_not() {
+        let tier = |name: &str, limits: &[(u64, Period, u64)], monthly: Option<u64>| Tier {
+            name: name.to_owned(),
+            limits: limits
+                .iter()
+                .map(|(units, period, burst)| Limit::new(*units, *period, *burst).unwrap())
+                .collect(),
+            monthly: monthly.map(Cost::from_units),
+            on_failure: None,
+        };
+        let (minute, second) = ((100, Period::Minute, 100), (20, Period::Second, 100));
+        let all = [
+            tier("a", &[], None),
+            tier("a", &[], Some(5)),
+            tier("a", &[minute], None),
+            tier("a", &[minute], Some(5)),
+            tier("a", &[minute], Some(6)),
+            tier("a", &[(101, Period::Minute, 100)], None),
+            tier("a", &[(100, Period::Hour, 100)], None),
+            tier("a", &[(100, Period::Minute, 150)], None),
+            tier("a", &[second, minute], None),
+            tier("a", &[minute, second], None),
+            tier("a", &[minute, minute], None),
+        ];
+        let mut tags: Vec<u32> = all.iter().map(tag).collect();
+        assert!(tags.iter().all(|tag| (1..=crate::lease::hold::Hold::MAX_TERMS).contains(tag)));
+        assert_eq!(tags[2], tag(&tier("b", &[minute], None)));
+        tags.sort_unstable();
+        tags.dedup();
+        assert_eq!(tags.len(), all.len());
     }
 
     #[test]

@@ -102,10 +102,7 @@ impl Limit {
         if !(100..=Self::MAX_BURST).contains(&burst_hundredths) {
             return Err(LimitError::Burst);
         }
-        let period_by_milli = period.length().0 / MILLI_PER_UNIT;
-        let divisor = gcd(units, period_by_milli);
-        let drain = units.checked_div(divisor).ok_or(LimitError::NoUnits)?;
-        let weight = period_by_milli.checked_div(divisor).ok_or(LimitError::NoUnits)?;
+        let (drain, weight) = work(units, period).ok_or(LimitError::NoUnits)?;
         // Capacity = burst × N units = burst × P nanoseconds of draining. P is a multiple of 100, so it is exact.
         let capacity = (period.length().0 / 100)
             .checked_mul(burst_hundredths)
@@ -145,9 +142,19 @@ impl Limit {
     /// The level after `elapsed` of draining.
     #[must_use]
     pub const fn drained(&self, level: Level, elapsed: Nanos) -> Level {
-        // A level above the capacity comes from a limit that has been lowered since: the bucket is just empty.
-        let level = if level.0 > self.capacity { self.capacity } else { level.0 };
-        Level(level.saturating_sub(elapsed.0.saturating_mul(self.drain)))
+        Level(level.0.saturating_sub(elapsed.0.saturating_mul(self.drain)))
+    }
+
+    /// The level of a bucket that `used` was poured into.
+    #[must_use]
+    pub const fn level(&self, used: Cost) -> Level {
+        Level(used.0.saturating_mul(self.weight))
+    }
+
+    /// The level that will be `level` after `wait`.
+    #[must_use]
+    pub const fn waiting(&self, level: Level, wait: Nanos) -> Level {
+        Level(level.0.saturating_add(wait.0.saturating_mul(self.drain)))
     }
 
     /// The level with `cost` poured in, or how long until it fits. `level` is drained to now.
@@ -160,7 +167,6 @@ impl Limit {
         if work > self.capacity {
             return Err(NotNow::Never);
         }
-        // Both are at most the capacity, which is at most half the range.
         let after = level.0.saturating_add(work);
         match after.checked_sub(self.capacity) {
             Some(excess) if excess > 0 => Err(NotNow::Wait(Nanos(excess.div_ceil(self.drain)))),
@@ -168,11 +174,18 @@ impl Limit {
         }
     }
 
-    /// The level with `cost` poured in, whether it fits or not: a bucket that overflows is just empty.
+    /// The level with `cost` poured in, whether it fits or not: a bucket that overflows is just empty. One that had too
+    /// much in it already has no more.
     #[must_use]
     pub const fn filled(&self, level: Level, cost: Cost) -> Level {
         let after = level.0.saturating_add(cost.0.saturating_mul(self.weight));
-        Level(if after > self.capacity { self.capacity } else { after })
+        if after <= self.capacity {
+            Level(after)
+        } else if level.0 > self.capacity {
+            level
+        } else {
+            Level(self.capacity)
+        }
     }
 
     /// The level now of a bucket that will take `cost` in `wait` and not before.
@@ -210,7 +223,7 @@ impl Limit {
         let next = Cost::from_units(self.available(level).whole_units().saturating_add(1));
         let room = next.0.saturating_mul(self.weight);
         let wanted = if room > self.capacity { self.capacity } else { room };
-        let missing = wanted.saturating_sub(self.capacity.saturating_sub(level.0));
+        let missing = wanted.saturating_add(level.0).saturating_sub(self.capacity);
         Nanos(missing.div_ceil(self.drain))
     }
 }
@@ -222,6 +235,16 @@ pub enum NotNow {
     Wait(Nanos),
     /// It never will: the cost is above its capacity.
     Never,
+}
+
+/// Work that drains in a nanosecond at `units` a `period`, and the work of a thousandth of a cost unit.
+pub(super) const fn work(units: u64, period: Period) -> Option<(u64, u64)> {
+    let period_by_milli = period.length().0 / MILLI_PER_UNIT;
+    let divisor = gcd(units, period_by_milli);
+    match (units.checked_div(divisor), period_by_milli.checked_div(divisor)) {
+        (Some(drain), Some(weight)) => Some((drain, weight)),
+        _ => None,
+    }
 }
 
 /// The greatest common divisor.

@@ -75,15 +75,6 @@ fn a_limit_that_cannot_be_kept_is_not_made() {
     assert!(Limit::new(1_000_000_000, Period::Day, 100_000).is_ok(), "a round number is never too fine");
 }
 
-#[test]
-fn a_lowered_limit_leaves_an_empty_bucket_not_a_longer_debt() {
-    let before = limit(1_000, Period::Hour, 1_000);
-    let full = before.charged(Level(0), before.capacity()).unwrap();
-    let after = limit(10, Period::Second, 100);
-    assert_eq!(after.available(after.drained(full, Nanos(0))), Cost(0));
-    assert_eq!(after.available(after.drained(full, Nanos::from_seconds(1))), Cost::from_units(10));
-}
-
 fn any_limit() -> impl Strategy<Value = Limit> {
     let period = proptest::sample::select(Period::ALL.to_vec());
     (1_u64..2_000_000, period, 100_u64..1_000)

@@ -2,6 +2,7 @@
 
 use crate::lease::borrower::Times;
 use crate::lease::hold::{Hold, Refused, Spend, tick};
+use crate::lease::terms;
 use crate::limit::{Account, Month, Refusal, Verdict, decide_all};
 use crate::policy::{OnFailure, Tier};
 use crate::table::State;
@@ -40,10 +41,13 @@ pub fn find(
         return Found::Paid(view(state, tier, cost, times.now), u32::MAX);
     }
     let now = tick(times.mono);
-    match (state.hold.spend(cost, now), failure) {
+    // What was lent or refused under other terms says nothing about these.
+    let is_same = state.hold.is_under(terms::tag(tier));
+    let spend = if is_same { state.hold.spend(cost, now) } else { Spend::Ask };
+    match (spend, failure) {
         (Spend::Paid, _) => Found::Paid(view(state, tier, cost, times.now), state.hold.left),
         (Spend::Refused(refused), None) => refuse(&state.account, &refused, tier, cost, times),
-        (Spend::Ask, None) if is_pressed && is_covered(&state.hold, cost) => {
+        (Spend::Ask, None) if is_pressed && is_same && is_covered(&state.hold, cost) => {
             refuse(&state.account, &state.hold.refused, tier, cost, times)
         }
         (Spend::Ask, None) => Found::Ask,

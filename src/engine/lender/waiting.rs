@@ -67,12 +67,14 @@ impl Crowd {
         Self(RefCell::new(ClientMap::with_hasher(ClientSecret::with_seed(seed))))
     }
 
-    /// A request waits; whether it is its client's only one.
+    /// A request waits; whether it is the only one of its client under its limits: under others an answer decides nothing.
     pub(super) fn stay(&self, waiting: &Rc<Waiting>) -> bool {
         let mut all = self.0.borrow_mut();
         let of_client = all.entry(waiting.question.id).or_default();
+        let is_same = |other: &Rc<Waiting>| other.question.under() == waiting.question.under();
+        let is_first = !of_client.iter().any(is_same);
         of_client.push(Rc::clone(waiting));
-        of_client.len() == 1
+        is_first
     }
 
     /// A request waits no more.

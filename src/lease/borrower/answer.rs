@@ -3,6 +3,7 @@
 use super::{Borrower, Call, Taken, Times};
 use crate::lease::breaker::Turn;
 use crate::lease::hold::tick;
+use crate::lease::terms::tag;
 use crate::lease::wire::{Answer, Ask, Entry, Lease, Reply, Standing};
 use crate::limit::{Account, Month};
 use crate::policy::{Policy, Tier};
@@ -73,6 +74,7 @@ impl Borrower {
                 let is_taken = state.hold.take(standing, lease.need, tick(sent), tick(times.mono));
                 if is_taken {
                     let since = Cost(state.hold.spent.saturating_sub(standing.spent));
+                    state.hold.terms = tag(tier);
                     state.account = account_of(standing, since, tier, times.now);
                 }
                 (if is_taken { Change::Write(state) } else { Change::Keep }, is_taken)
@@ -100,8 +102,10 @@ pub fn account_of(standing: &Standing, since: Cost, tier: &Tier, now: UnixNanos)
         used: Cost(standing.month_used).plus(since),
         ..Default::default()
     };
-    for ((level, limit), used) in account.levels.iter_mut().zip(&tier.limits).zip(standing.used) {
-        *level = limit.filled(Default::default(), Cost(used).plus(since));
+    let mut levels = account.levels;
+    for ((level, limit), used) in levels.iter_mut().zip(&tier.limits).zip(standing.used) {
+        *level = limit.filled(limit.level(Cost(used)), since);
     }
+    account.set_levels(tier, levels);
     account
 }

@@ -6,6 +6,7 @@
 //! | [`interval`] | in no interval *t* more than *capacity + rate·t*, of a client, over all gateways |
 //! | [`month`] | in no calendar month more than its quota |
 //! | [`outage`] | without the store, the same for each gateway |
+//! | [`changed`] | whoever gets other limits is refused by nothing that no longer applies |
 //! | [`usage`] | what the store says was used is what was let through |
 //! | [`service`] | who asks for much gets all of its limit; who asks for little is never refused; recovery |
 //!
@@ -13,6 +14,7 @@
 //! the cluster itself.
 
 mod calendar;
+pub mod changed;
 pub mod interval;
 mod limits;
 pub mod month;
@@ -46,7 +48,7 @@ pub fn check(plan: &Plan, log: &Log) -> Option<Violation> {
         by_client.entry(shot.client).or_default().push(*shot);
     }
     let evidence = Evidence { plan, log, by_client };
-    [interval::check, month::check, outage::check, usage::check, service::check]
+    [interval::check, month::check, outage::check, changed::check, usage::check, service::check]
         .iter()
         .find_map(|check| check(&evidence))
 }

@@ -141,7 +141,7 @@ pub enum Event {
     /// A client's limits are what they were.
     LimitsStay(u32),
     /// All gateways have a policy of this number, by which a client's limits are these, unless it has its own.
-    PolicyHolds(u32, Box<Tier>, u32),
+    PolicyHolds(u32, u32),
     /// Clients ask no more, and nothing is broken.
     Heal,
     /// A client asks once more, when nobody else has for long: number so and so of as many as its bucket holds.
@@ -316,12 +316,14 @@ impl Cluster {
             }
             Event::Errand(errand) => self.send_errand(&errand),
             Event::LimitsHold(client, tier) => self.log.limits_hold(client, self.stamp(), *tier),
-            Event::PolicyHolds(client, _, policy)
+            Event::PolicyHolds(client, policy)
                 if policy < self.newest_policy.get() || self.overridden.borrow().contains(&client) =>
             {
                 self.log.limits_stay(client, self.stamp());
             }
-            Event::PolicyHolds(client, tier, _) => self.log.limits_hold(client, self.stamp(), *tier),
+            Event::PolicyHolds(client, _) => {
+                self.log.limits_hold(client, self.stamp(), self.tier_of(client as usize, 0));
+            }
             Event::LimitsStay(client) => self.log.limits_stay(client, self.stamp()),
             Event::Heal => self.heal(),
             Event::Probe(client, left) => self.probe(client, left),
@@ -365,7 +367,8 @@ impl Cluster {
         let hour = 3_600 * SECOND;
         let first = Month::of(UnixNanos(self.plan.start - hour)).0;
         let last = Month::of(UnixNanos(self.now() + hour)).0;
-        for client in 0..self.clients.len() as u32 {
+        let consumers = if self.plan.store.is_local { 0 } else { self.clients.len() as u32 };
+        for client in 0..consumers {
             for month in first..=last {
                 self.ask_usage(client, month);
             }

@@ -26,6 +26,8 @@ pub struct Shot {
     pub went_by_wall: bool,
     /// How long it waited.
     pub waited: u64,
+    /// By which of [`Log::tiers`] it has to be decided, unless the client has limits of its own.
+    pub tier: usize,
     /// What became of it.
     pub verdict: Verdict,
 }
@@ -109,6 +111,8 @@ pub struct Counts {
 pub struct Log {
     /// Every request that costs something.
     pub shots: RefCell<Vec<Shot>>,
+    /// Every tier by which a request had to be decided.
+    pub tiers: RefCell<Vec<Tier>>,
     /// What was found at once.
     pub found: RefCell<Vec<Violation>>,
     /// By client, when by the store's clock.
@@ -135,6 +139,7 @@ impl Log {
     pub fn new(plan: &Plan, is_traced: bool) -> Self {
         Self {
             shots: RefCell::default(),
+            tiers: RefCell::default(),
             found: RefCell::default(),
             turns: RefCell::default(),
             incidents: RefCell::default(),
@@ -165,6 +170,15 @@ impl Log {
         let mut counts = self.counts.get();
         change(&mut counts);
         self.counts.set(counts);
+    }
+
+    /// The place of `tier` among [`Self::tiers`].
+    pub fn number_of(&self, tier: &Tier) -> usize {
+        let mut tiers = self.tiers.borrow_mut();
+        tiers.iter().position(|known| known == tier).unwrap_or_else(|| {
+            tiers.push(tier.clone());
+            tiers.len() - 1
+        })
     }
 
     /// A request has reached a gateway.

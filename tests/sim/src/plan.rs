@@ -92,6 +92,8 @@ pub enum OnFailure {
 pub struct Terms {
     /// Every request asks.
     pub is_strict: bool,
+    /// Gateways have no store.
+    pub is_local: bool,
     /// Milliseconds.
     pub timeout: u64,
     /// Milliseconds.

@@ -1,6 +1,7 @@
 //! Kinds of runs. Each makes a plan from a seed: what is there, who asks, and what breaks.
 
 mod calm;
+mod changes;
 mod faults;
 mod parts;
 
@@ -15,7 +16,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 21] = [
+pub const ALL: [Scenario; 22] = [
     Scenario { name: "calm", make: calm::calm },
     Scenario { name: "overload", make: calm::overload },
     Scenario { name: "modest", make: calm::modest },
@@ -33,6 +34,7 @@ pub const ALL: [Scenario; 21] = [
     Scenario { name: "clocks", make: faults::clocks },
     Scenario { name: "admin", make: faults::admin },
     Scenario { name: "rollout", make: faults::rollout },
+    Scenario { name: "limits", make: changes::limits },
     Scenario { name: "impatient", make: faults::impatient },
     Scenario { name: "turn", make: faults::turn },
     Scenario { name: "strict", make: faults::strict },

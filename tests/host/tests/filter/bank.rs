@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tollgate::lease::account::{Account, Settled, month_of};
 use tollgate::lease::client::{ClientId, Namespace};
-use tollgate::lease::wire::{Answer, Ask, Batch, Change, Reply};
+use tollgate::lease::wire::{Answer, Ask, Batch, Change, News, Reply};
 use tollgate::table::Client;
 use tollgate_host::{Exchange, Headers, Personality, Reply as CallReply, Request, Response, Setup};
 
@@ -31,7 +31,12 @@ impl Bank {
         }
         let batch = Batch::from_bytes(body).expect("a batch");
         let answers = batch.entries.iter().map(|entry| {
-            let terms = batch.offers[usize::from(entry.offer)].terms().expect("an offer");
+            let stored = self.changes.iter().rev().find(|change| change.client == entry.client);
+            let offer = match stored.map(|change| &change.what) {
+                Some(News::Override(offer)) => offer,
+                _ => &batch.offers[usize::from(entry.offer)],
+            };
+            let terms = offer.terms().expect("an offer");
             let account = self.accounts.entry(entry.client).or_default();
             match &entry.ask {
                 Ask::Lease(lease) => match account.settle(&terms, batch.node, lease, now) {

@@ -3,6 +3,7 @@
 mod anonymous;
 mod bank;
 mod calls;
+mod changes;
 mod client_headers;
 mod hostile;
 mod hosts;

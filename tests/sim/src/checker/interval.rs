@@ -6,7 +6,7 @@
 use super::Evidence;
 use super::limits::{refills, spells, tiers};
 use crate::log::{Incident, Shot, Verdict, Violation};
-use crate::plan::{Rate, SECOND};
+use crate::plan::{Rate, SECOND, Tier};
 
 /// A sum that grows by admitted costs, and falls by what is excused.
 pub struct Entry {
@@ -83,19 +83,45 @@ fn was_clock_set(evidence: &Evidence<'_>, at: u64) -> bool {
     })
 }
 
-/// Also where a client's limits change, for it alone or at one gateway after the other: each of the capacities once, and the
-/// greatest rate. (Once for each change because what is lent under a larger limit may be reported under a smaller one.)
+/// Also where a client's limits change, for it alone or at one gateway after the other: the greatest rate, and, where all of
+/// its tiers have a limit of one period, the greatest capacity. Where not, each of the capacities once. With a store, once for
+/// each change, because what is lent under a larger limit may be reported under a smaller one.
 fn whole(evidence: &Evidence<'_>, client: u32, paid: &[&Shot]) -> Option<Violation> {
     let tiers = tiers(evidence, client);
     if tiers.len() < 2 || tiers.iter().any(|tier| tier.rates.is_empty()) {
         return None;
     }
     let per_day = |rate: &Rate| rate.units * (86_400 / rate.seconds);
-    let fastest = tiers.iter().map(|tier| tier.rates[0]).max_by_key(per_day)?;
-    let holds: u64 = tiers.iter().map(|tier| tier.rates[0].holds()).sum();
+    let common = common(&tiers);
+    let rates = || common.as_deref().unwrap_or_default().iter().copied();
+    let (fastest, holds) = if evidence.plan.store.is_local && common.is_some() {
+        (rates().max_by_key(per_day)?, rates().map(|rate| rate.holds()).max()?)
+    } else {
+        let holds = if evidence.plan.store.is_local { distinct(&tiers) } else { tiers };
+        let rates = || holds.iter().map(|tier| tier.rates[0]);
+        (rates().max_by_key(per_day)?, rates().map(|rate| rate.holds()).sum())
+    };
     let more = i128::from(holds) - i128::from(fastest.holds()) + late(evidence, &fastest);
     let entries = merged(paid, &excuses(evidence, client, &fastest), |_| true);
     worst(&entries, &fastest, more).map(|found| violation(client, &fastest, found))
+}
+
+/// Of each tier the limit of the shortest period that all of them have.
+fn common(tiers: &[Tier]) -> Option<Vec<Rate>> {
+    [1, 60, 3_600, 86_400].into_iter().find_map(|seconds| {
+        let of = |tier: &Tier| tier.rates.iter().find(|rate| rate.seconds == seconds).copied();
+        tiers.iter().map(of).collect()
+    })
+}
+
+fn distinct(tiers: &[Tier]) -> Vec<Tier> {
+    let mut distinct: Vec<Tier> = Vec::new();
+    for tier in tiers {
+        if distinct.iter().all(|known| known.rates != tier.rates) {
+            distinct.push(tier.clone());
+        }
+    }
+    distinct
 }
 
 fn violation(client: u32, rate: &Rate, (from, to, admitted, allowed): (u64, u64, i128, i128)) -> Violation {

@@ -43,7 +43,7 @@ impl Cluster {
     /// Gives a client limits of its own, or takes them away.
     pub fn set_limits(&self, client: usize, limits: Option<&Tier>) {
         let Some(name) = self.plan.clients[client].name.clone() else { return };
-        let base = self.sites[0].tiers.borrow()[self.plan.clients[client].tier].clone();
+        let base = self.tier_of(client, 0);
         let path = format!("/v1/overrides/{NAMESPACE}/{name}");
         let (method, body) = match limits {
             Some(limits) => {

@@ -63,8 +63,8 @@ impl Cluster {
                 let tiers = Rc::new(tiers.clone());
                 let policy = self.newest_policy.get() + 1;
                 self.newest_policy.set(policy);
-                for (number, client) in self.plan.clients.iter().enumerate() {
-                    self.log.limits_change(number as u32, self.stamp(), tiers[client.tier].clone());
+                for (number, client) in self.clients.iter().enumerate() {
+                    self.log.limits_change(number as u32, self.stamp(), tiers[client.tier.get()].clone());
                 }
                 for node in 0..self.sites.len() {
                     let event = Event::Reload { node, tiers: Rc::clone(&tiers), policy };
@@ -72,10 +72,16 @@ impl Cluster {
                 }
                 // Old roots tick on, and what was lent by the old terms may be spent.
                 let everywhere = now + self.sites.len() as u64 * pace + OLD_ROOTS + 12 * SECOND;
-                for (number, client) in self.plan.clients.iter().enumerate() {
-                    let tier = Box::new(tiers[client.tier].clone());
-                    self.queue.push(everywhere, Event::PolicyHolds(number as u32, tier, policy));
+                for number in 0..self.clients.len() {
+                    self.queue.push(everywhere, Event::PolicyHolds(number as u32, policy));
                 }
+            }
+            Fault::Move { client, tier } => {
+                self.move_to(*client, *tier);
+                self.log.limits_change(*client as u32, self.stamp(), self.tier_of(*client, 0));
+                // What was lent under the old tier ends.
+                let policy = self.newest_policy.get();
+                self.queue.push(now + 12 * SECOND, Event::PolicyHolds(*client as u32, policy));
             }
             Fault::Override { client, limits } => self.set_limits(*client, limits.as_ref()),
             Fault::Reset { client, bucket, month } => self.reset(*client, *bucket, *month),

@@ -86,6 +86,8 @@ pub struct Guest {
     pub client: u32,
     /// What it costs.
     pub cost: u64,
+    /// By which of the log's tiers it has to be decided.
+    pub tier: usize,
     /// When it came.
     pub came: u64,
     /// Where from.

@@ -57,6 +57,8 @@ pub struct Sent<'a> {
     pub client: u32,
     /// What it costs.
     pub cost: u64,
+    /// By which of the log's tiers it has to be decided.
+    pub tier: usize,
     /// Where from.
     pub address: [u8; 4],
     /// As a gateway hands it over.
@@ -90,13 +92,21 @@ impl Cluster {
         let seat = self.seat(node, worker, &root, Some((context, sent.address)));
         let origin = Origin(sent.address);
         let request = Request::new(Headers::new(sent.headers), &origin);
+        if self.plan.store.is_local {
+            let answer = root.engine.decide(&request, seat.shared(), self.wall(node.number));
+            if let Some(ruling) = answer.and_then(|answer| answer.ruling) {
+                self.decided(node, worker, &root, sent, 0, &ruling);
+            }
+            worker.is_busy.set(false);
+            return;
+        }
         let was_tripped = root.failures.get().is_some_and(|failures| failures >= 3);
         let met = root.lender.meet(&root.engine, &seat, context, &request);
         match met {
             Met::Off => {}
             Met::Known(answer) => match answer.ruling {
                 None => self.log.free(sent.client),
-                Some(ruling) => self.decided(node, worker, &root, sent.client, sent.cost, 0, &ruling),
+                Some(ruling) => self.decided(node, worker, &root, sent, 0, &ruling),
             },
             Met::Waits(waiting) => {
                 if was_tripped {
@@ -105,6 +115,7 @@ impl Cluster {
                 let guest = Guest {
                     client: sent.client,
                     cost: sent.cost,
+                    tier: sent.tier,
                     came: self.now(),
                     address: sent.address,
                     root: Rc::clone(&root),
@@ -179,11 +190,11 @@ impl Cluster {
         node: &Node,
         worker: &Worker,
         root: &Root,
-        client: u32,
-        cost: u64,
+        sent: &Sent<'_>,
         waited: u64,
         ruling: &Ruling,
     ) {
+        let Sent { client, cost, tier, .. } = *sent;
         let document = root.engine.document(ruling);
         let verdict = match (ruling.outcome, &document) {
             (Outcome::Allowed, None) => Verdict::Paid,
@@ -205,6 +216,7 @@ impl Cluster {
                 && self.wall(node.number).0.abs_diff(self.redis.clock(self.now())) > WALLS_DIFFER,
             was_away: root.lender.borrower().borrow().is_store_away(),
             waited,
+            tier,
             verdict,
         };
         self.trace(Some(client), || {
@@ -301,15 +313,9 @@ impl<'a> Host for Seat<'a> {
             return;
         };
         let waited = cluster.now() - guest.came;
-        cluster.decided(
-            self.shared.node,
-            self.shared.worker,
-            &guest.root,
-            guest.client,
-            guest.cost,
-            waited,
-            ruling,
-        );
+        let Guest { client, cost, tier, address, .. } = *guest;
+        let sent = Sent { client, cost, tier, address, headers: &[] };
+        cluster.decided(self.shared.node, self.shared.worker, &guest.root, &sent, waited, ruling);
     }
 
     fn note(&self, note: Note) {

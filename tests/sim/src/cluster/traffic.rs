@@ -1,6 +1,7 @@
 //! Clients and their requests.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use super::seat::Sent;
 use super::{Cluster, Event};
@@ -12,8 +13,10 @@ use crate::random::Random;
 #[derive(Debug)]
 pub struct Client {
     random: Random,
+    /// Its tier's place in the policy.
+    pub tier: Cell<usize>,
     /// Costs and what such a request looks like.
-    requests: Vec<(u64, Vec<u8>)>,
+    requests: RefCell<Vec<(u64, Rc<[u8]>)>>,
     /// It was told to come again, and nobody else has asked for it.
     told: Cell<Option<u64>>,
 }
@@ -35,7 +38,16 @@ impl Client {
     #[must_use]
     pub fn new(plan: &plan::Plan, number: usize) -> Self {
         let client = &plan.clients[number];
-        let tier = &plan.tiers[client.tier].name;
+        Self {
+            random: Random::new(plan.seed, 100 + number as u64),
+            tier: Cell::new(client.tier),
+            requests: RefCell::new(Self::requests(plan, number, client.tier)),
+            told: Cell::new(None),
+        }
+    }
+
+    fn requests(plan: &plan::Plan, number: usize, tier: usize) -> Vec<(u64, Rc<[u8]>)> {
+        let (client, tier) = (&plan.clients[number], &plan.tiers[tier].name);
         let requests = client.costs.iter().map(|cost| {
             let path = path_of(*cost);
             let mut pairs: Vec<(&str, &str)> =
@@ -43,13 +55,9 @@ impl Client {
             if let Some(name) = &client.name {
                 pairs.extend([("x-consumer-username", name.as_str()), ("x-consumer-groups", tier.as_str())]);
             }
-            (*cost, bytes_of(&pairs))
+            (*cost, bytes_of(&pairs).into())
         });
-        Self {
-            random: Random::new(plan.seed, 100 + number as u64),
-            requests: requests.collect(),
-            told: Cell::new(None),
-        }
+        requests.collect()
     }
 }
 
@@ -128,7 +136,7 @@ impl Cluster {
             Some(_) => number as u32,
             None => CROWD * (1 + number as u32) + client.random.below(plan.crowd.into()) as u32,
         };
-        let request = client.random.index(client.requests.len());
+        let request = client.random.index(client.requests.borrow().len());
         self.coming.borrow_mut().push_back(Coming { client: number, who, request, node });
     }
 
@@ -155,11 +163,12 @@ impl Cluster {
             self.coming.borrow_mut().push_back(*coming);
             return;
         };
-        let (cost, headers) = &client.requests[coming.request];
-        let sent = Sent { client: coming.who, cost: *cost, address: address(coming.who), headers };
+        let (cost, headers) = client.requests.borrow()[coming.request].clone();
+        let tier = self.log.number_of(&self.tier_of(coming.client, coming.node));
+        let sent = Sent { client: coming.who, cost, tier, address: address(coming.who), headers: &headers };
         self.log.asked();
         self.serve(&node, &node.workers[worker], &sent);
-        if *cost == 0 {
+        if cost == 0 {
             self.not_served(coming.client);
         }
     }
@@ -194,7 +203,7 @@ impl Cluster {
     /// A worker gets a request that costs nothing.
     pub fn ping(&self, node: &super::gateway::Node, worker: &super::gateway::Worker) {
         let headers = bytes_of(&[(":method", "GET"), (":path", &path_of(0)), (":authority", "api")]);
-        let sent = Sent { client: u32::MAX, cost: 0, address: [127, 0, 0, 1], headers: &headers };
+        let sent = Sent { client: u32::MAX, cost: 0, tier: 0, address: [127, 0, 0, 1], headers: &headers };
         self.serve(node, worker, &sent);
     }
 
@@ -203,7 +212,13 @@ impl Cluster {
         let client = &self.plan.clients[number];
         let tier = &self.plan.tiers[client.tier];
         let changes = |(_, fault): &(u64, Fault)| {
-            matches!(fault, Fault::Override { .. } | Fault::Policy { .. } | Fault::StoreClockJumps { .. })
+            matches!(
+                fault,
+                Fault::Override { .. }
+                    | Fault::Policy { .. }
+                    | Fault::Move { .. }
+                    | Fault::StoreClockJumps { .. }
+            )
         };
         let is_quick = !tier.rates.is_empty() && tier.rates.iter().all(|rate| rate.seconds == 1);
         let is_plain = client.name.is_some() && client.costs[0] > 0 && tier.monthly.is_none();
@@ -217,11 +232,12 @@ impl Cluster {
     /// for nobody.
     pub fn probe(&self, number: usize, left: u64) {
         let (client, node) = (&self.clients[number], number % self.sites.len());
-        let (cost, headers) = &client.requests[0];
+        let (cost, headers) = client.requests.borrow()[0].clone();
         let before = self.log.shots.borrow().len();
         if let Some(node) = self.node(node) {
             let who = number as u32;
-            let sent = Sent { client: who, cost: *cost, address: address(who), headers };
+            let tier = self.log.number_of(&self.tier_of(number, node.number));
+            let sent = Sent { client: who, cost, tier, address: address(who), headers: &headers };
             self.serve(&node, &node.workers[0], &sent);
             let is_refused = |shot: &Shot| shot.client == who && !shot.verdict.is_admitted();
             if self.log.shots.borrow()[before..].iter().any(is_refused) {
@@ -237,6 +253,18 @@ impl Cluster {
             // So fast that little is refilled meanwhile.
             self.queue.push(self.now() + 8 * MILLISECOND, Event::Probe(number, left - 1));
         }
+    }
+
+    /// By which tier a client's next request at a gateway has to be decided, unless it has limits of its own.
+    pub fn tier_of(&self, client: usize, node: usize) -> plan::Tier {
+        self.sites[node].tiers.borrow()[self.clients[client].tier.get()].clone()
+    }
+
+    /// A client gets another tier.
+    pub fn move_to(&self, number: usize, tier: usize) {
+        let client = &self.clients[number];
+        client.tier.set(tier);
+        *client.requests.borrow_mut() = Client::requests(&self.plan, number, tier);
     }
 
     /// A client has gone away while it waited.

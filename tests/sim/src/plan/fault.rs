@@ -89,6 +89,13 @@ pub enum Fault {
         /// Between two gateways.
         pace: u64,
     },
+    /// A consumer gets another of the tiers: its next request says so.
+    Move {
+        /// A place among the clients.
+        client: usize,
+        /// A place among the tiers.
+        tier: usize,
+    },
     /// An admin gives a consumer limits of its own, or takes them away.
     Override {
         /// A place among the clients.

@@ -1,0 +1,106 @@
+//! Whoever gets other limits is refused by nothing that no longer applies.
+//!
+//! What was let through fills a bucket that drains at the slowest rate that the client ever had. The product's drain at
+//! that rate or faster. Where even this one leaves room for a request under its tier of the moment, a refusal is wrong.
+//! Where gateways share a limit, what others hold is lent out, so only a single gateway is judged.
+
+use std::collections::BTreeMap;
+
+use super::Evidence;
+use super::calendar::month_of;
+use super::limits::{spells, tiers};
+use crate::log::{Shot, Turn, Verdict, Violation};
+use crate::plan::{Fault, Rate, SECOND, Tier};
+
+/// With a store, what was spent begins to refill when it is reported.
+const REPORTED: u64 = SECOND;
+
+/// A change rounds up to a thousandth of a unit; and one unit is what a lease's remainder may be.
+const CRUMBS: u64 = 1_000;
+
+/// See the [module](self).
+pub fn check(evidence: &Evidence<'_>) -> Option<Violation> {
+    let is_calm = |(_, fault): &(u64, Fault)| {
+        matches!(
+            fault,
+            Fault::Policy { .. } | Fault::Move { .. } | Fault::Override { .. } | Fault::RedisAway { .. }
+        )
+    };
+    let plan = evidence.plan;
+    let is_changed = plan.faults.iter().any(|(_, fault)| !matches!(fault, Fault::RedisAway { .. }));
+    if plan.nodes.len() > 1 || !is_changed || !plan.faults.iter().all(is_calm) {
+        return None;
+    }
+    let network = plan.network;
+    if network.loss + network.straggles + network.garbled + plan.impatience + plan.redis.crash > 0 {
+        return None;
+    }
+    evidence.by_client.iter().find_map(|(client, shots)| of_client(evidence, *client, shots))
+}
+
+fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Violation> {
+    let all = tiers(evidence, client);
+    let slowest =
+        all.iter().flat_map(|tier| &tier.rates).min_by_key(|rate| rate.units * 86_400 / rate.seconds)?;
+    let (mut full, mut at) = (0_u128, 0);
+    let mut months: BTreeMap<u16, u64> = BTreeMap::new();
+    for shot in shots {
+        full = full.saturating_sub(drained(slowest, shot.at - at));
+        at = shot.at;
+        let month = months.entry(month_of(shot.at)).or_default();
+        if shot.verdict.is_admitted() {
+            full += u128::from(shot.cost) * scale(slowest);
+            *month += shot.cost;
+            continue;
+        }
+        let Some(tier) = tier_of(evidence, client, shot) else { continue };
+        let used = u64::try_from(full.div_ceil(scale(slowest))).unwrap_or(u64::MAX);
+        let (by, is_right) = match shot.verdict {
+            Verdict::Refused(_) => {
+                ("its rate", tier.rates.iter().any(|rate| may_refuse(evidence, rate, used, shot)))
+            }
+            Verdict::RefusedMonth(_) => (
+                "its month",
+                tier.monthly.is_some_and(|monthly| *month + shot.cost > monthly * 1_000)
+                    || tier.rates.iter().any(|rate| may_refuse(evidence, rate, used, shot)),
+            ),
+            _ => continue,
+        };
+        if !is_right {
+            let what = format!(
+                "refused by {by}, though of {tier:?} at most {used} thousandths and {month} of the month are used"
+            );
+            return Some(Violation { check: "no_longer_applies", client: Some(client), at: shot.at, what });
+        }
+    }
+    None
+}
+
+fn may_refuse(evidence: &Evidence<'_>, rate: &Rate, used: u64, shot: &Shot) -> bool {
+    let late = if evidence.plan.store.is_local { 0 } else { REPORTED };
+    let refilled = rate.units * 1_000 * late / (rate.seconds * SECOND);
+    used + shot.cost + refilled + CRUMBS > rate.holds()
+}
+
+/// The tier that has to decide about a request; none where it is not known which.
+fn tier_of(evidence: &Evidence<'_>, client: u32, shot: &Shot) -> Option<Tier> {
+    let turns = evidence.log.turns.borrow();
+    let own = |(_, turn): &(u64, Turn)| match turn {
+        Turn::Changing(tier) | Turn::Holds(tier) => tier.name == "own",
+        _ => false,
+    };
+    if turns.get(&client).is_some_and(|turns| turns.iter().any(own)) {
+        let is_within = |spell: &super::limits::Spell| (spell.from..spell.until).contains(&shot.at);
+        return spells(evidence, client).into_iter().find(is_within).map(|spell| spell.tier);
+    }
+    evidence.log.tiers.borrow().get(shot.tier).cloned()
+}
+
+/// Parts of a thousandth, so that what drains in a nanosecond is a whole number.
+fn scale(rate: &Rate) -> u128 {
+    u128::from(rate.seconds) * u128::from(SECOND)
+}
+
+fn drained(rate: &Rate, elapsed: u64) -> u128 {
+    u128::from(rate.units) * 1_000 * u128::from(elapsed)
+}
