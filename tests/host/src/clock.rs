@@ -4,33 +4,37 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::personality::Personality;
+
 /// 2026-11-15T12:00:00Z: the middle of a month of 30 days.
 pub const START_SECONDS: u64 = 1_794_744_000;
-
-/// Both hosts' clocks have steps of a microsecond.
-const STEP_NANOS: u64 = 1_000;
 
 /// A node's clock. Clones show the same time.
 #[derive(Clone, Debug)]
 pub struct Clock {
     wall: Rc<Cell<u64>>,
     monotonic: Rc<Cell<u64>>,
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self {
-            wall: Rc::new(Cell::new(START_SECONDS * 1_000_000_000)),
-            monotonic: Rc::new(Cell::new(1_000_000_000)),
-        }
-    }
+    step: u64,
 }
 
 impl Clock {
+    /// That of a host. Kong's has steps of a millisecond (seen in the source: both of its clocks), Envoy's of a
+    /// microsecond.
+    #[must_use]
+    pub fn of(personality: Personality) -> Self {
+        let (start, step) =
+            if personality.is_kong() { (1_000_000_000, 1_000_000) } else { (1_000_001_000, 1_000) };
+        Self {
+            wall: Rc::new(Cell::new(START_SECONDS * 1_000_000_000)),
+            monotonic: Rc::new(Cell::new(start)),
+            step,
+        }
+    }
+
     /// Wall-clock nanoseconds since 1970, as the hosts show them.
     #[must_use]
     pub fn nanos(&self) -> u64 {
-        self.wall.get() / STEP_NANOS * STEP_NANOS
+        self.wall.get() / self.step * self.step
     }
 
     /// Whole seconds since 1970.
@@ -42,7 +46,7 @@ impl Clock {
     /// Nanoseconds that never go back.
     #[must_use]
     pub fn monotonic_nanos(&self) -> u64 {
-        self.monotonic.get() / STEP_NANOS * STEP_NANOS
+        self.monotonic.get() / self.step * self.step
     }
 
     /// Lets `time` pass, without ticks: [`Node::advance`](crate::Node::advance) runs those.

@@ -4,7 +4,8 @@
 //! {"method": "GET", "path": "/identify?a=b", "headers": {"x-quota-tier": ["free"]}}
 //! ```
 //! A request's own `x-sample-response-header: Name: value` (also several) makes it send that header, to play an
-//! upstream with limits of its own. `kong/upstream.py` does the same where Kong runs in containers; a test holds
+//! upstream with limits of its own; its `x-sample-redirect: http://host/path` sends it there, unless it asks for that path.
+//! `kong/upstream.py` does the same where Kong runs in containers; a test holds
 //! the two to one behaviour.
 
 use std::collections::BTreeMap;
@@ -15,14 +16,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 /// The request header by which a client chooses response headers.
 const RESPONSE_HEADER: &str = "x-sample-response-header";
+
+/// The request header by which a client chooses where it is sent.
+const REDIRECT: &str = "x-sample-redirect";
 
 /// As many headers as a request may have: tests send absurd numbers of them.
 const MAX_HEADERS: usize = 2048;
@@ -98,13 +102,14 @@ fn echo(request: &Request<Incoming>) -> Response<Full<Bytes>> {
     for (name, value) in request.headers() {
         headers.entry(name.as_str()).or_default().push(latin_1(value.as_bytes()));
     }
-    let body = serde_json::json!({
-        "method": request.method().as_str(),
-        "path": request.uri().path_and_query().map_or("", |path| path.as_str()),
-        "headers": headers,
-    });
+    let path = request.uri().path_and_query().map_or("", |path| path.as_str());
+    let body = serde_json::json!({ "method": request.method().as_str(), "path": path, "headers": headers });
     let mut response = Response::new(Full::from(body.to_string()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(to) = request.headers().get(REDIRECT).filter(|to| !to.as_bytes().ends_with(path.as_bytes())) {
+        *response.status_mut() = StatusCode::FOUND;
+        response.headers_mut().insert(LOCATION, to.clone());
+    }
     for wanted in request.headers().get_all(RESPONSE_HEADER) {
         let _ = chosen(wanted).map(|(name, value)| response.headers_mut().append(name, value));
     }
