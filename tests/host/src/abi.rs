@@ -206,8 +206,8 @@ pub const NOT_MODELLED: &[(&str, usize)] = &[
 
 /// Links what is not modelled, so that a module that only imports it loads.
 pub fn link_unmodelled(linker: &mut Linker<World>, personality: Personality) -> wasmtime::Result<()> {
-    let of_envoy = |name| !personality.is_kong() && name == "proxy_call_foreign_function";
-    for &(name, arity) in NOT_IN_KONG.iter().chain(NOT_MODELLED).filter(|(name, _)| !of_envoy(*name)) {
+    let of_envoy = |name: &str| !personality.is_kong() && name == "proxy_call_foreign_function";
+    for &(name, arity) in NOT_IN_KONG.iter().chain(NOT_MODELLED).filter(|(name, _)| !of_envoy(name)) {
         let engine = linker.engine().clone();
         let words = vec![wasmtime::ValType::I32; arity];
         let shape = wasmtime::FuncType::new(&engine, words, [wasmtime::ValType::I32]);

@@ -9,32 +9,31 @@ use crate::personality::Personality;
 /// 2026-11-15T12:00:00Z: the middle of a month of 30 days.
 pub const START_SECONDS: u64 = 1_794_744_000;
 
+/// What both hosts count in: Kong's clocks show less, see `wasi`.
+const STEP_NANOS: u64 = 1_000;
+
 /// A node's clock. Clones show the same time.
 #[derive(Clone, Debug)]
 pub struct Clock {
     wall: Rc<Cell<u64>>,
     monotonic: Rc<Cell<u64>>,
-    step: u64,
 }
 
 impl Clock {
-    /// That of a host. Kong's has steps of a millisecond (seen in the source: both of its clocks), Envoy's of a
-    /// microsecond.
+    /// That of a host. An Envoy does not start at a whole millisecond: by that the filter tells it from Kong.
     #[must_use]
     pub fn of(personality: Personality) -> Self {
-        let (start, step) =
-            if personality.is_kong() { (1_000_000_000, 1_000_000) } else { (1_000_001_000, 1_000) };
+        let start = if personality.is_kong() { 1_000_000_000 } else { 1_000_001_000 };
         Self {
             wall: Rc::new(Cell::new(START_SECONDS * 1_000_000_000)),
             monotonic: Rc::new(Cell::new(start)),
-            step,
         }
     }
 
     /// Wall-clock nanoseconds since 1970, as the hosts show them.
     #[must_use]
     pub fn nanos(&self) -> u64 {
-        self.wall.get() / self.step * self.step
+        self.wall.get() / STEP_NANOS * STEP_NANOS
     }
 
     /// Whole seconds since 1970.
@@ -46,7 +45,7 @@ impl Clock {
     /// Nanoseconds that never go back.
     #[must_use]
     pub fn monotonic_nanos(&self) -> u64 {
-        self.monotonic.get() / self.step * self.step
+        self.monotonic.get() / STEP_NANOS * STEP_NANOS
     }
 
     /// Lets `time` pass, without ticks: [`Node::advance`](crate::Node::advance) runs those.
