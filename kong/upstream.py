@@ -28,7 +28,11 @@ class Echo(BaseHTTPRequestHandler):
         path = self.requestline.split(" ")[1]
         received = {"method": self.command, "path": path, "headers": headers}
         body = json.dumps(received).encode()
-        self.send_response(200)
+        redirect = self.headers.get("x-sample-redirect", path)
+        is_there = redirect.endswith(path)
+        self.send_response(200 if is_there else 302)
+        if not is_there:
+            self.send_header("Location", redirect)
         for wanted in headers.get("x-sample-response-header", []):
             name, _, value = wanted.partition(":")
             self.send_header(name.strip(), value.strip())

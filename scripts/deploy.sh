@@ -9,7 +9,7 @@ usage() {
   cat <<'END'
 usage: scripts/deploy.sh [options]
 
-  1 checks      kubectl, context, permissions, Secrets (Redis' URL), Prometheus' CRDs; touches nothing
+  1 checks      kubectl, context, permissions, Secrets (Redis' URL), the policy (tollgate check), Prometheus' CRDs; touches nothing
   2 database    namespace, network policies, the trial's Redis; PostgreSQL and its migrations (overlay postgres)
   3 kong        Kong, the filter, the store, and the configuration and policy that they read when they start
   4 policy      plugins and policy into the database (overlay postgres)
@@ -25,6 +25,7 @@ usage: scripts/deploy.sh [options]
   --path PATH      what step 6 asks for (default /identify); a request there must cost something
   --timeout TIME   how long a rollout may take (default 5m)
 
+The policy is checked by what TOLLGATE_COMMAND names, else dist/tollgate, else the command tollgate.
 An API key for step 6 is taken from TOLLGATE_API_KEY; without one it asks as a stranger.
 
 exit codes
@@ -129,6 +130,7 @@ check_tools
 if [ "$problems" -eq 0 ]; then
   check_permissions
   check_secrets
+  check_policy
   check_redis
   check_volumes
   check_metrics

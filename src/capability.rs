@@ -50,7 +50,11 @@ pub const CALLS: &[&str] = &[
     "proxy_http_call",
     "proxy_send_local_response",
     "proxy_continue_stream",
+    "proxy_call_foreign_function",
 ];
+
+/// The calls into the gateway that the filter makes in Kong alone.
+pub const CALLS_IN_KONG: &[&str] = &["proxy_get_metric"];
 
 /// The calls into the system that the gateway stands in for: clock, randomness, the environment for tokens, and the standard
 /// error for last words.

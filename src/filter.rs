@@ -5,6 +5,7 @@ mod abi;
 mod host;
 mod http;
 mod lender;
+mod memory;
 mod metrics;
 mod once;
 mod root;

@@ -90,21 +90,29 @@ impl Identities {
         // Kong names its anonymous consumer in the headers of known ones and marks it beside them. Looked for only
         // when a header is about to be believed.
         let mut headers_speak_of_nobody = None;
-        let mut read = |place: &Place| match place {
-            Place::Property(path) => request.gateway.property(path).map(Cow::Owned),
-            Place::Header(name) => {
-                let value = request.header(name)?;
-                let of_nobody = *headers_speak_of_nobody
-                    .get_or_insert_with(|| request.header(ANONYMOUS_CONSUMER).as_deref() == Some(b"true"));
-                (!of_nobody).then_some(value)
-            }
+        let mut believes_headers = || {
+            !*headers_speak_of_nobody
+                .get_or_insert_with(|| request.header(ANONYMOUS_CONSUMER).as_deref() == Some(b"true"))
         };
-        let name = self.consumer.iter().find_map(|place| read(place).filter(|value| !value.is_empty()));
+        let name = self.consumer.iter().find_map(|place| {
+            let value = match place {
+                Place::Property(path) => request.gateway.property(path).map(Cow::Owned)?,
+                Place::Header(name) => request.header(name).filter(|_| believes_headers())?,
+            };
+            (!value.is_empty()).then_some(value)
+        });
         let Some(name) = name else { return Caller::Stranger };
         let overridden =
             if self.overrides.is_empty() { None } else { self.overrides.get(name.as_ref()).copied() };
         let tier = overridden
-            .or_else(|| self.tier.iter().find_map(|place| self.tier_in(&read(place)?)))
+            .or_else(|| {
+                self.tier.iter().find_map(|place| match place {
+                    Place::Property(path) => self.tier_in(&request.gateway.property(path)?),
+                    Place::Header(name) => {
+                        request.find_in_list(name, |line| self.tier_in(line)).filter(|_| believes_headers())
+                    }
+                })
+            })
             .unwrap_or(self.default_tier);
         Caller::Consumer { name, tier }
     }

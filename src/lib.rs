@@ -10,7 +10,8 @@
 //! 6. [`limit`] checks every limit of the tier, then charges all of them, or none;
 //! 7. [`headers`] tells the client where it stands, or why not now.
 //!
-//! With a store, a request spends what [`lease`] has borrowed for it.
+//! With a store, a request spends what [`lease`] has borrowed for it. Under a policy that cannot work a worker of Kong's goes
+//! on with the last that could, [`known_good`](table::known_good).
 //!
 //! [`engine`] is that order, and the only module that knows it. [`policy`] is what the operator wrote, as values that
 //! cannot be wrong; [`units`] are the numbers. Time, randomness and bytes come in as arguments: nothing but `filter`

@@ -60,6 +60,9 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The clients that the table has room for where a policy does not say.
+    pub const DEFAULT_CLIENTS: u32 = 65_536;
+
     /// The tier of an id. Every [`TierId`] of this policy names one; of another policy's, the default tier's.
     #[must_use]
     pub fn tier(&self, id: TierId) -> &Tier {

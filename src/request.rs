@@ -12,6 +12,10 @@ pub trait Gateway {
     }
     /// A request header by its lower-case name, when [`Headers`] may not have it.
     fn header(&self, name: &str) -> Option<Vec<u8>>;
+    /// All lines of that header, joined by commas where the gateway has several.
+    fn header_lines(&self, name: &str) -> Option<Vec<u8>> {
+        self.header(name)
+    }
 }
 
 /// All request headers, as the gateway hands them over in one call, pseudo-headers included:
@@ -51,13 +55,14 @@ impl<'a> Headers<'a> {
         self.places().map_while(move |place| place.name(texts))
     }
 
-    /// The first value of the header called `name`, lower case.
-    fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
+    /// The values of the lines of the header called `name`, lower case, in the order they came.
+    pub fn values<'n>(&self, name: &'n [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let texts = self.texts;
         // Most headers differ in length, and then their bytes are not looked at.
         self.places()
             .filter(|place| place.name_length == name.len() as u64)
-            .find(|place| place.name(self.texts).is_some_and(|key| is_called(key, name)))
-            .and_then(|place| place.value(self.texts))
+            .filter(move |place| place.name(texts).is_some_and(|key| is_called(key, name)))
+            .filter_map(move |place| place.value(texts))
     }
 
     /// Whether there may be headers that are not here.
@@ -163,14 +168,25 @@ impl<'a, G: Gateway> Request<'a, G> {
         self.gateway.target().map_or(Cow::Borrowed(self.path), Cow::Owned)
     }
 
-    /// The first value of the header called `name`, lower case.
+    /// The value of the header called `name`, lower case, which has one line. Of several the last counts: who adds a line
+    /// without removing what a client has sent adds it behind that.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<Cow<'a, [u8]>> {
-        match self.headers.get(name.as_bytes()) {
+        match self.headers.values(name.as_bytes()).last() {
             Some(value) => Some(value.into()),
             None if self.headers.may_be_cut() => self.gateway.header(name).map(Into::into),
             None => None,
         }
+    }
+
+    /// What `find` finds in the first line that has it, of the header called `name`, lower case, which is a list: its lines
+    /// are one list (RFC 9110, 5.3).
+    pub fn find_in_list<T>(&self, name: &str, mut find: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
+        let found = self.headers.values(name.as_bytes()).find_map(&mut find);
+        if found.is_some() || !self.headers.may_be_cut() {
+            return found;
+        }
+        find(&self.gateway.header_lines(name)?)
     }
 }
 
@@ -224,7 +240,9 @@ pub mod tests {
         let request = Request::new(Headers::new(&bytes), &gateway);
         assert_eq!((request.method, request.path), (b"GET".as_slice(), b"/a?b".as_slice()));
         assert_eq!(request.header("x-empty").as_deref(), Some(b"".as_slice()));
-        assert_eq!(request.header("x-two").as_deref(), Some(b"1".as_slice()));
+        assert_eq!(request.header("x-two").as_deref(), Some(b"2".as_slice()), "who comes last has added it");
+        let lines: Vec<_> = request.headers.values(b"x-two").collect();
+        assert_eq!(lines, [b"1", b"2"]);
         assert_eq!(request.header("x-none"), None);
         assert_eq!(request.headers.iter().count(), 5);
     }

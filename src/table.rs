@@ -15,6 +15,7 @@
 
 mod fingerprint;
 mod geometry;
+pub mod known_good;
 mod marker;
 mod slot;
 
@@ -124,6 +125,11 @@ pub enum OpenError {
 }
 
 impl Table {
+    /// Whether the node has a table, or is making it.
+    pub fn is_there(store: &impl SharedStore) -> bool {
+        Marker::is_there(store)
+    }
+
     /// Opens the node's table, or makes it, with room for `clients` consumers.
     ///
     /// The first policy that loads on a node decides the size, and the first worker draws `key`; all others get what

@@ -71,6 +71,31 @@ check_secrets() {
   fi
 }
 
+# Kong takes a policy that is wrong by its meaning, and then serves without its limits, or by the last ones that worked: so it is
+# refused here. Where Kong reads its file from a Secret, that is what is looked at.
+check_policy() {
+  local command=${TOLLGATE_COMMAND:-tollgate} from="the overlay"
+  [ -n "${TOLLGATE_COMMAND:-}" ] || [ ! -x dist/tollgate ] || command=dist/tollgate
+  awk '
+    inside && /^(    |$)/ { print substr($0, 5); next }
+    { inside = 0 }
+    /^  kong.yml: \|/ { inside = 1 }
+  ' "$work/all.yaml" >"$work/kong.yml"
+  if wanted_secrets | grep -qx kong-declarative; then
+    from="Secret kong-declarative"
+    here get secret kong-declarative -o 'go-template={{index .data "kong.yml" | base64decode}}' >"$work/kong.yml" 2>/dev/null
+  fi
+  [ -s "$work/kong.yml" ] || return
+  if ! command -v "$command" >/dev/null; then
+    problem "policy: the command tollgate, which checks it, is not installed (make build, or name it by TOLLGATE_COMMAND)"
+  elif "$command" check "$work/kong.yml" >"$work/why" 2>&1; then
+    say "policy: can work"
+  else
+    problem "policy: Kong's file from $from is refused by tollgate check"
+    sed "s|^$work/|     |" "$work/why" >&2
+  fi
+}
+
 # The URL alone can be looked at from here. Whether Redis answers, the store's readiness says in step 3, from where it counts.
 check_redis() {
   local secret key address

@@ -95,6 +95,15 @@ unsafe extern "C" {
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
+    fn proxy_get_metric(id: u32, value: *mut u64) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        argument: *const u8,
+        argument_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
     fn proxy_continue_stream(stream: u32) -> u32;
@@ -135,7 +144,8 @@ pub fn now() -> u64 {
     time
 }
 
-/// Nanoseconds of a clock that nobody sets, the same for all workers of a node; Kong's has steps of a millisecond.
+/// Nanoseconds of a clock that nobody sets, the same for all workers of a node. Kong's clocks have steps of a
+/// millisecond, this one and [`now`].
 pub fn monotonic() -> u64 {
     const MONOTONIC: u32 = 1;
     let mut time = 0;
@@ -313,4 +323,29 @@ pub fn count(id: u32, more: u32) {
 pub fn record(id: u32, value: u64) {
     // SAFETY: plain numbers.
     unsafe { proxy_record_metric(id, value) };
+}
+
+/// What a counter or a gauge is at; a histogram must not be asked.
+pub fn metric(id: u32) -> Option<u64> {
+    let mut value = 0;
+    // SAFETY: the host writes eight bytes to a place that is ours.
+    let status = unsafe { proxy_get_metric(id, &mut value) };
+    (Status(status) == Status::OK).then_some(value)
+}
+
+/// Calls a function of the host's own, which answers nothing. Kong has none: there it traps.
+pub fn call_foreign(name: &str, argument: &[u8]) {
+    let mut handed = Handed::nothing();
+    // SAFETY: both texts live until the call ends; the host writes a pointer and a length to places that are ours.
+    unsafe {
+        proxy_call_foreign_function(
+            name.as_ptr(),
+            name.len(),
+            argument.as_ptr(),
+            argument.len(),
+            &mut handed.data,
+            &mut handed.size,
+        )
+    };
+    drop(handed.into_bytes());
 }

@@ -64,6 +64,18 @@ impl Http {
         Action::Continue
     }
 
+    /// What a response has to announce that has not come yet; none where none has to.
+    fn unannounced(&mut self, ready: &Ready) -> Option<Option<Ruling>> {
+        match std::mem::replace(&mut self.response, Response::AsItIs) {
+            Response::AsItIs => None,
+            Response::Announce(ruling) => Some(ruling),
+            Response::AsWaited => {
+                let waited = self.waiting.as_ref().and_then(|waiting| waiting.ruling());
+                waited.filter(|ruling| ready.engine.document(ruling).is_none()).map(Some)
+            }
+        }
+    }
+
     /// Decides with a store.
     fn borrow(&mut self, ready: &Ready, lender: &Lender, request: &Request<'_, HostGateway>) -> Action {
         match lender.meet(&ready.engine, ready, self.context, request) {
@@ -80,10 +92,14 @@ impl Http {
 
 impl Drop for Http {
     fn drop(&mut self) {
-        if let (Some(ready), Some(waiting)) = (&self.ready, &self.waiting)
-            && let Some(lender) = &ready.lender
-        {
+        let Some(ready) = self.ready.take() else { return };
+        if let (Some(lender), Some(waiting)) = (&ready.lender, &self.waiting) {
             lender.forget(waiting);
+        }
+        if ready.host == Host::Envoy
+            && let Some(ruling) = self.unannounced(&ready)
+        {
+            ready.recreated.keep(ruling);
         }
     }
 }
@@ -108,6 +124,14 @@ impl HttpContext for Http {
         let start = ready.metrics.start();
         let bytes = abi::headers(Map::Request);
         let headers = Headers::new(&bytes);
+        if ready.host == Host::Envoy
+            && headers.names().any(headers::is_reserved)
+            && let Some(ruling) = ready.recreated.take()
+        {
+            // What it says in Tollgate's name is what was said when it was charged.
+            self.response = Response::Announce(ruling);
+            return Action::Continue;
+        }
         if !strip(ready.host, &headers) {
             refuse_forgery();
             return Action::Pause;
@@ -131,17 +155,9 @@ impl HttpContext for Http {
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
-        let Some(ready) = &self.ready else { return Action::Continue };
-        let waited = self.waiting.as_ref().and_then(|waiting| waiting.ruling());
-        let ruling = match &self.response {
-            Response::AsItIs => return Action::Continue,
-            Response::Announce(ruling) => ruling.as_ref(),
-            Response::AsWaited => match &waited {
-                Some(ruling) if ready.engine.document(ruling).is_none() => Some(ruling),
-                _ => return Action::Continue,
-            },
-        };
-        ready.engine.announce(ruling, |name, value| match value {
+        let Some(ready) = self.ready.clone() else { return Action::Continue };
+        let Some(ruling) = self.unannounced(&ready) else { return Action::Continue };
+        ready.engine.announce(ruling.as_ref(), |name, value| match value {
             Some(value) => ready.host.set_response_header(name, value),
             None => abi::remove_header(Map::Response, name.as_bytes()),
         });

@@ -58,7 +58,11 @@ impl Metrics {
             requests: policy.tiers.iter().chain([&policy.anonymous]).map(of_tier).collect(),
             evictions: host.define_metric(Kind::Counter, "table_evictions"),
             store: policy.store.is_some().then(|| StoreMetrics::define(host)),
-            decision: host.define_metric(Kind::Histogram, "decision_microseconds"),
+            // Kong's clocks have steps of a millisecond, in which a decision takes no time.
+            decision: match host {
+                Host::Envoy => host.define_metric(Kind::Histogram, "decision_microseconds"),
+                Host::Kong => None,
+            },
             until_timed: Cell::new(0),
         }
     }
@@ -106,6 +110,7 @@ impl Metrics {
 
     /// The moment, nanoseconds, where this decision is one of those that are timed: one in [`TIMED`].
     pub fn start(&self) -> Option<u64> {
+        self.decision?;
         let left = self.until_timed.get();
         self.until_timed.set(left.checked_sub(1).unwrap_or(TIMED - 1));
         (left == 0).then(abi::now)

@@ -5,7 +5,11 @@
 //! Two entries of the very same name and policy in one chain of Envoy's share a root, cannot be told from one, and
 //! charge twice; the docs say so.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+
+use super::abi;
+use super::host::Host;
+use crate::engine::Ruling;
 
 thread_local! {
     static CONFIGURED: Cell<u32> = const { Cell::new(0) };
@@ -30,5 +34,93 @@ impl Configured {
 impl Drop for Configured {
     fn drop(&mut self) {
         CONFIGURED.set(CONFIGURED.get().saturating_sub(1));
+    }
+}
+
+thread_local! {
+    static REJECTED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A root context of this instance whose policy cannot work, for as long as this lives.
+pub struct Rejected {
+    counts: Cell<bool>,
+}
+
+impl Rejected {
+    /// One of which it is not known whether it is of the configuration in force.
+    pub const fn new() -> Self {
+        Self { counts: Cell::new(false) }
+    }
+
+    /// It is.
+    pub fn is_in_force(&self) {
+        if !self.counts.replace(true) {
+            REJECTED.set(REJECTED.get().saturating_add(1));
+        }
+    }
+
+    /// Whether one is.
+    pub fn is_any() -> bool {
+        REJECTED.get() > 0
+    }
+}
+
+impl Drop for Rejected {
+    fn drop(&mut self) {
+        if self.counts.get() {
+            REJECTED.set(REJECTED.get().saturating_sub(1));
+        }
+    }
+}
+
+/// What Envoy is told of the mark's name: that it lives as long as the client's request, in the binary form of its message
+/// `DeclarePropertyArguments` (name = 1, span = 5: DownstreamRequest = 1).
+const DECLARED: &[u8] = b"\x0a\x10tollgate_charged\x28\x01";
+const CHARGED: &[u8] = b"tollgate_charged";
+
+/// So many of them are remembered; what is forgotten is let through without its headers.
+const MAX_KEPT: usize = 64;
+
+/// The requests that Envoy took away from the filter before a response came, and may start anew: for an internal redirect, or
+/// because a route is only now known. They are charged once, by the path that the client asked for.
+///
+/// The mark is made when the request is taken away, not when it is charged: so it costs nothing otherwise. It is a number
+/// here, under which the ruling is kept for the response.
+#[derive(Default)]
+pub struct Recreated {
+    last: Cell<u64>,
+    kept: RefCell<Vec<(u64, Option<Ruling>)>>,
+}
+
+impl Recreated {
+    /// On `host`. Once a root context and policy.
+    pub fn on(host: Host) -> Self {
+        if host == Host::Envoy {
+            abi::call_foreign("declare_property", DECLARED);
+        }
+        Self::default()
+    }
+
+    /// The request at hand is taken away from the filter, after `ruling` and without a response.
+    #[inline(never)]
+    pub fn keep(&self, ruling: Option<Ruling>) {
+        let number = self.last.get().wrapping_add(1);
+        self.last.set(number);
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() >= MAX_KEPT {
+            kept.clear();
+        }
+        kept.push((number, ruling));
+        abi::set_property(CHARGED, &number.to_le_bytes());
+    }
+
+    /// Whether the request at hand was decided about before, and the ruling.
+    #[inline(never)]
+    pub fn take(&self) -> Option<Option<Ruling>> {
+        let mark = abi::property(CHARGED)?;
+        let number = mark.try_into().map(u64::from_le_bytes).ok();
+        let mut kept = self.kept.borrow_mut();
+        let place = kept.iter().position(|(other, _)| Some(*other) == number);
+        Some(place.and_then(|place| kept.swap_remove(place).1))
     }
 }

@@ -1,5 +1,7 @@
 //! A filter's life on one worker: its policy comes, its requests' contexts go out.
 
+use std::cell::Cell;
+use std::fmt::Display;
 use std::hash::BuildHasher;
 use std::rc::Rc;
 
@@ -11,11 +13,13 @@ use super::abi;
 use super::host::Host;
 use super::http::Http;
 use super::lender::Way;
+use super::memory::{Memory, zone_for};
 use super::metrics::Metrics;
-use super::once::Configured;
+use super::once::{Configured, Recreated, Rejected};
 use crate::engine::Engine;
 use crate::engine::lender::Lender;
 use crate::policy::Policy;
+use crate::table::known_good::{self, LastGood};
 use crate::table::{FingerprintKey, Geometry, OpenError, Table};
 
 /// All that a request needs, shared by the requests of one root.
@@ -26,6 +30,8 @@ pub struct Ready {
     /// The store, where the policy has one.
     pub lender: Option<Lender>,
     pub way: Option<Way>,
+    /// What was charged and may come a second time.
+    pub recreated: Recreated,
     _configured: Configured,
 }
 
@@ -34,23 +40,20 @@ pub struct Ready {
 pub struct Root {
     ready: Option<Rc<Ready>>,
     is_ticking: bool,
+    /// There while its own policy cannot work.
+    rejected: Option<Rejected>,
+    /// The gauge that says so, until a request has come: Kong configures the roots of old configurations anew, too, and they
+    /// have no say.
+    gauge: Cell<Option<u32>>,
 }
 
 impl Root {
-    fn load(configuration: &[u8]) -> Result<Ready, Vec<String>> {
-        let policy = Policy::from_configuration(configuration)
-            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        let zone = Geometry::for_clients(policy.clients).zone_mebibytes();
-        // Kong traps on the next line where it has no zone. Nobody is refused for it, the routes are served without
-        // the filter, and this is what the log shows right above the trap. Its default level hides what is below.
-        warn!(
-            "tollgate: opening shared memory; if Kong now fails to initialize the filter, it has no zone for it: \
-             set KONG_NGINX_WASM_SHM_KV_TOLLGATE={zone}m (nginx: shm_kv tollgate {zone}m) and restart"
-        );
-        let host = Host::find();
-        let opened =
-            Table::open(&host, policy.clients, random_key()).map_err(|why| vec![cannot_open(why, zone)])?;
+    fn load(memory: &Memory, policy: Policy) -> Result<Ready, Vec<String>> {
+        let host = memory.host;
+        let opened = Table::open(&host, policy.clients, random_key())
+            .map_err(|why| vec![cannot_open(why, zone_for(policy.clients))])?;
         let kept = opened.table.geometry();
+        memory.tell_records(kept);
         if *kept != Geometry::for_clients(policy.clients) {
             warn!(
                 "tollgate: memory.clients has changed; the table keeps its size until the gateway is restarted, as \
@@ -77,8 +80,64 @@ impl Root {
         if opened.is_new {
             metrics.store_up(true);
         }
-        Ok(Ready { host, engine, metrics, lender, way, _configured: Configured::start() })
+        let recreated = Recreated::on(host);
+        Ok(Ready { host, engine, metrics, lender, way, recreated, _configured: Configured::start() })
     }
+
+    /// Starts with `policy`.
+    #[inline(never)]
+    fn begin(&mut self, memory: &Memory, policy: Policy) -> Result<(), Vec<String>> {
+        let ready = Self::load(memory, policy)?;
+        let interval = ready.lender.as_ref().map(Lender::interval);
+        self.ready = Some(Rc::new(ready));
+        if let (Some(interval), false) = (interval, self.is_ticking) {
+            self.is_ticking = true;
+            abi::tick_every(interval);
+        }
+        Ok(())
+    }
+
+    /// What to do where the policy of `configuration` cannot work: whether this root takes it all the same.
+    ///
+    /// Envoy goes on with the configuration that it has. Kong would then take no change any more, of any service, and give
+    /// the workers that it starts anew no filter, on any route. So there the last policy that worked goes on; and where there
+    /// has been none, the routes of this chain alone have no limits.
+    fn fall_back(&mut self, memory: &Memory, configuration: &[u8]) -> bool {
+        let Some(namespace) = Policy::namespace_in(configuration).filter(|_| memory.host == Host::Kong)
+        else {
+            return false;
+        };
+        let is_taken = match known_good::last_good(&memory.host, &namespace) {
+            LastGood::Text(text) => {
+                error!("tollgate: the last policy of namespace {namespace} that worked goes on");
+                Policy::from_configuration(&text).is_ok_and(|policy| self.begin(memory, policy).is_ok())
+            }
+            LastGood::Never => {
+                error!(
+                    "tollgate: namespace {namespace} has had no policy that works: NOBODY IS LIMITED on these routes"
+                );
+                true
+            }
+            LastGood::Unknown => false,
+        };
+        self.rejected = is_taken.then(Rejected::new);
+        is_taken
+    }
+
+    /// A request has come, so that this root is of the configuration in force.
+    fn is_in_force(&self) {
+        if let Some(gauge) = self.gauge.take() {
+            if let Some(rejected) = &self.rejected {
+                rejected.is_in_force();
+            }
+            abi::record(gauge, Rejected::is_any().into());
+        }
+    }
+}
+
+#[inline(never)]
+fn complain(problem: &dyn Display) {
+    error!("tollgate: this policy cannot work: {problem}");
 }
 
 fn cannot_open(why: OpenError, zone: u64) -> String {
@@ -116,21 +175,25 @@ impl Context for Root {
 
 impl RootContext for Root {
     fn on_configure(&mut self, _: usize) -> bool {
-        match Self::load(&abi::plugin_configuration()) {
-            Ok(ready) => {
-                let interval = ready.lender.as_ref().map(Lender::interval);
-                self.ready = Some(Rc::new(ready));
-                if let (Some(interval), false) = (interval, self.is_ticking) {
-                    self.is_ticking = true;
-                    abi::tick_every(interval);
+        let configuration = abi::plugin_configuration();
+        let policy = Policy::from_configuration(&configuration);
+        if let Err(problems) = &policy {
+            problems.iter().for_each(|problem| complain(problem));
+        }
+        let memory = Memory::open(policy.as_ref().map_or(Policy::DEFAULT_CLIENTS, |policy| policy.clients));
+        self.gauge.set(memory.rejected);
+        let Ok(policy) = policy else { return self.fall_back(&memory, &configuration) };
+        let namespace = policy.namespace.clone();
+        match self.begin(&memory, policy) {
+            Ok(()) => {
+                if memory.host == Host::Kong {
+                    known_good::keep(&memory.host, &namespace, &configuration);
                 }
                 true
             }
             Err(problems) => {
-                for problem in problems {
-                    error!("tollgate: this policy cannot work: {problem}");
-                }
-                false
+                problems.iter().for_each(|problem| complain(problem));
+                self.fall_back(&memory, &configuration)
             }
         }
     }
@@ -145,6 +208,7 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {
+        self.is_in_force();
         Some(Box::new(Http::new(context, self.ready.clone())))
     }
 

@@ -63,6 +63,41 @@ fn the_first_source_whose_value_names_a_tier_gives_it() {
 }
 
 #[test]
+fn the_lines_of_a_list_are_one_list() {
+    let groups = |lines: &[&str]| {
+        let headers: Vec<_> = lines.iter().map(|line| ("x-consumer-groups", *line)).collect();
+        who(&[(CONSUMER, "acme")], &headers)
+    };
+    assert_eq!(groups(&["beta", "pro"]), "acme/pro");
+    assert_eq!(
+        groups(&["", "beta, x", "partner,pro", "free"]),
+        "acme/partner",
+        "the first part that is a tier"
+    );
+    assert_eq!(groups(&["pro", "partner"]), groups(&["pro, partner"]));
+    assert_eq!(groups(&["beta", "gamma"]), "acme/free");
+}
+
+#[test]
+fn a_hundred_headers_hide_no_line_of_a_list() {
+    let policy = policy();
+    let mut gateway = Answers::default();
+    gateway.properties.insert(CONSUMER.into(), b"acme".to_vec());
+    gateway.headers.insert("x-consumer-groups".into(), b"beta, pro".to_vec());
+    let mut headers = vec![("x-filler", ""); 100];
+    headers[7] = ("x-consumer-groups", "beta");
+    let bytes = pairs(&headers);
+    let caller = Identities::new(&policy).caller(&Request::new(Headers::new(&bytes), &gateway));
+    assert!(matches!(caller, Caller::Consumer { tier: TierId(2), .. }), "{caller:?}");
+}
+
+#[test]
+fn who_adds_a_consumer_behind_a_clients_names_it() {
+    let headers = [("x-consumer-username", "victim"), ("x-consumer-username", "acme")];
+    assert_eq!(who(&[], &headers), "acme/free");
+}
+
+#[test]
 fn an_override_comes_before_what_the_gateway_says() {
     assert_eq!(who(&[(CONSUMER, "billing-worker"), (TIER, "free")], &[]), "billing-worker/partner");
 }

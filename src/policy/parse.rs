@@ -21,6 +21,8 @@ const MINIMAL: &str = r#"{"tiers": {"free": {"rate": "100/minute"}}, "default_ti
 const ON_FAILURE: [&str; 4] = ["local", "ip", "open", "closed"];
 const ON_FAILURES: [OnFailure; 4] = [OnFailure::Local, OnFailure::Ip, OnFailure::Open, OnFailure::Closed];
 
+const DEFAULT_NAMESPACE: &str = "default";
+
 const NAMESPACE: Word = Word {
     name: "a namespace",
     longest: 64,
@@ -43,6 +45,7 @@ impl Policy {
     ///
     /// # Errors
     /// Everything that is wrong with it; of wrong fields the first.
+    #[inline(never)]
     pub fn from_configuration(bytes: &[u8]) -> Result<Self, Vec<Problem>> {
         // Every Struct that is not empty starts with this byte, a line's end to JSON. Then what is JSON is JSON.
         const FIELD_1: &[u8] = b"\x0a";
@@ -51,6 +54,16 @@ impl Policy {
         match structure {
             Some(value) => Self::from_value(&value),
             None => Self::from_value(&text?),
+        }
+    }
+
+    /// The namespace that a configuration of JSON names, whatever else is wrong with it.
+    #[must_use]
+    pub fn namespace_in(configuration: &[u8]) -> Option<String> {
+        match document::read(configuration).ok()?.as_object()?.get("namespace") {
+            None => Some(DEFAULT_NAMESPACE.to_owned()),
+            Some(Value::String(text)) if NAMESPACE.is(text) => Some(text.clone()),
+            Some(_) => None,
         }
     }
 
@@ -90,7 +103,7 @@ impl Checker {
         let at = |name| Place::Root.field(name);
         let namespace = match &raw.namespace.0 {
             Some(value) => self.word(&at("namespace"), value, &NAMESPACE).unwrap_or_default(),
-            None => "default",
+            None => DEFAULT_NAMESPACE,
         };
         let enforcement = match &raw.enforcement.0 {
             // What the YAML readers of Kong and Envoy make of `off` without quotes.
@@ -109,7 +122,7 @@ impl Checker {
         let headers = at("headers");
         let clients = match &raw.memory.clients.0 {
             Some(value) => self.number(&at("memory").field("clients"), value, &CLIENTS),
-            None => Some(65_536),
+            None => Some(Policy::DEFAULT_CLIENTS.into()),
         };
         let policy = Policy {
             namespace: namespace.to_owned(),

@@ -1,7 +1,8 @@
 //! How many slots there are, what they are called, and how much memory they take.
 
 use super::fingerprint::Fingerprint;
-use super::slot::SLOT_BYTES;
+use super::known_good;
+use super::slot::{SLOT_BYTES, WAYS};
 
 /// Which layout of slots this is. It stands in every slot's key, so that a filter of another layout, which may run
 /// beside this one while a gateway is upgraded, has keys of its own and never meets a value of another size. A table of more than 64³ slots takes the next
@@ -102,6 +103,12 @@ impl Geometry {
         self.consumers.saturating_add(self.strangers)
     }
 
+    /// The number of records that have room.
+    #[must_use]
+    pub const fn records(&self) -> u64 {
+        (self.count() as u64).saturating_mul(WAYS as u64)
+    }
+
     /// Every slot's key.
     pub fn slots(&self) -> impl Iterator<Item = SlotKey> + use<> {
         (0..self.count()).map(SlotKey::numbered)
@@ -128,8 +135,8 @@ impl Geometry {
     /// Bytes of shared memory that the table takes, as Kong's zones count; Envoy needs no more.
     #[must_use]
     pub const fn shared_bytes(&self) -> u64 {
-        // One piece more for the marker.
-        let pieces = (self.count() as u64).saturating_add(1);
+        // One piece more for the marker, and those of the last good policies.
+        let pieces = (self.count() as u64).saturating_add(1 + known_good::VALUES as u64);
         let pages = pieces.div_ceil(KONG_PAGE / KONG_PIECE);
         pages.saturating_mul(KONG_PAGE + KONG_PAGE_ENTRY).saturating_add(KONG_ZONE_HEAD)
     }
@@ -160,6 +167,7 @@ mod tests {
         let mut seen: Vec<u32> =
             (0..MAX_SLOTS).map(|index| crc32(SlotKey::numbered(index).as_bytes())).collect();
         seen.push(crc32(super::super::marker::KEY.as_bytes()));
+        seen.extend(known_good::keys().map(|key| crc32(key.as_bytes())));
         let all = seen.len();
         seen.sort_unstable();
         seen.dedup();

@@ -55,6 +55,11 @@ impl Marker {
         }
     }
 
+    /// Whether the node has a marker.
+    pub(super) fn is_there(store: &impl SharedStore) -> bool {
+        matches!(store.get(&KEY), Read::Value(..))
+    }
+
     /// Tells the workers that come later that the slots are there. Who loses this race has been told the same.
     pub(super) fn set_filled(store: &impl SharedStore, marker: &Self) {
         if let Read::Value(_, version) = store.get(&KEY) {
@@ -76,7 +81,7 @@ impl Marker {
         for (to, from) in place.by_ref().zip(fields.concat()) {
             *to = from;
         }
-        let sum = checksum(&bytes);
+        let sum = sum_of(&bytes);
         if let Some(end) = bytes.last_chunk_mut() {
             *end = sum.to_le_bytes();
         }
@@ -98,15 +103,19 @@ impl Marker {
             key: FingerprintKey(*key),
             is_filled: u32::from_le_bytes(*is_filled) == 1,
         };
-        let whole = *magic == MAGIC && bytes.ends_with(&checksum(bytes).to_le_bytes());
+        let whole = *magic == MAGIC && bytes.ends_with(&sum_of(bytes).to_le_bytes());
         (whole && marker.geometry.is_plausible()).then_some(marker)
     }
 }
 
-/// Of all but the last eight bytes.
-fn checksum(bytes: &[u8; BYTES]) -> u64 {
+/// FNV-1a.
+pub(super) fn checksum(bytes: &[u8]) -> u64 {
     bytes
         .iter()
-        .take(BYTES - 8)
         .fold(0xCBF2_9CE4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
+/// Of all but the last eight bytes.
+fn sum_of(bytes: &[u8; BYTES]) -> u64 {
+    checksum(bytes.split_last_chunk::<8>().map_or(&[], |(rest, _)| rest))
 }

@@ -56,6 +56,14 @@ OVERLAY = "---\n".join(
 )
 
 
+# In the place of the command: what it was given is kept, and refused where it says so.
+CHECKER = """\
+#!/bin/sh
+cp "$2" "$(dirname "$0")/../world/checked.yml"
+if grep -q mnth "$2"; then echo "$2:7: tiers.pro.rate: a stub does not like it" >&2; exit 1; fi
+"""
+
+
 class Cluster:
     """A stub, what it says, and what it was asked."""
 
@@ -71,6 +79,9 @@ class Cluster:
         # It is started some forty times a run: without site-packages, which it does not need.
         self.kubectl.write_text(f"#!{sys.executable} -IS\n{stub}")
         self.kubectl.chmod(0o755)
+        self.checker = folder / "bin/tollgate"
+        self.checker.write_text(CHECKER)
+        self.checker.chmod(0o755)
         self.overlay = folder / "world/overlay.yaml"
         self.overlay.write_text(OVERLAY)
         self.world = {
@@ -88,6 +99,7 @@ class Cluster:
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
             "TOLLGATE_MONITORING": str(self.folder / "monitoring"),
             "TOLLGATE_PATIENCE": self.patience,
+            "TOLLGATE_COMMAND": str(self.checker),
         }
 
     def deploy(self, *options, text="", **variables):

@@ -1,8 +1,11 @@
 """What scripts/deploy.sh refuses before it has touched anything."""
 
 import shutil
+import subprocess
 
-from deploying import OVERLAY, an_object
+from deploying import KONG, OVERLAY, an_object
+from manifests import KUBECTL, ROOT
+from test_policies import declarative
 
 
 def refused(cluster, done, what):
@@ -66,6 +69,38 @@ def test_a_secret_of_the_overlay_itself_is_not_missed(cluster):
 def test_a_kubernetes_without_sidecars_is_refused(cluster):
     cluster.world["server"] = "v1.28.9-gke.1"
     refused(cluster, cluster.deploy("--yes"), "too old")
+
+
+def checked(cluster):
+    return (cluster.folder / "world/checked.yml").read_text()
+
+
+def test_a_policy_that_cannot_work_is_refused_before_anything_is_applied(cluster):
+    cluster.overlay.write_text(OVERLAY.replace("    kind: Job\n", "    kind: Job\n    rate: 1000/mnth\n\n    more: 1\n"))
+    done = cluster.deploy("--yes")
+    refused(cluster, done, "policy: Kong's file from the overlay is refused by tollgate check")
+    assert "     kong.yml:7: tiers.pro.rate: a stub does not like it" in done.stderr
+    assert checked(cluster) == "kind: Job\nrate: 1000/mnth\n\nmore: 1\n"
+
+
+def test_what_kong_reads_is_what_is_checked(cluster):
+    folder = ROOT / "k8s/overlays/dbless"
+    built = subprocess.run([KUBECTL, "kustomize", folder], capture_output=True, text=True, check=True)
+    cluster.overlay.write_text(built.stdout)
+    cluster.world["secrets"] |= {"kong-declarative": "", "kong-postgres": ""}
+    assert cluster.deploy("--only", "checks").returncode == 0
+    assert checked(cluster) == declarative("dbless")
+
+
+def test_a_policy_in_a_secret_is_checked_there(cluster):
+    with_secret = KONG.replace("secretName: tollgate-store", "secretName: kong-declarative")
+    cluster.overlay.write_text(f"{OVERLAY}---\n{an_object('Deployment', 'kong', 'gateway', api='apps/v1', more=with_secret)}")
+    cluster.world["secrets"]["kong-declarative"] = "rate: 1000/mnth"
+    refused(cluster, cluster.deploy("--yes"), "policy: Kong's file from Secret kong-declarative is refused")
+
+
+def test_without_the_command_that_checks_policies_it_says_so(cluster):
+    refused(cluster, cluster.deploy("--yes", TOLLGATE_COMMAND="/nowhere/tollgate"), "policy: the command tollgate, which checks it")
 
 
 def test_a_secret_that_holds_no_url_is_refused(cluster):

@@ -37,6 +37,26 @@ def test_a_misspelt_setting_is_found():
     assert list(strangers(documents)) == ["Deployment kong: KONG_WASM_FILTER_PATH"]
 
 
+def keepalive_requests(settings):
+    """Requests that one client connection may make; Kong's default where nothing is said."""
+    return int(settings.get("KONG_NGINX_HTTP_KEEPALIVE_REQUESTS", 10_000))
+
+
+def everywhere_that_kong_is_configured():
+    for overlay in WITH_KONG:
+        yield overlay, environment(pod(built(overlay), "kong").container("proxy"))
+    yield "compose", read("kong/docker-compose.yml")[0]["services"]["kong"]["environment"]
+    yield "chart", {f"KONG_{name.upper()}": value for name, value in read("kong/helm-values.yaml")[0]["env"].items()}
+
+
+def test_a_clients_connection_ends_before_its_calls_make_it_slow():
+    # Kong's Wasm host keeps what each call to the store took until the client's connection ends.
+    for where, settings in everywhere_that_kong_is_configured():
+        assert keepalive_requests(settings) <= 200, where
+    assert keepalive_requests({}) > 200
+    assert "`nginx_http_keepalive_requests`" in (ROOT / "docs/gateways.md").read_text()
+
+
 def test_the_chart_is_given_settings_that_kong_knows():
     for setting in read("kong/helm-values.yaml")[0]["env"]:
         assert known(setting), setting

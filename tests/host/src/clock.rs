@@ -4,10 +4,12 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::personality::Personality;
+
 /// 2026-11-15T12:00:00Z: the middle of a month of 30 days.
 pub const START_SECONDS: u64 = 1_794_744_000;
 
-/// Both hosts' clocks have steps of a microsecond.
+/// What both hosts count in: Kong's clocks show less, see `wasi`.
 const STEP_NANOS: u64 = 1_000;
 
 /// A node's clock. Clones show the same time.
@@ -17,16 +19,17 @@ pub struct Clock {
     monotonic: Rc<Cell<u64>>,
 }
 
-impl Default for Clock {
-    fn default() -> Self {
+impl Clock {
+    /// That of a host. An Envoy does not start at a whole millisecond: by that the filter tells it from Kong.
+    #[must_use]
+    pub fn of(personality: Personality) -> Self {
+        let start = if personality.is_kong() { 1_000_000_000 } else { 1_000_001_000 };
         Self {
             wall: Rc::new(Cell::new(START_SECONDS * 1_000_000_000)),
-            monotonic: Rc::new(Cell::new(1_000_000_000)),
+            monotonic: Rc::new(Cell::new(start)),
         }
     }
-}
 
-impl Clock {
     /// Wall-clock nanoseconds since 1970, as the hosts show them.
     #[must_use]
     pub fn nanos(&self) -> u64 {

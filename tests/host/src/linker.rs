@@ -27,6 +27,7 @@ pub fn linker(engine: &Engine, personality: Personality) -> wasmtime::Result<Lin
     abi::link_unmodelled(&mut linker, personality)?;
     wasi::link(&mut linker)?;
     if !personality.is_kong() {
+        properties::link_foreign(&mut linker)?;
         // Envoy's own, so that a module that needs them loads there and shows its fault on Kong.
         linker.func_wrap("wasi_snapshot_preview1", "sched_yield", || 0_u32)?;
         linker.func_wrap("wasi_snapshot_preview1", "fd_fdstat_set_flags", |_: u32, _: u32| 58_u32)?;

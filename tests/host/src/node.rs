@@ -4,10 +4,11 @@
 //! | --- | --- | --- |
 //! | instances | one a worker | one a worker, one on the main thread, a canary that lives for a moment |
 //! | `on_configure` → false at start | serves without the filter, and logs it | does not start |
-//! | `on_configure` → false later | the update fails | the update is rejected |
+//! | `on_configure` → false later | the update fails, of every chain, and workers that are started anew have no filter on any route | the update is rejected |
 //! | a new configuration | new roots, the old ones tick on, then new instances: more ticks | new roots, the old ones tick on until the drain ends |
 
 use std::cell::{Ref, RefCell, RefMut};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -35,6 +36,10 @@ pub struct Node {
     /// Keys of the chain's roots; none: the filter did not start (Kong).
     chain: Option<Vec<u32>>,
     generation: u32,
+    /// Keys and configurations of the roots that the node was told of last, in force or not.
+    declared: Vec<(u32, Rc<str>)>,
+    /// Kong's workers that have no filter, because one did not start when they did.
+    unfiltered: BTreeSet<usize>,
     passages: Vec<Passage>,
     last_passage: u64,
 }
@@ -46,7 +51,7 @@ impl Node {
             if setup.personality.is_kong() { SharedData::kong(setup.zones) } else { SharedData::envoy() };
         let common = Common {
             personality: setup.personality,
-            clock: Clock::default(),
+            clock: Clock::of(setup.personality),
             shared: Rc::new(RefCell::new(shared)),
             metrics: Rc::new(RefCell::new(Metrics::default())),
             calls: Rc::new(RefCell::new(Calls::with_clusters(setup.clusters))),
@@ -67,6 +72,8 @@ impl Node {
             main,
             chain: None,
             generation: 0,
+            declared: Vec::new(),
+            unfiltered: BTreeSet::new(),
             passages: Vec::new(),
             last_passage: 0,
             common,
@@ -140,7 +147,9 @@ impl Node {
     /// The rule that the filter broke; the worker goes on as its host would, with a new instance.
     pub fn request(&mut self, request: Request) -> Result<Exchange, RuleBroken> {
         let thread = &mut self.workers[request.worker];
-        let Some(chain) = self.chain.clone() else { return Ok(unfiltered(&request, None)) };
+        let Some(chain) = self.chain.clone().filter(|_| !self.unfiltered.contains(&request.worker)) else {
+            return Ok(unfiltered(&request, None));
+        };
         if thread.is_down() {
             return Ok(unfiltered(&request, Some(503)));
         }
@@ -258,6 +267,24 @@ impl Node {
         self.common.calls.borrow_mut().pending.retain(|call| call.thread != *name);
     }
 
+    /// Kong starts a worker anew, as after its death: under the configuration that it was told of last, whatever the other
+    /// workers have. Verified: one filter of all chains that does not start, and the worker has none.
+    ///
+    /// # Panics
+    /// On Envoy, whose workers are threads.
+    pub fn respawn(&mut self, worker: usize) {
+        assert!(self.common.personality.is_kong(), "an Envoy's worker does not die alone");
+        self.lose_instance(worker);
+        let name = self.workers[worker].name.clone();
+        let mut thread = Thread::new(&name, &self.module, &self.common, worker as u64 + 1_000);
+        if start_all(&mut thread, &self.declared).is_ok() {
+            self.unfiltered.remove(&worker);
+        } else {
+            self.unfiltered.insert(worker);
+        }
+        self.workers[worker] = thread;
+    }
+
     /// Gives the chain a new configuration.
     ///
     /// # Errors
@@ -291,6 +318,7 @@ impl Node {
             (crc32(format!("tollgate{configuration}{chain}").as_bytes()), Rc::<str>::from(*configuration))
         };
         let roots: Vec<(u32, Rc<str>)> = filters.iter().enumerate().map(key).collect();
+        self.declared.clone_from(&roots);
         if !kong {
             let mut canary = Thread::new("canary", &self.module, &self.common, self.common.number << 32);
             self.started(start_all(&mut canary, &roots))?;

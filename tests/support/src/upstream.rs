@@ -5,7 +5,8 @@
 //! ```
 //! The path is the request line's, byte for byte, also where a server would cut it.
 //! A request's own `x-sample-response-header: Name: value` (also several) makes it send that header, to play an
-//! upstream with limits of its own. `kong/upstream.py` does the same where Kong runs in containers; a test holds
+//! upstream with limits of its own; its `x-sample-redirect: http://host/path` sends it there, unless it asks for that path.
+//! `kong/upstream.py` does the same where Kong runs in containers; a test holds
 //! the two to one behaviour.
 
 use std::collections::BTreeMap;
@@ -19,15 +20,18 @@ use std::task::{Context, Poll};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 /// The request header by which a client chooses response headers.
 const RESPONSE_HEADER: &str = "x-sample-response-header";
+
+/// The request header by which a client chooses where it is sent.
+const REDIRECT: &str = "x-sample-redirect";
 
 /// As many headers as a request may have: tests send absurd numbers of them.
 const MAX_HEADERS: usize = 2048;
@@ -174,6 +178,10 @@ fn echo(request: &Request<Incoming>, target: &str) -> Response<Full<Bytes>> {
     });
     let mut response = Response::new(Full::from(body.to_string()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(to) = request.headers().get(REDIRECT).filter(|to| !to.as_bytes().ends_with(target.as_bytes())) {
+        *response.status_mut() = StatusCode::FOUND;
+        response.headers_mut().insert(LOCATION, to.clone());
+    }
     for wanted in request.headers().get_all(RESPONSE_HEADER) {
         let _ = chosen(wanted).map(|(name, value)| response.headers_mut().append(name, value));
     }

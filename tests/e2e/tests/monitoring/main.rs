@@ -23,7 +23,7 @@ use tollgate_testkit::workspace;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Alerts that runbooks and on-calls know by name.
-const NAMED: [&str; 15] = [
+const NAMED: [&str; 16] = [
     "KongDown",
     "HighErrorRate",
     "HighRateLimitRejections",
@@ -33,6 +33,7 @@ const NAMED: [&str; 15] = [
     "KongAdminLatencyHigh",
     "KongProxyLatencyHigh",
     "TollgateFilterMissing",
+    "TollgatePolicyRejected",
     "TollgateStoreDown",
     "TollgateStoreUnreachable",
     "TollgateLeasesFailing",

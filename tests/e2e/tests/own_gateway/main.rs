@@ -6,6 +6,7 @@ mod limits;
 mod load;
 mod metrics;
 mod paths;
+mod redirects;
 mod reload;
 
 use serde_json::Value;

@@ -29,6 +29,32 @@ fn without_a_zone_kong_serves_without_the_filter_and_the_hint_stands_right_above
 }
 
 #[test]
+fn the_hint_about_the_zone_is_given_once_a_start_of_the_node() {
+    for personality in Personality::ALL {
+        let mut gate = Gate::new(personality, 4, &policy());
+        let hints = |gate: &Gate| gate.logged("opening shared memory");
+        assert_eq!(hints(&gate), usize::from(gate.is_kong()));
+        for rate in ["100/minute", "200/minute", "300/minute"] {
+            gate.node.reload(&[&one_tier(json!({ "rate": rate })).to_string()]).unwrap();
+        }
+        if gate.is_kong() {
+            gate.node.respawn(2);
+        }
+        assert_eq!(gate.passed(&by("fay"), 8), 8);
+        assert_eq!(hints(&gate), usize::from(gate.is_kong()));
+    }
+}
+
+#[test]
+fn a_decision_is_timed_where_the_clock_can_tell() {
+    on_every_gate(&policy(), |gate| {
+        assert_eq!(gate.passed(&by("fay"), 100), 100);
+        let timed = gate.node.metrics().names().any(|name| name.contains("decision_microseconds"));
+        assert_ne!(timed, gate.is_kong());
+    });
+}
+
+#[test]
 fn a_zone_for_the_rest_is_good_enough() {
     let mut gate = kong_with(vec![Zone::new("*", 12 << 20, Eviction::Slru)], 256);
     assert_eq!(gate.passed(&by("fay"), 160), 150);

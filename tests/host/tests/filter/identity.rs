@@ -50,6 +50,14 @@ fn the_first_source_that_names_a_tier_gives_it() {
 }
 
 #[test]
+fn lines_of_groups_are_one_list() {
+    on_every_gate(&policy(), |gate| {
+        let two = by("a").header("x-consumer-groups", "staff").header("x-consumer-groups", "beta, pro");
+        assert_eq!(told(gate, two), tier("pro", "a"));
+    });
+}
+
+#[test]
 fn an_override_beats_every_source() {
     on_every_gate(&policy(), |gate| {
         assert_eq!(told(gate, by_one_of("free", "billing-worker")), tier("partner", "billing-worker"));

@@ -41,8 +41,10 @@ fn kong_serves_without_a_filter_whose_policy_is_wrong_and_logs_what_to_change() 
     for (policy, message) in wrong() {
         let setup = Setup::new(Personality::Kong).workers(2).filter(&policy.to_string());
         let mut gate = Gate::start(setup, 2).unwrap_or_else(|error| panic!("{error}"));
-        assert!(!gate.node.is_filtered(), "{policy}");
-        assert_eq!(gate.passed(&by("fay"), 200), 200);
+        assert_eq!(gate.passed(&by("fay"), 200), 200, "{policy}");
+        assert_eq!(gate.ask(by("fay")).client.header("x-quota-tier"), None);
+        // A chain that is refused takes the node's other chains along.
+        assert_eq!(gate.node.is_filtered(), policy.is_object(), "{policy}");
         let said = gate.node.log().iter().any(|line| message.iter().all(|part| line.contains(part)));
         assert!(said, "{message:?} is not in {:#?}", gate.node.log());
     }
@@ -75,7 +77,10 @@ fn what_is_no_json_is_refused() {
     ] {
         for personality in Personality::ALL {
             match Gate::start(Setup::new(personality).filter(text), 1) {
-                Ok(gate) => assert!(!gate.node.is_filtered() && personality == Personality::Kong),
+                Ok(mut gate) => {
+                    assert!(personality == Personality::Kong);
+                    assert_eq!(gate.ask(by("fay")).client.header("x-quota-tier"), None);
+                }
                 Err(error) => assert!(matches!(error, StartError::Refused(_)), "{error}"),
             }
         }
@@ -87,10 +92,67 @@ fn a_wrong_update_leaves_the_old_policy_in_force() {
     on_every_gate(&policy(), |gate| {
         assert_eq!(gate.passed(&by("fay"), 100), 100);
         for (policy, _) in wrong() {
-            assert!(gate.node.reload(&[&policy.to_string()]).is_err());
+            // One that does not say whose it is has nothing to go on with.
+            if policy["namespace"].is_string() || !gate.is_kong() {
+                assert_eq!(gate.node.reload(&[&policy.to_string()]).is_ok(), gate.is_kong());
+            }
         }
         assert_eq!(gate.passed(&by("fay"), 60), 50);
     });
+}
+
+/// 1 while a policy is rejected.
+fn rejected(gate: &Gate) -> Option<u64> {
+    gate.node.metrics().value("policy_rejected")
+}
+
+#[test]
+fn a_worker_that_kong_starts_anew_goes_on_with_the_last_policy_that_worked() {
+    let mut gate = Gate::new(Personality::Kong, 4, &policy());
+    assert_eq!(gate.passed(&by("fay"), 100), 100);
+    assert_eq!(rejected(&gate), Some(0));
+    for (wrong, _) in wrong().into_iter().filter(|(policy, _)| policy["namespace"].is_string()) {
+        let _whether_kong_takes_it = gate.node.reload(&[&wrong.to_string()]);
+        for worker in 0..4 {
+            gate.node.respawn(worker);
+        }
+        let limit = gate.ask(by("fred")).client.header("x-ratelimit-limit").map(str::to_owned);
+        assert_eq!(limit.as_deref(), Some("100"), "{wrong}");
+        assert_eq!(rejected(&gate), Some(1), "{wrong}");
+    }
+    assert_eq!(gate.passed(&by("fay"), 60), 50, "and nobody got a fresh bucket");
+
+    let mut mended = policy();
+    mended["tiers"]["free"]["rate"] = json!("200/minute");
+    gate.node.reload(&[&mended.to_string()]).unwrap();
+    for _ in 0..4 {
+        let limit = gate.ask(by("fred")).client.header("x-ratelimit-limit").map(str::to_owned);
+        assert_eq!(limit.as_deref(), Some("200"), "what comes then is in force");
+    }
+    assert_eq!(rejected(&gate), Some(0));
+}
+
+#[test]
+fn a_wrong_policy_of_another_service_takes_no_filter_from_this_one() {
+    let other = policy_with(json!({ "namespace": "other", "default_tier": "gold" })).to_string();
+    let mut gate = Gate::new(Personality::Kong, 2, &policy());
+    gate.node.reload(&[&policy().to_string(), &other]).unwrap();
+    gate.node.respawn(0);
+    assert_eq!(gate.passed(&by("fay"), 160), 150);
+    assert_eq!(rejected(&gate), Some(1));
+    gate.node.reload(&[&policy().to_string()]).unwrap();
+    assert_eq!((gate.passed(&by("fay"), 4), rejected(&gate)), (0, Some(0)));
+}
+
+#[test]
+fn a_policy_too_long_to_be_kept_is_refused_as_kong_does_it() {
+    let many: Vec<Value> =
+        (0..2_000).map(|i| json!({ "consumer": format!("worker-{i}"), "tier": "partner" })).collect();
+    let mut long = policy_with(json!({ "overrides": many }));
+    let mut gate = Gate::new(Personality::Kong, 1, &long);
+    long["default_tier"] = json!("gold");
+    assert!(gate.node.reload(&[&long.to_string()]).is_err());
+    assert_eq!(gate.passed(&by("fay"), 160), 150, "the old one is in force");
 }
 
 #[test]
