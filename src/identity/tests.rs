@@ -122,8 +122,10 @@ fn an_override_finds_every_name_by_what_listings_write() {
     let policy = Policy::from_value(&document).unwrap();
     let identities = Identities::new(&policy);
     let tier_of = |consumer: &[u8]| {
-        let gateway =
-            Answers { properties: [(CONSUMER.to_owned(), consumer.to_vec())].into_iter().collect(), ..Answers::default() };
+        let gateway = Answers {
+            properties: [(CONSUMER.to_owned(), consumer.to_vec())].into_iter().collect(),
+            ..Answers::default()
+        };
         let bytes = pairs(&[]);
         match identities.caller(&Request::new(Headers::new(&bytes), &gateway)) {
             Caller::Consumer { tier, .. } => policy.tier(tier).name.clone(),

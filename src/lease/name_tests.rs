@@ -18,7 +18,9 @@ fn written(name: &[u8]) -> String {
 
 #[test]
 fn ordinary_names_are_written_as_they_are() {
-    for name in ["acme", "a/b ä 中", "100%", "%41", "a%FFb", "a~b", "%", "~", ":%:", "\u{202e}x", &"n".repeat(1_024)] {
+    for name in
+        ["acme", "a/b ä 中", "100%", "%41", "a%FFb", "a~b", "%", "~", ":%:", "\u{202e}x", &"n".repeat(1_024)]
+    {
         assert_eq!(written(name.as_bytes()), name);
     }
 }
@@ -61,9 +63,24 @@ fn what_no_consumer_is_written_as_is_not_read() {
     let number = id(b"x").to_string();
     let (kept, upper) = ("a".repeat(64), number.to_uppercase());
     for text in [
-        "", "a\0", "\u{9b}", "%:", "%:acme", "%:%41", "%:%ff", "%:%F", "%:%", "%:~", "%:%FF~", "%:%C3%A4",
-        &format!("%:a~{number}"), &format!("%:{kept}~{upper}"), &format!("%:{kept}~+{}", &number[1..]),
-        &format!("%:{kept}~{number}0"), &format!("%:{kept}"), &format!("%:{}", "%FF".repeat(1_025)),
+        "",
+        "a\0",
+        "\u{9b}",
+        "%:",
+        "%:acme",
+        "%:%41",
+        "%:%ff",
+        "%:%F",
+        "%:%",
+        "%:~",
+        "%:%FF~",
+        "%:%C3%A4",
+        &format!("%:a~{number}"),
+        &format!("%:{kept}~{upper}"),
+        &format!("%:{kept}~+{}", &number[1..]),
+        &format!("%:{kept}~{number}0"),
+        &format!("%:{kept}"),
+        &format!("%:{}", "%FF".repeat(1_025)),
     ] {
         assert_eq!(read(text, &namespace()), None, "{text}");
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tollgate::lease::client::{ClientId, Namespace};
+use tollgate::lease::name;
 use tollgate::lease::wire::{Change, News};
 use tollgate::table::Client;
 use tracing::error;
@@ -51,7 +52,9 @@ impl Board {
                 read.inspect_err(|why| error!(consumer = row.consumer, %why, "an override cannot be read"))
                     .ok()
             });
-            let client = ids.id(&Client::Consumer(row.consumer.as_bytes()));
+            // One from before names had one text each may be none.
+            let named = name::read(&row.consumer, ids).map(|named| named.client);
+            let client = named.unwrap_or_else(|| ids.id(&Client::Consumer(row.consumer.as_bytes())));
             (row.consumer, Row { revision: row.revision, client, grant })
         });
         let board = Self {

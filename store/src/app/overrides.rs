@@ -117,6 +117,7 @@ pub async fn put(
     // Another replica may have been told of a tier.
     space.take_in_tiers(backend).await?;
     let now = backend.now().await?;
+    whose.is_listed_so(backend, now).await?;
     let board = space.board();
     let before = board.get(&whose.consumer).map(|(_, grant)| grant);
     if before.is_none() && board.grants().count() >= MOST {
@@ -126,10 +127,7 @@ pub async fn put(
     }
     let seen = match wish.tier {
         Some(_) => None,
-        None => {
-            let client = space.id(whose.consumer.as_bytes());
-            backend.usage(&space.name, client, month_of(now)).await?.map(|usage| usage.tier)
-        }
+        None => backend.usage(&space.name, whose.client, month_of(now)).await?.map(|usage| usage.tier),
     };
     let grant = space.tiers(|tiers| Grant::of(wish, seen, tiers, actor, now))?;
     let line = Line {
