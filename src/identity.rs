@@ -5,6 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use hashbrown::HashMap;
 
+use crate::lease::client::{ClientId, Namespace};
+use crate::lease::name;
+use crate::lease::wire::MAX_NAME;
 use crate::policy::{Policy, Source, TierId};
 use crate::request::{Gateway, Request};
 use crate::table::{Client, Network};
@@ -52,6 +55,9 @@ pub struct Identities {
     tiers: Vec<Box<[u8]>>,
     default_tier: TierId,
     overrides: HashMap<Box<[u8]>, TierId>,
+    /// Those of names that are too long to be written out.
+    long_overrides: HashMap<ClientId, TierId>,
+    namespace: Namespace,
 }
 
 /// A [`Source`] in the words of the gateway.
@@ -74,13 +80,23 @@ impl Identities {
     /// The identities of `policy`.
     #[must_use]
     pub fn new(policy: &Policy) -> Self {
-        let overrides = policy.overrides.iter().map(|(consumer, tier)| (consumer.as_bytes().into(), *tier));
+        let namespace = Namespace::new(&policy.namespace);
+        let (mut overrides, mut long_overrides) = (HashMap::new(), HashMap::new());
+        for (consumer, tier) in &policy.overrides {
+            match name::read(consumer, &namespace) {
+                Some(named) if named.is_whole => drop(overrides.insert(named.stored.into(), *tier)),
+                Some(named) => drop(long_overrides.insert(named.client, *tier)),
+                None => {}
+            }
+        }
         Self {
             consumer: policy.identity.consumer.iter().map(Place::from).collect(),
             tier: policy.identity.tier.iter().map(Place::from).collect(),
             tiers: policy.tiers.iter().map(|tier| tier.name.as_bytes().into()).collect(),
             default_tier: policy.default_tier,
-            overrides: overrides.collect(),
+            overrides,
+            long_overrides,
+            namespace,
         }
     }
 
@@ -102,9 +118,8 @@ impl Identities {
             (!value.is_empty()).then_some(value)
         });
         let Some(name) = name else { return Caller::Stranger };
-        let overridden =
-            if self.overrides.is_empty() { None } else { self.overrides.get(name.as_ref()).copied() };
-        let tier = overridden
+        let tier = self
+            .override_of(&name)
             .or_else(|| {
                 self.tier.iter().find_map(|place| match place {
                     Place::Property(path) => self.tier_in(&request.gateway.property(path)?),
@@ -115,6 +130,14 @@ impl Identities {
             })
             .unwrap_or(self.default_tier);
         Caller::Consumer { name, tier }
+    }
+
+    /// The tier that the policy says of the consumer called `name`.
+    fn override_of(&self, name: &[u8]) -> Option<TierId> {
+        if name.len() > MAX_NAME && !self.long_overrides.is_empty() {
+            return self.long_overrides.get(&self.namespace.id(&Client::Consumer(name))).copied();
+        }
+        if self.overrides.is_empty() { None } else { self.overrides.get(name).copied() }
     }
 
     /// The first of the comma-separated parts of `groups` that is a tier's name.

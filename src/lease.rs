@@ -8,12 +8,14 @@
 //!
 //! The store's account of a client is [`account::Account`]; all of its arithmetic is [`account::Account::settle`], which
 //! the memory and redb backends call and the Redis backend has once more as a Lua script, proven equal. [`terms`] are a
-//! tier's limits in the store's numbers, [`wire`] are the messages, [`client`] is how both ends name a client.
+//! tier's limits in the store's numbers, [`wire`] are the messages, [`client`] is how both ends name a client, and [`name`] how
+//! its name is written.
 
 pub mod account;
 pub mod borrower;
 pub mod breaker;
 pub mod client;
 pub mod hold;
+pub mod name;
 pub mod terms;
 pub mod wire;

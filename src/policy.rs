@@ -18,7 +18,8 @@ pub mod schema;
 
 use hashbrown::HashMap;
 
-pub use problem::Problem;
+pub use parse::read_json;
+pub use problem::{Problem, Visible};
 
 use crate::endpoint::Rule;
 use crate::limit::Limit;

@@ -137,3 +137,44 @@ fn an_address_is_read_as_every_host_writes_it() {
     }
     assert_eq!(network(&[0xff, 0xfe]), Network::Unknown);
 }
+
+#[test]
+fn an_override_finds_every_name_by_what_listings_write() {
+    use crate::lease::name;
+    let namespace = Namespace::new("default");
+    let long = [&[b'n'; 2_000][..], b"\xff"].concat();
+    let names = [&b"caf\xe9"[..], b"a\nb", b"%:x", &long];
+    let overrides: Vec<_> = names
+        .iter()
+        .map(|consumer| {
+            let client = namespace.id(&Client::Consumer(consumer));
+            let text = name::text(&name::told(consumer, client), client).into_owned();
+            serde_json::json!({ "consumer": text, "tier": "partner" })
+        })
+        .collect();
+    let mut document: serde_json::Value = serde_json::from_str(POLICY).unwrap();
+    document["overrides"] = overrides.into();
+    let policy = Policy::from_value(&document).unwrap();
+    let identities = Identities::new(&policy);
+    let tier_of = |consumer: &[u8]| {
+        let gateway = Answers {
+            properties: [(CONSUMER.to_owned(), consumer.to_vec())].into_iter().collect(),
+            ..Answers::default()
+        };
+        let bytes = pairs(&[]);
+        match identities.caller(&Request::new(Headers::new(&bytes), &gateway)) {
+            Caller::Consumer { tier, .. } => policy.tier(tier).name.clone(),
+            Caller::Stranger => "stranger".to_owned(),
+        }
+    };
+    for consumer in names {
+        assert_eq!(tier_of(consumer), "partner");
+    }
+    for other in [&b"caf\xe8"[..], b"%:caf%E9", b"%:a%0Ab", &long[..2_000], &[b'n'; 64]] {
+        assert_eq!(tier_of(other), "free");
+    }
+    document["overrides"] = serde_json::json!([{ "consumer": "%:acme", "tier": "partner" }]);
+    let problems = Policy::from_value(&document).unwrap_err();
+    assert_eq!(problems[0].path, "overrides[0].consumer");
+    assert!(problems[0].message.contains("%:caf%E9"), "{}", problems[0]);
+}

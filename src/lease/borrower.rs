@@ -20,8 +20,9 @@ use self::recent::Recent;
 use super::breaker::{Breaker, Turn};
 use super::client::{ClientId, ClientMap, ClientSecret, Namespace};
 use super::hold::Wish;
+use super::name;
 use super::terms::{Offer, tag};
-use super::wire::{Ask, Batch, Entry, Lease, MAX_ENTRIES, MAX_NAME};
+use super::wire::{Ask, Batch, Entry, Lease, MAX_ENTRIES};
 use crate::policy::{Policy, StoreMode, Tier};
 use crate::table::{Change, Client, SharedStore, Table, Updated};
 use crate::units::{Cost, UnixNanos};
@@ -329,7 +330,7 @@ impl Borrower {
             });
             let Updated::Done { answer: (lease, hold), .. } = updated else { return true };
             if let Some(lease) = lease {
-                let name = known.name_to_tell();
+                let name = known.name_to_tell(*id);
                 bytes = bytes.saturating_add(name.as_ref().map_or(0, Vec::len));
                 entries.push(Entry {
                     client: *id,
@@ -347,8 +348,7 @@ impl Borrower {
     fn entry(&self, subject: &Subject<'_>, ask: Ask) -> Entry {
         Entry {
             client: subject.id,
-            // A longer name is nothing that a store takes; its use is kept under its number.
-            name: subject.name.filter(|name| name.len() <= MAX_NAME).map(<[u8]>::to_vec),
+            name: subject.name.map(|name| name::told(name, subject.id).into_owned()),
             is_stranger: subject.name.is_none(),
             offer: subject.offer,
             ask,

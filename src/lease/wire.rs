@@ -52,7 +52,8 @@ pub struct Batch {
 pub struct Entry {
     /// Who.
     pub client: ClientId,
-    /// Its name, when the node does not know that the store knows it; empty for strangers.
+    /// Its name, when the node does not know that the store knows it, as [`told`](super::name::told) has it; none for
+    /// strangers.
     pub name: Option<Vec<u8>>,
     /// Whether it is a stranger, whose use is not kept.
     pub is_stranger: bool,

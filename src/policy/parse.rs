@@ -18,6 +18,9 @@ use super::{Enforcement, HeaderFamilies, OnFailure, Policy, Problem, TierId, raw
 /// The smallest policy, for messages to those who have none yet.
 const MINIMAL: &str = r#"{"tiers": {"free": {"rate": "100/minute"}}, "default_tier": "free", "anonymous": {"rate": "30/minute"}}"#;
 
+/// The most that is said about one policy: a place that is written out may be as long as the policy itself.
+const MAX_PROBLEMS: usize = 100;
+
 const ON_FAILURE: [&str; 4] = ["local", "ip", "open", "closed"];
 const ON_FAILURES: [OnFailure; 4] = [OnFailure::Local, OnFailure::Ip, OnFailure::Open, OnFailure::Closed];
 
@@ -87,6 +90,14 @@ impl Policy {
     }
 }
 
+/// Reads JSON text in which no key stands twice.
+///
+/// # Errors
+/// What is wrong with it as JSON, and which keys stand twice.
+pub fn read_json(text: &[u8]) -> Result<Value, Vec<Problem>> {
+    document::read(text)
+}
+
 /// Reads values and keeps what is wrong with them. A wrong value is read as a harmless one, so that the rest can still
 /// be looked at; with any problem, none of it gets out.
 struct Checker {
@@ -96,6 +107,9 @@ struct Checker {
 impl Checker {
     #[inline(never)]
     fn add(&mut self, place: &Place<'_>, message: String) {
+        if self.problems.len() >= MAX_PROBLEMS {
+            return;
+        }
         self.problems.push(Problem::new(place.to_string(), message));
     }
 

@@ -20,6 +20,7 @@ pub fn config() -> Value {
         // Without references: nothing to resolve, and a message of Kong's shows the path in the policy.
         settings.inline_subschemas = true;
         settings.transforms.push(Box::new(transform::RecursiveTransform(one_line)));
+        settings.transforms.push(Box::new(transform::RecursiveTransform(unknown_first)));
     });
     settings.into_generator().into_root_schema_for::<super::raw::Policy>().to_value()
 }
@@ -35,6 +36,17 @@ pub fn meta() -> Value {
         "config_schema": config(),
         "metrics": { "label_patterns": [label("tier"), label("outcome")] },
     })
+}
+
+/// Kong's validator ends at the first thing that it finds wrong, and looks for required fields before it looks for unknown
+/// ones: of a misspelt `tierz` it would say that tiers is required. What stands in `allOf` it looks at last.
+fn unknown_first(schema: &mut Schema) {
+    if schema.get("additionalProperties") != Some(&Value::Bool(false)) {
+        return;
+    }
+    if let Some(required) = schema.remove("required") {
+        schema.insert("allOf".to_owned(), json!([{ "required": required }]));
+    }
 }
 
 /// Descriptions are doc comments, broken where the source is.

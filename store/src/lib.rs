@@ -7,5 +7,6 @@
 pub mod app;
 pub mod backend;
 pub mod check;
+pub mod policies;
 pub mod serve;
 pub mod settings;

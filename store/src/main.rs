@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tollgate::policy::Visible;
 use tollgate_store::check::{self, Kind};
 use tollgate_store::serve;
 use tollgate_store::settings::Settings;
@@ -62,7 +63,8 @@ fn check_files(what: &Check) -> io::Result<ExitCode> {
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     let mut worst = 0;
     for file in &what.files {
-        let name = file.display();
+        let name = file.display().to_string();
+        let name = Visible(&name);
         let lines = match check::read(file) {
             Ok(text) => check::check(&text),
             Err(error) => {

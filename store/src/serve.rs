@@ -4,6 +4,7 @@ mod room;
 
 use std::future::pending;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,7 +18,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, error, info, warn};
@@ -27,6 +29,7 @@ use self::room::Room;
 use crate::app;
 use crate::app::state::Store;
 use crate::backend::open;
+use crate::policies;
 use crate::settings::{LogFormat, Settings};
 
 /// Pause after a failed accept, such as for want of file descriptors: another connection is being closed meanwhile.
@@ -51,7 +54,12 @@ pub struct Connections {
 pub async fn run(settings: Settings) -> Result<(), String> {
     log(&settings)?;
     let tokens = settings.tokens().map_err(|why| why.to_string())?;
-    let stop = stop().map_err(|why| format!("signals cannot be waited for: {why}"))?;
+    let policies = policies::read(&settings.policy)
+        .map_err(|lines| format!("a policy cannot work:\n{}", lines.join("\n")))?;
+    let unheard = |why| format!("signals cannot be waited for: {why}");
+    let stop = stop().map_err(unheard)?;
+    let hangups =
+        if settings.policy.is_empty() { None } else { Some(signal(SignalKind::hangup()).map_err(unheard)?) };
     let backend = open::open(&settings.backend).await?;
     let kind = backend.kind();
     if kind == "memory" {
@@ -60,6 +68,7 @@ pub async fn run(settings: Settings) -> Result<(), String> {
         );
     }
     let store = Store::new(backend, tokens, settings.bounds()).map_err(|why| why.to_string())?;
+    store.configure(policies);
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|why| format!("cannot listen on {}: {why}; write another --listen", settings.listen))?;
@@ -73,11 +82,34 @@ pub async fn run(settings: Settings) -> Result<(), String> {
     tokio::select! {
         () = serve(listener, app::app(Arc::clone(&store)), connections, stop) => {}
         () = store.keep_up() => {}
+        () = read_again(hangups, &settings.policy, &store) => {}
     }
     // What was learned since the last look.
     store.look().await;
     info!("stopped");
     Ok(())
+}
+
+/// Reads the policies in `files` again at every SIGHUP, for as long as it is polled. Should one be wrong, those before
+/// stay.
+async fn read_again(hangups: Option<Signal>, files: &[PathBuf], store: &Store) {
+    let Some(mut hangups) = hangups else { return pending().await };
+    while hangups.recv().await.is_some() {
+        let files = files.to_vec();
+        match spawn_blocking(move || policies::read(&files)).await {
+            Ok(Ok(policies)) => {
+                info!(namespaces = policies.len(), "policies were read again");
+                store.configure(policies);
+            }
+            Ok(Err(lines)) => {
+                for line in lines {
+                    error!("a policy cannot work, and the one before stays: {line}");
+                }
+            }
+            Err(why) => error!(%why, "policies could not be read again"),
+        }
+    }
+    pending().await
 }
 
 /// Serves `app` until `stop`, then lets running requests end.

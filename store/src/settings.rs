@@ -27,6 +27,9 @@ pub struct Settings {
         hide_env_values = true
     )]
     pub backend: String,
+    /// A policy, or a kong.yml or envoy.yaml with policies: its namespace's tiers and prices are known before a gateway speaks. Repeatable; in the variable with `:` between the files. SIGHUP reads them again
+    #[arg(long, env = "TOLLGATE_POLICY", value_name = "FILE", value_delimiter = ':')]
+    pub policy: Vec<PathBuf>,
     /// The gateways' token, 16 characters at least
     #[arg(long, env = "TOLLGATE_GATEWAY_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub gateway_token: Option<String>,

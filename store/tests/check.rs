@@ -171,12 +171,234 @@ fn aliases_that_multiply_and_lists_without_end_are_refused_at_once() {
     }
     let said = wrong(&laughs);
     assert_eq!(said.len(), 1);
-    assert!(said[0].ends_with("the aliases here make more than 20000000 values; use fewer"), "{said:?}");
+    assert!(said[0].ends_with("the aliases here make more than 1000000 values; use fewer"), "{said:?}");
     let said = wrong(&"[".repeat(100_000));
     assert_eq!(said.len(), 1, "{said:?}");
     let said = wrong(&"- ".repeat(100_000));
     assert_eq!(said, ["1: more than 100 lists and mappings in each other"]);
     assert_eq!(wrong("a: &a [*a]\n"), ["1: what this alias means is not complete before it; write it out"]);
+}
+
+/// A policy with `extra` at its end.
+fn policy_with(extra: &str) -> String {
+    format!("tiers: {{ free: {{ rate: 1/day }} }}\ndefault_tier: free\nanonymous: {{ rate: 1/day }}\n{extra}")
+}
+
+#[test]
+fn nothing_that_a_file_holds_reaches_the_terminal_as_it_is() {
+    let evil = ["\\e[2J\\e[31m", "\\u202Eeerf", "a\\u200Bb", "\\x9B1m", "\\r\\nok", "\\uFEFF", "\\U000E0041"];
+    for evil in evil {
+        for text in [
+            // A key of the policy, a tier's name, a value, a key on the way, a key that stands twice.
+            policy_with(&format!("\"{evil}\": 1\n")),
+            policy_with("").replace("free: { rate", &format!("\"{evil}\": {{ rate")),
+            policy_with(&format!("namespace: \"{evil}\"\n")),
+            format!("\"{evil}\":\n  filters:\n  - name: tollgate\n"),
+            policy_with(&format!("\"{evil}\": 1\n\"{evil}\": 2\n")),
+            format!("filters:\n- name: tollgate\n  config: \"{evil}\"\n"),
+        ] {
+            let said = wrong(&text);
+            assert!(!said.is_empty(), "{text}");
+            for line in said {
+                let hidden = |char: char| {
+                    char.is_control() || matches!(char, '\u{200b}'..='\u{202e}' | '\u{feff}' | '\u{e0041}')
+                };
+                assert!(!line.contains(hidden), "{line:?}");
+            }
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("\u{1b}[31m\u{202e}.yml");
+    std::fs::write(&file, policy_with("")).unwrap();
+    let said = transcript(&tollgate(&[OsStr::new("check"), file.as_os_str(), OsStr::new("/\u{1b}[31m")]));
+    assert!(
+        said.contains(r"\u{1b}[31m\u{202e}.yml:1: ok") && said.contains(r"/\u{1b}[31m: cannot"),
+        "{said:?}"
+    );
+    assert!(!said.contains('\u{1b}') && !said.contains('\u{202e}'), "{said:?}");
+}
+
+#[test]
+fn there_is_one_verdict_on_a_file() {
+    let text = policy_with("namespace: one\nnamespace: two\n");
+    let said: Vec<String> = check(text.as_bytes()).iter().map(ToString::to_string).collect();
+    assert_eq!(said, ["5: namespace: is written twice; keep one of them"]);
+    let good =
+        "  config: { tiers: { free: { rate: 1/day } }, default_tier: free, anonymous: { rate: 1/day } }\n";
+    let said =
+        check(format!("filters:\n- name: tollgate\n{good}- name: tollgate\n  config: {{}}\n").as_bytes());
+    assert!(said.iter().all(|line| line.kind == Kind::Wrong), "{said:?}");
+}
+
+#[test]
+fn line_ends_and_marks_of_editors_mean_nothing() {
+    let text = policy_with("memory: { clients: 1 }\n");
+    let expected = wrong(&text);
+    assert_eq!(expected.len(), 1);
+    assert_eq!(wrong(&text.replace('\n', "\r\n")), expected);
+    assert_eq!(wrong(&format!("\u{feff}{text}")), expected);
+    assert_eq!(wrong(&format!("\u{feff}{}", text.replace('\n', "\r\n"))), expected);
+    assert_eq!(wrong(&policy_with("headers:\n\tietf: true\n")).len(), 1);
+}
+
+#[test]
+fn a_gateway_reads_the_first_document_alone() {
+    let filter = "filters:\n- name: tollgate\n  config: { tiers: { free: { rate: 1/day } }, default_tier: free, anonymous: { rate: 1/day } }\n";
+    let said = check(format!("_format_version: \"3.0\"\n{filter}---\n{filter}").as_bytes());
+    let warned: Vec<_> =
+        said.iter().filter(|line| line.kind == Kind::Warning).map(ToString::to_string).collect();
+    assert_eq!(
+        warned,
+        [
+            "6: warning: the gateway reads the first document of a file alone; write this one into another file"
+        ]
+    );
+}
+
+#[test]
+fn aliases_that_nest_are_as_deep_as_what_they_stand_for() {
+    let mut nested = "a0: &a0 [x]\n".to_owned();
+    for i in 1..100_000 {
+        writeln!(nested, "a{i}: &a{i} [*a{}]", i - 1).unwrap();
+    }
+    let said = wrong(&nested);
+    assert_eq!(said.len(), 1);
+    assert!(said[0].ends_with("more than 100 lists and mappings in each other"), "{said:?}");
+    // So are long texts and keys, and what merges copy.
+    let long = "x".repeat(100_000);
+    let texts = format!("a: &a {long}\nb: [{}]\n", "*a, ".repeat(1_000));
+    let keys = format!("a: &a {{ {long}: 1 }}\nb: [{}]\n", "*a, ".repeat(1_000));
+    let merges = format!(
+        "a: &a {{ {} }}\nb:\n{}",
+        (0..10_000).map(|i| format!("k{i}: 1, ")).collect::<String>(),
+        "- { <<: *a }\n".repeat(1_000)
+    );
+    for text in [texts, keys, merges] {
+        let said = wrong(&text);
+        assert!(said.len() == 1 && said[0].contains("written out, the aliases here make"), "{said:?}");
+    }
+}
+
+#[test]
+fn one_mistake_a_million_times_is_told_of_once_or_so() {
+    let many = "a: 1\n".repeat(1_000_000);
+    let said = wrong(&many);
+    assert!(said.len() <= 1_001, "{}", said.len());
+    let filters = "- name: tollgate\n".repeat(50_000);
+    let said = wrong(&format!("filters:\n{filters}"));
+    assert!(said.len() <= 1_001 && said.last().unwrap().contains(" more "), "{}", said.len());
+}
+
+/// An Envoy with the connection manager's fields `manager`, the policy's `store` and `more` at the top.
+fn envoy(manager: &str, policy: &str, more: &str) -> String {
+    format!(
+        "static_resources:
+  listeners:
+  - filter_chains:
+    - filters:
+      - name: hcm
+        typed_config:
+          stat_prefix: x
+{manager}          http_filters:
+          - name: tollgate
+            typed_config:
+              config:
+                vm_config: {{ code: {{ local: {{ filename: tollgate.wasm }} }} }}
+                configuration:
+                  \"@type\": type.googleapis.com/google.protobuf.Struct
+                  value:
+                    tiers: {{ free: {{ rate: 1/day }} }}
+                    default_tier: free
+                    anonymous: {{ rate: 1/day }}
+{policy}  clusters:
+  - name: upstream
+  - name: tollgate_store
+{more}"
+    )
+}
+
+#[test]
+fn a_store_that_is_no_cluster_of_the_file_is_wrong() {
+    let remote = "          use_remote_address: true\n";
+    let store = |name: &str| format!("                    store: {{ upstream: {name} }}\n");
+    assert_eq!(wrong(&envoy(remote, &store("tollgate_store"), "")), [""; 0]);
+    let said = wrong(&envoy(remote, &store("127.0.0.1:7600"), ""));
+    assert_eq!(said.len(), 1);
+    assert!(
+        said[0].starts_with("22: ")
+            && said[0].contains("value.store.upstream: \"127.0.0.1:7600\" is no cluster of this file")
+            && said[0]
+                .ends_with("write one of upstream, tollgate_store, or add it to static_resources.clusters"),
+        "{said:?}"
+    );
+    // Clusters may come from elsewhere, or the file may be a part of a configuration.
+    for cds in ["cds_config: {}", "cdsConfig: {}", "cds_resources_locator: x"] {
+        assert_eq!(
+            wrong(&envoy(remote, &store("elsewhere"), &format!("dynamic_resources: {{ {cds} }}\n"))),
+            [""; 0]
+        );
+    }
+    assert_eq!(
+        wrong(&envoy(remote, &store("elsewhere"), "").replace("static_resources:", "resources:")),
+        [""; 0]
+    );
+    assert_eq!(wrong(&envoy(remote, &store("x"), "dynamic_resources: { lds_config: {} }\n")).len(), 1);
+}
+
+#[test]
+fn an_envoy_in_which_clients_say_their_own_address_is_wrong() {
+    let warnings = |text: &str| -> Vec<String> {
+        check(text.as_bytes())
+            .iter()
+            .filter(|line| line.kind == Kind::Warning)
+            .map(ToString::to_string)
+            .collect()
+    };
+    let by = |manager: &str| envoy(&format!("          {manager}\n"), "", "");
+    for (manager, line) in [("# nothing", 7), ("use_remote_address: false", 8)] {
+        let said = wrong(&by(manager));
+        assert_eq!(said.len(), 1, "{manager}");
+        assert!(
+            said[0].starts_with(&format!("{line}: "))
+                && said[0].contains("typed_config.use_remote_address: is not true")
+                && said[0].contains("write use_remote_address: true; with N proxies of your own in front also xff_num_trusted_hops: N"),
+            "{said:?}"
+        );
+    }
+    for good in [
+        "use_remote_address: true",
+        "useRemoteAddress: true",
+        "{use_remote_address: true, xff_num_trusted_hops: 2}",
+        "original_ip_detection_extensions: [{ typed_config: { xff_trusted_cidrs: {} } }]",
+    ] {
+        let good = good.trim_matches(['{', '}']).replace(", ", "\n          ");
+        let good = if good.starts_with("original") {
+            "original_ip_detection_extensions: [{ typed_config: { xff_trusted_cidrs: {} } }]".to_owned()
+        } else {
+            good
+        };
+        assert_eq!((wrong(&by(&good)), warnings(&by(&good))), (vec![], vec![]), "{good}");
+    }
+    let said = warnings(&by("xff_num_trusted_hops: 1"));
+    assert!(
+        said.len() == 1 && said[0].contains("write use_remote_address: true and xff_num_trusted_hops: 2"),
+        "{said:?}"
+    );
+    let said =
+        warnings(&by("original_ip_detection_extensions: [{ typed_config: { header_name: x-real-ip } }]"));
+    assert!(said.len() == 1 && said[0].contains("what a header says"), "{said:?}");
+    // Where no address is asked for, it does not matter who says it.
+    let unlimited = by("# nothing").replace("anonymous: { rate: 1/day }", "anonymous: { rate: unlimited }");
+    assert_eq!(wrong(&unlimited), [""; 0]);
+    let by_ip = unlimited.replace("{ free: { rate: 1/day }", "{ free: { rate: 1/day, on_failure: ip }");
+    assert_eq!(wrong(&by_ip).len(), 1);
+    assert_eq!(
+        wrong(
+            &by("# nothing")
+                .replace("default_tier: free", "default_tier: free\n                    enforcement: off")
+        ),
+        [""; 0]
+    );
 }
 
 proptest! {

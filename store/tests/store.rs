@@ -53,12 +53,23 @@ impl Running {
     }
 
     fn get(&self, path: &str, token: &str) -> String {
+        self.ask(format!(
+            "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+        ))
+    }
+
+    fn post(&self, path: &str, json: &str) -> String {
+        let length = json.len();
+        self.ask(format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
+             connection: close\r\n\r\n{json}"
+        ))
+    }
+
+    fn ask(&self, request: String) -> String {
         let mut socket = TcpStream::connect(&self.address).unwrap();
         // So that a test that fails does not hang.
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
-        );
         socket.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
@@ -152,4 +163,70 @@ fn idle_connections_keep_no_gateway_out_where_descriptors_are_few() {
         assert!(store.get("/v1/audit/n", "admin-token-000001").starts_with("HTTP/1.1 200"));
     }
     drop(idle);
+}
+
+const POLICY: &str = "namespace: shop\ntiers:\n  free: { rate: 100/minute, monthly: 10 }\ndefault_tier: free\nanonymous: { rate: 1/minute }\n";
+
+/// Sends `text` again and again until `is_so` says of the answer that it is as it should be.
+fn until(mut answer: impl FnMut() -> String, is_so: impl Fn(&str) -> bool) {
+    let began = std::time::Instant::now();
+    loop {
+        let text = answer();
+        if is_so(&text) {
+            return;
+        }
+        assert!(began.elapsed().as_secs() < 20, "{text}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn its_policies_are_known_before_any_gateway_speaks_and_read_again_on_sighup() {
+    let folder = tempfile::tempdir().unwrap();
+    let bare = folder.path().join("policy.yml");
+    let kong = folder.path().join("kong.yml");
+    std::fs::write(&bare, POLICY).unwrap();
+    let filter = "_format_version: \"3.0\"\nfilter_chains:\n- filters:\n  - name: tollgate\n    config:\n";
+    let nested = POLICY.replace("shop", "api").replace('\n', "\n      ");
+    std::fs::write(&kong, format!("{filter}      {nested}")).unwrap();
+    let [bare_flag, kong_flag] = [&bare, &kong].map(|file| format!("--policy={}", file.display()));
+    let mut store = Running::start(&[&bare_flag, &kong_flag]);
+    let left = |store: &Running, namespace: &str| {
+        store.post("/v1/check", &format!(r#"{{"namespace":"{namespace}","consumer":"acme","cost":1}}"#))
+    };
+    for namespace in ["shop", "api"] {
+        assert!(left(&store, namespace).contains(r#""monthly_remaining":9"#), "{namespace}");
+    }
+    assert!(left(&store, "other").starts_with("HTTP/1.1 422"));
+
+    let hang_up = |store: &Running| {
+        let pid = store.child.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    };
+    std::fs::write(&bare, POLICY.replace("monthly: 10", "monthly: 1000000")).unwrap();
+    hang_up(&store);
+    until(|| left(&store, "shop"), |answer| answer.contains(r#""monthly_remaining":999"#));
+    // A wrong one changes nothing, and is told of.
+    std::fs::write(&bare, POLICY.replace("100/minute", "100/minut")).unwrap();
+    hang_up(&store);
+    let mut line = String::new();
+    while !line.contains("100/minut") {
+        line.clear();
+        assert_ne!(store.log.read_line(&mut line).unwrap(), 0);
+    }
+    assert!(line.contains(":3: tiers.free.rate: "), "{line}");
+    assert!(left(&store, "shop").contains(r#""monthly_remaining":99"#));
+}
+
+#[test]
+fn a_policy_that_cannot_work_keeps_it_from_starting_with_the_words_of_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.yml");
+    std::fs::write(&file, POLICY.replace("100/minute", "100/minut")).unwrap();
+    let (code, text) = refused(store(&["--backend=memory"]).env("TOLLGATE_POLICY", &file));
+    assert_eq!(code, Some(1), "{text}");
+    let said = format!("{}:3: tiers.free.rate: \"100/minut\" is not a rate; write N/second", file.display());
+    assert!(text.contains(&said), "{text}");
+    let (code, text) = refused(&mut store(&["--backend=memory", "--policy=/nowhere/at/all"]));
+    assert!(code == Some(1) && text.contains("/nowhere/at/all: cannot be read"), "{text}");
 }

@@ -1,8 +1,9 @@
 //! What one worker remembers of a client that it has served.
 
 use super::{Rhythm, Subject};
+use crate::lease::client::ClientId;
 use crate::lease::hold::{Hold, tick};
-use crate::lease::wire::MAX_NAME;
+use crate::lease::name;
 use crate::units::Cost;
 
 /// A client that this worker has served lately. Hints alone: what counts is in the record.
@@ -188,8 +189,8 @@ impl Known {
     }
 
     /// The name, until the store knows it.
-    pub fn name_to_tell(&self) -> Option<Vec<u8>> {
-        let name = self.name.as_ref().filter(|name| !self.is_told && name.len() <= MAX_NAME)?;
-        Some(name.to_vec())
+    pub fn name_to_tell(&self, client: ClientId) -> Option<Vec<u8>> {
+        let name = self.name.as_ref().filter(|_| !self.is_told)?;
+        Some(name::told(name, client).into_owned())
     }
 }

@@ -152,3 +152,20 @@ fn what_was_lent_under_other_limits_is_given_up_when_they_change() {
         assert_eq!((hold.left, hold.refused, hold.owed()), (0, Refused::default(), 3_000));
     }
 }
+
+#[test]
+fn a_name_too_long_for_a_message_is_told_in_its_short_form() {
+    let mut node = Node::new();
+    let long = [b'n'; 2_000];
+    let short = name::told(&long, ID).into_owned();
+    assert!(short.len() < 300);
+    let subject = Subject { id: ID, name: Some(&long), offer: 0 };
+    let call = node.borrower.charge(&subject, Cost(1_000), 0);
+    assert_eq!(call.batch.entries[0].name.as_ref(), Some(&short));
+    assert!(Batch::from_bytes(&call.batch.to_bytes()).is_ok(), "the store takes it");
+    // By a tick, too.
+    node.change(|state| state.hold.owe(Cost(3_000), 1_000));
+    node.borrower.served(&subject, Cost(3_000), false, 0, 1_000);
+    let told = node.tick(1_000 + u64::from(Rhythm::ORPHANED));
+    assert_eq!(told[0].name.as_ref(), Some(&short));
+}

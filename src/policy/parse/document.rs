@@ -102,7 +102,7 @@ impl<'de> Visitor<'de> for Node<'_> {
         while let Some(name) = fields.next_key::<String>()? {
             let place = self.place.field(&name);
             let value = fields.next_value_seed(Node { place, twice: self.twice })?;
-            if map.contains_key(&name) {
+            if map.contains_key(&name) && self.twice.len() < super::MAX_PROBLEMS {
                 self.twice.push(Problem::new(place.to_string(), "is written twice; keep one of them"));
             }
             map.insert(name, value);

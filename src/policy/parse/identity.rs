@@ -4,8 +4,10 @@ use hashbrown::HashMap;
 use serde_json::Value;
 
 use super::Checker;
-use super::tier::NAME;
+use super::tier::{MAX_TIERS, NAME};
 use super::value::{Word, shown, visible};
+use crate::lease::client::Namespace;
+use crate::lease::name;
 use crate::policy::place::Place;
 use crate::policy::raw::{self, List};
 use crate::policy::{Identity, Source, Tier, TierId};
@@ -36,6 +38,9 @@ const CONSUMER: Word = Word {
     rest: |byte| !byte.is_ascii_control(),
     advice: "it as the gateway says it: 1 to 256 bytes, no control characters",
 };
+
+const CONSUMER_TEXT: &str = "it as usage listings do: what begins with %: is %: and percent-encoded bytes, as in %:caf%E9; a \
+                             name that begins so itself is written %:%25:…";
 
 /// Bytes of a token, RFC 9110, 5.6.2.
 const fn is_token(byte: u8) -> bool {
@@ -143,12 +148,20 @@ impl Checker {
         let all = Place::Root.field("overrides");
         let mut first: HashMap<&str, usize> = HashMap::new();
         let mut overrides = HashMap::new();
+        if tiers.len() > MAX_TIERS {
+            // It is refused already, and each override would look through all of them.
+            return overrides;
+        }
         for (index, entry) in list.iter().enumerate() {
             let place = all.entry(index);
             let tier = self.tier_called(&place.field("tier"), &entry.tier, tiers);
             let Some(name) = self.word(&place.field("consumer"), &entry.consumer, &CONSUMER) else {
                 continue;
             };
+            if name::read(name, &Namespace::new("")).is_none() {
+                self.not(&place.field("consumer"), &entry.consumer, CONSUMER.name, CONSUMER_TEXT);
+                continue;
+            }
             if let Some(before) = first.get(name) {
                 let message = format!(
                     "{} has a tier already, in overrides[{before}]; keep one of them",

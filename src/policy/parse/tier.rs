@@ -12,7 +12,7 @@ use crate::policy::{ANONYMOUS, MAX_LIMITS, Tier};
 use crate::units::Cost;
 
 /// The most tiers a policy may have; each has metrics of its own.
-const MAX_TIERS: usize = 64;
+pub const MAX_TIERS: usize = 64;
 
 /// The most cost units a rate may give out a period.
 const MAX_UNITS: u64 = 1_000_000_000;

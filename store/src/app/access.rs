@@ -12,7 +12,7 @@ use super::problem::AppError;
 use super::state::Store;
 
 /// The longest `X-Actor`, bytes.
-const MAX_ACTOR: usize = 128;
+pub const MAX_ACTOR: usize = 128;
 
 /// The tokens that this store knows.
 #[derive(Clone, Default)]

@@ -17,7 +17,7 @@ use super::problem::AppError;
 use super::state::Store;
 
 /// Lines of one answer, unless fewer are asked for.
-const MOST: usize = 1_000;
+pub const MOST: usize = 1_000;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

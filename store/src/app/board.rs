@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use tollgate::lease::client::{ClientId, Namespace};
+use tollgate::lease::name;
 use tollgate::lease::wire::{Change, News};
 use tollgate::table::Client;
 use tracing::error;
@@ -83,7 +84,9 @@ impl Board {
         let mut rows = bulletin.overrides;
         rows.sort_by_key(|row| row.revision);
         for row in rows {
-            let client = ids.id(&Client::Consumer(row.consumer.as_bytes()));
+            // One from before names had one text each may be none.
+            let named = name::read(&row.consumer, ids).map(|named| named.client);
+            let client = named.unwrap_or_else(|| ids.id(&Client::Consumer(row.consumer.as_bytes())));
             if row.value.is_none() {
                 board.removed.push_back((row.revision, client));
             }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tollgate::headers;
+use tollgate::lease::client::Namespace;
 use tollgate::lease::wire::{Answer, Ask, Standing};
 use tollgate::limit::{Account, Level, Month, Refusal};
 use tollgate::policy::Enforcement;
@@ -90,19 +91,26 @@ pub async fn check(
     Json(check): Json<Check>,
 ) -> Result<Answered<Decision>, AppError> {
     name::namespace(&check.namespace)?;
-    name::consumer(&check.consumer)?;
-    let offered = match &check.policy {
-        Some(text) => store.policies.get(text.get(), Offered::read)?,
-        None => Arc::default(),
+    let sent = match &check.policy {
+        Some(text) => Some(store.policies.get(text.get(), Offered::read)?),
+        None => None,
     };
+    let named = name::consumer(&check.consumer, &Namespace::new(&check.namespace))?;
     let space = store.space(&check.namespace).await?;
-    space.learn(&offered.tiers.iter().collect::<Vec<_>>());
-    let client = space.id(check.consumer.as_bytes());
+    if let Some(sent) = &sent {
+        space.learn(&sent.tiers.iter().collect::<Vec<_>>());
+    }
+    let is_sent = sent.is_some();
+    let offered = sent.unwrap_or_else(|| space.configured());
+    let client = named.client;
     let board = space.board();
     let now = store.time_for(&board).await?;
     let tier = match board.offered(client, now) {
         Some(tier) => Arc::clone(tier),
-        None => tier_of(&store, &space, &check, &offered).await?,
+        None => {
+            let name = name_of(&named.text, &check, &offered)?;
+            if is_sent { sent_tier(name, &offered)? } else { told_tier(&store, &space, name).await? }
+        }
     };
     let cost = check.cost.map_or(offered.default_cost, |units| Cost(units.0));
     if cost == Cost::FREE || offered.enforcement == Enforcement::Off {
@@ -110,7 +118,7 @@ pub async fn check(
     }
     let settle = Settle {
         client,
-        name: Some(check.consumer.into_bytes()),
+        name: Some(named.stored),
         is_stranger: false,
         tier: Arc::clone(&tier.name),
         terms: Arc::clone(&tier.terms),
@@ -130,26 +138,23 @@ pub async fn check(
     }
 }
 
-/// The tier that a consumer without an override is in.
-async fn tier_of(
-    store: &Store,
-    space: &Space,
-    check: &Check,
-    offered: &Offered,
-) -> Result<Arc<Known>, AppError> {
-    let named =
-        offered.overrides.get(&check.consumer).or(check.tier.as_ref()).or(offered.default_tier.as_ref());
-    let Some(name) = named else {
-        return Err(AppError::Unprocessable(
-            "write the consumer's tier, or a policy with a default_tier".to_owned(),
-        ));
-    };
-    if !offered.tiers.is_empty() {
-        let found = offered.tiers.iter().find(|tier| tier.offer.tier == *name);
-        let names =
-            || offered.tiers.iter().map(|tier| tier.offer.tier.clone()).collect::<Vec<_>>().join(", ");
-        return found.cloned().ok_or_else(|| unknown(name, &names()));
-    }
+/// The name of the tier that a consumer without an override is in.
+fn name_of<'a>(consumer: &str, check: &'a Check, offered: &'a Offered) -> Result<&'a str, AppError> {
+    let named = offered.overrides.get(consumer).or(check.tier.as_ref()).or(offered.default_tier.as_ref());
+    named.map(String::as_str).ok_or_else(|| {
+        AppError::Unprocessable("write the consumer's tier, or a policy with a default_tier".to_owned())
+    })
+}
+
+/// The tier called `name` of the policy that came with the check.
+fn sent_tier(name: &str, offered: &Offered) -> Result<Arc<Known>, AppError> {
+    let found = offered.tiers.iter().find(|tier| tier.offer.tier == name);
+    let names = || offered.tiers.iter().map(|tier| tier.offer.tier.as_str()).collect::<Vec<_>>().join(", ");
+    found.cloned().ok_or_else(|| unknown(name, &names()))
+}
+
+/// The tier called `name` that this store was started with, or that gateways or earlier checks have told of.
+async fn told_tier(store: &Store, space: &Space, name: &str) -> Result<Arc<Known>, AppError> {
     let find = || space.tiers(|tiers| tiers.get(name).cloned());
     if let Some(tier) = find() {
         return Ok(tier);

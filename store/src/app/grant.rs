@@ -1,9 +1,11 @@
 //! An override: what an admin grants one consumer, and what that comes to.
 
+use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tollgate::lease::terms::{Offer, Rate};
-use tollgate::policy::Policy;
+use tollgate::policy::{Policy, read_json};
 use utoipa::ToSchema;
 
 use super::moment;
@@ -21,7 +23,7 @@ pub struct Wish {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
     /// As in a policy: `100/minute`, `unlimited`, or a list of up to three.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "once", skip_serializing_if = "Option::is_none")]
     pub rate: Option<Value>,
     /// As in a policy: what a full bucket holds, as a multiple of the rate's N. Needs `rate`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,6 +39,14 @@ pub struct Wish {
     /// RFC 3339, in the future; left out: until it is removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
+}
+
+/// A value in which no key stands twice.
+fn once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    let Some(text) = Option::<Box<RawValue>>::deserialize(deserializer)? else { return Ok(None) };
+    read_json(text.get().as_bytes()).map(Some).map_err(|problems| {
+        D::Error::custom(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    })
 }
 
 /// A month's quota of its own.
@@ -99,7 +109,7 @@ impl Grant {
         };
         let Some(base) = tiers.get(&tier) else {
             return wrong(&format!(
-                "tier {:?} is unknown in this namespace; known are {}: a tier is known once a gateway or a check has told of it",
+                "tier {:?} is unknown in this namespace; known are {}: a tier is known once a gateway or a check has told of it, or by --policy",
                 tier.chars().take(40).collect::<String>(),
                 tiers.names()
             ));

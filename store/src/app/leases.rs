@@ -105,7 +105,7 @@ async fn settle(store: &Store, space: &Space, batch: Batch) -> Result<Reply, App
 /// What is to be settled for `entry`; none for a name that is not the client's.
 fn prepare(space: &Space, entry: Entry, tier: &Known, node: u64) -> Option<Settle> {
     let name = entry.name.filter(|name| !name.is_empty() && !entry.is_stranger);
-    if name.as_ref().is_some_and(|name| space.id(name) != entry.client) {
+    if name.as_ref().is_some_and(|name| !space.is_name(name, entry.client)) {
         return None;
     }
     Some(Settle {

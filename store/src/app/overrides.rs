@@ -96,7 +96,7 @@ pub async fn get(
     let space = looked(&store, &whose.namespace).await?;
     let now = store.backend.now().await?;
     let board = space.board();
-    let (revision, grant) = in_force(board.get(space.id(whose.consumer.as_bytes())), now)?;
+    let (revision, grant) = in_force(board.get(whose.client), now)?;
     Ok(Answered(Override::of(&space, &whose.consumer, revision, grant)))
 }
 
@@ -119,12 +119,10 @@ pub async fn put(
     // Another replica may have been told of a tier.
     space.take_in_tiers(backend).await?;
     let now = backend.now().await?;
+    whose.is_listed_so(backend, now).await?;
     let seen = match wish.tier {
         Some(_) => None,
-        None => {
-            let client = space.id(whose.consumer.as_bytes());
-            backend.usage(&space.name, client, month_of(now)).await?.map(|usage| usage.tier)
-        }
+        None => backend.usage(&space.name, whose.client, month_of(now)).await?.map(|usage| usage.tier),
     };
     let grant = space.tiers(|tiers| Grant::of(wish, seen, tiers, actor, now))?;
     let line = Line {
@@ -182,7 +180,7 @@ pub async fn delete(
     let backend = store.backend.as_ref();
     let space = looked(&store, &whose.namespace).await?;
     let now = backend.now().await?;
-    in_force(space.board().get(space.id(whose.consumer.as_bytes())), now)?;
+    in_force(space.board().get(whose.client), now)?;
     let line = Line {
         at: moment::rfc3339(now),
         actor: &actor,

@@ -66,8 +66,8 @@ pub async fn reset(
         bucket: Some(reset.bucket),
         month: Some(reset.month),
     };
-    let client = space.id(whose.consumer.as_bytes());
-    let revision = backend.reset(&space.name, client, reset.bucket, reset.month, line.to_bytes()).await?;
+    let revision =
+        backend.reset(&space.name, whose.client, reset.bucket, reset.month, line.to_bytes()).await?;
     space.look(backend).await?;
     Ok(Answered(Done { revision }))
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tollgate::lease::client::{ClientId, Namespace};
+use tollgate::lease::name;
 use tollgate::table::Client;
 use tracing::debug;
 
 use super::board::Board;
+use super::check::Offered;
 use super::problem::AppError;
 use super::tier::{Known, Tiers};
 use crate::backend::{Backend, Condition, OverrideChange};
@@ -28,6 +30,8 @@ pub struct Space {
     /// Its name.
     pub name: String,
     ids: Namespace,
+    /// The operator's policy for it; without one the default, which has no tiers.
+    configured: RwLock<Arc<Offered>>,
     tiers: RwLock<Tiers>,
     board: RwLock<Arc<Board>>,
     times: Mutex<Times>,
@@ -46,6 +50,7 @@ impl Space {
         Self {
             name: name.to_owned(),
             ids: Namespace::new(name),
+            configured: RwLock::default(),
             tiers: RwLock::default(),
             board: RwLock::default(),
             times: Mutex::new(Times { used: Instant::now(), looked: None }),
@@ -53,10 +58,10 @@ impl Space {
         }
     }
 
-    /// The number of `consumer`.
+    /// Whether `stored` is what a gateway tells as the name of `client`.
     #[must_use]
-    pub fn id(&self, consumer: &[u8]) -> ClientId {
-        self.ids.id(&Client::Consumer(consumer))
+    pub fn is_name(&self, stored: &[u8], client: ClientId) -> bool {
+        name::is_of(stored, client, &self.ids)
     }
 
     /// The overrides and resets.
@@ -81,6 +86,21 @@ impl Space {
         if tiers.iter().any(|tier| board.has_of(&tier.name)) {
             *board = Arc::new(board.in_terms_of(&known));
         }
+    }
+
+    /// The operator's policy.
+    #[must_use]
+    pub fn configured(&self) -> Arc<Offered> {
+        Arc::clone(&self.configured.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes `policy` for the operator's.
+    fn configure(&self, policy: Arc<Offered>) {
+        let mut tiers = self.tiers.write().unwrap_or_else(PoisonError::into_inner);
+        tiers.fix(&policy.tiers);
+        let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
+        *board = Arc::new(board.with(&tiers));
+        *self.configured.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
     /// Takes in what other replicas have learned of tiers.
@@ -169,7 +189,10 @@ impl Space {
 
 /// The namespaces in memory.
 #[derive(Default)]
-pub struct Spaces(RwLock<HashMap<String, Arc<Space>>>);
+pub struct Spaces {
+    spaces: RwLock<HashMap<String, Arc<Space>>>,
+    configured: RwLock<HashMap<String, Arc<Offered>>>,
+}
 
 impl Spaces {
     /// The namespace called `name`, up to date.
@@ -191,22 +214,41 @@ impl Spaces {
         Ok(space)
     }
 
+    /// Takes `policies`, by namespace, for the operator's, and forgets those before.
+    pub fn configure(&self, policies: HashMap<String, Arc<Offered>>) {
+        // Nobody makes a namespace meanwhile, which would not hear of it.
+        let spaces = self.spaces.write().unwrap_or_else(PoisonError::into_inner);
+        let mut configured = self.configured.write().unwrap_or_else(PoisonError::into_inner);
+        *configured = policies;
+        for (name, space) in spaces.iter() {
+            space.configure(configured.get(name).cloned().unwrap_or_default());
+        }
+    }
+
     /// Those that were used not long ago.
     #[must_use]
     pub fn in_use(&self) -> Vec<Arc<Space>> {
-        let spaces = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let spaces = self.spaces.read().unwrap_or_else(PoisonError::into_inner);
         spaces.values().filter(|space| space.used().elapsed() < IN_USE).cloned().collect()
     }
 
     fn get_or_new(&self, name: &str) -> Arc<Space> {
-        if let Some(space) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+        if let Some(space) = self.spaces.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Arc::clone(space);
         }
-        let mut spaces = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut spaces = self.spaces.write().unwrap_or_else(PoisonError::into_inner);
         if spaces.len() >= MAX_SPACES {
             let oldest = spaces.values().min_by_key(|space| space.used()).map(|space| space.name.clone());
             oldest.map(|name| spaces.remove(&name));
         }
-        Arc::clone(spaces.entry(name.to_owned()).or_insert_with(|| Arc::new(Space::new(name))))
+        let new = || {
+            let space = Space::new(name);
+            let configured = self.configured.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(policy) = configured.get(name) {
+                space.configure(Arc::clone(policy));
+            }
+            Arc::new(space)
+        };
+        Arc::clone(spaces.entry(name.to_owned()).or_insert_with(new))
     }
 }

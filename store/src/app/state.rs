@@ -99,6 +99,11 @@ impl Store {
         self.spaces.get(name, self.backend.as_ref()).await
     }
 
+    /// Takes `policies`, by namespace, for the operator's, and forgets those before.
+    pub fn configure(&self, policies: HashMap<String, Arc<Offered>>) {
+        self.spaces.configure(policies);
+    }
+
     /// The time, for [`Board::offered`]; any will do where no override ends.
     ///
     /// # Errors

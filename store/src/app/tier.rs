@@ -1,9 +1,9 @@
 //! The tiers of a namespace, as its gateways and applications tell of them.
 //!
-//! Tiers stand in policies, which the store does not have. What a batch or a check offers is remembered, so that an
-//! admin can give a consumer a tier by its name.
+//! Tiers stand in policies, of which the store has those alone that its operator gives it. What a batch or a check offers
+//! is remembered, so that an admin can give a consumer a tier by its name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tollgate::headers::TierHeaders;
@@ -58,6 +58,8 @@ impl Known {
 #[derive(Debug, Default)]
 pub struct Tiers {
     known: BTreeMap<String, Arc<Known>>,
+    /// Those of the operator's own policy: what others tell of these names changes nothing here.
+    fixed: BTreeSet<String>,
     /// Whether the backend's document does not have all of it.
     is_unsaved: bool,
 }
@@ -77,7 +79,7 @@ impl Tiers {
     #[must_use]
     pub fn is_news(&self, tier: &Known) -> bool {
         match self.known.get(&tier.offer.tier) {
-            Some(known) => known.offer != tier.offer,
+            Some(known) => known.offer != tier.offer && !self.fixed.contains(&tier.offer.tier),
             None => self.known.len() < MAX_TIERS,
         }
     }
@@ -87,6 +89,19 @@ impl Tiers {
         if self.is_news(tier) {
             self.known.insert(tier.offer.tier.clone(), Arc::clone(tier));
             self.is_unsaved = true;
+        }
+    }
+
+    /// Takes `tiers` for those of the operator's policy, whatever others tell of their names.
+    pub fn fix(&mut self, tiers: &[Arc<Known>]) {
+        self.fixed.clear();
+        for tier in tiers {
+            let is_new = self.known.get(&tier.offer.tier).is_none_or(|known| known.offer != tier.offer);
+            if is_new {
+                self.known.insert(tier.offer.tier.clone(), Arc::clone(tier));
+                self.is_unsaved = true;
+            }
+            self.fixed.insert(tier.offer.tier.clone());
         }
     }
 

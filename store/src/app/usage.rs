@@ -104,7 +104,7 @@ pub async fn one(
 ) -> Result<Json<Usage>, AppError> {
     let (month, now) = month(&store, asked.month.as_deref()).await?;
     let space = store.space(&whose.namespace).await?;
-    let client = space.id(whose.consumer.as_bytes());
+    let client = whose.client;
     let Some(mut usage) = store.backend.usage(&whose.namespace, client, month).await? else {
         return Err(AppError::NotFound(
             "no gateway or check has told of this consumer in this namespace".to_owned(),

@@ -1,6 +1,11 @@
 //! Where in a configuration the policies are.
 
+use std::fmt;
+
 use super::tree::{Field, Node, join, step};
+
+/// The most policies that a file may have.
+pub const MAX_POLICIES: usize = 10_000;
 
 /// What is said where there is none.
 pub const NOTHING: &str = "there is no policy here; looked for a policy itself (tiers, default_tier, anonymous), for \
@@ -26,8 +31,16 @@ pub struct Found<'a> {
     pub policy: Option<&'a Node>,
     /// What to say if there is none.
     pub instead_of_a_policy: &'static str,
-    /// What Envoy grants the filter, if it does not grant everything.
+    /// Envoy's part of it; none in a configuration of Kong, and where a policy stands alone.
+    pub envoy: Option<Envoy<'a>>,
+}
+
+/// What Envoy's configuration says around a policy.
+pub struct Envoy<'a> {
+    /// What it grants the filter, if it does not grant everything.
     pub granted: Option<Granted<'a>>,
+    /// The connection manager that the filter is in, if that stands in the file.
+    pub manager: Option<Manager<'a>>,
 }
 
 /// The capabilities that Envoy is told to grant.
@@ -40,10 +53,20 @@ pub struct Granted<'a> {
     pub names: &'a [Field],
 }
 
-/// Every policy of a document.
+/// One of Envoy's HTTP connection managers.
+pub struct Manager<'a> {
+    /// The path in the file.
+    pub path: String,
+    /// The line that it begins on.
+    pub line: usize,
+    /// Its configuration.
+    pub node: &'a Node,
+}
+
+/// The policies of a document, [`MAX_POLICIES`] and one more at most.
 pub fn policies(document: &Node) -> Vec<Found<'_>> {
     let mut found = Vec::new();
-    search(document, &Place { path: String::new(), line: document.line, of_tollgate: false }, &mut found);
+    search(document, &Place::root(document), &mut found);
     let is_policy = ["tiers", "default_tier", "anonymous"].iter().any(|name| document.get(name).is_some());
     if found.is_empty() && is_policy {
         found.push(Found {
@@ -51,46 +74,88 @@ pub fn policies(document: &Node) -> Vec<Found<'_>> {
             line: document.line,
             policy: Some(document),
             instead_of_a_policy: "",
-            granted: None,
+            envoy: None,
         });
     }
     found
 }
 
-/// Where the search is.
-struct Place {
-    path: String,
+/// Where the search is: a chain on the stack, written out only where something is found.
+struct Place<'p, 'a> {
+    parent: Option<&'p Self>,
+    step: Step<'a>,
     line: usize,
     /// Inside of a filter that is called Tollgate's.
     of_tollgate: bool,
+    /// The connection manager that this is in, and where it is.
+    manager: Option<(&'p Self, &'a Node)>,
 }
 
-impl Place {
-    fn then(&self, name: &str, line: usize, of_tollgate: bool) -> Self {
-        Self { path: join(&self.path, name), line, of_tollgate }
+/// The last part of a path.
+enum Step<'a> {
+    Root,
+    Field(&'a str),
+    Entry(usize),
+}
+
+impl<'p, 'a> Place<'p, 'a> {
+    const fn root(document: &Node) -> Self {
+        Self { parent: None, step: Step::Root, line: document.line, of_tollgate: false, manager: None }
+    }
+
+    const fn then(&'p self, step: Step<'a>, line: usize) -> Self {
+        Self { parent: Some(self), step, line, of_tollgate: self.of_tollgate, manager: self.manager }
+    }
+
+    fn field(&'p self, field: &'a Field) -> Self {
+        self.then(Step::Field(&field.name), field.line)
     }
 }
 
-fn search<'a>(node: &'a Node, place: &Place, found: &mut Vec<Found<'a>>) {
+impl fmt::Display for Place<'_, '_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            write!(out, "{parent}")?;
+        }
+        match self.step {
+            Step::Root => Ok(()),
+            Step::Entry(index) => write!(out, "[{index}]"),
+            Step::Field(name) => {
+                let (name, is_first) = (step(name), self.parent.is_none_or(|parent| parent.parent.is_none()));
+                let dot = if is_first || name.starts_with('[') { "" } else { "." };
+                write!(out, "{dot}{name}")
+            }
+        }
+    }
+}
+
+fn search<'a>(node: &'a Node, place: &Place<'_, 'a>, found: &mut Vec<Found<'a>>) {
+    if found.len() > MAX_POLICIES {
+        return;
+    }
     for (index, entry) in node.entries().iter().enumerate() {
-        search(entry, &place.then(&format!("[{index}]"), entry.line, place.of_tollgate), found);
+        search(entry, &place.then(Step::Entry(index), entry.line), found);
     }
     if is_plugin(node) && (place.of_tollgate || is_called_tollgate(node)) {
         found.push(envoys(node, place));
         return;
     }
+    let is_manager = ["http_filters", "httpFilters"].iter().any(|name| node.get(name).is_some());
     for field in node.fields() {
-        let here = place.then(&step(&field.name), field.line, place.of_tollgate);
+        let mut here = place.field(field);
+        if is_manager {
+            here.manager = Some((place, node));
+        }
         match field.name.as_str() {
             "filters" | "plugins" => kongs(&field.value, &here, found),
             "typed_config" | "typedConfig" => {
-                let of_tollgate = place.of_tollgate || names_tollgate(node.get("name"));
-                search(&field.value, &Place { of_tollgate, ..here }, found);
+                here.of_tollgate |= names_tollgate(node.get("name"));
+                search(&field.value, &here, found);
             }
             "typed_per_filter_config" | "typedPerFilterConfig" => {
                 for filter in field.value.fields() {
                     let of_tollgate = mentions_tollgate(&filter.name);
-                    search(&filter.value, &here.then(&step(&filter.name), filter.line, of_tollgate), found);
+                    search(&filter.value, &Place { of_tollgate, ..here.field(filter) }, found);
                 }
             }
             _ => search(&field.value, &here, found),
@@ -99,34 +164,38 @@ fn search<'a>(node: &'a Node, place: &Place, found: &mut Vec<Found<'a>>) {
 }
 
 /// A list of Kong's filters or plugins, or of something else that goes by such a name.
-fn kongs<'a>(list: &'a Node, place: &Place, found: &mut Vec<Found<'a>>) {
+fn kongs<'a>(list: &'a Node, place: &Place<'_, 'a>, found: &mut Vec<Found<'a>>) {
     for (index, entry) in list.entries().iter().enumerate() {
-        let place = place.then(&format!("[{index}]"), entry.line, place.of_tollgate);
+        let place = place.then(Step::Entry(index), entry.line);
         if entry.get("name").and_then(Node::text) != Some("tollgate") || entry.get("typed_config").is_some() {
             search(entry, &place, found);
             continue;
         }
         let config = entry.field("config");
+        let here = config.map(|config| place.field(config));
+        let here = here.as_ref().unwrap_or(&place);
         found.push(Found {
-            path: if config.is_some() { join(&place.path, "config") } else { place.path },
-            line: config.map_or(place.line, |config| config.line),
+            path: here.to_string(),
+            line: here.line,
             policy: config.map(|config| config.value.as_ref()),
             instead_of_a_policy: NO_CONFIG,
-            granted: None,
+            envoy: None,
         });
     }
 }
 
 /// The policy of one of Envoy's Wasm plugins.
-fn envoys<'a>(plugin: &'a Node, place: &Place) -> Found<'a> {
-    let granted = granted(plugin, place);
+fn envoys<'a>(plugin: &'a Node, place: &Place<'_, 'a>) -> Found<'a> {
+    let manager =
+        place.manager.map(|(place, node)| Manager { path: place.to_string(), line: place.line, node });
+    let envoy = Some(Envoy { granted: granted(plugin, place), manager });
     let Some(configuration) = plugin.field("configuration") else {
         return Found {
-            path: place.path.clone(),
+            path: place.to_string(),
             line: place.line,
             policy: None,
             instead_of_a_policy: NO_CONFIGURATION,
-            granted,
+            envoy,
         };
     };
     let kind = configuration.value.get("@type").and_then(Node::text).unwrap_or_default();
@@ -135,23 +204,22 @@ fn envoys<'a>(plugin: &'a Node, place: &Place) -> Found<'a> {
     let value = configuration.value.field("value").filter(|field| {
         (is_text && field.value.text().is_some()) || (is_struct && field.value.text().is_none())
     });
-    let path = join(&place.path, "configuration");
+    let path = join(&place.to_string(), "configuration");
     Found {
         path: if value.is_some() { join(&path, "value") } else { path },
         line: value.map_or(configuration.line, |value| value.line),
         policy: value.map(|value| value.value.as_ref()),
         instead_of_a_policy: NO_VALUE,
-        granted,
+        envoy,
     }
 }
 
 /// What a plugin is granted. An empty list is Envoy's word for everything.
-fn granted<'a>(plugin: &'a Node, place: &Place) -> Option<Granted<'a>> {
-    let either = |node: &'a Node, names: [&str; 2]| names.into_iter().find_map(|name| node.field(name));
-    let restriction = either(plugin, ["capability_restriction_config", "capabilityRestrictionConfig"])?;
-    let allowed = either(&restriction.value, ["allowed_capabilities", "allowedCapabilities"])?;
+fn granted<'a>(plugin: &'a Node, place: &Place<'_, 'a>) -> Option<Granted<'a>> {
+    let restriction = plugin.either("capability_restriction_config", "capabilityRestrictionConfig")?;
+    let allowed = restriction.value.either("allowed_capabilities", "allowedCapabilities")?;
     let names = allowed.value.fields();
-    let path = join(&join(&place.path, &restriction.name), &allowed.name);
+    let path = join(&join(&place.to_string(), &restriction.name), &allowed.name);
     (!names.is_empty()).then_some(Granted { path, line: allowed.line, names })
 }
 

@@ -13,8 +13,10 @@ pub struct Node {
     pub text_from: Option<usize>,
     /// The thing itself.
     pub content: Content,
-    /// The nodes in it, itself included, with every alias written out.
+    /// The nodes in it, itself included, with every alias written out; long texts count for more than one.
     pub size: usize,
+    /// The longest way down: 1 for a scalar.
+    pub depth: usize,
 }
 
 /// What a [`Node`] holds.
@@ -43,6 +45,11 @@ impl Node {
     /// The field called `name`, if this is a mapping that has it.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields().iter().find(|field| field.name == name)
+    }
+
+    /// The field called one or the other; Envoy takes both ways to write a name.
+    pub fn either(&self, snake: &str, camel: &str) -> Option<&Field> {
+        self.field(snake).or_else(|| self.field(camel))
     }
 
     /// What stands behind `name`, if this is a mapping that has it.
@@ -114,12 +121,17 @@ pub fn join(path: &str, name: &str) -> String {
     format!("{path}.{name}")
 }
 
+/// The longest key that a path shows whole, characters.
+const LONGEST_STEP: usize = 60;
+
 /// A key as a part of a path.
 pub fn step(name: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'@');
-    if !name.is_empty() && name.bytes().all(is_plain) {
-        name.to_owned()
-    } else {
-        format!("[{}]", Value::from(name))
+    if !name.is_empty() && name.len() <= LONGEST_STEP && name.bytes().all(is_plain) {
+        return name.to_owned();
+    }
+    match name.char_indices().nth(LONGEST_STEP) {
+        Some((end, _)) => format!("[{}…]", Value::from(name.get(..end).unwrap_or_default())),
+        None => format!("[{}]", Value::from(name)),
     }
 }

@@ -14,8 +14,12 @@ use super::tree::{Content, Field, Node, join, step};
 /// Lists and mappings in each other.
 const MAX_DEPTH: usize = 100;
 
-/// Nodes of a file with every alias written out; there is room for the largest policy a thousand times.
-const MAX_NODES: usize = 20_000_000;
+/// What aliases and merges may add to a file, in nodes: whatever is done with a file takes time and memory by its size with
+/// every alias written out.
+const MAX_ALIASED: usize = 1_000_000;
+
+/// So many bytes of a text or a key count as one more node.
+const BYTES_A_NODE: usize = 16;
 
 /// What is in a file.
 #[derive(Debug)]
@@ -31,9 +35,12 @@ pub struct File {
 pub struct Twice {
     /// Where it stands again.
     pub line: usize,
-    /// Which it is.
+    /// Which it is; only the first [`MAX_TWICE`] are told apart.
     pub path: String,
 }
+
+/// Keys that are told of, if they stand in their mappings for the second time.
+const MAX_TWICE: usize = 100;
 
 /// Why a file cannot be read.
 #[derive(Debug)]
@@ -57,6 +64,8 @@ impl From<ScanError> for Fault {
 /// The first thing that keeps it from being read.
 pub fn read(text: &str) -> Result<File, Fault> {
     let mut builder = Builder::default();
+    // Some editors begin a file with it; it means nothing.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for event in Parser::new_from_str(text) {
         let (event, span) = event?;
         builder.take(event, span)?;
@@ -70,6 +79,10 @@ struct Builder {
     twice: Vec<Twice>,
     open: Vec<Open>,
     anchors: HashMap<usize, Rc<Node>>,
+    /// The size of what stands in the file itself.
+    written: usize,
+    /// The size of what merges have copied.
+    merged: usize,
 }
 
 /// A list or mapping that has not ended yet.
@@ -91,12 +104,14 @@ impl Builder {
             Event::Scalar(text, style, anchor, tag) => {
                 // The span of a block begins at its `|`; of a folded one the lines are no longer to be found.
                 let text_from = (style == ScalarStyle::Literal).then(|| line.saturating_add(1));
-                let value = scalar(&text, style, tag.as_deref());
+                let size = size_of(&text);
+                self.written = self.written.saturating_add(size);
                 if let Some(Open { holds: Holds::Map { key: key @ None, .. }, .. }) = self.open.last_mut() {
                     *key = Some((text.into_owned(), line));
                     return Ok(());
                 }
-                self.put(Node { line, text_from, content: Content::Scalar(value), size: 1 }, anchor)
+                let content = Content::Scalar(scalar(&text, style, tag.as_deref()));
+                self.put(Node { line, text_from, content, size, depth: 1 }, anchor)
             }
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor).cloned() else {
@@ -140,18 +155,20 @@ impl Builder {
         let Some(Open { line, anchor, holds }) = self.open.pop() else { return Ok(()) };
         let content = match holds {
             Holds::List(entries) => Content::List(entries),
-            Holds::Map { fields, .. } => Content::Map(merged(fields)),
+            Holds::Map { fields, names, .. } => Content::Map(self.merge(fields, names, line)?),
         };
-        let size = match &content {
-            Content::Scalar(_) => 0,
-            Content::List(entries) => {
-                entries.iter().fold(0_usize, |sum, entry| sum.saturating_add(entry.size))
-            }
-            Content::Map(fields) => {
-                fields.iter().fold(0_usize, |sum, field| sum.saturating_add(field.value.size))
-            }
+        let (mut size, mut depth) = (1_usize, 1);
+        let mut count = |node: &Node, name: &str| {
+            size = size.saturating_add(node.size).saturating_add(name.len() / BYTES_A_NODE);
+            depth = depth.max(node.depth.saturating_add(1));
         };
-        self.put(Node { line, text_from: None, content, size: size.saturating_add(1) }, anchor)
+        match &content {
+            Content::Scalar(_) => {}
+            Content::List(entries) => entries.iter().for_each(|entry| count(entry, "")),
+            Content::Map(fields) => fields.iter().for_each(|field| count(&field.value, &field.name)),
+        }
+        self.written = self.written.saturating_add(1);
+        self.put(Node { line, text_from: None, content, size, depth }, anchor)
     }
 
     fn put(&mut self, node: Node, anchor: usize) -> Result<(), Fault> {
@@ -164,12 +181,15 @@ impl Builder {
     }
 
     fn put_shared(&mut self, node: Rc<Node>, line: usize) -> Result<(), Fault> {
-        if node.size > MAX_NODES {
-            let message =
-                format!("written out, the aliases here make more than {MAX_NODES} values; use fewer");
-            return Err(Fault { line, message });
+        self.within(node.size, line)?;
+        // An alias stands for what has a depth of its own.
+        if node.depth.saturating_add(self.open.len()) > MAX_DEPTH.saturating_add(1) {
+            return Err(Fault {
+                line,
+                message: format!("more than {MAX_DEPTH} lists and mappings in each other"),
+            });
         }
-        let place = self.place();
+        let is_told = self.twice.len() < MAX_TWICE;
         let Some(open) = self.open.last_mut() else {
             self.documents.push(node);
             return Ok(());
@@ -181,42 +201,66 @@ impl Builder {
                     let message = "an alias cannot be a key; write it out".to_owned();
                     return Err(Fault { line, message });
                 };
-                if name != "<<" && !names.insert(name.clone()) {
-                    self.twice.push(Twice { line, path: place });
-                }
+                let is_twice = name != "<<" && !names.insert(name.clone());
                 fields.push(Field { name, line, value: node });
+                if is_twice && is_told {
+                    let path = self.place();
+                    self.twice.push(Twice { line, path });
+                }
             }
         }
         Ok(())
     }
 
-    /// The path of what comes next.
+    /// That something of `size`, aliases written out, is not much more than what stands in the file.
+    fn within(&self, size: usize, line: usize) -> Result<(), Fault> {
+        if size.saturating_add(self.merged) <= self.written.saturating_add(MAX_ALIASED) {
+            return Ok(());
+        }
+        let message = format!("written out, the aliases here make more than {MAX_ALIASED} values; use fewer");
+        Err(Fault { line, message })
+    }
+
+    /// Takes over what `<<` refers to, as Kong does: fields that are not there by themselves.
+    fn merge(
+        &mut self,
+        fields: Vec<Field>,
+        mut names: HashSet<String>,
+        line: usize,
+    ) -> Result<Vec<Field>, Fault> {
+        if fields.iter().all(|field| field.name != "<<") {
+            return Ok(fields);
+        }
+        let (merges, mut fields): (Vec<Field>, Vec<Field>) =
+            fields.into_iter().partition(|field| field.name == "<<");
+        for merge in &merges {
+            let entries = merge.value.entries().iter().flat_map(|entry| entry.fields());
+            for field in merge.value.fields().iter().chain(entries) {
+                self.merged = self.merged.saturating_add(size_of(&field.name));
+                self.within(0, line)?;
+                if names.insert(field.name.clone()) {
+                    fields.push(field.clone());
+                }
+            }
+        }
+        Ok(fields)
+    }
+
+    /// The path of what was put in last.
     fn place(&self) -> String {
         self.open.iter().fold(String::new(), |path, open| match &open.holds {
             Holds::List(entries) => format!("{path}[{}]", entries.len()),
-            Holds::Map { key, .. } => {
-                join(&path, &key.as_ref().map(|(name, _)| step(name)).unwrap_or_default())
+            Holds::Map { key: Some((name, _)), .. } => join(&path, &step(name)),
+            Holds::Map { fields, .. } => {
+                join(&path, &fields.last().map(|field| step(&field.name)).unwrap_or_default())
             }
         })
     }
 }
 
-/// Takes over what `<<` refers to, as Kong does: fields that are not there by themselves.
-fn merged(fields: Vec<Field>) -> Vec<Field> {
-    if fields.iter().all(|field| field.name != "<<") {
-        return fields;
-    }
-    let (merges, mut fields): (Vec<Field>, Vec<Field>) =
-        fields.into_iter().partition(|field| field.name == "<<");
-    for merge in &merges {
-        let entries = merge.value.entries().iter().flat_map(|entry| entry.fields());
-        for field in merge.value.fields().iter().chain(entries) {
-            if fields.iter().all(|there| there.name != field.name) {
-                fields.push(field.clone());
-            }
-        }
-    }
-    fields
+/// What a text counts for.
+fn size_of(text: &str) -> usize {
+    (text.len() / BYTES_A_NODE).saturating_add(1)
 }
 
 /// What a scalar is.

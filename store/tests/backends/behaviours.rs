@@ -1,5 +1,6 @@
 //! What every backend does. Each behaviour has a namespace of its own, so that all of them can run at once.
 
+mod consumers;
 mod forgetting;
 mod lending;
 mod listing;
@@ -40,6 +41,8 @@ async fn at_once(backend: Arc<dyn Backend>) {
         forgetting::a_consumer_is_not_forgotten,
         listing::every_consumer_with_use_is_listed_once,
         listing::usage_tells_the_tier_that_was_seen_last,
+        consumers::whoever_is_charged_can_be_found_and_kept,
+        consumers::a_long_name_has_one_spelling,
         names::no_name_is_too_strange,
         names::namespaces_do_not_see_each_other,
         telling::a_reset_makes_the_bucket_full_and_the_month_untouched,

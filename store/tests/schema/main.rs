@@ -231,6 +231,30 @@ fn the_schema_is_draft_4_and_nothing_later() {
     walk(&schema, &later, false);
 }
 
+/// Kong's validator (lua-resty-ljsonschema) ends at the first thing that is wrong. Of an object it looks at the fields that it
+/// knows, those that are required among them, then at unknown ones, and at `allOf` last: only there a required field does not
+/// hide that its name is misspelt.
+#[test]
+fn kong_is_told_of_a_misspelt_field_before_one_that_is_missing() {
+    fn walk(schema: &Value, found: &mut usize) {
+        match schema {
+            Value::Object(words) => {
+                if words.get("additionalProperties") == Some(&json!(false)) {
+                    assert_eq!(words.get("required"), None, "{schema}");
+                    *found +=
+                        usize::from(words.get("allOf").is_some_and(|all| all[0]["required"].is_array()));
+                }
+                words.values().for_each(|value| walk(value, found));
+            }
+            Value::Array(list) => list.iter().for_each(|value| walk(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = 0;
+    walk(&schema::config(), &mut found);
+    assert!(found >= 7, "{found}");
+}
+
 /// The places of a document, as JSON pointers.
 fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {

@@ -24,10 +24,7 @@ impl Clock {
     #[must_use]
     pub fn of(personality: Personality) -> Self {
         let start = if personality.is_kong() { 1_000_000_000 } else { 1_000_001_000 };
-        Self {
-            wall: Rc::new(Cell::new(START_SECONDS * 1_000_000_000)),
-            monotonic: Rc::new(Cell::new(start)),
-        }
+        Self { wall: Rc::new(Cell::new(START_SECONDS * 1_000_000_000)), monotonic: Rc::new(Cell::new(start)) }
     }
 
     /// Wall-clock nanoseconds since 1970, as the hosts show them.

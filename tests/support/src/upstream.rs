@@ -178,7 +178,8 @@ fn echo(request: &Request<Incoming>, target: &str) -> Response<Full<Bytes>> {
     });
     let mut response = Response::new(Full::from(body.to_string()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(to) = request.headers().get(REDIRECT).filter(|to| !to.as_bytes().ends_with(target.as_bytes())) {
+    if let Some(to) = request.headers().get(REDIRECT).filter(|to| !to.as_bytes().ends_with(target.as_bytes()))
+    {
         *response.status_mut() = StatusCode::FOUND;
         response.headers_mut().insert(LOCATION, to.clone());
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tollgate::lease::terms::Offer;
-use tollgate::policy::{Enforcement, HeaderFamilies, Policy};
+use tollgate::policy::{Enforcement, HeaderFamilies, Policy, Problem, read_json};
 use tollgate::units::Cost;
 
 use super::super::problem::AppError;
@@ -49,8 +49,11 @@ impl Offered {
     /// # Errors
     /// What is wrong with it, in the policy parser's words.
     pub fn read(text: &str) -> Result<Self, AppError> {
-        let mut document: Value =
-            serde_json::from_str(text).map_err(|why| AppError::Unprocessable(format!("policy: {why}")))?;
+        let wrong = |problems: Vec<Problem>| {
+            let lines: Vec<String> = problems.iter().map(|problem| format!("policy.{problem}")).collect();
+            AppError::Unprocessable(lines.join("; "))
+        };
+        let mut document = read_json(text.as_bytes()).map_err(wrong)?;
         let mut default_tier = None;
         if let Some(fields) = document.as_object_mut() {
             default_tier = fields.get("default_tier").and_then(Value::as_str).map(str::to_owned);
@@ -61,24 +64,27 @@ impl Offered {
             // How gateways reach this store is nothing to a call that has.
             fields.remove("store");
         }
-        let policy = Policy::from_value(&document).map_err(|problems| {
-            let lines: Vec<String> = problems.iter().map(|problem| format!("policy.{problem}")).collect();
-            AppError::Unprocessable(lines.join("; "))
-        })?;
+        let policy = Policy::from_value(&document).map_err(wrong)?;
+        let offered = Self::of(&policy).map_err(|problem| wrong(vec![problem]))?;
+        Ok(Self { default_tier, ..offered })
+    }
+
+    /// What `policy` says.
+    ///
+    /// # Errors
+    /// The tier that no store can compute with.
+    pub fn of(policy: &Policy) -> Result<Self, Problem> {
         let known = |tier| Offer::of(tier).and_then(|offer| Known::of(&offer).ok()).map(Arc::new);
         let tiers = policy.tiers.iter().map(|tier| {
             known(tier).ok_or_else(|| {
-                let message = format!(
-                    "policy.tiers.{}: its rate is too great for the store; write a lower one",
-                    tier.name
-                );
-                AppError::Unprocessable(message)
+                let path = format!("tiers.{}", tier.name);
+                Problem::new(path, "its rate is too great for the store; write a lower one")
             })
         });
         let overrides = policy.overrides.iter();
         Ok(Self {
             tiers: tiers.collect::<Result<_, _>>()?,
-            default_tier,
+            default_tier: Some(policy.tier(policy.default_tier).name.clone()),
             default_cost: policy.default_cost,
             overrides: overrides
                 .map(|(consumer, tier)| (consumer.clone(), policy.tier(*tier).name.clone()))

@@ -167,3 +167,76 @@ async fn a_policy_that_cannot_work_is_refused_with_its_path() {
         assert!(answer.problem(422).starts_with("policy"), "{policy}: {}", answer.text());
     }
 }
+
+#[tokio::test]
+async fn a_key_that_stands_twice_is_refused_wherever_it_stands() {
+    let replica = Replica::new();
+    let send = async |path: &str, method: Method, body: &str| {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::AUTHORIZATION, format!("Bearer {ADMIN}"))
+            .header(header::CONTENT_TYPE, "application/json");
+        replica.send(request.body(Body::from(body.to_owned())).unwrap()).await.problem(422)
+    };
+    let policy = r#""policy": {"tiers": {"free": {"rate": "1/day"}, "pro": {"rate": "1/day"}, "free": {"rate": "9/day"}}}"#;
+    let body = format!(r#"{{"namespace": "n", "consumer": "a", "tier": "free", {policy}}}"#);
+    let detail = send("/v1/check", Method::POST, &body).await;
+    assert!(detail.contains("policy.tiers.free: is written twice"), "{detail}");
+    let body = r#"{"namespace": "n", "consumer": "a", "tier": "free", "tier": "pro"}"#;
+    assert!(send("/v1/check", Method::POST, body).await.contains("duplicate field `tier`"));
+    replica.charge("acme", 1).await;
+    let body = r#"{"rate": [{"rate": "1/day", "rate": "9/day"}], "reason": "x"}"#;
+    let detail = send("/v1/overrides/n/acme", Method::PUT, body).await;
+    assert!(detail.contains("[0].rate: is written twice"), "{detail}");
+}
+
+#[tokio::test]
+async fn a_policy_that_the_store_was_given_says_tiers_and_defaults_before_any_gateway_speaks() {
+    let replica = Replica::new();
+    let given = |policy: &Value| {
+        let policy = Policy::from_value(policy).unwrap();
+        let offered = super::super::check::Offered::of(&policy).unwrap();
+        [(policy.namespace, Arc::new(offered))].into()
+    };
+    let mut policy = whole();
+    policy["namespace"] = "n".into();
+    replica.store.configure(given(&policy));
+    // An override before the first traffic.
+    let put = replica.put("/v1/overrides/n/acme", &json!({ "tier": "partner", "reason": "x" })).await;
+    assert_eq!(put.status, StatusCode::OK, "{}", put.text());
+    let decision = |body: Value| {
+        let replica = &replica;
+        async move { replica.post("/v1/check", &body).await.json() }
+    };
+    let free = decision(json!({ "namespace": "n", "consumer": "globex" })).await;
+    assert_eq!(
+        (&free["tier"], &free["monthly_remaining"]),
+        (&json!("free"), &json!(298)),
+        "its default_cost, too"
+    );
+    assert_eq!(decision(json!({ "namespace": "n", "consumer": "acme" })).await["tier"], "partner");
+    assert_eq!(
+        decision(json!({ "namespace": "n", "consumer": "billing", "tier": "free" })).await["tier"],
+        "partner"
+    );
+    replica.post("/v1/check", &json!({ "namespace": "other", "consumer": "globex" })).await.problem(422);
+
+    // What gateways tell of the same names changes nothing; new names are learned as ever.
+    let reply = replica.lease(&wants("initech", 1, UNIT, 0)).await;
+    assert_eq!(reply.answers.len(), 1);
+    let told = json!({ "namespace": "n", "consumer": "globex", "tier": "free", "cost": 1 });
+    assert_eq!(decision(told.clone()).await["limit"], 20, "the policy's own, not the gateway's 100 a minute");
+    assert_eq!(
+        decision(json!({ "namespace": "n", "consumer": "globex", "tier": "pro" })).await["limit"],
+        1_000
+    );
+    replica.store.look().await;
+
+    // Read again: the new one counts at once, with overrides that name its tiers.
+    policy["tiers"]["free"]["monthly"] = 1_000.into();
+    policy["tiers"]["partner"]["monthly"] = 7_000.into();
+    replica.store.configure(given(&policy));
+    assert_eq!(decision(told).await["monthly_remaining"], 994);
+    assert_eq!(replica.get("/v1/overrides/n/acme").await.json()["offer"]["monthly"], 7_000);
+}

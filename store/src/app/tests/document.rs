@@ -99,3 +99,92 @@ async fn every_problem_is_described() {
         }
     }
 }
+
+/// Every text and number that a request may hold, and where it stands in the description.
+fn leaves<'a>(schema: &'a Value, document: &'a Value, place: &str, found: &mut Vec<(String, &'a Value)>) {
+    if let Some(name) = schema["$ref"].as_str() {
+        return leaves(document.pointer(name.trim_start_matches('#')).unwrap(), document, place, found);
+    }
+    for word in ["anyOf", "oneOf", "allOf"] {
+        for choice in schema[word].as_array().into_iter().flatten() {
+            leaves(choice, document, place, found);
+        }
+    }
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        leaves(field, document, &format!("{place}.{name}"), found);
+    }
+    if schema["items"].is_object() {
+        leaves(&schema["items"], document, &format!("{place}[]"), found);
+    }
+    found.push((place.to_owned(), schema));
+}
+
+#[tokio::test]
+async fn every_bound_that_a_check_has_is_described() {
+    let described = Replica::new().get("/openapi.json").await.json();
+    let mut found = Vec::new();
+    for (path, methods) in described["paths"].as_object().unwrap() {
+        for (method, call) in methods.as_object().unwrap() {
+            let place = format!("{method} {path}");
+            for parameter in call["parameters"].as_array().into_iter().flatten() {
+                let place = format!("{place} {}", parameter["name"].as_str().unwrap());
+                leaves(&parameter["schema"], &described, &place, &mut found);
+            }
+            for content in call["requestBody"]["content"].as_object().into_iter().flatten() {
+                leaves(&content.1["schema"], &described, &place, &mut found);
+            }
+        }
+    }
+    for (place, schema) in &found {
+        let is = |kind: &str| {
+            schema["type"] == kind
+                || schema["type"].as_array().is_some_and(|kinds| kinds.contains(&json!(kind)))
+        };
+        let has = |words: &[&str]| words.iter().any(|word| !schema[*word].is_null());
+        assert!(!is("string") || has(&["maxLength", "pattern", "enum"]), "{place}: {schema}");
+        assert!(
+            !(is("number") || is("integer")) || (has(&["maximum"]) && has(&["minimum"])),
+            "{place}: {schema}"
+        );
+        assert!(!is("array") || has(&["maxItems"]), "{place}: {schema}");
+    }
+    assert!(found.len() > 30, "{}", found.len());
+}
+
+#[tokio::test]
+async fn what_is_described_is_taken_to_its_last_character_and_not_beyond() {
+    let replica = Replica::new();
+    replica.charge("acme", 1).await;
+    let described = replica.get("/openapi.json").await.json();
+    let bound = |schema: &str, property: &str, word: &str| {
+        described["components"]["schemas"][schema]["properties"][property][word].as_u64().unwrap() as usize
+    };
+    let put = |wish: Value| {
+        let replica = &replica;
+        async move { replica.put("/v1/overrides/n/acme", &wish).await.status.as_u16() }
+    };
+    let reason = bound("Wish", "reason", "maxLength");
+    for (length, status) in [(1, 200), (reason, 200), (reason + 1, 422), (0, 422)] {
+        assert_eq!(put(json!({ "tier": "pro", "reason": "r".repeat(length) })).await, status, "{length}");
+    }
+    let bonus = bound("Wish", "bonus", "maximum") as u64;
+    for (bonus, status) in [(0, 200), (bonus - 1_000_000, 200), (bonus + 1, 422)] {
+        assert_eq!(put(json!({ "tier": "pro", "bonus": bonus, "reason": "x" })).await, status, "{bonus}");
+    }
+    let moment = bound("Wish", "expires_at", "maxLength");
+    for (length, status) in [(moment, 200), (moment + 1, 422)] {
+        let expires_at = format!("9999-12-31T23:59:59.{}Z", "9".repeat(length - 21));
+        assert_eq!(
+            put(json!({ "tier": "pro", "expires_at": expires_at, "reason": "x" })).await,
+            status,
+            "{length}"
+        );
+    }
+    let consumer = bound("Check", "consumer", "maxLength");
+    for (length, status) in [(consumer, 200), (consumer + 1, 400)] {
+        let check = json!({ "namespace": "n", "consumer": "ä".repeat(length), "tier": "free" });
+        assert_eq!(replica.post("/v1/check", &check).await.status.as_u16(), status, "{length}");
+    }
+    let cost = &described["components"]["schemas"]["Check"]["properties"]["cost"]["maximum"];
+    assert_eq!(cost.to_string(), "4503599627370.496");
+}

@@ -12,8 +12,8 @@ async fn raw(replica: &Replica, method: &str, path: &str, kind: &str, body: Vec<
 #[tokio::test]
 async fn names_with_control_characters_or_tricks_are_refused_everywhere() {
     let replica = Replica::new();
-    let long = "n".repeat(1_025);
-    for name in ["%00", "a%0Ab", "%7F", "%C2%85", "%FF", "%C0%AF", &long] {
+    let long = "n".repeat(4_097);
+    for name in ["%00", "a%0Ab", "%7F", "%C2%85", "%FF", "%C0%AF", "%25:", "%25:acme", "%25:%25ff", &long] {
         for (method, path) in [
             ("GET", "usage"),
             ("GET", "overrides"),
@@ -39,6 +39,17 @@ async fn names_with_control_characters_or_tricks_are_refused_everywhere() {
             .problem(400);
     }
     assert_eq!(replica.store.backend.namespaces().await.unwrap(), [""; 0], "and nothing was made of them");
+}
+
+#[tokio::test]
+async fn what_is_no_name_is_refused_with_the_one_to_write() {
+    let replica = Replica::new();
+    for (name, spelled) in [("caf%E9", "%:caf%E9"), ("a%0Ab", "%:a%0Ab"), ("%25:acme", "%:%25:acme")] {
+        let detail = replica.get(&format!("/v1/usage/n/{name}")).await.problem(400);
+        assert!(detail.ends_with(&format!("write {spelled}")), "{detail}");
+        let written = spelled.replace('%', "%25");
+        replica.get(&format!("/v1/usage/n/{written}")).await.problem(404);
+    }
 }
 
 #[tokio::test]

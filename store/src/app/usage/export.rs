@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
+use tollgate::lease::name;
 use tollgate::units::Cost;
 use utoipa::ToSchema;
 
@@ -138,8 +139,9 @@ impl Writer {
                 self.is_closed = true;
                 break;
             };
-            let name = usage.name.as_deref().map(|name| String::from_utf8_lossy(name).into_owned());
-            let row = Usage::of(&self.namespace, name.unwrap_or_default(), usage, self.month);
+            let name = usage.name.as_deref().unwrap_or_default();
+            let name = name::text(name, usage.client).into_owned();
+            let row = Usage::of(&self.namespace, name, usage, self.month);
             let written = self.format.row(&row, self.rows == 0, &mut part);
             written.map_err(|why| AppError::corrupt(&format!("a row cannot be written: {why}")))?;
             self.rows = self.rows.saturating_add(1);
@@ -190,7 +192,7 @@ mod tests {
         let read: Vec<String> = reader.records().map(|record| record.unwrap()[1].to_owned()).collect();
         assert_eq!(
             read,
-            ["'=HYPERLINK(\"x\")", "'+1", "'-1", "'@x", "a,b", "say \"hi\"", "two\nlines", "''"]
+            ["'=HYPERLINK(\"x\")", "'+1", "'-1", "'@x", "a,b", "say \"hi\"", "%:two%0Alines", "''"]
         );
         assert!(text.contains("n,\"a,b\",free,2026-11,1.5,50000,49998.5,2026-12-01T00:00:00Z\r\n"), "{text}");
     }

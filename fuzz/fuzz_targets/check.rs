@@ -1,0 +1,20 @@
+//! `tollgate check` of any file: it ends, it says something, and what it prints steers no terminal.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tollgate_store::check::{Kind, check, policies};
+
+fuzz_target!(|bytes: &[u8]| {
+    let lines = check(bytes);
+    assert!(!lines.is_empty() && lines.len() <= 1_001);
+    for line in &lines {
+        let said = line.to_string();
+        assert!(!said.contains(char::is_control), "{said:?}");
+        assert!(!said.contains(|char| matches!(char, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{feff}')), "{said:?}");
+        assert!(line.number >= 1 && said.len() < 40_000);
+    }
+    // One verdict, the same that the store has.
+    let is_wrong = lines.iter().any(|line| line.kind == Kind::Wrong);
+    assert!(!is_wrong || lines.iter().all(|line| line.kind != Kind::Passed));
+    assert_eq!(policies(bytes).is_err(), is_wrong);
+});

@@ -1,0 +1,38 @@
+//! A consumer's name may be any bytes: each has one text, no text is two's, and what is read of a text is what was written.
+//!
+//! An input is two names, parted by a line's end; the whole of it is read as a text, too.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tollgate::lease::client::Namespace;
+use tollgate::lease::name::{MAX_TEXT, bytes, is_of, read, text, told};
+use tollgate::lease::wire::MAX_NAME;
+use tollgate::table::Client;
+
+fuzz_target!(|input: &[u8]| {
+    let namespace = Namespace::new("n");
+    let mut parts = input.splitn(2, |byte| *byte == b'\n');
+    let (one, two) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let texts = [one, two].map(|name| (!name.is_empty()).then(|| written(name, &namespace)));
+    if let [Some(first), Some(second)] = &texts {
+        assert_eq!(one == two, first == second, "{first:?} {second:?}");
+    }
+    let Ok(input) = std::str::from_utf8(input) else { return };
+    if let Some(named) = read(input, &namespace) {
+        assert_eq!(text(&named.stored, named.client), named.text.as_str());
+        assert!(named.text == input || input.len() > MAX_NAME, "{input:?} is {:?}", named.text);
+        assert_eq!(bytes(input).is_some(), named.is_whole);
+    }
+});
+
+/// The text of `name`, which leads back to it.
+fn written(name: &[u8], namespace: &Namespace) -> String {
+    let client = namespace.id(&Client::Consumer(name));
+    let stored = told(name, client);
+    assert!(stored.len() <= MAX_NAME && is_of(&stored, client, namespace));
+    let written = text(&stored, client).into_owned();
+    assert!(written.chars().count() <= MAX_TEXT && !written.contains(char::is_control));
+    let named = read(&written, namespace).expect("what is written is read");
+    assert_eq!((named.client, &named.stored[..], &named.text), (client, &stored[..], &written));
+    written
+}
