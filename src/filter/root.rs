@@ -8,6 +8,7 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
 use super::abi;
+use super::first_ticks::FirstTicks;
 use super::host::Host;
 use super::http::Http;
 use super::lender::Way;
@@ -34,6 +35,7 @@ pub struct Ready {
 pub struct Root {
     ready: Option<Rc<Ready>>,
     is_ticking: bool,
+    first_ticks: FirstTicks,
 }
 
 impl Root {
@@ -119,9 +121,13 @@ impl RootContext for Root {
         match Self::load(&abi::plugin_configuration()) {
             Ok(ready) => {
                 let interval = ready.lender.as_ref().map(Lender::interval);
+                let has_old_timers = ready.host == Host::Kong;
                 self.ready = Some(Rc::new(ready));
                 if let (Some(interval), false) = (interval, self.is_ticking) {
                     self.is_ticking = true;
+                    if has_old_timers {
+                        self.first_ticks = FirstTicks::from_now(interval);
+                    }
                     abi::tick_every(interval);
                 }
                 true
@@ -136,6 +142,9 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
+        if !self.first_ticks.are_over() {
+            return;
+        }
         if let Some(ready) = &self.ready
             && let Some(lender) = &ready.lender
         {

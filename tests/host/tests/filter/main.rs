@@ -4,12 +4,15 @@ mod anonymous;
 mod bank;
 mod calls;
 mod client_headers;
+mod grpc;
 mod hostile;
 mod hosts;
 mod identity;
 mod lending;
 mod limits;
+mod many_headers;
 mod policies;
+mod reloads;
 mod schedule;
 mod upstream_headers;
 
