@@ -2,6 +2,7 @@
 //! and says the answer in the host's words; every difference between hosts is in `host`.
 
 mod abi;
+mod first_ticks;
 mod host;
 mod http;
 mod lender;

@@ -6,7 +6,7 @@
 
 mod document;
 
-pub use document::{Document, refused, unavailable};
+pub use document::{Document, is_grpc, refused, unavailable};
 
 use crate::limit::{Account, Limit};
 use crate::policy::{HeaderFamilies, Tier};
@@ -38,6 +38,28 @@ pub fn is_reserved(name: &[u8]) -> bool {
     let is_same =
         |(byte, wanted): (&u8, &u8)| byte.eq_ignore_ascii_case(wanted) || (*byte == b'_' && *wanted == b'-');
     name.get(..prefix.len()).is_some_and(|start| start.iter().zip(prefix).all(is_same))
+}
+
+/// The names of the [reserved](is_reserved) headers that mean something, in all their spellings: for a host that cannot list
+/// a request's headers.
+pub fn reserved_names() -> impl Iterator<Item = Vec<u8>> {
+    X_RATELIMIT.into_iter().chain(X_QUOTA).chain([UPSTREAM_CONSUMER]).flat_map(spellings)
+}
+
+/// `name` with each of its hyphens as it is or as an underscore.
+fn spellings(name: &'static str) -> impl Iterator<Item = Vec<u8>> {
+    let hyphens = u32::try_from(name.matches('-').count()).unwrap_or(0);
+    (0..1_u32.wrapping_shl(hyphens)).map(move |mut underscores| {
+        let spell = |byte| {
+            if byte != b'-' {
+                return byte;
+            }
+            let is_one = underscores & 1 == 1;
+            underscores >>= 1;
+            if is_one { b'_' } else { b'-' }
+        };
+        name.bytes().map(spell).collect()
+    })
 }
 
 /// A tier with the parts of its headers that never change.

@@ -20,7 +20,7 @@ use super::{Answer as Decided, Engine, Ruling};
 use crate::lease::borrower::{Borrower, Call, Rhythm, Times};
 use crate::lease::breaker::Breaker;
 use crate::lease::client::ClientId;
-use crate::lease::wire::{Answer, Reply, Standing};
+use crate::lease::wire::{Answer, Batch, Reply, Standing};
 use crate::policy::{Policy, Store, StoreMode};
 use crate::request::{Gateway, Request};
 use crate::table::{Network, SharedStore};
@@ -47,14 +47,25 @@ pub trait Host {
     fn resumes_others(&self) -> bool;
     /// From here on everything is about the request of this context.
     fn speak_for(&self, context: u32);
-    /// Sends a message to the store from what is at hand; whether it went out.
-    fn dispatch(&self, message: &[u8], timeout_ms: u64) -> bool;
+    /// Sends a message to the store from what is at hand, which is the `caller`; whether it went out.
+    fn dispatch(&self, caller: Caller, batch: &Batch, timeout_ms: u64) -> bool;
     /// The message in the response at hand; none where the call has failed.
     fn reply(&self) -> Option<Vec<u8>>;
+    /// Whether the request at hand, whose call has failed, can make another.
+    fn may_call_again(&self) -> bool;
     /// Does what `ruling` says about the request at hand, which has waited.
     fn conclude(&self, question: &Question, ruling: &Ruling);
     /// Counts and logs what has happened.
     fn note(&self, note: Note);
+}
+
+/// Who calls the store: a call from a request carries its message in a [header](crate::lease::wire::header).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A request.
+    Request,
+    /// A worker's root, in its tick.
+    Root,
 }
 
 /// What a gateway's operator may want to know.
@@ -206,7 +217,7 @@ impl Lender {
         let left = waiting.until.get().saturating_sub(times.mono);
         let allowed = left.min(self.store.timeout_ms);
         match call {
-            Some(call) if allowed > 0 && self.dispatch(host, &call, allowed, times.mono) => {
+            Some(call) if allowed > 0 && self.dispatch(host, Caller::Request, &call, allowed, times.mono) => {
                 *waiting.call.borrow_mut() = Some((call, allowed));
                 true
             }
@@ -215,8 +226,8 @@ impl Lender {
     }
 
     /// Sends `call` from what is at hand at `mono`, milliseconds; whether it went out.
-    fn dispatch(&self, host: &impl Host, call: &Call, timeout_ms: u64, mono: u64) -> bool {
-        let is_out = host.dispatch(&call.batch.to_bytes(), timeout_ms);
+    fn dispatch(&self, host: &impl Host, caller: Caller, call: &Call, timeout_ms: u64, mono: u64) -> bool {
+        let is_out = host.dispatch(caller, &call.batch, timeout_ms);
         if !is_out {
             let mut borrower = self.borrower.borrow_mut();
             if borrower.failed(mono, self.random()) {
@@ -227,11 +238,11 @@ impl Lender {
         is_out
     }
 
-    /// Whether a request that got no answer has the time to ask again. A store that is gone for good fails at once, three
-    /// times, and is known to be away before its first request is decided.
+    /// Whether a request that got no answer can ask again, and has the time. A store that is gone for good fails at once,
+    /// three times, and is known to be away before its first request is decided.
     fn may_repeat(&self, host: &impl Host, waiting: &Waiting) -> bool {
         let left = waiting.until.get().saturating_sub(host.monotonic() / 1_000_000);
-        !self.borrower.borrow().is_store_away() && left >= self.store.timeout_ms / 2
+        !self.borrower.borrow().is_store_away() && left >= self.store.timeout_ms / 2 && host.may_call_again()
     }
 
     /// The response at hand is to the call that `waiting`'s request has made.

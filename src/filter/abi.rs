@@ -275,8 +275,8 @@ pub fn set_shared_data(key: &[u8], value: &[u8], cas: u32) -> Status {
     Status(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
 }
 
-/// Answers the request in the upstream's place.
-pub fn respond(status: u16, headers: &[(&str, Vec<u8>)], body: &[u8]) -> Status {
+/// `headers` in the form in which hosts take and give them.
+pub fn pairs(headers: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let word = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
     let mut pairs = word(headers.len()).to_vec();
     for (name, value) in headers {
@@ -289,7 +289,13 @@ pub fn respond(status: u16, headers: &[(&str, Vec<u8>)], body: &[u8]) -> Status 
         pairs.extend_from_slice(value);
         pairs.push(0);
     }
+    pairs
+}
+
+/// Answers the request in the upstream's place; `grpc_status` is for hosts that make an answer to gRPC of it.
+pub fn respond(status: u16, headers: &[(&str, Vec<u8>)], body: &[u8], grpc_status: Option<u8>) -> Status {
     const NOT_GRPC: i32 = -1;
+    let pairs = pairs(headers);
     // SAFETY: everything lives until the call ends, and the host copies it.
     Status(unsafe {
         proxy_send_local_response(
@@ -300,7 +306,7 @@ pub fn respond(status: u16, headers: &[(&str, Vec<u8>)], body: &[u8]) -> Status 
             body.len(),
             pairs.as_ptr(),
             pairs.len(),
-            NOT_GRPC,
+            grpc_status.map_or(NOT_GRPC, i32::from),
         )
     })
 }

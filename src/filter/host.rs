@@ -4,6 +4,7 @@
 //! what is there. A host of a third name with one of the two behaviours works.
 
 use super::abi::{self, Kind, Map, Status};
+use crate::headers::Document;
 use crate::request::Gateway;
 use crate::table::{Expected, Read, SharedStore, SlotKey, Write};
 
@@ -62,6 +63,36 @@ impl Host {
             abi::remove_header(Map::Response, name.as_bytes());
         }
         abi::set_header(Map::Response, name.as_bytes(), value);
+    }
+
+    /// The headers of the request at hand, and whether these are all. The host counts `count` of them.
+    pub fn request_headers(self, count: usize) -> (Vec<u8>, bool) {
+        // Kong's host writes up to 100 pairs, its own four first, into memory for which it has counted them last: of more it
+        // writes past the end.
+        const MOST_IN_KONG: usize = 96;
+        if self == Self::Envoy || count <= MOST_IN_KONG {
+            return (abi::headers(Map::Request), true);
+        }
+        let pseudo =
+            |name: &'static str| (name, abi::header(Map::Request, name.as_bytes()).unwrap_or_default());
+        (abi::pairs(&[pseudo(":method"), pseudo(":path")]), false)
+    }
+
+    /// Answers a gRPC request in the upstream's place.
+    pub fn respond_to_grpc(self, document: &Document, mut headers: Vec<(&str, Vec<u8>)>) {
+        let (code, message) = (document.grpc_status(), &document.detail);
+        match self {
+            Self::Envoy => {
+                abi::respond(document.status, &headers, message.as_bytes(), Some(code));
+            }
+            // Kong's host leaves it to the filter: the trailers that end a response without a message are its headers.
+            Self::Kong => {
+                headers.push(("Content-Type", b"application/grpc".to_vec()));
+                headers.push(("grpc-status", code.to_string().into_bytes()));
+                headers.push(("grpc-message", message.clone().into_bytes()));
+                abi::respond(200, &headers, b"", None);
+            }
+        }
     }
 
     /// Keeps a header that the client has sent from the upstream; whether that can be done.

@@ -116,14 +116,14 @@ impl Context for Http {
 }
 
 impl HttpContext for Http {
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+    fn on_http_request_headers(&mut self, count: usize, _: bool) -> Action {
         let Some(ready) = self.ready.clone() else { return Action::Continue };
         if Configured::is_one_of_several() && ready.host.was_seen_before() {
             return Action::Continue;
         }
         let start = ready.metrics.start();
-        let bytes = abi::headers(Map::Request);
-        let headers = Headers::new(&bytes);
+        let (bytes, are_all) = ready.host.request_headers(count);
+        let headers = if are_all { Headers::new(&bytes) } else { Headers::part(&bytes) };
         if ready.host == Host::Envoy
             && headers.names().any(headers::is_reserved)
             && let Some(ruling) = ready.recreated.take()
@@ -186,11 +186,9 @@ fn strip(host: Host, headers: &Headers<'_>) -> bool {
     for name in headers.names().filter(|name| headers::is_reserved(name)) {
         is_done &= host.take_away(name);
     }
-    if headers.may_be_cut() {
-        let names =
-            headers::X_RATELIMIT.into_iter().chain(headers::X_QUOTA).chain([headers::UPSTREAM_CONSUMER]);
-        for name in names.map(str::as_bytes).filter(|name| abi::header(Map::Request, name).is_some()) {
-            is_done &= host.take_away(name);
+    if headers.is_part() {
+        for name in headers::reserved_names().filter(|name| abi::header(Map::Request, name).is_some()) {
+            is_done &= host.take_away(&name);
         }
     }
     is_done
@@ -201,7 +199,7 @@ fn strip(host: Host, headers: &Headers<'_>) -> bool {
 fn refuse_forgery() {
     const BODY: &str = r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"X-Quota-* and X-RateLimit-* are the gateway's to send."}"#;
     let kind = ("Content-Type", b"application/problem+json".to_vec());
-    abi::respond(400, &[kind], BODY.as_bytes());
+    abi::respond(400, &[kind], BODY.as_bytes(), None);
 }
 
 /// A consumer's tier: what it was decided under, unless that was its address; then `otherwise`.
@@ -236,6 +234,10 @@ fn respond(ready: &Ready, ruling: &Ruling, document: &Document) {
     });
     all.push(("Retry-After", document.retry_after.to_string().into_bytes()));
     all.push(("Cache-Control", b"no-store".to_vec()));
+    if abi::header(Map::Request, b"content-type").is_some_and(|kind| headers::is_grpc(&kind)) {
+        ready.host.respond_to_grpc(document, all);
+        return;
+    }
     all.push(("Content-Type", b"application/problem+json".to_vec()));
-    abi::respond(document.status, &all, document.body.as_bytes());
+    abi::respond(document.status, &all, document.body.as_bytes(), None);
 }

@@ -9,9 +9,9 @@ use super::host::{Host, HostGateway};
 use super::root::Ready;
 use crate::engine::Ruling;
 use crate::engine::borrowing::Question;
-use crate::engine::lender::{self, Note};
+use crate::engine::lender::{self, Caller, Note};
 use crate::identity;
-use crate::lease::wire;
+use crate::lease::wire::{self, Batch};
 use crate::policy::{Store, Token};
 use crate::table::Network;
 use crate::units::UnixNanos;
@@ -79,23 +79,33 @@ impl lender::Host for Ready {
         abi::speak_for(context);
     }
 
-    fn dispatch(&self, message: &[u8], timeout_ms: u64) -> bool {
+    fn dispatch(&self, caller: Caller, batch: &Batch, timeout_ms: u64) -> bool {
         let Some(way) = &self.way else { return false };
+        let (header, body) = match caller {
+            Caller::Request => ((wire::header::NAME, batch.to_header()), Vec::new()),
+            Caller::Root => (("content-type", wire::CONTENT_TYPE.to_owned()), batch.to_bytes()),
+        };
         let mut headers = vec![
             (":method", "POST"),
             (":path", "/v1/leases"),
             (":authority", way.upstream.as_str()),
-            ("content-type", wire::CONTENT_TYPE),
+            (header.0, header.1.as_str()),
         ];
         if let Some(authorization) = &way.authorization {
             headers.push(("authorization", authorization));
         }
-        abi::call(&way.upstream, headers, message, Duration::from_millis(timeout_ms)).is_some()
+        abi::call(&way.upstream, headers, &body, Duration::from_millis(timeout_ms)).is_some()
     }
 
     fn reply(&self) -> Option<Vec<u8>> {
         let is_ok = abi::header(Map::CallResponse, b":status").is_some_and(|status| status == b"200");
         is_ok.then(|| abi::call_response_body(wire::MAX_REPLY))
+    }
+
+    fn may_call_again(&self) -> bool {
+        // Kong's host lets a request's next call share buffers with one that got no body: the next that fails loses the
+        // response, and a long answer to it crashes the worker.
+        self.host == Host::Envoy || !abi::call_response_body(1).is_empty()
     }
 
     fn conclude(&self, question: &Question, ruling: &Ruling) {

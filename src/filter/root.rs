@@ -10,6 +10,7 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
 use super::abi;
+use super::first_ticks::FirstTicks;
 use super::host::Host;
 use super::http::Http;
 use super::lender::Way;
@@ -45,6 +46,7 @@ pub struct Root {
     /// The gauge that says so, until a request has come: Kong configures the roots of old configurations anew, too, and they
     /// have no say.
     gauge: Cell<Option<u32>>,
+    first_ticks: FirstTicks,
 }
 
 impl Root {
@@ -92,6 +94,9 @@ impl Root {
         self.ready = Some(Rc::new(ready));
         if let (Some(interval), false) = (interval, self.is_ticking) {
             self.is_ticking = true;
+            if memory.host == Host::Kong {
+                self.first_ticks = FirstTicks::from_now(interval);
+            }
             abi::tick_every(interval);
         }
         Ok(())
@@ -199,6 +204,9 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
+        if !self.first_ticks.are_over() {
+            return;
+        }
         if let Some(ready) = &self.ready
             && let Some(lender) = &ready.lender
         {

@@ -13,8 +13,29 @@ pub struct Document {
     pub status: u16,
     /// Whole seconds, rounded up, at least 1.
     pub retry_after: u64,
+    /// The sentence in it for people: all that a gRPC client gets.
+    pub detail: String,
     /// JSON, a problem document.
     pub body: String,
+}
+
+impl Document {
+    /// The status that a gRPC client gets instead ([its codes](https://grpc.io/docs/guides/status-codes/)). Clients retry
+    /// `UNAVAILABLE` by themselves, and by custom not `RESOURCE_EXHAUSTED`.
+    #[must_use]
+    pub const fn grpc_status(&self) -> u8 {
+        const RESOURCE_EXHAUSTED: u8 = 8;
+        const UNAVAILABLE: u8 = 14;
+        if self.status == 503 { UNAVAILABLE } else { RESOURCE_EXHAUSTED }
+    }
+}
+
+/// Whether a request of this content type is one of gRPC.
+#[must_use]
+pub fn is_grpc(content_type: &[u8]) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    let is_prefix = content_type.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC));
+    is_prefix && matches!(content_type.get(GRPC.len()), None | Some(b'+' | b';' | b' '))
 }
 
 /// 429: what `tier` allows, and when to come back.
@@ -38,15 +59,17 @@ pub fn refused(tier: &Tier, texts: &TierHeaders, refusal: &Refusal, now: UnixNan
     let (units, period) = allowed.unwrap_or_default();
     let name = &tier.name;
     let violated = violated.join(",");
+    let detail = format!("Tier {name} allows {units} requests per {period}; retry in {retry_after} s.");
     Document {
         status: 429,
         retry_after,
         body: format!(
             "{{\"type\":\"https://iana.org/assignments/http-problem-types#quota-exceeded\",\
              \"title\":\"Quota exceeded\",\"status\":429,\
-             \"detail\":\"Tier {name} allows {units} requests per {period}; retry in {retry_after} s.\",\
+             \"detail\":\"{detail}\",\
              \"violated-policies\":[{violated}],\"tier\":\"{name}\",\"retry_after\":{retry_after}}}"
         ),
+        detail,
     }
 }
 
@@ -55,14 +78,16 @@ pub fn refused(tier: &Tier, texts: &TierHeaders, refusal: &Refusal, now: UnixNan
 #[must_use]
 pub fn unavailable(tier: &Tier, status: u16) -> Document {
     let name = &tier.name;
+    let detail = format!("The limit of tier {name} cannot be checked right now; retry in 1 s.");
     Document {
         status,
         retry_after: 1,
         body: format!(
             "{{\"type\":\"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity\",\
              \"title\":\"Temporary reduced capacity\",\"status\":{status},\
-             \"detail\":\"The limit of tier {name} cannot be checked right now; retry in 1 s.\",\
+             \"detail\":\"{detail}\",\
              \"tier\":\"{name}\",\"retry_after\":1}}"
         ),
+        detail,
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! Both are [postcard](https://postcard.jamesmunns.com/wire-format), after one byte that is the version. Numbers in a
 //! message are bounded by [`EXACT`](super::terms::EXACT) when they are computed with, not when they are read; lists are
-//! bounded here. Nothing in it is trusted: a store believes a gateway about its own clients' spending, within what it has
+//! bounded here. A tick sends its batch as the body, a request in a [header]. Nothing in it is trusted: a store believes a gateway about its own clients' spending, within what it has
 //! lent, and a gateway believes the store.
 //!
 //! A report cannot count twice: `spent` is what the node has let through since `epoch`, so a repeated message adds
 //! nothing, and one that is older than what the store knows (by `seq`) is not looked at.
 
 use serde::{Deserialize, Serialize};
+
+pub mod header;
 
 use super::client::ClientId;
 use super::terms::Offer;

@@ -18,6 +18,7 @@ struct Puppet {
     /// What the last of them says.
     said: RefCell<Vec<u8>>,
     says: RefCell<Option<Vec<u8>>>,
+    may_call_again: Cell<bool>,
     concluded: RefCell<Vec<(u32, Outcome)>>,
 }
 
@@ -52,14 +53,18 @@ impl Host for Puppet {
         self.at_hand.set(context);
     }
 
-    fn dispatch(&self, message: &[u8], timeout_ms: u64) -> bool {
-        *self.said.borrow_mut() = message.to_vec();
+    fn dispatch(&self, _: Caller, batch: &Batch, timeout_ms: u64) -> bool {
+        *self.said.borrow_mut() = batch.to_bytes();
         self.calls.borrow_mut().push(timeout_ms);
         true
     }
 
     fn reply(&self) -> Option<Vec<u8>> {
         self.says.borrow().clone()
+    }
+
+    fn may_call_again(&self) -> bool {
+        self.may_call_again.get()
     }
 
     fn conclude(&self, _: &Question, ruling: &Ruling) {
@@ -83,6 +88,7 @@ fn start() -> (Puppet, Engine, Lender) {
         calls: RefCell::default(),
         said: RefCell::default(),
         says: RefCell::default(),
+        may_call_again: Cell::new(true),
         concluded: RefCell::default(),
     };
     let table = Table::open(&host.shared, 64, FingerprintKey([1; 16])).unwrap().table;
@@ -140,6 +146,20 @@ fn a_call_that_had_only_the_rest_of_a_requests_time_does_not_speak_against_the_s
     host.milli.set(1_100);
     waiting.iter().for_each(|one| lender.answer(engine, host, one));
     assert!(lender.borrower().borrow().is_store_away(), "these had all of it");
+}
+
+#[test]
+fn where_a_request_can_make_no_other_call_it_is_decided_after_the_first_that_fails() {
+    let all = start();
+    let (host, engine, lender) = &all;
+    host.may_call_again.set(false);
+    for (context, name) in [(1, "a"), (2, "b"), (3, "c")] {
+        let waiting = meet(&all, context, name);
+        lender.answer(engine, host, &waiting);
+    }
+    assert_eq!(host.calls.borrow().len(), 3, "one a request");
+    let outcomes = [(1, Outcome::Error), (2, Outcome::Error), (3, Outcome::Fallback)];
+    assert_eq!(*host.concluded.borrow(), outcomes, "the third shows that the store is away");
 }
 
 #[test]

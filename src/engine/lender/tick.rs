@@ -1,6 +1,6 @@
 //! What a worker does when no request is at hand.
 
-use super::{Host, Lender};
+use super::{Caller, Host, Lender};
 use crate::engine::Engine;
 use crate::engine::borrowing::Word;
 use crate::lease::borrower::{Call, Times};
@@ -20,7 +20,7 @@ impl Lender {
         }
         let Some(call) = self.due(engine, host, times) else { return };
         let timeout = self.store.timeout_ms;
-        if self.dispatch(host, &call, timeout, times.mono) {
+        if self.dispatch(host, Caller::Root, &call, timeout, times.mono) {
             // The host ends it at its timeout; should it not, another is sent all the same.
             let until = times.mono.saturating_add(timeout.saturating_mul(4)).saturating_add(1_000);
             *self.batch.borrow_mut() = Some((call, until));

@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+use tollgate::lease::wire;
 
 use super::problem::AppError;
 
@@ -39,10 +40,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 }
 
 /// A body of bytes of the content type `kind`.
-///
-/// # Errors
-/// That it is of another kind, too long, or broke off.
-pub async fn bytes_of<S: Send + Sync>(
+async fn bytes_of<S: Send + Sync>(
     kind: &'static str,
     request: Request,
     state: &S,
@@ -51,6 +49,19 @@ pub async fn bytes_of<S: Send + Sync>(
         return Err(AppError::UnsupportedMedia(kind));
     }
     Bytes::from_request(request, state).await.map_err(|why| unread(&why))
+}
+
+/// The message of a gateway: a batch in a [header](wire::header), as requests send theirs, or else the body.
+///
+/// # Errors
+/// That it is of another kind, too long, broke off, or no base64url.
+pub async fn batch<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, AppError> {
+    match request.headers().get(wire::header::NAME) {
+        Some(text) => wire::header::decode(text.as_bytes()).map(Bytes::from).ok_or_else(|| {
+            AppError::Malformed(format!("{} is not base64url without padding", wire::header::NAME))
+        }),
+        None => bytes_of(wire::CONTENT_TYPE, request, state).await,
+    }
 }
 
 /// The content type without its parameters.

@@ -19,6 +19,7 @@ use crate::backend::Settle;
 /// Lends to a gateway's node what it wants, as far as limits and months hold it.
 #[utoipa::path(
     post, path = "/v1/leases", tag = "gateways", security(("gateway" = []), ("admin" = [])),
+    params(("tollgate-batch" = Option<String>, Header, description = "A batch in base64url; then there is no body.")),
     request_body(content = Vec<u8>, content_type = "application/vnd.tollgate.lease", description = "A batch, see the lease protocol."),
     responses((status = 200, content_type = "application/vnd.tollgate.lease", description = "The reply, one answer an entry."))
 )]
@@ -27,7 +28,7 @@ pub async fn take(
     _: Gateway,
     request: Request,
 ) -> Result<Response, AppError> {
-    let bytes = body::bytes_of(CONTENT_TYPE, request, &store).await?;
+    let bytes = body::batch(request, &store).await?;
     let reply = reply(&store, &bytes).await?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], reply.to_bytes()).into_response())
 }

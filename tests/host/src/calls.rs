@@ -39,6 +39,9 @@ pub enum Reply {
     Failure(&'static str),
 }
 
+/// Why a call fails where nobody listens.
+pub const REFUSED: &str = "connection refused";
+
 /// A node's calls.
 #[derive(Debug, Default)]
 pub struct Calls {
@@ -81,6 +84,12 @@ impl Reply {
         }
     }
 
+    /// Whether the call was sent, and got no body in answer: a connection that is refused takes nothing.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.body().is_empty() && !matches!(self, Self::Failure(REFUSED))
+    }
+
     /// The body.
     #[must_use]
     pub fn body(&self) -> &[u8] {
@@ -102,8 +111,8 @@ impl Reply {
     }
 }
 
-/// Kong's rules for a call from `active`.
-fn check_in_kong(active: &Active, calls: &Calls, thread: &str, headers: &Headers) -> Result<(), RuleBroken> {
+/// Kong's rules for `call` from `active`.
+fn check_in_kong(active: &Active, calls: &Calls, call: &Call) -> Result<(), RuleBroken> {
     let allowed = [Step::RequestHeaders, Step::RequestBody, Step::Tick, Step::CallResponse];
     if !allowed.contains(&active.step) {
         return Err(RuleBroken::new(Rule::CallOutOfPlace, "dispatched a call"));
@@ -111,12 +120,18 @@ fn check_in_kong(active: &Active, calls: &Calls, thread: &str, headers: &Headers
     if active.step == Step::CallResponse && active.is_root() {
         return Err(RuleBroken::new(Rule::CallFromRootReply, "dispatched a call from a root's reply"));
     }
-    let same_root = |call: &&Call| call.thread == thread && call.context == active.context;
-    if active.is_root() && calls.pending.iter().any(|call| same_root(&call)) {
+    let same_root = |other: &Call| other.thread == call.thread && other.context == active.context;
+    if active.is_root() && calls.pending.iter().any(same_root) {
         return Err(RuleBroken::new(Rule::SecondCallInFlight, "dispatched a call while one was in flight"));
     }
+    if active.is_early_tick {
+        return Err(RuleBroken::new(Rule::CallInOldRootsTick, "dispatched a call before its first own tick"));
+    }
+    if active.stream.as_ref().is_some_and(|stream| stream.borrow().has_lost_call) {
+        return Err(RuleBroken::new(Rule::CallAfterLostCall, "dispatched another call"));
+    }
     for name in [":method", ":path"] {
-        if headers.get(name.as_bytes()).is_none_or(<[u8]>::is_empty) {
+        if call.headers.get(name.as_bytes()).is_none_or(<[u8]>::is_empty) {
             return Err(RuleBroken::new(
                 Rule::CallWithoutTarget,
                 format!("dispatched a call without {name}"),
@@ -129,7 +144,7 @@ fn check_in_kong(active: &Active, calls: &Calls, thread: &str, headers: &Headers
 fn dispatch(guest: &mut Guest<'_>, call: Call, id_to: u32) -> Answer {
     let calls = Rc::clone(&guest.world().common.calls);
     if guest.is_kong() {
-        check_in_kong(&guest.world().active, &calls.borrow(), &call.thread, &call.headers)?;
+        check_in_kong(&guest.world().active, &calls.borrow(), &call)?;
     } else {
         let known = calls.borrow().clusters.contains(&call.upstream);
         if !known

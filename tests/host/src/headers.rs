@@ -3,7 +3,7 @@
 //! | | Kong | Envoy |
 //! | --- | --- | --- |
 //! | names | as the client wrote them | lower case |
-//! | all pairs at once | 100, `:path :method :scheme :authority` first: what auth plugins added is at the end and is cut off | all |
+//! | all pairs at once | 100, `:path :method :scheme :authority` first: what auth plugins added is at the end and is cut off; from 97 headers on it writes more than it has asked memory for | all |
 //! | `:path` | nginx's `r->uri` and the query: decoded, dots resolved, cut at `#`; Kong routes by the property `request.path` | what is routed |
 //! | replace, with two copies there | the first gets the value, then both are removed | both go, one comes |
 //! | a request header that is removed | is sent to the upstream all the same, and found by its name | gone |
@@ -178,12 +178,33 @@ fn get_pairs(guest: &mut Guest<'_>, map: u32, to: (u32, u32)) -> Answer {
         guest.give(&pairs_to_bytes(&[]), to.0, to.1)?;
         return Ok(Status::Ok);
     };
+    let mut size = 0;
     if guest.is_kong() && pairs.len() > KONG_MAX_PAIRS {
         guest.world().log("warn", "marshalled map truncated to 100 elements");
+        size = asked_for(&pairs);
         pairs.truncate(KONG_MAX_PAIRS);
     }
-    guest.give(&pairs_to_bytes(&pairs), to.0, to.1)?;
+    let mut bytes = pairs_to_bytes(&pairs);
+    if bytes.len() < size {
+        // Whatever was there before.
+        bytes.resize(size, 0xA5);
+    } else if size > 0 && bytes.len() > size {
+        let what = format!("took a map that is {} bytes longer than its memory", bytes.len() - size);
+        return Err(RuleBroken::new(Rule::HeaderMapOverflow, what));
+    }
+    guest.give(&bytes, to.0, to.1)?;
     Ok(Status::Ok)
+}
+
+/// The bytes that Kong's host asks memory for: of a map that is too long it counts the first 100 headers, and pseudo headers
+/// until it has counted one more.
+fn asked_for(pairs: &[Pair]) -> usize {
+    let pseudo = pairs.iter().take_while(|(name, _)| name.starts_with(b":")).count();
+    let (pseudo, own) = pairs.split_at(pseudo);
+    let own = &own[..own.len().min(KONG_MAX_PAIRS)];
+    let counted = (KONG_MAX_PAIRS + 1 - own.len()).min(pseudo.len());
+    let size = |(name, value): &Pair| 8 + name.len() + 1 + value.len() + 1;
+    4 + own.iter().chain(&pseudo[..counted]).map(size).sum::<usize>()
 }
 
 fn get_value(guest: &mut Guest<'_>, map: u32, name: (u32, u32), to: (u32, u32)) -> Answer {

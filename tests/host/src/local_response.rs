@@ -8,7 +8,7 @@ use crate::headers::Headers;
 use crate::rules::{Rule, RuleBroken};
 use crate::world::{Step, World};
 
-fn send(guest: &mut Guest<'_>, status: u32, body: Vec<u8>, headers: Headers) -> Answer {
+fn send(guest: &mut Guest<'_>, status: u32, body: Vec<u8>, headers: Headers, grpc_status: i32) -> Answer {
     let Some(stream) = guest.world().active.stream.clone() else { return Ok(Status::BadArgument) };
     let stream = &mut *stream.borrow_mut();
     let Ok(status) = u16::try_from(status) else { return Ok(Status::BadArgument) };
@@ -16,6 +16,9 @@ fn send(guest: &mut Guest<'_>, status: u32, body: Vec<u8>, headers: Headers) -> 
     if guest.is_kong() {
         if stream.local.is_some() {
             return Err(RuleBroken::new(Rule::SecondLocalResponse, "made a second local response"));
+        }
+        if stream.has_spent_buffer && !body.is_empty() {
+            return Err(RuleBroken::new(Rule::BodyAfterLostCall, "made a local response with a body"));
         }
         if stream.response.is_some()
             || !matches!(step, Step::RequestHeaders | Step::RequestBody | Step::CallResponse)
@@ -29,8 +32,32 @@ fn send(guest: &mut Guest<'_>, status: u32, body: Vec<u8>, headers: Headers) -> 
     if !guest.is_kong() && headers.0.iter().any(|(_, value)| broken(value)) {
         return Err(RuleBroken::new(Rule::BrokenHeader, "made a local response with such a header"));
     }
-    stream.local = Some(finished(Response { status, headers, body }, guest.is_kong()));
+    let response = Response { status, headers, body };
+    let kind = stream.request.get(b"content-type").unwrap_or_default();
+    stream.local = Some(if !guest.is_kong() && kind.starts_with(b"application/grpc") {
+        to_grpc(response, grpc_status)
+    } else {
+        finished(response, guest.is_kong())
+    });
     Ok(Status::Ok)
+}
+
+/// What Envoy makes of a response to a gRPC request: trailers alone, with the status that the filter gives, else one by the HTTP
+/// status.
+fn to_grpc(response: Response, grpc_status: i32) -> Response {
+    let code = match (grpc_status, response.status) {
+        (0.., _) => grpc_status,
+        (_, 401) => 16,
+        (_, 403) => 7,
+        (_, 429 | 502..=504) => 14,
+        _ => 2,
+    };
+    let mut headers = response.headers;
+    headers.remove(b"content-type");
+    headers.add(b"content-type", b"application/grpc");
+    headers.add(b"grpc-status", code.to_string().as_bytes());
+    headers.add(b"grpc-message", &response.body);
+    Response { status: 200, headers, body: Vec::new() }
 }
 
 /// The response as the host completes it.
@@ -58,11 +85,11 @@ pub fn link(linker: &mut Linker<World>) -> wasmtime::Result<()> {
          body_len: u32,
          headers: u32,
          headers_len: u32,
-         _grpc_status: i32| {
+         grpc_status: i32| {
             host_call(caller, "proxy_send_local_response", |guest| {
                 let headers = Headers(pairs_from_bytes(&guest.bytes(headers, headers_len)?)?);
                 let body = guest.bytes(body, body_len)?;
-                send(guest, status, body, headers)
+                send(guest, status, body, headers, grpc_status)
             })
         },
     )?;

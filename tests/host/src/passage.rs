@@ -99,8 +99,13 @@ impl Passage {
         self.counted(thread, |passage, thread| {
             let place =
                 passage.contexts.iter().position(|context| context.id == call.context).expect("its own call");
-            passage.hand_over(thread, place, call, reply)?;
             let kong = thread.common.personality.is_kong();
+            if kong && reply.is_lost() {
+                let mut stream = passage.stream.borrow_mut();
+                stream.has_lost_call = true;
+                stream.has_spent_buffer |= !call.body.is_empty();
+            }
+            passage.hand_over(thread, place, call, reply)?;
             let pending = thread.calls_of(call.context);
             let goes_on = if kong { pending == 0 } else { passage.stream.borrow().resumed };
             if passage.stream.borrow().local.is_some() || goes_on {

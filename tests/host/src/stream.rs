@@ -41,6 +41,10 @@ pub struct Stream {
     pub properties: BTreeMap<String, Vec<u8>>,
     /// What answers.
     pub upstream: Upstream,
+    /// A call was sent for it and got no body in answer (Kong).
+    pub has_lost_call: bool,
+    /// Such a call had a body (Kong).
+    pub has_spent_buffer: bool,
     /// A filter said: go on.
     pub resumed: bool,
 }
@@ -71,6 +75,8 @@ impl Stream {
             body: request.body.clone(),
             properties: request.properties.clone(),
             upstream: request.upstream.clone(),
+            has_lost_call: false,
+            has_spent_buffer: false,
             resumed: false,
         }
     }

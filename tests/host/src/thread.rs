@@ -31,10 +31,21 @@ pub struct Root {
     pub configuration: Rc<str>,
     /// The tick period that is set; 0: none.
     pub period_ms: u32,
-    /// When its timers are due, in monotonic nanoseconds.
-    timers: Vec<u64>,
+    /// Its timers: what is older than the present instance ticks on (Kong).
+    timers: Vec<Timer>,
+    /// One of its timers of the present instance has ticked.
+    has_ticked: bool,
     /// It is configured in the present instance.
     started: bool,
+}
+
+/// A root's timer.
+#[derive(Clone, Copy, Debug)]
+struct Timer {
+    /// When it is due, in monotonic nanoseconds.
+    due: u64,
+    /// It was set in the present instance.
+    is_own: bool,
 }
 
 /// A thread's root contexts, old ones too: they tick on.
@@ -75,7 +86,7 @@ impl Root {
             self.timers.clear();
         }
         if period_ms > 0 {
-            self.timers.push(now + u64::from(period_ms) * NANOS_PER_MILLI);
+            self.timers.push(Timer { due: now + u64::from(period_ms) * NANOS_PER_MILLI, is_own: true });
         }
     }
 }
@@ -152,6 +163,7 @@ impl Thread {
             configuration: configuration.clone(),
             period_ms: 0,
             timers: vec![],
+            has_ticked: false,
             started: false,
         };
         self.roots.borrow_mut().0.push(root);
@@ -226,6 +238,8 @@ impl Thread {
         for root in &mut self.roots.borrow_mut().0 {
             root.started = false;
             root.period_ms = 0;
+            root.has_ticked = false;
+            root.timers.iter_mut().for_each(|timer| timer.is_own = false);
             if !self.common.personality.is_kong() {
                 root.timers.clear();
             }
@@ -268,27 +282,37 @@ impl Thread {
 
     /// When the next tick is due.
     pub(crate) fn next_tick(&self) -> Option<u64> {
-        self.roots.borrow().0.iter().flat_map(|root| root.timers.iter().copied()).min()
+        self.roots.borrow().0.iter().flat_map(|root| root.timers.iter().map(|timer| timer.due)).min()
     }
 
     /// Runs the tick that is due at `now`.
     pub(crate) fn tick(&mut self, now: u64) -> Result<(), RuleBroken> {
-        let due = {
+        let (due, timer) = {
             let mut roots = self.roots.borrow_mut();
-            let due = |root: &&mut Root| root.timers.contains(&now);
-            let Some(root) = roots.0.iter_mut().find(due) else { return Ok(()) };
-            let timer = root.timers.iter().position(|timer| *timer == now).expect("found");
-            root.timers.remove(timer);
-            root.key
+            let place = |root: &Root| root.timers.iter().position(|timer| timer.due == now);
+            let found = roots.0.iter_mut().find_map(|root| place(root).map(|place| (root, place)));
+            let Some((root, place)) = found else { return Ok(()) };
+            let timer = root.timers.remove(place);
+            root.has_ticked |= timer.is_own;
+            (root.key, timer)
         };
         let id = self.ready_root(due)?;
         let configuration = self.configuration(due);
-        let active = Active { step: Step::Tick, context: id, root: id, configuration, ..Active::default() };
+        let is_early_tick = self.is_kong() && !self.roots.borrow_mut().of_key(due).expect("there").has_ticked;
+        let active = Active {
+            step: Step::Tick,
+            context: id,
+            root: id,
+            configuration,
+            is_early_tick,
+            ..Active::default()
+        };
         let ticked = self.vm()?.call(active, export_of(Step::Tick), &[id]);
         let mut roots = self.roots.borrow_mut();
         let root = roots.of_key(due).expect("there");
         if root.period_ms > 0 {
-            root.timers.push(now + u64::from(root.period_ms) * NANOS_PER_MILLI);
+            let due = now + u64::from(root.period_ms) * NANOS_PER_MILLI;
+            root.timers.push(Timer { due, ..timer });
         }
         ticked.map(|_| ())
     }

@@ -57,6 +57,8 @@ pub struct Active {
     pub stream: Option<Rc<RefCell<Stream>>>,
     /// The filter's configuration.
     pub configuration: Rc<str>,
+    /// A tick that comes before the first of the root's own timer (Kong).
+    pub is_early_tick: bool,
     /// The reply that is being handed over.
     pub reply: Option<Rc<crate::calls::Reply>>,
 }

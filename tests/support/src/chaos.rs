@@ -26,6 +26,10 @@ pub enum Weather {
     Failing,
     /// Every reply ends in its middle, and with it the connection.
     Half,
+    /// Every connection is closed as soon as a request came: a balancer that has no store behind it.
+    Closing,
+    /// Every connection is reset as soon as a request came.
+    Resetting,
 }
 
 /// What can happen to a call.
@@ -74,6 +78,8 @@ enum Fate {
     Late(Duration),
     Answer(&'static [u8]),
     Half,
+    Close,
+    Reset,
 }
 
 impl Chaos {
@@ -142,6 +148,8 @@ impl Sky {
                 Fate::Answer(b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n")
             }
             Weather::Half => Fate::Half,
+            Weather::Closing => Fate::Close,
+            Weather::Resetting => Fate::Reset,
         }
     }
 }
@@ -172,6 +180,8 @@ async fn hand_on(mut gateway: TcpStream, sky: &Sky) -> std::io::Result<()> {
                 let reply = ask(&mut store, sky, &request).await?;
                 return gateway.write_all(&reply[..reply.len() - 1]).await;
             }
+            Fate::Close => return Ok(()),
+            Fate::Reset => return socket2::SockRef::from(&gateway).set_linger(Some(Duration::ZERO)),
             Fate::Struck(Luck::RequestLost) => return silence(gateway).await,
             Fate::Struck(Luck::ReplyLost) => {
                 ask(&mut store, sky, &request).await?;
@@ -264,6 +274,10 @@ mod tests {
         let chaos = Chaos::before(upstream.address()).unwrap();
         chaos.set(Weather::Half);
         assert!(Client::to(chaos.address()).get("/").is_err());
+        for weather in [Weather::Closing, Weather::Resetting] {
+            chaos.set(weather);
+            assert!(Client::to(chaos.address()).get("/").is_err(), "{weather:?}");
+        }
         chaos.set(Weather::Failing);
         assert_eq!(Client::to(chaos.address()).get("/").unwrap().status, 500);
         chaos.set(Weather::Garbage);

@@ -56,6 +56,26 @@ async fn a_message_that_is_none_is_refused_with_what_is_read() {
 }
 
 #[tokio::test]
+async fn a_batch_in_a_header_is_answered_as_one_in_a_body() {
+    let replica = Replica::new();
+    let batch = wants("acme", 1, 10 * UNIT, 0);
+    let in_header = |text: &str| {
+        let request = Request::post("/v1/leases")
+            .header(header::AUTHORIZATION, format!("Bearer {GATEWAY}"))
+            .header("tollgate-batch", text);
+        replica.send(request.body(Body::empty()).unwrap())
+    };
+    let answer = in_header(&batch.to_header()).await;
+    assert_eq!(answer.header(header::CONTENT_TYPE), CONTENT_TYPE);
+    let reply = Reply::from_bytes(&answer.body).unwrap();
+    assert_eq!(standing(&reply).hold, 10 * UNIT);
+    assert_eq!(replica.lease(&batch).await.answers, reply.answers, "the same message again");
+    assert!(in_header("no base64url!").await.problem(400).contains("base64url"));
+    assert!(in_header("").await.problem(400).contains("not a message"));
+    assert!(in_header("Cf8").await.problem(400).contains("version 9"));
+}
+
+#[tokio::test]
 async fn an_override_is_in_force_and_told_of_in_the_very_next_reply() {
     let replica = Replica::new();
     replica.lease(&wants("acme", 1, 0, 0)).await;

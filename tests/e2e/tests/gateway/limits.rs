@@ -6,7 +6,7 @@ use serde_json::json;
 use tollgate_e2e::caller::as_consumer;
 use tollgate_e2e::gateway::Gateway;
 use tollgate_e2e::standing::{OURS, Standing};
-use tollgate_testkit::http::{Response, at_once};
+use tollgate_testkit::http::{Request, Response, at_once};
 use tollgate_testkit::wait;
 
 use crate::{Behaviour, behaviours};
@@ -15,6 +15,7 @@ pub const BEHAVIOURS: &[Behaviour] = behaviours![
     a_full_bucket_lets_its_burst_through_and_no_more,
     a_dear_request_empties_the_bucket_sooner,
     a_refusal_says_why_and_until_when,
+    a_refused_grpc_request_is_told_by_its_own_status,
     a_request_is_allowed_when_its_retry_after_is_over,
     an_emptied_bucket_fills_at_its_rate,
     of_200_requests_at_once_exactly_the_bucket_passes,
@@ -93,6 +94,22 @@ fn a_refusal_says_why_and_until_when(gateway: &Gateway) {
     assert_eq!(standing.month_left, last, "a refused request costs nothing");
     let quota = refused.header("ratelimit").expect("RateLimit");
     assert!(quota.starts_with(&format!("\"minute\";r={};t=", standing.remaining)), "{quota}");
+}
+
+fn a_refused_grpc_request_is_told_by_its_own_status(gateway: &Gateway) {
+    let mut caller = gateway.consumer("free-14");
+    let call = Request::new("POST", "/compare").header("Content-Type", "application/grpc");
+    let call = call.header("TE", "trailers").header("Content-Length", "0");
+    while caller.get("/compare").status != 429 {}
+    let refused = caller.send(&call);
+    assert_eq!((refused.status, refused.header("grpc-status")), (200, Some("8")), "{}", refused.text());
+    let message = refused.header("grpc-message").expect("a message");
+    assert!(message.starts_with("Tier free allows 100 requests per minute; retry in "), "{message}");
+    assert_eq!(refused.header("content-type"), Some("application/grpc"));
+    assert!(refused.body.is_empty(), "{}", refused.text());
+    for name in OURS {
+        assert!(refused.header(name).is_some(), "{name}");
+    }
 }
 
 fn a_request_is_allowed_when_its_retry_after_is_over(gateway: &Gateway) {

@@ -69,3 +69,13 @@ fn a_store_that_answers_500_harms_nobody() {
 fn a_store_that_ends_its_replies_in_the_middle_harms_nobody() {
     weather(Weather::Half);
 }
+
+#[test]
+fn a_store_that_takes_calls_and_closes_harms_nobody() {
+    weather(Weather::Closing);
+}
+
+#[test]
+fn a_store_that_resets_connections_harms_nobody() {
+    weather(Weather::Resetting);
+}

@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tollgate::lease::account::{Account, Settled, month_of};
 use tollgate::lease::client::{ClientId, Namespace};
-use tollgate::lease::wire::{Answer, Ask, Batch, Change, News, Reply};
+use tollgate::lease::wire::{Answer, Ask, Batch, Change, News, Reply, header};
 use tollgate::table::Client;
+use tollgate_host::calls::Call;
 use tollgate_host::{Exchange, Headers, Personality, Reply as CallReply, Request, Response, Setup};
 
 use crate::{Gate, policy_with};
@@ -24,12 +25,12 @@ pub struct Bank {
 }
 
 impl Bank {
-    pub fn reply(&mut self, body: &[u8], now: u64) -> CallReply {
+    pub fn reply(&mut self, call: &Call, now: u64) -> CallReply {
         self.calls += 1;
         if self.fails {
             return CallReply::Failure("timeout");
         }
-        let batch = Batch::from_bytes(body).expect("a batch");
+        let batch = batch_of(call);
         let answers = batch.entries.iter().map(|entry| {
             let stored = self.changes.iter().rev().find(|change| change.client == entry.client);
             let offer = match stored.map(|change| &change.what) {
@@ -56,6 +57,14 @@ impl Bank {
         let id = Namespace::new("fingerprint").id(&Client::Consumer(consumer.as_bytes()));
         self.accounts.get(&id).map_or(0, |account| account.used(month_of(now)) / 1_000)
     }
+}
+
+/// The message of a call: a request's is in a header, a tick's is the body.
+pub fn batch_of(call: &Call) -> Batch {
+    let header = call.headers.get(header::NAME.as_bytes());
+    assert!(header.is_none() || call.body.is_empty(), "a batch comes in one way");
+    let bytes = header.map_or_else(|| call.body.clone(), |text| header::decode(text).expect("base64url"));
+    Batch::from_bytes(&bytes).expect("a batch")
 }
 
 /// Nodes that share a bank.
@@ -107,7 +116,7 @@ impl Nodes {
         for call in self.gates[node].node.calls() {
             assert_eq!(call.upstream, "127.0.0.1:7600");
             assert!((1..=50).contains(&call.timeout_ms), "{}", call.timeout_ms);
-            let reply = self.bank.reply(&call.body, now);
+            let reply = self.bank.reply(&call, now);
             done.extend(
                 self.gates[node].node.answer(call.id, reply).unwrap_or_else(|broken| panic!("{broken}")),
             );

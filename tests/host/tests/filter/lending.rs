@@ -9,7 +9,7 @@ use tollgate::lease::wire::{Change, News};
 use tollgate::table::Client;
 use tollgate_host::{Exchange, Headers, Personality, Reply as CallReply, Request, Response};
 
-use crate::bank::{Nodes, on_both, policy};
+use crate::bank::{Nodes, batch_of, on_both, policy};
 use crate::{by, by_one_of};
 
 #[test]
@@ -194,7 +194,7 @@ fn a_strict_charge_whose_answer_is_lost_is_not_made_again() {
         let now = nodes.now();
         let [call] = &nodes.gates[0].node.calls()[..] else { panic!("one call a request") };
         // The store has charged it before its answer was lost.
-        nodes.bank.reply(&call.body, now);
+        nodes.bank.reply(call, now);
         let done = nodes.gates[0].node.answer(call.id, CallReply::Failure("timeout"));
         let done = done.unwrap_or_else(|broken| panic!("{broken}")).expect("it goes on");
         assert_eq!((done.paused, nodes.gates[0].node.calls().len()), (None, 0));
@@ -227,7 +227,7 @@ fn an_override_is_in_force_within_two_seconds_and_so_is_its_end() {
 
 #[test]
 fn what_a_store_says_that_makes_no_sense_harms_nobody() {
-    for body in [&b""[..], b"\x01", b"\x02abc", b"<html>", &[1; 4_000], &[255; 4_000]] {
+    for body in [&b"\x01"[..], b"\x02abc", b"<html>", &[1; 4_000], &[255; 4_000]] {
         on_both(1, &policy(json!({})), |nodes| {
             for _ in 0..5 {
                 let mut exchange = nodes.gates[0].ask(by("acme"));
@@ -242,6 +242,60 @@ fn what_a_store_says_that_makes_no_sense_harms_nobody() {
             }
         });
     }
+}
+
+#[test]
+fn whatever_ends_a_call_a_request_gets_its_answer() {
+    let lost = || CallReply::Answer(Response { status: 200, ..Response::default() });
+    let refused =
+        || CallReply::Answer(Response { status: 503, body: b"no store".to_vec(), ..Response::default() });
+    let reset = || CallReply::Failure("broken connection");
+    let late = || CallReply::Failure("timeout");
+    let ends: [&dyn Fn() -> CallReply; 4] = [&lost, &refused, &reset, &late];
+    for (on_failure, wanted) in [("closed", 503), ("open", 200)] {
+        for mode in ["leased", "strict"] {
+            for end in ends {
+                on_both(1, &policy(json!({ "on_failure": on_failure, "mode": mode })), |nodes| {
+                    for _ in 0..10 {
+                        let mut exchange = nodes.gates[0].ask(by("acme"));
+                        while exchange.paused.is_some() {
+                            let [call] = &nodes.gates[0].node.calls()[..] else {
+                                panic!("one call a request")
+                            };
+                            let done = nodes.gates[0].node.answer(call.id, end());
+                            exchange =
+                                done.unwrap_or_else(|broken| panic!("{broken}")).expect("its own call");
+                        }
+                        assert_eq!(exchange.client.status, wanted, "{on_failure}, {mode}");
+                        if wanted == 503 {
+                            assert!(exchange.client.text().contains("temporary-reduced-capacity"));
+                        }
+                    }
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_request_asks_without_a_body_and_a_tick_with_one() {
+    let longest = "n".repeat(1_024);
+    on_both(1, &policy(json!({})), |nodes| {
+        assert!(nodes.gates[0].ask(by(&longest)).paused.is_some());
+        let calls = nodes.gates[0].node.calls();
+        let [call] = &calls[..] else { panic!("one call a request") };
+        assert_eq!((call.headers.get(b":method"), call.body.len()), (Some(&b"POST"[..]), 0));
+        assert!(call.headers.get(b"tollgate-batch").is_some_and(|text| text.len() <= 4_000));
+        assert_eq!(batch_of(call).entries[0].name.as_deref(), Some(longest.as_bytes()));
+        nodes.serve(0);
+        nodes.gates[0].wait(Duration::from_millis(900));
+        let calls = nodes.gates[0].node.calls();
+        assert!(!calls.is_empty());
+        for call in calls {
+            assert!(call.headers.get(b"tollgate-batch").is_none() && !call.body.is_empty());
+            batch_of(&call);
+        }
+    });
 }
 
 #[test]

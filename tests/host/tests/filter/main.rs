@@ -5,12 +5,15 @@ mod bank;
 mod calls;
 mod changes;
 mod client_headers;
+mod grpc;
 mod hostile;
 mod hosts;
 mod identity;
 mod lending;
 mod limits;
+mod many_headers;
 mod policies;
+mod reloads;
 mod schedule;
 mod upstream_headers;
 

@@ -134,7 +134,8 @@ fn all_headers_at_once_are_a_hundred_in_kong_and_all_in_envoy() {
         let cas = if personality == KONG { "(i32.const 0)" } else { "(i32.const 9)" };
         let module = SmallModule { request: leak(module.request.replace("(i32.const 9)", cas)), ..module };
         let mut node = start(personality, &module);
-        let many = (0..200).fold(Request::get("/"), |request, i| request.header(format!("x-{i}"), "1"));
+        let many =
+            (0..200).fold(Request::get("/"), |request, i| request.header(format!("x-{i}"), "a longer value"));
         // In Kong the host header is one of the list, in Envoy it is `:authority`.
         node.request(many).unwrap();
         let (value, _) = node.shared_data().get(b"tollgate/a").unwrap().unwrap();

@@ -18,8 +18,14 @@ enum During {
     Start,
     /// One request.
     Request,
+    /// One request with 200 headers.
+    LongRequest,
+    /// One request, whose first call is not answered.
+    LostCall,
     /// A second of time.
     Tick,
+    /// The same after a reload.
+    Reload,
     /// The reply to the first call, which a tick made.
     RootReply,
 }
@@ -92,6 +98,12 @@ fn breaking() -> Vec<Breaking> {
             KONG,
             During::Request,
             SmallModule { response: r#"(call $add (i32.const 0) @"x-a" @"1")"#, ..NOTHING },
+        ),
+        Breaking(
+            Rule::HeaderMapOverflow,
+            KONG,
+            During::LongRequest,
+            request("(call $headers (i32.const 0) (i32.const 0) (i32.const 4))"),
         ),
         Breaking(
             Rule::RequestHeaderRemoved,
@@ -223,6 +235,23 @@ fn breaking() -> Vec<Breaking> {
         ),
         Breaking(Rule::CallOutOfPlace, KONG, Start, configure(CALL)),
         Breaking(
+            Rule::BodyAfterLostCall,
+            KONG,
+            During::LostCall,
+            SmallModule {
+                request: CALL_WITH_BODY,
+                reply: r#"(call $ok (call $respond (i32.const 429) @"" @"no" @"" (i32.const -1)))"#,
+                ..NOTHING
+            },
+        ),
+        Breaking(
+            Rule::CallAfterLostCall,
+            KONG,
+            During::LostCall,
+            SmallModule { request: CALL_AND_PAUSE, reply: CALL_OK, ..NOTHING },
+        ),
+        Breaking(Rule::CallInOldRootsTick, KONG, During::Reload, ticking(CALL_OK)),
+        Breaking(
             Rule::CallWithoutTarget,
             KONG,
             During::Request,
@@ -237,6 +266,12 @@ const TICKING: &str = "(call $ok (call $tick (i32.const 400))) (i32.const 1)";
 /// [`CALL`], whose status must be 0.
 const CALL_OK: &str = r#"(call $ok (call $call @"store" @"\03\00\00\00\07\00\00\00\04\00\00\00\05\00\00\00\01\00\00\00\0a\00\00\00\05\00\00\00:method\00POST\00:path\00/\00:authority\00store\00" @"" @"" (i32.const 50) (i32.const 0)))"#;
 
+/// [`CALL_OK`], and then a pause.
+const CALL_AND_PAUSE: &str = r#"(call $ok (call $call @"store" @"\02\00\00\00\07\00\00\00\04\00\00\00\05\00\00\00\01\00\00\00:method\00POST\00:path\00/\00" @"" @"" (i32.const 50) (i32.const 0))) (i32.const 1)"#;
+
+/// The same with a body.
+const CALL_WITH_BODY: &str = r#"(call $ok (call $call @"store" @"\02\00\00\00\07\00\00\00\04\00\00\00\05\00\00\00\01\00\00\00:method\00POST\00:path\00/\00" @"body" @"" (i32.const 50) (i32.const 0))) (i32.const 1)"#;
+
 /// A node for these tests: a zone `tollgate`, and one of a page that evicts nothing.
 fn setup(personality: Personality) -> Setup {
     let zones =
@@ -247,6 +282,11 @@ fn setup(personality: Personality) -> Setup {
 
 fn start(personality: Personality, module: &SmallModule) -> Node {
     setup(personality).start(&module.build()).unwrap()
+}
+
+/// A request with so many short headers.
+fn with_headers(count: usize) -> Request {
+    (1..count).fold(Request::get("/"), |request, number| request.header(format!("a{number}"), "1"))
 }
 
 fn break_it(Breaking(_, personality, during, module): &Breaking) -> RuleBroken {
@@ -261,7 +301,17 @@ fn break_it(Breaking(_, personality, during, module): &Breaking) -> RuleBroken {
     let mut node = started.unwrap();
     let broken = match during {
         During::Request => node.request(Request::get("/")).map(|_| ()),
+        During::LongRequest => node.request(with_headers(200)).map(|_| ()),
+        During::LostCall => {
+            node.request(Request::get("/")).unwrap();
+            let call = node.calls()[0].id;
+            node.answer(call, Reply::Failure("timeout")).map(|_| ())
+        }
         Tick => node.advance(Duration::from_secs(1)),
+        During::Reload => {
+            node.reload(&["{}"]).unwrap();
+            node.advance(Duration::from_secs(1))
+        }
         _ => {
             node.advance(Duration::from_millis(500)).unwrap();
             let call = node.calls()[0].id;

@@ -4,8 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use tollgate::engine::borrowing::Question;
-use tollgate::engine::lender::{Host, Met, Note};
+use tollgate::engine::lender::{self, Host, Met, Note};
 use tollgate::engine::{Outcome, Ruling};
+use tollgate::lease::wire::{Batch, header};
 use tollgate::request::{Gateway, Headers, Request};
 use tollgate::table::Network;
 use tollgate::units::UnixNanos;
@@ -275,8 +276,12 @@ impl<'a> Host for Seat<'a> {
         self.at_hand.set(Some(context));
     }
 
-    fn dispatch(&self, message: &[u8], timeout_ms: u64) -> bool {
+    fn dispatch(&self, by: lender::Caller, batch: &Batch, timeout_ms: u64) -> bool {
         let cluster = self.shared.cluster;
+        let message = match by {
+            lender::Caller::Request => header::decode(batch.to_header().as_bytes()).expect("base64url"),
+            lender::Caller::Root => batch.to_bytes(),
+        };
         let caller = match self.at_hand.get() {
             Some(context) => Caller::Request(context),
             None => Caller::Root,
@@ -292,12 +297,16 @@ impl<'a> Host for Seat<'a> {
         if caller == Caller::Root {
             self.root.is_calling.set(true);
         }
-        cluster.dispatch(self.shared.node, self.shared.worker, self.root, caller, message, timeout_ms);
+        cluster.dispatch(self.shared.node, self.shared.worker, self.root, caller, &message, timeout_ms);
         true
     }
 
     fn reply(&self) -> Option<Vec<u8>> {
         self.reply.borrow_mut().take()
+    }
+
+    fn may_call_again(&self) -> bool {
+        self.shared.node.personality == Personality::Envoy
     }
 
     fn conclude(&self, _: &Question, ruling: &Ruling) {
