@@ -191,7 +191,7 @@ impl<'a, G: Gateway> Request<'a, G> {
     /// are one list (RFC 9110, 5.3).
     pub fn find_in_list<T>(&self, name: &str, mut find: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
         let found = self.headers.values(name.as_bytes()).find_map(&mut find);
-        if found.is_some() || !self.headers.may_be_cut() {
+        if found.is_some() || !self.headers.is_part() {
             return found;
         }
         find(&self.gateway.header_lines(name)?)
