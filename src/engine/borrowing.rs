@@ -39,6 +39,8 @@ pub struct Question {
     pub offer: u8,
     /// What it costs.
     pub cost: Cost,
+    /// Whether the store decides this one request and charges it, instead of lending what pays for it.
+    pub is_charged: bool,
     /// Whose limits.
     under: Under,
 }
@@ -114,7 +116,8 @@ impl Engine {
                 return Some(Considered::Known(Answer { caller, ruling: Some(ruling) }));
             }
         }
-        let question = Question { id, name: name.map(Into::into), offer, cost, under };
+        let is_charged = is_strict || self.tier(&under).holds_few(cost);
+        let question = Question { id, name: name.map(Into::into), offer, cost, is_charged, under };
         Some(Considered::Ask(caller, question))
     }
 
@@ -129,6 +132,18 @@ impl Engine {
     ) -> Option<Call> {
         let tier = self.tier(&question.under);
         borrower.ask(&self.table, store, &question.subject(), tier, need, more, times)
+    }
+
+    /// The message that has the store decide about `question` and charge it.
+    pub fn ask_charge(
+        &self,
+        question: &Question,
+        store: &impl SharedStore,
+        borrower: &mut Borrower,
+        times: Times,
+    ) -> Call {
+        let tier = self.tier(&question.under);
+        borrower.ask_charge(&self.table, store, &question.subject(), tier, question.cost, times)
     }
 
     /// Decides about a request whose question was answered; none: another request was faster, and it has to ask again.
@@ -167,6 +182,20 @@ impl Engine {
         let passed =
             is_open.then(|| self.settle(question, store, borrower, times, Word::Away, network)).flatten();
         passed.unwrap_or_else(|| unknown(&question.under, times.now))
+    }
+
+    /// Remembers what the store has said to a request that it has decided: until when it would refuse another one, and
+    /// where the client stands, should the store be away.
+    pub fn note_charge(&self, question: &Question, standing: &Standing, store: &impl SharedStore, seen: Seen) {
+        let tier = self.tier(&question.under);
+        let client = self.table.fingerprint_of(question.id, question.name.is_none());
+        self.table.update(store, client, tier, seen.times.now, |mut state| {
+            state.turn_to(seen.times.now);
+            state.hold.offer = question.offer;
+            state.hold.take_charge(standing.refusal, question.cost, seen.times.mono);
+            state.account = account_of(standing, &state.account, Cost(state.hold.owed()), tier, seen);
+            (Change::Write(state), ())
+        });
     }
 
     /// What the store has decided about a request that asked for itself (`strict`).
@@ -211,7 +240,7 @@ impl Engine {
             (_, failure) => Some(failure),
         };
         // While many requests are refused here, the tick asks for them.
-        let is_pressed = borrower.is_pressed(&subject.id, times.mono);
+        let is_pressed = !tier.holds_few(cost) && borrower.is_pressed(&subject.id, times.mono);
         let updated = self.table.update(store, client, tier, times.now, |mut state| {
             state.hold.offer = subject.offer;
             let found = find(&mut state, tier, cost, times, failure, is_pressed, subject.name.is_none());
