@@ -2,10 +2,12 @@
 
 pub mod calendar;
 mod gcra;
+mod rate;
 
 pub use calendar::Month;
 pub(crate) use gcra::gcd;
 pub use gcra::{Level, Limit, LimitError, NotNow, Period};
+pub use rate::PackedRate;
 
 use crate::policy::{MAX_LIMITS, Tier};
 use crate::units::{Cost, Nanos, UnixNanos};
@@ -21,6 +23,8 @@ pub struct Account {
     pub at: UnixNanos,
     /// One bucket a limit of the tier, in the tier's order.
     pub levels: [Level; MAX_LIMITS],
+    /// The rates in whose units `levels` are kept.
+    pub rates: [PackedRate; MAX_LIMITS],
     /// The month that `used` belongs to.
     pub month: Month,
     /// Spent in `month`.

@@ -1,14 +1,14 @@
 //! The clients of one node, in fixed memory: a set-associative table in the gateway's shared data.
 //!
 //! ```text
-//! fingerprint(client) ──▶ slot "tollgate/aXYZ" ──▶ one of 8 ways ──▶ Record { buckets, month, lease }
+//! fingerprint(client) ──▶ slot "tollgate/aXYZ" ──▶ one of 7 ways ──▶ Record { buckets, month, lease }
 //!                         consumers │ strangers     get, decide, compare and swap; lost: get again, decide again
 //! ```
 //!
 //! Shared data has no delete that all hosts honour, one never evicts and the other evicts silently, so nothing is
 //! added to it once the policy is loaded: [`Table::open`] writes every slot, and a request only ever replaces a slot by
 //! one of the same size. A client that comes takes an empty way of its slot, or one whose record is as good as none
-//! (buckets full, month past or untouched). Only where all 8 are in use does one go that still meant something,
+//! (buckets full, month past or untouched). Only where all 7 are in use does one go that still meant something,
 //! the one that means the least, and it is counted.
 //!
 //! Strangers have slots of their own: however many addresses somebody comes from, no consumer is pushed out.

@@ -1,7 +1,7 @@
 //! Whatever stands in shared data: no panic, no trust, what is written is what is read, and a client is still limited
 //! afterwards.
 //!
-//! An input is fourteen numbers of eight bytes, which become a client's state, and then the bytes that every key holds.
+//! An input is sixteen numbers of eight bytes, which become a client's state, and then the bytes that every key holds.
 #![no_main]
 
 use std::cell::RefCell;
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use libfuzzer_sys::fuzz_target;
 use tollgate::lease::hold::{Hold, Refused, Tick};
-use tollgate::limit::{Account, Level, Limit, Month, Period, Verdict, decide_all};
+use tollgate::limit::{Account, Level, Limit, Month, PackedRate, Period, Verdict, decide_all};
 use tollgate::policy::Tier;
 use tollgate::table::{
     Change, Client, Expected, FingerprintKey, Read, Record, SharedStore, SlotKey, State, Table, Updated,
@@ -46,7 +46,7 @@ impl SharedStore for Hostile {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some((numbers, bytes)) = bytes.split_at_checked(14 * 8) else { return };
+    let Some((numbers, bytes)) = bytes.split_at_checked(16 * 8) else { return };
     let store = Hostile { bytes: bytes.to_vec(), written: RefCell::default() };
     let Ok(opened) = Table::open(&store, 64, FingerprintKey([1; 16])) else { return };
     let tier = Tier {
@@ -115,15 +115,16 @@ fn records(store: &Hostile, table: &Table) -> Vec<(u32, Record)> {
 fn state(numbers: &[u8]) -> State {
     let mut numbers =
         numbers.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight")));
-    let mut next = || numbers.next().expect("fourteen");
+    let mut next = || numbers.next().expect("sixteen");
     let (flags, ticks) = (next(), next());
-    let account = Account {
+    let mut account = Account {
         at: UnixNanos(next()),
         levels: [Level(next()), Level(next()), Level(next())],
+        rates: Default::default(),
         month: Month(flags as u16),
         used: Cost(next() & MOST),
     };
-    let hold = Hold {
+    let mut hold = Hold {
         epoch: ticks as u32,
         seq: (ticks >> 32) as u32,
         spent: next() & MOST,
@@ -140,6 +141,13 @@ fn state(numbers: &[u8]) -> State {
             limits: (flags >> 56) as u8,
         },
         offer: (flags >> 17) as u8 & 127,
+        terms: 0,
+        fresh: 0,
     };
+    // The rates and the tag came with a later layout: they stand last, so that older inputs keep their meaning.
+    let (rates, terms) = (next(), next());
+    account.rates = [rates as u32, (rates >> 32) as u32, terms as u32].map(PackedRate);
+    hold.terms = (terms >> 32) as u32 & Hold::MAX_TERMS;
+    hold.fresh = (terms >> 56) as u8;
     State { account, hold }
 }

@@ -80,6 +80,11 @@ pub struct Hold {
     pub refused: Refused,
     /// The tier's place among the offers when the client was last served, below 128.
     pub offer: u8,
+    /// Under which terms `left` and `refused` were granted: a tag of the limits and the month, 24 bits; 0: none.
+    pub terms: u32,
+    /// Into which of the limits' buckets this node has poured while they were empty, since the store's last answer; bit 0
+    /// is the tier's first.
+    pub fresh: u8,
 }
 
 /// What a node would like to hold, and for whom.
@@ -110,6 +115,9 @@ impl Hold {
 
     /// Who has to give an unspent lease back so soon has little left.
     const SCARCE_MS: u32 = 1_000;
+
+    /// The greatest tag of terms.
+    pub const MAX_TERMS: u32 = (1 << 24) - 1;
 
     /// The most that is ever held, so that it fits its field.
     pub const MOST: u64 = u32::MAX as u64;

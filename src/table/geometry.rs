@@ -4,8 +4,9 @@ use super::fingerprint::Fingerprint;
 use super::slot::SLOT_BYTES;
 
 /// Which layout of slots this is. It stands in every slot's key, so that a filter of another layout, which may run
-/// beside this one while a gateway is upgraded, has keys of its own and never meets a value of another size.
-const LAYOUT: u8 = b'b';
+/// beside this one while a gateway is upgraded, has keys of its own and never meets a value of another size. A table of more than 64³ slots takes the next
+/// letter as well.
+const LAYOUT: u8 = b'd';
 
 /// 64 characters, six bits each.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -13,8 +14,8 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// The most slots that three characters, and the one after the layout's letter, can name.
 const MAX_SLOTS: u32 = 2 * 64 * 64 * 64;
 
-/// A slot of 8 ways for every three clients that the policy asks room for, and one for strangers to every 16: with so
-/// many, fewer than two in a thousand clients find their slot full.
+/// A slot of 7 ways for every three clients that the policy asks room for, and one for strangers to every 16: with so
+/// many, about six in a thousand clients find their slot full.
 const CLIENTS_PER_SLOT: u64 = 3;
 const CLIENTS_PER_STRANGERS_SLOT: u64 = 16;
 

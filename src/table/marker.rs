@@ -5,9 +5,9 @@ use super::geometry::{Geometry, SlotKey};
 use super::{Expected, Read, SharedStore, Write};
 
 /// No slot's name has a tilde.
-pub(super) const KEY: SlotKey = SlotKey::named(*b"b~~~");
+pub(super) const KEY: SlotKey = SlotKey::named(*b"d~~~");
 
-const MAGIC: [u8; 4] = *b"TGm\x02";
+const MAGIC: [u8; 4] = *b"TGm\x03";
 const BYTES: usize = 40;
 /// Workers that start at once settle within one round each; more than this is a host that does not keep its word.
 const MAX_TRIES: u32 = 64;

@@ -1,10 +1,10 @@
-//! A slot's bytes: a head, and 8 records of one width. Numbers are little-endian.
+//! A slot's bytes: a head, and 7 records of one width. Numbers are little-endian.
 //!
 //! ```text
 //! slot    0  4  magic "TGs" and the layout's number        record   0  16  client; zero: an empty way
 //!         4 12  zero, for later layouts                            16   8  at, ns
-//!        16 112 way 0                                              24  24  three levels, work
-//!       128 112 way 1 …                                            48   8  used in the month 48 bits, month 16
+//!        16 128 way 0                                              24  24  three levels, work
+//!       144 128 way 1 …                                            48   8  used in the month 48 bits, month 16
 //!       912     the end                                            56   8  spent 48, idle 8, whether asking 1, offer 7
 //!                                                                  64   8  turn 48, checksum's upper half 16
 //! amounts: thousandths of a unit                                   72   8  acked 48, checksum's lower half 16
@@ -12,26 +12,28 @@
 //!                                                                  88   8  epoch 32, seq 32
 //!                                                                  96   8  lease ends 32, asked 32
 //!                                                                 104   8  refused: cost 24, limits 8, until 32
+//!                                                                 112   8  the rates of two levels: units 30, period 2
+//!                                                                 120   8  that of the third 32, tag of terms 24, fresh 8
 //! ```
 //!
 //! The checksum is a record's, not the slot's: what another client's bytes say never matters to a decision, a torn
-//! slot cannot be written back (its version has moved on), and 112 bytes cost an eighth of 912.
+//! slot cannot be written back (its version has moved on), and 128 bytes cost a seventh of 912.
 
 use super::Moment;
 use super::fingerprint::Fingerprint;
 use crate::lease::hold::{Hold, Refused, Tick};
-use crate::limit::{Account, Level, Month};
+use crate::limit::{Account, Level, Month, PackedRate};
 use crate::units::{Cost, UnixNanos};
 
 /// Records in a slot.
-pub const WAYS: usize = 8;
+pub const WAYS: usize = 7;
 /// A slot's size. With Kong's own 109 bytes it just fits a piece of 1,024.
 pub const SLOT_BYTES: usize = HEAD_BYTES + WAYS * RECORD_BYTES;
 
 const HEAD_BYTES: usize = 16;
 const RECORD_BYTES: usize = WORDS * 8;
-const WORDS: usize = 14;
-const MAGIC: [u8; 4] = *b"TGs\x02";
+const WORDS: usize = 16;
+const MAGIC: [u8; 4] = *b"TGs\x03";
 /// Amounts have 48 bits: 281 thousand million units.
 const MAX_USED: u64 = (1 << 48) - 1;
 /// Where the halves of the checksum are: the upper 16 bits of two words.
@@ -94,6 +96,7 @@ impl Record {
         let State { account, hold } = &self.state;
         let [first, second] = self.client;
         let [a, b, c] = account.levels;
+        let [of_a, of_b, of_c] = account.rates.map(|rate| rate.0);
         let amount = |amount: u64| amount.min(MAX_USED);
         let halves = |upper: u32, lower: u32| u64::from(upper) << 32 | u64::from(lower);
         let mut words: [u64; WORDS] = [
@@ -117,9 +120,11 @@ impl Record {
                 hold.refused.until.0,
                 u32::from(hold.refused.limits) << 24 | hold.refused.cost.min(Refused::MAX_COST),
             ),
+            halves(of_b, of_a),
+            halves(u32::from(hold.fresh) << 24 | hold.terms & Hold::MAX_TERMS, of_c),
         ];
         let sum = u64::from(checksum(&words));
-        let [.., turn, acked, _, _, _, _] = &mut words;
+        let [.., turn, acked, _, _, _, _, _, _] = &mut words;
         *turn |= (sum >> 16) << 48;
         *acked |= (sum & 0xFFFF) << 48;
         for (place, word) in place.as_chunks_mut().0.iter_mut().zip(words) {
@@ -133,7 +138,24 @@ impl Record {
         for (word, chunk) in words.iter_mut().zip(bytes.as_chunks().0) {
             *word = u64::from_le_bytes(*chunk);
         }
-        let [first, second, at, a, b, c, month, spent, turn, acked, left, epoch, asked, refused] = words;
+        let [
+            first,
+            second,
+            at,
+            a,
+            b,
+            c,
+            month,
+            spent,
+            turn,
+            acked,
+            left,
+            epoch,
+            asked,
+            refused,
+            rates,
+            terms,
+        ] = words;
         if u64::from(checksum(&words)) != (turn >> 48) << 16 | acked >> 48 {
             return None;
         }
@@ -141,6 +163,7 @@ impl Record {
         let account = Account {
             at: UnixNanos(at),
             levels: [Level(a), Level(b), Level(c)],
+            rates: [lower(rates), upper(rates), lower(terms)].map(PackedRate),
             month: Month((month >> 48) as u16),
             used: Cost(month & MAX_USED),
         };
@@ -161,6 +184,8 @@ impl Record {
                 until: Tick(upper(refused)),
                 limits: (lower(refused) >> 24) as u8,
             },
+            terms: upper(terms) & Hold::MAX_TERMS,
+            fresh: (terms >> 56) as u8,
         };
         Some(Self { client: [first, second], state: State { account, hold }, full_at: upper(left) })
     }
@@ -173,10 +198,10 @@ fn checksum(words: &[u64; WORDS]) -> u32 {
         let product = (sum ^ word).wrapping_mul(ODD);
         product ^ (product >> 29)
     };
-    let [a, b, c, d, e, f, g, h, turn, acked, i, j, k, l] = *words;
+    let [a, b, c, d, e, f, g, h, turn, acked, i, j, k, l, m, n] = *words;
     // Two chains, which the processor runs side by side.
-    let one = [a, c, e, g, turn & CHECKED, i, k].into_iter().fold(u64::from_le_bytes(*b"tollgate"), mix);
-    let other = [b, d, f, h, acked & CHECKED, j, l].into_iter().fold(0, mix);
+    let one = [a, c, e, g, turn & CHECKED, i, k, m].into_iter().fold(u64::from_le_bytes(*b"tollgate"), mix);
+    let other = [b, d, f, h, acked & CHECKED, j, l, n].into_iter().fold(0, mix);
     (mix(one, other).wrapping_mul(ODD) >> 32) as u32
 }
 

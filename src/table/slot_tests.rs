@@ -91,25 +91,29 @@ fn where_something_has_to_go_it_is_what_means_the_least() {
     put(&mut bytes, 4, &record(5, 40, LATER + 600));
     assert_eq!(way_for_newcomer(&bytes, NOW), (4, true), "the month's use counts before the bucket");
     put(&mut bytes, 6, &record(7, 0, LATER));
-    put(&mut bytes, 7, &record(10, 0, LATER - 30));
-    assert_eq!(way_for_newcomer(&bytes, NOW), (7, true), "nothing in the month: the one that is full first");
+    put(&mut bytes, 2, &record(10, 0, LATER - 30));
+    assert_eq!(way_for_newcomer(&bytes, NOW), (2, true), "nothing in the month: the one that is full first");
 }
 
 proptest! {
     #[test]
     fn a_record_comes_back_as_it_was(
         bits in any::<[u64; 2]>(), at in any::<u64>(), levels in any::<[u64; 3]>(), month in any::<u16>(),
-        amounts in prop::array::uniform4(0..=MAX_USED), words in any::<[u32; 7]>(), small in any::<[u8; 2]>(),
+        amounts in prop::array::uniform4(0..=MAX_USED), words in any::<[u32; 7]>(), small in any::<[u8; 3]>(),
+        rates in any::<[u32; 3]>(), terms in 0..=Hold::MAX_TERMS,
         is_asking in any::<bool>(), way in 0..WAYS,
     ) {
         let client = Fingerprint { is_stranger: true, bits, place: 0 };
         let [used, spent, turn, acked] = amounts;
         let [full_at, epoch, seq, left, ends, asked, until] = words;
-        let [idle, limits] = small;
-        let account = Account { at: UnixNanos(at), levels: levels.map(Level), month: Month(month), used: Cost(used) };
+        let [idle, limits, fresh] = small;
+        let account = Account {
+            at: UnixNanos(at), levels: levels.map(Level), rates: rates.map(PackedRate), month: Month(month), used: Cost(used),
+        };
         let refused = Refused { cost: full_at & Refused::MAX_COST, until: Tick(until), limits };
         let hold = Hold {
-            epoch, seq, spent, turn, acked, left, ends: Tick(ends), asked: Tick(asked), is_asking, idle, refused, offer: limits & 127,
+            epoch, seq, spent, turn, acked, left, ends: Tick(ends), asked: Tick(asked), is_asking, idle, refused, offer: limits & 127, terms,
+            fresh,
         };
         let record = Record { client: bits, state: State { account, hold }, full_at };
         let mut bytes = empty();
