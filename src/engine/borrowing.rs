@@ -10,7 +10,7 @@ mod record;
 use self::record::{Found, find};
 use super::{Answer, Engine, Outcome, Ruling, Under};
 use crate::identity::Caller;
-use crate::lease::borrower::{Borrower, Call, Subject, Times, account_of};
+use crate::lease::borrower::{Borrower, Call, Seen, Subject, Times, account_of, account_seen};
 use crate::lease::client::ClientId;
 use crate::lease::wire::Standing;
 use crate::limit::{Account, Refusal, Verdict, decide_all};
@@ -189,11 +189,12 @@ impl Engine {
     pub fn note_charge(&self, question: &Question, standing: &Standing, store: &impl SharedStore, seen: Seen) {
         let tier = self.tier(&question.under);
         let client = self.table.fingerprint_of(question.id, question.name.is_none());
-        self.table.update(store, client, tier, seen.times.now, |mut state| {
+        self.table.update(store, client, tier, seen.times.moment(), |mut state| {
             state.turn_to(seen.times.now);
             state.hold.offer = question.offer;
-            state.hold.take_charge(standing.refusal, question.cost, seen.times.mono);
-            state.account = account_of(standing, &state.account, Cost(state.hold.owed()), tier, seen);
+            state.hold.take_charge(standing.refusal.as_ref(), question.cost, seen.times.mono);
+            let since = Cost(state.hold.owed());
+            state.account = account_seen(standing, &state.account, since, tier, seen);
             (Change::Write(state), ())
         });
     }
@@ -201,7 +202,7 @@ impl Engine {
     /// What the store has decided about a request that asked for itself (`strict`).
     #[must_use]
     pub fn charged(&self, question: &Question, standing: &Standing, times: Times) -> Ruling {
-        let account = account_of(standing, Cost(0), self.tier(&question.under), times.now);
+        let account = account_of(standing, self.tier(&question.under), times.now);
         let ruling = ruling_under(&question.under, account, times.now);
         match standing.refusal {
             None => ruling,
@@ -241,7 +242,7 @@ impl Engine {
         };
         // While many requests are refused here, the tick asks for them.
         let is_pressed = !tier.holds_few(cost) && borrower.is_pressed(&subject.id, times.mono);
-        let updated = self.table.update(store, client, tier, times.now, |mut state| {
+        let updated = self.table.update(store, client, tier, times.moment(), |mut state| {
             state.hold.offer = subject.offer;
             let found = find(&mut state, tier, cost, times, failure, is_pressed, subject.name.is_none());
             let change = match found {
@@ -293,7 +294,7 @@ impl Engine {
         // The same record as that of strangers who come from there.
         let Some(namespace) = &self.namespace else { return unknown(under, times.now) };
         let client = self.table.fingerprint_of(namespace.id(&Client::Stranger(*network)), true);
-        let updated = self.table.update(store, client, tier, times.now, |mut state| {
+        let updated = self.table.update(store, client, tier, times.moment(), |mut state| {
             let verdict = decide_all(&mut state.account, tier, cost, times.now);
             let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
             (change, (verdict, state.account))
@@ -301,9 +302,10 @@ impl Engine {
         match updated {
             Updated::Done { answer: (Verdict::Allowed, account), .. } => {
                 let consumer = self.table.fingerprint_of(subject.id, false);
-                let owed = self.table.update(store, consumer, self.tier(under), times.now, |mut state| {
+                let owed = self.table.update(store, consumer, self.tier(under), times.moment(), |mut state| {
                     state.turn_to(times.now);
                     state.hold.owe(cost, times.mono);
+                    record::pour(&mut state, self.tier(under), cost, times.now);
                     (Change::Write(state), ())
                 });
                 borrower.served(subject, cost, false, u32::MAX, times.mono);

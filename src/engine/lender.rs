@@ -17,7 +17,7 @@ use self::waiting::Crowd;
 pub use self::waiting::Waiting;
 use super::borrowing::{Considered, Question, Word};
 use super::{Answer as Decided, Engine, Ruling};
-use crate::lease::borrower::{Borrower, Call, Rhythm, Times};
+use crate::lease::borrower::{Borrower, Call, Rhythm, Seen, Times};
 use crate::lease::breaker::Breaker;
 use crate::lease::client::ClientId;
 use crate::lease::wire::{Answer, Reply, Standing};

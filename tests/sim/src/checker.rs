@@ -7,12 +7,14 @@
 //! | [`month`] | in no calendar month more than its quota |
 //! | [`outage`] | without the store, the same for each gateway |
 //! | [`usage`] | what the store says was used is what was let through |
+//! | [`fairness`] | who keeps to its limit is not refused |
 //! | [`service`] | who asks for much gets all of its limit; who asks for little is never refused; recovery |
 //!
 //! What is seen at once (a breaker that trips late, a call that the host forbids, a wait that was not true) is found by
 //! the cluster itself.
 
 mod calendar;
+pub mod fairness;
 pub mod interval;
 mod limits;
 pub mod month;
@@ -46,7 +48,7 @@ pub fn check(plan: &Plan, log: &Log) -> Option<Violation> {
         by_client.entry(shot.client).or_default().push(*shot);
     }
     let evidence = Evidence { plan, log, by_client };
-    [interval::check, month::check, outage::check, usage::check, service::check]
+    [interval::check, month::check, outage::check, usage::check, fairness::check, service::check]
         .iter()
         .find_map(|check| check(&evidence))
 }

@@ -1,6 +1,7 @@
 //! Kinds of runs. Each makes a plan from a seed: what is there, who asks, and what breaks.
 
 mod calm;
+mod fair;
 mod faults;
 mod parts;
 
@@ -15,9 +16,11 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 21] = [
+pub const ALL: [Scenario; 23] = [
     Scenario { name: "calm", make: calm::calm },
     Scenario { name: "overload", make: calm::overload },
+    Scenario { name: "fair", make: fair::fair },
+    Scenario { name: "few", make: fair::few },
     Scenario { name: "modest", make: calm::modest },
     Scenario { name: "patient", make: calm::patient },
     Scenario { name: "strangers", make: calm::strangers },
