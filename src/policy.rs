@@ -112,6 +112,17 @@ impl Tier {
     pub fn is_unlimited(&self) -> bool {
         self.limits.is_empty() && self.monthly.is_none()
     }
+
+    /// Whether a bucket of the tier, or its month, holds so few requests of `cost` that a few on each of some gateways are
+    /// all of them. What one gateway was lent and does not spend would be missing at the others, so requests of such a
+    /// cost are decided by the store, one by one.
+    #[must_use]
+    pub fn holds_few(&self, cost: Cost) -> bool {
+        const FEW: u64 = 20;
+        let few = cost.0.saturating_mul(FEW);
+        self.limits.iter().any(|limit| limit.capacity().0 < few)
+            || self.monthly.is_some_and(|quota| quota.0 < few)
+    }
 }
 
 /// Where consumer and tier are read from, first to last.

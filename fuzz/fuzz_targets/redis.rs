@@ -136,6 +136,7 @@ fn entry(dice: &mut Unstructured<'_>, terms: &[(Arc<Terms>, Arc<str>)]) -> Resul
         Ask::Charge { cost: dice.arbitrary()? }
     } else {
         Ask::Lease(Lease {
+            since: [dice.arbitrary()?, dice.arbitrary()?, dice.arbitrary()?],
             epoch: dice.arbitrary()?,
             seq: dice.arbitrary()?,
             spent: dice.arbitrary()?,

@@ -10,8 +10,9 @@ mod record;
 use self::record::{Found, find};
 use super::{Answer, Engine, Outcome, Ruling, Under};
 use crate::identity::Caller;
-use crate::lease::borrower::{Borrower, Call, Subject, Times, account_of};
+use crate::lease::borrower::{Borrower, Call, Seen, Subject, Times, account_of, account_seen};
 use crate::lease::client::ClientId;
+use crate::lease::terms::tag;
 use crate::lease::wire::Standing;
 use crate::limit::{Account, Refusal, Verdict, decide_all};
 use crate::policy::{Enforcement, OnFailure, StoreMode};
@@ -39,6 +40,8 @@ pub struct Question {
     pub offer: u8,
     /// What it costs.
     pub cost: Cost,
+    /// Whether the store decides this one request and charges it, instead of lending what pays for it.
+    pub is_charged: bool,
     /// Whose limits.
     under: Under,
 }
@@ -125,7 +128,8 @@ impl Engine {
                 return Some(Considered::Known(Answer { caller, ruling: Some(ruling) }));
             }
         }
-        let question = Question { id, name: name.map(Into::into), offer, cost, under };
+        let is_charged = is_strict || self.tier(&under).holds_few(cost);
+        let question = Question { id, name: name.map(Into::into), offer, cost, is_charged, under };
         Some(Considered::Ask(caller, question))
     }
 
@@ -140,6 +144,18 @@ impl Engine {
     ) -> Option<Call> {
         let tier = self.tier(&question.under);
         borrower.ask(&self.table, store, &question.subject(), tier, need, more, times)
+    }
+
+    /// The message that has the store decide about `question` and charge it.
+    pub fn ask_charge(
+        &self,
+        question: &Question,
+        store: &impl SharedStore,
+        borrower: &mut Borrower,
+        times: Times,
+    ) -> Call {
+        let tier = self.tier(&question.under);
+        borrower.ask_charge(&self.table, store, &question.subject(), tier, question.cost, times)
     }
 
     /// Decides about a request whose question was answered; none: another request was faster, and it has to ask again.
@@ -174,6 +190,30 @@ impl Engine {
         passed.unwrap_or_else(|| unknown(&question.under, times.now))
     }
 
+    /// Remembers what the store has said to a request that it has decided: until when it would refuse another one, and
+    /// where the client stands, should the store be away.
+    pub fn note_charge(
+        &self,
+        question: &Question,
+        standing: &Standing,
+        store: &impl SharedStore,
+        borrower: &Borrower,
+        seen: Seen,
+    ) {
+        let under = question.under_now(borrower);
+        let tier = self.tier(&under);
+        let client = self.table.fingerprint_of(question.id, question.name.is_none());
+        self.table.update(store, client, tier, seen.times.moment(), |mut state| {
+            state.turn_to(seen.times.now);
+            state.hold.offer = question.offer;
+            state.hold.come_under(tag(tier));
+            state.hold.take_charge(standing.refusal.as_ref(), question.cost, seen.times.mono);
+            let since = Cost(state.hold.owed());
+            state.account = account_seen(standing, &state.account, since, tier, seen);
+            (Change::Write(state), ())
+        });
+    }
+
     /// What the store has decided about a request that asked for itself (`strict`).
     #[must_use]
     pub fn charged(
@@ -184,7 +224,7 @@ impl Engine {
         times: Times,
     ) -> Ruling {
         let under = question.under_now(borrower);
-        let account = account_of(standing, Cost(0), self.tier(&under), times.now);
+        let account = account_of(standing, self.tier(&under), times.now);
         let ruling = ruling_under(&under, account, times.now);
         match standing.refusal {
             None => ruling,
@@ -223,8 +263,8 @@ impl Engine {
             (_, failure) => Some(failure),
         };
         // While many requests are refused here, the tick asks for them.
-        let is_pressed = borrower.is_pressed(&subject.id, times.mono);
-        let updated = self.table.update(store, client, tier, times.now, |mut state| {
+        let is_pressed = !tier.holds_few(cost) && borrower.is_pressed(&subject.id, times.mono);
+        let updated = self.table.update(store, client, tier, times.moment(), |mut state| {
             state.hold.offer = subject.offer;
             let found = find(&mut state, tier, cost, times, failure, is_pressed, subject.name.is_none());
             let change = match found {
@@ -276,7 +316,7 @@ impl Engine {
         // The same record as that of strangers who come from there.
         let Some(namespace) = &self.namespace else { return unknown(under, times.now) };
         let client = self.table.fingerprint_of(namespace.id(&Client::Stranger(*network)), true);
-        let updated = self.table.update(store, client, tier, times.now, |mut state| {
+        let updated = self.table.update(store, client, tier, times.moment(), |mut state| {
             let verdict = decide_all(&mut state.account, tier, cost, times.now);
             let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
             (change, (verdict, state.account))
@@ -284,9 +324,10 @@ impl Engine {
         match updated {
             Updated::Done { answer: (Verdict::Allowed, account), .. } => {
                 let consumer = self.table.fingerprint_of(subject.id, false);
-                let owed = self.table.update(store, consumer, self.tier(under), times.now, |mut state| {
+                let owed = self.table.update(store, consumer, self.tier(under), times.moment(), |mut state| {
                     state.turn_to(times.now);
                     state.hold.owe(cost, times.mono);
+                    record::pour(&mut state, self.tier(under), cost, times.now);
                     (Change::Write(state), ())
                 });
                 borrower.served(subject, cost, false, u32::MAX, times.mono);

@@ -17,7 +17,7 @@ use self::waiting::Crowd;
 pub use self::waiting::Waiting;
 use super::borrowing::{Considered, Question, Word};
 use super::{Answer as Decided, Engine, Ruling};
-use crate::lease::borrower::{Borrower, Call, Rhythm, Times};
+use crate::lease::borrower::{Borrower, Call, Rhythm, Seen, Times};
 use crate::lease::breaker::Breaker;
 use crate::lease::client::ClientId;
 use crate::lease::wire::{Answer, Batch, Reply, Standing};
@@ -184,7 +184,7 @@ impl Lender {
         let until = times.mono.saturating_add(self.store.timeout_ms);
         let waiting = Rc::new(Waiting::new(context, question, until));
         let is_first = self.crowd.stay(&waiting);
-        let joins = !is_first && host.resumes_others() && self.store.mode == StoreMode::Leased;
+        let joins = !is_first && host.resumes_others() && !waiting.question.is_charged;
         // A gateway that knows no way to the store will not know one the next time: then it is away.
         if joins || (0..Breaker::TRIPS_AT).any(|_| self.ask(engine, host, &waiting, times)) {
             return Met::Waits(waiting);
@@ -203,15 +203,14 @@ impl Lender {
     /// Makes the call of `waiting`'s request, which is the one at hand.
     fn ask(&self, engine: &Engine, host: &impl Host, waiting: &Waiting, times: Times) -> bool {
         let question = &waiting.question;
-        let call = match self.store.mode {
-            StoreMode::Strict => {
-                Some(self.borrower.borrow_mut().charge(&question.subject(), question.cost, times.mono))
-            }
-            StoreMode::Leased => {
-                let need = self.crowd.need(&question.id);
-                engine.ask(question, need, host.shared(), &mut self.borrower.borrow_mut(), times)
-            }
+        let mut borrower = self.borrower.borrow_mut();
+        let call = if question.is_charged {
+            Some(engine.ask_charge(question, host.shared(), &mut borrower, times))
+        } else {
+            let need = self.crowd.need(&question.id);
+            engine.ask(question, need, host.shared(), &mut borrower, times)
         };
+        drop(borrower);
         waiting.rounds.set(waiting.rounds.get().saturating_add(1));
         // All of a request's calls together take no longer than one may.
         let left = waiting.until.get().saturating_sub(times.mono);
@@ -265,17 +264,21 @@ impl Lender {
         self.crowd.leave(waiting);
         self.release(engine, host, &id);
         host.speak_for(waiting.context);
-        let ruling = match (self.store.mode, charged) {
-            (StoreMode::Strict, Some(standing)) => {
+        let question = &waiting.question;
+        let ruling = match (question.is_charged, charged) {
+            (true, Some(standing)) => {
                 let times = self.times(host);
-                Some(engine.charged(&waiting.question, &standing, &self.borrower.borrow(), times))
+                let borrower = self.borrower.borrow();
+                if self.store.mode == StoreMode::Leased {
+                    let seen = Seen { times, took_ms: call.age(times.mono) };
+                    engine.note_charge(question, &standing, host.shared(), &borrower, seen);
+                }
+                Some(engine.charged(question, &standing, &borrower, times))
             }
             // A second charge might count twice; a second question does not.
-            (StoreMode::Leased, _) if word == Word::Silent && self.may_repeat(host, waiting) => None,
-            (StoreMode::Strict, None) if word == Word::Heard => {
-                self.decide(engine, host, waiting, Word::Silent)
-            }
-            (StoreMode::Strict, None) | (StoreMode::Leased, _) => self.decide(engine, host, waiting, word),
+            (false, _) if word == Word::Silent && self.may_repeat(host, waiting) => None,
+            (true, None) if word == Word::Heard => self.decide(engine, host, waiting, Word::Silent),
+            (true, None) | (false, _) => self.decide(engine, host, waiting, word),
         };
         if ruling.is_some() {
             return ruling;
@@ -316,7 +319,8 @@ impl Lender {
         if self.store.mode == StoreMode::Leased {
             self.crowd.hear(call, &reply, (mono / 1_000_000).saturating_add(self.store.timeout_ms));
         }
-        let word = match reply.answers.first() {
+        // A charge comes behind the report of its client.
+        let word = match reply.answers.last() {
             Some(Answer::Failed | Answer::Unusable) => Word::Away,
             _ => Word::Heard,
         };

@@ -6,6 +6,13 @@
 //! *D* + *O* ≤ capacity whenever something is lent; *D* falls by at most rate·*t*; a node spends only what it holds. So
 //! what is admitted in *t* is at most capacity + rate·*t*.
 //!
+//! What was spent is reported later than it happened, and drains from when it happened all the same. In the terms of the
+//! generic cell rate algorithm a bucket is the moment at which it is empty, and spending *c* at *s* moves that moment from
+//! *x* to max(*x*, *s*) + *c*/rate. Several such steps are max(*x* + *C*/rate, *M*), with *C* their sum and *M* the moment
+//! at which a bucket is empty that had only them; so a report of *C* and *M* says all that the bucket needs. Where
+//! reports of several nodes come in another order than the spending happened, the result is never earlier than the true
+//! one (adjacent steps in the wrong order only make it later), so *D* is never less than what has really not drained.
+//!
 //! A lease that nobody reports on ends on the store's clock, later than on the node's, which counted from before it asked.
 //! What was lent then counts as spent, in bucket and month. Should the node be heard of again, what it did not spend is
 //! given back to the month.
@@ -17,7 +24,7 @@ mod room;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::level::Level;
+pub use self::level::{LONGEST_EMPTY, Level, Poured};
 use super::terms::{EXACT, Terms};
 use super::wire::{Lease, Standing};
 use crate::limit::Month;
@@ -172,7 +179,7 @@ impl Account {
         let month = month_of(now);
         let cost = cost.min(EXACT);
         let refusal = if cost <= self.left(terms, month) {
-            self.spend(terms, cost);
+            self.fill(terms, cost, 0, [Poured::Now; 3]);
             self.use_up(month, cost);
             None
         } else {
@@ -253,7 +260,7 @@ impl Account {
 
     /// Counts what `loan` has lent as spent.
     fn lose(&mut self, terms: &Terms, loan: &mut Loan) {
-        self.spend_lent(terms, loan.out);
+        self.fill(terms, loan.out, loan.out, [Poured::Now; 3]);
         self.use_up(loan.month, loan.out);
         loan.lost = loan.lost.saturating_add(loan.out).min(EXACT);
         loan.out = 0;
@@ -302,8 +309,8 @@ impl Account {
             (0, loan.lost.min(without).min(after))
         };
         let known = known_before.max(known_after);
-        self.spend_lent(terms, from_lease);
-        self.spend(terms, without.saturating_sub(known));
+        let unknown = without.saturating_sub(known);
+        self.fill(terms, from_lease.saturating_add(unknown), from_lease, lease.since.map(Poured::from_wire));
         self.use_up(current.saturating_sub(1), before.saturating_sub(known_before));
         self.use_up(current, after.saturating_sub(known_after));
         // And what the node did not spend after all is not used.
@@ -313,17 +320,10 @@ impl Account {
         loan.out = loan.out.saturating_sub(from_lease).min(lease.hold);
     }
 
-    /// Fills the buckets; more than full is full.
-    fn spend(&mut self, terms: &Terms, milli: u64) {
-        for (level, bucket) in self.levels.iter_mut().zip(&terms.buckets) {
-            level.fill(bucket, milli);
-        }
-    }
-
-    /// Fills the buckets with what was lent.
-    fn spend_lent(&mut self, terms: &Terms, milli: u64) {
-        for (level, bucket) in self.levels.iter_mut().zip(&terms.buckets) {
-            level.fill_lent(bucket, milli);
+    /// Fills the buckets with `milli`, of which `lent` was lent; more than full is full.
+    fn fill(&mut self, terms: &Terms, milli: u64, lent: u64, poured: [Poured; 3]) {
+        for ((level, bucket), poured) in self.levels.iter_mut().zip(&terms.buckets).zip(poured) {
+            level.fill(bucket, milli, lent, poured);
         }
     }
 

@@ -19,7 +19,7 @@ pub(super) fn free() -> Terms {
 }
 
 pub(super) fn ask(seq: u32, spent: u64, hold: u64, need: u64, want: u64) -> Lease {
-    Lease { epoch: 7, seq, spent, acked: 0, turn: 0, month: 0, hold, need, more: 0, want }
+    Lease { epoch: 7, seq, spent, acked: 0, turn: 0, month: 0, hold, need, more: 0, want, since: [0; 3] }
 }
 
 fn standing(settled: Settled) -> Standing {
@@ -282,6 +282,7 @@ fn any_lease() -> impl Strategy<Value = Lease> {
             need,
             more: absurd % 9_000,
             want: if is_absurd { absurd } else { want },
+            since: [absurd % 3, LONGEST_EMPTY - absurd % 10, absurd % (2 * LONGEST_EMPTY)],
         })
 }
 

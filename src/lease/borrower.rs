@@ -12,19 +12,20 @@ mod sweep;
 
 use std::rc::Rc;
 
-pub use self::answer::account_of;
+pub use self::answer::{Seen, account_of, account_seen};
 use self::known::Known;
 pub use self::overrides::Overridden;
 use self::overrides::Overrides;
 use self::recent::Recent;
 use super::breaker::{Breaker, Turn};
 use super::client::{ClientId, ClientMap, ClientSecret, Namespace};
-use super::hold::Wish;
+use super::account::LONGEST_EMPTY;
+use super::hold::{Wish, tick};
 use super::name;
 use super::terms::{Offer, tag};
 use super::wire::{Ask, Batch, Entry, Lease, MAX_ENTRIES};
 use crate::policy::{Policy, StoreMode, Tier};
-use crate::table::{Change, Client, SharedStore, Table, Updated};
+use crate::table::{Change, Client, Moment, SharedStore, State, Table, Updated};
 use crate::units::{Cost, UnixNanos};
 
 /// A client that a request is about.
@@ -45,6 +46,16 @@ pub struct Times {
     pub now: UnixNanos,
     /// Milliseconds of the node's monotonic clock.
     pub mono: u64,
+    /// Nanoseconds of the same.
+    pub node: u64,
+}
+
+impl Times {
+    /// The moment for the node's table.
+    #[must_use]
+    pub const fn moment(&self) -> Moment {
+        Moment { now: self.now, node: self.node }
+    }
 }
 
 /// A message to the store, and what its answer needs.
@@ -170,7 +181,7 @@ impl Borrower {
     #[must_use]
     pub fn times(&self, mono: u64, wall: impl FnOnce() -> UnixNanos) -> Times {
         let now = self.offset.map_or_else(wall, |offset| UnixNanos(mono.wrapping_add(offset)));
-        Times { now, mono: mono / 1_000_000 }
+        Times { now, mono: mono / 1_000_000, node: mono }
     }
 
     /// The number of `client` in the policy's `namespace`.
@@ -200,11 +211,50 @@ impl Borrower {
         self.known.get(id).is_some_and(|known| known.is_pressed(mono))
     }
 
-    /// The message by which one request asks for itself: a strict decision.
-    #[must_use]
-    pub fn charge(&mut self, subject: &Subject<'_>, cost: Cost, mono: u64) -> Call {
-        self.last_request = Some(mono);
-        self.call(vec![self.entry(subject, Ask::Charge { cost: cost.0 })], mono)
+    /// The message by which one request is decided by the store. What its client has of a lease here goes back with it,
+    /// and what it has spent of one is told: the store decides by all that there is.
+    pub fn ask_charge(
+        &mut self,
+        table: &Table,
+        store: &impl SharedStore,
+        subject: &Subject<'_>,
+        tier: &Tier,
+        cost: Cost,
+        times: Times,
+    ) -> Call {
+        self.last_request = Some(times.mono);
+        let lease = if self.is_strict { None } else { self.settle_up(table, store, subject, tier, times) };
+        let asks = lease.map(Ask::Lease).into_iter().chain([Ask::Charge { cost: cost.0 }]);
+        let entries = asks.map(|ask| self.entry(subject, ask)).collect();
+        self.call(entries, times.mono)
+    }
+
+    /// The message that gives the client's lease back and reports what was spent of it, if there is anything to say.
+    fn settle_up(
+        &self,
+        table: &Table,
+        store: &impl SharedStore,
+        subject: &Subject<'_>,
+        tier: &Tier,
+        times: Times,
+    ) -> Option<Lease> {
+        let client = table.fingerprint_of(subject.id, subject.name.is_none());
+        let patience = self.patience();
+        let updated = table.update(store, client, tier, times.moment(), |mut state| {
+            if state.hold.left == 0 && state.hold.owed() == 0 {
+                return (Change::Keep, None);
+            }
+            state.turn_to(times.now);
+            state.hold.offer = subject.offer;
+            state.hold.come_under(tag(tier));
+            state.hold.give_back();
+            let lease = message_of(&mut state, tier, Wish::default(), patience, times);
+            (Change::Write(state), Some(lease))
+        });
+        match updated {
+            Updated::Done { answer } => answer.map(|lease| told(lease, subject.name.is_none())),
+            Updated::Unknown => None,
+        }
     }
 
     /// The message by which one request asks for itself: without `need` it would be refused, and `more` would serve all
@@ -245,12 +295,12 @@ impl Borrower {
     ) -> Option<Lease> {
         let client = table.fingerprint_of(subject.id, subject.name.is_none());
         let patience = self.patience();
-        let updated = table.update(store, client, tier, times.now, |mut state| {
+        let updated = table.update(store, client, tier, times.moment(), |mut state| {
             state.turn_to(times.now);
             state.hold.come_under(tag(tier));
             // Should no answer come, whoever finds the record has to know whose limits these are.
             state.hold.offer = subject.offer;
-            let lease = state.hold.message(state.account.month, wish, patience, times.mono);
+            let lease = message_of(&mut state, tier, wish, patience, times);
             (Change::Write(state), lease)
         });
         match updated {
@@ -311,18 +361,14 @@ impl Borrower {
             let tier = policy.tiers.get(usize::from(known.offer)).unwrap_or(&policy.anonymous);
             let tier = self.overrides.of(id).map_or(tier, |overridden| &overridden.tier);
             let (interval, patience, is_strict) = (self.rhythm.interval, self.patience(), self.is_strict);
-            let updated = table.update(store, client, tier, times.now, |mut state| {
+            let updated = table.update(store, client, tier, times.moment(), |mut state| {
                 state.turn_to(times.now);
-                let borrows = !is_strict && !tier.is_unlimited();
+                let borrows = !is_strict && !tier.is_unlimited() && !tier.holds_few(known.cost());
                 match known.wishes(&mut state.hold, borrows, interval, patience, times.mono) {
                     Some((need, want)) => {
                         state.hold.come_under(tag(tier));
-                        let lease = state.hold.message(
-                            state.account.month,
-                            Wish { need, more: 0, want },
-                            patience,
-                            times.mono,
-                        );
+                        let wish = Wish { need, more: 0, want };
+                        let lease = message_of(&mut state, tier, wish, patience, times);
                         (Change::Write(state), (Some(lease), state.hold))
                     }
                     None => (Change::Keep, (None, state.hold)),
@@ -371,6 +417,30 @@ impl Borrower {
     pub fn failed(&mut self, mono: u64, random: u64) -> bool {
         self.breaker.failed(mono, random) == Turn::Opened
     }
+}
+
+/// The next message about the client whose record holds `state`.
+fn message_of(state: &mut State, tier: &Tier, wish: Wish, patience: u32, times: Times) -> Lease {
+    let until_empty = until_empty(state, tier, times);
+    state.hold.message(state.account.month, wish, until_empty, patience, times.mono)
+}
+
+/// When each bucket of the client will be empty, as far as this node knows: see [`Lease::since`].
+fn until_empty(state: &State, tier: &Tier, times: Times) -> [u64; 3] {
+    // The node's clock may be slower than the store's: a thousandth of the time since it last spoke with it.
+    let drift = u64::from(tick(times.mono).since(state.hold.asked)).min(10_000);
+    let mut until_empty = [0; 3];
+    if !state.account.is_of(tier) {
+        return until_empty;
+    }
+    let levels = state.account.levels.iter().zip(&tier.limits);
+    for (place, (level, limit)) in until_empty.iter_mut().zip(levels) {
+        let empty_at = limit.full_at(*level, state.account.at);
+        let ahead = empty_at.since(times.now).0.div_ceil(1_000);
+        let ago = times.now.since(empty_at).0 / 1_000;
+        *place = LONGEST_EMPTY.saturating_add(ahead).saturating_add(drift).saturating_sub(ago).max(2);
+    }
+    until_empty
 }
 
 /// `lease` as it goes out: see [`Lease::acked`].

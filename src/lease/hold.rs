@@ -4,7 +4,7 @@
 //! thousandths of a cost unit. `spent` only ever grows within an epoch, so that a report that is lost, repeated or
 //! overtaken by another counts once (see [`wire`](super::wire)).
 
-use super::wire::{Lease, Standing};
+use super::wire::{Lease, Refusal, Standing};
 use crate::limit::Month;
 use crate::units::Cost;
 
@@ -51,6 +51,16 @@ impl Refused {
     pub const MONTH: u8 = 1 << 3;
     /// The greatest cost that is remembered.
     pub const MAX_COST: u32 = (1 << 24) - 1;
+
+    /// What `refusal` of `cost`, thousandths, says at `now`.
+    fn new(refusal: &Refusal, cost: u64, now: Tick) -> Self {
+        Self {
+            cost: u32::try_from(cost).unwrap_or(u32::MAX).clamp(1, Self::MAX_COST),
+            // What can never be had need not be asked for again soon; the limits may change.
+            until: now.after(if refusal.never { 60_000 } else { refusal.wait.div_ceil(1_000) }),
+            limits: (refusal.limits & 7) | if refusal.month { Self::MONTH } else { 0 },
+        }
+    }
 }
 
 /// What a node's record knows of one client's lease.
@@ -82,8 +92,9 @@ pub struct Hold {
     pub offer: u8,
     /// Under which terms `left` and `refused` were granted: a tag of the limits and the month, 24 bits; 0: none.
     pub terms: u32,
-    /// Into which of the limits' buckets this node has poured while they were empty, since the store's last answer; bit 0
-    /// is the tier's first.
+    /// Which of the limits' buckets this node has filled while they were empty, as far as the store does not know it: bits 0
+    /// to 2 since the last message, and bit 3 where that is not known; bits 4 to 7 the same of the message before, where it
+    /// was not answered. See [`Lease::since`].
     pub fresh: u8,
 }
 
@@ -112,6 +123,10 @@ pub enum Spend {
 impl Hold {
     /// A lease that lasts to the last millisecond might be used in the first one after: clocks have steps.
     const MARGIN_MS: u64 = 5;
+
+    /// The bit of [`Self::fresh`] that says that it is not known, so that what was spent counts as spent when it is told.
+    pub const UNKNOWN: u8 = 1 << 3;
+    const SINCE_MESSAGE: u8 = 15;
 
     /// Who has to give an unspent lease back so soon has little left.
     const SCARCE_MS: u32 = 1_000;
@@ -149,7 +164,7 @@ impl Hold {
         if !self.is_under(terms) {
             self.terms = terms;
             self.refused = Refused::default();
-            self.fresh = 0;
+            self.fresh |= Self::UNKNOWN;
             self.give_back();
         }
     }
@@ -183,8 +198,16 @@ impl Hold {
         self.turn = self.spent;
     }
 
-    /// The next message to the store. A message that is under way is repeated: the store takes it for the same.
-    pub fn message(&mut self, month: Month, wish: Wish, patience_ms: u32, now_ms: u64) -> Lease {
+    /// The next message to the store. A message that is under way is repeated: the store takes it for the same. `until_empty`
+    /// says of each bucket when it is empty, as [`Lease::since`] does; 0: that is not known.
+    pub fn message(
+        &mut self,
+        month: Month,
+        wish: Wish,
+        until_empty: [u64; 3],
+        patience_ms: u32,
+        now_ms: u64,
+    ) -> Lease {
         let now = tick(now_ms);
         if self.epoch == 0 {
             self.begin(now_ms);
@@ -196,8 +219,21 @@ impl Hold {
             self.seq = self.seq.saturating_add(1);
             self.asked = now;
             self.is_asking = true;
+            // What is filled from here on is the next message's.
+            self.fresh |= self.fresh << 4;
+            self.fresh &= !Self::SINCE_MESSAGE;
+        }
+        let fresh = self.fresh | self.fresh >> 4;
+        let mut since = [1; 3];
+        for (index, (since, until_empty)) in since.iter_mut().zip(until_empty).enumerate() {
+            if fresh & Self::UNKNOWN != 0 {
+                *since = 0;
+            } else if fresh & (1 << index) != 0 || until_empty == 0 {
+                *since = until_empty;
+            }
         }
         Lease {
+            since,
             epoch: self.epoch.into(),
             seq: self.seq,
             spent: self.spent,
@@ -217,6 +253,7 @@ impl Hold {
             return false;
         }
         self.is_asking = false;
+        self.fresh &= Self::SINCE_MESSAGE;
         self.acked = self.acked.max(standing.spent.min(self.spent));
         let since = self.spent.saturating_sub(standing.spent);
         let left = standing.hold.saturating_sub(since).min(Self::MOST);
@@ -224,13 +261,8 @@ impl Hold {
         let ttl = u64::from(standing.ttl_ms).saturating_sub(Self::MARGIN_MS);
         self.ends = sent.after(ttl);
         self.idle = u8::try_from(standing.idle_ms / 32).unwrap_or(u8::MAX).max(1);
-        self.refused = match standing.refusal {
-            Some(refusal) => Refused {
-                cost: u32::try_from(cost).unwrap_or(u32::MAX).clamp(1, Refused::MAX_COST),
-                // What can never be had need not be asked for again soon; the limits may change.
-                until: now.after(if refusal.never { 60_000 } else { refusal.wait.div_ceil(1_000) }),
-                limits: (refusal.limits & 7) | if refusal.month { Refused::MONTH } else { 0 },
-            },
+        self.refused = match &standing.refusal {
+            Some(refusal) => Refused::new(refusal, cost, now),
             // Where little is left the next refusal is near; what it would say is kept for requests that need not ask.
             None if standing.idle_ms <= Self::SCARCE_MS => Refused { until: now, ..self.refused },
             None => Refused::default(),
@@ -238,12 +270,23 @@ impl Hold {
         true
     }
 
+    /// Takes in what the store has answered to a request of `cost` that it has decided itself.
+    pub fn take_charge(&mut self, refusal: Option<&Refusal>, cost: Cost, now_ms: u64) {
+        if self.epoch == 0 {
+            self.begin(now_ms);
+        }
+        self.refused = refusal.map_or_else(Refused::default, |refusal| {
+            Refused::new(refusal, cost.0, tick(now_ms))
+        });
+    }
+
     /// The store knows a later message than the record's last: the record begins anew, with what it still owes.
     pub fn begin_anew(&mut self, now_ms: u64) {
         let owed = self.owed();
         let before = self.turn.saturating_sub(self.acked);
         let epoch = self.epoch;
-        *self = Self { spent: owed, turn: before, ..Self::default() };
+        let fresh = (self.fresh | self.fresh >> 4) & Self::SINCE_MESSAGE;
+        *self = Self { spent: owed, turn: before, fresh, ..Self::default() };
         self.begin(now_ms);
         self.epoch = self.epoch.max(epoch.saturating_add(1));
     }

@@ -26,7 +26,7 @@ fn standing(lease: &Lease, hold: u64) -> Standing {
 fn a_request_is_paid_for_as_long_as_the_lease_lasts_and_holds_enough() {
     let mut hold = Hold::default();
     assert_eq!(hold.spend(Cost(1_000), Tick(0)), Spend::Ask, "there is no lease yet");
-    let lease = hold.message(MONTH, wish(1_000, 0), 100, 1_000);
+    let lease = hold.message(MONTH, wish(1_000, 0), [0; 3], 100, 1_000);
     assert!(hold.take(&standing(&lease, 2_000), 1_000, Tick(1_000), Tick(1_002)));
     assert_eq!(hold.spend(Cost(1_500), Tick(1_003)), Spend::Paid);
     assert_eq!(hold.spend(Cost(1_500), Tick(1_003)), Spend::Ask);
@@ -38,9 +38,9 @@ fn a_request_is_paid_for_as_long_as_the_lease_lasts_and_holds_enough() {
 #[test]
 fn what_was_spent_while_the_message_was_under_way_comes_off() {
     let mut hold = Hold::default();
-    let first = hold.message(MONTH, wish(1_000, 0), 100, 1_000);
+    let first = hold.message(MONTH, wish(1_000, 0), [0; 3], 100, 1_000);
     hold.take(&standing(&first, 5_000), 1_000, Tick(1_000), Tick(1_000));
-    let second = hold.message(MONTH, wish(0, 5_000), 100, 1_100);
+    let second = hold.message(MONTH, wish(0, 5_000), [0; 3], 100, 1_100);
     assert_eq!((second.hold, second.seq), (5_000, 2));
     hold.spend(Cost(3_000), Tick(1_101));
     assert!(!hold.take(&standing(&first, 9_000), 0, Tick(1_000), Tick(1_101)), "an older message's answer");
@@ -51,7 +51,7 @@ fn what_was_spent_while_the_message_was_under_way_comes_off() {
 #[test]
 fn what_was_lent_or_refused_under_other_terms_is_given_back_or_void() {
     let mut hold = Hold { terms: 1, ..Hold::default() };
-    let lease = hold.message(MONTH, wish(1_000, 4_000), 100, 1_000);
+    let lease = hold.message(MONTH, wish(1_000, 4_000), [0; 3], 100, 1_000);
     let refusal = Refusal { limits: 1, month: false, never: false, wait: 60_000_000 };
     let standing = Standing { refusal: Some(refusal), ..standing(&lease, 5_000) };
     assert!(hold.take(&standing, 7_000, Tick(1_000), Tick(1_002)));
@@ -61,22 +61,22 @@ fn what_was_lent_or_refused_under_other_terms_is_given_back_or_void() {
     hold.spend(Cost(2_000), Tick(1_003));
     hold.come_under(2);
     assert_eq!(hold.spend(Cost(1_000), Tick(1_003)), Spend::Ask);
-    let next = hold.message(MONTH, wish(1_000, 0), 100, 1_004);
+    let next = hold.message(MONTH, wish(1_000, 0), [0; 3], 100, 1_004);
     assert_eq!((next.seq, next.spent, next.hold), (2, 2_000, 0), "it tells what was spent");
 }
 
 #[test]
 fn a_message_under_way_is_repeated_not_replaced() {
     let mut hold = Hold::default();
-    let first = hold.message(MONTH, wish(1_000, 0), 100, 1_000);
-    assert_eq!(hold.message(MONTH, wish(1_000, 0), 100, 1_050).seq, first.seq);
-    assert_eq!(hold.message(MONTH, wish(1_000, 0), 100, 1_101).seq, first.seq + 1, "until patience ends");
+    let first = hold.message(MONTH, wish(1_000, 0), [0; 3], 100, 1_000);
+    assert_eq!(hold.message(MONTH, wish(1_000, 0), [0; 3], 100, 1_050).seq, first.seq);
+    assert_eq!(hold.message(MONTH, wish(1_000, 0), [0; 3], 100, 1_101).seq, first.seq + 1, "until patience ends");
 }
 
 #[test]
 fn a_refusal_holds_for_as_much_or_more_until_its_time() {
     let mut hold = Hold::default();
-    let lease = hold.message(MONTH, wish(2_000, 0), 100, 1_000);
+    let lease = hold.message(MONTH, wish(2_000, 0), [0; 3], 100, 1_000);
     let refusal = Some(Refusal { limits: 2, month: true, never: false, wait: 600_001 });
     hold.take(&Standing { refusal, ..standing(&lease, 0) }, 2_000, Tick(1_000), Tick(1_001));
     let refused = Refused { cost: 2_000, until: Tick(1_602), limits: 2 | Refused::MONTH };
@@ -122,7 +122,7 @@ proptest! {
                     }
                 }
                 1 => {
-                    let lease = hold.message(MONTH, wish(amount, 0), 0, now);
+                    let lease = hold.message(MONTH, wish(amount, 0), [0; 3], 0, now);
                     hold.take(&standing(&lease, amount), amount, tick(now), tick(now));
                     lent = amount;
                 }
@@ -145,7 +145,7 @@ fn what_is_owed_without_a_lease_is_told_soon_whatever_the_clock_shows() {
         let mut hold = Hold::default();
         hold.owe(Cost(1_000), now);
         assert_eq!(tick(now + 500).since(hold.asked), 500, "at {now}");
-        let lease = hold.message(MONTH, Wish::default(), 100, now + 500);
+        let lease = hold.message(MONTH, Wish::default(), [0; 3], 100, now + 500);
         assert!(hold.take(&standing(&lease, 0), 0, tick(now + 500), tick(now + 501)));
         let later = now + (3 << 30);
         hold.owe(Cost(1_000), later);
@@ -157,11 +157,11 @@ fn what_is_owed_without_a_lease_is_told_soon_whatever_the_clock_shows() {
 #[test]
 fn a_lease_that_is_given_up_is_told_of_by_the_next_message() {
     let mut hold = Hold::default();
-    let first = hold.message(MONTH, wish(1_000, 9_000), 100, 1_000);
+    let first = hold.message(MONTH, wish(1_000, 9_000), [0; 3], 100, 1_000);
     assert!(hold.take(&standing(&first, 9_000), 1_000, tick(1_000), tick(1_001)));
     hold.give_up(2_000);
     assert!(hold.is_worth_keeping(), "the store has yet to hear of it");
-    let next = hold.message(MONTH, Wish::default(), 100, 2_050);
+    let next = hold.message(MONTH, Wish::default(), [0; 3], 100, 2_050);
     assert_eq!((next.hold, next.seq), (0, first.seq + 1), "it repeats none that the store knows");
     assert!(hold.take(&standing(&next, 0), 0, tick(2_050), tick(2_051)));
     assert!(!hold.is_worth_keeping());

@@ -1,4 +1,4 @@
-//! The messages between gateway and store, version 1: `POST /v1/leases` with a [`Batch`], answered by a [`Reply`].
+//! The messages between gateway and store, version 2: `POST /v1/leases` with a [`Batch`], answered by a [`Reply`].
 //!
 //! Both are [postcard](https://postcard.jamesmunns.com/wire-format), after one byte that is the version. Numbers in a
 //! message are bounded by [`EXACT`](super::terms::EXACT) when they are computed with, not when they are read; lists are
@@ -16,7 +16,7 @@ use super::client::ClientId;
 use super::terms::Offer;
 
 /// The first byte of every message.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The content type of both messages.
 pub const CONTENT_TYPE: &str = "application/vnd.tollgate.lease";
@@ -107,6 +107,10 @@ pub struct Lease {
     pub more: u64,
     /// What it would like to hold.
     pub want: u64,
+    /// When each bucket took what is reported for the first time: 0, it counts as spent now; 1, before now, and the bucket
+    /// was never empty then; more, the bucket was empty at some moment of it, and spending from there on, alone, empties it
+    /// again so many microseconds after [`LONGEST_EMPTY`](super::account::LONGEST_EMPTY) before now.
+    pub since: [u64; 3],
 }
 
 /// What the store answers.

@@ -16,6 +16,7 @@ fn batch() -> Batch {
         need: 2_000,
         more: 3_000,
         want: 8_000,
+        since: [0, 1, 60_000_500],
     };
     Batch {
         namespace: "fingerprint".into(),
@@ -74,14 +75,14 @@ fn the_messages_bytes_never_change_within_a_version() {
     #[cfg(not(target_arch = "wasm32"))]
     if std::env::var_os("TOLLGATE_BLESS").is_some() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/lease");
-        std::fs::write(format!("{folder}/batch.v1"), batch().to_bytes()).unwrap();
-        std::fs::write(format!("{folder}/reply.v1"), reply().to_bytes()).unwrap();
+        std::fs::write(format!("{folder}/batch.v2"), batch().to_bytes()).unwrap();
+        std::fs::write(format!("{folder}/reply.v2"), reply().to_bytes()).unwrap();
         return;
     }
-    assert_eq!(Batch::from_bytes(include_bytes!("../../tests/golden/lease/batch.v1")), Ok(batch()));
-    assert_eq!(batch().to_bytes(), include_bytes!("../../tests/golden/lease/batch.v1"));
-    assert_eq!(Reply::from_bytes(include_bytes!("../../tests/golden/lease/reply.v1")), Ok(reply()));
-    assert_eq!(reply().to_bytes(), include_bytes!("../../tests/golden/lease/reply.v1"));
+    assert_eq!(Batch::from_bytes(include_bytes!("../../tests/golden/lease/batch.v2")), Ok(batch()));
+    assert_eq!(batch().to_bytes(), include_bytes!("../../tests/golden/lease/batch.v2"));
+    assert_eq!(Reply::from_bytes(include_bytes!("../../tests/golden/lease/reply.v2")), Ok(reply()));
+    assert_eq!(reply().to_bytes(), include_bytes!("../../tests/golden/lease/reply.v2"));
 }
 
 #[test]

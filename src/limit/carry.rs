@@ -21,7 +21,7 @@ use crate::units::{Cost, Nanos};
 
 impl Account {
     /// Whether the levels are those of `tier`'s limits and of nothing else.
-    pub(super) fn is_of(&self, tier: &Tier) -> bool {
+    pub(crate) fn is_of(&self, tier: &Tier) -> bool {
         let mut limits = tier.limits.iter().map(PackedRate::of);
         self.rates.iter().all(|rate| *rate == limits.next().unwrap_or_default())
     }

@@ -217,6 +217,12 @@ impl Limit {
         now.after(Nanos(level.0.div_ceil(self.drain)))
     }
 
+    /// Whether the bucket is full again after `wait`, `level` being that of now.
+    #[must_use]
+    pub const fn is_full_within(&self, level: Level, wait: Nanos) -> bool {
+        level.0 <= wait.0.saturating_mul(self.drain)
+    }
+
     /// How long until one more whole unit can be spent than can be now; zero when the bucket is full.
     #[must_use]
     pub const fn until_more(&self, level: Level) -> Nanos {

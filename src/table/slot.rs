@@ -19,6 +19,7 @@
 //! The checksum is a record's, not the slot's: what another client's bytes say never matters to a decision, a torn
 //! slot cannot be written back (its version has moved on), and 128 bytes cost a seventh of 912.
 
+use super::Moment;
 use super::fingerprint::Fingerprint;
 use crate::lease::hold::{Hold, Refused, Tick};
 use crate::limit::{Account, Level, Month, PackedRate};
@@ -68,7 +69,7 @@ pub struct Record {
     pub client: [u64; 2],
     /// Its state.
     pub state: State,
-    /// Unix seconds from which its buckets are full, so that only the month may still matter.
+    /// Seconds of the node's clock from which its buckets are full, so that only the month may still matter.
     pub full_at: u32,
 }
 
@@ -82,12 +83,12 @@ impl Record {
 
     /// What would be lost with it: what concerns the store, then the month's use, then the time until its buckets are
     /// full. All zero: nothing, it equals an absent record.
-    fn worth(&self, now: UnixNanos, month: Month) -> (bool, u64, u64) {
+    fn worth(&self, now: u64, month: Month) -> (bool, u64, u64) {
         let State { account, hold } = &self.state;
         // With a store the month is kept there.
         let counts = account.used.0 > 0 && account.month >= month && hold.epoch == 0;
         let used = if counts { account.used.0 } else { 0 };
-        (hold.is_worth_keeping(), used, u64::from(self.full_at).saturating_sub(now.seconds()))
+        (hold.is_worth_keeping(), used, u64::from(self.full_at).saturating_sub(now))
     }
 
     /// Writes the record to its place.
@@ -229,8 +230,9 @@ pub(super) fn find(bytes: &[u8], client: &Fingerprint) -> Option<(usize, Record)
 
 /// The way that a client without a record takes, and whether somebody else's goes that still means something.
 #[must_use]
-pub(super) fn way_for_newcomer(bytes: &[u8], now: UnixNanos) -> (usize, bool) {
-    let month = Month::of(now);
+pub(super) fn way_for_newcomer(bytes: &[u8], moment: Moment) -> (usize, bool) {
+    let month = Month::of(moment.now);
+    let now = UnixNanos(moment.node).seconds();
     let mut least = (0, (true, u64::MAX, u64::MAX));
     for (way, record) in ways(bytes).iter().enumerate() {
         let worth = match Record::from_bytes(record) {

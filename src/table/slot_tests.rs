@@ -34,7 +34,7 @@ fn a_record_that_changed_in_a_single_bit_is_absent() {
         let mut torn = bytes.clone();
         torn[start + bit / 8] ^= 1 << (bit % 8);
         assert_eq!(find(&torn, &client(7)), None, "bit {bit}");
-        assert!(!way_for_newcomer(&torn, NOW).1, "its way is free");
+        assert!(!way_for_newcomer(&torn, NOW.into()).1, "its way is free");
     }
 }
 
@@ -42,14 +42,14 @@ fn a_record_that_changed_in_a_single_bit_is_absent() {
 fn a_newcomer_takes_an_empty_way_then_one_that_equals_absent() {
     let mut bytes = empty();
     for way in 0..WAYS {
-        assert_eq!(way_for_newcomer(&bytes, NOW), (way, false));
+        assert_eq!(way_for_newcomer(&bytes, NOW.into()), (way, false));
         put(&mut bytes, way, &record(way as u64 + 1, 500, LATER));
     }
-    assert!(way_for_newcomer(&bytes, NOW).1);
+    assert!(way_for_newcomer(&bytes, NOW.into()).1);
     let past = Account { month: Month(681), used: Cost(9_000), ..Account::default() };
     let state = State { account: past, ..State::default() };
     put(&mut bytes, 5, &Record { client: client(12).bits, state, full_at: LATER - 60 });
-    assert_eq!(way_for_newcomer(&bytes, NOW), (5, false), "full again, and its month is over");
+    assert_eq!(way_for_newcomer(&bytes, NOW.into()), (5, false), "full again, and its month is over");
 }
 
 #[test]
@@ -63,9 +63,9 @@ fn what_the_store_has_to_hear_of_goes_last_and_a_month_that_the_store_keeps_is_n
     let mut reported = record(3, 5_000, LATER);
     reported.state.hold = Hold { epoch: 1, spent: 9, acked: 9, ..Hold::default() };
     put(&mut bytes, 2, &reported);
-    assert_eq!(way_for_newcomer(&bytes, NOW), (2, true), "full in a minute");
+    assert_eq!(way_for_newcomer(&bytes, NOW.into()), (2, true), "full in a minute");
     put(&mut bytes, 2, &Record { full_at: 0, ..reported });
-    assert_eq!(way_for_newcomer(&bytes, NOW), (2, false));
+    assert_eq!(way_for_newcomer(&bytes, NOW.into()), (2, false));
 }
 
 #[test]
@@ -89,10 +89,10 @@ fn where_something_has_to_go_it_is_what_means_the_least() {
         put(&mut bytes, way, &record(way as u64 + 1, 5_000 + way as u64, LATER));
     }
     put(&mut bytes, 4, &record(5, 40, LATER + 600));
-    assert_eq!(way_for_newcomer(&bytes, NOW), (4, true), "the month's use counts before the bucket");
+    assert_eq!(way_for_newcomer(&bytes, NOW.into()), (4, true), "the month's use counts before the bucket");
     put(&mut bytes, 6, &record(7, 0, LATER));
     put(&mut bytes, 2, &record(10, 0, LATER - 30));
-    assert_eq!(way_for_newcomer(&bytes, NOW), (2, true), "nothing in the month: the one that is full first");
+    assert_eq!(way_for_newcomer(&bytes, NOW.into()), (2, true), "nothing in the month: the one that is full first");
 }
 
 proptest! {
@@ -128,7 +128,7 @@ proptest! {
         let client = Fingerprint { is_stranger: false, bits, place: 0 };
         let _ = is_ours(&bytes);
         prop_assert_eq!(find(&bytes, &client), None);
-        let (free, _) = way_for_newcomer(&bytes, NOW);
+        let (free, _) = way_for_newcomer(&bytes, NOW.into());
         prop_assert!(free < WAYS);
         let mut bytes = bytes;
         put(&mut bytes, way, &record(1, 2, 3));

@@ -12,6 +12,7 @@ local REMEMBERED = 3024000000000
 local MAX_LOANS = 256
 local MONTHS_KEPT = 15
 local CLOCK_SKEW = 1000000
+local LONGEST_EMPTY = 60000000
 local STANDING, STALE, DAMAGED, ABSENT = 0, 1, 2, 3
 
 local table_unpack = unpack
@@ -20,7 +21,7 @@ local pack, unpack, call, min, max = struct.pack, struct.unpack, redis.call, mat
 -- The account at hand. One table a field and not one a loan, used again for every account of the batch: making tables
 -- is what would cost most here. Entries beyond the counts are left from accounts before.
 local at
-local works, weights, level_drains = {0, 0, 0}, {0, 0, 0}, {0, 0, 0}
+local works, weights, level_drains, idles = {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}
 local loans = 0
 local nodes, lows, highs, seqs, spents, outs, losts, loan_months, loan_ends = {}, {}, {}, {}, {}, {}, {}, {}, {}
 local LOAN_FIELDS = {nodes, lows, highs, seqs, spents, outs, losts, loan_months, loan_ends}
@@ -32,6 +33,7 @@ local count, drains, offer_weights, capacities, holds, quota
 
 -- What its node says.
 local node, low, high, seq, spent, acked, turn, said_month, hold, need, waiting, want
+local sinces = {0, 0, 0}
 
 local function less(a, b)
   return a > b and a - b or 0
@@ -130,7 +132,7 @@ local function become_of(i)
   if is_of(i) then return end
   local milli = milli_of(i)
   if milli > holds[i] and (is_faster(i) or milli > div(EXACT, offer_weights[i])) then return end
-  works[i], weights[i], level_drains[i] = milli * offer_weights[i], offer_weights[i], drains[i]
+  works[i], weights[i], level_drains[i], idles[i] = milli * offer_weights[i], offer_weights[i], drains[i], 0
 end
 
 local function until_fits(i)
@@ -147,27 +149,31 @@ local function is_within(i)
   return is_of(i) and works[i] <= capacities[i]
 end
 
-local function fill(i, milli)
-  local work = milli
-  if work > holds[i] then work = holds[i] + 1 end
-  work = works[i] + work * offer_weights[i]
-  works[i] = work > capacities[i] and capacities[i] or work
-end
-
-local function spend(milli)
-  if milli == 0 then return end
+-- When what is poured was spent: 0, now; 1, earlier; else see Poured::Until.
+local function fill(milli, lent, first, second, third)
   for i = 1, count do
-    if is_within(i) then fill(i, milli) end
-  end
-end
-
-local function spend_lent(milli)
-  if milli == 0 then return end
-  for i = 1, count do
-    if is_within(i) then
-      fill(i, milli)
-    else
-      works[i] = min(works[i] + milli * weights[i], EXACT)
+    if not is_within(i) then
+      works[i] = min(works[i] + lent * weights[i], EXACT)
+    elseif milli > 0 then
+      local poured = i == 1 and first or i == 2 and second or third
+      if poured == 0 then idles[i] = 0 end
+      local work = milli
+      if work > holds[i] then work = holds[i] + 1 end
+      work = work * offer_weights[i]
+      local drained = idles[i]
+      if drained > 0 then
+        drained = min(drained, div_ceil(work, drains[i]))
+        idles[i] = idles[i] - drained
+      end
+      work = works[i] + less(work, drained * drains[i])
+      if poured > 1 then
+        local until_empty = min(less(poured, LONGEST_EMPTY), div_ceil(capacities[i], drains[i]))
+        work = max(work, until_empty * drains[i])
+        idles[i] = min(idles[i], less(LONGEST_EMPTY, poured))
+      end
+      if work > capacities[i] then work = capacities[i] end
+      works[i] = work
+      if work > 0 then idles[i] = 0 end
     end
   end
 end
@@ -198,7 +204,7 @@ local function left(month, lent)
 end
 
 local function lose(i)
-  spend_lent(outs[i])
+  fill(outs[i], outs[i], 0, 0, 0)
   use_up(loan_months[i], outs[i])
   losts[i] = min(losts[i] + outs[i], EXACT)
   outs[i] = 0
@@ -209,19 +215,30 @@ local function remove_loan(place)
   loans = loans - 1
 end
 
+local function drain_level(i, elapsed)
+  local work = works[i]
+  local until_empty = work > 0 and div_ceil(work, max(level_drains[i], 1)) or 0
+  if elapsed < until_empty then
+    works[i] = less(work, elapsed * level_drains[i])
+  else
+    works[i] = 0
+    idles[i] = min(idles[i] + elapsed - until_empty, LONGEST_EMPTY)
+  end
+end
+
 local function drain(moment)
   local elapsed = less(moment, at)
-  for i = count + 1, 3 do works[i] = less(works[i], elapsed * level_drains[i]) end
+  for i = count + 1, 3 do drain_level(i, elapsed) end
   for i = 1, count do
     become_of(i)
     local rest = elapsed
     if not is_of(i) then
       local too_much = min(until_fits(i), elapsed)
-      works[i] = less(works[i], too_much * level_drains[i])
+      drain_level(i, too_much)
       become_of(i)
       rest = elapsed - too_much
     end
-    works[i] = less(works[i], rest * level_drains[i])
+    drain_level(i, rest)
   end
   at = moment
 end
@@ -295,8 +312,7 @@ local function report(i, month)
       known_after = min(losts[i], without, after)
     end
     local known = max(known_before, known_after)
-    spend_lent(from_lease)
-    spend(without - known)
+    fill(from_lease + without - known, from_lease, sinces[1], sinces[2], sinces[3])
     use_up(less(current, 1), before - known_before)
     use_up(current, after - known_after)
     give_back(loan_months[i], losts[i] - known)
@@ -378,7 +394,7 @@ local function charge(cost, month, ends)
   local lent = out()
   local flags, wait = 0, 0
   if cost <= left(month, lent) then
-    spend(cost)
+    fill(cost, 0, 0, 0, 0)
     use_up(month, cost)
   else
     flags, wait = refusal(cost, month, ends, lent)
@@ -388,7 +404,7 @@ end
 
 local function reset(bucket, month, now)
   if bucket then
-    for i = 1, 3 do works[i], weights[i], level_drains[i] = 0, 0, 0 end
+    for i = 1, 3 do works[i], weights[i], level_drains[i], idles[i] = 0, 0, 0, 0 end
   end
   if not month then return end
   local turned = month_of(max(now, at))

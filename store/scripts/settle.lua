@@ -17,14 +17,15 @@
 local CONSUMER_KEPT_MS = '34646400000'
 local OFFER_LENGTH = 73
 
-local LEASE = '<c8I4I4I4I8I8I8HI8I8I8I8'
+local LEASE = '<c8I4I4I4I8I8I8HI8I8I8I8I8I8I8'
 -- Version, levels and 16 if it has a name, moment, lengths of description and name, counts of nodes and months.
 local HEAD = '<BBI8HHHB'
 local HEAD_LENGTH = 17
-local LEVEL, LEVEL_LENGTH = '<I8I4I4', 16
+-- The work of an empty bucket is less than nothing: how long it has been empty.
+local LEVEL, LEVEL_LENGTH = '<i8I4I4', 16
 local LOAN, LOAN_LENGTH = '<c8I4I4I4I8I8I8HI8', 54
 local USAGE, USAGE_LENGTH = '<HI8', 10
-local USUAL = '<BBI8HHHBI8I4I4c0c0c8I4I4I4I8I8I8HI8HI8'
+local USUAL = '<BBI8HHHBi8I4I4c0c0c8I4I4I4I8I8I8HI8HI8'
 local byte, sub = string.byte, string.sub
 
 -- Takes `value` apart; what comes back are its description and its name, or nil where it is not an account.
@@ -37,10 +38,12 @@ local function unpack_account(value)
   at, loans, usages = moment, lent, months
   local place = HEAD_LENGTH + 1
   for i = 1, levels do
-    works[i], weights[i], level_drains[i] = unpack(LEVEL, value, place)
+    local work
+    work, weights[i], level_drains[i] = unpack(LEVEL, value, place)
+    works[i], idles[i] = max(work, 0), max(-work, 0)
     place = place + LEVEL_LENGTH
   end
-  for i = levels + 1, 3 do works[i], weights[i], level_drains[i] = 0, 0, 0 end
+  for i = levels + 1, 3 do works[i], weights[i], level_drains[i], idles[i] = 0, 0, 0, 0 end
   local text = place
   place = place + description + name
   for i = 1, lent do
@@ -58,11 +61,15 @@ end
 
 local function start_account()
   at, loans, usages = 0, 0, 0
-  for i = 1, 3 do works[i], weights[i], level_drains[i] = 0, 0, 0 end
+  for i = 1, 3 do works[i], weights[i], level_drains[i], idles[i] = 0, 0, 0, 0 end
 end
 
 local function pack_loan(i)
   return pack(LOAN, nodes[i], lows[i], highs[i], seqs[i], spents[i], outs[i], losts[i], loan_months[i], loan_ends[i])
+end
+
+local function signed(i)
+  return works[i] > 0 and works[i] or -idles[i]
 end
 
 local function pack_account(description, name)
@@ -71,11 +78,11 @@ local function pack_account(description, name)
   local has, length = levels + (name and 16 or 0), name and #name or 0
   if levels == 1 and loans == 1 and usages == 1 then
     -- What almost every account is, at once.
-    return pack(USUAL, 1, has, at, #description, length, 1, 1, works[1], weights[1], level_drains[1], description, name or '', nodes[1],
+    return pack(USUAL, 1, has, at, #description, length, 1, 1, signed(1), weights[1], level_drains[1], description, name or '', nodes[1],
       lows[1], highs[1], seqs[1], spents[1], outs[1], losts[1], loan_months[1], loan_ends[1], usage_months[1], useds[1])
   end
   local parts = {pack(HEAD, 1, has, at, #description, length, loans, usages)}
-  for i = 1, levels do parts[#parts + 1] = pack(LEVEL, works[i], weights[i], level_drains[i]) end
+  for i = 1, levels do parts[#parts + 1] = pack(LEVEL, signed(i), weights[i], level_drains[i]) end
   parts[#parts + 1] = description
   parts[#parts + 1] = name or ''
   for i = 1, loans do parts[#parts + 1] = pack_loan(i) end
@@ -140,7 +147,8 @@ for i = 1, n do
     end
     local text
     if what == 0 then
-      node, low, high, seq, spent, acked, turn, said_month, hold, need, waiting, want, text = unpack(LEASE, arg, 5)
+      node, low, high, seq, spent, acked, turn, said_month, hold, need, waiting, want, sinces[1], sinces[2],
+        sinces[3], text = unpack(LEASE, arg, 5)
       answers[i + 1] = settle(this, this_ends)
     else
       local cost

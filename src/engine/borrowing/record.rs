@@ -38,14 +38,14 @@ pub fn find(
             return Found::Paid(state.account.at(times.now, tier), u32::MAX);
         }
         state.hold.owe(cost, times.mono);
-        return Found::Paid(view(state, tier, cost, times.now), u32::MAX);
+        return Found::Paid(pour(state, tier, cost, times.now), u32::MAX);
     }
     let now = tick(times.mono);
     // What was lent or refused under other terms says nothing about these.
     let is_same = state.hold.is_under(terms::tag(tier));
     let spend = if is_same { state.hold.spend(cost, now) } else { Spend::Ask };
     match (spend, failure) {
-        (Spend::Paid, _) => Found::Paid(view(state, tier, cost, times.now), state.hold.left),
+        (Spend::Paid, _) => Found::Paid(pour(state, tier, cost, times.now), state.hold.left),
         (Spend::Refused(refused), None) => refuse(&state.account, &refused, tier, cost, times),
         (Spend::Ask, None) if is_pressed && is_same && is_covered(&state.hold, cost) => {
             refuse(&state.account, &state.hold.refused, tier, cost, times)
@@ -54,13 +54,15 @@ pub fn find(
         (_, Some(OnFailure::Closed)) => Found::Closed,
         (_, Some(OnFailure::Open)) => {
             state.hold.owe(cost, times.mono);
-            Found::Without(view(state, tier, cost, times.now))
+            Found::Without(pour(state, tier, cost, times.now))
         }
         (_, Some(OnFailure::Ip)) if !is_stranger => Found::ByNetwork,
         (_, Some(OnFailure::Local | OnFailure::Ip)) => {
+            let fresh = empty(&state.account.at(times.now, tier), tier);
             match decide_all(&mut state.account, tier, cost, times.now) {
                 Verdict::Allowed => {
                     state.hold.owe(cost, times.mono);
+                    state.hold.fresh |= fresh;
                     Found::Without(state.account)
                 }
                 Verdict::NotNow(refusal) => Found::Refused(state.account, refusal),
@@ -76,13 +78,25 @@ fn is_covered(hold: &Hold, cost: Cost) -> bool {
 }
 
 /// Charges the node's view of the client's account, which headers speak of.
-fn view(state: &mut State, tier: &Tier, cost: Cost, now: UnixNanos) -> Account {
+pub fn pour(state: &mut State, tier: &Tier, cost: Cost, now: UnixNanos) -> Account {
     state.account = state.account.at(now, tier);
+    state.hold.fresh |= empty(&state.account, tier);
     for (level, limit) in state.account.levels.iter_mut().zip(&tier.limits) {
         *level = limit.filled(*level, cost);
     }
     state.account.used = state.account.used.plus(cost);
     state.account
+}
+
+/// Which of the buckets are empty: bit 0 is the tier's first.
+fn empty(account: &Account, tier: &Tier) -> u8 {
+    // As much as clocks differ while a lease lasts; what is taken for empty and is not costs nothing but a little of what
+    // drains meanwhile.
+    const NEARLY: Nanos = Nanos(5_000_000);
+    let limits = account.levels.iter().zip(&tier.limits).enumerate();
+    limits.fold(0, |bits, (index, (level, limit))| {
+        bits | u8::from(limit.is_full_within(*level, NEARLY)) << index
+    })
 }
 
 /// The refusal of a cost that is at least what the store has refused: later by what it is more. The account is shown as

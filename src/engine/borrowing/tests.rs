@@ -71,7 +71,8 @@ impl Node {
     }
 
     fn times(&self) -> Times {
-        Times { now: NOW.after(Nanos(self.milli * 1_000_000)), mono: self.milli }
+        let node = self.milli * 1_000_000;
+        Times { now: NOW.after(Nanos(node)), mono: self.milli, node }
     }
 
     fn reply(&mut self, call: &Call) -> Reply {

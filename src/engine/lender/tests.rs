@@ -76,7 +76,7 @@ impl Host for Puppet {
 
 fn start() -> (Puppet, Engine, Lender) {
     let policy = Policy::from_value(&serde_json::json!({
-        "tiers": { "free": { "rate": "4/minute" } }, "default_tier": "free", "anonymous": { "rate": "2/minute" },
+        "tiers": { "free": { "rate": "400/minute" } }, "default_tier": "free", "anonymous": { "rate": "200/minute" },
         "identity": { "consumer": [{ "header": "x-consumer-username" }] },
         "store": { "upstream": "127.0.0.1:7600", "timeout": "50ms" },
     }))

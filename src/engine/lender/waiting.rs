@@ -98,7 +98,7 @@ impl Crowd {
         let waiting = self.0.borrow();
         for (entry, answer) in call.batch.entries.iter().zip(&reply.answers) {
             if let (Answer::Standing(_), Some(of_client)) = (answer, waiting.get(&entry.client)) {
-                for one in of_client {
+                for one in of_client.iter().filter(|one| !one.question.is_charged) {
                     one.is_heard.set(true);
                     one.until.set(until);
                 }
@@ -122,9 +122,12 @@ impl Crowd {
     /// For each client of whose requests none has a call: one of them, and what they need.
     pub(super) fn leaderless(&self) -> Vec<(Question, (u64, u64))> {
         let all = self.0.borrow();
-        let leaderless = |of_client: &&Vec<Rc<Waiting>>| !of_client.iter().any(|one| one.has_call());
-        let of_client =
-            |of_client: &Vec<Rc<Waiting>>| Some((of_client.first()?.question.clone(), need_of(of_client)));
+        let leads = |one: &&Rc<Waiting>| !one.question.is_charged;
+        let leaderless =
+            |of_client: &&Vec<Rc<Waiting>>| !of_client.iter().filter(leads).any(|one| one.has_call());
+        let of_client = |of_client: &Vec<Rc<Waiting>>| {
+            Some((of_client.iter().find(leads)?.question.clone(), need_of(of_client)))
+        };
         all.values().filter(leaderless).filter_map(of_client).collect()
     }
 
@@ -136,7 +139,7 @@ impl Crowd {
 
 /// What requests cost: the cheapest, and all others.
 fn need_of(waiting: &[Rc<Waiting>]) -> (u64, u64) {
-    let costs = || waiting.iter().map(|one| one.question.cost.0);
+    let costs = || waiting.iter().filter(|one| !one.question.is_charged).map(|one| one.question.cost.0);
     let cheapest = costs().min().unwrap_or(0);
     (cheapest, costs().fold(0, u64::saturating_add).saturating_sub(cheapest))
 }

@@ -10,6 +10,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::lease::terms::{Bucket, EXACT};
 
+/// For so long at most a bucket is remembered to have been empty, microseconds: more than any report is late that a node
+/// makes of a lease that has not ended.
+pub const LONGEST_EMPTY: u64 = 60_000_000;
+
+/// When the spending that a node reports was poured into one bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poured {
+    /// It counts as poured now.
+    Now,
+    /// Before now, and the bucket was not empty then: what it drained since has drained this spending, too.
+    Earlier,
+    /// Before now, and the bucket was empty at some moment of it: alone, the spending from then on lasts until this
+    /// moment, microseconds after [`LONGEST_EMPTY`] before now.
+    Until(u64),
+}
+
+impl Poured {
+    /// From a message's [`since`](crate::lease::wire::Lease::since).
+    #[must_use]
+    pub const fn from_wire(since: u64) -> Self {
+        match since {
+            0 => Self::Now,
+            1 => Self::Earlier,
+            since => Self::Until(since),
+        }
+    }
+}
+
 /// A bucket's level, and the numbers of the limit that it is kept in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Level {
@@ -19,12 +47,21 @@ pub struct Level {
     pub weight: u64,
     /// [`Bucket::drain`] of it: it drains also while the client's tier has no such limit.
     pub drain: u64,
+    /// How long it has been empty, microseconds, at most [`LONGEST_EMPTY`]: spending that is reported later than it
+    /// happened drains from when it happened, but not from before the bucket was empty.
+    pub idle: u64,
 }
 
 impl Level {
     /// Lets `elapsed` microseconds pass for a client whose tier has no such limit.
-    pub(super) const fn drain(&mut self, elapsed: u64) {
-        self.work = self.work.saturating_sub(elapsed.saturating_mul(self.drain));
+    pub(super) fn drain(&mut self, elapsed: u64) {
+        let until_empty = self.work.div_ceil(self.drain.max(1));
+        if elapsed < until_empty {
+            self.work = self.work.saturating_sub(elapsed.saturating_mul(self.drain));
+        } else {
+            self.work = 0;
+            self.idle = self.idle.saturating_add(elapsed.saturating_sub(until_empty)).min(LONGEST_EMPTY);
+        }
     }
 
     /// The same for a client whose limit is that of `bucket`.
@@ -53,7 +90,7 @@ impl Level {
             return;
         }
         let work = milli.saturating_mul(bucket.weight);
-        *self = Self { work, weight: bucket.weight, drain: bucket.drain };
+        *self = Self { work, weight: bucket.weight, drain: bucket.drain, idle: 0 };
     }
 
     fn is_faster_than(&self, bucket: &Bucket) -> bool {
@@ -89,20 +126,32 @@ impl Level {
         self.is_of(bucket) && self.work <= bucket.capacity
     }
 
-    /// Fills `bucket`; more than full is full.
-    pub(super) fn fill(&mut self, bucket: &Bucket, milli: u64) {
-        if self.is_within(bucket) {
-            let work = milli.min(bucket.holds().saturating_add(1)).saturating_mul(bucket.weight);
-            self.work = self.work.saturating_add(work).min(bucket.capacity);
+    /// Fills `bucket` with `milli`; more than full is full. Of it, `lent` was lent: where the bucket is more than full
+    /// already, it becomes more by that.
+    pub(super) fn fill(&mut self, bucket: &Bucket, milli: u64, lent: u64, poured: Poured) {
+        if !self.is_within(bucket) {
+            self.work = self.work.saturating_add(lent.saturating_mul(self.weight)).min(EXACT);
+            return;
         }
-    }
-
-    /// The same with what was lent: where it is more than full already, it becomes more by that.
-    pub(super) fn fill_lent(&mut self, bucket: &Bucket, milli: u64) {
-        if self.is_within(bucket) {
-            self.fill(bucket, milli);
-        } else {
-            self.work = self.work.saturating_add(milli.saturating_mul(self.weight)).min(EXACT);
+        if milli == 0 {
+            return;
+        }
+        if poured == Poured::Now {
+            self.idle = 0;
+        }
+        // What the bucket drained while it was empty, it drained of this.
+        let work = milli.min(bucket.holds().saturating_add(1)).saturating_mul(bucket.weight);
+        let drained = self.idle.min(work.div_ceil(bucket.drain));
+        self.idle = self.idle.saturating_sub(drained);
+        self.work = self.work.saturating_add(work.saturating_sub(drained.saturating_mul(bucket.drain)));
+        if let Poured::Until(moment) = poured {
+            let until_empty = moment.saturating_sub(LONGEST_EMPTY).min(bucket.capacity.div_ceil(bucket.drain));
+            self.work = self.work.max(until_empty.saturating_mul(bucket.drain));
+            self.idle = self.idle.min(LONGEST_EMPTY.saturating_sub(moment));
+        }
+        self.work = self.work.min(bucket.capacity);
+        if self.work > 0 {
+            self.idle = 0;
         }
     }
 }

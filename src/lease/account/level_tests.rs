@@ -1,6 +1,9 @@
 use super::super::tests::{NOW, SECOND, ask, free, terms};
 use super::super::{Account, UNIT};
-use crate::lease::terms::Terms;
+use super::LONGEST_EMPTY;
+use crate::lease::terms::{Bucket, Terms};
+use crate::lease::wire::Lease;
+use proptest::prelude::*;
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -68,4 +71,85 @@ fn a_bucket_drains_while_the_tier_has_none() {
     account.charge(&Terms::default(), UNIT, NOW + 45 * SECOND);
     assert!(account.charge(&free(), 75 * UNIT, NOW + 45 * SECOND).refusal.is_none());
     assert!(account.charge(&free(), UNIT, NOW + 45 * SECOND).refusal.is_some());
+}
+
+/// A report of `spent` in all, and when a bucket that had only that would be empty, microseconds from now.
+fn report(seq: u32, spent: u64, empty_in: i64) -> Lease {
+    let since = LONGEST_EMPTY.saturating_add_signed(empty_in).max(2);
+    Lease { since: [since; 3], ..ask(seq, spent, 0, 0, 0) }
+}
+
+#[test]
+fn what_was_spent_drains_from_when_it_was_spent_and_not_from_the_report() {
+    let one = terms(&[(1, 1, 100)], None);
+    let mut account = Account::default();
+    account.settle(&one, 1, &ask(1, 0, 0, UNIT, 0), NOW);
+    let asked_again = |empty_in| Lease { need: UNIT, ..report(2, UNIT, empty_in) };
+    let refusal = |account: &Account, lease: Lease| {
+        let mut account = account.clone();
+        match account.settle(&one, 1, &lease, NOW + SECOND) {
+            super::super::Settled::Standing(standing) => standing.refusal,
+            super::super::Settled::Stale => panic!("stale"),
+        }
+    };
+    assert_eq!(refusal(&account, asked_again(0)), None);
+    assert_eq!(refusal(&account, asked_again(-200_000)), None);
+    assert_eq!(refusal(&account, asked_again(1)).unwrap().wait, 1, "spent a microsecond too late");
+    let unknown = Lease { since: [0; 3], ..asked_again(0) };
+    assert_eq!(refusal(&account, unknown).unwrap().wait, SECOND, "it counts as spent now");
+}
+
+#[test]
+fn what_was_spent_before_the_bucket_was_empty_drains_from_there() {
+    let one = terms(&[(1, 1, 1_000)], None);
+    let mut account = Account::default();
+    // Another node's, empty after two seconds.
+    account.charge(&one, 2 * UNIT, NOW);
+    // Three more at the first second are empty after five, whoever tells of them when.
+    account.settle(&one, 1, &Lease { since: [1; 3], ..ask(1, 3 * UNIT, 0, 0, 0) }, NOW + 4 * SECOND);
+    assert_eq!(account.charge(&one, 0, NOW + 4 * SECOND).used[0], UNIT);
+}
+
+/// The moment at which a bucket of `bucket` is empty that takes all of `spent` when it is spent, in work.
+fn empty_at(bucket: &Bucket, spent: &[(u64, u64)]) -> u64 {
+    spent.iter().fold(0, |empty, (at, milli)| empty.max(at * bucket.drain) + milli * bucket.weight)
+}
+
+proptest! {
+    /// However late nodes report, and in whatever order: never less than what has really not drained, and exactly that where
+    /// one node has spent all of it.
+    #[test]
+    fn late_reports_never_drain_more_than_time_does(
+        steps in prop::collection::vec((0..3_u64, 0..400_000_u64, 1..3_000_u64, prop::bool::weighted(0.3)), 1..80),
+        nodes in 1..=3_u64,
+    ) {
+        let terms = terms(&[(7, 1, 100_000)], None);
+        let bucket = terms.buckets[0];
+        let mut account = Account::default();
+        let (mut now, mut all) = (0, Vec::new());
+        // Of each node: what it has spent, and what of it since its last report.
+        let mut own: [(u32, u64, Vec<(u64, u64)>); 3] = Default::default();
+        for (node, elapsed, milli, reports) in steps {
+            let node = node % nodes;
+            now += elapsed;
+            let (seq, spent, since) = &mut own[node as usize];
+            all.push((now, milli));
+            since.push((now, milli));
+            *spent += milli;
+            if reports {
+                *seq += 1;
+                let empty = empty_at(&bucket, since).div_ceil(bucket.drain) as i64 - now as i64;
+                account.settle(&terms, node, &report(*seq, *spent, empty), NOW + now);
+                since.clear();
+            }
+            let level = account.clone().charge(&terms, 0, NOW + now).used[0];
+            let untold: u64 = own.iter().flat_map(|(.., since)| since).map(|(_, milli)| milli).sum();
+            let truth = empty_at(&bucket, &all).saturating_sub(now * bucket.drain).div_ceil(bucket.weight);
+            prop_assert!(level + untold >= truth, "{level} + {untold} of {truth}");
+            if nodes == 1 && reports {
+                // Moments are rounded up to microseconds.
+                prop_assert!(level <= truth + bucket.drain.div_ceil(bucket.weight), "{level} of {truth}");
+            }
+        }
+    }
 }

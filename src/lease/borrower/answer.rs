@@ -2,13 +2,13 @@
 
 use super::{Borrower, Call, Taken, Times};
 use crate::lease::breaker::Turn;
-use crate::lease::hold::tick;
+use crate::lease::hold::{Hold, tick};
 use crate::lease::terms::tag;
 use crate::lease::wire::{Answer, Ask, Entry, Lease, Reply, Standing};
 use crate::limit::{Account, Month};
 use crate::policy::{Policy, Tier};
 use crate::table::{Change, SharedStore, Table, Updated};
-use crate::units::{Cost, UnixNanos};
+use crate::units::{Cost, Nanos, UnixNanos};
 
 impl Borrower {
     /// Takes in what the store has answered. What comes back beside it are the standings of charges, in order.
@@ -24,7 +24,7 @@ impl Borrower {
         let is_back = self.breaker.worked() == Turn::Closed;
         let mono = mono_nanos / 1_000_000;
         self.offset = Some(reply.now.saturating_mul(1_000).wrapping_sub(mono_nanos));
-        let times = Times { now: UnixNanos(reply.now.saturating_mul(1_000)), mono };
+        let times = Times { now: UnixNanos(reply.now.saturating_mul(1_000)), mono, node: mono_nanos };
         let changed = self.overrides.take(policy, reply);
         let mut charges = Vec::new();
         for (entry, answer) in call.batch.entries.iter().zip(&reply.answers) {
@@ -41,12 +41,13 @@ impl Borrower {
         // Who was reset or has other limits now asks again.
         for (id, is_stranger) in changed.into_iter().flat_map(|id| [(id, false), (id, true)]) {
             let client = table.fingerprint_of(id, is_stranger);
-            table.update(store, client, &policy.anonymous, times.now, |mut state| {
+            table.update(store, client, &policy.anonymous, times.moment(), |mut state| {
                 if state.hold.epoch == 0 {
                     return (Change::Keep, ());
                 }
                 state.hold.refused = Default::default();
                 state.hold.give_up(mono);
+                state.hold.fresh |= Hold::UNKNOWN;
                 (Change::Write(state), ())
             });
         }
@@ -69,13 +70,14 @@ impl Borrower {
         let overridden = self.overrides.of(&entry.client).cloned();
         let tier = overridden.as_ref().map_or(tier, |overridden| &overridden.tier);
         let client = table.fingerprint_of(entry.client, entry.is_stranger);
-        let updated = table.update(store, client, tier, times.now, |mut state| match answer {
+        let seen = Seen { times, took_ms: times.mono.saturating_sub(sent) };
+        let updated = table.update(store, client, tier, times.moment(), |mut state| match answer {
             Answer::Standing(standing) => {
                 let is_taken = state.hold.take(standing, lease.need, tick(sent), tick(times.mono));
                 if is_taken {
                     let since = Cost(state.hold.spent.saturating_sub(standing.spent));
                     state.hold.terms = tag(tier);
-                    state.account = account_of(standing, since, tier, times.now);
+                    state.account = account_seen(standing, &state.account, since, tier, seen);
                 }
                 (if is_taken { Change::Write(state) } else { Change::Keep }, is_taken)
             }
@@ -93,18 +95,59 @@ impl Borrower {
     }
 }
 
-/// The account that the store tells of, and `since`, which this node has spent without its knowing yet.
+/// When an answer is taken in, and how long it took.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// Now.
+    pub times: Times,
+    /// Milliseconds from when the message was made.
+    pub took_ms: u64,
+}
+
+/// What a node's record may believe of the client's account: the store's word, and `since`, which this node has spent
+/// without its knowing yet. `before` is what the record believed so far.
+///
+/// The levels are never more than what has not drained: the node tells by them whether a bucket was empty when it was
+/// filled (see [`Lease::since`]), and may take one for empty that was not, but not the other way round. So the store's
+/// word counts as from when it was asked, and beside it stands what the node knows by itself. It cannot know of more than
+/// the store, unless the bucket was reset since.
 #[must_use]
-pub fn account_of(standing: &Standing, since: Cost, tier: &Tier, now: UnixNanos) -> Account {
+pub fn account_seen(
+    standing: &Standing,
+    before: &Account,
+    since: Cost,
+    tier: &Tier,
+    seen: Seen,
+) -> Account {
+    let now = seen.times.now;
+    let before = before.at(now, tier);
+    let mut account = Account {
+        month: Month(standing.month),
+        used: Cost(standing.month_used).plus(since),
+        ..before
+    };
+    let age = Nanos(seen.took_ms.saturating_add(1).saturating_mul(1_000_000));
+    for ((level, limit), used) in account.levels.iter_mut().zip(&tier.limits).zip(standing.used) {
+        // The store rounds up.
+        let said = limit.level(Cost(used.saturating_sub(1)));
+        let most = limit.filled(said, since.plus(Cost(1)));
+        *level = limit.filled(limit.drained(said, age), since).max(most.min(*level));
+    }
+    account
+}
+
+/// The account that the store tells of.
+#[must_use]
+pub fn account_of(standing: &Standing, tier: &Tier, now: UnixNanos) -> Account {
     let mut account = Account {
         at: now,
         month: Month(standing.month),
-        used: Cost(standing.month_used).plus(since),
+        used: Cost(standing.month_used),
         ..Default::default()
     };
     let mut levels = account.levels;
     for ((level, limit), used) in levels.iter_mut().zip(&tier.limits).zip(standing.used) {
-        *level = limit.filled(limit.level(Cost(used)), since);
+        *level = limit.level(Cost(used));
     }
     account.set_levels(tier, levels);
     account

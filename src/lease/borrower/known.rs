@@ -82,6 +82,11 @@ impl Known {
         self.due_at = self.due_at.min(due_at);
     }
 
+    /// What its last request cost.
+    pub const fn cost(&self) -> Cost {
+        Cost(self.cost)
+    }
+
     /// A request of its waits for the store.
     pub fn touch(&mut self, mono: u64) {
         self.last_served = mono;
@@ -131,14 +136,14 @@ impl Known {
         }
         // A message that is still without an answer was lost: until there is one, the record cannot go.
         let is_late = (hold.owed() > 0 || hold.is_asking) && u64::from(since) >= Rhythm::REPORT;
-        if !borrows {
-            return is_late.then_some((0, 0));
-        }
         let is_idle = hold.spent == self.seen_spent
             && mono.saturating_sub(self.last_served) >= u64::from(hold.idle).saturating_mul(32);
         if is_idle && hold.left > 0 {
             hold.give_back();
             return Some((0, 0));
+        }
+        if !borrows {
+            return is_late.then_some((0, 0));
         }
         // Who has just given back what it did not spend has no use for as much again.
         let is_active = !is_idle && mono.saturating_sub(self.last_served) < 2 * Rhythm::REPORT;

@@ -1,6 +1,6 @@
 //! What no worker remembers any more: records that owe or hold something and that nobody has spoken for in a while.
 
-use super::{Borrower, Rhythm, Times, told};
+use super::{Borrower, Rhythm, Times, message_of, told};
 use crate::lease::hold::{Wish, tick};
 use crate::lease::wire::{Ask, Entry};
 use crate::policy::Policy;
@@ -43,7 +43,7 @@ impl Borrower {
                 continue;
             }
             let client = table.fingerprint_of(id, is_stranger);
-            let updated = table.update(store, client, &policy.anonymous, times.now, |mut state| {
+            let updated = table.update(store, client, &policy.anonymous, times.moment(), |mut state| {
                 if !is_silent(&state) {
                     return (Change::Keep, None);
                 }
@@ -57,7 +57,9 @@ impl Borrower {
                 }
                 state.turn_to(times.now);
                 state.hold.give_back();
-                let lease = state.hold.message(state.account.month, Wish::default(), patience, times.mono);
+                let tier = policy.tiers.get(usize::from(state.hold.offer)).unwrap_or(&policy.anonymous);
+                let tier = self.overrides.of(&id).map_or(tier, |overridden| &overridden.tier);
+                let lease = message_of(&mut state, tier, Wish::default(), patience, times);
                 (Change::Write(state), Some((lease, state.hold.offer)))
             });
             if let Updated::Done { answer: Some((lease, offer)), .. } = updated {

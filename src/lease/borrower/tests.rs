@@ -23,8 +23,8 @@ struct Node {
 impl Node {
     fn new() -> Self {
         let policy = Policy::from_value(&serde_json::json!({
-            "tiers": { "free": { "rate": "4/minute" }, "pro": { "rate": "40/minute" } }, "default_tier": "free",
-            "anonymous": { "rate": "2/minute" }, "store": { "upstream": "127.0.0.1:7600" },
+            "tiers": { "free": { "rate": "400/minute" }, "pro": { "rate": "4000/minute" } }, "default_tier": "free",
+            "anonymous": { "rate": "200/minute" }, "store": { "upstream": "127.0.0.1:7600" },
         }))
         .unwrap();
         let shared = Fake::new(Rules::Envoy);
@@ -50,7 +50,8 @@ impl Node {
     fn tick(&mut self, mono: u64) -> Vec<Entry> {
         let ticks = self.table.geometry().count();
         let composed = (0..ticks).map(|tick| {
-            let times = Times { now: NOW, mono: mono + u64::from(tick) };
+            let mono = mono + u64::from(tick);
+            let times = Times { now: NOW, mono, node: mono * 1_000_000 };
             self.borrower.compose(&self.policy, &self.table, &self.shared, times, 0)
         });
         composed.flatten().flat_map(|call| call.batch.entries).filter(|entry| entry.client == ID).collect()
@@ -160,7 +161,9 @@ fn a_name_too_long_for_a_message_is_told_in_its_short_form() {
     let short = name::told(&long, ID).into_owned();
     assert!(short.len() < 300);
     let subject = Subject { id: ID, name: Some(&long), offer: 0 };
-    let call = node.borrower.charge(&subject, Cost(1_000), 0);
+    let times = Times { now: NOW, ..Times::default() };
+    let free = node.policy.tiers[0].clone();
+    let call = node.borrower.ask_charge(&node.table, &node.shared, &subject, &free, Cost(1_000), times);
     assert_eq!(call.batch.entries[0].name.as_ref(), Some(&short));
     assert!(Batch::from_bytes(&call.batch.to_bytes()).is_ok(), "the store takes it");
     // By a tick, too.

@@ -8,6 +8,7 @@
 //! | [`outage`] | without the store, the same for each gateway |
 //! | [`changed`] | whoever gets other limits is refused by nothing that no longer applies |
 //! | [`usage`] | what the store says was used is what was let through |
+//! | [`fairness`] | who keeps to its limit is not refused |
 //! | [`service`] | who asks for much gets all of its limit; who asks for little is never refused; recovery |
 //!
 //! What is seen at once (a breaker that trips late, a call that the host forbids, a wait that was not true) is found by
@@ -15,6 +16,7 @@
 
 mod calendar;
 pub mod changed;
+pub mod fairness;
 pub mod interval;
 mod limits;
 pub mod month;
@@ -48,7 +50,15 @@ pub fn check(plan: &Plan, log: &Log) -> Option<Violation> {
         by_client.entry(shot.client).or_default().push(*shot);
     }
     let evidence = Evidence { plan, log, by_client };
-    [interval::check, month::check, outage::check, changed::check, usage::check, service::check]
+    [
+        interval::check,
+        month::check,
+        outage::check,
+        changed::check,
+        usage::check,
+        fairness::check,
+        service::check,
+    ]
         .iter()
         .find_map(|check| check(&evidence))
 }

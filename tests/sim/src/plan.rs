@@ -189,6 +189,11 @@ pub enum Habit {
         /// Between two requests on average.
         every: u64,
     },
+    /// Every so often, to the nanosecond.
+    Paced {
+        /// Between two requests.
+        every: u64,
+    },
     /// Many at once, every so often.
     Burst {
         /// How many.
@@ -225,6 +230,8 @@ pub struct Claims {
     pub is_used_up: bool,
     /// Who asks for less than half of its limit is never refused.
     pub modest_are_served: bool,
+    /// Who keeps to its limit is let through: at one gateway always, at several at 80 % of its rate.
+    pub who_keeps_to_it_is_served: bool,
     /// Who comes again when it was told to is let through.
     pub waits_are_true: bool,
     /// A node forgets records because its table is too small.

@@ -2,6 +2,7 @@
 
 mod calm;
 mod changes;
+mod fair;
 mod faults;
 mod parts;
 
@@ -16,9 +17,11 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 22] = [
+pub const ALL: [Scenario; 24] = [
     Scenario { name: "calm", make: calm::calm },
     Scenario { name: "overload", make: calm::overload },
+    Scenario { name: "fair", make: fair::fair },
+    Scenario { name: "few", make: fair::few },
     Scenario { name: "modest", make: calm::modest },
     Scenario { name: "patient", make: calm::patient },
     Scenario { name: "strangers", make: calm::strangers },

@@ -44,7 +44,7 @@ async fn a_message_that_is_none_is_refused_with_what_is_read() {
     let mut other = wants("acme", 1, UNIT, 0).to_bytes();
     other[0] = 9;
     let detail = replica.batch(other).await.problem(400);
-    assert!(detail.contains("version 9") && detail.contains("version 1"), "{detail}");
+    assert!(detail.contains("version 9") && detail.contains("version 2"), "{detail}");
     replica.batch(Vec::new()).await.problem(400);
     replica.batch(vec![1, 0xFF]).await.problem(400);
     let many = Batch { entries: vec![Entry::default(); MAX_ENTRIES + 1], ..wants("acme", 1, UNIT, 0) };

@@ -7,7 +7,7 @@ use tollgate::lease::client::ClientId;
 use crate::backend::{BackendError, Settle, Usage};
 
 /// The first byte of every row.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// How long a consumer that nobody has settled is kept, microseconds: 400 days.
 const KEPT: u64 = 400 * 86_400 * 1_000_000;

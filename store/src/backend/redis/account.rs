@@ -49,8 +49,14 @@ impl Stored {
         let (description, name) = (reader.short()?, reader.short()?);
         let (loans, months) = (reader.short()?, reader.byte()?);
         for index in 0..usize::from(has % NAMED) {
-            let level =
-                Level { work: reader.long()?, weight: reader.int()?.into(), drain: reader.int()?.into() };
+            // An empty bucket's work is less than nothing: how long it has been empty.
+            let work = reader.long()?.cast_signed();
+            let level = Level {
+                work: work.max(0).unsigned_abs(),
+                idle: work.min(0).unsigned_abs(),
+                weight: reader.int()?.into(),
+                drain: reader.int()?.into(),
+            };
             *account.levels.get_mut(index)? = level;
         }
         let mut description = Reader(reader.take(description.into())?);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use tollgate::lease::account::{REMEMBERED, Settled, end_of, month_of};
+use tollgate::lease::account::{LONGEST_EMPTY, REMEMBERED, Settled, end_of, month_of};
 use tollgate::lease::terms::{EXACT, Offer, Rate, Terms};
 use tollgate::lease::wire::{Answer, Ask, Lease};
 use tollgate_testkit::redis::Server;
@@ -100,6 +100,7 @@ fn deed() -> impl Strategy<Value = Deed> {
                 need,
                 more: hold / 2,
                 want,
+                since: [spent % 3, need % (2 * LONGEST_EMPTY), want],
             },
         });
     prop_oneof![6 => report, 1 => babble, 2 => amount().prop_map(Deed::Charge)]
@@ -230,6 +231,13 @@ impl Pair {
                     };
                     lease.spent = lease.spent.saturating_add(*spends);
                     (lease.hold, lease.need, lease.want) = (*keeps, *need, *want);
+                    // Of each kind: now, earlier, some time ago, some time ahead.
+                    let moment = |amount: u64| match amount % 4 {
+                        kind @ 0..2 => kind,
+                        2 => 2 + amount % LONGEST_EMPTY,
+                        _ => LONGEST_EMPTY + amount % (30 * SECOND),
+                    };
+                    lease.since = [*spends, *keeps, *need].map(moment);
                 }
                 self.said.insert((client, *node), lease);
                 (*node, Ask::Lease(lease))

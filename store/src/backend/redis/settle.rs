@@ -177,7 +177,7 @@ fn pack_offer(terms: &Terms, tier: &str) -> Vec<u8> {
 
 fn pack_entry(entry: &Settle, offer: u8, set: u8) -> Vec<u8> {
     let flags = if entry.is_stranger { STRANGER } else { 0 } | if entry.name.is_some() { NAMED } else { 0 };
-    let mut bytes = Vec::with_capacity(66);
+    let mut bytes = Vec::with_capacity(90);
     match &entry.ask {
         Ask::Lease(lease) => {
             bytes.extend([LEASE, flags, offer, set]);
@@ -190,7 +190,7 @@ fn pack_entry(entry: &Settle, offer: u8, set: u8) -> Vec<u8> {
             bytes.extend(lease.turn.min(EXACT).to_le_bytes());
             bytes.extend(lease.month.to_le_bytes());
             let amounts = [lease.hold, lease.need, lease.more, lease.want];
-            bytes.extend(amounts.into_iter().flat_map(|amount| amount.min(EXACT).to_le_bytes()));
+            bytes.extend(amounts.into_iter().chain(lease.since).flat_map(|amount| amount.min(EXACT).to_le_bytes()));
         }
         Ask::Charge { cost } => {
             bytes.extend([CHARGE, flags, offer, set]);

@@ -83,8 +83,10 @@ impl Cluster {
     /// Every client begins at a moment of its own.
     pub fn begin_traffic(&self) {
         for (number, client) in self.clients.iter().enumerate() {
-            let (Habit::Steady { every } | Habit::Burst { every, .. } | Habit::Patient { every }) =
-                self.plan.clients[number].habit;
+            let (Habit::Steady { every }
+            | Habit::Paced { every }
+            | Habit::Burst { every, .. }
+            | Habit::Patient { every }) = self.plan.clients[number].habit;
             self.queue.push(self.now() + client.random.below(every.max(1)), Event::Ask(number));
         }
     }
@@ -99,6 +101,10 @@ impl Cluster {
             Habit::Steady { every } => {
                 self.come(number);
                 self.queue.push(self.now() + about(&client.random, every), Event::Ask(number));
+            }
+            Habit::Paced { every } => {
+                self.come(number);
+                self.queue.push(self.now() + every, Event::Ask(number));
             }
             Habit::Burst { size, every } => {
                 (0..size).for_each(|_| self.come(number));

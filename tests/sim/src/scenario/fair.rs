@@ -1,0 +1,58 @@
+//! Nothing breaks, and who keeps to its limit has to get what it asks for, also where a bucket holds few requests.
+
+use super::parts::{consumer, every, plan};
+use crate::plan::{Habit, MILLISECOND, Place, Plan, Rate, SECOND};
+use crate::random::Random;
+
+/// A cost that a bucket of `rate` holds few times, or many times.
+fn cost(random: &Random, rate: &Rate) -> u64 {
+    let times = *random.one_of(&[1, 1, 2, 3, 5, 8, 13, 21, 34]);
+    (rate.holds() / times).max(1_000) / 1_000 * 1_000
+}
+
+/// Some ask at one gateway, however they like: they are refused only where there is no room. Others wander at 80 % of their
+/// rate.
+pub fn fair(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    for rate in plan.tiers.iter_mut().flat_map(|tier| &mut tier.rates) {
+        if random.happens(300_000) {
+            rate.units = random.between(1, 5);
+            rate.burst = 100;
+        }
+    }
+    let nodes = plan.nodes.len();
+    for number in 0..16 {
+        let tier = random.index(4);
+        let least = plan.tiers[tier].rates.iter().min_by_key(|rate| rate.holds()).copied();
+        let costs = vec![least.map_or(1_000, |rate| cost(random, &rate))];
+        let every = |percent: u64| every(&plan.tiers[tier], &costs, percent).max(2 * MILLISECOND);
+        let place = if random.happens(500_000) { Place::Anywhere } else { Place::At(random.index(nodes)) };
+        let habit = match (place, random.below(4)) {
+            (Place::Anywhere, _) => Habit::Paced { every: every(80) },
+            (_, 0) => Habit::Paced { every: every(95) },
+            (_, 1) => Habit::Steady { every: every(*random.one_of(&[50, 90, 200])) },
+            _ => {
+                let size = random.between(2, 30);
+                Habit::Burst { size: size as u32, every: every(*random.one_of(&[40, 90, 150])) * size }
+            }
+        };
+        plan.clients.push(consumer(number, tier, habit, place, &costs));
+    }
+    plan.claims.who_keeps_to_it_is_served = true;
+    plan
+}
+
+/// All want more than there is, and a request costs all that a bucket holds, or half of it.
+pub fn few(random: &Random, seed: u64) -> Plan {
+    let mut plan = plan(random, seed);
+    for number in 0..6 {
+        let tier = *random.one_of(&[0, 1, 1]);
+        let rate = plan.tiers[tier].rates[0];
+        let costs = vec![rate.holds() / random.between(1, 2)];
+        let every = every(&plan.tiers[tier], &costs, 2_000).clamp(2 * MILLISECOND, SECOND);
+        let place = if random.happens(300_000) { Place::Skewed } else { Place::Anywhere };
+        plan.clients.push(consumer(number, tier, Habit::Steady { every }, place, &costs));
+    }
+    plan.claims.is_used_up = true;
+    plan
+}
