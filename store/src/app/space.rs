@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tollgate::lease::client::{ClientId, Namespace};
 use tollgate::lease::name;
-use tollgate::table::Client;
 use tracing::debug;
 
 use super::board::Board;
@@ -99,7 +98,7 @@ impl Space {
         let mut tiers = self.tiers.write().unwrap_or_else(PoisonError::into_inner);
         tiers.fix(&policy.tiers);
         let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
-        *board = Arc::new(board.with(&tiers));
+        *board = Arc::new(board.in_terms_of(&tiers));
         *self.configured.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
