@@ -78,21 +78,14 @@ impl Host {
         (abi::pairs(&[pseudo(":method"), pseudo(":path")]), false)
     }
 
-    /// Answers a gRPC request in the upstream's place.
+    /// Answers a gRPC request in the upstream's place: the trailers that end a response without a message are its headers.
     pub fn respond_to_grpc(self, document: &Document, mut headers: Vec<(&str, Vec<u8>)>) {
-        let (code, message) = (document.grpc_status(), &document.detail);
-        match self {
-            Self::Envoy => {
-                abi::respond(document.status, &headers, message.as_bytes(), Some(code));
-            }
-            // Kong's host leaves it to the filter: the trailers that end a response without a message are its headers.
-            Self::Kong => {
-                headers.push(("Content-Type", b"application/grpc".to_vec()));
-                headers.push(("grpc-status", code.to_string().into_bytes()));
-                headers.push(("grpc-message", message.clone().into_bytes()));
-                abi::respond(200, &headers, b"", None);
-            }
-        }
+        let code = document.grpc_status();
+        headers.push(("Content-Type", b"application/grpc".to_vec()));
+        headers.push(("grpc-status", code.to_string().into_bytes()));
+        headers.push(("grpc-message", document.detail.clone().into_bytes()));
+        // Envoy puts a status of its own in the place of this one, unless it is told so; Kong's host wants no word of it.
+        abi::respond(200, &headers, b"", (self == Self::Envoy).then_some(code));
     }
 
     /// Keeps a header that the client has sent from the upstream; whether that can be done.

@@ -33,9 +33,8 @@ impl Document {
 /// Whether a request of this content type is one of gRPC.
 #[must_use]
 pub fn is_grpc(content_type: &[u8]) -> bool {
-    const GRPC: &[u8] = b"application/grpc";
-    let is_prefix = content_type.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC));
-    is_prefix && matches!(content_type.get(GRPC.len()), None | Some(b'+' | b';' | b' '))
+    let rest = content_type.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
 /// 429: what `tier` allows, and when to come back.

@@ -34,7 +34,7 @@ fn send(guest: &mut Guest<'_>, status: u32, body: Vec<u8>, headers: Headers, grp
     }
     let response = Response { status, headers, body };
     let kind = stream.request.get(b"content-type").unwrap_or_default();
-    stream.local = Some(if !guest.is_kong() && kind.starts_with(b"application/grpc") {
+    stream.local = Some(if !guest.is_kong() && is_grpc(kind) {
         to_grpc(response, grpc_status)
     } else {
         finished(response, guest.is_kong())
@@ -42,8 +42,13 @@ fn send(guest: &mut Guest<'_>, status: u32, body: Vec<u8>, headers: Headers, grp
     Ok(Status::Ok)
 }
 
+/// Whether Envoy takes a request of this content type for gRPC.
+fn is_grpc(kind: &[u8]) -> bool {
+    kind == b"application/grpc" || kind.starts_with(b"application/grpc+")
+}
+
 /// What Envoy makes of a response to a gRPC request: trailers alone, with the status that the filter gives, else one by the HTTP
-/// status.
+/// status, and the body as its message.
 fn to_grpc(response: Response, grpc_status: i32) -> Response {
     let code = match (grpc_status, response.status) {
         (0.., _) => grpc_status,
@@ -53,10 +58,15 @@ fn to_grpc(response: Response, grpc_status: i32) -> Response {
         _ => 2,
     };
     let mut headers = response.headers;
-    headers.remove(b"content-type");
-    headers.add(b"content-type", b"application/grpc");
-    headers.add(b"grpc-status", code.to_string().as_bytes());
-    headers.add(b"grpc-message", &response.body);
+    let mut set = |name: &[u8], value: &[u8]| {
+        headers.remove(name);
+        headers.add(name, value);
+    };
+    set(b"content-type", b"application/grpc");
+    set(b"grpc-status", code.to_string().as_bytes());
+    if !response.body.is_empty() {
+        set(b"grpc-message", &response.body);
+    }
     Response { status: 200, headers, body: Vec::new() }
 }
 

@@ -199,6 +199,7 @@ impl Passage {
             root: context.root,
             stream: Some(Rc::clone(&self.stream)),
             configuration: thread.configuration(context.root_key),
+            is_early_tick: false,
             reply,
         };
         self.callbacks.push(export);
