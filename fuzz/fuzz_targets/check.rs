@@ -10,7 +10,12 @@ fuzz_target!(|bytes: &[u8]| {
     for line in &lines {
         let said = line.to_string();
         assert!(!said.contains(char::is_control), "{said:?}");
-        assert!(!said.contains(|char| matches!(char, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{feff}')), "{said:?}");
+        assert!(
+            !said.contains(
+                |char| matches!(char, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{feff}')
+            ),
+            "{said:?}"
+        );
         assert!(line.number >= 1 && said.len() < 40_000);
     }
     // One verdict, the same that the store has.

@@ -324,12 +324,13 @@ impl Engine {
         match updated {
             Updated::Done { answer: (Verdict::Allowed, account), .. } => {
                 let consumer = self.table.fingerprint_of(subject.id, false);
-                let owed = self.table.update(store, consumer, self.tier(under), times.moment(), |mut state| {
-                    state.turn_to(times.now);
-                    state.hold.owe(cost, times.mono);
-                    record::pour(&mut state, self.tier(under), cost, times.now);
-                    (Change::Write(state), ())
-                });
+                let owed =
+                    self.table.update(store, consumer, self.tier(under), times.moment(), |mut state| {
+                        state.turn_to(times.now);
+                        state.hold.owe(cost, times.mono);
+                        record::pour(&mut state, self.tier(under), cost, times.now);
+                        (Change::Write(state), ())
+                    });
                 borrower.served(subject, cost, false, u32::MAX, times.mono);
                 if owed == Updated::Unknown {
                     return unknown(under, times.now);

@@ -275,9 +275,8 @@ impl Hold {
         if self.epoch == 0 {
             self.begin(now_ms);
         }
-        self.refused = refusal.map_or_else(Refused::default, |refusal| {
-            Refused::new(refusal, cost.0, tick(now_ms))
-        });
+        self.refused =
+            refusal.map_or_else(Refused::default, |refusal| Refused::new(refusal, cost.0, tick(now_ms)));
     }
 
     /// The store knows a later message than the record's last: the record begins anew, with what it still owes.

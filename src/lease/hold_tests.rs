@@ -70,7 +70,11 @@ fn a_message_under_way_is_repeated_not_replaced() {
     let mut hold = Hold::default();
     let first = hold.message(MONTH, wish(1_000, 0), [0; 3], 100, 1_000);
     assert_eq!(hold.message(MONTH, wish(1_000, 0), [0; 3], 100, 1_050).seq, first.seq);
-    assert_eq!(hold.message(MONTH, wish(1_000, 0), [0; 3], 100, 1_101).seq, first.seq + 1, "until patience ends");
+    assert_eq!(
+        hold.message(MONTH, wish(1_000, 0), [0; 3], 100, 1_101).seq,
+        first.seq + 1,
+        "until patience ends"
+    );
 }
 
 #[test]

@@ -92,7 +92,11 @@ fn where_something_has_to_go_it_is_what_means_the_least() {
     assert_eq!(way_for_newcomer(&bytes, NOW.into()), (4, true), "the month's use counts before the bucket");
     put(&mut bytes, 6, &record(7, 0, LATER));
     put(&mut bytes, 2, &record(10, 0, LATER - 30));
-    assert_eq!(way_for_newcomer(&bytes, NOW.into()), (2, true), "nothing in the month: the one that is full first");
+    assert_eq!(
+        way_for_newcomer(&bytes, NOW.into()),
+        (2, true),
+        "nothing in the month: the one that is full first"
+    );
 }
 
 proptest! {

@@ -201,7 +201,8 @@ fn nothing_that_a_file_holds_reaches_the_terminal_as_it_is() {
             assert!(!said.is_empty(), "{text}");
             for line in said {
                 let hidden = |char: char| {
-                    char.is_control() || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{feff}' | '\u{e0041}')
+                    char.is_control()
+                        || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{feff}' | '\u{e0041}')
                 };
                 assert!(!line.contains(hidden), "{line:?}");
             }

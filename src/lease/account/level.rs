@@ -145,7 +145,8 @@ impl Level {
         self.idle = self.idle.saturating_sub(drained);
         self.work = self.work.saturating_add(work.saturating_sub(drained.saturating_mul(bucket.drain)));
         if let Poured::Until(moment) = poured {
-            let until_empty = moment.saturating_sub(LONGEST_EMPTY).min(bucket.capacity.div_ceil(bucket.drain));
+            let until_empty =
+                moment.saturating_sub(LONGEST_EMPTY).min(bucket.capacity.div_ceil(bucket.drain));
             self.work = self.work.max(until_empty.saturating_mul(bucket.drain));
             self.idle = self.idle.min(LONGEST_EMPTY.saturating_sub(moment));
         }

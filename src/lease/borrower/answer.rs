@@ -112,20 +112,11 @@ pub struct Seen {
 /// word counts as from when it was asked, and beside it stands what the node knows by itself. It cannot know of more than
 /// the store, unless the bucket was reset since.
 #[must_use]
-pub fn account_seen(
-    standing: &Standing,
-    before: &Account,
-    since: Cost,
-    tier: &Tier,
-    seen: Seen,
-) -> Account {
+pub fn account_seen(standing: &Standing, before: &Account, since: Cost, tier: &Tier, seen: Seen) -> Account {
     let now = seen.times.now;
     let before = before.at(now, tier);
-    let mut account = Account {
-        month: Month(standing.month),
-        used: Cost(standing.month_used).plus(since),
-        ..before
-    };
+    let mut account =
+        Account { month: Month(standing.month), used: Cost(standing.month_used).plus(since), ..before };
     let age = Nanos(seen.took_ms.saturating_add(1).saturating_mul(1_000_000));
     for ((level, limit), used) in account.levels.iter_mut().zip(&tier.limits).zip(standing.used) {
         // The store rounds up.

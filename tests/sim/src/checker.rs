@@ -59,8 +59,8 @@ pub fn check(plan: &Plan, log: &Log) -> Option<Violation> {
         fairness::check,
         service::check,
     ]
-        .iter()
-        .find_map(|check| check(&evidence))
+    .iter()
+    .find_map(|check| check(&evidence))
 }
 
 impl Evidence<'_> {

@@ -190,7 +190,9 @@ fn pack_entry(entry: &Settle, offer: u8, set: u8) -> Vec<u8> {
             bytes.extend(lease.turn.min(EXACT).to_le_bytes());
             bytes.extend(lease.month.to_le_bytes());
             let amounts = [lease.hold, lease.need, lease.more, lease.want];
-            bytes.extend(amounts.into_iter().chain(lease.since).flat_map(|amount| amount.min(EXACT).to_le_bytes()));
+            bytes.extend(
+                amounts.into_iter().chain(lease.since).flat_map(|amount| amount.min(EXACT).to_le_bytes()),
+            );
         }
         Ask::Charge { cost } => {
             bytes.extend([CHARGE, flags, offer, set]);
