@@ -20,7 +20,7 @@ use super::{Answer as Decided, Engine, Ruling};
 use crate::lease::borrower::{Borrower, Call, Rhythm, Seen, Times};
 use crate::lease::breaker::Breaker;
 use crate::lease::client::ClientId;
-use crate::lease::wire::{Answer, Batch, Reply, Standing};
+use crate::lease::wire::{Answer, Ask, Batch, Entry, Reply, Standing};
 use crate::policy::{Policy, Store, StoreMode};
 use crate::request::{Gateway, Request};
 use crate::table::{Network, SharedStore};
@@ -204,8 +204,13 @@ impl Lender {
     fn ask(&self, engine: &Engine, host: &impl Host, waiting: &Waiting, times: Times) -> bool {
         let question = &waiting.question;
         let mut borrower = self.borrower.borrow_mut();
-        let call = if question.is_charged {
+        let is_first = waiting.rounds.get() == 0;
+        let call = if question.is_charged && (is_first || self.store.mode == StoreMode::Strict) {
             Some(engine.ask_charge(question, host.shared(), &mut borrower, times))
+        } else if question.is_charged {
+            // A charge without an answer may have counted; a lease that is asked for again does not count twice.
+            let need = (question.cost.0, 0);
+            engine.ask(question, need, host.shared(), &mut borrower, times)
         } else {
             let need = self.crowd.need(&question.id);
             engine.ask(question, need, host.shared(), &mut borrower, times)
@@ -265,7 +270,8 @@ impl Lender {
         self.release(engine, host, &id);
         host.speak_for(waiting.context);
         let question = &waiting.question;
-        let ruling = match (question.is_charged, charged) {
+        let is_charge = matches!(call.batch.entries.last(), Some(Entry { ask: Ask::Charge { .. }, .. }));
+        let ruling = match (is_charge, charged) {
             (true, Some(standing)) => {
                 let times = self.times(host);
                 let borrower = self.borrower.borrow();
@@ -275,8 +281,13 @@ impl Lender {
                 }
                 Some(engine.charged(question, &standing, &borrower, times))
             }
-            // A second charge might count twice; a second question does not.
-            (false, _) if word == Word::Silent && self.may_repeat(host, waiting) => None,
+            // In strict mode a second question would be a second charge.
+            _ if word == Word::Silent
+                && self.store.mode == StoreMode::Leased
+                && self.may_repeat(host, waiting) =>
+            {
+                None
+            }
             (true, None) if word == Word::Heard => self.decide(engine, host, waiting, Word::Silent),
             (true, None) | (false, _) => self.decide(engine, host, waiting, word),
         };

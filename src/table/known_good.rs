@@ -6,14 +6,14 @@
 //! for both these go, and no client's record.
 //!
 //! ```text
-//! area 0 │ head: namespace, length, checksum │ piece 1 │ piece 2 │ …     8 areas, one a namespace
+//! area 0 │ head: namespace, length, checksum │ piece 1 │ piece 2 │ …     7 areas, one a namespace
 //! ```
 
 use super::marker::checksum;
 use super::{Expected, Read, SharedStore, SlotKey, Write};
 
 /// So many namespaces have room on a node.
-const AREAS: u8 = 8;
+const AREAS: u8 = 7;
 /// So many values has an area, its head included.
 const PIECES: u8 = 32;
 /// With a key and what Kong's zones add, a piece of 1,024 bytes as the table's slots are.

@@ -66,10 +66,10 @@ fn an_override_beats_every_source() {
 }
 
 #[test]
-fn of_two_headers_the_first_counts() {
+fn of_two_headers_the_last_counts_which_is_the_gateways() {
     on_every_gate(&policy(), |gate| {
         let request = by("first").header("X-Consumer-Username", "second");
-        assert_eq!(told(gate, request), tier("free", "first"));
+        assert_eq!(told(gate, request), tier("free", "second"));
     });
 }
 

@@ -57,8 +57,13 @@ fn with_room(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
     let tiers = tiers(evidence, client);
     let rates = tiers.iter().flat_map(|tier| &tier.rates);
     let mut buckets: Vec<Bucket> = rates.map(|rate| Bucket { rate: *rate, level: 0, at: 0 }).collect();
+    // Of requests that come together some are refused before it is heard that others pass: what passes counts from when it
+    // came.
+    let came = |shot: &Shot| if shot.verdict.is_admitted() { shot.moment - shot.waited } else { shot.moment };
+    let mut shots: Vec<&Shot> = shots.iter().collect();
+    shots.sort_by_key(|shot| (came(shot), !shot.verdict.is_admitted()));
     for shot in shots {
-        buckets.iter_mut().for_each(|bucket| bucket.pass(shot.moment));
+        buckets.iter_mut().for_each(|bucket| bucket.pass(came(shot)));
         let has_room = buckets.iter().all(|bucket| bucket.has_room(shot.cost, early));
         if shot.verdict.is_admitted() {
             for bucket in &mut buckets {

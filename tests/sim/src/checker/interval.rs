@@ -57,7 +57,7 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
             let excuses = excuses(evidence, client, rate);
             let within = |at: u64| (spell.from..spell.until).contains(&at);
             let entries = merged(&paid, &excuses, within);
-            if let Some(found) = worst(&entries, rate, late(evidence, rate)) {
+            if let Some(found) = worst(&entries, rate, late(evidence, client, rate)) {
                 return Some(violation(client, rate, found));
             }
         }
@@ -65,11 +65,20 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
     whole(evidence, client, &paid)
 }
 
-/// Strict: the store charges when it is asked, and the request passes when the answer is there; by so much more that can
-/// be, if one answer is slow and the next is fast.
-fn late(evidence: &Evidence<'_>, rate: &Rate) -> i128 {
+/// Where the store decides each request, in strict mode and where a bucket or the month holds few: it charges when it is
+/// asked, and the request passes when the answer is there; by so much more that can be, if one answer is slow and the next is
+/// fast.
+fn late(evidence: &Evidence<'_>, client: u32, rate: &Rate) -> i128 {
+    /// Of so many the filter's policy says that they are few.
+    const FEW: u64 = 20;
     let store = evidence.plan.store;
-    let within = if store.is_strict { i128::from(store.timeout) } else { 0 };
+    let dearest = evidence.planned(client).costs.iter().max().copied().unwrap_or(0);
+    let holds_few = |tier: &Tier| {
+        tier.rates.iter().any(|rate| rate.holds() < FEW * dearest)
+            || tier.monthly.is_some_and(|units| units * 1_000 < FEW * dearest)
+    };
+    let is_charged = store.is_strict || tiers(evidence, client).iter().any(holds_few);
+    let within = if is_charged && !store.is_local { i128::from(store.timeout) } else { 0 };
     i128::from(rate.units) * 1_000 * within / (i128::from(rate.seconds) * 1_000) + i128::from(within > 0)
 }
 
@@ -101,7 +110,7 @@ fn whole(evidence: &Evidence<'_>, client: u32, paid: &[&Shot]) -> Option<Violati
         let rates = || holds.iter().map(|tier| tier.rates[0]);
         (rates().max_by_key(per_day)?, rates().map(|rate| rate.holds()).sum())
     };
-    let more = i128::from(holds) - i128::from(fastest.holds()) + late(evidence, &fastest);
+    let more = i128::from(holds) - i128::from(fastest.holds()) + late(evidence, client, &fastest);
     let entries = merged(paid, &excuses(evidence, client, &fastest), |_| true);
     worst(&entries, &fastest, more).map(|found| violation(client, &fastest, found))
 }

@@ -109,7 +109,8 @@ fn used_up(evidence: &Evidence<'_>) -> Option<Violation> {
         if asked < allowed * 3 / 2 {
             continue;
         }
-        let percent = if matches!(planned.place, Place::Moving) { 95 } else { 99 };
+        let is_few = planned.costs.iter().any(|cost| cost * 3 > rate.holds());
+        let percent = if matches!(planned.place, Place::Moving) { 95 } else { 99 - u128::from(is_few) };
         // The last turn may be on its way.
         let crumbs = u128::from(*planned.costs.iter().max().unwrap_or(&0)) * 2;
         if admitted + crumbs < allowed * percent / 100 {

@@ -4,10 +4,12 @@ use super::parts::{consumer, every, plan};
 use crate::plan::{Habit, MILLISECOND, Place, Plan, Rate, SECOND};
 use crate::random::Random;
 
-/// A cost that a bucket of `rate` holds few times, or many times.
-fn cost(random: &Random, rate: &Rate) -> u64 {
+/// A cost that the smallest bucket holds few times, or many times: a policy's every bucket has to hold every cost.
+fn cost(random: &Random, plan: &Plan) -> u64 {
     let times = *random.one_of(&[1, 1, 2, 3, 5, 8, 13, 21, 34]);
-    (rate.holds() / times).max(1_000) / 1_000 * 1_000
+    let rates = plan.tiers.iter().flat_map(|tier| &tier.rates);
+    let least = rates.map(Rate::holds).min().unwrap_or(1_000);
+    (least / times).max(1_000) / 1_000 * 1_000
 }
 
 /// Some ask at one gateway, however they like: they are refused only where there is no room. Others wander at 80 % of their
@@ -23,8 +25,7 @@ pub fn fair(random: &Random, seed: u64) -> Plan {
     let nodes = plan.nodes.len();
     for number in 0..16 {
         let tier = random.index(4);
-        let least = plan.tiers[tier].rates.iter().min_by_key(|rate| rate.holds()).copied();
-        let costs = vec![least.map_or(1_000, |rate| cost(random, &rate))];
+        let costs = vec![cost(random, &plan)];
         let every = |percent: u64| every(&plan.tiers[tier], &costs, percent).max(2 * MILLISECOND);
         let place = if random.happens(500_000) { Place::Anywhere } else { Place::At(random.index(nodes)) };
         let habit = match (place, random.below(4)) {
@@ -45,11 +46,13 @@ pub fn fair(random: &Random, seed: u64) -> Plan {
 /// All want more than there is, and a request costs all that a bucket holds, or half of it.
 pub fn few(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
+    let rate = plan.tiers[*random.one_of(&[0, 1, 1])].rates[0];
+    plan.tiers.iter_mut().for_each(|tier| tier.rates = vec![rate]);
     for number in 0..6 {
-        let tier = *random.one_of(&[0, 1, 1]);
-        let rate = plan.tiers[tier].rates[0];
+        let tier = random.index(5);
         let costs = vec![rate.holds() / random.between(1, 2)];
-        let every = every(&plan.tiers[tier], &costs, 2_000).clamp(2 * MILLISECOND, SECOND);
+        // So often that little is lost until the next one comes.
+        let every = every(&plan.tiers[tier], &costs, 30_000).clamp(2 * MILLISECOND, SECOND);
         let place = if random.happens(300_000) { Place::Skewed } else { Place::Anywhere };
         plan.clients.push(consumer(number, tier, Habit::Steady { every }, place, &costs));
     }
