@@ -216,6 +216,7 @@ local function remove_loan(place)
 end
 
 local function drain_level(i, elapsed)
+  if weights[i] == 0 then return end
   local work = works[i]
   local until_empty = work > 0 and div_ceil(work, max(level_drains[i], 1)) or 0
   if elapsed < until_empty then

@@ -55,6 +55,9 @@ pub struct Level {
 impl Level {
     /// Lets `elapsed` microseconds pass for a client whose tier has no such limit.
     pub(super) fn drain(&mut self, elapsed: u64) {
+        if self.weight == 0 {
+            return;
+        }
         let until_empty = self.work.div_ceil(self.drain.max(1));
         if elapsed < until_empty {
             self.work = self.work.saturating_sub(elapsed.saturating_mul(self.drain));

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 use tollgate::lease::name::MAX_TEXT;
 use tollgate::lease::terms::EXACT;
+use tollgate::lease::wire;
 use tollgate::policy::schema;
 
 use super::super::access::MAX_ACTOR;
@@ -52,6 +53,10 @@ pub fn add(document: &mut Value) {
         ("limit", json!({ "minimum": 1, "maximum": audit::MOST })),
         ("before", json!({ "minimum": 0, "maximum": u64::MAX })),
         ("reason", reason),
+        (
+            "tollgate-batch",
+            json!({ "pattern": "^[A-Za-z0-9_-]+$", "maxLength": wire::header::LONGEST.div_ceil(3) * 4 }),
+        ),
         ("x-actor", json!({ "pattern": CONSUMER, "minLength": 1, "maxLength": MAX_ACTOR })),
     ];
     for operation in operations(document) {
