@@ -4,7 +4,7 @@
 //! *S*(*j*) − *S*(*i*−1) ≤ capacity + rate·(*t*(*j*) − *t*(*i*)). All in whole numbers, multiplied by the period.
 
 use super::Evidence;
-use super::limits::{refills, spells, tiers};
+use super::limits::{is_charged, refills, spells, tiers};
 use crate::log::{Incident, Shot, Verdict, Violation};
 use crate::plan::{Rate, SECOND, Tier};
 
@@ -69,16 +69,8 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
 /// asked, and the request passes when the answer is there; by so much more that can be, if one answer is slow and the next is
 /// fast.
 fn late(evidence: &Evidence<'_>, client: u32, rate: &Rate) -> i128 {
-    /// Of so many the filter's policy says that they are few.
-    const FEW: u64 = 20;
     let store = evidence.plan.store;
-    let dearest = evidence.planned(client).costs.iter().max().copied().unwrap_or(0);
-    let holds_few = |tier: &Tier| {
-        tier.rates.iter().any(|rate| rate.holds() < FEW * dearest)
-            || tier.monthly.is_some_and(|units| units * 1_000 < FEW * dearest)
-    };
-    let is_charged = store.is_strict || tiers(evidence, client).iter().any(holds_few);
-    let within = if is_charged && !store.is_local { i128::from(store.timeout) } else { 0 };
+    let within = if is_charged(evidence, client) { i128::from(store.timeout) } else { 0 };
     i128::from(rate.units) * 1_000 * within / (i128::from(rate.seconds) * 1_000) + i128::from(within > 0)
 }
 

@@ -65,3 +65,16 @@ pub fn refills(evidence: &Evidence<'_>, client: u32) -> Vec<u64> {
     });
     resets.collect()
 }
+
+/// Whether the store decides requests of `client` one by one: in strict mode, and where a bucket or the month holds few.
+pub fn is_charged(evidence: &Evidence<'_>, client: u32) -> bool {
+    /// Of so many the filter's policy says that they are few.
+    const FEW: u64 = 20;
+    let store = evidence.plan.store;
+    let dearest = evidence.planned(client).costs.iter().max().copied().unwrap_or(0);
+    let holds_few = |tier: &Tier| {
+        tier.rates.iter().any(|rate| rate.holds() < FEW * dearest)
+            || tier.monthly.is_some_and(|units| units * 1_000 < FEW * dearest)
+    };
+    !store.is_local && (store.is_strict || tiers(evidence, client).iter().any(holds_few))
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::Evidence;
 use super::calendar::start_of;
-use super::limits::tiers;
+use super::limits::{is_charged, tiers};
 use crate::log::{Incident, Shot, Turn, Verdict, Violation};
 
 /// What passes so near to the turn of a month may be counted in either: the gateways know the store's time as well as its
@@ -94,6 +94,7 @@ fn unreported(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
     let incidents = evidence.log.incidents.borrow();
     let is_unlimited =
         tiers(evidence, client).iter().any(|tier| tier.rates.is_empty() && tier.monthly.is_none());
+    let is_charged = is_charged(evidence, client);
     let is_lost = |shot: &&Shot| {
         incidents.iter().any(|(at, incident)| match incident {
             Incident::NodeDied(node) | Incident::Spoiled(node)
@@ -110,6 +111,7 @@ fn unreported(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
             Incident::FailedOver(since) if evidence.plan.store.is_strict => {
                 shot.moment >= *since && shot.moment <= *at
             }
+            Incident::FailedOver(since) if is_charged && (*since..=*at).contains(&shot.moment) => true,
             Incident::FailedOver(since) => {
                 (unreported_since(evidence, *since)..=*at).contains(&shot.moment)
                     && !is_told_again(&incidents, shots, shot.node, *at)
@@ -171,10 +173,10 @@ fn lost_with_nodes(evidence: &Evidence<'_>, client: u32) -> u64 {
     deaths * most + evictions
 }
 
-/// Strict: what was charged by a call whose answer was lost, and then decided without the store, or whose client had gone
+/// Where the store decides one by one: what was charged by a call whose answer was lost, and then decided without the store, or whose client had gone
 /// away.
 fn counted_twice(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
-    if !evidence.plan.store.is_strict {
+    if !is_charged(evidence, client) {
         return 0;
     }
     // A call that is lost is a request that waited; and the network may repeat what charges.
