@@ -87,7 +87,7 @@ fn is_within(account: &Account, terms: &Terms, now: u64) {
 /// A node takes in what the store says, and spends no more than that.
 fn take(standing: &Standing) {
     let mut hold = Hold::default();
-    let lease = hold.message(Month(682), Wish { need: 1_000, ..Wish::default() }, 0, 1_000);
+    let lease = hold.message(Month(682), Wish { need: 1_000, ..Wish::default() }, [0; 3], 0, 1_000);
     let mut theirs = *standing;
     (theirs.epoch, theirs.seq) = (lease.epoch, lease.seq);
     hold.take(&theirs, 1_000, tick(1_000), tick(1_001));

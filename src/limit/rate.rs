@@ -4,7 +4,7 @@ use super::gcra::work;
 use super::{Level, Limit, Period};
 use crate::units::{Cost, MILLI_PER_UNIT, Nanos, UnixNanos};
 
-/// A limit's units and period, in 32 bits: all that it takes to read a [`Level`](super::Level) that was kept for it.
+/// A limit's units and period, in 32 bits: all that it takes to read a [`Level`] that was kept for it.
 /// The default stands for no level at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PackedRate(pub u32);

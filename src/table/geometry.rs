@@ -136,7 +136,7 @@ impl Geometry {
     #[must_use]
     pub const fn shared_bytes(&self) -> u64 {
         // One piece more for the marker, and those of the last good policies.
-        let pieces = (self.count() as u64).saturating_add(1 + known_good::VALUES as u64);
+        let pieces = (self.count() as u64).saturating_add(known_good::VALUES as u64).saturating_add(1);
         let pages = pieces.div_ceil(KONG_PAGE / KONG_PIECE);
         pages.saturating_mul(KONG_PAGE + KONG_PAGE_ENTRY).saturating_add(KONG_ZONE_HEAD)
     }

@@ -127,8 +127,8 @@ proptest! {
         let bucket = terms.buckets[0];
         let mut account = Account::default();
         let (mut now, mut all) = (0, Vec::new());
-        // Of each node: what it has spent, and what of it since its last report.
-        let mut own: [(u32, u64, Vec<(u64, u64)>); 3] = Default::default();
+        // Of each node: its last message, what it has spent, and what of it since that message.
+        let mut own = [const { (0_u32, 0, Vec::new()) }; 3];
         for (node, elapsed, milli, reports) in steps {
             let node = node % nodes;
             now += elapsed;

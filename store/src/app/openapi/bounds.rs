@@ -55,7 +55,7 @@ pub fn add(document: &mut Value) {
         ("reason", reason),
         (
             "tollgate-batch",
-            json!({ "pattern": "^[A-Za-z0-9_-]+$", "maxLength": wire::header::LONGEST.div_ceil(3) * 4 }),
+            json!({ "pattern": "^[A-Za-z0-9_-]+$", "maxLength": wire::header::LONGEST.div_ceil(3).saturating_mul(4) }),
         ),
         ("x-actor", json!({ "pattern": CONSUMER, "minLength": 1, "maxLength": MAX_ACTOR })),
     ];

@@ -190,7 +190,7 @@ fn commit(file: &File, mut group: Vec<Box<dyn Job>>, now: u64) -> Result<(), Bac
 
 fn answer(group: Vec<Box<dyn Job>>, committed: &Result<(), BackendError>) {
     for job in group {
-        job.answer(committed.as_ref().map(|()| ()).map_err(again));
+        job.answer(committed.as_ref().copied().map_err(again));
     }
 }
 
