@@ -21,7 +21,10 @@ fuzz_target!(|bytes: &[u8]| {
 
     let list =
         Endpoints::new(&PRICES.map(|(path, cost)| rule(path, cost).unwrap()), Cost::from_units(DEFAULT));
+    // What does not begin with a slash is no path; as a whole URL it costs the same.
+    let bytes = &[b"/", bytes.strip_prefix(b"/").unwrap_or(bytes)].concat()[..];
     let charged = list.cost(b"GET", bytes).whole_units();
+    assert_eq!(list.cost(b"GET", &[b"http://127.0.0.1:8000", bytes].concat()).whole_units(), charged);
     let mut paths = readings(bytes);
     paths.sort();
     paths.dedup();

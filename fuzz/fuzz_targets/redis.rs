@@ -90,6 +90,9 @@ fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
                         exact(lease.need),
                         exact(lease.more),
                         exact(lease.want),
+                        exact(lease.since[0]),
+                        exact(lease.since[1]),
+                        exact(lease.since[2]),
                     ];
                     assert_eq!(unpack(format(SETTLE, "local LEASE"), &mut bytes), said);
                 }
@@ -228,7 +231,9 @@ fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
             &[&[1, has, account.at][..], &lengths.map(|length| length as u64)].concat(),
         );
         for level in &account.levels[..levels as usize] {
-            packed.extend(pack(format(SETTLE, "local LEVEL"), &[level.work, level.weight, level.drain]));
+            // An empty bucket's work is less than nothing: how long it has been empty.
+            let work = if level.idle > 0 { level.idle.wrapping_neg() } else { level.work };
+            packed.extend(pack(format(SETTLE, "local LEVEL"), &[work, level.weight, level.drain]));
         }
         packed.extend(&description);
         packed.extend(text);
@@ -342,7 +347,8 @@ fn format(script: &'static str, what: &str) -> &'static str {
     line.split('\'').nth(1).expect("a format in quotes")
 }
 
-/// The sizes of a format of Lua's `struct`, little-endian: `B`, `H`, `I4`, `I8`, and `c8`, which is a number here too.
+/// The sizes of a format of Lua's `struct`, little-endian: `B`, `H`, `I4`, `I8`, and `i8` and `c8`, whose bits are read as
+/// a number here too.
 fn sizes(format: &str) -> impl Iterator<Item = usize> + '_ {
     let mut left = format.strip_prefix('<').expect("little-endian").chars().peekable();
     std::iter::from_fn(move || {
@@ -351,7 +357,7 @@ fn sizes(format: &str) -> impl Iterator<Item = usize> + '_ {
         match (kind, digit) {
             ('B', None) => Some(1),
             ('H', None) => Some(2),
-            ('I' | 'c', Some(size)) => Some(size as usize),
+            ('I' | 'i' | 'c', Some(size)) => Some(size as usize),
             other => panic!("{other:?} is not known here"),
         }
     })

@@ -22,7 +22,7 @@ pub fn only(target: &[u8]) -> Option<Cow<'_, [u8]>> {
     while let Some((byte, tail)) = rest.split_first() {
         match byte {
             b'?' => break,
-            b'#' | b';' | b'\\' => return None,
+            0 | b'#' | b';' | b'\\' => return None,
             b'/' if is_dots(tail) => return None,
             b'%' if !is_harmless(rest) => return None,
             b'%' => is_encoded = true,
@@ -92,7 +92,7 @@ fn without_authority(target: &[u8]) -> &[u8] {
         return target;
     };
     match target.get(colon..).and_then(|rest| rest.strip_prefix(b"://")) {
-        Some(rest) => rest.get(until(rest, b"/?#").len()..).unwrap_or_default(),
-        None => target,
+        Some(rest) if colon > 0 => rest.get(until(rest, b"/?#").len()..).unwrap_or_default(),
+        _ => target,
     }
 }

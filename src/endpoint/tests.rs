@@ -161,12 +161,22 @@ fn a_spelling_that_upstreams_read_differently_costs_the_dearer_reading() {
 #[test]
 fn a_target_that_is_no_path_costs_the_default() {
     let rules = [rule("/compare", &[], 2), rule("/", &[], 3)];
-    for target in ["*", "example.com:443", "%", "/%", "/%zz", "/%4", "/\0", "/..."] {
+    for target in ["*", "example.com:443", "%", "/%", "/%zz", "/%4", "/..."] {
         assert_eq!(cost(&rules, "OPTIONS", target), 1, "{target}");
     }
     for root in ["", "/", "?x", "/..", "//", "http://example.com", "http://example.com?x"] {
         assert_eq!(cost(&rules, "GET", root), 3, "{root}");
     }
+    assert_eq!(cost(&rules, "GET", "://compare/"), 1, "a whole URL has a scheme");
+}
+
+#[test]
+fn a_zero_byte_may_be_the_paths_end() {
+    let rules = [rule("/health/*", &[], 0), rule("/compare", &[], 2)];
+    for target in ["/health/..\0/compare", "/compare\0", "http://example.com/compare\0x"] {
+        assert_ne!(cost(&rules, "GET", target), 0, "{target}");
+    }
+    assert_eq!(cost(&rules, "GET", "/compare\0x"), 2);
 }
 
 #[test]

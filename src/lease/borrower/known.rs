@@ -19,7 +19,8 @@ pub struct Known {
     spent: u64,
     /// Refused since the last look.
     refused: u32,
-    /// When there last were so many that requests need not ask.
+    refused_at: Option<u64>,
+    /// When it last was refused so shortly after another refusal that its requests need not ask.
     pressed_at: Option<u64>,
     /// What the node had spent at the last look.
     seen_spent: u64,
@@ -49,6 +50,7 @@ impl Known {
             cost: 0,
             spent: 0,
             refused: 0,
+            refused_at: None,
             pressed_at: None,
             seen_spent: 0,
             want: 0,
@@ -66,9 +68,11 @@ impl Known {
         self.last_served = mono;
         let due_at = if is_refused {
             self.refused = self.refused.saturating_add(1);
-            if self.refused >= PRESSED {
+            // Who comes again when it was told to is not refused by what is over.
+            if self.refused_at.is_some_and(|at| mono.saturating_sub(at) < Rhythm::REPORT) {
                 self.pressed_at = Some(mono);
             }
+            self.refused_at = Some(mono);
             mono
         } else {
             self.spent = self.spent.saturating_add(cost.0);

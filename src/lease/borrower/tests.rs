@@ -135,6 +135,16 @@ fn who_is_refused_often_is_asked_for_by_the_tick() {
 }
 
 #[test]
+fn who_comes_again_when_told_to_asks_for_itself() {
+    let mut node = Node::new();
+    let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
+    for (at, is_pressed) in [(2_000, false), (2_600, false), (2_700, true)] {
+        node.borrower.served(&acme, Cost(1_000), true, 0, at);
+        assert_eq!(node.borrower.is_pressed(&ID, at + 50), is_pressed, "refused at {at} ms");
+    }
+}
+
+#[test]
 fn what_was_lent_under_other_limits_is_given_up_when_they_change() {
     let offer =
         Offer { tier: "own".into(), rates: vec![Rate { units: 1, seconds: 60, burst: 100 }], monthly: None };

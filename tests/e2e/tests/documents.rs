@@ -253,7 +253,10 @@ impl Running {
     fn start() -> Self {
         let upstream = Upstream::on_loopback().unwrap();
         let store = Store::start("redb").unwrap();
-        let config = Config::shared(upstream.address(), store.address()).unwrap();
+        // On a machine that is busy with other tests a call may take longer than the sample allows.
+        let config = Config::shared(upstream.address(), store.address())
+            .unwrap()
+            .policy(|policy| policy["store"]["timeout"] = "2s".into());
         Self { gateways: [0, 1].map(|_| Envoy::start(&config, 2).unwrap()), store, _upstream: upstream }
     }
 

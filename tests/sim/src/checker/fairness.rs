@@ -1,12 +1,12 @@
 //! Who keeps to its limit is not refused.
 //!
 //! At one gateway: no request is refused while the buckets, had they taken what was let through when it was, have room for
-//! it. At several, paced at 80 % of the rate: fewer than one in a thousand.
+//! it, unless the client does not heed its refusals. At several, paced at 80 % of the rate: fewer than one in a thousand.
 
 use super::Evidence;
 use super::limits::tiers;
 use crate::log::{Shot, Verdict, Violation};
-use crate::plan::{Habit, MILLISECOND, Place, Rate};
+use crate::plan::{Habit, MILLISECOND, Place, Rate, SECOND};
 
 /// See the [module](self).
 pub fn check(evidence: &Evidence<'_>) -> Option<Violation> {
@@ -62,6 +62,9 @@ fn with_room(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
     let came = |shot: &Shot| if shot.verdict.is_admitted() { shot.moment - shot.waited } else { shot.moment };
     let mut shots: Vec<&Shot> = shots.iter().collect();
     shots.sort_by_key(|shot| (came(shot), !shot.verdict.is_admitted()));
+    // A client that comes again before it was told to has its next lease fetched by ticks, so that it does not cost a call
+    // with every request: until then it is refused by what was said last.
+    let mut refused = [None; 2];
     for shot in shots {
         buckets.iter_mut().for_each(|bucket| bucket.pass(came(shot)));
         let has_room = buckets.iter().all(|bucket| bucket.has_room(shot.cost, early));
@@ -69,9 +72,12 @@ fn with_room(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
             for bucket in &mut buckets {
                 bucket.level += i128::from(shot.cost) * bucket.period();
             }
-        } else if has_room {
+        } else if has_room && !refused[0].is_some_and(|at| came(shot) - at < SECOND) {
             let what = format!("{:?}, though its buckets have room", shot.verdict);
             return Some(Violation { check: "refused_with_room", client: Some(client), at: shot.at, what });
+        }
+        if !shot.verdict.is_admitted() {
+            refused = [refused[1], Some(came(shot))];
         }
     }
     None
