@@ -9,6 +9,7 @@
 //! | all others | scenarios |
 
 mod changes;
+mod conforming;
 mod crowd;
 mod failure;
 mod faults;
