@@ -37,42 +37,6 @@ impl Drop for Configured {
     }
 }
 
-thread_local! {
-    static REJECTED: Cell<u32> = const { Cell::new(0) };
-}
-
-/// A root context of this instance whose policy cannot work, for as long as this lives.
-pub struct Rejected {
-    counts: Cell<bool>,
-}
-
-impl Rejected {
-    /// One of which it is not known whether it is of the configuration in force.
-    pub const fn new() -> Self {
-        Self { counts: Cell::new(false) }
-    }
-
-    /// It is.
-    pub fn is_in_force(&self) {
-        if !self.counts.replace(true) {
-            REJECTED.set(REJECTED.get().saturating_add(1));
-        }
-    }
-
-    /// Whether one is.
-    pub fn is_any() -> bool {
-        REJECTED.get() > 0
-    }
-}
-
-impl Drop for Rejected {
-    fn drop(&mut self) {
-        if self.counts.get() {
-            REJECTED.set(REJECTED.get().saturating_sub(1));
-        }
-    }
-}
-
 /// What Envoy is told of the mark's name: that it lives as long as the client's request, in the binary form of its message
 /// `DeclarePropertyArguments` (name = 1, span = 5: DownstreamRequest = 1).
 const DECLARED: &[u8] = b"\x0a\x10tollgate_charged\x28\x01";

@@ -16,7 +16,7 @@ use super::http::Http;
 use super::lender::Way;
 use super::memory::{Memory, zone_for};
 use super::metrics::Metrics;
-use super::once::{Configured, Recreated, Rejected};
+use super::once::{Configured, Recreated};
 use crate::engine::Engine;
 use crate::engine::lender::Lender;
 use crate::policy::Policy;
@@ -41,11 +41,12 @@ pub struct Ready {
 pub struct Root {
     ready: Option<Rc<Ready>>,
     is_ticking: bool,
-    /// There while its own policy cannot work.
-    rejected: Option<Rejected>,
-    /// The gauge that says so, until a request has come: Kong configures the roots of old configurations anew, too, and they
-    /// have no say.
-    gauge: Cell<Option<u32>>,
+    /// Whether its own policy cannot work.
+    is_rejected: bool,
+    /// The gauge that says so, Kong's. Only a root that has requests writes it: Kong keeps the roots of old configurations,
+    /// even configures them anew, and they have no say.
+    gauge: Option<u32>,
+    has_served: Cell<bool>,
     first_ticks: FirstTicks,
 }
 
@@ -125,17 +126,21 @@ impl Root {
             }
             LastGood::Unknown => false,
         };
-        self.rejected = is_taken.then(Rejected::new);
+        self.is_rejected = is_taken;
         is_taken
     }
 
     /// A request has come, so that this root is of the configuration in force.
+    ///
+    /// One that works says once that all is well; that mends what an old configuration's has said. One that does not says
+    /// otherwise with every request, should another chain's have said that.
     fn is_in_force(&self) {
-        if let Some(gauge) = self.gauge.take() {
-            if let Some(rejected) = &self.rejected {
-                rejected.is_in_force();
-            }
-            abi::record(gauge, Rejected::is_any().into());
+        let Some(gauge) = self.gauge else { return };
+        let is_first = !self.has_served.replace(true);
+        if self.is_rejected && abi::metric(gauge) != Some(1) {
+            abi::record(gauge, 1);
+        } else if is_first && !self.is_rejected {
+            abi::record(gauge, 0);
         }
     }
 }
@@ -186,7 +191,9 @@ impl RootContext for Root {
             problems.iter().for_each(|problem| complain(problem));
         }
         let memory = Memory::open(policy.as_ref().map_or(Policy::DEFAULT_CLIENTS, |policy| policy.clients));
-        self.gauge.set(memory.rejected);
+        self.gauge = memory.rejected;
+        self.has_served.set(false);
+        self.is_rejected = false;
         let Ok(policy) = policy else { return self.fall_back(&memory, &configuration) };
         let namespace = policy.namespace.clone();
         match self.begin(&memory, policy) {

@@ -297,6 +297,14 @@ impl Node {
         Ok(())
     }
 
+    /// The same, as long as Kong's Lua has not collected the old configuration: its roots live on beside the new ones.
+    ///
+    /// # Errors
+    /// As for [`reload`](Self::reload).
+    pub fn reload_uncollected(&mut self, filters: &[&str]) -> Result<(), StartError> {
+        self.apply(filters)
+    }
+
     /// The drain is over: Envoy ends the roots of old configurations. Kong never does.
     ///
     /// # Errors

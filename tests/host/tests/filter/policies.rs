@@ -133,6 +133,35 @@ fn a_worker_that_kong_starts_anew_goes_on_with_the_last_policy_that_worked() {
 }
 
 #[test]
+fn a_mended_policy_is_no_longer_rejected_though_the_old_configuration_lives_on() {
+    let with_its_store = || policy_with(json!({ "store": { "upstream": "127.0.0.1:7600" } }));
+    let mut wrong = with_its_store();
+    wrong["default_tier"] = json!("gold");
+    let mut gate = Gate::new(Personality::Kong, 1, &with_its_store());
+    gate.ask(by("fay"));
+    for _ in 0..2 {
+        gate.node.reload_uncollected(&[&wrong.to_string()]).unwrap();
+        gate.ask(by("fay"));
+        assert_eq!(rejected(&gate), Some(1));
+        gate.node.reload_uncollected(&[&with_its_store().to_string()]).unwrap();
+        gate.ask(by("fay"));
+        assert_eq!(rejected(&gate), Some(0));
+    }
+}
+
+#[test]
+fn of_two_chains_the_one_that_is_rejected_has_the_last_word() {
+    let other = policy_with(json!({ "namespace": "other", "default_tier": "gold" })).to_string();
+    let mut gate = Gate::new(Personality::Kong, 1, &policy());
+    gate.node.reload_uncollected(&[&other, &policy().to_string()]).unwrap();
+    for _ in 0..3 {
+        // A request passes both chains.
+        gate.ask(by("fay"));
+    }
+    assert_eq!(rejected(&gate), Some(1));
+}
+
+#[test]
 fn a_wrong_policy_of_another_service_takes_no_filter_from_this_one() {
     let other = policy_with(json!({ "namespace": "other", "default_tier": "gold" })).to_string();
     let mut gate = Gate::new(Personality::Kong, 2, &policy());
