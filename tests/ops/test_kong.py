@@ -57,6 +57,27 @@ def test_a_clients_connection_ends_before_its_calls_make_it_slow():
     assert "`nginx_http_keepalive_requests`" in (ROOT / "docs/gateways.md").read_text()
 
 
+def keeps_plans(settings, mounted):
+    """Whether a Kong with such settings loads the plugin from where it is mounted."""
+    paths = [path.replace("?", "kong/plugins/tollgate-plans/handler") for path in settings["KONG_LUA_PACKAGE_PATH"].split(";")]
+    return "tollgate-plans" in settings["KONG_PLUGINS"].split(",") and f"{mounted}/handler.lua" in paths
+
+
+def test_a_kong_whose_policy_changes_while_it_runs_keeps_its_old_plans():
+    documents = built("postgres")
+    kong = pod(documents, "kong")
+    proxy = kong.container("proxy")
+    [mounted] = [one["mountPath"] for one in proxy["volumeMounts"] if one["name"] == "plans"]
+    assert keeps_plans(environment(proxy), mounted)
+    [volume] = [one for one in kong.spec["volumes"] if one["name"] == "plans"]
+    assert set(named(documents, "ConfigMap", volume["configMap"]["name"])["data"]) == {"handler.lua", "schema.lua"}
+
+    compose = read("kong/docker-compose.yml")[0]["services"]["kong"]
+    [mounted] = [one.split(":")[1] for one in compose["volumes"] if one.startswith("./plugins/tollgate-plans:")]
+    assert keeps_plans(compose["environment"], mounted)
+    assert not keeps_plans(compose["environment"], "/elsewhere")
+
+
 def test_the_chart_is_given_settings_that_kong_knows():
     for setting in read("kong/helm-values.yaml")[0]["env"]:
         assert known(setting), setting

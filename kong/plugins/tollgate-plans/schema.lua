@@ -1,0 +1,6 @@
+return {
+  name = "tollgate-plans",
+  fields = {
+    { config = { type = "record", fields = {} } },
+  },
+}
