@@ -1,5 +1,6 @@
 //! From settings to a running store: logs, backend, listener, and how it stops.
 
+mod descriptors;
 mod room;
 
 use std::future::pending;
@@ -20,7 +21,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
@@ -34,6 +35,12 @@ use crate::settings::{LogFormat, Settings};
 
 /// Pause after a failed accept, such as for want of file descriptors: another connection is being closed meanwhile.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// So many connections without a token make room then: more may be waiting.
+const MADE_AT_ONCE: usize = 64;
+
+/// It is logged again once it has gone well for so long.
+const SAID_AGAIN: Duration = Duration::from_secs(10);
 
 /// Bounds of the connections.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +82,7 @@ pub async fn run(settings: Settings) -> Result<(), String> {
     let address = listener.local_addr().map_err(|why| why.to_string())?;
     info!(%address, backend = kind, "listening");
     let connections = Connections {
-        most: settings.max_connections,
+        most: descriptors::for_connections(settings.max_connections),
         header_time: Duration::from_millis(settings.header_timeout),
         drain_time: Duration::from_millis(settings.drain_timeout),
     };
@@ -125,7 +132,7 @@ pub async fn serve(
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(connections.header_time);
     tokio::pin!(stop);
-    let mut has_failed = false;
+    let mut last_failure: Option<Instant> = None;
     let signal = loop {
         let accept = async {
             let socket = match listener.accept().await {
@@ -142,16 +149,16 @@ pub async fn serve(
             Ok((socket, Some(place))) => (socket, place),
             Ok((_, None)) => continue,
             Err(why) => {
-                if !std::mem::replace(&mut has_failed, true) {
+                if last_failure.is_none_or(|last| last.elapsed() > SAID_AGAIN) {
                     warn!(%why, "connections cannot be accepted");
                 }
-                // What is wanting is file descriptors, as a rule: connections have one each.
-                room.make();
+                last_failure = Some(Instant::now());
+                // What is wanting is file descriptors of the whole machine, as a rule: connections have one each.
+                (0..MADE_AT_ONCE).for_each(|_| room.make());
                 sleep(ACCEPT_AGAIN).await;
                 continue;
             }
         };
-        has_failed = false;
         if let Err(why) = socket.set_nodelay(true) {
             debug!(%why, "small answers may wait");
         }

@@ -145,11 +145,11 @@ fn idle_connections_keep_no_gateway_out() {
     drop(idle);
 }
 
-/// The same where file descriptors are what runs out: there are fewer of them than places.
-#[test]
-fn idle_connections_keep_no_gateway_out_where_descriptors_are_few() {
+/// A store that may open few files, by `limit` of the shell's `ulimit`, and a hundred connections to it that say nothing.
+fn with_few_descriptors(limit: &str) -> (Running, Vec<TcpStream>) {
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_tollgate"), "store"]);
+    let start = format!("ulimit {limit}; exec \"$0\" \"$@\"");
+    command.args(["-c", &start, env!("CARGO_BIN_EXE_tollgate"), "store"]);
     let store = Running::start_as(
         command,
         &[
@@ -158,11 +158,32 @@ fn idle_connections_keep_no_gateway_out_where_descriptors_are_few() {
             "--header-timeout=600000",
         ],
     );
-    let idle: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(&store.address).unwrap()).collect();
+    let idle = (0..100).map(|_| TcpStream::connect(&store.address).unwrap()).collect();
     for _ in 0..20 {
         assert!(store.get("/v1/audit/n", "admin-token-000001").starts_with("HTTP/1.1 200"));
     }
-    drop(idle);
+    (store, idle)
+}
+
+/// The same where file descriptors are what runs out: there are fewer of them than places.
+#[test]
+fn idle_connections_keep_no_gateway_out_where_descriptors_are_few() {
+    let (mut store, _idle) = with_few_descriptors("-n 64");
+    store.child.kill().unwrap();
+    let mut log = String::new();
+    store.log.read_to_string(&mut log).unwrap();
+    assert!(log.contains("\"connections\":32") && log.contains("ulimit -n"), "{log}");
+    assert!(!log.contains("cannot be accepted"), "they make room before it comes to that: {log}");
+}
+
+#[test]
+fn a_soft_limit_of_descriptors_is_raised() {
+    let (_store, idle) = with_few_descriptors("-Sn 64");
+    for mut connection in &idle {
+        connection.set_nonblocking(true).unwrap();
+        let ended = connection.read(&mut [0]);
+        assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "none had to make room");
+    }
 }
 
 const POLICY: &str = "namespace: shop\ntiers:\n  free: { rate: 100/minute, monthly: 10 }\ndefault_tier: free\nanonymous: { rate: 1/minute }\n";
