@@ -25,7 +25,7 @@ mod room;
 use serde::{Deserialize, Serialize};
 
 pub use self::level::{LONGEST_EMPTY, Level, Poured};
-use super::terms::{EXACT, Terms};
+use super::terms::{Bucket, EXACT, Terms};
 use super::wire::{Lease, Standing};
 use crate::limit::Month;
 use crate::units::UnixNanos;
@@ -246,8 +246,28 @@ impl Account {
         moment
     }
 
+    /// Puts the level that was kept for a bucket's very rate in its place: where limits come and go, the others move.
+    fn arrange(&mut self, terms: &Terms) {
+        for (index, bucket) in terms.buckets.iter().enumerate() {
+            let is_kept_for = |place: usize, bucket: &Bucket| {
+                self.levels.get(place).is_some_and(|level| level.is_of(bucket))
+            };
+            if is_kept_for(index, bucket) {
+                continue;
+            }
+            let is_anothers =
+                |place: usize| terms.buckets.get(place).is_some_and(|own| is_kept_for(place, own));
+            let found =
+                (0..self.levels.len()).find(|place| is_kept_for(*place, bucket) && !is_anothers(*place));
+            if let Some(place) = found {
+                self.levels.swap(index, place);
+            }
+        }
+    }
+
     /// Lets the buckets drain until `moment`.
     fn drain(&mut self, terms: &Terms, moment: u64) {
+        self.arrange(terms);
         let elapsed = moment.saturating_sub(self.at);
         for level in self.levels.iter_mut().skip(terms.buckets.len()) {
             level.drain(elapsed);

@@ -227,7 +227,29 @@ local function drain_level(i, elapsed)
   end
 end
 
+-- Whether the level at `place` was kept for the very rate of the offer's bucket i.
+local function is_kept_for(place, i)
+  return weights[place] == offer_weights[i] and level_drains[place] == drains[i]
+end
+
+local function arrange()
+  for i = 1, count do
+    if not is_of(i) then
+      for place = 1, 3 do
+        if is_kept_for(place, i) and not (place <= count and is_of(place)) then
+          works[i], works[place] = works[place], works[i]
+          weights[i], weights[place] = weights[place], weights[i]
+          level_drains[i], level_drains[place] = level_drains[place], level_drains[i]
+          idles[i], idles[place] = idles[place], idles[i]
+          break
+        end
+      end
+    end
+  end
+end
+
 local function drain(moment)
+  arrange()
   local elapsed = less(moment, at)
   for i = count + 1, 3 do drain_level(i, elapsed) end
   for i = 1, count do

@@ -77,7 +77,7 @@ impl Level {
     }
 
     /// Whether it is kept in the numbers of `bucket`.
-    const fn is_of(&self, bucket: &Bucket) -> bool {
+    pub(super) const fn is_of(&self, bucket: &Bucket) -> bool {
         self.weight == bucket.weight && self.drain == bucket.drain
     }
 

@@ -20,6 +20,28 @@ fn another_tier_does_not_refill_a_bucket() {
 }
 
 #[test]
+fn a_limit_that_comes_or_goes_leaves_the_others_their_levels() {
+    let both = terms(&[(1_000, 60, 100), (20, 1, 100)], None);
+    let (minute, second) = (terms(&[(1_000, 60, 100)], None), terms(&[(20, 1, 100)], None));
+    let turned = terms(&[(20, 1, 100), (1_000, 60, 100)], None);
+    let mut account = Account::default();
+    // 900 in the minute's bucket, of which the second's has ten.
+    for step in 0..90 {
+        assert_eq!(account.charge(&both, 10 * UNIT, NOW + step * SECOND / 2).refusal, None);
+    }
+    let now = NOW + 89 * SECOND / 2;
+    let used = account.clone().charge(&both, 0, now).used;
+    assert_eq!(used[1], 10 * UNIT);
+    for (terms, expected) in
+        [(&turned, [used[1], used[0], 0]), (&second, [used[1], 0, 0]), (&minute, [used[0], 0, 0])]
+    {
+        let mut other = account.clone();
+        assert_eq!(other.charge(terms, 0, now).used, expected);
+        assert_eq!(other.charge(&both, 0, now).used, used, "and back");
+    }
+}
+
+#[test]
 fn gateways_whose_limits_differ_let_nobody_use_the_larger_one_again_and_again() {
     let (large, small) = (terms(&[(100, 1, 100)], None), terms(&[(1, 1, 1_000)], None));
     let mut account = Account::default();

@@ -44,9 +44,14 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
         all.iter().flat_map(|tier| &tier.rates).min_by_key(|rate| rate.units * 86_400 / rate.seconds)?;
     let (mut full, mut at) = (0_u128, 0);
     let mut months: BTreeMap<u16, u64> = BTreeMap::new();
+    // Of requests that come together some are refused before it is heard that others pass: what passes counts from when it
+    // came.
+    let counts_from = |shot: &Shot| if shot.verdict.is_admitted() { shot.at - shot.waited } else { shot.at };
+    let mut shots: Vec<&Shot> = shots.iter().collect();
+    shots.sort_by_key(|shot| (counts_from(shot), !shot.verdict.is_admitted()));
     for shot in shots {
-        full = full.saturating_sub(drained(slowest, shot.at - at));
-        at = shot.at;
+        full = full.saturating_sub(drained(slowest, counts_from(shot) - at));
+        at = counts_from(shot);
         let month = months.entry(month_of(shot.at)).or_default();
         if shot.verdict.is_admitted() {
             full += u128::from(shot.cost) * scale(slowest);

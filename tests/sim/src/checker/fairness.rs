@@ -72,7 +72,7 @@ fn with_room(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
             for bucket in &mut buckets {
                 bucket.level += i128::from(shot.cost) * bucket.period();
             }
-        } else if has_room && !refused[0].is_some_and(|at| came(shot) - at < SECOND) {
+        } else if has_room && refused[0].is_none_or(|at| came(shot) - at >= SECOND) {
             let what = format!("{:?}, though its buckets have room", shot.verdict);
             return Some(Violation { check: "refused_with_room", client: Some(client), at: shot.at, what });
         }
