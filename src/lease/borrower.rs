@@ -425,10 +425,14 @@ fn message_of(state: &mut State, tier: &Tier, wish: Wish, patience: u32, times: 
     state.hold.message(state.account.month, wish, until_empty, patience, times.mono)
 }
 
+/// The coarsest clock of a gateway, microseconds.
+const CLOCK_STEP: u64 = 1_000;
+
 /// When each bucket of the client will be empty, as far as this node knows: see [`Lease::since`].
 fn until_empty(state: &State, tier: &Tier, times: Times) -> [u64; 3] {
-    // The node's clock may be slower than the store's: a thousandth of the time since it last spoke with it.
-    let drift = u64::from(tick(times.mono).since(state.hold.asked)).min(10_000);
+    // The node's clock may be slower than the store's: a thousandth of the time since it last spoke with it. And Kong's has
+    // steps of a millisecond: what was spent may have been spent as much later than it says.
+    let drift = u64::from(tick(times.mono).since(state.hold.asked)).min(10_000).saturating_add(CLOCK_STEP);
     let mut until_empty = [0; 3];
     if !state.account.is_of(tier) {
         return until_empty;

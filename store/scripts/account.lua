@@ -160,6 +160,7 @@ local function fill(milli, lent, first, second, third)
       local work = milli
       if work > holds[i] then work = holds[i] + 1 end
       work = work * offer_weights[i]
+      local most = works[i] + work
       local drained = idles[i]
       if drained > 0 then
         drained = min(drained, div_ceil(work, drains[i]))
@@ -168,7 +169,7 @@ local function fill(milli, lent, first, second, third)
       work = works[i] + less(work, drained * drains[i])
       if poured > 1 then
         local until_empty = min(less(poured, LONGEST_EMPTY), div_ceil(capacities[i], drains[i]))
-        work = max(work, until_empty * drains[i])
+        work = max(work, min(until_empty * drains[i], most))
         idles[i] = min(idles[i], less(LONGEST_EMPTY, poured))
       end
       if work > capacities[i] then work = capacities[i] end

@@ -144,13 +144,15 @@ impl Level {
         }
         // What the bucket drained while it was empty, it drained of this.
         let work = milli.min(bucket.holds().saturating_add(1)).saturating_mul(bucket.weight);
+        // As if all of it were spent now: it cannot be more, however late a node's clock says that it was.
+        let most = self.work.saturating_add(work);
         let drained = self.idle.min(work.div_ceil(bucket.drain));
         self.idle = self.idle.saturating_sub(drained);
         self.work = self.work.saturating_add(work.saturating_sub(drained.saturating_mul(bucket.drain)));
         if let Poured::Until(moment) = poured {
             let until_empty =
                 moment.saturating_sub(LONGEST_EMPTY).min(bucket.capacity.div_ceil(bucket.drain));
-            self.work = self.work.max(until_empty.saturating_mul(bucket.drain));
+            self.work = self.work.max(until_empty.saturating_mul(bucket.drain).min(most));
             self.idle = self.idle.min(LONGEST_EMPTY.saturating_sub(moment));
         }
         self.work = self.work.min(bucket.capacity);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::Evidence;
 use super::calendar::month_of;
-use super::limits::{spells, tiers};
+use super::limits::{Refusals, spells, tiers};
 use crate::log::{Shot, Turn, Verdict, Violation};
 use crate::plan::{Fault, Rate, SECOND, Tier};
 
@@ -43,6 +43,7 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
     let slowest =
         all.iter().flat_map(|tier| &tier.rates).min_by_key(|rate| rate.units * 86_400 / rate.seconds)?;
     let (mut full, mut at) = (0_u128, 0);
+    let mut refusals = Refusals::default();
     let mut months: BTreeMap<u16, u64> = BTreeMap::new();
     // Of requests that come together some are refused before it is heard that others pass: what passes counts from when it
     // came.
@@ -58,7 +59,9 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
             *month += shot.cost;
             continue;
         }
-        let Some(tier) = tier_of(evidence, client, shot) else { continue };
+        let is_heeded = refusals.are_heeded(at);
+        refusals.note(at);
+        let Some(tier) = tier_of(evidence, client, shot).filter(|_| is_heeded) else { continue };
         let used = u64::try_from(full.div_ceil(scale(slowest))).unwrap_or(u64::MAX);
         let (by, is_right) = match shot.verdict {
             Verdict::Refused(_) => {

@@ -4,9 +4,9 @@
 //! it, unless the client does not heed its refusals. At several, paced at 80 % of the rate: fewer than one in a thousand.
 
 use super::Evidence;
-use super::limits::tiers;
+use super::limits::{Refusals, tiers};
 use crate::log::{Shot, Verdict, Violation};
-use crate::plan::{Habit, MILLISECOND, Place, Rate, SECOND};
+use crate::plan::{Habit, MILLISECOND, Place, Rate};
 
 /// See the [module](self).
 pub fn check(evidence: &Evidence<'_>) -> Option<Violation> {
@@ -62,9 +62,7 @@ fn with_room(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
     let came = |shot: &Shot| if shot.verdict.is_admitted() { shot.moment - shot.waited } else { shot.moment };
     let mut shots: Vec<&Shot> = shots.iter().collect();
     shots.sort_by_key(|shot| (came(shot), !shot.verdict.is_admitted()));
-    // A client that comes again before it was told to has its next lease fetched by ticks, so that it does not cost a call
-    // with every request: until then it is refused by what was said last.
-    let mut refused = [None; 2];
+    let mut refusals = Refusals::default();
     for shot in shots {
         buckets.iter_mut().for_each(|bucket| bucket.pass(came(shot)));
         let has_room = buckets.iter().all(|bucket| bucket.has_room(shot.cost, early));
@@ -72,12 +70,12 @@ fn with_room(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
             for bucket in &mut buckets {
                 bucket.level += i128::from(shot.cost) * bucket.period();
             }
-        } else if has_room && refused[0].is_none_or(|at| came(shot) - at >= SECOND) {
+        } else if has_room && refusals.are_heeded(came(shot)) {
             let what = format!("{:?}, though its buckets have room", shot.verdict);
             return Some(Violation { check: "refused_with_room", client: Some(client), at: shot.at, what });
         }
         if !shot.verdict.is_admitted() {
-            refused = [refused[1], Some(came(shot))];
+            refusals.note(came(shot));
         }
     }
     None

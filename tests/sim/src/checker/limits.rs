@@ -2,7 +2,7 @@
 
 use super::Evidence;
 use crate::log::Turn;
-use crate::plan::Tier;
+use crate::plan::{SECOND, Tier};
 
 /// A time in which a client's limits stayed the same, by the store's clock.
 #[derive(Clone, Debug)]
@@ -77,4 +77,24 @@ pub fn is_charged(evidence: &Evidence<'_>, client: u32) -> bool {
             || tier.monthly.is_some_and(|units| units * 1_000 < FEW * dearest)
     };
     !store.is_local && (store.is_strict || tiers(evidence, client).iter().any(holds_few))
+}
+
+/// The last refusals of a client.
+///
+/// Whoever comes again before it was told to has its next lease fetched by ticks, so that it does not cost a call with every
+/// request: until then it is refused by what was said last, though that may be over.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Refusals([Option<u64>; 2]);
+
+impl Refusals {
+    /// One more, at a moment in nanoseconds.
+    pub const fn note(&mut self, at: u64) {
+        self.0 = [self.0[1], Some(at)];
+    }
+
+    /// Whether a client that comes at `at` has heeded them.
+    #[must_use]
+    pub fn are_heeded(&self, at: u64) -> bool {
+        self.0[0].is_none_or(|before| at.saturating_sub(before) >= SECOND)
+    }
 }
