@@ -158,7 +158,13 @@ local function fill(milli, lent, first, second, third)
       local poured = i == 1 and first or i == 2 and second or third
       if poured == 0 then idles[i] = 0 end
       local work = milli
-      if work > holds[i] then work = holds[i] + 1 end
+      if work > holds[i] then
+        local rest = milli - holds[i]
+        local time = LONGEST_EMPTY
+        if rest <= div(EXACT, offer_weights[i]) then time = div_ceil(rest * offer_weights[i], drains[i]) end
+        idles[i] = less(idles[i], time)
+        work = holds[i] + 1
+      end
       work = work * offer_weights[i]
       local most = works[i] + work
       local drained = idles[i]

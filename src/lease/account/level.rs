@@ -142,6 +142,17 @@ impl Level {
         if poured == Poured::Now {
             self.idle = 0;
         }
+        // Of more than a bucket holds, the bucket drained the rest first.
+        let rest = milli.saturating_sub(bucket.holds());
+        if rest > 0 {
+            let is_exact = rest <= EXACT.checked_div(bucket.weight).unwrap_or(0);
+            let time = if is_exact {
+                rest.saturating_mul(bucket.weight).div_ceil(bucket.drain)
+            } else {
+                LONGEST_EMPTY
+            };
+            self.idle = self.idle.saturating_sub(time);
+        }
         // What the bucket drained while it was empty, it drained of this.
         let work = milli.min(bucket.holds().saturating_add(1)).saturating_mul(bucket.weight);
         // As if all of it were spent now: it cannot be more, however late a node's clock says that it was.

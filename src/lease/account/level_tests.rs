@@ -132,6 +132,21 @@ fn what_was_spent_before_the_bucket_was_empty_drains_from_there() {
     assert_eq!(account.charge(&one, 0, NOW + 4 * SECOND).used[0], UNIT);
 }
 
+#[test]
+fn what_is_more_than_a_bucket_drained_before_what_is_left_of_it() {
+    let one = terms(&[(10, 1, 100)], None);
+    for seconds in [1, 3, 40] {
+        let mut account = Account::default();
+        account.charge(&one, UNIT, NOW);
+        // An outage: all that the node's own bucket allows, told when it is over.
+        let spent = 10 * (1 + seconds) * UNIT - UNIT;
+        let now = NOW + seconds * SECOND;
+        account.settle(&one, 1, &Lease { since: [1; 3], ..ask(1, spent, 0, 0, 0) }, now);
+        let used = account.charge(&one, 0, now).used[0];
+        assert!(used >= 10 * UNIT - 1, "{used} after {seconds} s");
+    }
+}
+
 /// The moment at which a bucket of `bucket` is empty that takes all of `spent` when it is spent, in work.
 fn empty_at(bucket: &Bucket, spent: &[(u64, u64)]) -> u64 {
     spent.iter().fold(0, |empty, (at, milli)| empty.max(at * bucket.drain) + milli * bucket.weight)
