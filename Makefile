@@ -78,7 +78,7 @@ test: setup build ## everything that CI runs
 
 .PHONY: soak
 soak: setup build ## the suite of gateways that share a store in full: every fault, at length
-	TOLLGATE_SOAK=1 $(CARGO) test -p tollgate-e2e --test shared -- --nocapture
+	TOLLGATE_SOAK=1 $(CARGO) test -p tollgate-e2e --test shared -- --nocapture --test-threads=1
 
 .PHONY: test-valkey
 test-valkey: ## the suite about the store's backends on an installed Valkey instead of Redis
