@@ -112,8 +112,13 @@ local function give_back(month, milli)
 end
 
 -- The levels, as in src/lease/account/level.rs.
+-- Whether the level at `place` is kept in the numbers of the offer's bucket i.
+local function is_kept_for(place, i)
+  return weights[place] == offer_weights[i] and level_drains[place] == drains[i]
+end
+
 local function is_of(i)
-  return weights[i] == offer_weights[i] and level_drains[i] == drains[i]
+  return is_kept_for(i, i)
 end
 
 local function milli_of(i)
@@ -234,11 +239,7 @@ local function drain_level(i, elapsed)
   end
 end
 
--- Whether the level at `place` was kept for the very rate of the offer's bucket i.
-local function is_kept_for(place, i)
-  return weights[place] == offer_weights[i] and level_drains[place] == drains[i]
-end
-
+-- Puts the level that was kept for a bucket's very rate in its place.
 local function arrange()
   for i = 1, count do
     if not is_of(i) then

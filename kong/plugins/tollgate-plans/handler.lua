@@ -2,8 +2,8 @@
 --
 -- Kong builds a plan anew when a filter chain changes. When Lua collects the old one, the Wasm host destroys the instance in
 -- which the new one works, too; a call of a filter's that is under way then ends in a trap, or the worker in signal 11
--- (Kong 3.9.1, ngx_http_proxy_wasm_dispatch.c). What is kept is never collected: about a hundred kilobytes a change, and
--- the ticks of the old filters.
+-- (Kong 3.9.1, ngx_http_proxy_wasm_dispatch.c). What is kept is never collected: some memory a change, and the ticks of
+-- the old filters.
 --
 -- To be loaded is all that it does: list it in `plugins`, and add it to no service.
 

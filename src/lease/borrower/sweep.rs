@@ -1,6 +1,7 @@
 //! What no worker remembers any more: records that owe or hold something and that nobody has spoken for in a while.
 
-use super::{Borrower, Rhythm, Times, message_of, told};
+use super::message::{message_of, told};
+use super::{Borrower, Rhythm, Times};
 use crate::lease::hold::{Wish, tick};
 use crate::lease::wire::{Ask, Entry};
 use crate::policy::Policy;

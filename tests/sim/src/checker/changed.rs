@@ -57,11 +57,12 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
         if shot.verdict.is_admitted() {
             full += u128::from(shot.cost) * scale(slowest);
             *month += shot.cost;
+            refusals.was_right(at);
             continue;
         }
-        let is_heeded = refusals.are_heeded(at);
-        refusals.note(at);
-        let Some(tier) = tier_of(evidence, client, shot).filter(|_| is_heeded) else { continue };
+        let is_excused = refusals.excuse(at);
+        refusals.refused(at);
+        let Some(tier) = tier_of(evidence, client, shot) else { continue };
         let used = u64::try_from(full.div_ceil(scale(slowest))).unwrap_or(u64::MAX);
         let (by, is_right) = match shot.verdict {
             Verdict::Refused(_) => {
@@ -74,7 +75,9 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
             ),
             _ => continue,
         };
-        if !is_right {
+        if is_right {
+            refusals.was_right(at);
+        } else if !is_excused {
             let what = format!(
                 "refused by {by}, though of {tier:?} at most {used} thousandths and {month} of the month are used"
             );

@@ -70,13 +70,16 @@ fn with_room(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
             for bucket in &mut buckets {
                 bucket.level += i128::from(shot.cost) * bucket.period();
             }
-        } else if has_room && refusals.are_heeded(came(shot)) {
+            refusals.was_right(came(shot));
+            continue;
+        }
+        if !has_room {
+            refusals.was_right(came(shot));
+        } else if !refusals.excuse(came(shot)) {
             let what = format!("{:?}, though its buckets have room", shot.verdict);
             return Some(Violation { check: "refused_with_room", client: Some(client), at: shot.at, what });
         }
-        if !shot.verdict.is_admitted() {
-            refusals.note(came(shot));
-        }
+        refusals.refused(came(shot));
     }
     None
 }

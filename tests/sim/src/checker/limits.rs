@@ -79,22 +79,33 @@ pub fn is_charged(evidence: &Evidence<'_>, client: u32) -> bool {
     !store.is_local && (store.is_strict || tiers(evidence, client).iter().any(holds_few))
 }
 
-/// The last refusals of a client.
+/// Refusals of a client that does not heed them.
 ///
 /// Whoever comes again before it was told to has its next lease fetched by ticks, so that it does not cost a call with every
-/// request: until then it is refused by what was said last, though that may be over.
+/// request: until then, for a second at most, it is refused by what was said last, though that may be over.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Refusals([Option<u64>; 2]);
+pub struct Refusals {
+    /// The last two.
+    refused: [Option<u64>; 2],
+    /// When a request was last let through, or refused for good reason.
+    right: Option<u64>,
+}
 
 impl Refusals {
-    /// One more, at a moment in nanoseconds.
-    pub const fn note(&mut self, at: u64) {
-        self.0 = [self.0[1], Some(at)];
+    /// A request that came at `at`, nanoseconds, was refused.
+    pub const fn refused(&mut self, at: u64) {
+        self.refused = [self.refused[1], Some(at)];
     }
 
-    /// Whether a client that comes at `at` has heeded them.
+    /// What became of a request at `at` was right.
+    pub const fn was_right(&mut self, at: u64) {
+        self.right = Some(at);
+    }
+
+    /// Whether a refusal at `at` that has no good reason is excused.
     #[must_use]
-    pub fn are_heeded(&self, at: u64) -> bool {
-        self.0[0].is_none_or(|before| at.saturating_sub(before) >= SECOND)
+    pub fn excuse(&self, at: u64) -> bool {
+        let is_recent = |before: Option<u64>| before.is_some_and(|before| at.saturating_sub(before) < SECOND);
+        is_recent(self.refused[0]) && is_recent(self.right)
     }
 }

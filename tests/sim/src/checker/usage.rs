@@ -173,8 +173,8 @@ fn lost_with_nodes(evidence: &Evidence<'_>, client: u32) -> u64 {
     deaths * most + evictions
 }
 
-/// Where the store decides one by one: what was charged by a call whose answer was lost, and then decided without the store, or whose client had gone
-/// away.
+/// Where the store decides one by one: what was charged by a call whose answer was lost, and then decided without the store,
+/// or whose client had gone away.
 fn counted_twice(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
     if !is_charged(evidence, client) {
         return 0;
