@@ -88,9 +88,24 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
 }
 
 fn may_refuse(evidence: &Evidence<'_>, rate: &Rate, used: u64, shot: &Shot) -> bool {
-    let late = if evidence.plan.store.is_local { 0 } else { REPORTED };
-    let refilled = rate.units * 1_000 * late / (rate.seconds * SECOND);
-    used + shot.cost + refilled + CRUMBS > rate.holds()
+    let late = if evidence.plan.store.is_local { 0 } else { REPORTED + unreported(evidence, rate, shot) };
+    let refilled =
+        u128::from(rate.units) * 1_000 * u128::from(late) / (u128::from(rate.seconds) * u128::from(SECOND));
+    u128::from(used + shot.cost + CRUMBS) + refilled > u128::from(rate.holds())
+}
+
+/// How long reports had to wait for Redis: what was spent meanwhile fills the bucket when it is back, and is told until
+/// the bucket is empty again.
+fn unreported(evidence: &Evidence<'_>, rate: &Rate, shot: &Shot) -> u64 {
+    let empties = rate.seconds * SECOND * rate.burst / 100;
+    let outages = evidence.plan.faults.iter().filter_map(|(at, fault)| match fault {
+        Fault::RedisAway { length, .. } => Some((evidence.plan.start + at, *length)),
+        _ => None,
+    });
+    outages
+        .filter(|(at, length)| (*at..at + length + REPORTED + empties).contains(&shot.moment))
+        .map(|(at, length)| length.min(shot.moment - at))
+        .sum()
 }
 
 /// The tier that has to decide about a request; none where it is not known which.
