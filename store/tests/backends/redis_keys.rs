@@ -13,7 +13,7 @@ use crate::ask::{
 };
 
 async fn redis(server: &Server) -> Arc<dyn Backend> {
-    Arc::new(Redis::open(&server.url()).await.unwrap())
+    Arc::new(Redis::open(&format!("{}?timeout=10s", server.url())).await.unwrap())
 }
 
 /// How long the only account of `number` has left, milliseconds.

@@ -279,6 +279,11 @@ impl Pair {
     }
 }
 
+/// With time for a machine that does other things: how fast Redis answers is not what is asked here.
+async fn open(server: &Server) -> Redis {
+    Redis::open(&format!("{}?timeout=10s", server.url())).await.unwrap()
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
@@ -300,7 +305,7 @@ fn lua_and_rust_agree_on_every_answer_and_every_state() {
     let result = runner.run(&strategy, |(now, offers, steps)| {
         case.set(case.get() + 1);
         runtime.block_on(async {
-            let redis = Redis::open(&server.url()).await.unwrap();
+            let redis = open(&server).await;
             let mut pair = pair(redis, case.get(), now, offers);
             for step in &steps {
                 pair.act(step).await;
@@ -315,7 +320,7 @@ fn lua_and_rust_agree_on_every_answer_and_every_state() {
 fn lua_and_rust_agree_where_more_nodes_ask_than_an_account_remembers() {
     let server = Server::start().unwrap();
     runtime().block_on(async {
-        let redis = Redis::open(&server.url()).await.unwrap();
+        let redis = open(&server).await;
         let rate = Rate { units: 1_000_000, seconds: 1, burst: 100 };
         let offer = Offer { tier: String::new(), rates: vec![rate], monthly: Some(1_000_000_000) };
         let mut pair = pair(redis, 0, NOW, vec![Arc::new(offer.terms().unwrap())]);
@@ -344,7 +349,7 @@ fn lua_and_rust_agree_where_more_nodes_ask_than_an_account_remembers() {
 fn lua_knows_the_calendar() {
     let server = Server::start().unwrap();
     runtime().block_on(async {
-        let redis = Redis::open(&server.url()).await.unwrap();
+        let redis = open(&server).await;
         let offer = Arc::new(Offer { monthly: Some(1_000), ..Offer::default() }.terms().unwrap());
         let mut pair = pair(redis, 0, NOW, vec![offer]);
         // A charge that the month refuses tells its end; one that it takes tells which month it is.
@@ -366,7 +371,7 @@ fn lua_knows_the_calendar() {
 fn lua_and_rust_agree_on_when_months_and_nodes_are_forgotten() {
     let server = Server::start().unwrap();
     runtime().block_on(async {
-        let redis = Redis::open(&server.url()).await.unwrap();
+        let redis = open(&server).await;
         let offer = Offer { monthly: Some(1_000), ..Offer::default() }.terms().unwrap();
         let mut pair = pair(redis, 0, NOW, vec![Arc::new(offer)]);
         let report = |node: u64| Deed::Report {
