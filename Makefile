@@ -93,9 +93,9 @@ pictures: setup build ## the dashboards' pictures in the docs, drawn anew from r
 	@scripts/monitoring.sh pictures
 
 .PHONY: bench
-bench: setup build ## every benchmark: ratios on stdout, bench/results/*.json
+bench: setup build ## every benchmark: ratios on stdout, bench/results/*.json; KONG=PREFIX: on a Kong that is installed there
 	@scripts/setup.sh bench
-	$(CARGO) run --quiet --release -p tollgate-bench
+	$(CARGO) run --quiet --release -p tollgate-bench $(if $(KONG),-- kong --kong $(KONG))
 
 .PHONY: fuzz
 fuzz: setup ## every fuzz target for MINUTES=10 each

@@ -4,18 +4,20 @@
 //! | --- | --- |
 //! | [`gateway`] | Envoy's CPU a request, requests a second, latency: bare, no-op filter, native filter, Tollgate |
 //! | [`instructions`] | the instructions that Envoy executes for a request, which no other load on the machine changes |
+//! | [`kong`] | CPU a request of an installed Kong's worker: no plugin, no-op filter, Kong's own limiter, Tollgate |
 //! | [`memory`] | Envoy's memory after 65,536 distinct clients, and after a million |
 //! | [`decision`] | one decision, in this process, with 4 endpoint rules and with 1,000 |
 //! | [`lease`] | the same with leases and without, and a consumer's first request |
 //! | [`store`] | accounts a second of the store's backends, beside the bare Redis |
 //! | [`room`] | what consumers take in Redis and in the store |
 //!
-//! [`load`] is the clients, [`process`] reads what they cost the gateway, [`variant`] is what the gateway is told to
+//! [`turn`] is one measurement of a gateway, [`load`] the clients, [`process`] reads what they cost the gateway, [`variant`] is what the gateway is told to
 //! run, [`result`] is what becomes of the numbers.
 
 mod decision;
 mod gateway;
 mod instructions;
+mod kong;
 mod lease;
 mod load;
 mod memory;
@@ -24,6 +26,7 @@ mod process;
 mod result;
 mod room;
 mod store;
+mod turn;
 mod variant;
 
 use std::process::ExitCode;
@@ -47,6 +50,8 @@ enum Which {
     Gateway(gateway::Settings),
     /// The instructions that Envoy executes for a request, with and without Tollgate; wants valgrind.
     Instructions(instructions::Settings),
+    /// CPU time a request of the worker of a Kong that is installed here; not among those that run without a command.
+    Kong(kong::Settings),
     /// Envoy's memory under a flood of distinct clients.
     Memory(memory::Settings),
     /// One decision, with few and with many endpoint rules.
@@ -64,6 +69,7 @@ fn main() -> ExitCode {
     let promises = match arguments.which {
         Some(Which::Gateway(settings)) => gateway::run(&settings),
         Some(Which::Instructions(settings)) => instructions::run(&settings),
+        Some(Which::Kong(settings)) => kong::run(&settings),
         Some(Which::Memory(settings)) => memory::run(&settings),
         Some(Which::Decision(settings)) => decision::run(&settings),
         Some(Which::Lease(settings)) => lease::run(&settings),

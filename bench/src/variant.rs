@@ -165,8 +165,8 @@ pub const STEPS: &[Variant] = &[
         about: "consumer and tier asked for as properties first",
         filter: Filter::Tollgate(|policy| {
             policy["identity"] = json!({
-                "consumer": [{ "property": "kong.ctx.shared.tollgate_consumer" }, { "header": "x-consumer-username" }],
-                "tier": [{ "property": "kong.ctx.shared.tollgate_tier" }, { "header": "x-consumer-groups" }],
+                "consumer": [{ "property": "auth.consumer" }, { "header": "x-consumer-username" }],
+                "tier": [{ "property": "auth.tier" }, { "header": "x-consumer-groups" }],
             });
         }),
         ..TOLLGATE
