@@ -156,8 +156,9 @@ for i = 1, n do
       answers[i + 1] = charge(cost, this, this_ends)
     end
     if flags % 4 >= 2 then
+      -- Where the account has its name the set has its client; said again once a day, should somebody have lost the set.
+      if not name or div(before, DAY) ~= div(at, DAY) then call('SADD', KEYS[n + names], sub(KEYS[i], -32)) end
       name = sub(arg, text)
-      call('SADD', KEYS[n + names], sub(KEYS[i], -32))
     end
     local packed = pack_account(offer.description, name)
     if flags % 2 == 1 then

@@ -30,6 +30,9 @@ async fn accounts_expire_when_they_can_be_forgotten() {
     settle(&redis, "n", stranger(1, &minute, 30 * UNIT)).await;
     let until_full = left(&server, 1);
     assert!((28_000..=30_001).contains(&until_full), "{until_full}");
+    settle(&redis, "n", stranger(1, &minute, 30 * UNIT)).await;
+    let until_full = left(&server, 1);
+    assert!((57_000..=60_001).contains(&until_full), "{until_full}, of an account that was there");
     // Somebody holds a lease on it: it stays until that has ended for good.
     let mut lent = stranger(2, &minute, 0);
     lent.ask = lease(2, &minute, 1, report(1, 0, 0, UNIT)).ask;

@@ -30,6 +30,7 @@ const MONTH: u8 = 8;
 /// The script.
 pub(super) fn script() -> Script {
     Script::new(concat!(
+        include_str!("../../../scripts/charge.lua"),
         include_str!("../../../scripts/account.lua"),
         include_str!("../../../scripts/settle.lua")
     ))
