@@ -40,6 +40,14 @@ pub fn is_reserved(name: &[u8]) -> bool {
     name.get(..prefix.len()).is_some_and(|start| start.iter().zip(prefix).all(is_same))
 }
 
+/// Whether a response header is one that only Tollgate may send to the client, or might be taken for one.
+#[must_use]
+pub fn is_announced(name: &[u8]) -> bool {
+    // Asked of every header of a response, of which few begin so.
+    let is_ietf = || name.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"ratelimit"));
+    is_reserved(name) || (name.first().is_some_and(|byte| byte | 0x20 == b'r') && is_ietf())
+}
+
 /// The names of the [reserved](is_reserved) headers that mean something, in all their spellings: for a host that cannot list
 /// a request's headers.
 pub fn reserved_names() -> impl Iterator<Item = Vec<u8>> {

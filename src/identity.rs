@@ -61,9 +61,11 @@ pub struct Identities {
 }
 
 /// A [`Source`] in the words of the gateway.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Place {
     Property(String),
+    /// A property that tells both consumer and tier: see [`told_by_both`].
+    Both(String),
     Header(String),
 }
 
@@ -89,9 +91,17 @@ impl Identities {
                 None => {}
             }
         }
+        let identity = &policy.identity;
+        let places = |own: &[Source], other: &[Source]| {
+            let place = |source: &Source| match Place::from(source) {
+                Place::Property(path) if other.contains(source) => Place::Both(path),
+                place => place,
+            };
+            own.iter().map(place).collect()
+        };
         Self {
-            consumer: policy.identity.consumer.iter().map(Place::from).collect(),
-            tier: policy.identity.tier.iter().map(Place::from).collect(),
+            consumer: places(&identity.consumer, &identity.tier),
+            tier: places(&identity.tier, &identity.consumer),
             tiers: policy.tiers.iter().map(|tier| tier.name.as_bytes().into()).collect(),
             default_tier: policy.default_tier,
             overrides,
@@ -110,9 +120,17 @@ impl Identities {
             !*headers_speak_of_nobody
                 .get_or_insert_with(|| request.header(ANONYMOUS_CONSUMER).as_deref() == Some(b"true"))
         };
+        // What was told with the consumer's name, and where: it costs a call to ask again.
+        let mut told: Option<(&Place, Option<TierId>)> = None;
         let name = self.consumer.iter().find_map(|place| {
             let value = match place {
                 Place::Property(path) => request.gateway.property(path).map(Cow::Owned)?,
+                Place::Both(path) => {
+                    let value = request.gateway.property(path).unwrap_or_default();
+                    let (name, tier) = told_by_both(&value);
+                    told = Some((place, self.tier_in(tier)));
+                    Cow::Owned(name.to_vec())
+                }
                 Place::Header(name) => request.header(name).filter(|_| believes_headers())?,
             };
             (!value.is_empty()).then_some(value)
@@ -123,6 +141,10 @@ impl Identities {
             .or_else(|| {
                 self.tier.iter().find_map(|place| match place {
                     Place::Property(path) => self.tier_in(&request.gateway.property(path)?),
+                    Place::Both(path) => match told {
+                        Some((asked, tier)) if asked == place => tier,
+                        _ => self.tier_in(told_by_both(&request.gateway.property(path)?).1),
+                    },
                     Place::Header(name) => {
                         request.find_in_list(name, |line| self.tier_in(line)).filter(|_| believes_headers())
                     }
@@ -147,6 +169,14 @@ impl Identities {
             .find_map(|group| self.tiers.iter().position(|tier| tier.as_ref() == group.trim_ascii()))
             .map(TierId)
     }
+}
+
+/// Consumer and tier in the value of a property that tells both: what stands before its last newline and what behind. A name may
+/// have newlines in it, a tier has none.
+fn told_by_both(value: &[u8]) -> (&[u8], &[u8]) {
+    let end = value.iter().rposition(|byte| *byte == b'\n');
+    let (name, rest) = value.split_at(end.unwrap_or(value.len()));
+    (name, rest.get(1..).unwrap_or_default())
 }
 
 /// What one stranger has to itself of the address that the gateway reports: `192.0.2.1`, `192.0.2.1:4711`,

@@ -54,6 +54,8 @@ pub struct Policy {
     pub overrides: HashMap<String, TierId>,
     /// Which response headers are sent.
     pub headers: HeaderFamilies,
+    /// Whether the upstream is told tier and consumer.
+    pub tells_upstream: bool,
     /// The store; none: this node alone.
     pub store: Option<Store>,
     /// Client records the table holds.

@@ -230,7 +230,7 @@ pub fn set_header(map: Map, name: &[u8], value: &[u8]) {
 }
 
 /// Adds a header beside whatever is there.
-pub fn add_header(map: Map, name: &str, value: &[u8]) {
+pub fn add_header(map: Map, name: &[u8], value: &[u8]) {
     // SAFETY: both texts live until the call ends, and the host copies them.
     unsafe { proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
 }

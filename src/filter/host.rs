@@ -56,13 +56,30 @@ impl Host {
         abi::define_metric(kind, &self.metric_name(name))
     }
 
-    /// Sets a response header, whatever the upstream sent.
-    pub fn set_response_header(self, name: &str, value: &[u8]) {
-        if self == Self::Kong {
-            // Kong's host replaces one copy; where the upstream has sent two, it removes both and the new value.
-            abi::remove_header(Map::Response, name.as_bytes());
+    /// The headers of the response at hand, of which the host counts `count`; none where it is better not to look.
+    ///
+    /// In Kong one look spares a call for each header that is set, see [`Host::set_response_header`]. Its host writes up to
+    /// 100 pairs, up to seven of its own first, into memory for which it has counted them last: of more it writes past the
+    /// end.
+    pub fn response_headers(self, count: usize) -> Option<Vec<u8>> {
+        const MOST_IN_KONG: usize = 93;
+        let is_looked_at = self == Self::Kong && count <= MOST_IN_KONG;
+        // There is always the status, so of none nothing is known.
+        is_looked_at.then(|| abi::headers(Map::Response)).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Sets a response header, or none. Where it `may_be_there`, the upstream may have sent it.
+    pub fn set_response_header(self, name: &str, value: Option<&[u8]>, may_be_there: bool) {
+        let name = name.as_bytes();
+        // Kong's host replaces one copy; where the upstream has sent two, it removes both and the new value.
+        if may_be_there && (self == Self::Kong || value.is_none()) {
+            abi::remove_header(Map::Response, name);
         }
-        abi::set_header(Map::Response, name.as_bytes(), value);
+        match value {
+            Some(value) if self == Self::Kong => abi::add_header(Map::Response, name, value),
+            Some(value) => abi::set_header(Map::Response, name, value),
+            None => {}
+        }
     }
 
     /// The headers of the request at hand, and whether these are all. The host counts `count` of them.
@@ -109,7 +126,7 @@ impl Host {
     /// Tells the upstream something, after what the client said of it was taken away: in Kong that left a blank.
     pub fn tell_upstream(self, name: &str, value: &[u8]) {
         match self {
-            Self::Envoy => abi::add_header(Map::Request, name, value),
+            Self::Envoy => abi::add_header(Map::Request, name.as_bytes(), value),
             Self::Kong => abi::set_header(Map::Request, name.as_bytes(), value),
         }
     }
@@ -179,7 +196,9 @@ impl Gateway for HostGateway {
     }
 
     fn property(&self, path: &str) -> Option<Vec<u8>> {
-        abi::property(path.as_bytes())
+        // One policy serves both hosts, and to ask in vain costs a call as well.
+        let is_kongs = path.starts_with("kong\0");
+        if is_kongs && self.0 == Host::Envoy { None } else { abi::property(path.as_bytes()) }
     }
 
     fn header(&self, name: &str) -> Option<Vec<u8>> {

@@ -56,9 +56,9 @@ impl Http {
         }
         match caller {
             Caller::Consumer { name, tier } => {
-                introduce(ready.host, tier_name(ready, ruling.as_ref(), &Under::Tier(*tier)), Some(name));
+                introduce(ready, tier_name(ready, ruling.as_ref(), &Under::Tier(*tier)), Some(name));
             }
-            Caller::Stranger => introduce(ready.host, ANONYMOUS, None),
+            Caller::Stranger => introduce(ready, ANONYMOUS, None),
         }
         self.response = Response::Announce(ruling);
         Action::Continue
@@ -125,7 +125,7 @@ impl HttpContext for Http {
         let (bytes, are_all) = ready.host.request_headers(count);
         let headers = if are_all { Headers::new(&bytes) } else { Headers::part(&bytes) };
         if ready.host == Host::Envoy
-            && headers.names().any(headers::is_reserved)
+            && (headers.names().any(headers::is_reserved) || ready.recreated.may_come_unannounced())
             && let Some(ruling) = ready.recreated.take()
         {
             // What it says in Tollgate's name is what was said when it was charged.
@@ -154,12 +154,13 @@ impl HttpContext for Http {
         action
     }
 
-    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+    fn on_http_response_headers(&mut self, count: usize, _: bool) -> Action {
         let Some(ready) = self.ready.clone() else { return Action::Continue };
         let Some(ruling) = self.unannounced(&ready) else { return Action::Continue };
-        ready.engine.announce(ruling.as_ref(), |name, value| match value {
-            Some(value) => ready.host.set_response_header(name, value),
-            None => abi::remove_header(Map::Response, name.as_bytes()),
+        let bytes = ready.host.response_headers(count);
+        let may_be_there = bytes.is_none_or(|bytes| Headers::new(&bytes).names().any(headers::is_announced));
+        ready.engine.announce(ruling.as_ref(), |name, value| {
+            ready.host.set_response_header(name, value, may_be_there);
         });
         Action::Continue
     }
@@ -174,8 +175,8 @@ pub fn conclude(ready: &Ready, question: &Question, ruling: &Ruling) -> bool {
         return false;
     }
     match &question.name {
-        Some(name) => introduce(ready.host, tier_name(ready, Some(ruling), question.under()), Some(name)),
-        None => introduce(ready.host, ANONYMOUS, None),
+        Some(name) => introduce(ready, tier_name(ready, Some(ruling), question.under()), Some(name)),
+        None => introduce(ready, ANONYMOUS, None),
     }
     true
 }
@@ -208,9 +209,13 @@ fn tier_name<'a>(ready: &'a Ready, ruling: Option<&'a Ruling>, otherwise: &'a Un
     &ready.engine.tier(decided.unwrap_or(otherwise)).name
 }
 
-/// Tells the upstream who is calling.
+/// Tells the upstream who is calling, if the policy wants that.
 #[inline(never)]
-fn introduce(host: Host, tier: &str, consumer: Option<&[u8]>) {
+fn introduce(ready: &Ready, tier: &str, consumer: Option<&[u8]>) {
+    if !ready.engine.policy().tells_upstream {
+        return;
+    }
+    let host = ready.host;
     host.tell_upstream(headers::UPSTREAM_TIER, tier.as_bytes());
     let Some(name) = consumer else { return };
     if name.iter().any(u8::is_ascii_control) {

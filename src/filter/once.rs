@@ -13,6 +13,8 @@ use crate::engine::Ruling;
 
 thread_local! {
     static CONFIGURED: Cell<u32> = const { Cell::new(0) };
+    /// Whether Envoy has taken a request away from any root of this instance.
+    static HAS_LOST_ONE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A root context of this instance that has a policy, for as long as this lives.
@@ -50,24 +52,32 @@ const MAX_KEPT: usize = 64;
 ///
 /// The mark is made when the request is taken away, not when it is charged: so it costs nothing otherwise. It is a number
 /// here, under which the ruling is kept for the response.
-#[derive(Default)]
 pub struct Recreated {
+    /// Whether a request that was charged shows it by what the upstream is told.
+    shows: bool,
     last: Cell<u64>,
     kept: RefCell<Vec<(u64, Option<Ruling>)>>,
 }
 
 impl Recreated {
-    /// On `host`. Once a root context and policy.
-    pub fn on(host: Host) -> Self {
+    /// On `host`, for a policy that tells the upstream something, or does not. Once a root context and policy.
+    pub fn on(host: Host, tells_upstream: bool) -> Self {
         if host == Host::Envoy {
             abi::call_foreign("declare_property", DECLARED);
         }
-        Self::default()
+        Self { shows: tells_upstream, last: Cell::default(), kept: RefCell::default() }
+    }
+
+    /// Whether a request whose headers say nothing in Tollgate's name may have been charged before. As long as no request
+    /// was taken away, none has to be asked.
+    pub fn may_come_unannounced(&self) -> bool {
+        !self.shows && HAS_LOST_ONE.get()
     }
 
     /// The request at hand is taken away from the filter, after `ruling` and without a response.
     #[inline(never)]
     pub fn keep(&self, ruling: Option<Ruling>) {
+        HAS_LOST_ONE.set(true);
         let number = self.last.get().wrapping_add(1);
         self.last.set(number);
         let mut kept = self.kept.borrow_mut();

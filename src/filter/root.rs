@@ -83,7 +83,7 @@ impl Root {
         if opened.is_new {
             metrics.store_up(true);
         }
-        let recreated = Recreated::on(host);
+        let recreated = Recreated::on(host, engine.policy().tells_upstream);
         Ok(Ready { host, engine, metrics, lender, way, recreated, _configured: Configured::start() })
     }
 

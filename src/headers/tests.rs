@@ -166,3 +166,24 @@ fn only_our_own_request_headers_are_reserved() {
         assert!(!is_reserved(name.as_bytes()), "{name}");
     }
 }
+
+#[test]
+fn what_is_announced_is_known_by_its_name() {
+    for name in X_RATELIMIT.into_iter().chain(X_QUOTA).chain(IETF) {
+        assert!(is_announced(name.as_bytes()), "{name}");
+        assert!(is_announced(name.to_ascii_lowercase().as_bytes()), "{name}");
+    }
+    for name in [
+        "",
+        "r",
+        "rate",
+        "ratelimi",
+        "Retry-After",
+        "content-length",
+        ":status",
+        "x-request-id",
+        "X-Kong-Proxy-Latency",
+    ] {
+        assert!(!is_announced(name.as_bytes()), "{name}");
+    }
+}

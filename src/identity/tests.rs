@@ -178,3 +178,51 @@ fn an_override_finds_every_name_by_what_listings_write() {
     assert_eq!(problems[0].path, "overrides[0].consumer");
     assert!(problems[0].message.contains("%:caf%E9"), "{}", problems[0]);
 }
+
+#[test]
+fn a_property_that_both_lists_name_is_asked_once_and_tells_both() {
+    struct Counting(Vec<u8>, std::cell::Cell<u32>);
+    impl Gateway for Counting {
+        fn property(&self, path: &str) -> Option<Vec<u8>> {
+            assert_eq!(path, "kong\0ctx\0shared\0tollgate_caller");
+            self.1.set(self.1.get() + 1);
+            (!self.0.is_empty()).then(|| self.0.clone())
+        }
+        fn header(&self, _: &str) -> Option<Vec<u8>> {
+            None
+        }
+    }
+    let both = r#"[{"property": "kong.ctx.shared.tollgate_caller"}, {"header": "x-HEADER"}]"#;
+    let identity = format!(
+        r#"{{"consumer": {}, "tier": {}}}"#,
+        both.replace("HEADER", "consumer-username"),
+        both.replace("HEADER", "consumer-groups")
+    );
+    let mut document: serde_json::Value = serde_json::from_str(POLICY).unwrap();
+    document["identity"] = serde_json::from_str(&identity).unwrap();
+    let policy = Policy::from_json(document.to_string().as_bytes()).unwrap();
+    let identities = Identities::new(&policy);
+    let who = |value: &str, headers: &[(&str, &str)]| {
+        let gateway = Counting(value.as_bytes().to_vec(), std::cell::Cell::new(0));
+        let bytes = pairs(headers);
+        let caller = match identities.caller(&Request::new(Headers::new(&bytes), &gateway)) {
+            Caller::Consumer { name, tier } => {
+                format!("{}/{}", String::from_utf8_lossy(&name), policy.tier(tier).name)
+            }
+            Caller::Stranger => "stranger".to_owned(),
+        };
+        assert_eq!(gateway.1.get(), 1, "{value:?}");
+        caller
+    };
+    assert_eq!(who("acme\npro", &[]), "acme/pro");
+    assert_eq!(who("acme\nbeta, partner", &[]), "acme/partner", "a list, as everywhere");
+    assert_eq!(who("acme\n", &[("x-consumer-groups", "pro")]), "acme/pro");
+    assert_eq!(who("acme\ngold", &[]), "acme/free");
+    assert_eq!(who("acme", &[]), "acme/free", "without a newline all of it is the name");
+    assert_eq!(who("acme\npartner\n", &[]), "acme\npartner/free", "a name cannot give itself a tier");
+    assert_eq!(who("billing-worker\nfree", &[]), "billing-worker/partner", "an override comes first");
+    assert_eq!(who("\npro", &[("x-consumer-username", "acme")]), "acme/pro", "as of two properties");
+    assert_eq!(who("\npro", &[]), "stranger");
+    assert_eq!(who("", &[]), "stranger");
+    assert_eq!(who("", &[("x-consumer-username", "acme"), ("x-consumer-groups", "pro")]), "acme/pro");
+}

@@ -152,6 +152,7 @@ impl Checker {
                 x_ratelimit: self.switch(&headers.field("x_ratelimit"), &raw.headers.x_ratelimit),
                 ietf: self.switch(&headers.field("ietf"), &raw.headers.ietf),
             },
+            tells_upstream: self.switch(&headers.field("upstream"), &raw.headers.upstream),
             store: raw.store.as_ref().map(|store| self.store(store)),
             clients: clients.and_then(|clients| u32::try_from(clients).ok()).unwrap_or_default(),
         };

@@ -180,7 +180,7 @@ pub struct Override {
     pub tier: Value,
 }
 
-/// Which response headers are sent.
+/// Which headers are sent: to the client and, last, to the upstream.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a choice of headers; write { x_ratelimit: true, ietf: true }")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -193,6 +193,10 @@ pub struct Headers {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::switch"))]
     pub ietf: Given,
+    /// X-Quota-Tier and X-Quota-Consumer, for the upstream.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "value::switch"))]
+    pub upstream: Given,
 }
 
 /// The store that all nodes share.

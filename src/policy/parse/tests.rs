@@ -97,6 +97,7 @@ fn the_smallest_policy_has_the_documented_defaults() {
     assert_eq!(policy.default_cost, Cost(1_000));
     assert!(policy.overrides.is_empty());
     assert_eq!(policy.headers, HeaderFamilies { x_ratelimit: true, ietf: true });
+    assert!(policy.tells_upstream);
     assert_eq!(policy.store, None);
     assert_eq!(policy.clients, 65_536);
 }
@@ -120,7 +121,7 @@ fn every_field_says_what_it_says() {
         ],
         "default_cost": 2.125,
         "overrides": [{ "consumer": "billing worker", "tier": "all" }],
-        "headers": { "x_ratelimit": false, "ietf": false },
+        "headers": { "x_ratelimit": false, "ietf": false, "upstream": false },
         "memory": { "clients": 64 },
     }));
     assert_eq!(policy.namespace, "Finger.print_1-x");
@@ -160,6 +161,7 @@ fn every_field_says_what_it_says() {
     assert_eq!(policy.default_cost, Cost(2_125));
     assert_eq!(policy.overrides.get("billing worker"), Some(&TierId(0)));
     assert_eq!(policy.headers, HeaderFamilies { x_ratelimit: false, ietf: false });
+    assert!(!policy.tells_upstream);
     assert_eq!(policy.clients, 64);
 }
 

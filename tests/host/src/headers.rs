@@ -8,6 +8,7 @@
 //! | replace, with two copies there | the first gets the value, then both are removed | both go, one comes |
 //! | a request header that is removed | is sent to the upstream all the same, and found by its name | gone |
 //! | control characters in a value | escaped as %XX | written as they are |
+//! | response headers at once | 100, `:status` and up to six that nginx writes itself first, with the same mistake | all |
 //! | response headers before the response | kept, the upstream's come on top | there is no map: BadArgument |
 
 use wasmtime::{Caller, Linker};
@@ -20,6 +21,16 @@ use crate::world::{Step, World};
 
 /// The most pairs that Kong hands over at once, pseudo headers included.
 pub const KONG_MAX_PAIRS: usize = 100;
+
+/// What nginx writes into a response by itself, at most: Kong's host lists it before the upstream's headers.
+const KONG_ADDS: [(&str, &str); 6] = [
+    ("Content-Type", "text/plain"),
+    ("Content-Length", "0"),
+    ("Transfer-Encoding", "chunked"),
+    ("Connection", "keep-alive"),
+    ("Keep-Alive", "timeout=75"),
+    ("Vary", "Accept-Encoding"),
+];
 
 const REQUEST: u32 = 0;
 const RESPONSE: u32 = 2;
@@ -166,6 +177,9 @@ fn pairs_of(guest: &Guest<'_>, map: u32) -> Option<Vec<Pair>> {
     let stream = guest.world().active.stream.clone()?;
     let stream = &mut *stream.borrow_mut();
     let mut pairs = stream.pseudo(map == RESPONSE);
+    if map == RESPONSE && guest.is_kong() {
+        pairs.extend(KONG_ADDS.map(|(name, value)| (name.into(), value.into())));
+    }
     pairs.extend(map_of(stream, map, guest.is_kong())?.0.iter().cloned());
     Some(pairs)
 }
@@ -199,7 +213,8 @@ fn get_pairs(guest: &mut Guest<'_>, map: u32, to: (u32, u32)) -> Answer {
 /// The bytes that Kong's host asks memory for: of a map that is too long it counts the first 100 headers, and pseudo headers
 /// until it has counted one more.
 fn asked_for(pairs: &[Pair]) -> usize {
-    let pseudo = pairs.iter().take_while(|(name, _)| name.starts_with(b":")).count();
+    let is_added = |name: &[u8]| KONG_ADDS.iter().any(|(added, _)| added.as_bytes() == name);
+    let pseudo = pairs.iter().take_while(|(name, _)| name.starts_with(b":") || is_added(name)).count();
     let (pseudo, own) = pairs.split_at(pseudo);
     let own = &own[..own.len().min(KONG_MAX_PAIRS)];
     let counted = (KONG_MAX_PAIRS + 1 - own.len()).min(pseudo.len());

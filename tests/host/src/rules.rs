@@ -62,7 +62,8 @@ rules! {
     /// Verified on Kong 3.9.1: from 97 headers of a request on, 362 traps and 6 dead workers in 1,000 requests. Its newest commit
     /// is the same.
     HeaderMapOverflow on Kong: "the host asks for memory for a map of 100 own headers and what is left of its four pseudo \
-        headers, and writes all four: it may write past it. Take the map of a request that has up to 96 headers alone";
+        headers, and writes all four: it may write past it. Take the map of a request that has up to 96 headers alone; of a \
+        response, before which it writes up to seven, one that has up to 93";
     /// Seen in the source.
     RequestHeadersTooLate on Kong: "request headers can be set until the response begins: later it traps";
     /// Seen on ngx_wasm_module d834bb04 in nginx 1.26.3.

@@ -50,6 +50,27 @@ fn a_request_that_envoy_redirects_is_charged_once() {
 }
 
 #[test]
+fn once_too_where_the_upstream_is_told_nothing() {
+    let site = Site::with(1, |config| {
+        following(config).policy(|policy| {
+            policy["headers"]["upstream"] = false.into();
+        })
+    });
+    let plain = site.ask("free-01", "/identify");
+    let redirected = site.client().send(&redirected("free-01", "/compare", "/batch")).unwrap();
+    let seen: Value = redirected.json();
+    assert_eq!(seen["path"], json!("/batch"), "Envoy has followed it");
+    for seen in [plain.json(), seen] {
+        let told =
+            seen["headers"].as_object().unwrap().keys().filter(|name| name.starts_with("x-quota-")).count();
+        assert_eq!(told, 0, "{seen}");
+    }
+    assert_eq!(tier(&redirected), Some("free"), "as it was said when it was charged");
+    assert_eq!(Standing::of(&redirected).month_left, Some(49_997));
+    assert_eq!(Standing::of(&site.ask("free-01", "/identify")).month_left, Some(49_996));
+}
+
+#[test]
 fn with_a_store_too() {
     let (upstream, store) = (Upstream::on_loopback().unwrap(), Store::start("memory").unwrap());
     let config = following(Config::shared(upstream.address(), store.address()).unwrap())

@@ -178,7 +178,12 @@ fn a_request_reads_shared_data_once_and_writes_it_once() {
             assert_eq!(exchange.host_calls("proxy_set_shared_data"), writes);
             assert_eq!(exchange.host_calls("proxy_log"), 0, "a request logs nothing");
             assert_eq!(exchange.host_calls("proxy_define_metric"), 0);
-            assert_eq!(exchange.host_calls("proxy_get_header_map_pairs"), 1, "all headers in one call");
+            // The response's as well in Kong, where one look spares a removal for each header that is set.
+            let maps = 1 + u32::from(gate.is_kong());
+            assert_eq!(exchange.host_calls("proxy_get_header_map_pairs"), maps, "all headers in one call");
+            if gate.is_kong() {
+                assert_eq!(exchange.host_calls("proxy_remove_header_map_value"), 0, "nothing is there");
+            }
         }
         assert_eq!(gate.passed(&by("fay"), 149), 149);
         let refused = gate.ask(by("fay"));

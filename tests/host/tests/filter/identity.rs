@@ -22,7 +22,8 @@ fn tier(name: &str, consumer: &str) -> (String, Option<String>) {
 fn the_first_source_with_a_value_names_the_consumer() {
     on_every_gate(&policy(), |gate| {
         let property = "kong.ctx.shared.tollgate_consumer";
-        assert_eq!(told(gate, by("header").property(property, "property")), tier("free", "property"));
+        let named = if gate.is_kong() { "property" } else { "header" };
+        assert_eq!(told(gate, by("header").property(property, "property")), tier("free", named));
         assert_eq!(told(gate, by("header").property(property, "")), tier("free", "header"));
         assert_eq!(told(gate, by("header")), tier("free", "header"));
         assert_eq!(told(gate, by("")), ("anonymous".to_owned(), None), "an empty name is none");
@@ -33,10 +34,8 @@ fn the_first_source_with_a_value_names_the_consumer() {
 fn the_first_source_that_names_a_tier_gives_it() {
     on_every_gate(&policy(), |gate| {
         let property = "kong.ctx.shared.tollgate_tier";
-        assert_eq!(
-            told(gate, by_one_of("pro", "a").property(property, "enterprise")),
-            tier("enterprise", "a")
-        );
+        let told_tier = if gate.is_kong() { "enterprise" } else { "pro" };
+        assert_eq!(told(gate, by_one_of("pro", "a").property(property, "enterprise")), tier(told_tier, "a"));
         assert_eq!(told(gate, by_one_of("pro", "a").property(property, "nonsense")), tier("pro", "a"));
         assert_eq!(told(gate, by_one_of("staff, pro ,enterprise", "a")), tier("pro", "a"));
         assert_eq!(told(gate, by_one_of("staff,PRO", "a")), tier("free", "a"), "no group is a tier");
@@ -102,5 +101,25 @@ fn a_consumer_and_an_address_of_the_same_name_are_two() {
     on_every_gate(&policy(), |gate| {
         assert_eq!(gate.passed(&Request::get("/identify").from_ip("192.0.2.1"), 40), 30);
         assert_eq!(gate.passed(&by("192.0.2.1"), 160), 150);
+    });
+}
+
+#[test]
+fn envoy_is_not_asked_for_what_only_kong_can_say() {
+    let identity = json!({
+        "consumer": [{ "property": "kong.ctx.shared.tollgate_caller" }, { "property": "auth.consumer" }],
+        "tier": [{ "property": "kong.ctx.shared.tollgate_caller" }, { "header": "x-consumer-groups" }],
+    });
+    on_every_gate(&policy_with(json!({ "identity": identity, "headers": { "upstream": true } })), |gate| {
+        let both = Request::get("/identify")
+            .property("kong.ctx.shared.tollgate_caller", "acme\npro")
+            .property("auth.consumer", "other");
+        let exchange = gate.ask(both);
+        let seen = exchange.upstream.as_ref().expect("allowed");
+        let expected =
+            if gate.is_kong() { (Some("acme"), Some("pro")) } else { (Some("other"), Some("free")) };
+        assert_eq!((seen.header("x-quota-consumer"), seen.header("x-quota-tier")), expected);
+        // Kong's is asked once for consumer and tier, and for the path by which it routes.
+        assert_eq!(exchange.host_calls("proxy_get_property"), if gate.is_kong() { 2 } else { 1 });
     });
 }

@@ -64,8 +64,43 @@ fn what_only_the_gateway_may_say_reaches_no_upstream_behind_many_headers() {
 fn up_to_96_headers_are_read_in_one_call() {
     let mut gate = Gate::new(Personality::Kong, 1, &policy());
     for (count, calls) in [(1, 1), (94, 1), (95, 0), (500, 0)] {
-        // Beside these there are host and consumer.
+        // Beside these there are host and consumer. The response's are another call.
         let exchange = gate.ask(behind(by("fay"), count, b"1"));
-        assert_eq!(exchange.host_calls("proxy_get_header_map_pairs"), calls, "{count}");
+        assert_eq!(exchange.host_calls("proxy_get_header_map_pairs"), calls + 1, "{count}");
+    }
+}
+
+#[test]
+fn an_upstreams_copies_are_replaced_however_many_headers_it_sends() {
+    on_every_gate(&policy(), |gate| {
+        for count in COUNTS {
+            for copies in 0..=2 {
+                let names = ["x-ratelimit-limit", "X-Quota-Tier", "RateLimit"];
+                let request = (0..count)
+                    .fold(by("fay"), |request, number| request.upstream_header(&format!("a{number}"), "1"));
+                let request = (names.into_iter().cycle().take(names.len() * copies))
+                    .fold(request, |request, name| request.upstream_header(name, "upstream's"));
+                let exchange = gate.ask(request.header("x-consumer-groups", "pro"));
+                for name in names {
+                    let values: Vec<_> = exchange.client.headers.all(name.as_bytes()).collect();
+                    assert_eq!(values.len(), 1, "{copies} copies of {name} behind {count}: {values:?}");
+                    assert_ne!(values[0], b"upstream's");
+                }
+                assert_eq!(exchange.client.header("x-quota-tier"), Some("pro"));
+            }
+        }
+    });
+}
+
+#[test]
+fn of_up_to_93_response_headers_none_is_removed_where_none_is_there() {
+    let mut gate = Gate::new(Personality::Kong, 1, &policy());
+    // One more is there in any case.
+    for (count, copies, removed) in [(0, 0, 0), (92, 0, 0), (90, 1, 7), (93, 0, 7), (500, 1, 7)] {
+        let request =
+            (0..count).fold(by("fay"), |request, number| request.upstream_header(&format!("a{number}"), "1"));
+        let request = (0..copies).fold(request, |request, _| request.upstream_header("RateLimit", "1"));
+        let exchange = gate.ask(request);
+        assert_eq!(exchange.host_calls("proxy_remove_header_map_value"), removed, "{count} headers");
     }
 }

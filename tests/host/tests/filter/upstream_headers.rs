@@ -1,8 +1,9 @@
 //! What the upstream is told, and what a client cannot tell it.
 
+use serde_json::json;
 use tollgate_host::Request;
 
-use crate::{by, by_one_of, on_every_gate, policy};
+use crate::{by, by_one_of, on_every_gate, policy, policy_with};
 
 #[test]
 fn the_upstream_learns_tier_and_consumer() {
@@ -13,6 +14,23 @@ fn the_upstream_learns_tier_and_consumer() {
             (Some("pro"), Some("pat"))
         );
         assert_eq!(seen.path, b"/identify");
+    });
+}
+
+#[test]
+fn the_upstream_is_told_nothing_where_the_policy_says_so() {
+    on_every_gate(&policy_with(json!({ "headers": { "upstream": false } })), |gate| {
+        for request in
+            [by_one_of("pro", "pat"), Request::get("/identify"), by("pat").header("X-Quota-Tier", "spoofed")]
+        {
+            let exchange = gate.ask(request);
+            let seen = exchange.upstream.unwrap();
+            let told = seen.headers.0.iter().filter(|(name, value)| {
+                name.to_ascii_lowercase().starts_with(b"x-quota-") && value.trim_ascii() != b""
+            });
+            assert_eq!(told.count(), 0, "{:?}", seen.headers);
+            assert!(exchange.client.header("x-quota-tier").is_some(), "the client is told as ever");
+        }
     });
 }
 
