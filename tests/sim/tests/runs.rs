@@ -5,7 +5,7 @@ use tollgate_sim::run::run;
 use tollgate_sim::scenario::{ALL, named};
 
 /// Seeds that have shown a fault of the product's, or one of the simulator's own, by what it was.
-const REGRESSIONS: [(&str, &str, u64); 9] = [
+const REGRESSIONS: [(&str, &str, u64); 11] = [
     ("use without limits is reported whatever the clock shows", "unlimited", 5_225_608_189_600_411_232),
     ("a message without an answer does not keep its record for ever", "calm", 6_293_685_368_797_016_114),
     ("a record that nobody speaks for is reported under its own tier", "replicas", 8_389_059_315_390_005_483),
@@ -15,6 +15,8 @@ const REGRESSIONS: [(&str, &str, u64); 9] = [
     ("and where one gateway is all there is", "gateways", 3_033_978_744_134_377_599),
     ("who passes where others were faster is counted", "outage", 244_607_573_837_484_771),
     ("a rollout that a later one has overtaken changes no gateway", "admin", 739_096_415_889_005_315),
+    ("a report that waits for Redis fills the bucket when it is back", "limits", 7_352_714_270_337_534_276),
+    ("a month that turns by a wall clock in an outage", "turn", 6_340_065_139_532_187_083),
 ];
 
 #[test]

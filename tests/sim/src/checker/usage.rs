@@ -25,13 +25,13 @@ pub fn check(evidence: &Evidence<'_>) -> Option<Violation> {
     for ((client, month), used) in usage.iter() {
         by_client.entry(*client).or_default().push((*month, *used));
     }
-    let none = Vec::new();
+    let (none, by_wall) = (Vec::new(), by_wall(evidence));
     by_client.iter().find_map(|(client, months)| {
         if has_month_reset(evidence, *client) {
             return None;
         }
         let shots = evidence.by_client.get(client).unwrap_or(&none);
-        of_client(evidence, *client, shots, months)
+        of_client(evidence, *client, shots, months, &by_wall)
     })
 }
 
@@ -40,6 +40,7 @@ fn of_client(
     client: u32,
     shots: &[Shot],
     months: &[(u16, u64)],
+    by_wall: &[ByWall],
 ) -> Option<Violation> {
     let violation = |check, what: String| {
         let at = shots.last().map_or(evidence.plan.start, |shot| shot.at);
@@ -72,7 +73,11 @@ fn of_client(
     }
     for (month, used) in months {
         let (from, to) = (start_of(*month), start_of(*month + 1));
-        let near = |shot: &&Shot| shot.at.abs_diff(from) < NEAR || shot.at.abs_diff(to) < NEAR;
+        let near = |shot: &&Shot| {
+            [from, to].into_iter().any(|turn| {
+                shot.at.abs_diff(turn) < NEAR || by_wall.iter().any(|spell| spell.may_confuse(shot, turn))
+            })
+        };
         let within = admitted(&mut shots.iter().filter(|shot| (from..to).contains(&shot.at)));
         let around = admitted(&mut shots.iter().filter(near));
         // Of an outage, only the turn of the month itself is known.
@@ -86,6 +91,32 @@ fn of_client(
         }
     }
     None
+}
+
+/// A worker that the store has not answered yet: its month turns by its gateway's wall clock, as docs/modes.md says.
+struct ByWall {
+    node: usize,
+    first: u64,
+    last: u64,
+}
+
+impl ByWall {
+    /// Whether `shot` may be counted on the other side of the moment `turn`.
+    fn may_confuse(&self, shot: &Shot, turn: u64) -> bool {
+        let spell = self.first..self.last + NEAR;
+        shot.node == self.node && spell.contains(&shot.at) && spell.contains(&turn)
+    }
+}
+
+fn by_wall(evidence: &Evidence<'_>) -> Vec<ByWall> {
+    let mut spells: BTreeMap<(usize, u64), ByWall> = BTreeMap::new();
+    for shot in evidence.by_client.values().flatten().filter(|shot| shot.went_by_wall) {
+        let fresh = ByWall { node: shot.node, first: shot.at, last: shot.at };
+        let spell = spells.entry((shot.node, shot.root)).or_insert(fresh);
+        spell.first = spell.first.min(shot.at);
+        spell.last = spell.last.max(shot.at);
+    }
+    spells.into_values().collect()
 }
 
 /// What nobody may know of: let through without a lease by a gateway that died before it had told, or whose record was
