@@ -17,7 +17,7 @@ use serde_json::json;
 use tollgate_testkit::redis::Server as Redis;
 use tollgate_testkit::store::Store;
 use tollgate_testkit::upstream::Upstream;
-use tollgate_testkit::workspace;
+use tollgate_testkit::{interrupt, workspace};
 
 use self::installed::{Filters, Kong};
 use self::variant::{Peers, VARIANTS, Variant};
@@ -41,6 +41,8 @@ pub struct Settings {
 }
 
 pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
+    // Kong's own command starts nginx, which would outlive a benchmark that is just killed.
+    interrupt::expect()?;
     let (noop, tollgate) = (noop::build()?, workspace::filter()?);
     let filters = Filters::of(&tollgate, &noop, &settings.against)?;
     let (redis, store) = (Redis::start_volatile()?, Store::start("memory")?);

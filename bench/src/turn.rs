@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use clap::Args;
 use serde_json::{Value, json};
+use tollgate_testkit::interrupt;
 
 use crate::load::Load;
 use crate::result::{self, median};
@@ -71,6 +72,7 @@ impl Turn {
         let (mut cpu_us, mut elapsed) = (Vec::new(), Duration::ZERO);
         let mut latency = send(0)?.latency;
         for _ in 0..SLICES {
+            ensure!(!interrupt::came(), "interrupted");
             let before = cpu_time()?;
             let outcome = send(pace.requests.div_ceil(SLICES))?;
             let cpu = cpu_time()?.saturating_sub(before);
