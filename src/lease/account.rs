@@ -17,6 +17,9 @@
 //! What was lent then counts as spent, in bucket and month. Should the node be heard of again, what it did not spend is
 //! given back to the month.
 //!
+//! A lease is *calm* where its client comes to the node now and then and leaves plenty: it lasts for the better part of a
+//! minute, and nobody has to ask or to hand back for each request. Of a bucket at most an eighth lies idle that way.
+//!
 //! Everything here stays below 2⁵³ (see [`EXACT`]): the Redis backend has the same function in Lua.
 
 mod level;
@@ -25,6 +28,7 @@ mod room;
 use serde::{Deserialize, Serialize};
 
 pub use self::level::{LONGEST_EMPTY, Level, Poured};
+use self::room::may_lie_idle;
 use super::terms::{Bucket, EXACT, Terms};
 use super::wire::{Lease, Standing};
 use crate::limit::Month;
@@ -33,14 +37,30 @@ use crate::units::UnixNanos;
 /// How long a node may hold a lease without a word, microseconds.
 pub const LEASE_TTL: u64 = 10_000_000;
 
+/// The same of a calm one: long enough that a client that comes now and then finds what it was lent the last time. Below
+/// [`LONGEST_EMPTY`], so that what is reported late still drains from when it was spent.
+pub const CALM_TTL: u64 = 58_000_000;
+
 /// How long a lease may lie unspent while there is plenty, milliseconds.
 pub const IDLE_MS: u32 = 5_000;
 
-/// The same where others may need it.
+/// The same of one that is calm.
+pub const IDLE_CALM_MS: u32 = 25_000;
+
+/// The same of one that was calm before. It goes back before it ends, and what is spent of it may be reported late.
+pub const IDLE_PATIENT_MS: u32 = 50_000;
+
+/// How long a lease may lie unspent where others may need it.
 pub const IDLE_SCARCE_MS: u32 = 500;
 
 /// Beyond what a request needs, a node is lent at most one part in so many of what is left: others need some too.
 pub const SHARE: u64 = 4;
+
+/// A node that has said nothing of a client for so long is calm about it, microseconds.
+const CALM_AFTER: u64 = 4_000_000;
+
+/// Of a bucket one part in so many may lie on nodes for long, all nodes together: nobody misses it.
+const CALM_PART: u64 = 8;
 
 /// A whole unit of cost, thousandths.
 const UNIT: u64 = 1_000;
@@ -77,6 +97,36 @@ pub struct Loan {
     pub month: u16,
     /// When `out` ends, microseconds; afterwards, when it ended.
     pub ends: u64,
+}
+
+impl Loan {
+    /// How its client comes to the node, now that `lease` has come.
+    const fn pace(&self, lease: &Lease, now: u64) -> Pace {
+        // What ends later than any other lease is calm.
+        let was_calm = self.ends > now.saturating_add(LEASE_TTL);
+        let lasts = if was_calm { CALM_TTL } else { LEASE_TTL };
+        let is_long_ago = self.ends > 0 && now.saturating_add(lasts) >= self.ends.saturating_add(CALM_AFTER);
+        match (was_calm, is_long_ago) {
+            (true, true) => Pace::Patient,
+            // It gives back what nobody has spent.
+            (false, true) if lease.need == 0 && lease.hold == 0 => Pace::Brisk,
+            (false, true) => Pace::Calm,
+            // It reports what a request has just spent; where one waits for more so soon, others come with it.
+            (true, false) if lease.need == 0 => Pace::Calm,
+            (_, false) => Pace::Brisk,
+        }
+    }
+}
+
+/// How a client comes to a node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Often, or nothing is known of it.
+    Brisk,
+    /// The node has said nothing of it for a while.
+    Calm,
+    /// And that not for the first time.
+    Patient,
 }
 
 /// Spent in one month.
@@ -130,6 +180,7 @@ impl Account {
         let Some(index) = self.loan_of(node, lease, terms) else { return Settled::Stale };
         let mut loan = self.loans.get(index).copied().unwrap_or_default();
         let is_repeated = loan.seq == lease.seq && loan.epoch == lease.epoch && loan.ends > 0;
+        let pace = loan.pace(lease, now);
         if !is_repeated {
             self.report(terms, &mut loan, lease, month);
         }
@@ -151,14 +202,24 @@ impl Account {
                 let waiting =
                     whole(need.saturating_add(lease.more.min(EXACT)).saturating_sub(held).min(left));
                 held = held.saturating_add(waiting);
-                let share = whole(left.saturating_sub(waiting) / SHARE);
+                let mut share = whole(left.saturating_sub(waiting) / SHARE);
+                if pace != Pace::Brisk {
+                    // No more than may lie idle for long.
+                    let out = self.out().saturating_sub(loan.out).saturating_add(held);
+                    share = share.min(whole(may_lie_idle(terms).saturating_sub(out)));
+                }
                 loan.out = held.saturating_add(want.saturating_sub(held).min(share)).min(EXACT);
             }
-            loan.month = month;
-            loan.ends = now.saturating_add(LEASE_TTL).min(end_of(month));
             self.put(index, loan);
         }
         let is_scarce = self.is_scarce(terms, month);
+        let is_calm = !is_repeated && !is_scarce && pace != Pace::Brisk && self.has_plenty(terms);
+        if !is_repeated {
+            let lasts = if is_calm { CALM_TTL } else { LEASE_TTL };
+            loan.month = month;
+            loan.ends = now.saturating_add(lasts).min(end_of(month));
+            self.put(index, loan);
+        }
         let standing = Standing {
             epoch: lease.epoch,
             seq: lease.seq,
@@ -166,7 +227,12 @@ impl Account {
             spent: loan.spent,
             hold: loan.out,
             ttl_ms: u32::try_from(loan.ends.saturating_sub(now) / 1_000).unwrap_or(u32::MAX),
-            idle_ms: if is_scarce { IDLE_SCARCE_MS } else { IDLE_MS },
+            idle_ms: match pace {
+                _ if is_scarce => IDLE_SCARCE_MS,
+                Pace::Calm if is_calm => IDLE_CALM_MS,
+                Pace::Patient if is_calm => IDLE_PATIENT_MS,
+                _ => IDLE_MS,
+            },
             refusal,
             ..self.standing(terms, month)
         };

@@ -354,3 +354,38 @@ proptest! {
         prop_assert_eq!(account.usage.iter().map(|usage| usage.used).sum::<u64>(), all);
     }
 }
+
+#[test]
+fn a_node_that_says_something_now_and_then_may_sit_on_little_for_long() {
+    let mut account = Account::default();
+    let mut next = |seq, spent, hold, need, want, seconds: u64| {
+        let settled = account.settle(&free(), 1, &ask(seq, spent, hold, need, want), NOW + seconds * SECOND);
+        let standing = standing(settled);
+        (standing.hold / UNIT, standing.ttl_ms, standing.idle_ms)
+    };
+    assert_eq!(next(1, 0, 0, UNIT, 5 * UNIT, 0), (5, 10_000, IDLE_MS), "nothing is known of it");
+    assert_eq!(next(2, UNIT, 0, 0, 0, 3), (0, 10_000, IDLE_MS), "it says something often");
+    assert_eq!(next(3, UNIT, 0, UNIT, 5 * UNIT, 8), (5, 58_000, IDLE_CALM_MS));
+    assert_eq!(next(4, 2 * UNIT, 4 * UNIT, 0, 4 * UNIT, 9), (4, 58_000, IDLE_CALM_MS), "its first report");
+    assert_eq!(next(5, 3 * UNIT, 3 * UNIT, 0, 5 * UNIT, 20), (5, 58_000, IDLE_PATIENT_MS));
+    assert_eq!(
+        next(6, 8 * UNIT, 0, UNIT, 100 * UNIT, 21),
+        (37, 10_000, IDLE_MS),
+        "others come with that one"
+    );
+}
+
+#[test]
+fn no_more_than_an_eighth_of_a_bucket_lies_idle_for_long() {
+    let mut account = Account::default();
+    for node in 1..=5 {
+        account.settle(&free(), node, &ask(1, 0, 0, 0, 0), NOW);
+    }
+    for (node, lent, ttl_ms) in [(1, 10, 58_000), (2, 8, 58_000), (3, 1, 10_000)] {
+        let next = account.settle(&free(), node, &ask(2, 0, 0, UNIT, 10 * UNIT), NOW + 10 * SECOND);
+        let next = standing(next);
+        assert_eq!((next.hold, next.ttl_ms), (lent * UNIT, ttl_ms), "150 / 8 are 18, node {node}");
+    }
+    let month = account.settle(&terms(&[(100, 60, 150)], Some(100)), 4, &ask(2, 0, 0, UNIT, UNIT), NOW);
+    assert_eq!(standing(month).idle_ms, IDLE_SCARCE_MS, "and nothing where the month is scarce");
+}

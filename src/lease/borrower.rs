@@ -11,6 +11,8 @@ mod overrides;
 mod recent;
 mod sweep;
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::rc::Rc;
 
 pub use self::answer::{Seen, account_of, account_seen};
@@ -105,14 +107,21 @@ impl Rhythm {
     const HEARTBEAT: u64 = 1_000;
     /// A worker that has served nobody for so long is silent.
     const RETIRED: u64 = 60_000;
-    /// A record that nobody reports on is found by the sweep after so long.
+    /// A record that nobody reports on is found by the sweep after so long; one whose lease may lie unspent for longer, so
+    /// much later than that.
     const ORPHANED: u32 = 12_000;
+    const LATE: u32 = 5_000;
     /// A record whose client was silent for so long begins a new epoch: the store may not remember the old one for ever.
     const QUIET: u32 = 3_600_000;
     /// Slots that a tick looks at for such records, at most.
     const SWEPT: u32 = 16;
     /// A small table needs no more than one look in so long.
     const ROUND: u32 = 2_000;
+
+    /// After so long a message without an answer is lost.
+    const fn patience(self) -> u32 {
+        self.timeout.saturating_add(100)
+    }
 }
 
 /// One worker's memory of what it has borrowed.
@@ -125,6 +134,8 @@ pub struct Borrower {
     /// Every request is decided by the store; what is owed from an outage is all that ticks have to report.
     is_strict: bool,
     known: ClientMap<Known>,
+    /// When whom of them is to be looked at, the earliest first. One that stands in it twice was brought forward.
+    queue: BinaryHeap<Reverse<(u64, ClientId)>>,
     recent: Recent,
     overrides: Overrides,
     breaker: Breaker,
@@ -149,6 +160,7 @@ impl Borrower {
             rhythm,
             is_strict: policy.store.as_ref().is_some_and(|store| store.mode == StoreMode::Strict),
             known: ClientMap::with_hasher(ClientSecret::with_seed(seed)),
+            queue: BinaryHeap::new(),
             recent: Recent::new(ClientSecret::with_seed(seed)),
             overrides: Overrides::new(ClientSecret::with_seed(seed)),
             breaker: Breaker::default(),
@@ -199,22 +211,23 @@ impl Borrower {
     /// A request of `subject` was let through, or refused by what is known.
     pub fn served(&mut self, subject: &Subject<'_>, cost: Cost, is_refused: bool, left: u32, mono: u64) {
         self.last_request = Some(mono);
+        self.with_known(subject, mono, |known| known.served(subject.offer, cost, is_refused, left, mono));
+    }
+
+    /// Lets `change` what is remembered of `subject`, if there is room for it.
+    fn with_known(&mut self, subject: &Subject<'_>, mono: u64, change: impl FnOnce(&mut Known)) {
         if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&subject.id) {
             return;
         }
         let known = self.known.entry(subject.id).or_insert_with(|| Known::new(subject, mono));
-        known.served(subject.offer, cost, is_refused, left, mono);
+        change(known);
+        enqueue(&mut self.queue, subject.id, known);
     }
 
     /// Whether enough requests of `id` were refused here that the next tick asks for it: then requests need not.
     #[must_use]
     pub fn is_pressed(&self, id: &ClientId, mono: u64) -> bool {
         self.known.get(id).is_some_and(|known| known.is_pressed(mono))
-    }
-
-    /// After so long a message without an answer is lost.
-    const fn patience(&self) -> u32 {
-        self.rhythm.timeout.saturating_add(100)
     }
 
     /// The batch that is due, if one is; `room` of the entries that it may have are left to the caller.
@@ -253,45 +266,62 @@ impl Borrower {
         entries: &mut Vec<Entry>,
         most: usize,
     ) {
-        let mut known =
-            std::mem::replace(&mut self.known, ClientMap::with_hasher(ClientSecret::with_seed(0)));
         let mut bytes: usize = 0;
-        known.retain(|id, known| {
-            if entries.len() >= most || bytes >= MAX_NAMES || !known.is_due(times.mono) {
-                return true;
+        while entries.len() < most && bytes < MAX_NAMES {
+            let Some(Reverse((at, id))) = self.queue.peek().copied() else { return };
+            if at > times.mono {
+                return;
             }
-            let client = table.fingerprint_of(*id, known.name.is_none());
-            let tier = policy.tiers.get(usize::from(known.offer)).unwrap_or(&policy.anonymous);
-            let tier = self.overrides.of(id).map_or(tier, |overridden| &overridden.tier);
-            let (interval, patience, is_strict) = (self.rhythm.interval, self.patience(), self.is_strict);
-            let updated = table.update(store, client, tier, times.moment(), |mut state| {
-                state.turn_to(times.now);
-                let borrows = !is_strict && !tier.is_unlimited() && !tier.holds_few(known.cost());
-                match known.wishes(&mut state.hold, borrows, interval, patience, times.mono) {
-                    Some((need, want)) => {
-                        state.hold.come_under(tag(tier));
-                        let wish = Wish { need, more: 0, want };
-                        let lease = message_of(&mut state, tier, wish, patience, times);
-                        (Change::Write(state), (Some(lease), state.hold))
+            self.queue.pop();
+            let Some(known) = self.known.get_mut(&id) else { continue };
+            if !known.leaves_queue(at) {
+                continue;
+            }
+            if known.due_at() <= times.mono {
+                let tier = policy.tiers.get(usize::from(known.offer)).unwrap_or(&policy.anonymous);
+                let tier = self.overrides.of(&id).map_or(tier, |overridden| &overridden.tier);
+                let (rhythm, is_strict) = (self.rhythm, self.is_strict);
+                let client = table.fingerprint_of(id, known.name.is_none());
+                let updated = table.update(store, client, tier, times.moment(), |mut state| {
+                    state.turn_to(times.now);
+                    let borrows = !is_strict && !tier.is_unlimited() && !tier.holds_few(known.cost());
+                    match known.wishes(&mut state.hold, borrows, rhythm, times.mono) {
+                        Some((need, want)) => {
+                            state.hold.come_under(tag(tier));
+                            let wish = Wish { need, more: 0, want };
+                            let lease = message_of(&mut state, tier, wish, rhythm.patience(), times);
+                            (Change::Write(state), (Some(lease), state.hold))
+                        }
+                        None => (Change::Keep, (None, state.hold)),
                     }
-                    None => (Change::Keep, (None, state.hold)),
-                }
-            });
-            let Updated::Done { answer: (lease, hold), .. } = updated else { return true };
-            if let Some(lease) = lease {
-                let name = known.name_to_tell(*id);
-                bytes = bytes.saturating_add(name.as_ref().map_or(0, Vec::len));
-                entries.push(Entry {
-                    client: *id,
-                    name,
-                    is_stranger: known.name.is_none(),
-                    offer: known.offer,
-                    ask: Ask::Lease(told(lease, known.name.is_none())),
                 });
+                let is_remembered = match updated {
+                    Updated::Done { answer: (lease, hold) } => {
+                        if let Some(lease) = lease {
+                            let name = known.name_to_tell(id);
+                            bytes = bytes.saturating_add(name.as_ref().map_or(0, Vec::len));
+                            entries.push(Entry {
+                                client: id,
+                                name,
+                                is_stranger: known.name.is_none(),
+                                offer: known.offer,
+                                ask: Ask::Lease(told(lease, known.name.is_none())),
+                            });
+                        }
+                        known.looked(&hold, lease.is_some(), rhythm, times.mono)
+                    }
+                    Updated::Unknown => {
+                        known.poke(times.mono);
+                        true
+                    }
+                };
+                if !is_remembered {
+                    self.known.remove(&id);
+                    continue;
+                }
             }
-            known.looked(&hold, lease.is_some(), times.mono)
-        });
-        self.known = known;
+            enqueue(&mut self.queue, id, known);
+        }
     }
 
     fn entry(&self, subject: &Subject<'_>, ask: Ask) -> Entry {
@@ -319,6 +349,13 @@ impl Borrower {
     /// The call has failed: `random` spreads the next try. Whether the store has just been given up.
     pub fn failed(&mut self, mono: u64, random: u64) -> bool {
         self.breaker.failed(mono, random) == Turn::Opened
+    }
+}
+
+/// Has `known`, which is `id`, looked at when it is due.
+fn enqueue(queue: &mut BinaryHeap<Reverse<(u64, ClientId)>>, id: ClientId, known: &mut Known) {
+    if known.enters_queue() {
+        queue.push(Reverse((known.due_at(), id)));
     }
 }
 

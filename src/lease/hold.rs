@@ -84,7 +84,7 @@ pub struct Hold {
     pub asked: Tick,
     /// Whether the last message has not been answered.
     pub is_asking: bool,
-    /// Milliseconds after which an unspent lease goes back, in 32.
+    /// After how long an unspent lease goes back, in [steps](Self::IDLE_STEP_MS).
     pub idle: u8,
     /// What the store has refused.
     pub refused: Refused,
@@ -109,6 +109,15 @@ pub struct Wish {
     pub want: u64,
 }
 
+/// How a client comes that comes slowly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Now and then: a lease pays for some of its requests.
+    Sparse,
+    /// So seldom that what it is lent for the next time goes back before that.
+    Seldom,
+}
+
 /// Whether a request can be decided by what the node holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spend {
@@ -121,15 +130,30 @@ pub enum Spend {
 }
 
 impl Hold {
-    /// A lease that lasts to the last millisecond might be used in the first one after: clocks have steps.
+    /// A lease that lasts to the last millisecond might be used in the first one after: clocks have steps. And of two clocks
+    /// one is faster: by one part in so many.
     const MARGIN_MS: u64 = 5;
+    const DRIFT_PART: u64 = 2_000;
 
     /// The bit of [`Self::fresh`] that says that it is not known, so that what was spent counts as spent when it is told.
     pub const UNKNOWN: u8 = 1 << 3;
     const SINCE_MESSAGE: u8 = 15;
 
+    /// Milliseconds that a step of [`Self::idle`] is.
+    pub const IDLE_STEP_MS: u32 = 250;
+
     /// Who has to give an unspent lease back so soon has little left.
     const SCARCE_MS: u32 = 1_000;
+
+    /// Whose lease may lie so long has a calm one (see [`account`](super::account)), and whose so much longer, a patient one.
+    const CALM_MS: u32 = 10_000;
+    const PATIENT_MS: u32 = 40_000;
+
+    /// A client of whom nothing was said for so long comes now and then, milliseconds.
+    const SPARSE_MS: u32 = 4_000;
+
+    /// And one of whom nothing was said for so long comes so seldom that a lease would end before it comes again.
+    const SELDOM_MS: u32 = 55_000;
 
     /// The greatest tag of terms.
     pub const MAX_TERMS: u32 = (1 << 24) - 1;
@@ -177,6 +201,10 @@ impl Hold {
         if self.owed() == 0 && !self.is_asking {
             // What is owed is told some time after this moment; the last message may be so old that it seems to lie ahead.
             self.asked = tick(now_ms);
+        }
+        // No lease answers for it: it is told soon.
+        if self.is_calm() {
+            self.idle = 1;
         }
         self.spent = self.spent.saturating_add(cost.0);
     }
@@ -258,9 +286,10 @@ impl Hold {
         let since = self.spent.saturating_sub(standing.spent);
         let left = standing.hold.saturating_sub(since).min(Self::MOST);
         self.left = u32::try_from(left).unwrap_or(u32::MAX);
-        let ttl = u64::from(standing.ttl_ms).saturating_sub(Self::MARGIN_MS);
+        let ttl = u64::from(standing.ttl_ms);
+        let ttl = ttl.saturating_sub(Self::MARGIN_MS.max(ttl.div_ceil(Self::DRIFT_PART)));
         self.ends = sent.after(ttl);
-        self.idle = u8::try_from(standing.idle_ms / 32).unwrap_or(u8::MAX).max(1);
+        self.idle = u8::try_from(standing.idle_ms / Self::IDLE_STEP_MS).unwrap_or(u8::MAX).max(1);
         self.refused = match &standing.refusal {
             Some(refusal) => Refused::new(refusal, cost, now),
             // Where little is left the next refusal is near; what it would say is kept for requests that need not ask.
@@ -304,6 +333,35 @@ impl Hold {
     #[must_use]
     pub const fn has_idle_past(&self) -> bool {
         self.epoch > 0 && self.spent > 0 && !self.is_worth_keeping()
+    }
+
+    /// Milliseconds after which an unspent lease goes back.
+    #[must_use]
+    pub const fn idle_ms(&self) -> u32 {
+        (self.idle as u32).saturating_mul(Self::IDLE_STEP_MS)
+    }
+
+    /// Whether the lease is a calm one.
+    #[must_use]
+    pub const fn is_calm(&self) -> bool {
+        self.idle_ms() >= Self::CALM_MS
+    }
+
+    /// Whether what is spent of the lease may be reported late.
+    #[must_use]
+    pub const fn is_patient(&self) -> bool {
+        self.idle_ms() >= Self::PATIENT_MS
+    }
+
+    /// How a client comes that has no lease at `now` and was served before; none: nothing is known of it.
+    #[must_use]
+    pub const fn pace(&self, now: Tick) -> Option<Pace> {
+        let silent = now.since(self.asked);
+        if self.epoch == 0 || self.is_asking || silent < Self::SPARSE_MS {
+            return None;
+        }
+        let is_seldom = silent >= Self::SELDOM_MS && self.left == 0 && self.owed() == 0;
+        Some(if is_seldom { Pace::Seldom } else { Pace::Sparse })
     }
 
     /// Gives up the lease: the next message says so.

@@ -4,8 +4,9 @@
 -- Every number is a whole one below 2^53, where Lua's are exact.
 
 local EXACT = 4503599627370496
-local LEASE_TTL = 10000000
-local IDLE_MS, IDLE_SCARCE_MS = 5000, 500
+local LEASE_TTL, CALM_TTL = 10000000, 58000000
+local IDLE_SCARCE_MS, IDLE_MS, IDLE_CALM_MS, IDLE_PATIENT_MS = 500, 5000, 25000, 50000
+local CALM_AFTER, CALM_PART = 4000000, 8
 local SHARE = 4
 local UNIT = 1000
 local REMEMBERED = 3024000000000
@@ -385,6 +386,29 @@ local function is_scarce(month, lent)
   return quota and less(less(quota, used(month)), lent) < max(lent * 8, div(quota, 64))
 end
 
+local function may_lie_idle()
+  local least = EXACT
+  for i = 1, count do least = min(least, holds[i]) end
+  return div(least, CALM_PART)
+end
+
+local function has_plenty(lent)
+  for i = 1, count do
+    if room(i, lent) < div(capacities[i], 2) then return false end
+  end
+  return (count > 0 or quota) and lent <= may_lie_idle()
+end
+
+-- How long a lease may lie unspent by how its client comes to the node: see Loan::pace.
+local function idle_of(i)
+  local was_calm = loan_ends[i] > at + LEASE_TTL
+  if loan_ends[i] > 0 and at + (was_calm and CALM_TTL or LEASE_TTL) >= loan_ends[i] + CALM_AFTER then
+    if was_calm then return IDLE_PATIENT_MS end
+    return (need > 0 or hold > 0) and IDLE_CALM_MS or IDLE_MS
+  end
+  return was_calm and need == 0 and IDLE_CALM_MS or IDLE_MS
+end
+
 local function standing(month, held, said_spent, ttl, idle, flags, wait)
   local first = count > 0 and milli_of(1) or 0
   local second = count > 1 and milli_of(2) or 0
@@ -397,6 +421,7 @@ local function settle(month, ends)
   if not i then return pack('<B', STALE) end
   local is_repeated = seqs[i] == seq and loan_ends[i] > 0
   local flags, wait = 0, 0
+  local idle = idle_of(i)
   if not is_repeated then report(i, month) end
   local lent = out()
   local rest = left(month, lent)
@@ -410,14 +435,23 @@ local function settle(month, ends)
       local others = div(min(less(need + waiting, held), rest), UNIT) * UNIT
       held = held + others
       local share = div(div(rest - others, SHARE), UNIT) * UNIT
+      if idle > IDLE_MS then
+        -- No more than may lie idle for long.
+        share = min(share, div(less(may_lie_idle(), less(lent, outs[i]) + held), UNIT) * UNIT)
+      end
       outs[i] = min(held + min(less(want, held), share), EXACT)
     end
+  end
+  lent = out()
+  local scarce = is_scarce(month, lent)
+  local calm = not is_repeated and not scarce and idle > IDLE_MS and has_plenty(lent)
+  if not is_repeated then
     loan_months[i] = month
-    loan_ends[i] = min(at + LEASE_TTL, ends)
+    loan_ends[i] = min(at + (calm and CALM_TTL or LEASE_TTL), ends)
   end
   seqs[i] = seq
   local ttl = min(div(less(loan_ends[i], at), 1000), 4294967295)
-  local idle = is_scarce(month, out()) and IDLE_SCARCE_MS or IDLE_MS
+  idle = scarce and IDLE_SCARCE_MS or calm and idle or IDLE_MS
   return standing(month, outs[i], spents[i], ttl, idle, flags, wait)
 end
 

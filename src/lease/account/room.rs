@@ -1,8 +1,14 @@
 //! What an account still has room for, and what it says when it has none.
 
-use super::{Account, end_of};
+use super::{Account, CALM_PART, end_of};
 use crate::lease::terms::{Bucket, EXACT, Terms};
 use crate::lease::wire::{Refusal, Standing};
+
+/// What may lie idle on all nodes together for long, thousandths of a unit.
+pub(super) fn may_lie_idle(terms: &Terms) -> u64 {
+    let least = terms.buckets.iter().map(Bucket::holds).min();
+    least.unwrap_or(EXACT) / CALM_PART
+}
 
 impl Account {
     /// Lent to all nodes.
@@ -66,6 +72,15 @@ impl Account {
                 < self.out().saturating_mul(8).max(quota / 64)
         };
         terms.buckets.iter().enumerate().any(of_buckets) || terms.monthly.is_some_and(of_month)
+    }
+
+    /// Whether so little is lent, and so much is left, that nobody misses what lies idle for long.
+    pub(super) fn has_plenty(&self, terms: &Terms) -> bool {
+        let is_half_empty =
+            |(index, bucket): (usize, &Bucket)| self.room(terms, index) >= bucket.capacity / 2;
+        !terms.is_unlimited()
+            && self.out() <= may_lie_idle(terms)
+            && terms.buckets.iter().enumerate().all(is_half_empty)
     }
 
     pub(super) fn standing(&self, terms: &Terms, month: u16) -> Standing {

@@ -1,6 +1,6 @@
 //! What the store has answered, and what that changes on the node.
 
-use super::{Borrower, Call, Taken, Times};
+use super::{Borrower, Call, Taken, Times, enqueue};
 use crate::lease::breaker::Turn;
 use crate::lease::hold::{Hold, tick};
 use crate::lease::terms::tag;
@@ -50,6 +50,10 @@ impl Borrower {
                 state.hold.fresh |= Hold::UNKNOWN;
                 (Change::Write(state), ())
             });
+            if let Some(known) = self.known.get_mut(&id) {
+                known.poke(mono);
+                enqueue(&mut self.queue, id, known);
+            }
         }
         (Taken { is_back }, charges)
     }
@@ -79,18 +83,19 @@ impl Borrower {
                     state.hold.terms = tag(tier);
                     state.account = account_seen(standing, &state.account, since, tier, seen);
                 }
-                (if is_taken { Change::Write(state) } else { Change::Keep }, is_taken)
+                (if is_taken { Change::Write(state) } else { Change::Keep }, is_taken.then_some(state.hold))
             }
             Answer::Stale if state.hold.epoch == lease.epoch as u32 && state.hold.seq == lease.seq => {
                 state.hold.begin_anew(times.mono);
-                (Change::Write(state), false)
+                (Change::Write(state), None)
             }
-            _ => (Change::Keep, false),
+            _ => (Change::Keep, None),
         });
-        if let (Some(known), Updated::Done { answer: true, .. }) =
+        if let (Some(known), Updated::Done { answer: Some(hold) }) =
             (self.known.get_mut(&entry.client), updated)
         {
-            known.told();
+            known.told(&hold, self.rhythm, times.mono);
+            enqueue(&mut self.queue, entry.client, known);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Rhythm, Subject};
 use crate::lease::client::ClientId;
-use crate::lease::hold::{Hold, tick};
+use crate::lease::hold::{Hold, Pace, Tick, tick};
 use crate::lease::name;
 use crate::units::Cost;
 
@@ -29,7 +29,18 @@ pub struct Known {
     last_served: u64,
     last_look: u64,
     last_report: u64,
+    /// When a request of its was let through.
+    last_paid: u64,
+    /// Whether the last ones came shortly after each other.
+    is_hurried: bool,
+    /// Whether it comes so seldom that it is lent no more than its first request needs.
+    is_seldom: bool,
+    has_paid: bool,
+    /// Whether its lease was a patient one at the last look.
+    is_patient: bool,
     due_at: u64,
+    /// For when it stands in the queue first; none: it does not.
+    queued_at: Option<u64>,
 }
 
 /// So many refusals since the last look, and the tick asks instead of requests.
@@ -37,6 +48,19 @@ const PRESSED: u32 = 2;
 
 /// A lease is wished to last for so many times the interval between two looks.
 const AHEAD: u64 = 4;
+
+/// Requests that come one by one have so many milliseconds between them.
+const SINGLE: u64 = 4_000;
+
+/// What is spent of a patient lease is reported after so long at the latest, milliseconds: it lasts longer, and is renewed by
+/// that.
+const REPORT_PATIENT: u64 = 30_000;
+
+/// A lease is renewed when it lasts no longer than this, milliseconds.
+const RENEWED: u32 = 4_000;
+
+/// And not sooner than this after the last message: at a month's end all leases are short.
+const RENEWED_AFTER: u32 = 3_000;
 
 /// A client's first requests often come together, from a page or a pool of connections.
 const AHEAD_OF_A_CROWD: u64 = 16;
@@ -57,7 +81,13 @@ impl Known {
             last_served: mono,
             last_look: mono,
             last_report: mono,
+            last_paid: mono,
+            is_hurried: false,
+            is_seldom: false,
+            has_paid: false,
+            is_patient: false,
             due_at: mono.saturating_add(Rhythm::REPORT),
+            queued_at: None,
         }
     }
 
@@ -76,14 +106,54 @@ impl Known {
             mono
         } else {
             self.spent = self.spent.saturating_add(cost.0);
+            self.is_hurried = self.has_paid && mono.saturating_sub(self.last_paid) < SINGLE;
+            self.is_seldom &= !self.has_paid;
+            self.has_paid = true;
+            // No lease answers for what was let through without one.
+            self.is_patient &= left != u32::MAX;
+            self.last_paid = mono;
             // Low: the next tick sees to it. Else the report can wait.
             if u64::from(left) <= self.want.max(cost.0) / 2 {
                 mono
             } else {
-                mono.saturating_add(Rhythm::REPORT)
+                mono.saturating_add(self.report_after(self.is_patient))
             }
         };
         self.due_at = self.due_at.min(due_at);
+    }
+
+    /// What is spent is reported after so long, milliseconds.
+    const fn report_after(&self, is_patient: bool) -> u64 {
+        if is_patient && !self.is_hurried { REPORT_PATIENT } else { Rhythm::REPORT }
+    }
+
+    /// When it is to be looked at, milliseconds.
+    pub const fn due_at(&self) -> u64 {
+        self.due_at
+    }
+
+    /// Whether it has to be put into the queue, for when it is due: it does not stand there for so early a moment.
+    pub fn enters_queue(&mut self) -> bool {
+        let is_later = self.queued_at.is_none_or(|at| self.due_at < at);
+        if is_later {
+            self.queued_at = Some(self.due_at);
+        }
+        is_later
+    }
+
+    /// Whether it stood in the queue for the moment `at` and was not brought forward since; then it is there no more.
+    pub fn leaves_queue(&mut self, at: u64) -> bool {
+        let is_first = self.queued_at == Some(at);
+        if is_first {
+            self.queued_at = None;
+        }
+        is_first
+    }
+
+    /// Its record has changed: it is to be looked at soon.
+    pub fn poke(&mut self, mono: u64) {
+        let soon = mono.saturating_add(Rhythm::REPORT);
+        self.due_at = if self.due_at > mono { self.due_at.min(soon) } else { soon };
     }
 
     /// What its last request cost.
@@ -108,19 +178,24 @@ impl Known {
         }
     }
 
-    pub const fn is_due(&self, mono: u64) -> bool {
-        mono >= self.due_at
-    }
-
     /// What it would like to hold beyond what requests need: twice what it has spent since the last look, so that a
     /// burst asks less and less often.
     pub fn want(&self) -> u64 {
         self.want.max(self.spent.saturating_mul(2)).max(self.cost.saturating_mul(AHEAD))
     }
 
-    /// The same for a client of which nothing is known but what its first requests `need`.
-    pub const fn want_first(&self, need: u64) -> u64 {
-        need.saturating_mul(AHEAD_OF_A_CROWD)
+    /// The same for a client of which this worker knows nothing but what its first requests `need`, and its `pace`.
+    pub const fn want_first(need: u64, pace: Option<Pace>) -> u64 {
+        match pace {
+            None => need.saturating_mul(AHEAD_OF_A_CROWD),
+            Some(Pace::Sparse) => need.saturating_mul(AHEAD),
+            Some(Pace::Seldom) => 0,
+        }
+    }
+
+    /// It is lent what its request needs and no more, until a second one comes.
+    pub const fn comes_seldom(&mut self) {
+        self.is_seldom = true;
     }
 
     /// What this worker has to ask for and report about it at `mono`: need and want. None: nothing yet, or another worker
@@ -129,19 +204,19 @@ impl Known {
         &mut self,
         hold: &mut Hold,
         borrows: bool,
-        interval: u32,
-        patience: u32,
+        rhythm: Rhythm,
         mono: u64,
     ) -> Option<(u64, u64)> {
-        let now = tick(mono);
+        let (now, interval) = (tick(mono), rhythm.interval);
         let since = now.since(hold.asked);
-        if (hold.is_asking && since <= patience) || since < interval {
+        if (hold.is_asking && since <= rhythm.patience()) || since < interval {
             return None;
         }
         // A message that is still without an answer was lost: until there is one, the record cannot go.
-        let is_late = (hold.owed() > 0 || hold.is_asking) && u64::from(since) >= Rhythm::REPORT;
-        let is_idle = hold.spent == self.seen_spent
-            && mono.saturating_sub(self.last_served) >= u64::from(hold.idle).saturating_mul(32);
+        let is_late = (hold.owed() > 0 && u64::from(since) >= self.report_after(hold.is_patient()))
+            || (hold.is_asking && u64::from(since) >= Rhythm::REPORT);
+        let is_idle =
+            hold.spent == self.seen_spent && mono.saturating_sub(self.last_served) >= hold.idle_ms().into();
         if is_idle && hold.left > 0 {
             hold.give_back();
             return Some((0, 0));
@@ -156,6 +231,12 @@ impl Known {
         let rate = self.spent.saturating_mul(u64::from(interval).saturating_mul(AHEAD)).checked_div(elapsed);
         let want = rate.unwrap_or(0).max(self.cost);
         self.want = want;
+        // A calm lease is to last until the report after the next one.
+        let calm = if hold.is_calm() && hold.owed() > 0 && !self.is_seldom {
+            self.spent.saturating_mul(2).max(self.cost.saturating_mul(AHEAD))
+        } else {
+            0
+        };
         let is_refused = hold.refused.cost > 0;
         if is_refused && !hold.refused.until.has_come(now) {
             // Asking again would not help, but what is owed may have to be told.
@@ -165,14 +246,17 @@ impl Known {
         if self.refused >= PRESSED && is_active && u64::from(hold.left) < self.cost {
             return Some((self.cost, want));
         }
-        let is_low = is_active && !is_refused && u64::from(hold.left) < want.div_ceil(2).max(self.cost);
-        let is_old = hold.left > 0 && since >= 3_000;
-        (is_low || is_late || is_old)
-            .then_some((0, if is_active || is_old { want } else { hold.left.into() }))
+        let is_low = is_active
+            && !is_refused
+            && !self.is_seldom
+            && u64::from(hold.left) < want.div_ceil(2).max(self.cost);
+        let is_old = hold.left > 0 && since >= RENEWED_AFTER && hold.ends.since(now) <= RENEWED;
+        let kept = if (is_active && !self.is_seldom) || is_old { want } else { hold.left.into() };
+        (is_low || is_late || is_old).then_some((0, kept.max(calm)))
     }
 
     /// It was looked at. Whether it is still to be remembered.
-    pub fn looked(&mut self, hold: &Hold, is_reported: bool, mono: u64) -> bool {
+    pub fn looked(&mut self, hold: &Hold, is_reported: bool, rhythm: Rhythm, mono: u64) -> bool {
         if is_reported {
             self.spent = 0;
             self.refused = 0;
@@ -186,15 +270,44 @@ impl Known {
             self.seen_spent = hold.spent;
             self.last_served = self.last_served.max(mono.saturating_sub(Rhythm::REPORT));
         }
-        let soon = hold.is_asking || self.refused > 0;
-        self.due_at = mono.saturating_add(if soon { 1 } else { Rhythm::REPORT / 2 });
+        self.rest(hold, rhythm, mono);
         let is_gone = mono.saturating_sub(self.last_served) > 2 * Rhythm::REPORT;
         hold.is_worth_keeping() || !is_gone
     }
 
-    /// The store has taken a message in which the name stood.
-    pub fn told(&mut self) {
+    /// Need not be looked at until there may be something to say, should nothing happen before.
+    fn rest(&mut self, hold: &Hold, rhythm: Rhythm, mono: u64) {
+        self.is_patient = hold.is_patient();
+        let now = tick(mono);
+        let asked = mono.saturating_sub(now.since(hold.asked).into());
+        let until = |moment: Tick| mono.saturating_add(moment.since(now).into());
+        let mut next = u64::MAX;
+        if hold.is_asking {
+            next = asked.saturating_add(rhythm.patience().into()).saturating_add(1);
+        } else {
+            if self.refused > 0 {
+                next = until(hold.refused.until);
+            }
+            if hold.owed() > 0 {
+                next = next.min(asked.saturating_add(self.report_after(self.is_patient)));
+            }
+            if hold.left > 0 {
+                let given_back = self.last_served.saturating_add(hold.idle_ms().into());
+                let renewed = until(hold.ends).saturating_sub(RENEWED.into());
+                next = next.min(given_back).min(renewed.max(asked.saturating_add(RENEWED_AFTER.into())));
+            }
+        }
+        if !hold.is_worth_keeping() {
+            // It may be forgotten then.
+            next = next.min(self.last_served.saturating_add(2 * Rhythm::REPORT).saturating_add(1));
+        }
+        self.due_at = next.max(mono.saturating_add(rhythm.interval.max(1).into()));
+    }
+
+    /// The store has taken a message in which the name stood; what came of it is `hold`.
+    pub fn told(&mut self, hold: &Hold, rhythm: Rhythm, mono: u64) {
         self.is_told = true;
+        self.rest(hold, rhythm, mono);
     }
 
     /// The name, until the store knows it.

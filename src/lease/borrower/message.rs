@@ -1,9 +1,9 @@
 //! What one message to the store says about one client, made together with its record.
 
 use super::known::Known;
-use super::{Borrower, Call, Subject, Times};
+use super::{Borrower, Call, Subject, Times, enqueue};
 use crate::lease::account::LONGEST_EMPTY;
-use crate::lease::hold::{Wish, tick};
+use crate::lease::hold::{Pace, Wish, tick};
 use crate::lease::terms::tag;
 use crate::lease::wire::{Ask, Lease};
 use crate::policy::Tier;
@@ -39,7 +39,7 @@ impl Borrower {
         times: Times,
     ) -> Option<Lease> {
         let client = table.fingerprint_of(subject.id, subject.name.is_none());
-        let patience = self.patience();
+        let patience = self.rhythm.patience();
         let updated = table.update(store, client, tier, times.moment(), |mut state| {
             if state.hold.left == 0 && state.hold.owed() == 0 {
                 return (Change::Keep, None);
@@ -70,43 +70,30 @@ impl Borrower {
         more: u64,
         times: Times,
     ) -> Option<Call> {
-        let wanted = match self.known.get_mut(&subject.id) {
-            Some(known) => {
-                known.touch(times.mono);
-                known.want()
-            }
-            None => Known::new(subject, times.mono).want_first(need),
-        };
-        let want = need.saturating_add(more).saturating_add(wanted);
-        let lease = self.message(table, store, subject, tier, Wish { need, more, want }, times)?;
-        Some(self.call(vec![self.entry(subject, Ask::Lease(lease))], times.mono))
-    }
-
-    /// Puts the next message about `subject` into its record.
-    #[allow(clippy::too_many_arguments, reason = "one record and all that its message depends on")]
-    fn message(
-        &self,
-        table: &Table,
-        store: &impl SharedStore,
-        subject: &Subject<'_>,
-        tier: &Tier,
-        wish: Wish,
-        times: Times,
-    ) -> Option<Lease> {
+        let remembered = self.known.get_mut(&subject.id).map(|known| {
+            known.touch(times.mono);
+            enqueue(&mut self.queue, subject.id, known);
+            known.want()
+        });
+        let patience = self.rhythm.patience();
         let client = table.fingerprint_of(subject.id, subject.name.is_none());
-        let patience = self.patience();
         let updated = table.update(store, client, tier, times.moment(), |mut state| {
+            let pace = state.hold.pace(tick(times.mono));
+            let beyond = remembered.unwrap_or_else(|| Known::want_first(need, pace));
+            let wish = Wish { need, more, want: need.saturating_add(more).saturating_add(beyond) };
             state.turn_to(times.now);
             state.hold.come_under(tag(tier));
             // Should no answer come, whoever finds the record has to know whose limits these are.
             state.hold.offer = subject.offer;
             let lease = message_of(&mut state, tier, wish, patience, times);
-            (Change::Write(state), lease)
+            (Change::Write(state), (lease, pace))
         });
-        match updated {
-            Updated::Done { answer, .. } => Some(told(answer, subject.name.is_none())),
-            Updated::Unknown => None,
+        let Updated::Done { answer: (lease, pace) } = updated else { return None };
+        if let (None, Some(Pace::Seldom)) = (remembered, pace) {
+            self.with_known(subject, times.mono, Known::comes_seldom);
         }
+        let ask = Ask::Lease(told(lease, subject.name.is_none()));
+        Some(self.call(vec![self.entry(subject, ask)], times.mono))
     }
 }
 
@@ -123,7 +110,7 @@ const CLOCK_STEP: u64 = 1_000;
 fn until_empty(state: &State, tier: &Tier, times: Times) -> [u64; 3] {
     // The node's clock may be slower than the store's: a thousandth of the time since it last spoke with it. And Kong's has
     // steps of a millisecond: what was spent may have been spent as much later than it says.
-    let drift = u64::from(tick(times.mono).since(state.hold.asked)).min(10_000).saturating_add(CLOCK_STEP);
+    let drift = u64::from(tick(times.mono).since(state.hold.asked)).min(60_000).saturating_add(CLOCK_STEP);
     let mut until_empty = [0; 3];
     if !state.account.is_of(tier) {
         return until_empty;

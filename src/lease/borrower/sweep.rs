@@ -21,7 +21,10 @@ impl Borrower {
     ) {
         let now = tick(times.mono);
         let mut found = Vec::new();
-        let is_silent = |state: &State| now.since(state.hold.asked) > Rhythm::ORPHANED;
+        let is_silent = |state: &State| {
+            let looked_after = state.hold.idle_ms().saturating_add(Rhythm::LATE);
+            now.since(state.hold.asked) > looked_after.max(Rhythm::ORPHANED)
+        };
         let is_quiet =
             |state: &State| now.since(state.hold.asked) > Rhythm::QUIET && state.hold.has_idle_past();
         let is_over = |state: &State| state.hold.refused.cost > 0 && state.hold.refused.until.has_come(now);
@@ -38,7 +41,7 @@ impl Borrower {
             });
             self.broom = self.broom.wrapping_add(1).checked_rem(slots).unwrap_or(0);
         }
-        let patience = self.patience();
+        let patience = self.rhythm.patience();
         for (id, is_stranger) in found {
             if entries.len() >= most || self.known.contains_key(&id) {
                 continue;

@@ -1,7 +1,8 @@
 use super::*;
-use crate::lease::hold::{Refused, tick};
-use crate::lease::terms::Rate;
-use crate::lease::wire::{Change as Said, News, Reply};
+use crate::lease::account::{Account, Settled, month_of};
+use crate::lease::hold::{Refused, Spend, tick};
+use crate::lease::terms::{Rate, Terms};
+use crate::lease::wire::{Answer, Change as Said, News, Reply};
 use crate::table::tests::{Fake, Rules};
 use crate::table::{FingerprintKey, State};
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
@@ -181,4 +182,145 @@ fn a_name_too_long_for_a_message_is_told_in_its_short_form() {
     node.borrower.served(&subject, Cost(3_000), false, 0, 1_000);
     let told = node.tick(1_000 + u64::from(Rhythm::ORPHANED));
     assert_eq!(told[0].name.as_ref(), Some(&short));
+}
+
+/// A node, and the store's account of one client of its.
+struct Pair {
+    node: Node,
+    account: Account,
+    terms: Terms,
+    /// Messages by ticks, and by requests.
+    told: u32,
+    asked: u32,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let node = Node::new();
+        let terms = Offer::of(&node.policy.tiers[0]).unwrap().terms().unwrap();
+        Self { node, account: Account::default(), terms, told: 0, asked: 0 }
+    }
+
+    /// The store answers `call`, at once.
+    fn answer(&mut self, call: &Call, mono: u64) {
+        let now = NOW.0 / 1_000 + mono * 1_000;
+        let settle = |entry: &Entry| match &entry.ask {
+            Ask::Lease(lease) => match self.account.settle(&self.terms, 5, lease, now) {
+                Settled::Standing(standing) => Answer::Standing(standing),
+                Settled::Stale => Answer::Stale,
+            },
+            Ask::Charge { .. } => panic!("nothing is charged"),
+        };
+        let answers = call.batch.entries.iter().map(settle).collect();
+        let reply = Reply { now, revision: 0, is_whole: false, changes: Vec::new(), answers };
+        let Node { policy, table, shared, borrower, .. } = &mut self.node;
+        borrower.take(policy, table, shared, call, &reply, mono * 1_000_000);
+    }
+
+    /// A request of one unit: it is let through.
+    fn request(&mut self, mono: u64) {
+        let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
+        for _ in 0..2 {
+            let mut spend = Spend::Ask;
+            let left = self.node.change(|state| spend = state.hold.spend(Cost(1_000), tick(mono))).hold.left;
+            if spend == Spend::Paid {
+                return self.node.borrower.served(&acme, Cost(1_000), false, left, mono);
+            }
+            let Node { policy, table, shared, borrower, .. } = &mut self.node;
+            let times = Times { now: NOW, mono, node: mono * 1_000_000 };
+            let call = borrower.ask(table, shared, &acme, &policy.tiers[0], 1_000, 0, times).unwrap();
+            self.asked += 1;
+            self.answer(&call, mono);
+        }
+        panic!("it is lent nothing at {mono}");
+    }
+
+    /// Ticks from one moment to the other, milliseconds.
+    fn ticks(&mut self, mono: std::ops::Range<u64>) {
+        for mono in mono.step_by(100) {
+            let Node { policy, table, shared, borrower, .. } = &mut self.node;
+            let times = Times { now: NOW, mono, node: mono * 1_000_000 };
+            let Some(call) = borrower.compose(policy, table, shared, times, 0) else { continue };
+            self.told += call.batch.entries.len() as u32;
+            self.answer(&call, mono);
+        }
+    }
+
+    /// A request every so many milliseconds, so many times. The messages that they took, by requests and by ticks.
+    fn run(&mut self, from: u64, every: u64, times: u64) -> (u32, u32) {
+        let before = (self.asked, self.told);
+        for request in 0..times {
+            let mono = from + request * every;
+            self.request(mono);
+            self.ticks(mono..mono + every);
+        }
+        (self.asked - before.0, self.told - before.1)
+    }
+}
+
+#[test]
+fn who_comes_now_and_then_costs_less_than_a_message_a_request() {
+    let mut pair = Pair::new();
+    // The first request borrows for a crowd, and gives back what it has no use for; with the second it is known.
+    assert_eq!(pair.run(1_000, 13_000, 2), (2, 3), "two ask, two reports, and one lease goes back");
+    let (asked, told) = pair.run(27_000, 13_000, 20);
+    assert_eq!(asked, 0);
+    assert!(told <= 10, "{told} messages for 20 requests");
+    // It comes no more: what is lent goes back, and all is told.
+    pair.ticks(287_000..387_000);
+    let hold = pair.node.change(|_| ()).hold;
+    assert_eq!((hold.left, hold.owed(), pair.node.borrower.remembers()), (0, 0, 0));
+    assert_eq!(pair.account.used(month_of(pair.account.at)), 22_000);
+}
+
+#[test]
+fn who_comes_seldom_is_lent_what_it_needs_and_gives_nothing_back() {
+    let mut pair = Pair::new();
+    pair.run(1_000, 70_000, 1);
+    assert_eq!(pair.run(71_000, 70_000, 5), (5, 5), "each asks, and each is reported");
+    assert_eq!(pair.account.used(month_of(pair.account.at)), 6_000);
+}
+
+#[test]
+fn who_comes_now_and_then_and_then_often_is_reported_at_once() {
+    let mut pair = Pair::new();
+    pair.run(1_000, 13_000, 6);
+    let used = |pair: &Pair| pair.account.used(month_of(pair.account.at));
+    let before = used(&pair);
+    pair.request(79_000);
+    pair.ticks(79_000..80_000);
+    assert_eq!(used(&pair), before, "one request can wait");
+    pair.request(80_000);
+    pair.ticks(80_000..80_600);
+    assert_eq!(used(&pair), 8_000, "two in a second cannot");
+}
+
+#[test]
+fn an_override_takes_a_calm_lease_back_soon() {
+    let mut pair = Pair::new();
+    pair.run(1_000, 13_000, 6);
+    assert!(pair.account.loans[0].out > 0);
+    let call = pair.node.borrower.call(Vec::new(), 79_000);
+    let changes = vec![Said { client: ID, what: News::Reset }];
+    let now = NOW.0 / 1_000 + 79_000_000;
+    let reply = Reply { now, revision: 1, is_whole: false, changes, answers: Vec::new() };
+    let Node { policy, table, shared, borrower, .. } = &mut pair.node;
+    borrower.take(policy, table, shared, &call, &reply, 79_000_000_000);
+    pair.ticks(79_000..80_000);
+    assert_eq!(pair.account.loans[0].out, 0);
+}
+
+#[test]
+fn a_calm_lease_is_another_workers_until_it_should_have_gone_back() {
+    let mut pair = Pair::new();
+    pair.run(1_000, 13_000, 6);
+    let asked = 79_000 - u64::from(tick(79_000).since(pair.node.change(|_| ()).hold.asked));
+    // Another worker of the node: it has never heard of the client.
+    pair.node.borrower = Node::new().borrower;
+    let before = pair.told;
+    pair.ticks(79_000..asked + 54_000);
+    assert_eq!(pair.told, before, "its own may be about to say something yet");
+    pair.ticks(asked + 54_000..asked + 58_000);
+    assert_eq!(pair.node.change(|_| ()).hold.left, 0);
+    assert_eq!(pair.account.loans[0].out, 0, "before it ends");
 }

@@ -10,6 +10,7 @@
 //! | [`usage`] | what the store says was used is what was let through |
 //! | [`fairness`] | who keeps to its limit is not refused |
 //! | [`service`] | who asks for much gets all of its limit; who asks for little is never refused; recovery |
+//! | `price` | what the requests of one kind of clients cost the store |
 //!
 //! What is seen at once (a breaker that trips late, a call that the host forbids, a wait that was not true) is found by
 //! the cluster itself.
@@ -21,6 +22,7 @@ pub mod interval;
 mod limits;
 pub mod month;
 pub mod outage;
+mod price;
 pub mod service;
 pub mod usage;
 
@@ -58,6 +60,7 @@ pub fn check(plan: &Plan, log: &Log) -> Option<Violation> {
         usage::check,
         fairness::check,
         service::check,
+        price::check,
     ]
     .iter()
     .find_map(|check| check(&evidence))

@@ -42,7 +42,7 @@ use crate::queue::Queue;
 use crate::random::Random;
 
 /// After the last request: leases end, what is owed is reported, sweeps find what nobody speaks for.
-const QUIET: u64 = 75 * SECOND;
+const QUIET: u64 = 115 * SECOND;
 
 /// Something that happens.
 pub enum Event {
@@ -272,7 +272,7 @@ impl Cluster {
         let end = start + self.plan.length + QUIET;
         for client in 0..self.clients.len() {
             if let Some(most) = self.holds(client) {
-                self.queue.push(end - 20 * SECOND, Event::Probe(client, most));
+                self.queue.push(end - 60 * SECOND, Event::Probe(client, most));
             }
         }
         self.queue.push(end, Event::Audit);
@@ -354,10 +354,14 @@ impl Cluster {
                 self.start_node(number);
             }
             let Some(node) = self.node(number) else { continue };
-            // Health checks go on: a worker that was rebuilt finds out which node it is.
-            for worker in &node.workers[..self.plan.nodes[number].workers] {
-                self.ping(&node, worker);
-            }
+            self.ping_all(&node);
+        }
+    }
+
+    /// Health checks go on: a worker that was rebuilt finds out which node it is.
+    fn ping_all(&self, node: &Node) {
+        for worker in &node.workers[..self.plan.nodes[node.number].workers] {
+            self.ping(node, worker);
         }
     }
 

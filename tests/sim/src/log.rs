@@ -103,6 +103,10 @@ pub struct Counts {
     pub requests: u64,
     /// Calls to the store.
     pub calls: u64,
+    /// Those of them that a request waited for.
+    pub asks: u64,
+    /// Clients that calls were about: each is an account that the store reads and writes.
+    pub entries: u64,
     /// The most calls of one root in a second.
     pub most_calls: u32,
 }
@@ -184,6 +188,14 @@ impl Log {
     /// A request has reached a gateway.
     pub fn asked(&self) {
         self.count(|counts| counts.requests += 1);
+    }
+
+    /// A call about so many clients goes out; `is_asked`: a request waits for it.
+    pub fn dispatched(&self, is_asked: bool, entries: usize) {
+        self.count(|counts| {
+            counts.asks += u64::from(is_asked);
+            counts.entries += entries as u64;
+        });
     }
 
     /// A request that costs nothing was let through.

@@ -236,6 +236,17 @@ pub struct Claims {
     pub waits_are_true: bool,
     /// A node forgets records because its table is too small.
     pub may_evict: bool,
+    /// What the store costs: no faults.
+    pub price: Option<Price>,
+}
+
+/// What a thousand requests that are let through may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Price {
+    /// Calls that requests wait for.
+    pub asks: u64,
+    /// Accounts that the store reads and writes.
+    pub entries: u64,
 }
 
 impl Client {

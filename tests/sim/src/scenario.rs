@@ -5,6 +5,7 @@ mod changes;
 mod fair;
 mod faults;
 mod parts;
+mod populations;
 
 use crate::plan::Plan;
 use crate::random::{Random, mixed};
@@ -17,7 +18,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 24] = [
+pub const ALL: [Scenario; 27] = [
     Scenario { name: "calm", make: calm::calm },
     Scenario { name: "overload", make: calm::overload },
     Scenario { name: "fair", make: fair::fair },
@@ -28,6 +29,9 @@ pub const ALL: [Scenario; 24] = [
     Scenario { name: "flood", make: calm::flood },
     Scenario { name: "unlimited", make: calm::unlimited },
     Scenario { name: "month", make: calm::month },
+    Scenario { name: "sparse", make: populations::sparse },
+    Scenario { name: "bursty", make: populations::bursty },
+    Scenario { name: "steady", make: populations::steady },
     Scenario { name: "network", make: faults::network },
     Scenario { name: "replicas", make: faults::replicas },
     Scenario { name: "outage", make: faults::outage },

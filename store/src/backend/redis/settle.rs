@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use redis::Value;
-use tollgate::lease::account::IDLE_MS;
+use tollgate::lease::account::IDLE_PATIENT_MS;
 use tollgate::lease::client::ClientId;
 use tollgate::lease::terms::{EXACT, Terms};
 use tollgate::lease::wire::{Answer, Ask, Lease, Refusal, Standing};
@@ -241,7 +241,7 @@ pub(super) fn answer(bytes: &[u8], ask: &Ask) -> Option<Answer> {
         spent,
         hold,
         ttl_ms,
-        idle_ms: idle_ms.min(IDLE_MS),
+        idle_ms: idle_ms.min(IDLE_PATIENT_MS),
         used,
         month,
         month_used,

@@ -101,7 +101,9 @@ impl Cluster {
                 } else {
                     self.overridden.borrow_mut().remove(client);
                 }
-                let everywhere = self.now().max(self.trouble.get()) + 3 * SECOND;
+                // Of two that wait for the end of one trouble, what was done later holds later.
+                let order = (self.now() - self.plan.start) / 1_000_000;
+                let everywhere = self.now().max(self.trouble.get()) + 3 * SECOND + order;
                 self.queue.push(everywhere, Event::LimitsHold(*client, tier.clone()));
             }
             // It has none already, or its tier is not known yet: it stays as it was.

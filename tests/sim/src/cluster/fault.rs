@@ -106,6 +106,9 @@ impl Cluster {
                 self.queue.push(self.now() + OLD_ROOTS, event);
             }
         }
+        if self.is_healed.get() {
+            self.ping_all(&node);
+        }
     }
 
     fn spoil(&self, number: usize) {

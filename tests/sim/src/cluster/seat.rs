@@ -286,6 +286,7 @@ impl<'a> Host for Seat<'a> {
             Some(context) => Caller::Request(context),
             None => Caller::Root,
         };
+        cluster.log.dispatched(caller != Caller::Root, batch.entries.len());
         if self.shared.node.personality == Personality::Kong {
             if self.is_roots_reply {
                 cluster.log.broken("host_rule", cluster.now(), "a call from a root's reply");
