@@ -5,9 +5,9 @@
 //!                         consumers │ strangers     get, decide, compare and swap; lost: get again, decide again
 //! ```
 //!
-//! Shared data has no delete that all hosts honour, one never evicts and the other evicts silently, so nothing is
-//! added to it once the policy is loaded: [`Table::open`] writes every slot, and a request only ever replaces a slot by
-//! one of the same size. A client that comes takes an empty way of its slot, or one whose record is as good as none
+//! Shared data has no delete that all hosts honour, so there is a fixed number of slots of one size, and a request only ever
+//! replaces a slot by another. On a host that makes room by dropping what is there, silently, nothing is added once the policy
+//! is loaded: [`Table::open`] writes every slot. On one that keeps everything a slot is made when it is first used. A client that comes takes an empty way of its slot, or one whose record is as good as none
 //! (buckets full, month past or untouched). Only where all 7 are in use does one go that still meant something,
 //! the one that means the least, and it is counted.
 //!
@@ -36,6 +36,8 @@ pub trait SharedStore {
     fn get(&self, key: &SlotKey) -> Read;
     /// Writes `value` if `key` still is what `expected` says.
     fn set(&self, key: &SlotKey, value: &[u8], expected: Expected) -> Write;
+    /// Whether there is always room, and what was written once stays: then a slot need not be there before it is used.
+    fn keeps_all(&self) -> bool;
 }
 
 /// What [`SharedStore::get`] found.
@@ -172,7 +174,7 @@ impl Table {
         let (marker, is_new) =
             Marker::settle(store, Geometry::for_clients(clients), key).ok_or(OpenError::Failed)?;
         let table = Self { geometry: marker.geometry, key: marker.key, evictions: Cell::new(0) };
-        if marker.is_filled {
+        if marker.is_filled || store.keeps_all() {
             return Ok(Opened { table, is_new });
         }
         let too_small = OpenError::TooSmall { needed: table.geometry.shared_bytes() };

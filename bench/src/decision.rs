@@ -233,4 +233,8 @@ impl SharedStore for Shared {
         }
         Write::Done
     }
+
+    fn keeps_all(&self) -> bool {
+        true
+    }
 }

@@ -8,6 +8,7 @@
 //! | [`memory`] | Envoy's memory after 65,536 distinct clients, and after a million |
 //! | [`decision`] | one decision, in this process, with 4 endpoint rules and with 1,000 |
 //! | [`lease`] | the same with leases and without, and a consumer's first request |
+//! | [`sparse`] | clients that come now and then: CPU of gateways, store and Redis |
 //! | [`store`] | accounts a second of the store's backends, beside the bare Redis |
 //! | [`room`] | what consumers take in Redis and in the store |
 //!
@@ -25,6 +26,7 @@ mod noop;
 mod process;
 mod result;
 mod room;
+mod sparse;
 mod store;
 mod turn;
 mod variant;
@@ -58,6 +60,8 @@ enum Which {
     Decision(decision::Settings),
     /// Requests a second with leases and without; a consumer's first request.
     Lease(lease::Settings),
+    /// What clients that come now and then cost two gateways, a store and Redis.
+    Sparse(sparse::Settings),
     /// Accounts a second on redb and on Redis.
     Store(store::Settings),
     /// Bytes that consumers take in Redis, and the store's memory.
@@ -73,6 +77,7 @@ fn main() -> ExitCode {
         Some(Which::Memory(settings)) => memory::run(&settings),
         Some(Which::Decision(settings)) => decision::run(&settings),
         Some(Which::Lease(settings)) => lease::run(&settings),
+        Some(Which::Sparse(settings)) => sparse::run(&settings),
         Some(Which::Store(settings)) => store::run(&settings),
         Some(Which::Room(settings)) => room::run(&settings),
         None => all(),
@@ -98,6 +103,7 @@ fn all() -> anyhow::Result<Vec<Promise>> {
     promises.extend(instructions::run(&usual())?);
     promises.extend(memory::run(&usual())?);
     promises.extend(lease::run(&usual())?);
+    promises.extend(sparse::run(&usual())?);
     promises.extend(store::run(&usual())?);
     promises.extend(room::run(&usual())?);
     Ok(promises)

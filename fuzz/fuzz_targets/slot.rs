@@ -43,6 +43,10 @@ impl SharedStore for Hostile {
         self.written.borrow_mut().insert(*key, (value.to_vec(), version + 1));
         Write::Done
     }
+
+    fn keeps_all(&self) -> bool {
+        false
+    }
 }
 
 fuzz_target!(|bytes: &[u8]| {

@@ -17,7 +17,7 @@ use self::waiting::Crowd;
 pub use self::waiting::Waiting;
 use super::borrowing::{Considered, Question, Word};
 use super::{Answer as Decided, Engine, Ruling};
-use crate::lease::borrower::{Borrower, Call, Rhythm, Seen, Times};
+use crate::lease::borrower::{Answers, Borrower, Call, Rhythm, Seen, Times};
 use crate::lease::breaker::Breaker;
 use crate::lease::client::ClientId;
 use crate::lease::wire::{Answer, Ask, Batch, Entry, Reply, Standing};
@@ -109,7 +109,17 @@ pub struct Lender {
     crowd: Crowd,
     /// The tick's call under way, and when it is given up, milliseconds.
     batch: RefCell<Option<(Call, u64)>>,
+    /// A reply to one of them, as far as it is still to be taken in.
+    heard: RefCell<Option<Heard>>,
     random: Cell<u64>,
+}
+
+/// A reply that is taken in slice by slice.
+#[derive(Debug)]
+struct Heard {
+    call: Call,
+    reply: Reply,
+    answers: Answers,
 }
 
 impl Lender {
@@ -126,6 +136,7 @@ impl Lender {
             borrower: RefCell::new(Borrower::new(policy, rhythm, seed)),
             crowd: Crowd::new(seed),
             batch: RefCell::default(),
+            heard: RefCell::default(),
             random: Cell::new(seed | 1),
             store: store.clone(),
         })
@@ -134,7 +145,7 @@ impl Lender {
     /// Milliseconds between two ticks.
     #[must_use]
     pub fn interval(&self) -> u32 {
-        u32::try_from(self.store.sync_interval_ms).unwrap_or(u32::MAX)
+        self.borrower.borrow().rhythm().tick()
     }
 
     /// What this worker remembers: for whoever wants to see it.
@@ -303,9 +314,27 @@ impl Lender {
         self.decide(engine, host, waiting, Word::Silent)
     }
 
-    /// Takes in the response at hand, to `call`, which could take `allowed` milliseconds: what it says to the first entry,
-    /// and of a charge.
+    /// Takes in the response at hand, to a request's `call`, which could take `allowed` milliseconds: what it says to the last
+    /// entry, and of a charge.
     fn take(&self, engine: &Engine, host: &impl Host, call: &Call, allowed: u64) -> (Word, Option<Standing>) {
+        let Some((reply, mut answers)) = self.hear(engine, host, call, allowed) else {
+            return (Word::Silent, None);
+        };
+        let (mut charges, mut borrower) = (Vec::new(), self.borrower.borrow_mut());
+        let (policy, table, mono) = (engine.policy(), engine.table(), host.monotonic());
+        while borrower.take_some(policy, table, host.shared(), call, &reply, &mut answers, &mut charges, mono)
+        {
+        }
+        // A charge comes behind the report of its client.
+        let word = match reply.answers.last() {
+            Some(Answer::Failed | Answer::Unusable) => Word::Away,
+            _ => Word::Heard,
+        };
+        (word, charges.into_iter().next().flatten())
+    }
+
+    /// The response at hand is to `call`, which could take `allowed` milliseconds; none where it is none.
+    fn hear(&self, engine: &Engine, host: &impl Host, call: &Call, allowed: u64) -> Option<(Reply, Answers)> {
         let mono = host.monotonic();
         let reply = host.reply().and_then(|bytes| Reply::from_bytes(&bytes).ok());
         let reply = reply.filter(|reply| reply.answers.len() == call.batch.entries.len());
@@ -318,10 +347,9 @@ impl Lender {
                 host.note(Note::Away);
             }
             host.note(Note::Called { has_worked: false, is_up: !borrower.is_store_away() });
-            return (Word::Silent, None);
+            return None;
         };
-        let (taken, charges) =
-            borrower.take(engine.policy(), engine.table(), host.shared(), call, &reply, mono);
+        let (taken, answers) = borrower.hear(engine.policy(), &reply, mono);
         if taken.is_back {
             host.note(Note::Back);
         }
@@ -330,12 +358,7 @@ impl Lender {
         if self.store.mode == StoreMode::Leased {
             self.crowd.hear(call, &reply, (mono / 1_000_000).saturating_add(self.store.timeout_ms));
         }
-        // A charge comes behind the report of its client.
-        let word = match reply.answers.last() {
-            Some(Answer::Failed | Answer::Unusable) => Word::Away,
-            _ => Word::Heard,
-        };
-        (word, charges.into_iter().next().flatten())
+        Some((reply, answers))
     }
 
     /// Decides about a request that waits; none: it has to ask again. Silence is the last word: where the store had

@@ -180,6 +180,10 @@ impl SharedStore for Host {
             _ => Write::Failed,
         }
     }
+
+    fn keeps_all(&self) -> bool {
+        *self == Self::Envoy
+    }
 }
 
 /// The request at hand, as the host knows it.

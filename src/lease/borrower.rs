@@ -15,7 +15,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::rc::Rc;
 
-pub use self::answer::{Seen, account_of, account_seen};
+pub use self::answer::{Answers, Seen, account_of, account_seen};
 use self::known::Known;
 use self::message::{message_of, told};
 pub use self::overrides::Overridden;
@@ -26,7 +26,7 @@ use super::client::{ClientId, ClientMap, ClientSecret, Namespace};
 use super::hold::Wish;
 use super::name;
 use super::terms::{Offer, tag};
-use super::wire::{Ask, Batch, Entry, MAX_ENTRIES};
+use super::wire::{Ask, Batch, Entry};
 use crate::policy::{Policy, StoreMode};
 use crate::table::{Change, Client, Moment, SharedStore, Table, Updated};
 use crate::units::{Cost, UnixNanos};
@@ -78,6 +78,24 @@ impl Call {
     }
 }
 
+/// What will be the next batch.
+#[derive(Debug, Default)]
+struct Composed {
+    entries: Vec<Entry>,
+    /// Bytes of names in them.
+    names: usize,
+    /// How many slices of work it has taken.
+    slices: u32,
+    /// When the first of them was made, milliseconds: what is lent lasts from then on.
+    since: u64,
+}
+
+impl Composed {
+    const fn has_room(&self) -> bool {
+        self.entries.len() < MAX_COMPOSED && self.names < MAX_NAMES
+    }
+}
+
 /// What an answer has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
@@ -87,6 +105,9 @@ pub struct Taken {
 
 /// So many bytes of names in one batch; with its entries it stays below what a store takes.
 const MAX_NAMES: usize = 256 * 1_024;
+
+/// So many entries in a batch of a tick at most, so that it is soon written and read, beside those that requests wait for.
+const MAX_COMPOSED: usize = 512;
 
 /// The most clients that one worker remembers; of others it knows what is in the table.
 const MAX_KNOWN: usize = 65_536;
@@ -114,9 +135,20 @@ impl Rhythm {
     /// A record whose client was silent for so long begins a new epoch: the store may not remember the old one for ever.
     const QUIET: u32 = 3_600_000;
     /// Slots that a tick looks at for such records, at most.
-    const SWEPT: u32 = 16;
+    const SWEPT: u32 = 2;
+    /// Clients that a tick looks after at most, and answers that it takes in: a worker serves nobody meanwhile.
+    pub const SLICE: usize = 48;
+    /// Ticks between two batches.
+    const TICKS: u32 = 10;
     /// A small table needs no more than one look in so long.
     const ROUND: u32 = 2_000;
+
+    /// Milliseconds between two ticks.
+    #[must_use]
+    pub const fn tick(self) -> u32 {
+        let tick = self.interval / Self::TICKS;
+        if tick < 5 { 5 } else { tick }
+    }
 
     /// After so long a message without an answer is lost.
     const fn patience(self) -> u32 {
@@ -143,6 +175,10 @@ pub struct Borrower {
     offset: Option<u64>,
     last_request: Option<u64>,
     last_call: u64,
+    /// When the last batch of a tick was sent, and how many ticks before the next one is to be begun.
+    last_batch: u64,
+    slices: u32,
+    batch: Composed,
     /// The next slot to sweep.
     broom: u32,
 }
@@ -167,6 +203,9 @@ impl Borrower {
             offset: None,
             last_request: None,
             last_call: 0,
+            last_batch: 0,
+            slices: 0,
+            batch: Composed::default(),
             broom: 0,
         }
     }
@@ -176,6 +215,12 @@ impl Borrower {
         if self.node == 0 {
             self.node = find().max(1);
         }
+    }
+
+    /// How it calls the store.
+    #[must_use]
+    pub const fn rhythm(&self) -> Rhythm {
+        self.rhythm
     }
 
     /// How many clients this worker remembers.
@@ -230,44 +275,67 @@ impl Borrower {
         self.known.get(id).is_some_and(|known| known.is_pressed(mono))
     }
 
-    /// The batch that is due, if one is; `room` of the entries that it may have are left to the caller.
+    /// Adds a slice of what is due to the next batch; what comes back is the batch once it is to be sent. `waiting` requests
+    /// wait for it: then it is sent now, and has room for them.
     pub fn compose(
         &mut self,
         policy: &Policy,
         table: &Table,
         store: &impl SharedStore,
         times: Times,
-        room: usize,
+        waiting: usize,
     ) -> Option<Call> {
-        if self.node == 0 || !self.breaker.may_try(times.mono) {
+        if self.node == 0 {
             return None;
         }
-        let mut entries = Vec::new();
-        let most = MAX_ENTRIES.saturating_sub(room);
-        self.report(policy, table, store, times, &mut entries, most);
-        self.sweep(policy, table, store, times, &mut entries, most);
+        let is_probe = self.breaker.is_open();
+        if is_probe && !self.breaker.may_try(times.mono) {
+            // Whoever looks after their records tells it again.
+            self.batch = Composed::default();
+            return None;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        if batch.entries.is_empty() {
+            batch.since = times.mono;
+        }
+        let waited = times.mono.saturating_sub(self.last_batch);
+        // So late that what is put together is not out of date when it is sent, and so early that all is.
+        let early = self.slices.saturating_mul(self.rhythm.tick());
+        let is_near = waited.saturating_add(early.into()) >= self.rhythm.interval.into();
+        if is_near || is_probe || waiting > 0 {
+            batch.slices = batch.slices.saturating_add(1);
+            self.report(policy, table, store, times, &mut batch);
+        }
+        self.sweep(policy, table, store, times, &mut batch.entries);
         let is_at_work =
             self.last_request.is_some_and(|last| times.mono.saturating_sub(last) < Rhythm::RETIRED);
         let is_silent = times.mono.saturating_sub(self.last_call) >= Rhythm::HEARTBEAT;
-        let is_probe = self.breaker.is_open();
-        if entries.is_empty() && !is_probe && !(is_at_work && is_silent) {
+        let is_time = waited >= self.rhythm.interval.into();
+        let is_full = !batch.has_room();
+        let has_something = !batch.entries.is_empty() || (is_at_work && is_silent);
+        if !(waiting > 0 || is_full || is_probe || (is_time && has_something)) {
+            self.batch = batch;
             return None;
         }
-        Some(self.call(entries, times.mono))
+        self.last_batch = times.mono;
+        let is_behind = self.queue.peek().is_some_and(|Reverse((at, _))| *at <= times.mono);
+        let more = if is_behind { 2 } else { 0 };
+        self.slices = batch.slices.saturating_sub(1).saturating_add(more).min(Rhythm::TICKS);
+        (waiting == 0 || !batch.entries.is_empty())
+            .then(|| Call { sent: batch.since, ..self.call(batch.entries, times.mono) })
     }
 
-    /// The clients that this worker knows and whose time it is, until there are `most` entries.
+    /// A slice of the clients that this worker knows and whose time it is.
     fn report(
         &mut self,
         policy: &Policy,
         table: &Table,
         store: &impl SharedStore,
         times: Times,
-        entries: &mut Vec<Entry>,
-        most: usize,
+        batch: &mut Composed,
     ) {
-        let mut bytes: usize = 0;
-        while entries.len() < most && bytes < MAX_NAMES {
+        let mut looks = 0;
+        while looks < Rhythm::SLICE && batch.has_room() {
             let Some(Reverse((at, id))) = self.queue.peek().copied() else { return };
             if at > times.mono {
                 return;
@@ -278,6 +346,7 @@ impl Borrower {
                 continue;
             }
             if known.due_at() <= times.mono {
+                looks = looks.saturating_add(1);
                 let tier = policy.tiers.get(usize::from(known.offer)).unwrap_or(&policy.anonymous);
                 let tier = self.overrides.of(&id).map_or(tier, |overridden| &overridden.tier);
                 let (rhythm, is_strict) = (self.rhythm, self.is_strict);
@@ -299,8 +368,8 @@ impl Borrower {
                     Updated::Done { answer: (lease, hold) } => {
                         if let Some(lease) = lease {
                             let name = known.name_to_tell(id);
-                            bytes = bytes.saturating_add(name.as_ref().map_or(0, Vec::len));
-                            entries.push(Entry {
+                            batch.names = batch.names.saturating_add(name.as_ref().map_or(0, Vec::len));
+                            batch.entries.push(Entry {
                                 client: id,
                                 name,
                                 is_stranger: known.name.is_none(),
@@ -322,6 +391,11 @@ impl Borrower {
             }
             enqueue(&mut self.queue, id, known);
         }
+    }
+
+    /// A request asks for its client itself: what the next batch says of it goes with the request's message.
+    fn take_out(&mut self, client: ClientId) {
+        self.batch.entries.retain(|entry| entry.client != client);
     }
 
     fn entry(&self, subject: &Subject<'_>, ask: Ask) -> Entry {

@@ -91,6 +91,10 @@ impl SharedStore for Fake {
         self.writes.set(self.writes.get() + 1);
         Write::Done
     }
+
+    fn keeps_all(&self) -> bool {
+        self.rules == Rules::Envoy
+    }
 }
 
 const KEY: FingerprintKey = FingerprintKey([3; 16]);
@@ -146,7 +150,7 @@ fn a_client_spends_from_one_record_and_a_refusal_writes_nothing() {
 
 #[test]
 fn every_slot_is_there_when_the_table_is_open_and_none_comes_later() {
-    let store = Fake::new(Rules::Envoy);
+    let store = Fake::new(Rules::Kong);
     let table = open(&store, 64);
     let keys = store.values.borrow().len();
     assert_eq!(keys, table.geometry().count() as usize + 1);
@@ -158,6 +162,21 @@ fn every_slot_is_there_when_the_table_is_open_and_none_comes_later() {
         spend_as(&table, &store, table.fingerprint("", &Client::Stranger(network)), &tier(5), NOW);
     }
     assert_eq!((store.values.borrow().len(), bytes(&store)), (keys, before));
+}
+
+#[test]
+fn where_nothing_is_dropped_a_slot_is_made_when_it_is_first_used() {
+    let store = Fake::new(Rules::Envoy);
+    let table = open(&store, 65_536);
+    assert_eq!((store.values.borrow().len(), store.writes.get()), (1, 1), "the marker alone");
+    for _ in 0..2 {
+        spend(&table, &store, "acme", &tier(5), NOW);
+        assert_eq!(store.values.borrow().len(), 2);
+    }
+    for client in 0..300_000 {
+        spend(&table, &store, &format!("client-{client}"), &tier(5), NOW);
+    }
+    assert!(store.values.borrow().len() <= table.geometry().count() as usize + 1, "and no more than these");
 }
 
 #[test]
@@ -273,6 +292,10 @@ impl SharedStore for Step<'_> {
 
     fn set(&self, key: &SlotKey, value: &[u8], expected: Expected) -> Write {
         self.store.set(key, value, expected)
+    }
+
+    fn keeps_all(&self) -> bool {
+        self.store.keeps_all()
     }
 }
 

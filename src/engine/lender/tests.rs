@@ -91,7 +91,7 @@ fn start() -> (Puppet, Engine, Lender) {
         may_call_again: Cell::new(true),
         concluded: RefCell::default(),
     };
-    let table = Table::open(&host.shared, 64, FingerprintKey([1; 16])).unwrap().table;
+    let table = Table::open(&host.shared, 4_096, FingerprintKey([1; 16])).unwrap().table;
     let lender = Lender::new(&policy, 1).unwrap();
     (host, Engine::new(policy, table), lender)
 }
@@ -175,4 +175,56 @@ fn however_many_wait_a_batch_is_one_that_a_store_takes() {
     lender.tick(engine, host);
     let batch = Batch::from_bytes(&host.said.borrow()).expect("a store takes it");
     assert!(batch.entries.len() >= 1_000, "{}", batch.entries.len());
+}
+
+/// The store lends whoever has asked last all that it wants.
+fn lend(host: &Puppet) {
+    let batch = Batch::from_bytes(&host.said.borrow()).unwrap();
+    let standing = |entry: &Entry| {
+        let Ask::Lease(lease) = &entry.ask else { panic!("a charge") };
+        Answer::Standing(Standing {
+            epoch: lease.epoch,
+            seq: lease.seq,
+            spent: lease.spent,
+            hold: lease.hold.max(lease.want),
+            ttl_ms: 10_000,
+            idle_ms: 5_000,
+            ..Standing::default()
+        })
+    };
+    let answers = batch.entries.iter().map(standing).collect();
+    let now = 1_795_478_400_000_000 + host.milli.get() * 1_000;
+    let reply = Reply { now, revision: 0, is_whole: false, changes: vec![], answers };
+    *host.says.borrow_mut() = Some(reply.to_bytes());
+}
+
+#[test]
+fn no_tick_and_no_reply_holds_a_worker_for_long_however_many_clients_there_are() {
+    let all = start();
+    let (host, engine, lender) = &all;
+    for number in 0..2_000 {
+        let waiting = meet(&all, number, &format!("c{number}"));
+        lend(host);
+        lender.answer(engine, host, &waiting);
+    }
+    let (mut told, mut is_out) = (0, false);
+    // Two seconds, in which each of them is reported once at least.
+    for _ in 0..200 {
+        host.milli.update(|milli| milli + u64::from(lender.interval()));
+        let (reads, calls) = (host.shared.reads.get(), host.calls.borrow().len());
+        if std::mem::take(&mut is_out) {
+            lender.take_batch(engine, host);
+        } else {
+            lender.tick(engine, host);
+            is_out = host.calls.borrow().len() > calls;
+        }
+        let looked = host.shared.reads.get() - reads;
+        assert!(looked <= 50, "{looked} looks at shared data in one callback");
+        if is_out {
+            told += Batch::from_bytes(&host.said.borrow()).unwrap().entries.len();
+            lend(host);
+        }
+    }
+    assert!(told >= 2_000, "{told} were told");
+    assert!(host.concluded.borrow().iter().all(|(_, outcome)| *outcome == Outcome::Allowed));
 }

@@ -1,6 +1,6 @@
 //! What a worker does when no request is at hand.
 
-use super::{Caller, Host, Lender};
+use super::{Caller, Heard, Host, Lender};
 use crate::engine::Engine;
 use crate::engine::borrowing::Word;
 use crate::lease::borrower::{Call, Times};
@@ -10,12 +10,13 @@ use crate::lease::wire::MAX_ENTRIES;
 const WAITING: usize = MAX_ENTRIES / 2;
 
 impl Lender {
-    /// The tick: what is due goes to the store, and nobody waits for ever.
+    /// The tick: a slice of what has been answered is taken in, a slice of what is due is put together, and where it is time
+    /// it goes to the store. Nobody waits for ever.
     pub fn tick(&self, engine: &Engine, host: &impl Host) {
         let times = self.times(host);
         self.expire(engine, host, times);
         let is_under_way = self.batch.borrow().as_ref().is_some_and(|(_, until)| times.mono < *until);
-        if is_under_way {
+        if is_under_way || self.take_slice(engine, host) {
             return;
         }
         let Some(call) = self.due(engine, host, times) else { return };
@@ -30,10 +31,27 @@ impl Lender {
     /// The response to the tick's call is at hand.
     pub fn take_batch(&self, engine: &Engine, host: &impl Host) {
         let Some((call, _)) = self.batch.borrow_mut().take() else { return };
-        self.take(engine, host, &call, self.store.timeout_ms);
+        let heard = self.hear(engine, host, &call, self.store.timeout_ms);
+        *self.heard.borrow_mut() = heard.map(|(reply, answers)| Heard { call, reply, answers });
+        self.take_slice(engine, host);
+    }
+
+    /// Takes in a slice of what the last batch was answered; whether anything was left.
+    fn take_slice(&self, engine: &Engine, host: &impl Host) -> bool {
+        let Some(Heard { call, reply, mut answers }) = self.heard.borrow_mut().take() else { return false };
+        let (policy, table, shared) = (engine.policy(), engine.table(), host.shared());
+        let (mut charges, mono) = (Vec::new(), host.monotonic());
+        let mut borrower = self.borrower.borrow_mut();
+        let is_more =
+            borrower.take_some(policy, table, shared, &call, &reply, &mut answers, &mut charges, mono);
+        drop(borrower);
         for id in self.crowd.clients() {
             self.release(engine, host, &id);
         }
+        if is_more {
+            *self.heard.borrow_mut() = Some(Heard { call, reply, answers });
+        }
+        true
     }
 
     /// The batch that is due: reports, and what requests ask for whose call has ended.
@@ -50,7 +68,8 @@ impl Lender {
                 None => call = Some(asked),
                 Some(call) => {
                     call.batch.entries.retain(|entry| entry.client != question.id);
-                    call.batch.entries.extend(asked.batch.entries);
+                    // Requests wait for them: they are taken in first.
+                    call.batch.entries.splice(0..0, asked.batch.entries);
                 }
             }
         }

@@ -1,7 +1,8 @@
 //! What the store has answered, and what that changes on the node.
 
-use super::{Borrower, Call, Taken, Times, enqueue};
+use super::{Borrower, Call, Rhythm, Taken, Times, enqueue};
 use crate::lease::breaker::Turn;
+use crate::lease::client::ClientId;
 use crate::lease::hold::{Hold, tick};
 use crate::lease::terms::tag;
 use crate::lease::wire::{Answer, Ask, Entry, Lease, Reply, Standing};
@@ -11,7 +12,7 @@ use crate::table::{Change, SharedStore, Table, Updated};
 use crate::units::{Cost, Nanos, UnixNanos};
 
 impl Borrower {
-    /// Takes in what the store has answered. What comes back beside it are the standings of charges, in order.
+    /// Takes in what the store has answered, all at once. What comes back beside it are the standings of charges, in order.
     pub fn take(
         &mut self,
         policy: &Policy,
@@ -21,13 +22,39 @@ impl Borrower {
         reply: &Reply,
         mono_nanos: u64,
     ) -> (Taken, Vec<Option<Standing>>) {
-        let is_back = self.breaker.worked() == Turn::Closed;
-        let mono = mono_nanos / 1_000_000;
-        self.offset = Some(reply.now.saturating_mul(1_000).wrapping_sub(mono_nanos));
-        let times = Times { now: UnixNanos(reply.now.saturating_mul(1_000)), mono, node: mono_nanos };
-        let changed = self.overrides.take(policy, reply);
+        let (taken, mut answers) = self.hear(policy, reply, mono_nanos);
         let mut charges = Vec::new();
-        for (entry, answer) in call.batch.entries.iter().zip(&reply.answers) {
+        while self.take_some(policy, table, store, call, reply, &mut answers, &mut charges, mono_nanos) {}
+        (taken, charges)
+    }
+
+    /// A reply has come: the store is there, this is its clock, and what has changed for all. Its answers are still to be taken.
+    pub fn hear(&mut self, policy: &Policy, reply: &Reply, mono_nanos: u64) -> (Taken, Answers) {
+        let is_back = self.breaker.worked() == Turn::Closed;
+        self.offset = Some(reply.now.saturating_mul(1_000).wrapping_sub(mono_nanos));
+        let changed = self.overrides.take(policy, reply);
+        (Taken { is_back }, Answers { changed, next: 0 })
+    }
+
+    /// Takes in some of a reply's answers, and puts the standings of charges to `charges`. Whether there are more.
+    #[allow(clippy::too_many_arguments, reason = "one reply and all that it is about")]
+    pub fn take_some(
+        &mut self,
+        policy: &Policy,
+        table: &Table,
+        store: &impl SharedStore,
+        call: &Call,
+        reply: &Reply,
+        answers: &mut Answers,
+        charges: &mut Vec<Option<Standing>>,
+        mono_nanos: u64,
+    ) -> bool {
+        let now =
+            self.offset.map_or(reply.now.saturating_mul(1_000), |offset| mono_nanos.wrapping_add(offset));
+        let times = Times { now: UnixNanos(now), mono: mono_nanos / 1_000_000, node: mono_nanos };
+        let all = call.batch.entries.iter().zip(&reply.answers);
+        for (entry, answer) in all.skip(answers.next).take(Rhythm::SLICE) {
+            answers.next = answers.next.saturating_add(1);
             match &entry.ask {
                 Ask::Charge { .. } => charges.push(match answer {
                     Answer::Standing(standing) => Some(*standing),
@@ -38,7 +65,11 @@ impl Borrower {
                 }
             }
         }
+        if answers.next < reply.answers.len().min(call.batch.entries.len()) {
+            return true;
+        }
         // Who was reset or has other limits now asks again.
+        let changed = std::mem::take(&mut answers.changed);
         for (id, is_stranger) in changed.into_iter().flat_map(|id| [(id, false), (id, true)]) {
             let client = table.fingerprint_of(id, is_stranger);
             table.update(store, client, &policy.anonymous, times.moment(), |mut state| {
@@ -46,16 +77,16 @@ impl Borrower {
                     return (Change::Keep, ());
                 }
                 state.hold.refused = Default::default();
-                state.hold.give_up(mono);
+                state.hold.give_up(times.mono);
                 state.hold.fresh |= Hold::UNKNOWN;
                 (Change::Write(state), ())
             });
             if let Some(known) = self.known.get_mut(&id) {
-                known.poke(mono);
+                known.poke(times.mono);
                 enqueue(&mut self.queue, id, known);
             }
         }
-        (Taken { is_back }, charges)
+        false
     }
 
     #[allow(clippy::too_many_arguments, reason = "one answer and all that it is about")]
@@ -98,6 +129,14 @@ impl Borrower {
             enqueue(&mut self.queue, entry.client, known);
         }
     }
+}
+
+/// How far a reply's answers are taken in.
+#[derive(Debug)]
+pub struct Answers {
+    /// Whose record is to be looked at once all are.
+    changed: Vec<ClientId>,
+    next: usize,
 }
 
 /// When an answer is taken in, and how long it took.

@@ -23,6 +23,7 @@ impl Borrower {
         times: Times,
     ) -> Call {
         self.last_request = Some(times.mono);
+        self.take_out(subject.id);
         let lease = if self.is_strict { None } else { self.settle_up(table, store, subject, tier, times) };
         let asks = lease.map(Ask::Lease).into_iter().chain([Ask::Charge { cost: cost.0 }]);
         let entries = asks.map(|ask| self.entry(subject, ask)).collect();
@@ -70,6 +71,7 @@ impl Borrower {
         more: u64,
         times: Times,
     ) -> Option<Call> {
+        self.take_out(subject.id);
         let remembered = self.known.get_mut(&subject.id).map(|known| {
             known.touch(times.mono);
             enqueue(&mut self.queue, subject.id, known);

@@ -9,7 +9,7 @@ use crate::table::{Change, Fingerprint, SharedStore, State, Table, Updated};
 
 impl Borrower {
     /// A few slots' records that nobody has reported on for long: those of workers that are no more. And refusals whose
-    /// time is over. Until there are `most` entries.
+    /// time is over.
     pub(super) fn sweep(
         &mut self,
         policy: &Policy,
@@ -17,7 +17,6 @@ impl Borrower {
         store: &impl SharedStore,
         times: Times,
         entries: &mut Vec<Entry>,
-        most: usize,
     ) {
         let now = tick(times.mono);
         let mut found = Vec::new();
@@ -29,7 +28,7 @@ impl Borrower {
             |state: &State| now.since(state.hold.asked) > Rhythm::QUIET && state.hold.has_idle_past();
         let is_over = |state: &State| state.hold.refused.cost > 0 && state.hold.refused.until.has_come(now);
         let slots = table.geometry().count();
-        let due = slots.saturating_mul(self.rhythm.interval).div_ceil(Rhythm::ROUND);
+        let due = slots.saturating_mul(self.rhythm.tick()).div_ceil(Rhythm::ROUND);
         for _ in 0..due.clamp(1, Rhythm::SWEPT).min(slots) {
             table.each(store, self.broom, |record, is_stranger| {
                 let state = &record.state;
@@ -43,7 +42,7 @@ impl Borrower {
         }
         let patience = self.rhythm.patience();
         for (id, is_stranger) in found {
-            if entries.len() >= most || self.known.contains_key(&id) {
+            if self.known.contains_key(&id) {
                 continue;
             }
             let client = table.fingerprint_of(id, is_stranger);

@@ -156,3 +156,26 @@ fn commit(root: &Path) -> Result<String> {
     let is_changed = !git(&["status", "--porcelain", "--", "src", "store", "tests"])?.is_empty();
     Ok(git(&["rev-parse", "--short", "HEAD"])? + if is_changed { "+" } else { "" })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::process::Stdio;
+
+    /// To make them all takes hours; that the product has moved on from one is seen at once.
+    #[test]
+    fn every_fault_can_still_be_made() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
+        for fault in faults(&root, &[]).unwrap() {
+            let mut git = Command::new("git")
+                .args(["apply", "-C1", "--recount", "--check", "-"])
+                .current_dir(&root)
+                .stdin(Stdio::piped())
+                .spawn()
+                .unwrap();
+            git.stdin.take().unwrap().write_all(fault.text.as_bytes()).unwrap();
+            assert!(git.wait().unwrap().success(), "{} does not apply any more", fault.name);
+        }
+    }
+}

@@ -37,7 +37,7 @@ use self::redis::Redis;
 use self::replica::{Ready, Replica};
 use self::traffic::{Client, Coming};
 use crate::log::Log;
-use crate::plan::{Fault, Plan, SECOND, Tier};
+use crate::plan::{Fault, Personality, Plan, SECOND, Tier};
 use crate::queue::Queue;
 use crate::random::Random;
 
@@ -385,7 +385,15 @@ impl Cluster {
                 let roots = worker.roots.borrow();
                 let remembered = roots.iter().map(|root| root.lender.borrower().borrow().remembers()).sum();
                 let slots = roots.last().map_or(0, |root| root.engine.table().geometry().count());
-                self.log.left_behind(self.now(), waiting, remembered, node.shared.len(), slots as usize);
+                let is_full = node.personality == Personality::Kong;
+                self.log.left_behind(
+                    self.now(),
+                    waiting,
+                    remembered,
+                    node.shared.len(),
+                    slots as usize,
+                    is_full,
+                );
             }
         }
     }

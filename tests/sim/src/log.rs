@@ -22,8 +22,8 @@ pub struct Shot {
     pub root: u64,
     /// Whether the root had given the store up.
     pub was_away: bool,
-    /// Whether the root went by a wall clock that is not the store's: the store had not answered it yet.
-    pub went_by_wall: bool,
+    /// What the wall clock showed by which the root went, where that is not the store's: the store had not answered it yet.
+    pub by_wall: Option<u64>,
     /// How long it waited.
     pub waited: u64,
     /// By which of [`Log::tiers`] it has to be decided, unless the client has limits of its own.
@@ -293,7 +293,15 @@ impl Log {
     }
 
     /// What is left of a worker's memory in the end.
-    pub fn left_behind(&self, at: u64, waiting: usize, remembered: usize, entries: usize, slots: usize) {
+    pub fn left_behind(
+        &self,
+        at: u64,
+        waiting: usize,
+        remembered: usize,
+        entries: usize,
+        slots: usize,
+        is_full: bool,
+    ) {
         if waiting > 0 {
             self.broken("waits_for_ever", at, &format!("{waiting} requests were never decided"));
         }
@@ -304,8 +312,8 @@ impl Log {
                 &format!("a worker remembers {remembered} clients that owe and hold nothing"),
             );
         }
-        // The marker is one more.
-        if entries != slots + 1 {
+        // The marker is one more; where slots are made when they are used, not all are there.
+        if entries > slots + 1 || (is_full && entries <= slots) {
             self.broken("memory", at, &format!("{entries} entries in a table of {slots} slots"));
         }
     }

@@ -1,5 +1,6 @@
 //! Bytes that nobody meant well: never a trap, never a 5xx.
 
+use tollgate::table::SLOT_BYTES;
 use tollgate_host::{Exchange, Personality, Request};
 
 use crate::{Gate, by, policy};
@@ -163,9 +164,18 @@ fn spoilt_shared_data_is_survived() {
 fn a_record_with_a_bit_gone_wrong_is_no_record() {
     for personality in Personality::ALL {
         let mut gate = Gate::new(personality, 1, &policy());
+        // Envoy's slot is made with the first request; what else there is has another length.
+        let is_slot = |value: &&mut Vec<u8>| value.len() == SLOT_BYTES;
         let values = |gate: &Gate| -> Vec<Vec<u8>> {
-            gate.node.shared_data().values_mut().into_iter().map(|value| value.clone()).collect()
+            gate.node
+                .shared_data()
+                .values_mut()
+                .into_iter()
+                .filter(is_slot)
+                .map(|value| value.clone())
+                .collect()
         };
+        gate.passed(&by("fay"), 1);
         let before = values(&gate);
         gate.passed(&by("fay"), 1);
         let after = values(&gate);
@@ -178,7 +188,7 @@ fn a_record_with_a_bit_gone_wrong_is_no_record() {
         for place in changed[0]..=changed[changed.len() - 1] {
             let mut spoilt = drained.clone();
             spoilt[place] ^= 1 << (place % 8);
-            *gate.node.shared_data().values_mut()[slot] = spoilt;
+            *gate.node.shared_data().values_mut().into_iter().filter(is_slot).nth(slot).unwrap() = spoilt;
             assert_eq!(gate.passed(&by("fay"), 160), 150, "{personality}: bit {} of byte {place}", place % 8);
         }
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tollgate_host::{Eviction, Node, Personality, Request, Setup, StartError, Zone};
 
+use tollgate::table::Geometry;
+
 use crate::{Gate, by, by_one_of, number, on_every_gate, one_tier, policy, policy_with};
 
 fn kong_with(zones: Vec<Zone>, clients: u32) -> Gate {
@@ -218,6 +220,8 @@ fn memory_is_fixed_when_the_policy_is_loaded() {
         for i in 0..200 {
             gate.status(by(&format!("warm-{i}")));
         }
+        // Kong's are all there from the beginning; Envoy's are made when they are used.
+        let most = Geometry::for_clients(256).count() as usize + 8;
         let entries = gate.node.shared_data().len();
         let bytes = gate.node.memory_bytes(0);
         for i in 0..5_000_u32 {
@@ -225,7 +229,11 @@ fn memory_is_fixed_when_the_policy_is_loaded() {
             assert_eq!(gate.status(Request::get("/identify").from_ip(&ip)), 200);
             gate.status(by(&format!("consumer-{i}")));
         }
-        assert_eq!(gate.node.shared_data().len(), entries, "{personality}: the table");
+        let after = gate.node.shared_data().len();
+        match personality {
+            Personality::Envoy => assert!(after <= most, "{after} of {most}"),
+            Personality::Kong => assert_eq!(after, entries, "{personality}: the table"),
+        }
         assert_eq!(gate.node.memory_bytes(0), bytes, "{personality}: the instance");
     }
 }

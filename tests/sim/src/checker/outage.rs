@@ -74,7 +74,7 @@ fn of_client(
 /// the store's: what the buckets then refill has no formula, the docs say.
 fn by_wall(evidence: &Evidence<'_>) -> BTreeMap<usize, u64> {
     let mut since = BTreeMap::new();
-    for shot in evidence.by_client.values().flatten().filter(|shot| shot.went_by_wall) {
+    for shot in evidence.by_client.values().flatten().filter(|shot| shot.by_wall.is_some()) {
         let first: &mut u64 = since.entry(shot.node).or_insert(shot.moment);
         *first = shot.moment.min(*first);
     }

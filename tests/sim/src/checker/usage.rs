@@ -2,6 +2,7 @@
 //! what gateways held when they died.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::Evidence;
 use super::calendar::start_of;
@@ -96,25 +97,29 @@ fn of_client(
 /// A worker that the store has not answered yet: its month turns by its gateway's wall clock, as docs/modes.md says.
 struct ByWall {
     node: usize,
-    first: u64,
-    last: u64,
+    /// When it let requests through.
+    spell: Range<u64>,
+    /// All moments that it may have taken for now, and now.
+    confused: Range<u64>,
 }
 
 impl ByWall {
     /// Whether `shot` may be counted on the other side of the moment `turn`.
     fn may_confuse(&self, shot: &Shot, turn: u64) -> bool {
-        let spell = self.first..self.last + NEAR;
-        shot.node == self.node && spell.contains(&shot.at) && spell.contains(&turn)
+        shot.node == self.node && self.spell.contains(&shot.at) && self.confused.contains(&turn)
     }
 }
 
 fn by_wall(evidence: &Evidence<'_>) -> Vec<ByWall> {
     let mut spells: BTreeMap<(usize, u64), ByWall> = BTreeMap::new();
-    for shot in evidence.by_client.values().flatten().filter(|shot| shot.went_by_wall) {
-        let fresh = ByWall { node: shot.node, first: shot.at, last: shot.at };
-        let spell = spells.entry((shot.node, shot.root)).or_insert(fresh);
-        spell.first = spell.first.min(shot.at);
-        spell.last = spell.last.max(shot.at);
+    let shots = evidence.by_client.values().flatten();
+    for (shot, wall) in shots.filter_map(|shot| Some((shot, shot.by_wall?))) {
+        let now = shot.at..shot.at + NEAR;
+        let fresh = ByWall { node: shot.node, spell: now.clone(), confused: now };
+        let one = spells.entry((shot.node, shot.root)).or_insert(fresh);
+        one.spell = one.spell.start.min(shot.at)..one.spell.end.max(shot.at + NEAR);
+        let (first, last) = (shot.at.min(wall), shot.at.max(wall) + NEAR);
+        one.confused = one.confused.start.min(first)..one.confused.end.max(last);
     }
     spells.into_values().collect()
 }

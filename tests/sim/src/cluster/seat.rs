@@ -206,6 +206,8 @@ impl Cluster {
             (Outcome::Error, Some(document)) => Verdict::Undecided(document.status),
             other => panic!("{other:?} under enforcement"),
         };
+        let wall = self.wall(node.number).0;
+        let differs = wall.abs_diff(self.redis.clock(self.now())) > WALLS_DIFFER;
         let shot = Shot {
             at: self.stamp(),
             moment: self.now(),
@@ -213,8 +215,7 @@ impl Cluster {
             cost,
             node: node.number,
             root: root.id,
-            went_by_wall: !root.was_answered.get()
-                && self.wall(node.number).0.abs_diff(self.redis.clock(self.now())) > WALLS_DIFFER,
+            by_wall: (!root.was_answered.get() && differs).then_some(wall),
             was_away: root.lender.borrower().borrow().is_store_away(),
             waited,
             tier,

@@ -171,6 +171,10 @@ impl SharedStore for Shared<'_> {
         };
         self.node.shared.write(key, value, version)
     }
+
+    fn keeps_all(&self) -> bool {
+        self.node.shared.keeps_all()
+    }
 }
 
 /// Shared data while a worker loads its policy: nobody is served yet.
@@ -186,5 +190,9 @@ impl SharedStore for SharedData {
             (Personality::Envoy, Expected::Missing) => NO_VERSION,
         };
         self.write(key, value, version)
+    }
+
+    fn keeps_all(&self) -> bool {
+        self.personality == Personality::Envoy
     }
 }
