@@ -134,12 +134,12 @@ impl Rhythm {
     const LATE: u32 = 5_000;
     /// A record whose client was silent for so long begins a new epoch: the store may not remember the old one for ever.
     const QUIET: u32 = 3_600_000;
-    /// Slots that a tick looks at for such records, at most.
-    const SWEPT: u32 = 2;
+    /// Slots that are looked at for such records in an interval, at most.
+    const SWEPT: u32 = 16;
     /// Clients that a tick looks after at most, and answers that it takes in: a worker serves nobody meanwhile.
     pub const SLICE: usize = 48;
-    /// Ticks between two batches.
-    const TICKS: u32 = 10;
+    /// Ticks between two batches: each wakes a worker that may have nothing else to do.
+    const TICKS: u32 = 5;
     /// A small table needs no more than one look in so long.
     const ROUND: u32 = 2_000;
 
@@ -179,8 +179,9 @@ pub struct Borrower {
     last_batch: u64,
     slices: u32,
     batch: Composed,
-    /// The next slot to sweep.
+    /// The next slot to sweep, and when the last ones were.
     broom: u32,
+    last_sweep: u64,
 }
 
 impl Borrower {
@@ -207,6 +208,7 @@ impl Borrower {
             slices: 0,
             batch: Composed::default(),
             broom: 0,
+            last_sweep: 0,
         }
     }
 
@@ -306,7 +308,10 @@ impl Borrower {
             batch.slices = batch.slices.saturating_add(1);
             self.report(policy, table, store, times, &mut batch);
         }
-        self.sweep(policy, table, store, times, &mut batch.entries);
+        if times.mono.saturating_sub(self.last_sweep) >= self.rhythm.interval.into() {
+            self.last_sweep = times.mono;
+            self.sweep(policy, table, store, times, &mut batch.entries);
+        }
         let is_at_work =
             self.last_request.is_some_and(|last| times.mono.saturating_sub(last) < Rhythm::RETIRED);
         let is_silent = times.mono.saturating_sub(self.last_call) >= Rhythm::HEARTBEAT;

@@ -341,6 +341,12 @@ impl Hold {
         (self.idle as u32).saturating_mul(Self::IDLE_STEP_MS)
     }
 
+    /// Whether the store has said that there is plenty.
+    #[must_use]
+    pub const fn has_plenty(&self) -> bool {
+        self.idle_ms() > Self::SCARCE_MS
+    }
+
     /// Whether the lease is a calm one.
     #[must_use]
     pub const fn is_calm(&self) -> bool {

@@ -231,11 +231,11 @@ impl Known {
         let rate = self.spent.saturating_mul(u64::from(interval).saturating_mul(AHEAD)).checked_div(elapsed);
         let want = rate.unwrap_or(0).max(self.cost);
         self.want = want;
-        // A calm lease is to last until the report after the next one.
-        let calm = if hold.is_calm() && hold.owed() > 0 && !self.is_seldom {
-            self.spent.saturating_mul(2).max(self.cost.saturating_mul(AHEAD))
-        } else {
-            0
+        // Where there is plenty a lease is to last until the report after the next one, however late they are.
+        let ample = match hold.has_plenty() && hold.owed() > 0 && !self.is_seldom {
+            true if hold.is_calm() => self.spent.saturating_mul(2).max(self.cost.saturating_mul(AHEAD)),
+            true => self.spent.saturating_mul(2),
+            false => 0,
         };
         let is_refused = hold.refused.cost > 0;
         if is_refused && !hold.refused.until.has_come(now) {
@@ -252,7 +252,7 @@ impl Known {
             && u64::from(hold.left) < want.div_ceil(2).max(self.cost);
         let is_old = hold.left > 0 && since >= RENEWED_AFTER && hold.ends.since(now) <= RENEWED;
         let kept = if (is_active && !self.is_seldom) || is_old { want } else { hold.left.into() };
-        (is_low || is_late || is_old).then_some((0, kept.max(calm)))
+        (is_low || is_late || is_old).then_some((0, kept.max(ample)))
     }
 
     /// It was looked at. Whether it is still to be remembered.

@@ -28,7 +28,7 @@ impl Borrower {
             |state: &State| now.since(state.hold.asked) > Rhythm::QUIET && state.hold.has_idle_past();
         let is_over = |state: &State| state.hold.refused.cost > 0 && state.hold.refused.until.has_come(now);
         let slots = table.geometry().count();
-        let due = slots.saturating_mul(self.rhythm.tick()).div_ceil(Rhythm::ROUND);
+        let due = slots.saturating_mul(self.rhythm.interval).div_ceil(Rhythm::ROUND);
         for _ in 0..due.clamp(1, Rhythm::SWEPT).min(slots) {
             table.each(store, self.broom, |record, is_stranger| {
                 let state = &record.state;

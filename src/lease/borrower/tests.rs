@@ -50,6 +50,8 @@ impl Node {
     /// What ticks tell of the client until all slots have been looked at.
     fn tick(&mut self, mono: u64) -> Vec<Entry> {
         let ticks = self.table.geometry().count();
+        // So that all of that is about one moment.
+        self.borrower.rhythm.interval = 1;
         let composed = (0..ticks).map(|tick| {
             let mono = mono + u64::from(tick);
             let times = Times { now: NOW, mono, node: mono * 1_000_000 };
