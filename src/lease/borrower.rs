@@ -11,8 +11,7 @@ mod overrides;
 mod recent;
 mod sweep;
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 pub use self::answer::{Answers, Seen, account_of, account_seen};
@@ -166,8 +165,8 @@ pub struct Borrower {
     /// Every request is decided by the store; what is owed from an outage is all that ticks have to report.
     is_strict: bool,
     known: ClientMap<Known>,
-    /// When whom of them is to be looked at, the earliest first. One that stands in it twice was brought forward.
-    queue: BinaryHeap<Reverse<(u64, ClientId)>>,
+    /// When whom of them is to be looked at; each of them once.
+    queue: BTreeSet<(u64, ClientId)>,
     recent: Recent,
     overrides: Overrides,
     breaker: Breaker,
@@ -197,7 +196,7 @@ impl Borrower {
             rhythm,
             is_strict: policy.store.as_ref().is_some_and(|store| store.mode == StoreMode::Strict),
             known: ClientMap::with_hasher(ClientSecret::with_seed(seed)),
-            queue: BinaryHeap::new(),
+            queue: BTreeSet::new(),
             recent: Recent::new(ClientSecret::with_seed(seed)),
             overrides: Overrides::new(ClientSecret::with_seed(seed)),
             breaker: Breaker::default(),
@@ -323,7 +322,7 @@ impl Borrower {
             return None;
         }
         self.last_batch = times.mono;
-        let is_behind = self.queue.peek().is_some_and(|Reverse((at, _))| *at <= times.mono);
+        let is_behind = self.queue.first().is_some_and(|(at, _)| *at <= times.mono);
         let more = if is_behind { 2 } else { 0 };
         self.slices = batch.slices.saturating_sub(1).saturating_add(more).min(Rhythm::TICKS);
         (waiting == 0 || !batch.entries.is_empty())
@@ -341,15 +340,12 @@ impl Borrower {
     ) {
         let mut looks = 0;
         while looks < Rhythm::SLICE && batch.has_room() {
-            let Some(Reverse((at, id))) = self.queue.peek().copied() else { return };
-            if at > times.mono {
+            if self.queue.first().is_none_or(|(at, _)| *at > times.mono) {
                 return;
             }
-            self.queue.pop();
+            let Some((_, id)) = self.queue.pop_first() else { return };
             let Some(known) = self.known.get_mut(&id) else { continue };
-            if !known.leaves_queue(at) {
-                continue;
-            }
+            known.queued_at = None;
             if known.due_at() <= times.mono {
                 looks = looks.saturating_add(1);
                 let tier = policy.tiers.get(usize::from(known.offer)).unwrap_or(&policy.anonymous);
@@ -431,11 +427,16 @@ impl Borrower {
     }
 }
 
-/// Has `known`, which is `id`, looked at when it is due.
-fn enqueue(queue: &mut BinaryHeap<Reverse<(u64, ClientId)>>, id: ClientId, known: &mut Known) {
-    if known.enters_queue() {
-        queue.push(Reverse((known.due_at(), id)));
+/// Has `known`, which is `id`, looked at when it is due, or before.
+fn enqueue(queue: &mut BTreeSet<(u64, ClientId)>, id: ClientId, known: &mut Known) {
+    let due_at = known.due_at();
+    if known.queued_at.is_some_and(|at| at <= due_at) {
+        return;
     }
+    if let Some(later) = known.queued_at.replace(due_at) {
+        queue.remove(&(later, id));
+    }
+    queue.insert((due_at, id));
 }
 
 #[cfg(test)]

@@ -378,6 +378,8 @@ impl Hold {
     /// Gives up the lease though no message is being made: one counts as sent and lost, so that the next one is made soon.
     /// Until it is, what was lent counts as held, and when its time is over, as spent.
     pub fn give_up(&mut self, now_ms: u64) {
+        // What was plenty is not known to be so now.
+        self.idle = 1;
         if self.left > 0 {
             self.left = 0;
             self.seq = self.seq.saturating_add(1);

@@ -22,8 +22,9 @@ pub struct Known {
     refused_at: Option<u64>,
     /// When it last was refused so shortly after another refusal that its requests need not ask.
     pressed_at: Option<u64>,
-    /// What the node had spent at the last look.
+    /// What the node had spent at the last look, and this worker since.
     seen_spent: u64,
+    unseen: u64,
     /// What it would like to hold beyond what requests need.
     want: u64,
     last_served: u64,
@@ -36,11 +37,12 @@ pub struct Known {
     /// Whether it comes so seldom that it is lent no more than its first request needs.
     is_seldom: bool,
     has_paid: bool,
-    /// Whether its lease was a patient one at the last look.
+    /// Whether its lease was a patient one at the last look, and when the message was that it came with.
     is_patient: bool,
+    asked_at: u64,
     due_at: u64,
-    /// For when it stands in the queue first; none: it does not.
-    queued_at: Option<u64>,
+    /// For when it stands in the queue; none: it does not.
+    pub queued_at: Option<u64>,
 }
 
 /// So many refusals since the last look, and the tick asks instead of requests.
@@ -77,6 +79,7 @@ impl Known {
             refused_at: None,
             pressed_at: None,
             seen_spent: 0,
+            unseen: 0,
             want: 0,
             last_served: mono,
             last_look: mono,
@@ -86,6 +89,7 @@ impl Known {
             is_seldom: false,
             has_paid: false,
             is_patient: false,
+            asked_at: mono,
             due_at: mono.saturating_add(Rhythm::REPORT),
             queued_at: None,
         }
@@ -106,6 +110,7 @@ impl Known {
             mono
         } else {
             self.spent = self.spent.saturating_add(cost.0);
+            self.unseen = self.unseen.saturating_add(cost.0);
             self.is_hurried = self.has_paid && mono.saturating_sub(self.last_paid) < SINGLE;
             self.is_seldom &= !self.has_paid;
             self.has_paid = true;
@@ -115,8 +120,10 @@ impl Known {
             // Low: the next tick sees to it. Else the report can wait.
             if u64::from(left) <= self.want.max(cost.0) / 2 {
                 mono
+            } else if self.is_patient && !self.is_hurried {
+                self.asked_at.saturating_add(REPORT_PATIENT).max(mono)
             } else {
-                mono.saturating_add(self.report_after(self.is_patient))
+                mono.saturating_add(Rhythm::REPORT)
             }
         };
         self.due_at = self.due_at.min(due_at);
@@ -130,24 +137,6 @@ impl Known {
     /// When it is to be looked at, milliseconds.
     pub const fn due_at(&self) -> u64 {
         self.due_at
-    }
-
-    /// Whether it has to be put into the queue, for when it is due: it does not stand there for so early a moment.
-    pub fn enters_queue(&mut self) -> bool {
-        let is_later = self.queued_at.is_none_or(|at| self.due_at < at);
-        if is_later {
-            self.queued_at = Some(self.due_at);
-        }
-        is_later
-    }
-
-    /// Whether it stood in the queue for the moment `at` and was not brought forward since; then it is there no more.
-    pub fn leaves_queue(&mut self, at: u64) -> bool {
-        let is_first = self.queued_at == Some(at);
-        if is_first {
-            self.queued_at = None;
-        }
-        is_first
     }
 
     /// Its record has changed: it is to be looked at soon.
@@ -266,10 +255,12 @@ impl Known {
         if is_reported || u64::from(tick(mono).since(hold.asked)) < Rhythm::REPORT {
             self.last_look = mono;
         }
-        if hold.spent != self.seen_spent {
-            self.seen_spent = hold.spent;
+        // Other workers serve it, too.
+        if hold.spent > self.seen_spent.saturating_add(self.unseen) {
             self.last_served = self.last_served.max(mono.saturating_sub(Rhythm::REPORT));
         }
+        self.seen_spent = hold.spent;
+        self.unseen = 0;
         self.rest(hold, rhythm, mono);
         let is_gone = mono.saturating_sub(self.last_served) > 2 * Rhythm::REPORT;
         hold.is_worth_keeping() || !is_gone
@@ -277,9 +268,10 @@ impl Known {
 
     /// Need not be looked at until there may be something to say, should nothing happen before.
     fn rest(&mut self, hold: &Hold, rhythm: Rhythm, mono: u64) {
-        self.is_patient = hold.is_patient();
         let now = tick(mono);
         let asked = mono.saturating_sub(now.since(hold.asked).into());
+        self.is_patient = hold.is_patient();
+        self.asked_at = asked;
         let until = |moment: Tick| mono.saturating_add(moment.since(now).into());
         let mut next = u64::MAX;
         if hold.is_asking {

@@ -295,6 +295,8 @@ fn who_comes_now_and_then_and_then_often_is_reported_at_once() {
     pair.request(80_000);
     pair.ticks(80_000..80_600);
     assert_eq!(used(&pair), 8_000, "two in a second cannot");
+    pair.run(81_000, 700, 40);
+    assert_eq!(pair.node.borrower.queue.len(), 1, "brought forward again and again, it stands there once");
 }
 
 #[test]
