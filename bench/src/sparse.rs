@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tollgate_testkit::envoy::Envoy;
 use tollgate_testkit::redis::Server;
 use tollgate_testkit::store::Store;
-use tollgate_testkit::{interrupt, workspace};
+use tollgate_testkit::{interrupt, wait, workspace};
 
 use crate::load::Load;
 use crate::result::{self, Promise};
@@ -72,7 +72,7 @@ struct Spent {
     envoy: f64,
     store: f64,
     redis: f64,
-    /// Entries of batches, by the store.
+    /// Commands that Redis has processed, those of scripts too; not CPU.
     commands: f64,
 }
 
@@ -165,7 +165,10 @@ impl Cluster {
                 latency.add(outcome.latency)?;
             }
             sent = due;
-            std::thread::sleep((start + Duration::from_millis(beat * 1_000 / BEATS)) - Instant::now());
+            wait::pass(
+                (start + Duration::from_millis(beat * 1_000 / BEATS))
+                    .saturating_duration_since(Instant::now()),
+            );
         }
         Ok((sent, latency))
     }
