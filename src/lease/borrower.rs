@@ -106,7 +106,7 @@ pub struct Taken {
 const MAX_NAMES: usize = 256 * 1_024;
 
 /// So many entries in a batch of a tick at most, so that it is soon written and read, beside those that requests wait for.
-const MAX_COMPOSED: usize = 512;
+const MAX_COMPOSED: usize = 1_000;
 
 /// The most clients that one worker remembers; of others it knows what is in the table.
 const MAX_KNOWN: usize = 65_536;
@@ -136,7 +136,10 @@ impl Rhythm {
     /// Slots that are looked at for such records in an interval, at most.
     const SWEPT: u32 = 16;
     /// Clients that a tick looks after at most, and answers that it takes in: a worker serves nobody meanwhile.
-    pub const SLICE: usize = 48;
+    const SLICE: usize = 48;
+    /// The same where somebody is looked after so much too late, milliseconds: leases must not end meanwhile.
+    const LARGE_SLICE: usize = 384;
+    const BEHIND: u64 = 1_000;
     /// Ticks between two batches: each wakes a worker that may have nothing else to do.
     const TICKS: u32 = 5;
     /// A small table needs no more than one look in so long.
@@ -177,6 +180,8 @@ pub struct Borrower {
     /// When the last batch of a tick was sent, and how many ticks before the next one is to be begun.
     last_batch: u64,
     slices: u32,
+    /// How much a tick does now.
+    slice: usize,
     batch: Composed,
     /// The next slot to sweep, and when the last ones were.
     broom: u32,
@@ -205,6 +210,7 @@ impl Borrower {
             last_call: 0,
             last_batch: 0,
             slices: 0,
+            slice: Rhythm::SLICE,
             batch: Composed::default(),
             broom: 0,
             last_sweep: 0,
@@ -303,6 +309,9 @@ impl Borrower {
         // So late that what is put together is not out of date when it is sent, and so early that all is.
         let early = self.slices.saturating_mul(self.rhythm.tick());
         let is_near = waited.saturating_add(early.into()) >= self.rhythm.interval.into();
+        let first = self.queue.first().map_or(times.mono, |(at, _)| *at);
+        let is_late = times.mono.saturating_sub(first) > Rhythm::BEHIND;
+        self.slice = if is_late { Rhythm::LARGE_SLICE } else { Rhythm::SLICE };
         if is_near || is_probe || waiting > 0 {
             batch.slices = batch.slices.saturating_add(1);
             self.report(policy, table, store, times, &mut batch);
@@ -339,7 +348,7 @@ impl Borrower {
         batch: &mut Composed,
     ) {
         let mut looks = 0;
-        while looks < Rhythm::SLICE && batch.has_room() {
+        while looks < self.slice && batch.has_room() {
             if self.queue.first().is_none_or(|(at, _)| *at > times.mono) {
                 return;
             }

@@ -1,6 +1,6 @@
 //! What the store has answered, and what that changes on the node.
 
-use super::{Borrower, Call, Rhythm, Taken, Times, enqueue};
+use super::{Borrower, Call, Taken, Times, enqueue};
 use crate::lease::breaker::Turn;
 use crate::lease::client::ClientId;
 use crate::lease::hold::{Hold, tick};
@@ -53,7 +53,7 @@ impl Borrower {
             self.offset.map_or(reply.now.saturating_mul(1_000), |offset| mono_nanos.wrapping_add(offset));
         let times = Times { now: UnixNanos(now), mono: mono_nanos / 1_000_000, node: mono_nanos };
         let all = call.batch.entries.iter().zip(&reply.answers);
-        for (entry, answer) in all.skip(answers.next).take(Rhythm::SLICE) {
+        for (entry, answer) in all.skip(answers.next).take(self.slice) {
             answers.next = answers.next.saturating_add(1);
             match &entry.ask {
                 Ask::Charge { .. } => charges.push(match answer {
