@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use tollgate::lease::account::IDLE_MS;
+use tollgate::lease::account::IDLE_PATIENT_MS;
 use tollgate::lease::client::ClientId;
 use tollgate::lease::terms::{EXACT, Offer, Rate, Terms};
 use tollgate::lease::wire::{Answer, Ask, Lease, Refusal, Standing};
@@ -193,7 +193,7 @@ fn standings(dice: &mut Unstructured<'_>) -> Result<()> {
         spent,
         hold,
         ttl_ms,
-        idle_ms: idle_ms.min(IDLE_MS),
+        idle_ms: idle_ms.min(IDLE_PATIENT_MS),
         used,
         month,
         month_used,
