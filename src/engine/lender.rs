@@ -7,88 +7,27 @@
 //!
 //! What it needs of a gateway is a [`Host`]: the filter's is Proxy-Wasm, the simulator's is a whole cluster in one thread.
 
+mod host;
 mod tick;
 mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+pub use self::host::{Caller, Host, Note};
 use self::waiting::Crowd;
 pub use self::waiting::Waiting;
 use super::borrowing::{Considered, Question, Word};
 use super::{Answer as Decided, Engine, Ruling};
-use crate::lease::borrower::{Answers, Borrower, Call, Rhythm, Seen, Times};
+use crate::lease::borrower::{Borrower, Call, Heard, Rhythm, Seen, Times};
 use crate::lease::breaker::Breaker;
 use crate::lease::client::ClientId;
-use crate::lease::wire::{Answer, Ask, Batch, Entry, Reply, Standing};
+use crate::lease::wire::{Answer, Ask, Entry, Reply};
 use crate::policy::{Policy, Store, StoreMode};
 use crate::request::{Gateway, Request};
-use crate::table::{Network, SharedStore};
-use crate::units::UnixNanos;
 
 /// How often a request asks before it is given up: each time others were faster to spend what came.
 const MAX_ROUNDS: u32 = 16;
-
-/// A gateway, as one of its workers reaches it. *At hand* is the request or the root that the gateway has called for.
-pub trait Host {
-    /// The node's shared data.
-    type Shared: SharedStore;
-    /// The node's shared data.
-    fn shared(&self) -> &Self::Shared;
-    /// Nanoseconds of a clock that nobody sets, the same for all workers of a node.
-    fn monotonic(&self) -> u64;
-    /// The wall clock.
-    fn wall(&self) -> UnixNanos;
-    /// What the gateway calls this node; it asks the request at hand.
-    fn node(&self) -> Vec<u8>;
-    /// The network that the request at hand comes from.
-    fn peer(&self) -> Network;
-    /// Whether requests can be let go on that have made no call themselves.
-    fn resumes_others(&self) -> bool;
-    /// From here on everything is about the request of this context.
-    fn speak_for(&self, context: u32);
-    /// Sends a message to the store from what is at hand, which is the `caller`; whether it went out.
-    fn dispatch(&self, caller: Caller, batch: &Batch, timeout_ms: u64) -> bool;
-    /// The message in the response at hand; none where the call has failed.
-    fn reply(&self) -> Option<Vec<u8>>;
-    /// Whether the request at hand, whose call has failed, can make another.
-    fn may_call_again(&self) -> bool;
-    /// Does what `ruling` says about the request at hand, which has waited.
-    fn conclude(&self, question: &Question, ruling: &Ruling);
-    /// Counts and logs what has happened.
-    fn note(&self, note: Note);
-}
-
-/// Who calls the store: a call from a request carries its message in a [header](crate::lease::wire::header).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caller {
-    /// A request.
-    Request,
-    /// A worker's root, in its tick.
-    Root,
-}
-
-/// What a gateway's operator may want to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// A request was decided without asking.
-    Hit,
-    /// A request has to ask.
-    Miss,
-    /// A call has ended.
-    Called {
-        /// Whether as it should.
-        has_worked: bool,
-        /// Whether requests may ask the store.
-        is_up: bool,
-    },
-    /// The store has just been given up.
-    Away,
-    /// It is back.
-    Back,
-    /// It has just been given up: the gateway does not know where it is.
-    NoWay,
-}
 
 /// What [`Lender::meet`] has found for a request.
 #[derive(Debug)]
@@ -112,14 +51,6 @@ pub struct Lender {
     /// A reply to one of them, as far as it is still to be taken in.
     heard: RefCell<Option<Heard>>,
     random: Cell<u64>,
-}
-
-/// A reply that is taken in slice by slice.
-#[derive(Debug)]
-struct Heard {
-    call: Call,
-    reply: Reply,
-    answers: Answers,
 }
 
 impl Lender {
@@ -271,7 +202,16 @@ impl Lender {
     fn answered(&self, engine: &Engine, host: &impl Host, waiting: &Rc<Waiting>) -> Option<Ruling> {
         let id = waiting.question.id;
         let (call, allowed) = waiting.call.borrow_mut().take()?;
-        let (word, charged) = self.take(engine, host, &call, allowed);
+        let is_charge = matches!(call.batch.entries.last(), Some(Entry { ask: Ask::Charge { .. }, .. }));
+        let heard = self.take(engine, host, call, allowed);
+        let word = match &heard {
+            None => Word::Silent,
+            // A charge comes behind the report of its client.
+            Some(heard) => match heard.answers().last() {
+                Some(Answer::Failed | Answer::Unusable) => Word::Away,
+                _ => Word::Heard,
+            },
+        };
         if word != Word::Heard {
             waiting.is_heard.set(false);
         }
@@ -281,16 +221,16 @@ impl Lender {
         self.release(engine, host, &id);
         host.speak_for(waiting.context);
         let question = &waiting.question;
-        let is_charge = matches!(call.batch.entries.last(), Some(Entry { ask: Ask::Charge { .. }, .. }));
+        let charged = heard.as_ref().and_then(|heard| Some((heard.charge()?, heard.call())));
         let ruling = match (is_charge, charged) {
-            (true, Some(standing)) => {
+            (true, Some((standing, call))) => {
                 let times = self.times(host);
                 let borrower = self.borrower.borrow();
                 if self.store.mode == StoreMode::Leased {
                     let seen = Seen { times, took_ms: call.age(times.mono) };
-                    engine.note_charge(question, &standing, host.shared(), &borrower, seen);
+                    engine.note_charge(question, standing, host.shared(), &borrower, seen);
                 }
-                Some(engine.charged(question, &standing, &borrower, times))
+                Some(engine.charged(question, standing, &borrower, times))
             }
             // In strict mode a second question would be a second charge.
             _ if word == Word::Silent
@@ -314,27 +254,21 @@ impl Lender {
         self.decide(engine, host, waiting, Word::Silent)
     }
 
-    /// Takes in the response at hand, to a request's `call`, which could take `allowed` milliseconds: what it says to the last
-    /// entry, and of a charge.
-    fn take(&self, engine: &Engine, host: &impl Host, call: &Call, allowed: u64) -> (Word, Option<Standing>) {
-        let Some((reply, mut answers)) = self.hear(engine, host, call, allowed) else {
-            return (Word::Silent, None);
-        };
-        let (mut charges, mut borrower) = (Vec::new(), self.borrower.borrow_mut());
-        let (policy, table, mono) = (engine.policy(), engine.table(), host.monotonic());
-        while borrower.take_some(policy, table, host.shared(), call, &reply, &mut answers, &mut charges, mono)
-        {
-        }
-        // A charge comes behind the report of its client.
-        let word = match reply.answers.last() {
-            Some(Answer::Failed | Answer::Unusable) => Word::Away,
-            _ => Word::Heard,
-        };
-        (word, charges.into_iter().next().flatten())
+    /// Takes in the response at hand, to a request's `call`, which could take `allowed` milliseconds; none where it is none.
+    fn take(&self, engine: &Engine, host: &impl Host, call: Call, allowed: u64) -> Option<Heard> {
+        let mut heard = self.hear(engine, host, call, allowed)?;
+        while self.take_slice(engine, host, &mut heard) {}
+        Some(heard)
+    }
+
+    /// Takes in a slice of what was heard; whether there is more.
+    fn take_slice(&self, engine: &Engine, host: &impl Host, heard: &mut Heard) -> bool {
+        let mono = host.monotonic();
+        self.borrower.borrow_mut().take_slice(engine.policy(), engine.table(), host.shared(), heard, mono)
     }
 
     /// The response at hand is to `call`, which could take `allowed` milliseconds; none where it is none.
-    fn hear(&self, engine: &Engine, host: &impl Host, call: &Call, allowed: u64) -> Option<(Reply, Answers)> {
+    fn hear(&self, engine: &Engine, host: &impl Host, call: Call, allowed: u64) -> Option<Heard> {
         let mono = host.monotonic();
         let reply = host.reply().and_then(|bytes| Reply::from_bytes(&bytes).ok());
         let reply = reply.filter(|reply| reply.answers.len() == call.batch.entries.len());
@@ -349,16 +283,16 @@ impl Lender {
             host.note(Note::Called { has_worked: false, is_up: !borrower.is_store_away() });
             return None;
         };
-        let (taken, answers) = borrower.hear(engine.policy(), &reply, mono);
-        if taken.is_back {
+        // A part of the backend that is away is no store to those whose accounts it has.
+        if self.store.mode == StoreMode::Leased {
+            self.crowd.hear(&call, &reply, (mono / 1_000_000).saturating_add(self.store.timeout_ms));
+        }
+        let (heard, is_back) = borrower.hear(engine.policy(), call, reply, mono);
+        if is_back {
             host.note(Note::Back);
         }
         host.note(Note::Called { has_worked: true, is_up: true });
-        // A part of the backend that is away is no store to those whose accounts it has.
-        if self.store.mode == StoreMode::Leased {
-            self.crowd.hear(call, &reply, (mono / 1_000_000).saturating_add(self.store.timeout_ms));
-        }
-        Some((reply, answers))
+        Some(heard)
     }
 
     /// Decides about a request that waits; none: it has to ask again. Silence is the last word: where the store had

@@ -23,11 +23,14 @@
 //! Everything here stays below 2⁵³ (see [`EXACT`]): the Redis backend has the same function in Lua.
 
 mod level;
+mod loan;
 mod room;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::level::{LONGEST_EMPTY, Level, Poured};
+pub use self::loan::Loan;
+use self::loan::Pace;
 use self::room::may_lie_idle;
 use super::terms::{Bucket, EXACT, Terms};
 use super::wire::{Lease, Standing};
@@ -56,9 +59,6 @@ pub const IDLE_SCARCE_MS: u32 = 500;
 /// Beyond what a request needs, a node is lent at most one part in so many of what is left: others need some too.
 pub const SHARE: u64 = 4;
 
-/// A node that has said nothing of a client for so long is calm about it, microseconds.
-const CALM_AFTER: u64 = 4_000_000;
-
 /// Of a bucket one part in so many may lie on nodes for long, all nodes together: nobody misses it.
 const CALM_PART: u64 = 8;
 
@@ -77,57 +77,6 @@ pub const MONTHS_KEPT: u16 = 15;
 /// Up to this much the store's clock may step back, microseconds, and time just stands still. Beyond, somebody set it,
 /// and the account goes on from the new time with what it holds.
 pub const CLOCK_SKEW: u64 = 1_000_000;
-
-/// What one node has borrowed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Loan {
-    /// Who.
-    pub node: u64,
-    /// See [`Lease::epoch`].
-    pub epoch: u64,
-    /// Of the last message.
-    pub seq: u32,
-    /// Of the last message.
-    pub spent: u64,
-    /// Lent and neither reported as spent nor given back.
-    pub out: u64,
-    /// Was lent when the loan ended, and counts as spent.
-    pub lost: u64,
-    /// The month that `out` and `lost` belong to.
-    pub month: u16,
-    /// When `out` ends, microseconds; afterwards, when it ended.
-    pub ends: u64,
-}
-
-impl Loan {
-    /// How its client comes to the node, now that `lease` has come.
-    const fn pace(&self, lease: &Lease, now: u64) -> Pace {
-        // What ends later than any other lease is calm.
-        let was_calm = self.ends > now.saturating_add(LEASE_TTL);
-        let lasts = if was_calm { CALM_TTL } else { LEASE_TTL };
-        let is_long_ago = self.ends > 0 && now.saturating_add(lasts) >= self.ends.saturating_add(CALM_AFTER);
-        match (was_calm, is_long_ago) {
-            (true, true) => Pace::Patient,
-            // It gives back what nobody has spent.
-            (false, true) if lease.need == 0 && lease.hold == 0 => Pace::Brisk,
-            (false, true) => Pace::Calm,
-            // It reports what a request has just spent; where one waits for more so soon, others come with it.
-            (true, false) if lease.need == 0 => Pace::Calm,
-            (_, false) => Pace::Brisk,
-        }
-    }
-}
-
-/// How a client comes to a node.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    /// Often, or nothing is known of it.
-    Brisk,
-    /// The node has said nothing of it for a while.
-    Calm,
-    /// And that not for the first time.
-    Patient,
-}
 
 /// Spent in one month.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,29 +5,28 @@
 //! and swap, so that roots that are doubled, rebuilt or never serve a request do no harm.
 
 mod answer;
+mod compose;
 mod known;
 mod message;
 mod overrides;
 mod recent;
 mod sweep;
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
-pub use self::answer::{Answers, Seen, account_of, account_seen};
+pub use self::answer::{Heard, Seen, account_of, account_seen};
+use self::compose::{Composed, Queue, enqueue};
 use self::known::Known;
-use self::message::{message_of, told};
 pub use self::overrides::Overridden;
 use self::overrides::Overrides;
 use self::recent::Recent;
 use super::breaker::{Breaker, Turn};
 use super::client::{ClientId, ClientMap, ClientSecret, Namespace};
-use super::hold::Wish;
 use super::name;
-use super::terms::{Offer, tag};
+use super::terms::Offer;
 use super::wire::{Ask, Batch, Entry};
 use crate::policy::{Policy, StoreMode};
-use crate::table::{Change, Client, Moment, SharedStore, Table, Updated};
+use crate::table::{Client, Moment};
 use crate::units::{Cost, UnixNanos};
 
 /// A client that a request is about.
@@ -76,37 +75,6 @@ impl Call {
         mono.saturating_sub(self.sent)
     }
 }
-
-/// What will be the next batch.
-#[derive(Debug, Default)]
-struct Composed {
-    entries: Vec<Entry>,
-    /// Bytes of names in them.
-    names: usize,
-    /// How many slices of work it has taken.
-    slices: u32,
-    /// When the first of them was made, milliseconds: what is lent lasts from then on.
-    since: u64,
-}
-
-impl Composed {
-    const fn has_room(&self) -> bool {
-        self.entries.len() < MAX_COMPOSED && self.names < MAX_NAMES
-    }
-}
-
-/// What an answer has changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
-    /// Whether the store has just come back.
-    pub is_back: bool,
-}
-
-/// So many bytes of names in one batch; with its entries it stays below what a store takes.
-const MAX_NAMES: usize = 256 * 1_024;
-
-/// So many entries in a batch of a tick at most, so that it is soon written and read, beside those that requests wait for.
-const MAX_COMPOSED: usize = 1_000;
 
 /// The most clients that one worker remembers; of others it knows what is in the table.
 const MAX_KNOWN: usize = 65_536;
@@ -168,8 +136,7 @@ pub struct Borrower {
     /// Every request is decided by the store; what is owed from an outage is all that ticks have to report.
     is_strict: bool,
     known: ClientMap<Known>,
-    /// When whom of them is to be looked at; each of them once.
-    queue: BTreeSet<(u64, ClientId)>,
+    queue: Queue,
     recent: Recent,
     overrides: Overrides,
     breaker: Breaker,
@@ -201,7 +168,7 @@ impl Borrower {
             rhythm,
             is_strict: policy.store.as_ref().is_some_and(|store| store.mode == StoreMode::Strict),
             known: ClientMap::with_hasher(ClientSecret::with_seed(seed)),
-            queue: BTreeSet::new(),
+            queue: Queue::new(),
             recent: Recent::new(ClientSecret::with_seed(seed)),
             overrides: Overrides::new(ClientSecret::with_seed(seed)),
             breaker: Breaker::default(),
@@ -282,132 +249,6 @@ impl Borrower {
         self.known.get(id).is_some_and(|known| known.is_pressed(mono))
     }
 
-    /// Adds a slice of what is due to the next batch; what comes back is the batch once it is to be sent. `waiting` requests
-    /// wait for it: then it is sent now, and has room for them.
-    pub fn compose(
-        &mut self,
-        policy: &Policy,
-        table: &Table,
-        store: &impl SharedStore,
-        times: Times,
-        waiting: usize,
-    ) -> Option<Call> {
-        if self.node == 0 {
-            return None;
-        }
-        let is_probe = self.breaker.is_open();
-        if is_probe && !self.breaker.may_try(times.mono) {
-            // Whoever looks after their records tells it again.
-            self.batch = Composed::default();
-            return None;
-        }
-        let mut batch = std::mem::take(&mut self.batch);
-        if batch.entries.is_empty() {
-            batch.since = times.mono;
-        }
-        let waited = times.mono.saturating_sub(self.last_batch);
-        // So late that what is put together is not out of date when it is sent, and so early that all is.
-        let early = self.slices.saturating_mul(self.rhythm.tick());
-        let is_near = waited.saturating_add(early.into()) >= self.rhythm.interval.into();
-        let first = self.queue.first().map_or(times.mono, |(at, _)| *at);
-        let is_late = times.mono.saturating_sub(first) > Rhythm::BEHIND;
-        self.slice = if is_late { Rhythm::LARGE_SLICE } else { Rhythm::SLICE };
-        if is_near || is_probe || waiting > 0 {
-            batch.slices = batch.slices.saturating_add(1);
-            self.report(policy, table, store, times, &mut batch);
-        }
-        if times.mono.saturating_sub(self.last_sweep) >= self.rhythm.interval.into() {
-            self.last_sweep = times.mono;
-            self.sweep(policy, table, store, times, &mut batch.entries);
-        }
-        let is_at_work =
-            self.last_request.is_some_and(|last| times.mono.saturating_sub(last) < Rhythm::RETIRED);
-        let is_silent = times.mono.saturating_sub(self.last_call) >= Rhythm::HEARTBEAT;
-        let is_time = waited >= self.rhythm.interval.into();
-        let is_full = !batch.has_room();
-        let has_something = !batch.entries.is_empty() || (is_at_work && is_silent);
-        if !(waiting > 0 || is_full || is_probe || (is_time && has_something)) {
-            self.batch = batch;
-            return None;
-        }
-        self.last_batch = times.mono;
-        let is_behind = self.queue.first().is_some_and(|(at, _)| *at <= times.mono);
-        let more = if is_behind { 2 } else { 0 };
-        self.slices = batch.slices.saturating_sub(1).saturating_add(more).min(Rhythm::TICKS);
-        (waiting == 0 || !batch.entries.is_empty())
-            .then(|| Call { sent: batch.since, ..self.call(batch.entries, times.mono) })
-    }
-
-    /// A slice of the clients that this worker knows and whose time it is.
-    fn report(
-        &mut self,
-        policy: &Policy,
-        table: &Table,
-        store: &impl SharedStore,
-        times: Times,
-        batch: &mut Composed,
-    ) {
-        let mut looks = 0;
-        while looks < self.slice && batch.has_room() {
-            if self.queue.first().is_none_or(|(at, _)| *at > times.mono) {
-                return;
-            }
-            let Some((_, id)) = self.queue.pop_first() else { return };
-            let Some(known) = self.known.get_mut(&id) else { continue };
-            known.queued_at = None;
-            if known.due_at() <= times.mono {
-                looks = looks.saturating_add(1);
-                let tier = policy.tiers.get(usize::from(known.offer)).unwrap_or(&policy.anonymous);
-                let tier = self.overrides.of(&id).map_or(tier, |overridden| &overridden.tier);
-                let (rhythm, is_strict) = (self.rhythm, self.is_strict);
-                let client = table.fingerprint_of(id, known.name.is_none());
-                let updated = table.update(store, client, tier, times.moment(), |mut state| {
-                    state.turn_to(times.now);
-                    let borrows = !is_strict && !tier.is_unlimited() && !tier.holds_few(known.cost());
-                    match known.wishes(&mut state.hold, borrows, rhythm, times.mono) {
-                        Some((need, want)) => {
-                            state.hold.come_under(tag(tier));
-                            let wish = Wish { need, more: 0, want };
-                            let lease = message_of(&mut state, tier, wish, rhythm.patience(), times);
-                            (Change::Write(state), (Some(lease), state.hold))
-                        }
-                        None => (Change::Keep, (None, state.hold)),
-                    }
-                });
-                let is_remembered = match updated {
-                    Updated::Done { answer: (lease, hold) } => {
-                        if let Some(lease) = lease {
-                            let name = known.name_to_tell(id);
-                            batch.names = batch.names.saturating_add(name.as_ref().map_or(0, Vec::len));
-                            batch.entries.push(Entry {
-                                client: id,
-                                name,
-                                is_stranger: known.name.is_none(),
-                                offer: known.offer,
-                                ask: Ask::Lease(told(lease, known.name.is_none())),
-                            });
-                        }
-                        known.looked(&hold, lease.is_some(), rhythm, times.mono)
-                    }
-                    Updated::Unknown => {
-                        known.poke(times.mono);
-                        true
-                    }
-                };
-                if !is_remembered {
-                    self.known.remove(&id);
-                    continue;
-                }
-            }
-            enqueue(&mut self.queue, id, known);
-        }
-    }
-
-    /// A request asks for its client itself: what the next batch says of it goes with the request's message.
-    fn take_out(&mut self, client: ClientId) {
-        self.batch.entries.retain(|entry| entry.client != client);
-    }
-
     fn entry(&self, subject: &Subject<'_>, ask: Ask) -> Entry {
         Entry {
             client: subject.id,
@@ -434,18 +275,6 @@ impl Borrower {
     pub fn failed(&mut self, mono: u64, random: u64) -> bool {
         self.breaker.failed(mono, random) == Turn::Opened
     }
-}
-
-/// Has `known`, which is `id`, looked at when it is due, or before.
-fn enqueue(queue: &mut BTreeSet<(u64, ClientId)>, id: ClientId, known: &mut Known) {
-    let due_at = known.due_at();
-    if known.queued_at.is_some_and(|at| at <= due_at) {
-        return;
-    }
-    if let Some(later) = known.queued_at.replace(due_at) {
-        queue.remove(&(later, id));
-    }
-    queue.insert((due_at, id));
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 //! thousandths of a cost unit. `spent` only ever grows within an epoch, so that a report that is lost, repeated or
 //! overtaken by another counts once (see [`wire`](super::wire)).
 
+mod refused;
+
+pub use self::refused::Refused;
 use super::wire::{Lease, Refusal, Standing};
 use crate::limit::Month;
 use crate::units::Cost;
@@ -32,34 +35,6 @@ impl Tick {
     pub const fn since(self, earlier: Self) -> u32 {
         let milli = self.0.wrapping_sub(earlier.0);
         if milli < 1 << 31 { milli } else { 0 }
-    }
-}
-
-/// A refusal of the store's that still holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refused {
-    /// The cost that was refused; at least as much is refused too. 0: nothing was.
-    pub cost: u32,
-    /// Until then.
-    pub until: Tick,
-    /// Which limits refused; bit 0 is the tier's first, bit 3 the month.
-    pub limits: u8,
-}
-
-impl Refused {
-    /// The month's bit in [`Self::limits`].
-    pub const MONTH: u8 = 1 << 3;
-    /// The greatest cost that is remembered.
-    pub const MAX_COST: u32 = (1 << 24) - 1;
-
-    /// What `refusal` of `cost`, thousandths, says at `now`.
-    fn new(refusal: &Refusal, cost: u64, now: Tick) -> Self {
-        Self {
-            cost: u32::try_from(cost).unwrap_or(u32::MAX).clamp(1, Self::MAX_COST),
-            // What can never be had need not be asked for again soon; the limits may change.
-            until: now.after(if refusal.never { 60_000 } else { refusal.wait.div_ceil(1_000) }),
-            limits: (refusal.limits & 7) | if refusal.month { Self::MONTH } else { 0 },
-        }
     }
 }
 
@@ -109,9 +84,9 @@ pub struct Wish {
     pub want: u64,
 }
 
-/// How a client comes that comes slowly.
+/// How seldom a client comes that does not come often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub enum Rarity {
     /// Now and then: a lease pays for some of its requests.
     Sparse,
     /// So seldom that what it is lent for the next time goes back before that.
@@ -361,13 +336,13 @@ impl Hold {
 
     /// How a client comes that has no lease at `now` and was served before; none: nothing is known of it.
     #[must_use]
-    pub const fn pace(&self, now: Tick) -> Option<Pace> {
+    pub const fn rarity(&self, now: Tick) -> Option<Rarity> {
         let silent = now.since(self.asked);
         if self.epoch == 0 || self.is_asking || silent < Self::SPARSE_MS {
             return None;
         }
         let is_seldom = silent >= Self::SELDOM_MS && self.left == 0 && self.owed() == 0;
-        Some(if is_seldom { Pace::Seldom } else { Pace::Sparse })
+        Some(if is_seldom { Rarity::Seldom } else { Rarity::Sparse })
     }
 
     /// Gives up the lease: the next message says so.

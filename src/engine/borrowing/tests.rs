@@ -102,7 +102,7 @@ impl Node {
     fn take(&mut self, call: &Call) {
         let reply = self.reply(call);
         let (policy, table) = (self.engine.policy.clone(), self.engine.table.clone());
-        self.borrower.take(&policy, &table, &self.shared, call, &reply, self.milli * 1_000_000);
+        self.borrower.take_all(&policy, &table, &self.shared, call, &reply, self.milli * 1_000_000);
     }
 
     fn consider(&mut self, tier: &str) -> Result<Ruling, Question> {

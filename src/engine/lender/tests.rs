@@ -1,10 +1,11 @@
 use super::*;
 use crate::engine::Outcome;
-use crate::lease::wire::Batch;
+use crate::lease::wire::{Batch, Standing};
 use crate::request::Headers;
 use crate::request::tests::{Answers, pairs};
 use crate::table::tests::{Fake, Rules};
-use crate::table::{FingerprintKey, Table};
+use crate::table::{FingerprintKey, Network, Table};
+use crate::units::UnixNanos;
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 

@@ -1,6 +1,6 @@
 //! What a worker does when no request is at hand.
 
-use super::{Caller, Heard, Host, Lender};
+use super::{Caller, Host, Lender};
 use crate::engine::Engine;
 use crate::engine::borrowing::Word;
 use crate::lease::borrower::{Call, Times};
@@ -16,7 +16,7 @@ impl Lender {
         let times = self.times(host);
         self.expire(engine, host, times);
         let is_under_way = self.batch.borrow().as_ref().is_some_and(|(_, until)| times.mono < *until);
-        if is_under_way || self.take_slice(engine, host) {
+        if is_under_way || self.go_on(engine, host) {
             return;
         }
         let Some(call) = self.due(engine, host, times) else { return };
@@ -31,25 +31,19 @@ impl Lender {
     /// The response to the tick's call is at hand.
     pub fn take_batch(&self, engine: &Engine, host: &impl Host) {
         let Some((call, _)) = self.batch.borrow_mut().take() else { return };
-        let heard = self.hear(engine, host, &call, self.store.timeout_ms);
-        *self.heard.borrow_mut() = heard.map(|(reply, answers)| Heard { call, reply, answers });
-        self.take_slice(engine, host);
+        *self.heard.borrow_mut() = self.hear(engine, host, call, self.store.timeout_ms);
+        self.go_on(engine, host);
     }
 
-    /// Takes in a slice of what the last batch was answered; whether anything was left.
-    fn take_slice(&self, engine: &Engine, host: &impl Host) -> bool {
-        let Some(Heard { call, reply, mut answers }) = self.heard.borrow_mut().take() else { return false };
-        let (policy, table, shared) = (engine.policy(), engine.table(), host.shared());
-        let (mut charges, mono) = (Vec::new(), host.monotonic());
-        let mut borrower = self.borrower.borrow_mut();
-        let is_more =
-            borrower.take_some(policy, table, shared, &call, &reply, &mut answers, &mut charges, mono);
-        drop(borrower);
+    /// Goes on with what the last batch was answered; whether anything was left.
+    fn go_on(&self, engine: &Engine, host: &impl Host) -> bool {
+        let Some(mut heard) = self.heard.borrow_mut().take() else { return false };
+        let is_more = self.take_slice(engine, host, &mut heard);
         for id in self.crowd.clients() {
             self.release(engine, host, &id);
         }
         if is_more {
-            *self.heard.borrow_mut() = Some(Heard { call, reply, answers });
+            *self.heard.borrow_mut() = Some(heard);
         }
         true
     }

@@ -1,6 +1,6 @@
 //! What the store has answered, and what that changes on the node.
 
-use super::{Borrower, Call, Taken, Times, enqueue};
+use super::{Borrower, Call, Times, enqueue};
 use crate::lease::breaker::Turn;
 use crate::lease::client::ClientId;
 use crate::lease::hold::{Hold, tick};
@@ -12,64 +12,41 @@ use crate::table::{Change, SharedStore, Table, Updated};
 use crate::units::{Cost, Nanos, UnixNanos};
 
 impl Borrower {
-    /// Takes in what the store has answered, all at once. What comes back beside it are the standings of charges, in order.
-    pub fn take(
-        &mut self,
-        policy: &Policy,
-        table: &Table,
-        store: &impl SharedStore,
-        call: &Call,
-        reply: &Reply,
-        mono_nanos: u64,
-    ) -> (Taken, Vec<Option<Standing>>) {
-        let (taken, mut answers) = self.hear(policy, reply, mono_nanos);
-        let mut charges = Vec::new();
-        while self.take_some(policy, table, store, call, reply, &mut answers, &mut charges, mono_nanos) {}
-        (taken, charges)
-    }
-
-    /// A reply has come: the store is there, this is its clock, and what has changed for all. Its answers are still to be taken.
-    pub fn hear(&mut self, policy: &Policy, reply: &Reply, mono_nanos: u64) -> (Taken, Answers) {
+    /// `reply` to `call` has come: the store is there, this is its clock, and what has changed for all. Its answers are still
+    /// to be taken in. And whether the store has just come back.
+    pub fn hear(&mut self, policy: &Policy, call: Call, reply: Reply, mono_nanos: u64) -> (Heard, bool) {
         let is_back = self.breaker.worked() == Turn::Closed;
         self.offset = Some(reply.now.saturating_mul(1_000).wrapping_sub(mono_nanos));
-        let changed = self.overrides.take(policy, reply);
-        (Taken { is_back }, Answers { changed, next: 0 })
+        let changed = self.overrides.take(policy, &reply);
+        (Heard { call, reply, next: 0, changed, charge: None }, is_back)
     }
 
-    /// Takes in some of a reply's answers, and puts the standings of charges to `charges`. Whether there are more.
-    #[allow(clippy::too_many_arguments, reason = "one reply and all that it is about")]
-    pub fn take_some(
+    /// Takes in a slice of the answers. Whether there are more.
+    pub fn take_slice(
         &mut self,
         policy: &Policy,
         table: &Table,
         store: &impl SharedStore,
-        call: &Call,
-        reply: &Reply,
-        answers: &mut Answers,
-        charges: &mut Vec<Option<Standing>>,
+        heard: &mut Heard,
         mono_nanos: u64,
     ) -> bool {
-        let now =
-            self.offset.map_or(reply.now.saturating_mul(1_000), |offset| mono_nanos.wrapping_add(offset));
-        let times = Times { now: UnixNanos(now), mono: mono_nanos / 1_000_000, node: mono_nanos };
-        let all = call.batch.entries.iter().zip(&reply.answers);
-        for (entry, answer) in all.skip(answers.next).take(self.slice) {
-            answers.next = answers.next.saturating_add(1);
-            match &entry.ask {
-                Ask::Charge { .. } => charges.push(match answer {
-                    Answer::Standing(standing) => Some(*standing),
-                    _ => None,
-                }),
-                Ask::Lease(lease) => {
-                    self.take_one(policy, table, store, entry, lease, answer, call.sent, times)
+        let times = self.times(mono_nanos, || UnixNanos(heard.reply.now.saturating_mul(1_000)));
+        let all = heard.call.batch.entries.iter().zip(&heard.reply.answers);
+        for (entry, answer) in all.skip(heard.next).take(self.slice) {
+            heard.next = heard.next.saturating_add(1);
+            match (&entry.ask, answer) {
+                (Ask::Charge { .. }, Answer::Standing(standing)) => heard.charge = Some(*standing),
+                (Ask::Charge { .. }, _) => {}
+                (Ask::Lease(lease), _) => {
+                    self.take_one(policy, table, store, entry, lease, answer, heard.call.sent, times)
                 }
             }
         }
-        if answers.next < reply.answers.len().min(call.batch.entries.len()) {
+        if heard.next < heard.reply.answers.len() {
             return true;
         }
         // Who was reset or has other limits now asks again.
-        let changed = std::mem::take(&mut answers.changed);
+        let changed = std::mem::take(&mut heard.changed);
         for (id, is_stranger) in changed.into_iter().flat_map(|id| [(id, false), (id, true)]) {
             let client = table.fingerprint_of(id, is_stranger);
             table.update(store, client, &policy.anonymous, times.moment(), |mut state| {
@@ -131,12 +108,36 @@ impl Borrower {
     }
 }
 
-/// How far a reply's answers are taken in.
+/// A reply, and how far it is taken in.
 #[derive(Debug)]
-pub struct Answers {
+pub struct Heard {
+    call: Call,
+    reply: Reply,
+    /// How many of its answers are.
+    next: usize,
     /// Whose record is to be looked at once all are.
     changed: Vec<ClientId>,
-    next: usize,
+    charge: Option<Standing>,
+}
+
+impl Heard {
+    /// The call that it answers.
+    #[must_use]
+    pub const fn call(&self) -> &Call {
+        &self.call
+    }
+
+    /// One answer an entry of the call.
+    #[must_use]
+    pub fn answers(&self) -> &[Answer] {
+        &self.reply.answers
+    }
+
+    /// What was said to a charge, once it is taken in.
+    #[must_use]
+    pub const fn charge(&self) -> Option<&Standing> {
+        self.charge.as_ref()
+    }
 }
 
 /// When an answer is taken in, and how long it took.

@@ -2,7 +2,7 @@
 
 use super::{Rhythm, Subject};
 use crate::lease::client::ClientId;
-use crate::lease::hold::{Hold, Pace, Tick, tick};
+use crate::lease::hold::{Hold, Rarity, Tick, tick};
 use crate::lease::name;
 use crate::units::Cost;
 
@@ -173,12 +173,12 @@ impl Known {
         self.want.max(self.spent.saturating_mul(2)).max(self.cost.saturating_mul(AHEAD))
     }
 
-    /// The same for a client of which this worker knows nothing but what its first requests `need`, and its `pace`.
-    pub const fn want_first(need: u64, pace: Option<Pace>) -> u64 {
-        match pace {
+    /// The same for a client of which this worker knows nothing but what its first requests `need`, and its `rarity`.
+    pub const fn want_first(need: u64, rarity: Option<Rarity>) -> u64 {
+        match rarity {
             None => need.saturating_mul(AHEAD_OF_A_CROWD),
-            Some(Pace::Sparse) => need.saturating_mul(AHEAD),
-            Some(Pace::Seldom) => 0,
+            Some(Rarity::Sparse) => need.saturating_mul(AHEAD),
+            Some(Rarity::Seldom) => 0,
         }
     }
 

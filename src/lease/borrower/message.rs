@@ -3,7 +3,7 @@
 use super::known::Known;
 use super::{Borrower, Call, Subject, Times, enqueue};
 use crate::lease::account::LONGEST_EMPTY;
-use crate::lease::hold::{Pace, Wish, tick};
+use crate::lease::hold::{Rarity, Wish, tick};
 use crate::lease::terms::tag;
 use crate::lease::wire::{Ask, Lease};
 use crate::policy::Tier;
@@ -80,18 +80,18 @@ impl Borrower {
         let patience = self.rhythm.patience();
         let client = table.fingerprint_of(subject.id, subject.name.is_none());
         let updated = table.update(store, client, tier, times.moment(), |mut state| {
-            let pace = state.hold.pace(tick(times.mono));
-            let beyond = remembered.unwrap_or_else(|| Known::want_first(need, pace));
+            let rarity = state.hold.rarity(tick(times.mono));
+            let beyond = remembered.unwrap_or_else(|| Known::want_first(need, rarity));
             let wish = Wish { need, more, want: need.saturating_add(more).saturating_add(beyond) };
             state.turn_to(times.now);
             state.hold.come_under(tag(tier));
             // Should no answer come, whoever finds the record has to know whose limits these are.
             state.hold.offer = subject.offer;
             let lease = message_of(&mut state, tier, wish, patience, times);
-            (Change::Write(state), (lease, pace))
+            (Change::Write(state), (lease, rarity))
         });
-        let Updated::Done { answer: (lease, pace) } = updated else { return None };
-        if let (None, Some(Pace::Seldom)) = (remembered, pace) {
+        let Updated::Done { answer: (lease, rarity) } = updated else { return None };
+        if let (None, Some(Rarity::Seldom)) = (remembered, rarity) {
             self.with_known(subject, times.mono, Known::comes_seldom);
         }
         let ask = Ask::Lease(told(lease, subject.name.is_none()));

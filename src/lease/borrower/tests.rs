@@ -4,7 +4,7 @@ use crate::lease::hold::{Refused, Spend, tick};
 use crate::lease::terms::{Rate, Terms};
 use crate::lease::wire::{Answer, Change as Said, News, Reply};
 use crate::table::tests::{Fake, Rules};
-use crate::table::{FingerprintKey, State};
+use crate::table::{Change, FingerprintKey, SharedStore, State, Table, Updated};
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -161,7 +161,7 @@ fn what_was_lent_under_other_limits_is_given_up_when_they_change() {
         let call = node.borrower.call(Vec::new(), 2_000);
         let changes = vec![Said { client: ID, what }];
         let reply = Reply { now: NOW.0 / 1_000, revision: 1, is_whole: false, changes, answers: Vec::new() };
-        node.borrower.take(&node.policy, &node.table, &node.shared, &call, &reply, 2_001_000_000);
+        node.borrower.take_all(&node.policy, &node.table, &node.shared, &call, &reply, 2_001_000_000);
         let hold = node.change(|_| ()).hold;
         assert_eq!((hold.left, hold.refused, hold.owed()), (0, Refused::default(), 3_000));
     }
@@ -184,6 +184,22 @@ fn a_name_too_long_for_a_message_is_told_in_its_short_form() {
     node.borrower.served(&subject, Cost(3_000), false, 0, 1_000);
     let told = node.tick(1_000 + u64::from(Rhythm::ORPHANED));
     assert_eq!(told[0].name.as_ref(), Some(&short));
+}
+
+impl Borrower {
+    /// Takes in all that `reply` answers to `call`, at once.
+    pub(crate) fn take_all(
+        &mut self,
+        policy: &Policy,
+        table: &Table,
+        store: &impl SharedStore,
+        call: &Call,
+        reply: &Reply,
+        mono_nanos: u64,
+    ) {
+        let (mut heard, _) = self.hear(policy, call.clone(), reply.clone(), mono_nanos);
+        while self.take_slice(policy, table, store, &mut heard, mono_nanos) {}
+    }
 }
 
 /// A node, and the store's account of one client of its.
@@ -216,7 +232,7 @@ impl Pair {
         let answers = call.batch.entries.iter().map(settle).collect();
         let reply = Reply { now, revision: 0, is_whole: false, changes: Vec::new(), answers };
         let Node { policy, table, shared, borrower, .. } = &mut self.node;
-        borrower.take(policy, table, shared, call, &reply, mono * 1_000_000);
+        borrower.take_all(policy, table, shared, call, &reply, mono * 1_000_000);
     }
 
     /// A request of one unit: it is let through.
@@ -309,7 +325,7 @@ fn an_override_takes_a_calm_lease_back_soon() {
     let now = NOW.0 / 1_000 + 79_000_000;
     let reply = Reply { now, revision: 1, is_whole: false, changes, answers: Vec::new() };
     let Node { policy, table, shared, borrower, .. } = &mut pair.node;
-    borrower.take(policy, table, shared, &call, &reply, 79_000_000_000);
+    borrower.take_all(policy, table, shared, &call, &reply, 79_000_000_000);
     pair.ticks(79_000..80_000);
     assert_eq!(pair.account.loans[0].out, 0);
 }

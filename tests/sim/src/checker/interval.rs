@@ -79,7 +79,7 @@ fn late(evidence: &Evidence<'_>, client: u32, rate: &Rate) -> i128 {
 fn was_clock_set(evidence: &Evidence<'_>, at: u64) -> bool {
     let incidents = evidence.log.incidents.borrow();
     incidents.iter().any(|(from, incident)| match incident {
-        Incident::StoreClock(by) if *by > 0 => (*from..from + by.unsigned_abs() + 11 * SECOND).contains(&at),
+        Incident::StoreClock(by) if *by > 0 => (*from..from + by.unsigned_abs() + 59 * SECOND).contains(&at),
         _ => false,
     })
 }

@@ -16,6 +16,9 @@ const NEAR: u64 = 2_000_000_000;
 /// What a consumer without limits has used is reported after so long at the latest.
 const REPORT: u64 = 1_500_000_000;
 
+/// And what one has used that comes now and then.
+const REPORT_LATE: u64 = 32_000_000_000;
+
 /// See the [module](self).
 pub fn check(evidence: &Evidence<'_>) -> Option<Violation> {
     let usage = evidence.log.usage.borrow();
@@ -149,7 +152,7 @@ fn unreported(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
             }
             Incident::FailedOver(since) if is_charged && (*since..=*at).contains(&shot.moment) => true,
             Incident::FailedOver(since) => {
-                (unreported_since(evidence, *since)..=*at).contains(&shot.moment)
+                (unreported_since(evidence, since.saturating_sub(REPORT_LATE))..=*at).contains(&shot.moment)
                     && !is_told_again(&incidents, shots, shot.node, *at)
             }
             _ => false,
