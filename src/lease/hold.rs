@@ -124,10 +124,7 @@ impl Hold {
     const CALM_MS: u32 = 10_000;
     const PATIENT_MS: u32 = 40_000;
 
-    /// A client of whom nothing was said for so long comes now and then, milliseconds.
-    const SPARSE_MS: u32 = 4_000;
-
-    /// And one of whom nothing was said for so long comes so seldom that a lease would end before it comes again.
+    /// A client of whom nothing was said for so long comes so seldom that a lease would end before it comes again, milliseconds.
     const SELDOM_MS: u32 = 55_000;
 
     /// The greatest tag of terms.
@@ -334,14 +331,14 @@ impl Hold {
         self.idle_ms() >= Self::PATIENT_MS
     }
 
-    /// How a client comes that has no lease at `now` and was served before; none: nothing is known of it.
+    /// How seldom a client comes that has no lease at `now`; none: nothing is known of it. Of one that was served before, a
+    /// lease has gone back or has ended.
     #[must_use]
     pub const fn rarity(&self, now: Tick) -> Option<Rarity> {
-        let silent = now.since(self.asked);
-        if self.epoch == 0 || self.is_asking || silent < Self::SPARSE_MS {
+        if self.epoch == 0 || self.is_asking || self.owed() > 0 {
             return None;
         }
-        let is_seldom = silent >= Self::SELDOM_MS && self.left == 0 && self.owed() == 0;
+        let is_seldom = now.since(self.asked) >= Self::SELDOM_MS && self.left == 0;
         Some(if is_seldom { Rarity::Seldom } else { Rarity::Sparse })
     }
 

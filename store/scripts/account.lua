@@ -402,11 +402,11 @@ end
 -- How long a lease may lie unspent by how its client comes to the node: see Loan::pace.
 local function idle_of(i)
   local was_calm = loan_ends[i] > at + LEASE_TTL
-  if loan_ends[i] > 0 and at + (was_calm and CALM_TTL or LEASE_TTL) >= loan_ends[i] + CALM_AFTER then
-    if was_calm then return IDLE_PATIENT_MS end
-    return (need > 0 or hold > 0) and IDLE_CALM_MS or IDLE_MS
-  end
-  return was_calm and need == 0 and IDLE_CALM_MS or IDLE_MS
+  local long_ago = loan_ends[i] > 0 and at + (was_calm and CALM_TTL or LEASE_TTL) >= loan_ends[i] + CALM_AFTER
+  local gave_back = loan_ends[i] > 0 and outs[i] == 0 and hold == 0 and spent == spents[i]
+  if was_calm and (long_ago or need > 0 and gave_back) then return IDLE_PATIENT_MS end
+  if need > 0 then return (long_ago or gave_back) and IDLE_CALM_MS or IDLE_MS end
+  return (was_calm or long_ago and hold > 0) and IDLE_CALM_MS or IDLE_MS
 end
 
 local function standing(month, held, said_spent, ttl, idle, flags, wait)

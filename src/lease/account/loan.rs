@@ -36,14 +36,17 @@ impl Loan {
         let was_calm = self.ends > now.saturating_add(LEASE_TTL);
         let lasts = if was_calm { CALM_TTL } else { LEASE_TTL };
         let is_long_ago = self.ends > 0 && now.saturating_add(lasts) >= self.ends.saturating_add(CALM_AFTER);
-        match (was_calm, is_long_ago) {
-            (true, true) => Pace::Patient,
-            // It gives back what nobody has spent.
-            (false, true) if lease.need == 0 && lease.hold == 0 => Pace::Brisk,
-            (false, true) => Pace::Calm,
-            // It reports what a request has just spent; where one waits for more so soon, others come with it.
-            (true, false) if lease.need == 0 => Pace::Calm,
-            (_, false) => Pace::Brisk,
+        // Its client has let a lease lie until it went back, and comes again.
+        let gave_back = self.ends > 0 && self.out == 0 && lease.hold == 0 && lease.spent == self.spent;
+        match lease.need {
+            // What a request has just spent is reported: that does not make it less calm.
+            0 if was_calm && is_long_ago => Pace::Patient,
+            0 if was_calm || (is_long_ago && lease.hold > 0) => Pace::Calm,
+            0 => Pace::Brisk,
+            _ if was_calm && (is_long_ago || gave_back) => Pace::Patient,
+            _ if is_long_ago || gave_back => Pace::Calm,
+            // A request waits for more so soon: others come with it.
+            _ => Pace::Brisk,
         }
     }
 }

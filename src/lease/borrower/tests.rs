@@ -292,6 +292,16 @@ fn who_comes_now_and_then_costs_less_than_a_message_a_request() {
 }
 
 #[test]
+fn however_often_now_and_then_is_a_lease_lasts_for_some_requests() {
+    for every in [4_500, 5_500, 7_000, 9_000, 15_000, 22_000, 40_000] {
+        let mut pair = Pair::new();
+        pair.run(1_000, every, 3);
+        let (asked, told) = pair.run(1_000 + 3 * every, every, 12);
+        assert!(asked <= 1 && told <= 12, "every {every} ms: {asked} and {told} for 12 requests");
+    }
+}
+
+#[test]
 fn who_comes_seldom_is_lent_what_it_needs_and_gives_nothing_back() {
     let mut pair = Pair::new();
     pair.run(1_000, 70_000, 1);
