@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{CALM_TTL, LEASE_TTL};
+use crate::lease::terms::EXACT;
 use crate::lease::wire::Lease;
 
 /// A node that has said nothing of a client for so long is calm about it, microseconds.
@@ -31,13 +32,14 @@ pub struct Loan {
 
 impl Loan {
     /// How its client comes to the node, now that `lease` has come.
-    pub(super) const fn pace(&self, lease: &Lease, now: u64) -> Pace {
+    pub(super) fn pace(&self, lease: &Lease, now: u64) -> Pace {
         // What ends later than any other lease is calm.
         let was_calm = self.ends > now.saturating_add(LEASE_TTL);
         let lasts = if was_calm { CALM_TTL } else { LEASE_TTL };
         let is_long_ago = self.ends > 0 && now.saturating_add(lasts) >= self.ends.saturating_add(CALM_AFTER);
         // Its client has let a lease lie until it went back, and comes again.
-        let gave_back = self.ends > 0 && self.out == 0 && lease.hold == 0 && lease.spent == self.spent;
+        let gave_back =
+            self.ends > 0 && self.out == 0 && lease.hold == 0 && lease.spent.min(EXACT) == self.spent;
         match lease.need {
             // What a request has just spent is reported: that does not make it less calm.
             0 if was_calm && is_long_ago => Pace::Patient,
