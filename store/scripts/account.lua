@@ -17,7 +17,7 @@ local LONGEST_EMPTY = 60000000
 local STANDING, STALE, DAMAGED, ABSENT = 0, 1, 2, 3
 
 local table_unpack = unpack
-local pack, unpack, call, min, max = struct.pack, struct.unpack, redis.call, math.min, math.max
+local pack, unpack, min, max = struct.pack, struct.unpack, math.min, math.max
 
 -- The account at hand. One table a field and not one a loan, used again for every account of the batch: making tables
 -- is what would cost most here. Entries beyond the counts are left from accounts before.

@@ -90,86 +90,89 @@ local function pack_account(description, name)
   return table.concat(parts)
 end
 
-local now
-if ARGV[1] == '' then
-  local time = call('TIME')
-  now = time[1] * 1000000 + time[2]
-else
-  now = tonumber(ARGV[1])
-end
-local n, offer_count = tonumber(ARGV[2]), tonumber(ARGV[3])
-local offers = {}
-for i = 1, offer_count do
-  local arg = ARGV[3 + i]
-  local buckets, d1, w1, c1, d2, w2, c2, d3, w3, c3, has, monthly = unpack('<BI8I8I8I8I8I8I8I8I8BI8', arg)
-  offers[i] = {count = buckets, drains = {d1, d2, d3}, weights = {w1, w2, w3}, capacities = {c1, c2, c3},
-    holds = {div(c1, w1), div(c2, w2), div(c3, w3)}, quota = has == 1 and monthly or nil,
-    description = sub(arg, OFFER_LENGTH + 1)}
-end
-local month = month_of(now)
-local from, ends = start_of(month), start_of(month + 1)
-
-local accounts = {}
-for i = 1, n do accounts[i] = KEYS[i] end
-accounts = call('MGET', table_unpack(accounts))
-
-local answers = {string.format('%.0f', now)}
-for i = 1, n do
-  local arg = ARGV[3 + offer_count + i]
-  local what, flags, place, names = byte(arg, 1, 4)
-  local value = accounts[i]
-  local description, name = '', nil
-  if value then
-    description, name = unpack_account(value)
+local function settle_all(KEYS, ARGV)
+  local call = redis.call
+  local now
+  if ARGV[1] == '' then
+    local time = call('TIME')
+    now = time[1] * 1000000 + time[2]
   else
-    start_account()
-    -- MGET takes what is not a string for absent.
-    if call('EXISTS', KEYS[i]) == 1 then description = nil end
+    now = tonumber(ARGV[1])
   end
-  if not description then
-    answers[i + 1] = pack('<B', DAMAGED)
-  elseif what == 2 then
-    answers[i + 1] = pack('<B', ABSENT)
+  local n, offer_count = tonumber(ARGV[2]), tonumber(ARGV[3])
+  local offers = {}
+  for i = 1, offer_count do
+    local arg = ARGV[3 + i]
+    local buckets, d1, w1, c1, d2, w2, c2, d3, w3, c3, has, monthly = unpack('<BI8I8I8I8I8I8I8I8I8BI8', arg)
+    offers[i] = {count = buckets, drains = {d1, d2, d3}, weights = {w1, w2, w3}, capacities = {c1, c2, c3},
+      holds = {div(c1, w1), div(c2, w2), div(c3, w3)}, quota = has == 1 and monthly or nil,
+      description = sub(arg, OFFER_LENGTH + 1)}
+  end
+  local month = month_of(now)
+  local from, ends = start_of(month), start_of(month + 1)
+
+  local accounts = {}
+  for i = 1, n do accounts[i] = KEYS[i] end
+  accounts = call('MGET', table_unpack(accounts))
+
+  local answers = {string.format('%.0f', now)}
+  for i = 1, n do
+    local arg = ARGV[3 + offer_count + i]
+    local what, flags, place, names = byte(arg, 1, 4)
+    local value = accounts[i]
+    local description, name = '', nil
     if value then
-      reset(flags % 8 >= 4, flags >= 8, now)
-      call('SET', KEYS[i], pack_account(description, name), 'KEEPTTL')
-    end
-  else
-    local offer = offers[place]
-    count, drains, offer_weights, capacities = offer.count, offer.drains, offer.weights, offer.capacities
-    holds, quota = offer.holds, offer.quota
-    local before = at
-    advance(now)
-    local this, this_ends = month, ends
-    if at < from or at >= ends then
-      this = month_of(at)
-      this_ends = start_of(this + 1)
-    end
-    local text
-    if what == 0 then
-      node, low, high, seq, spent, acked, turn, said_month, hold, need, waiting, want, sinces[1], sinces[2],
-        sinces[3], text = unpack(LEASE, arg, 5)
-      answers[i + 1] = settle(this, this_ends)
+      description, name = unpack_account(value)
     else
-      local cost
-      cost, text = unpack('<I8', arg, 5)
-      answers[i + 1] = charge(cost, this, this_ends)
+      start_account()
+      -- MGET takes what is not a string for absent.
+      if call('EXISTS', KEYS[i]) == 1 then description = nil end
     end
-    if flags % 4 >= 2 then
-      -- Where the account has its name the set has its client; said again once a day, should somebody have lost the set.
-      if not name or div(before, DAY) ~= div(at, DAY) then call('SADD', KEYS[n + names], sub(KEYS[i], -32)) end
-      name = sub(arg, text)
-    end
-    local packed = pack_account(offer.description, name)
-    if flags % 2 == 1 then
-      local kept = max(div_ceil(less(forgettable_at(), at), 1000), 1)
-      call('SET', KEYS[i], packed, 'PX', string.format('%.0f', kept))
-    elseif div(before, DAY) == div(at, DAY) then
-      -- Setting an expiry costs as much as setting the value.
-      call('SET', KEYS[i], packed, 'KEEPTTL')
+    if not description then
+      answers[i + 1] = pack('<B', DAMAGED)
+    elseif what == 2 then
+      answers[i + 1] = pack('<B', ABSENT)
+      if value then
+        reset(flags % 8 >= 4, flags >= 8, now)
+        call('SET', KEYS[i], pack_account(description, name), 'KEEPTTL')
+      end
     else
-      call('SET', KEYS[i], packed, 'PX', CONSUMER_KEPT_MS)
+      local offer = offers[place]
+      count, drains, offer_weights, capacities = offer.count, offer.drains, offer.weights, offer.capacities
+      holds, quota = offer.holds, offer.quota
+      local before = at
+      advance(now)
+      local this, this_ends = month, ends
+      if at < from or at >= ends then
+        this = month_of(at)
+        this_ends = start_of(this + 1)
+      end
+      local text
+      if what == 0 then
+        node, low, high, seq, spent, acked, turn, said_month, hold, need, waiting, want, sinces[1], sinces[2],
+          sinces[3], text = unpack(LEASE, arg, 5)
+        answers[i + 1] = settle(this, this_ends)
+      else
+        local cost
+        cost, text = unpack('<I8', arg, 5)
+        answers[i + 1] = charge(cost, this, this_ends)
+      end
+      if flags % 4 >= 2 then
+        -- Where the account has its name the set has its client; said again once a day, should somebody have lost the set.
+        if not name or div(before, DAY) ~= div(at, DAY) then call('SADD', KEYS[n + names], sub(KEYS[i], -32)) end
+        name = sub(arg, text)
+      end
+      local packed = pack_account(offer.description, name)
+      if flags % 2 == 1 then
+        local kept = max(div_ceil(less(forgettable_at(), at), 1000), 1)
+        call('SET', KEYS[i], packed, 'PX', string.format('%.0f', kept))
+      elseif div(before, DAY) == div(at, DAY) then
+        -- Setting an expiry costs as much as setting the value.
+        call('SET', KEYS[i], packed, 'KEEPTTL')
+      else
+        call('SET', KEYS[i], packed, 'PX', CONSUMER_KEPT_MS)
+      end
     end
   end
+  return answers
 end
-return answers

@@ -58,7 +58,7 @@ fn a_user_who_may_not_write_any_more_is_away() {
 fn a_user_who_may_not_run_scripts_any_more_is_away() {
     refused_by(
         "permissions",
-        &[&["ACL", "SETUSER", "default", "-evalsha", "-eval"]],
+        &[&["ACL", "SETUSER", "default", "-evalsha", "-eval", "-fcall"]],
         &[&["ACL", "SETUSER", "default", "+@all"]],
     );
 }
@@ -106,11 +106,50 @@ fn scripts_that_redis_has_forgotten_are_no_outage() {
     let mut store = Watched::start(&server.url());
     let before = store.store.log().len();
     for _ in 0..20 {
-        tell(&server, &[&["SCRIPT", "FLUSH"]]);
+        tell(&server, &[&["SCRIPT", "FLUSH"], &["FUNCTION", "FLUSH"]]);
         assert!(store.is_up());
         assert_eq!(store.charge("acme"), 200);
     }
     assert_eq!(store.said(before), [""; 0]);
+}
+
+#[test]
+fn what_settles_accounts_is_a_function_that_redis_keeps() {
+    let server = Server::start().unwrap();
+    let mut store = Watched::start(&server.url());
+    tell(&server, &[&["CONFIG", "RESETSTAT"]]);
+    for _ in 0..5 {
+        assert_eq!(store.charge("acme"), 200);
+    }
+    assert!(server.ask(&["FUNCTION", "LIST"]).unwrap().contains("tollgate_"));
+    let calls = |command: &str| {
+        let stats = server.ask(&["INFO", "commandstats"]).unwrap();
+        stats.lines().any(|line| line.starts_with(&format!("cmdstat_{command}:")))
+    };
+    assert!(calls("fcall") && !calls("eval"));
+}
+
+/// As an older list of rights has it: they are taken away and granted while the store runs.
+#[test]
+fn a_user_who_may_use_no_functions_is_served_by_scripts() {
+    let server = Server::start().unwrap();
+    for rights in ["-function|load", "-fcall"] {
+        tell(&server, &[&["ACL", "SETUSER", "default", "+@all"], &["ACL", "SETUSER", "default", rights]]);
+        tell(&server, &[&["FUNCTION", "FLUSH"], &["SCRIPT", "FLUSH"]]);
+        let mut store = Watched::start(&server.url());
+        for _ in 0..3 {
+            assert_eq!(store.charge("acme"), 200, "{rights}");
+            tell(&server, &[&["SCRIPT", "FLUSH"]]);
+        }
+        let said = store.said(0);
+        assert_eq!(said.iter().filter(|line| line.contains("+fcall")).count(), 1, "{rights}: {said:#?}");
+    }
+    tell(&server, &[&["ACL", "SETUSER", "default", "+@all"]]);
+    let mut store = Watched::start(&server.url());
+    assert_eq!(store.charge("acme"), 200);
+    tell(&server, &[&["ACL", "SETUSER", "default", "-fcall"]]);
+    assert_eq!(store.charge("acme"), 200);
+    assert!(store.is_up());
 }
 
 /// A third of the clients is not charged then: somebody has to look. The others go on.

@@ -227,9 +227,9 @@ impl Server {
 }
 
 /// What the ACL user of Tollgate needs; docs/redis-keys.md says the same.
-pub const COMMANDS: &str = "-@all +ping +time +wait +eval +evalsha +get +mget +set +sadd +srem +sscan +smembers \
-                            +exists +hget +hmget +hgetall +hset +hdel +hincrby +lpush +rpush +lpop +llen +ltrim \
-                            +lrange +select";
+pub const COMMANDS: &str = "-@all +ping +time +wait +eval +evalsha +fcall +function|load +get +mget +set +sadd +srem \
+                            +sscan +smembers +exists +hget +hmget +hgetall +hset +hdel +hincrby +lpush +rpush \
+                            +lpop +llen +ltrim +lrange +select";
 
 /// A loopback port that nobody listened on a moment ago, with room for a cluster's second port above it.
 fn free_port() -> anyhow::Result<u16> {

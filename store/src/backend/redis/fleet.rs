@@ -21,8 +21,10 @@ pub(super) struct Order {
 pub(super) enum Fault {
     /// The server is not there, or cannot serve now.
     Away(String),
-    /// The server does not know the script of this EVALSHA yet; nothing happened.
+    /// The server does not know the script of this EVALSHA, or the function of this FCALL, yet; nothing happened.
     NoScript,
+    /// The user may not send such a command, or the server does not know it; nothing happened.
+    Forbidden(String),
     /// The server says that the command makes no sense with what it holds.
     Refused(String),
 }
@@ -170,9 +172,14 @@ fn outcome(value: Value) -> Outcome {
     let Value::ServerError(error) = value else { return Ok(value) };
     Err(match error.kind() {
         Some(ServerErrorKind::NoScript) => Fault::NoScript,
+        Some(ServerErrorKind::NoPerm) => Fault::Forbidden(error.to_string()),
         // What a person has to set right, or time: not a reason to doubt the data.
         Some(kind) if kind != ServerErrorKind::ResponseError => Fault::Away(error.to_string()),
         None if error.code() != "WRONGTYPE" => Fault::Away(error.to_string()),
+        _ if error.details() == Some("Function not found") => Fault::NoScript,
+        _ if error.details().is_some_and(|said| said.starts_with("unknown command")) => {
+            Fault::Forbidden(error.to_string())
+        }
         _ if MAY_NOT.iter().any(|words| error.details().is_some_and(|said| said.contains(words))) => {
             Fault::Away(error.to_string())
         }
@@ -190,7 +197,7 @@ fn unanswered() -> Fault {
 impl From<Fault> for BackendError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Away(why) => Self::Away(why),
+            Fault::Away(why) | Fault::Forbidden(why) => Self::Away(why),
             Fault::NoScript => Self::Away("it does not keep scripts".into()),
             Fault::Refused(why) => Self::Corrupt(why),
         }

@@ -1,15 +1,36 @@
-//! Lua scripts: sent by their digest, and whole to a server that does not know them yet.
+//! Lua scripts. A server is given a script once: as a function, where the user may load one, or sent by its digest, and whole to
+//! a server that does not know it yet.
+//!
+//! A script's own functions are made anew with every EVALSHA; those of a loaded function are made once. Of a large script that
+//! is half of what a call costs Redis. A function's name carries the digest of its source, so that stores of two versions use
+//! their own.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use redis::Cmd;
 
 use super::fleet::{Fault, Fleet, Order, Outcome};
 use super::key;
 
+/// So many calls go by EVALSHA after a server has refused functions, before one asks for them again: rights are granted later, too.
+const REFUSED_FOR: u32 = 4_096;
+
 /// A script.
 #[derive(Debug)]
 pub(super) struct Script {
-    source: &'static str,
+    source: String,
     digest: String,
+    function: Option<Function>,
+}
+
+/// A script as a function that servers keep.
+#[derive(Debug)]
+struct Function {
+    name: String,
+    library: String,
+    /// So many more calls go without it.
+    refused: AtomicU32,
+    was_told: AtomicBool,
 }
 
 /// One call of a script.
@@ -21,29 +42,68 @@ pub(super) struct Call {
 }
 
 impl Script {
-    pub fn new(source: &'static str) -> Self {
-        Self { source, digest: redis::Script::new(source).get_hash().to_owned() }
+    /// A small script, which is always sent by its digest.
+    pub fn new(source: impl Into<String>) -> Self {
+        let source = source.into();
+        let digest = redis::Script::new(&source).get_hash().to_owned();
+        Self { source, digest, function: None }
+    }
+
+    /// A script that servers are to keep as a function: `first` defines a function of KEYS and ARGV with the name
+    /// `first_name`, and `rest` another one, which is called where the first returns nil. They do nothing else.
+    pub fn kept((first, first_name): (&str, &str), (rest, rest_name): (&str, &str)) -> Self {
+        let script = Self::new(format!(
+            "{first}
+             local answer = {first_name}(KEYS, ARGV)
+             if answer then return answer end
+             {rest}
+             return {rest_name}(KEYS, ARGV)"
+        ));
+        let version: String = script.digest.chars().take(16).collect();
+        let name = format!("tollgate_{version}");
+        // While a library is loaded it sees nothing of Lua: what it needs it makes with its first call.
+        let library = format!(
+            "#!lua name={name}
+             local first, rest
+             redis.register_function('{name}', function(keys, arguments)
+               if not rest then
+                 {first}
+                 {rest}
+                 first, rest = {first_name}, {rest_name}
+               end
+               return first(keys, arguments) or rest(keys, arguments)
+             end)"
+        );
+        let function =
+            Function { name, library, refused: AtomicU32::new(0), was_told: AtomicBool::new(false) };
+        Self { function: Some(function), ..script }
+    }
+
+    /// The same without a function.
+    #[cfg(test)]
+    pub fn evaluated(self) -> Self {
+        Self { function: None, ..self }
     }
 
     /// Makes all `calls` at once; one outcome each.
     pub async fn run(&self, fleet: &Fleet, calls: &[Call]) -> Vec<Outcome> {
-        let orders = calls.iter().map(|call| call.order("EVALSHA", &self.digest)).collect();
-        let mut outcomes = fleet.write(orders).await;
-        let unknown: Vec<usize> = outcomes
-            .iter()
-            .enumerate()
-            .filter(|(_, outcome)| matches!(outcome, Err(Fault::NoScript)))
-            .map(|(index, _)| index)
-            .collect();
-        if !unknown.is_empty() {
-            // Nothing of these has happened.
-            let again = unknown.iter().filter_map(|index| calls.get(*index));
-            let again = fleet.write(again.map(|call| call.order("EVAL", self.source)).collect()).await;
-            for (index, outcome) in unknown.into_iter().zip(again) {
-                if let Some(place) = outcomes.get_mut(index) {
-                    *place = outcome;
-                }
+        let calls: Vec<&Call> = calls.iter().collect();
+        let Some(function) = self.function.as_ref().filter(|function| function.may_be_asked()) else {
+            return self.evaluate(fleet, &calls).await;
+        };
+        let mut outcomes =
+            fleet.write(calls.iter().map(|call| call.order("FCALL", &function.name)).collect()).await;
+        if let Some(unknown) = Void::of(&outcomes, &calls, |fault| matches!(fault, Fault::NoScript)) {
+            let loaded = function.load(fleet, &unknown.calls).await;
+            unknown.become_of(&mut outcomes, loaded);
+        }
+        let is_refused = |fault: &Fault| matches!(fault, Fault::NoScript | Fault::Forbidden(_));
+        if let Some(refused) = Void::of(&outcomes, &calls, is_refused) {
+            let evaluated = self.evaluate(fleet, &refused.calls).await;
+            if evaluated.iter().any(Result::is_ok) {
+                function.refuse();
             }
+            refused.become_of(&mut outcomes, evaluated);
         }
         outcomes
     }
@@ -53,9 +113,77 @@ impl Script {
         let unanswered = || Err(Fault::Away("a script was not answered".into()));
         self.run(fleet, &[call]).await.pop().unwrap_or_else(unanswered)
     }
+
+    /// Makes all `calls` without a function.
+    async fn evaluate(&self, fleet: &Fleet, calls: &[&Call]) -> Vec<Outcome> {
+        let mut outcomes =
+            fleet.write(calls.iter().map(|call| call.order("EVALSHA", &self.digest)).collect()).await;
+        if let Some(unknown) = Void::of(&outcomes, calls, |fault| matches!(fault, Fault::NoScript)) {
+            let whole = unknown.calls.iter().map(|call| call.order("EVAL", &self.source)).collect();
+            let evaluated = fleet.write(whole).await;
+            unknown.become_of(&mut outcomes, evaluated);
+        }
+        outcomes
+    }
+}
+
+impl Function {
+    /// Whether servers are believed to let the user load it and call it.
+    fn may_be_asked(&self) -> bool {
+        self.refused.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err()
+    }
+
+    fn refuse(&self) {
+        if self.refused.swap(REFUSED_FOR, Relaxed) == 0 && !self.was_told.swap(true, Relaxed) {
+            tracing::warn!(
+                "Redis lets this user load or call no functions, so each of its calls costs it more: \
+                 grant +function|load +fcall"
+            );
+        }
+    }
+
+    /// Gives it to the servers of `calls`, and makes them.
+    async fn load(&self, fleet: &Fleet, calls: &[&Call]) -> Vec<Outcome> {
+        let orders = calls.iter().flat_map(|call| {
+            let mut load = redis::cmd("FUNCTION");
+            load.arg("LOAD").arg(&self.library);
+            [Order { slot: call.slot(), command: load }, call.order("FCALL", &self.name)]
+        });
+        // Another store may have loaded it meanwhile, which is as well: what counts is whether the calls succeed.
+        fleet.write(orders.collect()).await.into_iter().skip(1).step_by(2).collect()
+    }
+}
+
+/// Calls of which nothing has happened, and their places among all.
+struct Void<'a> {
+    places: Vec<usize>,
+    calls: Vec<&'a Call>,
+}
+
+impl<'a> Void<'a> {
+    /// Those whose outcome is such a fault, if there are any.
+    fn of(outcomes: &[Outcome], calls: &[&'a Call], is_void: impl Fn(&Fault) -> bool) -> Option<Self> {
+        let all = outcomes.iter().zip(calls).enumerate();
+        let void = all.filter(|(_, (outcome, _))| outcome.as_ref().is_err_and(&is_void));
+        let (places, calls): (Vec<_>, Vec<_>) = void.map(|(place, (_, call))| (place, *call)).unzip();
+        (!places.is_empty()).then_some(Self { places, calls })
+    }
+
+    /// They were made once more, with these outcomes.
+    fn become_of(self, outcomes: &mut [Outcome], again: Vec<Outcome>) {
+        for (place, outcome) in self.places.into_iter().zip(again) {
+            if let Some(old) = outcomes.get_mut(place) {
+                *old = outcome;
+            }
+        }
+    }
 }
 
 impl Call {
+    fn slot(&self) -> u16 {
+        self.keys.first().map_or(0, |key| key::slot_of(key))
+    }
+
     fn order(&self, how: &str, script: &str) -> Order {
         let mut command = Cmd::new();
         command.arg(how).arg(script).arg(self.keys.len());
@@ -65,7 +193,6 @@ impl Call {
         for argument in &self.arguments {
             command.arg(argument.as_slice());
         }
-        let slot = self.keys.first().map_or(0, |key| key::slot_of(key));
-        Order { slot, command }
+        Order { slot: self.slot(), command }
     }
 }

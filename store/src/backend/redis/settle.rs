@@ -29,11 +29,16 @@ const MONTH: u8 = 8;
 
 /// The script.
 pub(super) fn script() -> Script {
-    Script::new(concat!(
-        include_str!("../../../scripts/charge.lua"),
-        include_str!("../../../scripts/account.lua"),
-        include_str!("../../../scripts/settle.lua")
-    ))
+    Script::kept(
+        (include_str!("../../../scripts/charge.lua"), "charge_alone"),
+        (
+            concat!(
+                include_str!("../../../scripts/account.lua"),
+                include_str!("../../../scripts/settle.lua")
+            ),
+            "settle_all",
+        ),
+    )
 }
 
 /// Settles `entries`; at the server's time, or in tests at `at`.

@@ -1,0 +1,134 @@
+//! The same at the edges, where a random step seldom comes.
+
+use super::*;
+
+#[test]
+fn lua_and_rust_agree_where_more_nodes_ask_than_an_account_remembers() {
+    let server = Server::start().unwrap();
+    runtime().block_on(async {
+        let redis = open(&server).await;
+        let rate = Rate { units: 1_000_000, seconds: 1, burst: 100 };
+        let offer = Offer { tier: String::new(), rates: vec![rate], monthly: Some(1_000_000_000) };
+        let mut pair = pair(redis, 0, NOW, vec![Arc::new(offer.terms().unwrap())]);
+        for round in 0..3_u64 {
+            for node in 0..300_u64 {
+                // Some hold on to what they have, and cannot be forgotten; later almost all do.
+                let need = if node % (7 - 3 * round) == 0 { 0 } else { 1_000 };
+                let deed = Deed::Report {
+                    node,
+                    step: 1,
+                    is_new: false,
+                    spends: node % 3,
+                    keeps: need,
+                    need,
+                    want: 0,
+                    turn: 0,
+                };
+                pair.act(&Step::Time(1_000)).await;
+                pair.act(&Step::Batch(vec![(0, 0, None, deed)])).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn lua_and_rust_agree_on_the_edges_of_a_charge() {
+    let server = Server::start().unwrap();
+    runtime().block_on(async {
+        // A microsecond is the least that can be missing, and the month has two units more than the bucket.
+        let rate = Rate { units: 6, seconds: 60, burst: 100 };
+        let offer = Offer { tier: String::new(), rates: vec![rate], monthly: Some(8) };
+        let terms = offer.terms().unwrap();
+        assert_eq!(terms.buckets[0].drain, 1);
+        let mut pair = pair(open(&server).await, 0, NOW, vec![Arc::new(terms)]);
+        let mut passed = Vec::new();
+        let times =
+            [0; 7].into_iter().chain([10 * SECOND as i64 - 1, 1, 10 * SECOND as i64, 10 * SECOND as i64]);
+        // Clocks step back, by just as much as is overlooked, and by more.
+        for by in times.chain([-(SECOND as i64), SECOND as i64, -(SECOND as i64) - 1]) {
+            pair.act(&Step::Time(by)).await;
+            let before = pair.stored.get(&0).map_or(0, |stored| stored.account.used(month_of(pair.now)));
+            pair.act(&Step::Batch(vec![(0, 0, None, Deed::Charge(1_000))])).await;
+            passed.push(pair.stored[&0].account.used(month_of(pair.now)) > before);
+            // A client whose month and bucket always have room.
+            pair.act(&Step::Batch(vec![(1, 0, None, Deed::Charge(1))])).await;
+        }
+        let expected = [[true; 6].as_slice(), &[false, false, true, true], &[false; 4]].concat();
+        assert_eq!(passed, expected);
+    });
+}
+
+#[test]
+fn lua_knows_the_calendar() {
+    let server = Server::start().unwrap();
+    runtime().block_on(async {
+        let redis = open(&server).await;
+        let offer = Arc::new(Offer { monthly: Some(1_000), ..Offer::default() }.terms().unwrap());
+        let mut pair = pair(redis, 0, NOW, vec![offer]);
+        // A charge that the month refuses tells its end; one that it takes tells which month it is.
+        for month in 0..2_000_u16 {
+            for now in [end_of(month) - 1, end_of(month)] {
+                pair.now = now;
+                pair.stored.clear();
+                let gone = pair.redis.fleet.ask(Order::new("", redis::cmd("FLUSHALL")));
+                gone.await.unwrap();
+                let deeds = [Deed::Charge(1), Deed::Charge(1_000_000), Deed::Charge(1)];
+                let entries = deeds.map(|deed| (0, 0, None, deed));
+                pair.settle(&entries).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn lua_and_rust_agree_on_when_months_and_nodes_are_forgotten() {
+    let server = Server::start().unwrap();
+    runtime().block_on(async {
+        let redis = open(&server).await;
+        let offer = Offer { monthly: Some(1_000), ..Offer::default() }.terms().unwrap();
+        let mut pair = pair(redis, 0, NOW, vec![Arc::new(offer)]);
+        let report = |node: u64| Deed::Report {
+            node,
+            step: 1,
+            is_new: false,
+            spends: 5,
+            keeps: 0,
+            need: 0,
+            want: 0,
+            turn: 0,
+        };
+        for _ in 0..40 {
+            pair.act(&Step::Batch(vec![(0, 0, None, report(1))])).await;
+            pair.now = end_of(month_of(pair.now));
+        }
+        for since in [REMEMBERED - 1, REMEMBERED, REMEMBERED + 1] {
+            pair.act(&Step::Batch(vec![(0, 0, None, report(2))])).await;
+            let ends = pair.stored[&0].account.loans.iter().find(|loan| loan.node == 2).unwrap().ends;
+            pair.now = ends + since;
+            pair.act(&Step::Batch(vec![(0, 0, None, report(3))])).await;
+        }
+    });
+}
+
+/// What is beyond what Lua's numbers can say counts as the most that they can.
+#[test]
+fn lua_and_rust_agree_on_a_node_that_has_spent_more_than_can_be_told() {
+    let server = Server::start().unwrap();
+    runtime().block_on(async {
+        let offer = Offer { monthly: Some(EXACT / 1_000), ..Offer::default() }.terms().unwrap();
+        let mut pair = pair(open(&server).await, 0, NOW, vec![Arc::new(offer)]);
+        for (seq, need, want) in [(1, 0, 0), (2, 1_000, 10_000)] {
+            let lease = Lease {
+                epoch: 7,
+                seq,
+                spent: EXACT + 1,
+                acked: EXACT + 1,
+                month: month_of(NOW),
+                need,
+                want,
+                ..Lease::default()
+            };
+            pair.act(&Step::Batch(vec![(0, 0, None, Deed::Babble { node: 1, lease })])).await;
+        }
+    });
+}
