@@ -5,6 +5,7 @@
 //! | [`gateway`] | Envoy's CPU a request, requests a second, latency: bare, no-op filter, native filter, Tollgate |
 //! | [`instructions`] | the instructions that Envoy executes for a request, which no other load on the machine changes |
 //! | [`kong`] | CPU a request of an installed Kong's worker: no plugin, no-op filter, Kong's own limiter, Tollgate |
+//! | [`peers`] | CPU of gateway, service and Redis: Tollgate, and a rate limit service that runs here |
 //! | [`memory`] | Envoy's memory after 65,536 distinct clients, and after a million |
 //! | [`decision`] | one decision, in this process, with 4 endpoint rules and with 1,000 |
 //! | [`lease`] | the same with leases and without, and a consumer's first request |
@@ -23,6 +24,7 @@ mod lease;
 mod load;
 mod memory;
 mod noop;
+mod peers;
 mod process;
 mod result;
 mod room;
@@ -54,6 +56,8 @@ enum Which {
     Instructions(instructions::Settings),
     /// CPU time a request of the worker of a Kong that is installed here; not among those that run without a command.
     Kong(kong::Settings),
+    /// CPU time a request beside a rate limit service that runs here; not among those that run without a command.
+    Peers(peers::Settings),
     /// Envoy's memory under a flood of distinct clients.
     Memory(memory::Settings),
     /// One decision, with few and with many endpoint rules.
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
         Some(Which::Gateway(settings)) => gateway::run(&settings),
         Some(Which::Instructions(settings)) => instructions::run(&settings),
         Some(Which::Kong(settings)) => kong::run(&settings),
+        Some(Which::Peers(settings)) => peers::run(&settings),
         Some(Which::Memory(settings)) => memory::run(&settings),
         Some(Which::Decision(settings)) => decision::run(&settings),
         Some(Which::Lease(settings)) => lease::run(&settings),

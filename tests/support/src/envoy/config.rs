@@ -60,6 +60,29 @@ impl Config {
         self
     }
 
+    /// With one more cluster, of a gRPC service.
+    #[must_use]
+    pub fn with_grpc_cluster(mut self, name: &str, at: SocketAddr) -> Self {
+        let http = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+        let cluster = json!({
+            "name": name,
+            "connect_timeout": "1s",
+            "typed_extension_protocol_options": {
+                http: {
+                    "@type": format!("type.googleapis.com/{http}"),
+                    "explicit_http_config": { "http2_protocol_options": {} },
+                },
+            },
+            "load_assignment": {
+                "cluster_name": name,
+                "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": address(at) } }] }],
+            },
+        });
+        let clusters = self.0["static_resources"]["clusters"].as_array_mut();
+        clusters.expect("the sample has clusters").push(cluster);
+        self
+    }
+
     /// Gives a cluster another address.
     fn send_to(&mut self, cluster: usize, to: SocketAddr) {
         let cluster = &mut self.0["static_resources"]["clusters"][cluster]["load_assignment"];

@@ -1,0 +1,223 @@
+//! What a limit over several gateways costs, all processes together: Tollgate's, and Envoy's `ratelimit` filter with a rate limit
+//! service that runs here.
+//!
+//! The service is the operator's: `--service` names its gRPC address, `--pid` each process of it, its own Redis as well. For each
+//! request it is asked with the entry `consumer` in the domain `bench`, and its limit must be one that nobody reaches.
+//! Requests go on to an upstream, as the filter asks for those alone; what upstream and clients use is not counted.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use serde_json::{Value, json};
+use tollgate_testkit::envoy::{Config, Envoy};
+use tollgate_testkit::redis::Server as Redis;
+use tollgate_testkit::store::Store;
+use tollgate_testkit::upstream::Upstream;
+use tollgate_testkit::{http, workspace};
+
+use crate::result::{self, Promise};
+use crate::turn::{self, Pace, Turn, Turns};
+use crate::{noop, process, variant};
+
+#[derive(Args)]
+pub struct Settings {
+    /// The gRPC address of a rate limit service (Envoy's v3 API).
+    #[arg(long, value_name = "IP:PORT")]
+    service: SocketAddr,
+    /// A process of that service, whose CPU time counts; repeatable.
+    #[arg(long = "pid", value_name = "PID", required = true)]
+    pids: Vec<u32>,
+    /// What the service is and where it counts, for the results.
+    #[arg(long, value_name = "TEXT")]
+    named: Option<String>,
+    #[command(flatten)]
+    pace: Pace,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Bare,
+    Noop,
+    Tollgate(Option<&'static str>),
+    Peer,
+}
+
+const KINDS: [(&str, &str, Kind); 6] = [
+    ("bare", "no filter", Kind::Bare),
+    ("noop", "a Wasm filter that does nothing", Kind::Noop),
+    ("tollgate", "Tollgate without a store", Kind::Tollgate(None)),
+    ("leased", "Tollgate on a store on Redis", Kind::Tollgate(Some("leased"))),
+    ("strict", "the same, every request asks", Kind::Tollgate(Some("strict"))),
+    ("peer", "Envoy's ratelimit filter and the service", Kind::Peer),
+];
+
+pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
+    let (noop, tollgate) = (noop::build()?, workspace::filter()?);
+    let upstream = Upstream::on_loopback()?;
+    let mut all: Vec<Turns> = KINDS.iter().map(|(name, about, _)| Turns::of(name, about)).collect();
+    let mut shares = vec![Vec::new(); KINDS.len()];
+    for round in 1..=settings.pace.rounds {
+        eprintln!("peers: round {round} of {}", settings.pace.rounds);
+        for (((name, _, kind), turns), shares) in KINDS.iter().zip(&mut all).zip(&mut shares) {
+            let filter = |mode| variant::tollgate(&tollgate, &policy(mode));
+            let filter = match kind {
+                Kind::Bare => None,
+                Kind::Noop => Some(variant::tollgate(&noop, &json!({}))),
+                Kind::Tollgate(mode) => Some(filter(*mode)),
+                Kind::Peer => Some(peer()),
+            };
+            let (turn, share) = take_turn(*kind, filter, settings, upstream.address()).context(*name)?;
+            turns.taken.push(turn);
+            shares.push(share);
+        }
+    }
+    turn::print(&all);
+    let shares: Vec<f64> = shares.into_iter().map(result::median).collect();
+    for ((name, ..), share) in KINDS.iter().zip(&shares) {
+        println!("{name}: {:.0} % of it outside of Envoy", share * 100.0);
+    }
+    let by_peer = |what, at_most, one| Some(Promise::at_most(what, at_most, turn::by(&all, one, "peer")?));
+    let promises: Vec<Promise> =
+        by_peer("peers: CPU a request, all processes, strict by the peer", 0.9, "strict")
+            .into_iter()
+            .chain(by_peer("peers: CPU a request, all processes, leased by the peer", 0.5, "leased"))
+            .collect();
+    let mut variants = turn::to_json(&all);
+    for (variant, share) in variants.as_array_mut().into_iter().flatten().zip(shares) {
+        variant["share_outside_envoy"] = share.into();
+    }
+    result::save(
+        "peers",
+        json!({
+            "envoy": result::envoy()?,
+            "service": settings.named,
+            "tollgate_wasm": result::module(&tollgate)?,
+            "settings": settings.pace.to_json(),
+            "variants": variants,
+            "promises": promises.iter().map(Promise::to_json).collect::<Vec<_>>(),
+        }),
+    )?;
+    Ok(promises)
+}
+
+/// Starts what the variant is made of, sees that it limits, and measures. What share of the CPU time was not Envoy's comes back,
+/// too.
+fn take_turn(
+    kind: Kind,
+    filter: Option<Value>,
+    settings: &Settings,
+    upstream: SocketAddr,
+) -> anyhow::Result<(Turn, f64)> {
+    let has_store = matches!(kind, Kind::Tollgate(Some(_)));
+    let redis = has_store.then(Redis::start_volatile).transpose()?;
+    let store = redis.as_ref().map(|redis| Store::start(&redis.url())).transpose()?;
+    let gateway = Envoy::start(&config(filter, upstream, store.as_ref(), settings.service)?, 1)?;
+    prove(kind, &gateway)?;
+    let mut others: Vec<u32> =
+        store.iter().filter_map(Store::id).chain(redis.iter().filter_map(Redis::id)).collect();
+    if matches!(kind, Kind::Peer) {
+        others.extend(&settings.pids);
+    }
+    let outside =
+        || others.iter().try_fold(Duration::ZERO, |sum, id| anyhow::Ok(sum + process::cpu_time(*id)?));
+    let all = || Ok(process::cpu_time(gateway.id())? + outside()?);
+    let (before, before_outside) = (all()?, outside()?);
+    let consumers = settings.pace.consumers;
+    let write = |number: u64, request: &mut Vec<u8>| {
+        variant::write(
+            request,
+            "/identify",
+            number,
+            Some((number.wrapping_mul(7_919) % consumers, "pro")),
+            0x0A00_0001,
+        );
+    };
+    let turn = Turn::take(&settings.pace, gateway.address(), 200, write, all)?;
+    let share = (outside()? - before_outside).as_secs_f64() / (all()? - before).as_secs_f64();
+    if matches!(kind, Kind::Peer) {
+        let text = gateway.prometheus()?;
+        let asked: f64 = text
+            .lines()
+            .filter(|line| line.starts_with("envoy_cluster_ratelimit_ok{"))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum();
+        ensure!(asked >= settings.pace.requests as f64, "the service was asked {asked} times only");
+    }
+    Ok((turn, share))
+}
+
+fn prove(kind: Kind, gateway: &Envoy) -> anyhow::Result<()> {
+    let request = http::Request::get("/identify")
+        .header("x-consumer-username", "consumer-000000")
+        .header("x-consumer-groups", "pro");
+    let answer = gateway.client().send(&request)?;
+    ensure!(answer.status == 200, "it answers {answer:?}");
+    let is_tollgate = answer.header("x-quota-tier").is_some();
+    ensure!(is_tollgate == matches!(kind, Kind::Tollgate(_)), "it answers {answer:?}");
+    Ok(())
+}
+
+fn policy(mode: Option<&str>) -> Value {
+    let mut policy = variant::policy();
+    if let Some(mode) = mode {
+        policy["store"] = json!({ "upstream": "tollgate_store", "timeout": "50ms", "mode": mode });
+    }
+    policy
+}
+
+fn peer() -> Value {
+    json!({
+        "name": "envoy.filters.http.ratelimit",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit",
+            "domain": "bench",
+            "failure_mode_deny": true,
+            "timeout": "1s",
+            "enable_x_ratelimit_headers": "DRAFT_VERSION_03",
+            "rate_limit_service": {
+                "transport_api_version": "V3",
+                "grpc_service": { "envoy_grpc": { "cluster_name": "rate_limit_service" } },
+            },
+        },
+    })
+}
+
+fn config(
+    filter: Option<Value>,
+    upstream: SocketAddr,
+    store: Option<&Store>,
+    service: SocketAddr,
+) -> anyhow::Result<Config> {
+    let router = json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
+    });
+    let filters: Vec<Value> = filter.into_iter().chain([router]).collect();
+    let config = Config::without_filter(upstream)?.with_grpc_cluster("rate_limit_service", service);
+    let config = match store {
+        Some(store) => config.with_store(store.address()),
+        None => config,
+    };
+    Ok(config.http(|http| {
+        *http = json!({
+            "@type": http["@type"],
+            "stat_prefix": "bench",
+            "http_filters": filters,
+            "route_config": { "virtual_hosts": [{
+                "name": "all",
+                "domains": ["*"],
+                "routes": [{
+                    "match": { "prefix": "/" },
+                    "route": {
+                        "cluster": "sample_upstream",
+                        "rate_limits": [{ "actions": [{ "request_headers": {
+                            "header_name": "x-consumer-username", "descriptor_key": "consumer",
+                        } }] }],
+                    },
+                }],
+            }] },
+        });
+    }))
+}
