@@ -41,15 +41,19 @@ enum Kind {
     Bare,
     Noop,
     Tollgate(Option<&'static str>),
+    /// Leased, for so many consumers.
+    Leased(u64),
     Peer,
 }
 
-const KINDS: [(&str, &str, Kind); 6] = [
+const KINDS: [(&str, &str, Kind); 8] = [
     ("bare", "no filter", Kind::Bare),
     ("noop", "a Wasm filter that does nothing", Kind::Noop),
     ("tollgate", "Tollgate without a store", Kind::Tollgate(None)),
     ("leased", "Tollgate on a store on Redis", Kind::Tollgate(Some("leased"))),
-    ("strict", "the same, every request asks", Kind::Tollgate(Some("strict"))),
+    ("leased-1", "the same, one consumer", Kind::Leased(1)),
+    ("leased-10000", "the same, 10,000 consumers", Kind::Leased(10_000)),
+    ("strict", "Tollgate on a store on Redis, every request asks", Kind::Tollgate(Some("strict"))),
     ("peer", "Envoy's ratelimit filter and the service", Kind::Peer),
 ];
 
@@ -66,6 +70,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
                 Kind::Bare => None,
                 Kind::Noop => Some(variant::tollgate(&noop, &json!({}))),
                 Kind::Tollgate(mode) => Some(filter(*mode)),
+                Kind::Leased(_) => Some(filter(Some("leased"))),
                 Kind::Peer => Some(peer()),
             };
             let (turn, share) = take_turn(*kind, filter, settings, upstream.address()).context(*name)?;
@@ -78,12 +83,14 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     for ((name, ..), share) in KINDS.iter().zip(&shares) {
         println!("{name}: {:.0} % of it outside of Envoy", share * 100.0);
     }
-    let by_peer = |what, at_most, one| Some(Promise::at_most(what, at_most, turn::by(&all, one, "peer")?));
-    let promises: Vec<Promise> =
-        by_peer("peers: CPU a request, all processes, strict by the peer", 0.9, "strict")
-            .into_iter()
-            .chain(by_peer("peers: CPU a request, all processes, leased by the peer", 0.5, "leased"))
-            .collect();
+    let ratios = [
+        ("peers: CPU a request, all processes, strict by the peer", 0.9, "strict", "peer"),
+        ("peers: CPU a request, all processes, leased by the peer", 0.5, "leased", "peer"),
+        ("peers: the same, leased for 10,000 consumers by one", 1.3, "leased-10000", "leased-1"),
+    ];
+    let promise =
+        |(what, at_most, one, other)| Some(Promise::at_most(what, at_most, turn::by(&all, one, other)?));
+    let promises: Vec<Promise> = ratios.into_iter().filter_map(promise).collect();
     let mut variants = turn::to_json(&all);
     for (variant, share) in variants.as_array_mut().into_iter().flatten().zip(shares) {
         variant["share_outside_envoy"] = share.into();
@@ -110,7 +117,9 @@ fn take_turn(
     settings: &Settings,
     upstream: SocketAddr,
 ) -> anyhow::Result<(Turn, f64)> {
-    let has_store = matches!(kind, Kind::Tollgate(Some(_)));
+    let has_store = matches!(kind, Kind::Tollgate(Some(_)) | Kind::Leased(_));
+    let consumers = if let Kind::Leased(consumers) = kind { consumers } else { settings.pace.consumers };
+    let pace = Pace { consumers, ..settings.pace.clone() };
     let redis = has_store.then(Redis::start_volatile).transpose()?;
     let store = redis.as_ref().map(|redis| Store::start(&redis.url())).transpose()?;
     let gateway = Envoy::start(&config(filter, upstream, store.as_ref(), settings.service)?, 1)?;
@@ -124,7 +133,6 @@ fn take_turn(
         || others.iter().try_fold(Duration::ZERO, |sum, id| anyhow::Ok(sum + process::cpu_time(*id)?));
     let all = || Ok(process::cpu_time(gateway.id())? + outside()?);
     let (before, before_outside) = (all()?, outside()?);
-    let consumers = settings.pace.consumers;
     let write = |number: u64, request: &mut Vec<u8>| {
         variant::write(
             request,
@@ -134,7 +142,7 @@ fn take_turn(
             0x0A00_0001,
         );
     };
-    let turn = Turn::take(&settings.pace, gateway.address(), 200, write, all)?;
+    let turn = Turn::take(&pace, gateway.address(), 200, write, all)?;
     let share = (outside()? - before_outside).as_secs_f64() / (all()? - before).as_secs_f64();
     if matches!(kind, Kind::Peer) {
         let text = gateway.prometheus()?;
@@ -143,7 +151,7 @@ fn take_turn(
             .filter(|line| line.starts_with("envoy_cluster_ratelimit_ok{"))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum();
-        ensure!(asked >= settings.pace.requests as f64, "the service was asked {asked} times only");
+        ensure!(asked >= pace.requests as f64, "the service was asked {asked} times only");
     }
     Ok((turn, share))
 }
@@ -155,7 +163,7 @@ fn prove(kind: Kind, gateway: &Envoy) -> anyhow::Result<()> {
     let answer = gateway.client().send(&request)?;
     ensure!(answer.status == 200, "it answers {answer:?}");
     let is_tollgate = answer.header("x-quota-tier").is_some();
-    ensure!(is_tollgate == matches!(kind, Kind::Tollgate(_)), "it answers {answer:?}");
+    ensure!(is_tollgate == matches!(kind, Kind::Tollgate(_) | Kind::Leased(_)), "it answers {answer:?}");
     Ok(())
 }
 
