@@ -17,3 +17,5 @@ ln -s "$client" "$names/redis-cli"
 export PATH="$names:$PATH"
 redis-server --version
 cargo --locked test -p tollgate-store --test backends
+cargo --locked test -p tollgate-store --test health redis::
+cargo --locked test -p tollgate-store --lib equal_tests
