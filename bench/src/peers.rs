@@ -34,6 +34,9 @@ pub struct Settings {
     named: Option<String>,
     #[command(flatten)]
     pace: Pace,
+    /// These variants alone; no results are written.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -60,11 +63,16 @@ const KINDS: [(&str, &str, Kind); 8] = [
 pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     let (noop, tollgate) = (noop::build()?, workspace::filter()?);
     let upstream = Upstream::on_loopback()?;
-    let mut all: Vec<Turns> = KINDS.iter().map(|(name, about, _)| Turns::of(name, about)).collect();
-    let mut shares = vec![Vec::new(); KINDS.len()];
+    for name in &settings.only {
+        ensure!(KINDS.iter().any(|(known, ..)| known == name), "there is no variant {name}");
+    }
+    let is_chosen = |name| settings.only.is_empty() || settings.only.iter().any(|only| only == name);
+    let kinds: Vec<_> = KINDS.into_iter().filter(|(name, ..)| is_chosen(*name)).collect();
+    let mut all: Vec<Turns> = kinds.iter().map(|(name, about, _)| Turns::of(name, about)).collect();
+    let mut shares = vec![Vec::new(); kinds.len()];
     for round in 1..=settings.pace.rounds {
         eprintln!("peers: round {round} of {}", settings.pace.rounds);
-        for (((name, _, kind), turns), shares) in KINDS.iter().zip(&mut all).zip(&mut shares) {
+        for (((name, _, kind), turns), shares) in kinds.iter().zip(&mut all).zip(&mut shares) {
             let filter = |mode| variant::tollgate(&tollgate, &policy(mode));
             let filter = match kind {
                 Kind::Bare => None,
@@ -80,7 +88,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     }
     turn::print(&all);
     let shares: Vec<f64> = shares.into_iter().map(result::median).collect();
-    for ((name, ..), share) in KINDS.iter().zip(&shares) {
+    for ((name, ..), share) in kinds.iter().zip(&shares) {
         println!("{name}: {:.0} % of it outside of Envoy", share * 100.0);
     }
     let ratios = [
@@ -91,6 +99,9 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     let promise =
         |(what, at_most, one, other)| Some(Promise::at_most(what, at_most, turn::by(&all, one, other)?));
     let promises: Vec<Promise> = ratios.into_iter().filter_map(promise).collect();
+    if !settings.only.is_empty() {
+        return Ok(promises);
+    }
     let mut variants = turn::to_json(&all);
     for (variant, share) in variants.as_array_mut().into_iter().flatten().zip(shares) {
         variant["share_outside_envoy"] = share.into();
