@@ -89,7 +89,7 @@ impl Side {
 
 fn policy() -> serde_json::Value {
     let mut policy = variant::policy();
-    policy["tiers"][PRESSED] = json!({ "rate": "60/second" });
+    policy["tiers"][PRESSED] = json!({ "rate": "20/second" });
     policy
 }
 

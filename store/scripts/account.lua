@@ -79,9 +79,10 @@ local function used(month)
   return 0
 end
 
+-- Entries beyond the counts stay as they are, so that no list grows from account to account: `table.insert` would shift
+-- them on for ever.
 local function remove_usage(place)
-  table.remove(usage_months, place)
-  table.remove(useds, place)
+  for i = place, usages - 1 do usage_months[i], useds[i] = usage_months[i + 1], useds[i + 1] end
   usages = usages - 1
 end
 
@@ -98,8 +99,8 @@ local function use_up(month, milli)
       break
     end
   end
-  table.insert(usage_months, place, month)
-  table.insert(useds, place, min(milli, EXACT))
+  for i = usages, place, -1 do usage_months[i + 1], useds[i + 1] = usage_months[i], useds[i] end
+  usage_months[place], useds[place] = month, min(milli, EXACT)
   usages = usages + 1
   local newest = usage_months[usages]
   while usage_months[1] + MONTHS_KEPT <= newest do remove_usage(1) end
@@ -224,7 +225,10 @@ local function lose(i)
 end
 
 local function remove_loan(place)
-  for field = 1, #LOAN_FIELDS do table.remove(LOAN_FIELDS[field], place) end
+  for field = 1, #LOAN_FIELDS do
+    local list = LOAN_FIELDS[field]
+    for i = place, loans - 1 do list[i] = list[i + 1] end
+  end
   loans = loans - 1
 end
 

@@ -132,3 +132,41 @@ fn lua_and_rust_agree_on_a_node_that_has_spent_more_than_can_be_told() {
         }
     });
 }
+
+/// A function lives as long as its server: nothing of an account may stay in it.
+#[test]
+fn what_redis_keeps_of_the_function_does_not_grow_with_the_accounts() {
+    let server = Server::start().unwrap();
+    let kept = || {
+        let memory = server.ask(&["INFO", "memory"]).unwrap();
+        let line = memory.lines().find_map(|line| line.strip_prefix("used_memory_vm_functions:"));
+        line.unwrap().trim().parse::<u64>().unwrap()
+    };
+    runtime().block_on(async {
+        let redis = open(&server).await;
+        let terms = Arc::new(Offer { monthly: Some(1_000), ..Offer::default() }.terms().unwrap());
+        let keys = Keys::new("growth");
+        let settle = async |accounts: std::ops::Range<u128>| {
+            let entries = accounts.map(|account| Settle {
+                client: ClientId(account.to_be_bytes()),
+                name: None,
+                is_stranger: false,
+                tier: "free".into(),
+                terms: Arc::clone(&terms),
+                node: 0,
+                ask: Ask::Charge { cost: 1_000 },
+            });
+            let entries: Vec<Settle> = entries.collect();
+            settle::settle(&redis.fleet, &redis.settle, &keys, &entries, Some(NOW)).await.unwrap();
+        };
+        for round in 0..20 {
+            settle(round * 64..(round + 1) * 64).await;
+        }
+        let before = kept();
+        for round in 20..320 {
+            settle(round * 64..(round + 1) * 64).await;
+        }
+        let after = kept();
+        assert!(after < before + (256 << 10), "{before} bytes, and then {after}");
+    });
+}
