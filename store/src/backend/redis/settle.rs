@@ -15,8 +15,11 @@ use super::key::{self, Keys};
 use super::script::{Call, Script};
 use crate::backend::{BackendError, Settle, SettledBatch};
 
-/// The most clients of one call: Redis does nothing else meanwhile, a fraction of a millisecond.
+/// The most clients of one call: Redis does nothing else meanwhile, a millisecond or two.
 const CHUNK: usize = 64;
+
+/// The most clients of the calls that are under way at once for one batch: what a request waits for goes between them.
+const WINDOW: usize = 2 * CHUNK;
 
 const LEASE: u8 = 0;
 const CHARGE: u8 = 1;
@@ -50,8 +53,11 @@ pub(super) async fn settle(
     at: Option<u64>,
 ) -> Result<SettledBatch, BackendError> {
     let chunks = chunks(keys, entries, |slot| fleet.group_of(slot));
-    let calls: Vec<Call> = chunks.iter().map(|chunk| call(keys, entries, chunk, at)).collect();
-    let outcomes = script.run(fleet, &calls).await;
+    let mut outcomes = Vec::with_capacity(chunks.len());
+    for window in windows(&chunks) {
+        let calls: Vec<Call> = window.iter().map(|chunk| call(keys, entries, chunk, at)).collect();
+        outcomes.extend(script.run(fleet, &calls).await);
+    }
     let mut batch = SettledBatch { now: 0, answers: vec![Answer::Failed; entries.len()] };
     let mut first_fault = None;
     for (chunk, outcome) in chunks.iter().zip(outcomes) {
@@ -124,6 +130,21 @@ pub(super) fn chunks(keys: &Keys, entries: &[Settle], group_of: impl Fn(u16) -> 
     }
     chunks.extend(open.into_values().map(|(chunk, _)| chunk));
     chunks
+}
+
+/// `chunks`, as many at a time as make a window.
+fn windows(mut chunks: &[Vec<usize>]) -> impl Iterator<Item = &[Vec<usize>]> {
+    std::iter::from_fn(move || {
+        let mut clients = 0_usize;
+        let fits = chunks.iter().take_while(|chunk| {
+            clients = clients.saturating_add(chunk.len());
+            clients <= WINDOW
+        });
+        // A chunk is never more than a window.
+        let (window, rest) = chunks.split_at_checked(fits.count())?;
+        chunks = rest;
+        (!window.is_empty()).then_some(window)
+    })
 }
 
 /// The call that settles the entries of one chunk; at the server's time, or in tests at `at`.

@@ -133,6 +133,47 @@ fn lua_and_rust_agree_on_a_node_that_has_spent_more_than_can_be_told() {
     });
 }
 
+/// One charge each of so many accounts.
+fn charges(accounts: std::ops::Range<u128>, terms: &Arc<Terms>) -> Vec<Settle> {
+    let charge = |account: u128| Settle {
+        client: ClientId(account.to_be_bytes()),
+        name: None,
+        is_stranger: false,
+        tier: "free".into(),
+        terms: Arc::clone(terms),
+        node: 0,
+        ask: Ask::Charge { cost: 1_000 },
+    };
+    accounts.map(charge).collect()
+}
+
+/// A gateway's tick may report a thousand clients, and a request that waits has little time.
+#[test]
+fn what_a_request_waits_for_does_not_wait_for_all_of_a_long_batch() {
+    let server = Server::start().unwrap();
+    runtime().block_on(async {
+        let redis = open(&server).await;
+        let terms = Arc::new(Offer { monthly: Some(1_000), ..Offer::default() }.terms().unwrap());
+        let keys = Keys::new("long");
+        let settle = async |entries: Vec<Settle>| {
+            settle::settle(&redis.fleet, &redis.settle, &keys, &entries, Some(NOW)).await.unwrap();
+        };
+        settle(charges(0..1, &terms)).await;
+        // What the function calls is logged as well.
+        server.ask(&["CONFIG", "SET", "slowlog-max-len", "10000"]).unwrap();
+        server.ask(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]).unwrap();
+        tokio::join!(settle(charges(1..1_001, &terms)), settle(charges(1_001..1_002, &terms)));
+        let log = server.ask(&["SLOWLOG", "GET", "10000"]).unwrap();
+        // Newest first; what follows the function's name is how many keys a call has.
+        let lines: Vec<&str> = log.lines().map(str::trim).collect();
+        let calls: Vec<&str> =
+            lines.windows(3).filter(|words| words[0] == "FCALL").map(|words| words[2]).collect();
+        assert_eq!(calls.len(), 17, "{calls:?}");
+        let place = calls.iter().rev().position(|keys| *keys == "1").unwrap();
+        assert!(place <= 3, "{calls:?}");
+    });
+}
+
 /// A function lives as long as its server: nothing of an account may stay in it.
 #[test]
 fn what_redis_keeps_of_the_function_does_not_grow_with_the_accounts() {
@@ -147,16 +188,7 @@ fn what_redis_keeps_of_the_function_does_not_grow_with_the_accounts() {
         let terms = Arc::new(Offer { monthly: Some(1_000), ..Offer::default() }.terms().unwrap());
         let keys = Keys::new("growth");
         let settle = async |accounts: std::ops::Range<u128>| {
-            let entries = accounts.map(|account| Settle {
-                client: ClientId(account.to_be_bytes()),
-                name: None,
-                is_stranger: false,
-                tier: "free".into(),
-                terms: Arc::clone(&terms),
-                node: 0,
-                ask: Ask::Charge { cost: 1_000 },
-            });
-            let entries: Vec<Settle> = entries.collect();
+            let entries = charges(accounts, &terms);
             settle::settle(&redis.fleet, &redis.settle, &keys, &entries, Some(NOW)).await.unwrap();
         };
         for round in 0..20 {
