@@ -41,8 +41,9 @@ use crate::plan::{Fault, Personality, Plan, SECOND, Tier};
 use crate::queue::Queue;
 use crate::random::Random;
 
-/// After the last request: leases end, what is owed is reported, sweeps find what nobody speaks for.
-const QUIET: u64 = 115 * SECOND;
+/// After the last request: leases end, what is owed is reported, sweeps find what nobody speaks for. A calm lease is reported half
+/// a minute after it and lasts for almost a minute from then on, where the worker that knew of it has lost its memory.
+const QUIET: u64 = 150 * SECOND;
 
 /// Something that happens.
 pub enum Event {
