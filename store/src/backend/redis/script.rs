@@ -2,7 +2,7 @@
 //! a server that does not know it yet.
 //!
 //! A script's own functions are made anew with every EVALSHA; those of a loaded function are made once. Of a large script that
-//! is half of what a call costs Redis. A function's name carries the digest of its source, so that stores of two versions use
+//! is half of what a call about one client costs Redis. A function's name carries the digest of its source, so that stores of two versions use
 //! their own.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
