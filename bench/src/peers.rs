@@ -209,34 +209,15 @@ fn config(
     store: Option<&Store>,
     service: SocketAddr,
 ) -> anyhow::Result<Config> {
-    let router = json!({
-        "name": "envoy.filters.http.router",
-        "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
-    });
-    let filters: Vec<Value> = filter.into_iter().chain([router]).collect();
     let config = Config::without_filter(upstream)?.with_grpc_cluster("rate_limit_service", service);
     let config = match store {
         Some(store) => config.with_store(store.address()),
         None => config,
     };
-    Ok(config.http(|http| {
-        *http = json!({
-            "@type": http["@type"],
-            "stat_prefix": "bench",
-            "http_filters": filters,
-            "route_config": { "virtual_hosts": [{
-                "name": "all",
-                "domains": ["*"],
-                "routes": [{
-                    "match": { "prefix": "/" },
-                    "route": {
-                        "cluster": "sample_upstream",
-                        "rate_limits": [{ "actions": [{ "request_headers": {
-                            "header_name": "x-consumer-username", "descriptor_key": "consumer",
-                        } }] }],
-                    },
-                }],
-            }] },
-        });
-    }))
+    let entry = json!({ "header_name": "x-consumer-username", "descriptor_key": "consumer" });
+    let route = json!({
+        "cluster": "sample_upstream",
+        "rate_limits": [{ "actions": [{ "request_headers": entry }] }],
+    });
+    Ok(variant::routed(config, filter, "route", route))
 }

@@ -311,13 +311,20 @@ pub fn start_with_store(filter: Option<Value>, store: SocketAddr) -> anyhow::Res
 }
 
 fn config(filter: Option<Value>, store: SocketAddr) -> anyhow::Result<Config> {
+    let answer = json!({ "status": 200, "body": { "inline_string": "{\"answer\":42}" } });
+    // Nothing is ever sent to the sample's upstream.
+    let config = Config::without_filter(NOWHERE)?.with_store(store);
+    Ok(routed(config, filter, "direct_response", answer))
+}
+
+/// `config` with this filter or none alone, and one route for every request, which does so.
+pub fn routed(config: Config, filter: Option<Value>, does: &str, so: Value) -> Config {
     let router = json!({
         "name": "envoy.filters.http.router",
         "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
     });
     let filters: Vec<Value> = filter.into_iter().chain([router]).collect();
-    // Nothing is ever sent to the sample's upstream.
-    Ok(Config::without_filter(NOWHERE)?.with_store(store).http(|http| {
+    config.http(|http| {
         *http = json!({
             "@type": http["@type"],
             "stat_prefix": "bench",
@@ -325,13 +332,10 @@ fn config(filter: Option<Value>, store: SocketAddr) -> anyhow::Result<Config> {
             "route_config": { "virtual_hosts": [{
                 "name": "all",
                 "domains": ["*"],
-                "routes": [{
-                    "match": { "prefix": "/" },
-                    "direct_response": { "status": 200, "body": { "inline_string": "{\"answer\":42}" } },
-                }],
+                "routes": [{ "match": { "prefix": "/" }, does: so }],
             }] },
         });
-    }))
+    })
 }
 
 /// Tollgate as `envoy/envoy.yaml` has it: granted what it uses.
