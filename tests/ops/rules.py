@@ -254,6 +254,44 @@ def restricted(documents):
         yield "the namespace does not enforce the standard"
 
 
+SOURCES = ("value", "valueFrom")
+HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
+
+
+def alternatives(documents):
+    """What a schema does not say and an API server does: one of several, and each name once."""
+    for pod in pods(documents):
+        for volume in pod.spec.get("volumes", []):
+            sources = sorted(set(volume) - {"name"})
+            if len(sources) != 1:
+                yield f"{pod.title}: the volume {volume['name']} comes from {sources}"
+        lists = {"volumes": pod.spec.get("volumes", []), "containers": pod.containers()}
+        for container in pod.containers():
+            where = container["name"]
+            lists |= {f"{where}'s {field}": container.get(field, []) for field in ("env", "ports")}
+            for variable in container.get("env", []):
+                if sum(field in variable for field in SOURCES) > 1:
+                    yield f"{pod.title}: {where}'s {variable['name']} is said twice"
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                asked = [handler for handler in HANDLERS if handler in container.get(probe, {})]
+                if probe in container and len(asked) != 1:
+                    yield f"{pod.title}: {where}'s {probe} asks by {asked}"
+            paths = [mount["mountPath"] for mount in container.get("volumeMounts", [])]
+            for path in sorted({path for path in paths if paths.count(path) > 1}):
+                yield f"{pod.title}: {where} mounts two volumes at {path}"
+        for what, entries in lists.items():
+            here = [entry["name"] for entry in entries]
+            for name in sorted({name for name in here if here.count(name) > 1}):
+                yield f"{pod.title}: {name} is there twice in {what}"
+
+
+def unchangeable(documents):
+    """What a later apply could not change: a Job's template, which every new image would. One that is only ever created is no matter."""
+    for document in kinds(documents, "Job"):
+        if "generateName" not in document["metadata"]:
+            yield f"{title(document)} could not be applied again once it has changed"
+
+
 VERSION = re.compile(r"^[a-z0-9./-]+(:v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)*(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})$")
 
 
@@ -288,4 +326,4 @@ def endings(documents):
                 yield f"{pod.title} ends before the load balancers have heard of it"
 
 
-RULES = [names, selectors, references, ports, probes, restricted, images, endings]
+RULES = [names, selectors, references, alternatives, unchangeable, ports, probes, restricted, images, endings]

@@ -23,7 +23,7 @@ NOBODY = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 
 def with_restore():
     """The overlay, and the Job as the API server would name it."""
     [job] = read(RESTORE)
-    job["metadata"]["name"] = job["metadata"].pop("generateName") + "1"
+    job["metadata"]["name"] = job["metadata"]["generateName"] + "1"
     return built("postgres") + [job]
 
 

@@ -1,6 +1,9 @@
 """Kong's chart knows every value that it is given. What it makes of them, helm_chart.py asks the chart itself."""
 
-from manifests import ROOT, built, kinds, matches, read
+import re
+import subprocess
+
+from manifests import KUBECTL, ROOT, built, kinds, matches, read
 
 KEYS = [line for line in (ROOT / "tests/ops/chart-keys.txt").read_text().splitlines() if not line.startswith("#")]
 VALUES = "kong/helm-values.yaml"
@@ -23,21 +26,26 @@ def unknown(values):
 def test_the_chart_knows_every_value():
     [values] = read(VALUES)
     assert list(unknown(values)) == []
-    for wanted in ("userDefinedVolumes", "userDefinedVolumeMounts", "initContainers", "sidecarContainers"):
+    for wanted in ("userDefinedVolumes", "userDefinedVolumeMounts", "initContainers"):
         assert values["deployment"][wanted]
 
 
 def test_a_misspelt_value_is_found():
     [values] = read(VALUES)
-    values["deployment"]["sideCarContainers"] = values["deployment"].pop("sidecarContainers")
+    values["deployment"]["initcontainers"] = values["deployment"].pop("initContainers")
     values["terminationGracePeriod"] = 60
-    assert list(unknown(values)) == ["deployment.sideCarContainers", "terminationGracePeriod"]
+    assert list(unknown(values)) == ["deployment.initcontainers", "terminationGracePeriod"]
 
 
 def test_the_chart_reads_the_configuration_that_the_overlay_makes():
     [values] = read(VALUES)
-    made = [one["metadata"]["name"] for one in kinds(built("helm"), "ConfigMap")]
-    assert values["dblessConfig"]["configMap"] in made
+    [command] = re.findall(r"kubectl kustomize k8s/overlays/helm \| (sed .*)\)$", (ROOT / VALUES).read_text(), re.MULTILINE)
+    text = subprocess.run([KUBECTL, "kustomize", ROOT / "k8s/overlays/helm"], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(["sh", "-c", command], input=text, capture_output=True, text=True, check=True).stdout.split()
+    # With the hash of its content: a name that stays would change under the pods that run.
+    [made] = [one["metadata"]["name"] for one in kinds(built("helm"), "ConfigMap") if "kong.yml" in one["data"]]
+    assert found == [made] and re.fullmatch("kong-declarative-[a-z0-9]{10}", made)
+    assert values["dblessConfig"]["configMap"] == ""
     assert f"--version {chart_version()}" in (ROOT / VALUES).read_text()
     assert values["ingressController"]["enabled"] is False
 

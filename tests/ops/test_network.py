@@ -34,7 +34,10 @@ OUTSIDE = [
     Place("an administrator", {"tollgate/kong-admin": "true"}),
     Place("an administrator elsewhere", {"tollgate/kong-admin": "true"}, "default"),
     Place("an application", {"tollgate/store-client": "true"}, "shop"),
+    Place("an application here", {"tollgate/store-client": "true"}),
     Place("the API", {"tollgate/upstream": "true"}, "shop", ports={8080, 9090}),
+    # Where the sample's target is.
+    Place("the API here", {"tollgate/upstream": "true"}, ports={8080, 9090}),
     Place("dns", {"k8s-app": "kube-dns"}, "kube-system", ports={53}),
     Place("a database elsewhere", None, namespace=None, ports={5432, 6379}, address="10.20.30.40"),
 ]
@@ -90,7 +93,7 @@ def flows(documents):
 
 
 def expected(overlay):
-    jobs = ["kong-migrations", "kong-configuration", "postgres-backup"] if overlay == "postgres" else []
+    jobs = ["kong-configuration", "postgres-backup"] if overlay == "postgres" else []
     kong = [] if overlay == "helm" else ["kong"]
     running = kong + ["tollgate-store", "redis"] + jobs
     if overlay == "postgres":
@@ -102,16 +105,18 @@ def expected(overlay):
     world = {place.name for place in OUTSIDE if place.namespace != NAMESPACE}
     for gateway in kong:
         wanted |= {(one, gateway, port) for one in world for port in (8000, 8443)}
-        wanted |= {("prometheus", gateway, 8100), ("prometheus", gateway, 7600), ("an administrator", gateway, 8001)}
-        wanted |= {(gateway, "the API", 8080), (gateway, "redis", 6379)}
+        wanted |= {("prometheus", gateway, 8100), ("prometheus", gateway, 7600)}
+        wanted |= {(gateway, "the API", 8080), (gateway, "the API here", 8080), (gateway, "redis", 6379)}
     wanted |= {
         ("prometheus", "tollgate-store", 7600),
         ("an application", "tollgate-store", 7600),
+        ("an application here", "tollgate-store", 7600),
         ("tollgate-store", "redis", 6379),
     }
     if overlay == "postgres":
         clients = [one for one in ["kong", *jobs] if one != "kong-configuration"]
-        wanted |= {(one, "postgres", 5432) for one in clients} | {("kong-configuration", "kong", 8001)}
+        wanted |= {(one, "postgres", 5432) for one in clients}
+        wanted |= {(one, "kong", 8001) for one in ("kong-configuration", "an administrator")}
     if overlay == "dev":
         wanted.add(("kong", "upstream", 8080))
     return wanted

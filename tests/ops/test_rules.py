@@ -93,6 +93,18 @@ BROKEN = {
             "PersistentVolumeClaim backup",
         ),
     ],
+    rules.alternatives: [
+        (lambda d: volume(kong(d), "tokens").update(configMap={"name": "plans"}), "the volume tokens comes from ['configMap', 'secret']"),
+        (lambda d: volume(kong(d), "tokens").pop("secret"), "the volume tokens comes from []"),
+        (lambda d: variable(proxy(d), "TOLLGATE_GATEWAY_TOKEN").update(value="a"), "TOLLGATE_GATEWAY_TOKEN is said twice"),
+        (lambda d: proxy(d)["env"].append({"name": "KONG_WASM", "value": "off"}), "KONG_WASM is there twice in proxy's env"),
+        (lambda d: proxy(d)["readinessProbe"].update(exec={"command": ["true"]}), "readinessProbe asks by ['exec', 'httpGet']"),
+        (lambda d: proxy(d)["volumeMounts"][0].update(mountPath="/tmp"), "mounts two volumes at /tmp"),
+        (lambda d: kong(d).spec["volumes"].append(volume(kong(d), "tmp")), "tmp is there twice in volumes"),
+    ],
+    rules.unchangeable: [
+        (lambda d: d.append(named(d, "StatefulSet", "redis") | {"kind": "Job"}), "Job redis could not be applied again"),
+    ],
     rules.ports: [
         (
             lambda d: named(d, "Service", "kong-metrics")["spec"]["ports"][1].update(targetPort="store"),
@@ -136,7 +148,7 @@ BROKEN = {
         (lambda d: proxy(d)["securityContext"]["capabilities"].update(add=["SYS_ADMIN"]), "has capabilities"),
         (lambda d: proxy(d)["ports"][0].update(hostPort=80), "a port of the node"),
         (lambda d: proxy(d)["securityContext"].update(readOnlyRootFilesystem=False), "can write its image"),
-        (lambda d: kong(d).container("schema")["resources"].pop("limits"), "does not say what it needs"),
+        (lambda d: kong(d).container("migrations")["resources"].pop("limits"), "does not say what it needs"),
         (lambda d: kong(d).spec.pop("automountServiceAccountToken"), "a token of the API server"),
         (lambda d: kong(d).spec.pop("enableServiceLinks"), "a variable for every Service"),
         (lambda d: named(d, "Namespace", "tollgate")["metadata"]["labels"].clear(), "does not enforce"),
@@ -146,7 +158,7 @@ BROKEN = {
         (lambda d: proxy(d).update(image="kong"), "kong is not pinned"),
         (lambda d: proxy(d).update(image="kong:3"), "kong:3 is not pinned"),
         (lambda d: proxy(d).update(image="kong:3.9.1@sha256:12"), "is not pinned"),
-        (lambda d: kong(d).container("schema").update(image="kong:3.9.0"), "and elsewhere"),
+        (lambda d: kong(d).container("migrations").update(image="kong:3.9.0"), "and elsewhere"),
     ],
     rules.endings: [
         (lambda d: kong(d).spec.update(terminationGracePeriodSeconds=45), "takes 45 s and more to end"),
