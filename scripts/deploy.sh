@@ -9,11 +9,11 @@ usage() {
   cat <<'END'
 usage: scripts/deploy.sh [options]
 
-  1 checks      kubectl, context, permissions, Secrets (Redis' URL), the policy (tollgate check), Prometheus' CRDs; touches nothing
-  2 database    namespace, network policies, the trial's Redis; PostgreSQL and its migrations (overlay postgres)
+  1 checks      kubectl, context, permissions, Secrets and what is in them, the policy (tollgate check), Prometheus' CRDs; touches nothing
+  2 database    namespace, network policies, the trial's Redis; PostgreSQL (overlay postgres)
   3 kong        Kong, the filter, the store, and the configuration and policy that they read when they start
-  4 policy      plugins and policy into the database (overlay postgres)
-  5 monitoring  ServiceMonitors, alerts, dashboards; left out where the cluster knows no such kinds
+  4 policy      plugins and policy into the database (overlay postgres); then away with what the overlay no longer has
+  5 monitoring  ServiceMonitors, alerts, dashboards; left out where the cluster knows no such kinds, or you may not make them
   6 verify      real requests through the proxy: limits' headers, latency p50 and p95
 
   --overlay NAME   dbless (default), postgres or dev
@@ -21,8 +21,11 @@ usage: scripts/deploy.sh [options]
   --only STEP      checks, and then this step alone: its name or number
   --dry-run        shows what would change, and changes nothing
   --yes            does not ask
+  --no-prune       leaves what the overlay no longer has
+  --no-undo        leaves a failed step as it is
+  --undo-verify    a failed verification is undone, too
   --url URL        where step 6 finds the proxy; else its load balancer, else a port-forward
-  --path PATH      what step 6 asks for (default /identify); a request there must cost something
+  --path PATH      what step 6 asks for; else the first of the routes' paths that shows limits
   --timeout TIME   how long a rollout may take (default 5m)
 
 The policy is checked by what TOLLGATE_COMMAND names, else dist/tollgate, else the command tollgate.
@@ -35,11 +38,13 @@ exit codes
   3    the checks failed; nothing was touched
   4    not confirmed; nothing was touched
   5    a step failed, and so did undoing it: look at once
+  6    Kong is deployed, but monitoring or the verification failed; nothing is undone
   130  interrupted (143: terminated); undone as for 1
 END
 }
 
-overlay=dbless context='' only='' dry_run='' yes='' url='' path=/identify timeout=5m
+overlay=dbless context='' only='' dry_run='' yes='' url='' path='' timeout=5m
+prune=yes undo=yes undo_verify=''
 steps='checks database kong policy monitoring verify'
 
 wrong() { echo "deploy: $1; --help has the options" >&2; exit 2; }
@@ -59,12 +64,16 @@ while [ $# -gt 0 ]; do
       ;;
     --dry-run) dry_run=yes; shift ;;
     --yes) yes=yes; shift ;;
+    --no-prune) prune=''; shift ;;
+    --no-undo) undo=''; shift ;;
+    --undo-verify) undo_verify=yes; shift ;;
     --help | -h) usage; exit 0 ;;
     *) wrong "there is no option $1" ;;
   esac
 done
 case "$overlay" in dbless | postgres | dev) ;; *) wrong "there is no overlay $overlay: dbless, postgres or dev" ;; esac
 case "$only" in [1-6]) only=$(cut -d ' ' -f "$only" <<<"$steps") ;; esac
+[[ "$timeout" =~ ^[0-9]+[smh]$ ]] || wrong "--timeout takes a number with s, m or h: 5m"
 if [ -n "$only" ] && ! grep -qw -- "$only" <<<"$steps"; then wrong "there is no step $only: ${steps// /, }"; fi
 
 # ── the run ──────────────────────────────────────────────────────────────────
@@ -73,6 +82,12 @@ if [ -n "$only" ] && ! grep -qw -- "$only" <<<"$steps"; then wrong "there is no 
 . scripts/deploy/checks.sh
 # shellcheck source=scripts/deploy/apply.sh
 . scripts/deploy/apply.sh
+# shellcheck source=scripts/deploy/own.sh
+. scripts/deploy/own.sh
+# shellcheck source=scripts/deploy/wait.sh
+. scripts/deploy/wait.sh
+# shellcheck source=scripts/deploy/prune.sh
+. scripts/deploy/prune.sh
 # shellcheck source=scripts/deploy/undo.sh
 . scripts/deploy/undo.sh
 # shellcheck source=scripts/deploy/verify.sh
@@ -82,14 +97,16 @@ overlays=${TOLLGATE_OVERLAYS:-k8s/overlays}
 monitoring=${TOLLGATE_MONITORING:-monitoring}
 patience=${TOLLGATE_PATIENCE:-60}
 work=$(mktemp -d) || exit 2
-touched='' changed='' forward='' step='' number=0 began=$SECONDS
+touched='' changed='' forward='' child='' step='' number=0 began=$SECONDS unwell=''
 
 say() { printf '   %s\n' "$*"; }
-kube() { kubectl ${context:+--context "$context"} "$@"; }
+# `replace` is `exec` where nothing comes after it, so that a signal reaches kubectl itself.
+kube() { ${replace:-} kubectl ${context:+--context "$context"} "$@"; }
 here() { kube --namespace "$namespace" "$@"; }
 
 finish() {
   [ -z "$forward" ] || kill "$forward" 2>/dev/null
+  [ -z "$child" ] || kill "$child" 2>/dev/null
   rm -rf "$work"
 }
 trap finish EXIT
@@ -98,6 +115,8 @@ trap 'interrupted 143 TERM' TERM
 
 interrupted() {
   echo >&2
+  # What is waited for does not go on beside the undoing.
+  [ -z "$child" ] || kill "$child" 2>/dev/null
   fail "interrupted (SIG$2)" "$1"
 }
 
@@ -109,8 +128,18 @@ fail() { # fail WHAT [EXIT-CODE]
     echo "deploy: nothing was touched" >&2
     exit "${2:-1}"
   fi
-  undo || { echo "deploy: undoing failed: look at once (kubectl --namespace $namespace rollout status …)" >&2; exit 5; }
+  if [ -z "$undo" ]; then
+    echo "deploy: left as it is (--no-undo)" >&2
+    exit "${2:-1}"
+  fi
+  go_back || { echo "deploy: undoing failed: look at once (kubectl --namespace $namespace rollout status …)" >&2; exit 5; }
   exit "${2:-1}"
+}
+
+# With Kong deployed and serving, what comes after it is no reason to take it away again.
+amiss() { # amiss WHAT
+  echo "deploy: step $number, $step, failed after $((SECONDS - began)) s: $1; Kong stays as it is" >&2
+  unwell="$unwell $step"
 }
 
 enter() { # enter STEP: whether it is to run
@@ -122,19 +151,21 @@ leave() { printf '   ok, %d s\n' $((SECONDS - began)); }
 
 # ── 1 checks ─────────────────────────────────────────────────────────────────
 
-problems=0 namespace='' has_crds=''
+problems=0 namespace='' monitored=''
 enter checks
 check_tools
 [ "$problems" -gt 0 ] || check_context
 [ "$problems" -gt 0 ] || check_overlay
 if [ "$problems" -eq 0 ]; then
+  ask_for_rights
+  check_namespace
   check_permissions
   check_secrets
   check_policy
   check_redis
   check_volumes
   check_metrics
-  check_crds
+  check_monitoring
 fi
 if [ "$problems" -gt 0 ]; then
   echo "deploy: $problems of the checks failed; nothing was touched" >&2
@@ -144,6 +175,7 @@ leave
 [ "$only" != checks ] || exit 0
 
 if [ -z "$yes$dry_run" ]; then
+  preview
   printf 'Deploy overlay %s into namespace %s of context %s? [y/N] ' "$overlay" "$namespace" "$context"
   read -r answer || answer=''
   case "$answer" in y | Y | yes) ;; *) echo "deploy: not confirmed; nothing was touched" >&2; exit 4 ;; esac
@@ -154,6 +186,7 @@ remember || fail "what runs now cannot be read, so nothing could be undone"
 # ── 2 to 5 ───────────────────────────────────────────────────────────────────
 
 if enter database; then
+  [ ! -s "$work/namespace.yaml" ] || part namespace.yaml ''
   part database.yaml "the overlay has none"
   leave
 fi
@@ -163,28 +196,40 @@ if enter kong; then
 fi
 if enter policy; then
   part policy.yaml "nothing to do: Kong reads plugins and policy from the ConfigMap that came with step 3"
+  configure || fail "the configuration did not get into the database"
   leave
 fi
+if [ -n "$prune" ] && [ -z "$only" ]; then
+  away_with_the_rest || fail "kubectl delete"
+fi
 if enter monitoring; then
-  if [ -n "$has_crds" ]; then
-    apply "$monitoring" || fail "kubectl apply"
+  if [ -z "$monitored" ]; then
+    say "left out, as the checks said"
+    leave
+  elif apply "$work/monitoring.yaml"; then
+    leave
   else
-    say "left out: the cluster knows no ServiceMonitor"
+    amiss "kubectl apply"
   fi
-  leave
 fi
 
 # ── 6 verify ─────────────────────────────────────────────────────────────────
 
 if enter verify; then
   if [ -n "$dry_run" ]; then
-    say "would send 20 requests to $path through the proxy"
+    say "would send 20 requests to ${path:-one of the routes} through the proxy"
+    leave
+  elif verify; then
+    leave
+  elif [ -n "$undo_verify" ]; then
+    fail "$unverified"
   else
-    settle "$work/kong.yaml" || fail "not ready within $timeout"
-    find_proxy || fail "the proxy's address could not be found: name it by --url"
-    measure || fail "no limits seen at $url$path"
+    amiss "$unverified"
   fi
-  leave
 fi
 
+if [ -n "$unwell" ]; then
+  echo "deploy: deployed, but for$unwell; --only STEP tries again" >&2
+  exit 6
+fi
 printf '── done, %d s%s\n' "$SECONDS" "$([ -n "$dry_run" ] && echo '; a dry run: nothing was changed')"

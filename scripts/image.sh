@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# image.sh TARGET: builds an image of the Dockerfile, named by the version in Cargo.toml. IMAGES is where it belongs.
+# image.sh TARGET: builds an image of the Dockerfile, named by the version in Cargo.toml. IMAGES is where it belongs. With PLATFORMS
+# (linux/amd64,linux/arm64) one for each of them, which goes straight to that registry: an engine's own store holds one alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,5 +16,11 @@ case ${1:-} in
     ;;
 esac
 # The moment of the commit, so that the same sources make the same image.
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) docker build --target "$1" --tag "$name" .
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+export SOURCE_DATE_EPOCH
+if [ -n "${PLATFORMS:-}" ]; then
+  docker buildx build --platform "$PLATFORMS" --push --target "$1" --tag "$name" .
+else
+  docker build --target "$1" --tag "$name" .
+fi
 echo "image: $name"

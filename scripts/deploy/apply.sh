@@ -7,9 +7,10 @@
 split() {
   awk -v out="$work" '
     function file() {
-      if (kind == "Job" && name ~ /configuration/) return out "/policy.yaml"
-      if (kind ~ /^(Namespace|Secret|ServiceAccount|NetworkPolicy)$/) return out "/database.yaml"
-      if (component ~ /^(database|backend|backup|migrations)$/) return out "/database.yaml"
+      if (kind == "Namespace") return out "/namespace.yaml"
+      if (kind == "CronJob" && name ~ /configuration/) return out "/policy.yaml"
+      if (kind ~ /^(Secret|ServiceAccount|NetworkPolicy)$/) return out "/database.yaml"
+      if (component ~ /^(database|backend|backup)$/) return out "/database.yaml"
       return out "/kong.yaml"
     }
     function flush() {
@@ -36,55 +37,55 @@ names() {
   ' "$1"
 }
 workloads() { names "$1" | grep -E '^(deployment|statefulset)/' | sed 's/^deployment/deployment.apps/; s/^statefulset/statefulset.apps/'; }
-jobs_of() { names "$1" | grep '^job/'; }
 
-# Fields that an undo or an autoscaler wrote last are taken back: this run says what is wanted. `diff` asks under the same name:
-# as anybody else it would not see what a manifest no longer has, and so is to go.
-serverside=(--server-side --force-conflicts --field-manager=tollgate-deploy)
+# differs FILE: 0 if the cluster has something else than the file says, which goes to $work/diff; 1 if nothing; 2 if it cannot be
+# compared: an object whose namespace does not exist yet.
+differs() {
+  kube diff "${serverside[@]}" -f "$1" >"$work/diff" 2>"$work/why"
+  case $? in 0) return 1 ;; 1) return 0 ;; *) return 2 ;; esac
+}
 
-# apply FILE|FOLDER: what differs from the cluster; nothing if nothing does.
+# What the run would change, before it asks.
+preview() {
+  local file compared
+  for file in namespace database kong policy ${monitored:+monitoring}; do
+    [ -s "$work/$file.yaml" ] || continue
+    differs "$work/$file.yaml"
+    compared=$?
+    case $compared in
+      0) cat "$work/diff" ;;
+      2) say "$file: not compared, $(tail -n 1 "$work/why")" ;;
+    esac
+  done
+  rest | sed 's/^/   no longer in the overlay: /'
+}
+
+# apply FILE: what differs from the cluster; nothing if nothing does.
 apply() {
-  local from=(-f "$1") status job
-  [ -d "$1" ] && from=(-k "$1")
-  kube diff "${serverside[@]}" "${from[@]}" >"$work/diff" 2>"$work/why"
-  status=$?
-  if [ "$status" -eq 0 ]; then
+  local differs_by
+  if [ -z "$dry_run" ]; then
+    own "$1" || return 1
+  else
+    foreign "$1" | sed 's/^/   others have written: /'
+  fi
+  differs "$1"
+  differs_by=$?
+  if [ "$differs_by" -eq 1 ]; then
     say "nothing to change"
     return 0
   fi
   if [ -n "$dry_run" ]; then
-    if [ "$status" -eq 1 ]; then
-      cat "$work/diff"
-    else
-      # What cannot be compared: an object whose namespace does not exist yet, a Job that would be made anew.
-      cat "$work/diff"
+    cat "$work/diff"
+    if [ "$differs_by" -eq 2 ]; then
       say "not compared: $(tail -n 1 "$work/why")"
-      kube apply --dry-run=client "${from[@]}" || return 1
+      kube apply --dry-run=client -f "$1" || return 1
     fi
     return 0
   fi
   touched=yes
-  if [ -f "$1" ]; then
-    workloads "$1" >>"$work/applied"
-    # A Job cannot be changed, and these may run as often as you like.
-    for job in $(jobs_of "$1"); do
-      here delete "$job" --ignore-not-found --wait --timeout="$timeout" || return 1
-    done
-  fi
-  changed="$changed $step"
-  kube apply "${serverside[@]}" "${from[@]}"
-}
-
-# settle FILE: waits until what it holds is ready.
-settle() {
-  local one
-  [ -z "$dry_run" ] || return 0
-  for one in $(workloads "$1"); do
-    here rollout status "$one" --timeout="$timeout" || return 1
-  done
-  for one in $(jobs_of "$1"); do
-    here wait "$one" --for=condition=complete --timeout="$timeout" || return 1
-  done
+  workloads "$1" >>"$work/applied"
+  case " $changed " in *" $step "*) ;; *) changed="$changed $step" ;; esac
+  waiting kube apply "${serverside[@]}" -f "$1"
 }
 
 part() { # part FILE WHAT-IT-IS
@@ -94,4 +95,13 @@ part() { # part FILE WHAT-IT-IS
   fi
   apply "$work/$1" || fail "kubectl apply"
   settle "$work/$1" || fail "not ready within $timeout"
+}
+
+# The CronJob's next run may be minutes away: one at once. Kong and its Admin API are there by now.
+configure() {
+  local job
+  if [ ! -s "$work/policy.yaml" ] || [ -n "$dry_run" ]; then return 0; fi
+  job=kong-configuration-$(date -u +%Y%m%d%H%M%S)
+  here create job "$job" --from=cronjob/kong-configuration || return 1
+  ended "$job"
 }

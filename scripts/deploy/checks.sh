@@ -3,20 +3,36 @@
 
 problem() { printf '   ✗ %s\n' "$*" >&2; problems=$((problems + 1)); }
 
-# Secrets that pods name and the overlay does not hold.
-wanted_secrets() {
-  awk '
-    /^ *(- )?(secretKeyRef|secretRef):/ { within = 4; next }
-    /^ *(- )?secretName: / { print $NF }
-    within > 0 { within--; if ($1 == "name:") { print $2; within = 0 } }
-  ' "$work/all.yaml" | sort -u >"$work/wanted"
+# wanted: Secret and key, of whatever pods read and the overlay does not hold; a Secret alone where it is mounted whole.
+wanted() {
+  local secret key
   names "$work/all.yaml" | sed -n 's/^secret\///p' | sort -u >"$work/held"
-  comm -23 "$work/wanted" "$work/held"
+  awk '
+    /^ *(- )?(secretKeyRef|secretRef):/ { within = 4; key = ""; next }
+    within > 0 { within--; if ($1 == "key:") key = $2; if ($1 == "name:") { print $2, key; within = 0 } }
+    # A volume: its items come before its name.
+    /^ *(- )?secret:$/ { items = ""; volume = 1; next }
+    volume && ($1 == "-" && $2 == "key:") { items = items " " $3; next }
+    volume && $1 == "secretName:" {
+      n = split(items, all, " ")
+      for (i = 1; i <= n; i++) print $2, all[i]
+      if (n == 0) print $2
+      mounted[$2] = n; volume = 0
+    }
+    # A file of a Secret that is mounted whole, by its variable.
+    $1 == "value:" && $2 ~ /^\/etc\/tollgate\/tokens\// { sub(/.*\//, "", $2); print "tollgate-store", $2 }
+    END { if ("kong-declarative" in mounted) print "kong-declarative", "kong.yml" }
+  ' "$work/all.yaml" | sort -u | while read -r secret key; do
+    grep -qx "$secret" "$work/held" || echo "$secret${key:+ $key}"
+  done
 }
+
+# value SECRET KEY, of what check_secrets has read; 1 if it has no such key.
+value() { awk -v key="$2" '$1 == key { print $2; found = 1 } END { exit !found }' "$work/secret.$1" | base64 -d; }
 
 check_tools() {
   local tool
-  for tool in kubectl curl awk diff; do
+  for tool in kubectl curl awk diff base64 sha256sum; do
     command -v "$tool" >/dev/null || problem "$tool is not installed"
   done
 }
@@ -45,30 +61,134 @@ check_overlay() {
     return
   fi
   split
+  if ! kubectl kustomize "$monitoring" >"$work/monitoring.yaml" 2>"$work/why"; then
+    problem "$monitoring cannot be built: $(tail -n 1 "$work/why")"
+    return
+  fi
   namespace=$(awk '/^  namespace: / { print $2; exit }' "$work/all.yaml")
   say "overlay $overlay: $(grep -c '^kind: ' "$work/all.yaml") objects, namespace $namespace"
 }
 
-# A Job that is there already is deleted before it is made anew.
-check_permissions() {
-  local kind verb missing=''
-  while read -r verb kind; do
-    here auth can-i "$verb" "$kind" --quiet 2>/dev/null || missing="$missing $verb/$kind"
-  done < <(sed -n 's/^kind: //p' "$work/all.yaml" | sort -u | tr '[:upper:]' '[:lower:]' |
-    awk '{ print "create", $1; print "patch", $1 } $1 == "job" { print "delete", $1 }')
-  if [ -z "$missing" ]; then say "permissions: all that it takes"; else problem "not allowed in namespace $namespace:$missing"; fi
+# questions FILE: verb, group and resource of whatever an apply of it does.
+questions() {
+  awk '
+    /^apiVersion: / { group = $2; if (!sub(/\/.*/, "", group)) group = "-" }
+    /^kind: / && $2 != "Namespace" {
+      resource = tolower($2)
+      if (!sub(/y$/, "ies", resource)) resource = resource "s"
+      print "create", group, resource; print "patch", group, resource
+    }
+  ' "$1"
 }
 
-check_secrets() {
-  local secret missing=''
-  for secret in $(wanted_secrets); do
-    here get secret "$secret" -o name >/dev/null 2>&1 || missing="$missing $secret"
+# What this run may do: all that is asked anywhere below, in one call, into $work/rights.
+ask_for_rights() {
+  {
+    questions "$work/all.yaml"
+    questions "$work/monitoring.yaml"
+    printf '%s\n' 'create - namespaces' 'patch - namespaces' 'list - pods' 'list apps replicasets' 'create batch jobs' 'create - pods/portforward'
+  } | sort -u | while read -r verb group resource; do
+    [ "$group" != - ] || group=''
+    # Of a namespace itself the cluster is asked.
+    printf -- '---\n{"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectAccessReview","spec":{"resourceAttributes":{"verb":"%s","group":"%s","resource":"%s","subresource":"%s","namespace":"%s"}}}\n' \
+      "$verb" "$group" "${resource%/*}" "$(case $resource in */*) echo "${resource#*/}" ;; esac)" "$([ "$resource" = namespaces ] || echo "$namespace")"
+  done >"$work/reviews.yaml"
+  kube create -f "$work/reviews.yaml" -o 'go-template={{with .spec.resourceAttributes}}{{.verb}}/{{.resource}}{{with .subresource}}/{{.}}{{end}}{{end}} {{.status.allowed}}{{"\n"}}' \
+    >"$work/rights" 2>"$work/why" || problem "the cluster does not say what you may do: $(tail -n 1 "$work/why")"
+}
+
+may() { grep -qx "$1 true" "$work/rights"; }
+
+# missing_rights FILE: what it takes and is not allowed.
+missing_rights() {
+  questions "$1" | sort -u | while read -r verb group resource; do
+    may "$verb/$resource" || printf ' %s/%s' "$verb" "$resource"
   done
-  if [ -n "$missing" ]; then
-    problem "Secrets that pods need are not in namespace $namespace:$missing (k8s/README.md says what each holds)"
+}
+
+# A namespace's admin may neither make nor see one: what it is told is not that there is none.
+check_namespace() {
+  if kube get namespace "$namespace" -o name >/dev/null 2>"$work/why"; then
+    :
+  elif grep -qi 'notfound\|not found' "$work/why"; then
+    may create/namespaces ||
+      problem "there is no namespace $namespace, and you may not make one (kubectl apply -f k8s/base/namespace.yaml, by who may)"
+    return
   else
-    say "Secrets: all there"
+    say "namespace $namespace: you may not look at it; taken as there"
   fi
+  if may patch/namespaces; then return; fi
+  : >"$work/namespace.yaml"
+  say "namespace $namespace: not yours to change; left as it is (k8s/base/namespace.yaml says how it should be)"
+}
+
+check_permissions() {
+  local missing verb
+  missing=$(missing_rights "$work/all.yaml")
+  for verb in list/pods list/replicasets; do
+    may "$verb" || missing="$missing $verb"
+  done
+  if [ -s "$work/policy.yaml" ]; then may create/jobs || missing="$missing create/jobs"; fi
+  if [ -n "$missing" ]; then
+    problem "not allowed in namespace $namespace:$missing (k8s/rbac/ has a role that is)"
+  else
+    say "permissions: all that it takes"
+  fi
+  [ -n "$url" ] || may create/pods/portforward || say "permissions: no port-forward; without a load balancer step 6 needs --url"
+}
+
+# Each Secret is there, with each key that a pod reads, and with values of your own.
+check_secrets() {
+  local secret key problems_before=$problems unread=''
+  wanted >"$work/wanted"
+  for secret in $(cut -d ' ' -f 1 "$work/wanted" | sort -u); do
+    if here get secret "$secret" -o 'go-template={{range $key, $value := .data}}{{$key}} {{$value}}{{"\n"}}{{end}}' \
+      >"$work/secret.$secret" 2>"$work/why"; then
+      continue
+    elif grep -qi forbidden "$work/why"; then
+      rm -f "$work/secret.$secret"
+      unread="$unread $secret"
+    else
+      rm -f "$work/secret.$secret"
+      problem "Secret $secret, which pods need, is not in namespace $namespace (k8s/secrets.example.yaml says what it holds)"
+    fi
+  done
+  while read -r secret key; do
+    if [ -z "$key" ] || [ ! -e "$work/secret.$secret" ]; then continue; fi
+    case $(value "$secret" "$key" 2>/dev/null) in
+      '') problem "Secret $secret has no key $key, or nothing in it" ;;
+      *CHANGE-ME*) problem "Secret $secret: $key still is the example's" ;;
+    esac
+  done <"$work/wanted"
+  if [ "$problems" -eq "$problems_before" ]; then check_tokens; check_redis_user; fi
+  [ -z "$unread" ] || say "Secrets: you may not read$unread; not checked"
+  [ "$problems" -gt "$problems_before" ] || [ -n "$unread" ] || say "Secrets: all there"
+}
+
+check_tokens() {
+  local gateway admin
+  [ -e "$work/secret.tollgate-store" ] || return 0
+  gateway=$(value tollgate-store gateway-token) admin=$(value tollgate-store admin-token)
+  [ "${#gateway}" -ge 16 ] || problem "Secret tollgate-store: gateway-token is shorter than 16 characters"
+  [ "${#admin}" -ge 16 ] || problem "Secret tollgate-store: admin-token is shorter than 16 characters"
+  [ "$gateway" != "$admin" ] || problem "Secret tollgate-store: gateway-token and admin-token are the same"
+}
+
+# The trial's Redis knows the users of users.acl, and the stores come as the URL says.
+check_redis_user() {
+  local user password hash
+  grep -qx 'tollgate-redis users.acl' "$work/wanted" && [ -e "$work/secret.tollgate-redis" ] || return 0
+  IFS=: read -r user password < <(value tollgate-redis url | sed -nE 's,^[a-z+-]+://([^@/]*)@.*,\1,p')
+  password=$(printf '%b' "${password//%/\\x}")
+  hash=$(printf %s "$password" | sha256sum | cut -d ' ' -f 1)
+  # The password goes by a file: an argument is seen by everybody on this machine.
+  printf '%s\n%s\n%s\n' "${user:-default}" ">$password" "#$hash" >"$work/user"
+  value tollgate-redis users.acl | awk '
+    NR == FNR { want[FNR] = $0; next }
+    $1 == "user" && $2 == want[1] { for (i = 3; i <= NF; i++) { if ($i == want[2] || $i == want[3]) known = 1; if ($i == "on") on = 1 } }
+    END { exit !(known && on) }
+  ' "$work/user" - || problem "Secret tollgate-redis: users.acl has no user ${user:-default} with the password that url has"
+  rm -f "$work/user"
 }
 
 # Kong takes a policy that is wrong by its meaning, and then serves without its limits, or by the last ones that worked: so it is
@@ -81,9 +201,9 @@ check_policy() {
     { inside = 0 }
     /^  kong.yml: \|/ { inside = 1 }
   ' "$work/all.yaml" >"$work/kong.yml"
-  if wanted_secrets | grep -qx kong-declarative; then
+  if grep -q '^kong-declarative ' "$work/wanted"; then
     from="Secret kong-declarative"
-    here get secret kong-declarative -o 'go-template={{index .data "kong.yml" | base64decode}}' >"$work/kong.yml" 2>/dev/null
+    [ -e "$work/secret.kong-declarative" ] && value kong-declarative kong.yml >"$work/kong.yml" || return 0
   fi
   [ -s "$work/kong.yml" ] || return
   if ! command -v "$command" >/dev/null; then
@@ -104,23 +224,25 @@ check_redis() {
     /name: TOLLGATE_BACKEND$/ { within = 6 }
     within > 0 { within--; if ($1 == "key:") key = $2; if ($1 == "name:" && $2 != "TOLLGATE_BACKEND") { print $2, key; exit } }
   ' "$work/all.yaml")
-  if [ -z "${secret:-}" ] || grep -qx "$secret" "$work/held"; then return; fi
-  address=$(here get secret "$secret" -o "go-template={{index .data \"$key\" | base64decode}}" 2>/dev/null)
+  [ -n "${secret:-}" ] && [ -e "$work/secret.$secret" ] || return 0
+  address=$(value "$secret" "$key") || return 0
   case "$address" in
-    *CHANGE-ME*) problem "Redis: $key of Secret $secret still is the example's" ;;
     redis://?* | rediss://?* | redis+sentinel://?* | rediss+sentinel://?* | redis-cluster://?* | rediss-cluster://?*)
       say "Redis: Secret $secret has a URL (${address%%:*}://…)"
       ;;
-    '') problem "Redis: Secret $secret has no key $key" ;;
     *) problem "Redis: $key of Secret $secret is no URL of a Redis (docs/redis-keys.md)" ;;
   esac
 }
 
 # Only said: a class may be named in the claim, or volumes be there already.
 check_volumes() {
-  grep -q 'storage: ' "$work/all.yaml" || return
-  kube get storageclass -o 'jsonpath={.items[*].metadata.annotations.storageclass\.kubernetes\.io/is-default-class}' 2>/dev/null |
-    grep -q true || say "volumes: the cluster has no default StorageClass; claims that name none will wait for ever"
+  local defaults
+  grep -q 'storage: ' "$work/all.yaml" || return 0
+  if ! defaults=$(kube get storageclass -o 'jsonpath={.items[*].metadata.annotations.storageclass\.kubernetes\.io/is-default-class}' 2>/dev/null); then
+    say "volumes: you may not see StorageClasses; claims that name none need a default one"
+  elif ! grep -q true <<<"$defaults"; then
+    say "volumes: the cluster has no default StorageClass; claims that name none will wait for ever"
+  fi
 }
 
 # Only said, too: without it there are three pods, and never more.
@@ -130,13 +252,22 @@ check_metrics() {
     say "metrics: the cluster has no metrics-server; the autoscaler cannot see the load"
 }
 
-check_crds() {
-  if kube get crd servicemonitors.monitoring.coreos.com prometheusrules.monitoring.coreos.com -o name >/dev/null 2>&1; then
-    has_crds=yes
-    say "Prometheus' operator: there"
+# What watches Kong is never a reason to touch it, or not to: where it cannot be made, it is left out. Which kinds a cluster knows
+# everybody may ask, which CustomResourceDefinitions it has not.
+check_monitoring() {
+  local why=''
+  if ! kube api-resources --api-group=monitoring.coreos.com -o name 2>/dev/null | grep -q '^servicemonitors\.'; then
+    why="the cluster knows no ServiceMonitor: no operator of Prometheus"
   else
-    has_crds=''
-    if [ "$only" = monitoring ]; then problem "the cluster knows no ServiceMonitor and PrometheusRule: install Prometheus' operator"; return; fi
-    say "Prometheus' operator: not there; step 5 will be left out"
+    why=$(missing_rights "$work/monitoring.yaml")
+    [ -z "$why" ] || why="not allowed in namespace $namespace:$why (k8s/rbac/)"
+  fi
+  if [ -z "$why" ]; then
+    monitored=yes
+    say "monitoring: Prometheus' operator is there"
+  elif [ "$only" = monitoring ]; then
+    problem "monitoring: $why"
+  else
+    say "monitoring: step 5 will be left out: $why"
   fi
 }

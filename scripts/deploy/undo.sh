@@ -20,7 +20,7 @@ remember() {
 
 # Every workload that was there when this run began goes back to the revision that it had then. kubectl says
 # "skipped" where it never left it, so that nothing has to be guessed about how far a change had come.
-undo() {
+go_back() {
   local failed=0 workload revision new
   echo "── undoing" >&2
   while read -r workload revision; do
@@ -28,6 +28,8 @@ undo() {
     here rollout undo "$workload" --to-revision="$revision" >&2 &&
       here rollout status "$workload" --timeout="$timeout" >&2 || failed=1
   done <"$work/before"
+  # `rollout undo` writes by a name of its own.
+  own "$work/all.yaml" >&2 || failed=1
   new=$(grep -vxF -f <(cut -d ' ' -f 1 "$work/before") "$work/applied" | tr '\n' ' ')
   {
     [ -z "$new" ] || say "not undone: ${new}did not exist before this run (kubectl delete removes them)"

@@ -1,12 +1,28 @@
 # shellcheck shell=bash
 # Of deploy.sh: real requests through the proxy.
 
+# offered: paths that Kong's routes name, as far as they are plain text: of a regular expression its anchors are taken off.
+offered() {
+  awk '
+    function path(text) {
+      gsub(/^[ \t"'\''-]+|[ \t"'\'',]+$/, "", text)
+      sub(/^~/, "", text); sub(/\$$/, "", text); gsub(/\\\./, ".", text)
+      if (text ~ /^\// && text !~ /[][()*+?|^{}\\$]/) print text
+    }
+    /paths:[ ]*\[/ { line = $0; sub(/.*paths:[ ]*\[/, "", line); sub(/\].*/, "", line); n = split(line, all, ","); for (i = 1; i <= n; i++) path(all[i]); next }
+    /paths:[ ]*$/ { inside = 1; next }
+    inside && /^[ ]*- / { path($0); next }
+    { inside = 0 }
+  ' "$work/kong.yml" | awk '!seen[$0]++' | head -n 20
+}
+
 # The proxy's address: --url, the load balancer's, or a port of this machine that is forwarded to it.
 find_proxy() {
   local service line address=''
   [ -z "$url" ] || return 0
   service=$(names "$work/kong.yaml" | sed -n 's/^service\///p' | grep -m 1 proxy) || return 1
   address=$(here get service "$service" -o 'go-template={{with .status.loadBalancer.ingress}}{{with index . 0}}{{or .ip .hostname}}{{end}}{{end}}')
+  case $address in *:*:*) address="[$address]" ;; esac
   if [ -n "$address" ]; then
     url=http://$address
     return 0
@@ -36,18 +52,26 @@ ask() {
     *) why="status $status; on Kong's own 502 and 503 no filter runs: is your API up, and does it answer its health checks?"; return 1 ;;
   esac
   tier=$(tr -d '\r' <"$work/headers" | awk 'tolower($1) == "x-quota-tier:" { print $2 }')
-  why="status $status without X-Quota-Tier: $path is served without limits, or there is no such route"
+  why="status $status without X-Quota-Tier: $path is served without limits, or there is no such route (--path names another)"
   [ -n "$tier" ]
 }
 
 # 20 requests: fewer than a stranger may send in a minute by the sample policy. Before the first answer that is as it should
-# be, a load balancer, routes from a database and health checks have a moment to come about.
+# be, a load balancer, routes from a database and health checks have a moment to come about. Of the paths that the routes name the
+# first that shows limits is taken; with --path that one alone.
 measure() {
-  local status took tier why round passed=0 refused=0 until=$((SECONDS + patience))
-  until ask; do
+  local status took tier why round one paths=$path passed=0 refused=0 until=$((SECONDS + patience))
+  [ -n "$paths" ] || paths=$(offered)
+  [ -n "$paths" ] || { unverified="no route names a plain path: name one by --path"; return 1; }
+  while :; do
+    while read -r one; do
+      path=$one
+      ! ask || break 2
+    done <<<"$paths"
     if [ "$SECONDS" -ge "$until" ]; then say "$why" >&2; return 1; fi
-    sleep 1
+    waiting sleep 1
   done
+  say "asking for $path"
   : >"$work/times"
   for round in $(seq 20); do
     ask || { say "request $round: $why" >&2; return 1; }
@@ -57,4 +81,14 @@ measure() {
   tr -d '\r' <"$work/headers" | grep -iE '^(x-ratelimit-|x-quota-|ratelimit)' | sed 's/^/   /'
   say "$passed passed, $refused refused (429), tier $tier"
   sort -n "$work/times" | awk '{ t[NR] = $1 * 1000 } END { printf "   latency p50 %.1f ms, p95 %.1f ms (%d requests, one connection each)\n", t[int((NR + 1) / 2)], t[int(NR * 0.95 + 0.5)], NR }'
+}
+
+# verify: `unverified` says what failed.
+verify() {
+  unverified="not ready within $timeout"
+  settle "$work/kong.yaml" || return 1
+  unverified="the proxy's address could not be found: name it by --url"
+  find_proxy || return 1
+  unverified="no limits seen at $url"
+  measure
 }

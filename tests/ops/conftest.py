@@ -14,10 +14,11 @@ class Proxy(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):  # noqa: N802, the name that http.server wants
         self.server.asked += 1
+        self.server.paths.append(self.path)
         status, headers = self.server.answers
         if self.server.asked <= self.server.late:
             status, headers = 404, {}
-        if self.server.asked > self.server.gone:
+        if self.server.asked > self.server.gone or self.path == self.server.unlimited:
             headers = {}
         self.send_response(status)
         for name, value in headers.items():
@@ -32,7 +33,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def cluster(tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
-        proxy.answers, proxy.asked, proxy.late, proxy.gone = LIMITED, 0, 0, math.inf
+        proxy.answers, proxy.asked, proxy.late, proxy.gone, proxy.paths, proxy.unlimited = LIMITED, 0, 0, math.inf, [], None
         threading.Thread(target=proxy.serve_forever, args=(0.01,), daemon=True).start()
         yield Cluster(tmp_path, proxy)
         proxy.shutdown()

@@ -39,19 +39,33 @@ spec:
           defaultMode: 288
           secretName: tollgate-store
 """
+# In the order in which kustomize writes them.
+SCALED = """\
+spec:
+  minReplicas: 3
+  scaleTargetRef:
+    kind: Deployment
+    name: kong
+"""
+ROUTES = """\
+data:
+  kong.yml: |
+    kind: Job
+    routes:
+    - { name: identify, paths: ["~/identify$"] }
+"""
 # Of every kind that the script tells apart, one.
 OVERLAY = "---\n".join(
     [
         an_object("Namespace", "tollgate"),
         an_object("ServiceAccount", "kong", "gateway"),
-        an_object("ConfigMap", "kong-declarative-abc", "configuration", more="data:\n  kong.yml: |\n    kind: Job\n"),
+        an_object("ConfigMap", "kong-declarative-abc", "configuration", more=ROUTES),
         an_object("Service", "kong-proxy", "gateway"),
         an_object("Deployment", "kong", "gateway", api="apps/v1", more=KONG),
         an_object("StatefulSet", "postgres", "database", api="apps/v1"),
-        an_object("Job", "kong-configuration", "migrations", api="batch/v1"),
-        an_object("Job", "kong-migrations", "migrations", api="batch/v1"),
+        an_object("CronJob", "kong-configuration", "configuration", api="batch/v1"),
         an_object("NetworkPolicy", "default-deny", api="networking.k8s.io/v1"),
-        an_object("HorizontalPodAutoscaler", "kong", "gateway", api="autoscaling/v2"),
+        an_object("HorizontalPodAutoscaler", "kong", "gateway", api="autoscaling/v2", more=SCALED),
     ]
 )
 
@@ -84,9 +98,14 @@ class Cluster:
         self.checker.chmod(0o755)
         self.overlay = folder / "world/overlay.yaml"
         self.overlay.write_text(OVERLAY)
+        (folder / "world/monitoring.yaml").write_text(an_object("ServiceMonitor", "kong", api="monitoring.coreos.com/v1"))
         self.world = {
             "context": "staging",
-            "secrets": {"tollgate-redis": "rediss://user:secret@redis.example.com:6379", "tollgate-store": "a"},
+            "secrets": {
+                "tollgate-redis": {"url": "rediss://user:secret@redis.example.com:6379"},
+                "tollgate-store": {"gateway-token": "a token of gateways", "admin-token": "a token of an admin"},
+            },
+            "namespace": "there",
             "crds": True,
             "proxy": "127.0.0.1:%d" % proxy.server_address[1],
             "workloads": "Deployment kong 4\nStatefulSet postgres postgres-6f\n",
@@ -123,7 +142,8 @@ class Cluster:
 
     def changes(self):
         """Calls that change something."""
-        return [call for call in self.calls("apply", "rollout undo", "delete") if "--dry-run" not in call and "can-i" not in call]
+        calls = self.calls("apply", "rollout undo", "delete", "patch", "create job")
+        return [call for call in calls if "--dry-run" not in call]
 
     def applied_files(self):
         """The last word of each `kubectl apply`: the file or folder."""

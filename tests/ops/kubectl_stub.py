@@ -5,12 +5,13 @@ other tests. The world is a folder:
 
 | file | what |
 | --- | --- |
-| `overlay.yaml` | what `kubectl kustomize` prints |
-| `world.json` | `fail`, `fail_once`: {text of a call: exit code}; `slow`: text of a call that waits to be ended; `denied`, `secrets`, `crds`, `metrics`, `proxy` |
+| `overlay.yaml`, `monitoring.yaml` | what `kubectl kustomize` prints |
+| `world.json` | `fail`, `fail_once`: {text of a call: exit code}; `slow_once`: text of a call that waits to be ended, the first time; `answers`: {text of a call: what it prints}; `denied`, `secrets`, `namespace`, `crds`, `metrics`, `proxy` |
 | `calls` | one line a call, written here |
 | `applied/…` | what was applied, so that `diff` finds nothing the second time |
 """
 
+import base64
 import json
 import pathlib
 import signal
@@ -38,9 +39,14 @@ def main():
         if text in call and before.count(text) == 1:
             print(f"stub: {text} fails once", file=sys.stderr)
             return code
-    for text in world.get("slow", []):
-        if text in call:
+    for text in world.get("slow_once", []):
+        if text in call and (folder / "calls").read_text().count(text) == 1:
             wait_for_a_signal()
+
+    for text, answer in world.get("answers", {}).items():
+        if text in call:
+            print(answer, end="")
+            return 0
 
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     options = {name: value for name, value in zip(sys.argv[1:], sys.argv[2:]) if name.startswith("-")}
@@ -59,26 +65,51 @@ def main():
             return 0 if name == world["context"] else 1
         case ["version"]:
             print(f"Client Version: v1.34.1\nServer Version: {world.get('server', 'v1.34.1')}")
-        case ["kustomize", _]:
-            print((folder / "overlay.yaml").read_text(), end="")
-        case ["auth", "can-i", verb, kind]:
-            return 1 if f"{verb} {kind}" in world.get("denied", []) else 0
-        case ["get", "secret", name, *_]:
-            if name not in world["secrets"]:
+        case ["kustomize", asked]:
+            file = "monitoring.yaml" if asked.endswith("monitoring") else "overlay.yaml"
+            print((folder / file).read_text(), end="")
+        case ["api-resources", *_]:
+            print("servicemonitors.monitoring.coreos.com\n" if world["crds"] else "", end="")
+        case ["get", "/apis/metrics.k8s.io"]:
+            return 0 if world.get("metrics", True) else 1
+        case ["get", "namespace", name, *_]:
+            said = {"missing": f'namespaces "{name}" not found', "hidden": "Error from server (Forbidden)"}
+            if world["namespace"] != "there":
+                print(said[world["namespace"]], file=sys.stderr)
                 return 1
-            print(world["secrets"][name])
-        case ["get", "crd", *_]:
-            return 0 if world["crds"] else 1
+        case ["create", file, *_] if file.endswith("reviews.yaml"):
+            for review in content.split("---\n")[1:]:
+                asked = json.loads(review)["spec"]["resourceAttributes"]
+                what = f"{asked['verb']}/{asked['resource']}" + (f"/{asked['subresource']}" if asked["subresource"] else "")
+                print(what, "false" if what in world.get("denied", []) else "true")
+        case ["get", "secret", name, *_]:
+            values = world["secrets"].get(name)
+            if values is None or values == "hidden":
+                print("Error from server (Forbidden)" if values else f'secrets "{name}" not found', file=sys.stderr)
+                return 1
+            for key, value in values.items():
+                print(key, base64.b64encode(value.encode()).decode())
         case ["get", "deployments.apps,statefulsets.apps", *_]:
             print(world.get("workloads", ""), end="")
         case ["get", "controllerrevision", *_]:
             print(7, end="")
+        case ["get", "job", *_]:
+            print("Complete CompletionsReached ")
+        case ["get", "replicasets" | "pods" | "events", *_]:
+            pass
+        case ["get", kind, *_] if "/" in kind:
+            # A workload: who has written it, or how many of its pods are ready.
+            print(world.get("ready", 3) if "readyReplicas" in call else world.get("managers", {}).get(kind, ""), end="")
+        case ["get", kinds, *_] if kinds.startswith("deployments,"):
+            print("\n".join(world.get("there", [])))
         case ["get", "storageclass", *_]:
             print("true")
-        case ["get", "/apis/metrics.k8s.io"]:
-            return 0 if world.get("metrics", True) else 1
-        case ["delete", *_]:
+        case ["delete" | "create", *_]:
             pass
+        case ["patch", *_]:
+            [file] = [one.partition("=")[2] for one in sys.argv if one.startswith("--patch-file=")]
+            applied.parent.mkdir(exist_ok=True)
+            (applied.parent / pathlib.Path(file).name).write_text(pathlib.Path(file).read_text())
         case ["get", "service", *_]:
             print(world.get("balancer", ""), end="")
         case ["diff", *_]:

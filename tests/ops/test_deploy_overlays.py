@@ -36,12 +36,15 @@ def test_what_a_pod_needs_comes_no_later_than_the_pod(cluster, overlay):
         [manifests.KUBECTL, "kustomize", manifests.ROOT / "k8s/overlays" / overlay], capture_output=True, text=True, check=True
     ).stdout
     cluster.overlay.write_text(text)
-    cluster.world["secrets"] |= {"kong-postgres": "a"}
+    cluster.world["secrets"] |= {
+        "kong-postgres": {"username": "kong", "password": "a password"},
+        "tollgate-redis": {"url": "redis://tollgate:a@redis:6379", "users.acl": "user tollgate on >a +@all"},
+    }
     done = cluster.deploy("--yes", "--overlay", overlay)
     assert done.returncode == 0, done.stderr
     everything = {(document["kind"], document["metadata"]["name"]) for document in manifests.load(text)}
     there = set()
-    for file in ["database.yaml", "kong.yaml", "policy.yaml"]:
+    for file in ["namespace.yaml", "database.yaml", "kong.yaml", "policy.yaml"]:
         path = cluster.folder / "world/applied" / file
         documents = manifests.load(path.read_text()) if path.exists() else []
         there |= {(document["kind"], document["metadata"]["name"]) for document in documents}
@@ -54,6 +57,8 @@ def test_what_a_pod_needs_comes_no_later_than_the_pod(cluster, overlay):
 def test_a_real_kubectl_knows_every_flag(cluster):
     """The stub takes any flag; what it was called with has to be in the help of the kubectl that is pinned."""
     cluster.world["fail_once"] = {"rollout status deployment.apps/kong": 1}
+    cluster.world["managers"] = {"deployment.apps/kong": "kubectl-set"}
+    cluster.world["there"] = ["Service/old"]
     assert cluster.deploy("--yes", "--context", "staging").returncode == 1
     assert cluster.deploy("--dry-run").returncode == 0
     cluster.world["fail_once"] = {}
@@ -68,11 +73,11 @@ def test_a_real_kubectl_knows_every_flag(cluster):
         words = call.split()
         while words[0].startswith("--"):
             words = words[2:]
-        command = tuple(words[: 2 if words[0] in ("auth", "config", "rollout") else 1])
+        command = tuple(words[: 2 if words[0] in ("config", "rollout", "create") and words[1][0] != "-" else 1])
         flags = re.findall(r"(?:^| )(--?[a-z][a-z-]*)", call.partition(" -o ")[0])
         seen.setdefault(command, set()).update(flags)
-    assert {"diff", "apply", "wait", "port-forward", "delete"} <= {command[0] for command in seen}
-    assert ("rollout", "undo") in seen
+    assert {"diff", "apply", "port-forward", "delete", "patch"} <= {command[0] for command in seen}
+    assert {("rollout", "undo"), ("create", "job")} <= set(seen)
     for command, flags in seen.items():
         text = helped(*command, "--help") + everywhere
         for flag in flags:

@@ -1,5 +1,6 @@
 """The six steps of scripts/deploy.sh: their order, what goes with which, and a run that is to change nothing."""
 
+import json
 import subprocess
 
 import pytest
@@ -14,21 +15,18 @@ def test_all_six_steps_run_in_their_order(cluster):
     names = ["checks", "database", "kong", "policy", "monitoring", "verify"]
     assert headings[:6] == [f"── {number}/6 {name}" for number, name in enumerate(names, 1)]
     assert headings[6].startswith("── done, ")
-    assert cluster.applied_files() == ["database.yaml", "kong.yaml", "policy.yaml", "monitoring"]
-    waits = cluster.calls("rollout status", "wait")
+    assert cluster.applied_files() == ["namespace.yaml", "database.yaml", "kong.yaml", "policy.yaml", "monitoring.yaml"]
+    waits = cluster.calls("rollout status")
     assert any("statefulset.apps/postgres" in call for call in waits)
-    assert any("job/kong-migrations" in call for call in waits)
-    assert any("job/kong-configuration" in call for call in waits)
     assert any("deployment.apps/kong" in call for call in waits)
 
 
 def test_every_object_goes_with_its_step(cluster):
     assert cluster.deploy("--yes").returncode == 0
+    assert cluster.applied("namespace.yaml") == ["Namespace tollgate"]
     assert cluster.applied("database.yaml") == [
-        "Namespace tollgate",
         "ServiceAccount kong",
         "StatefulSet postgres",
-        "Job kong-migrations",
         "NetworkPolicy default-deny",
     ]
     assert cluster.applied("kong.yaml") == [
@@ -37,14 +35,74 @@ def test_every_object_goes_with_its_step(cluster):
         "Deployment kong",
         "HorizontalPodAutoscaler kong",
     ]
-    assert cluster.applied("policy.yaml") == ["Job kong-configuration"]
+    assert cluster.applied("policy.yaml") == ["CronJob kong-configuration"]
 
 
-def test_a_job_is_made_anew_since_it_cannot_be_changed(cluster):
+def test_the_configuration_goes_into_the_database_at_once(cluster):
     assert cluster.deploy("--yes").returncode == 0
-    deleted = [call for call in cluster.changes() if " delete " in call]
-    assert ["job/kong-migrations" in call for call in deleted] == [True, False]
-    assert "--ignore-not-found" in deleted[0]
+    [made] = cluster.calls("create job")
+    name, source = made.split()[-2:]
+    assert source == "--from=cronjob/kong-configuration"
+    assert any(f"get job {name} " in call for call in cluster.calls())
+
+
+def test_a_configuration_that_fails_is_not_waited_for(cluster):
+    cluster.world["answers"] = {"get job ": "Failed BackoffLimitExceeded it has failed too often"}
+    done = cluster.deploy("--yes")
+    assert done.returncode == 1
+    assert "BackoffLimitExceeded it has failed too often" in done.stderr
+    assert "step 4, policy, failed" in done.stderr
+
+
+def test_it_waits_for_as_many_pods_as_the_autoscaler_keeps(cluster):
+    cluster.world["ready"] = 1
+    done = cluster.deploy("--yes", "--timeout", "1s")
+    assert done.returncode == 1
+    assert "1 of 3 pods of deployment.apps/kong are ready" in done.stderr
+
+
+def test_what_does_not_come_up_is_said_why(cluster):
+    cluster.world["fail"] = {"rollout status deployment.apps/kong": 1}
+    cluster.world["answers"] = {"get pods ": "   kong-1: proxy: ErrImagePull no such image\n", "get events ": "   Pod kong-1: Failed: no\n"}
+    done = cluster.deploy("--yes")
+    assert "kong-1: proxy: ErrImagePull no such image" in done.stderr and "Pod kong-1: Failed: no" in done.stderr
+
+
+def test_what_others_have_written_is_taken_over_before_anything_is_compared(cluster):
+    assert cluster.deploy("--yes").returncode == 0
+    cluster.forget_calls()
+    cluster.world["managers"] = {"deployment.apps/kong": "tollgate\nkube-controller-manager\nkubectl-rollout\n"}
+    cluster.world["answers"] = {"jsonpath={.spec}": '{"replicas":4,"template":{}}', "jsonpath={.metadata.labels}": '{"a":"b"}'}
+    done = cluster.deploy("--yes")
+    assert "deployment.apps/kong was written by others; taken over" in done.stdout
+    written = [call for call in cluster.changes() if "deployment.apps/kong" in call or "owned.json" in call]
+    assert [" patch " in call for call in written] == [True, False]
+    owner = json.loads((cluster.folder / "world/applied/owner.json").read_text())
+    assert [one["manager"] for one in owner["metadata"]["managedFields"]] == ["tollgate"]
+    owned = json.loads((cluster.folder / "world/applied/owned.json").read_text())
+    assert owned["spec"] == {"template": {}} and owned["metadata"]["labels"] == {"a": "b"}
+    compared = cluster.calls("diff")
+    everything = cluster.calls()
+    assert everything.index(written[1]) < everything.index(compared[2])
+
+
+def test_what_the_overlay_no_longer_has_goes_at_the_end(cluster):
+    cluster.world["there"] = ["Service/kong-proxy", "StatefulSet/redis", "ConfigMap/old", "ConfigMap/mounted", "ServiceMonitor/kong"]
+    cluster.world["answers"] = {"get replicasets": "configmap/mounted\n"}
+    shown = cluster.deploy("--dry-run")
+    assert "would delete statefulset/redis" in shown.stdout and cluster.changes() == []
+    asked = cluster.deploy(text="n\n")
+    assert "no longer in the overlay: statefulset/redis" in asked.stdout and cluster.changes() == []
+    assert cluster.deploy("--yes", "--no-prune").returncode == 0
+    assert [call for call in cluster.changes() if " delete " in call] == []
+    assert cluster.deploy("--yes").returncode == 0
+    deleted = [call.partition(" delete ")[2].split()[0] for call in cluster.changes() if " delete " in call]
+    assert sorted(deleted) == ["configmap/old", "statefulset/redis"]
+
+
+def test_what_would_change_is_shown_before_it_asks(cluster):
+    done = cluster.deploy(text="n\n")
+    assert done.stdout.index("+ something") < done.stdout.index("Deploy overlay")
 
 
 def test_each_step_says_how_long_it_took(cluster):
@@ -57,8 +115,8 @@ def test_a_second_run_changes_nothing(cluster):
     cluster.forget_calls()
     done = cluster.deploy("--yes")
     assert done.returncode == 0
-    assert done.stdout.count("nothing to change") == 4
-    assert cluster.changes() == []
+    assert done.stdout.count("nothing to change") == 5
+    assert [call for call in cluster.changes() if "create job" not in call] == []
 
 
 def test_what_is_compared_is_what_would_be_applied(cluster):
@@ -86,7 +144,7 @@ def test_a_dry_run_shows_what_a_cluster_without_the_namespace_would_get(cluster)
     cluster.world["fail"] = {"diff": 2}
     done = cluster.deploy("--dry-run")
     assert done.returncode == 0, done.stderr
-    assert len(cluster.calls("--dry-run=client")) == 4
+    assert len(cluster.calls("--dry-run=client")) == 5
     assert cluster.changes() == []
 
 
@@ -104,12 +162,12 @@ def test_a_yes_is_enough(cluster):
 @pytest.mark.parametrize(
     ("step", "files"),
     [
-        ("database", ["database.yaml"]),
-        ("2", ["database.yaml"]),
+        ("database", ["namespace.yaml", "database.yaml"]),
+        ("2", ["namespace.yaml", "database.yaml"]),
         ("kong", ["kong.yaml"]),
         ("3", ["kong.yaml"]),
         ("policy", ["policy.yaml"]),
-        ("monitoring", ["monitoring"]),
+        ("monitoring", ["monitoring.yaml"]),
         ("verify", []),
         ("6", []),
     ],
@@ -128,7 +186,7 @@ def test_only_the_checks_touch_nothing_and_do_not_ask(cluster):
 
 
 @pytest.mark.parametrize(
-    "options", [["--overlay", "prod"], ["--only", "7"], ["--only", "dance"], ["--only"], ["--force"], ["--context"]]
+    "options", [["--overlay", "prod"], ["--only", "7"], ["--only", "dance"], ["--only"], ["--force"], ["--context"], ["--timeout", "soon"]]
 )
 def test_wrong_usage_is_refused_before_kubectl_is_called(cluster, options):
     done = cluster.deploy(*options)
@@ -138,7 +196,7 @@ def test_wrong_usage_is_refused_before_kubectl_is_called(cluster, options):
 
 def test_help_lists_every_exit_code_from_anywhere(tmp_path):
     done = subprocess.run([SCRIPT, "--help"], capture_output=True, text=True, check=True, cwd=tmp_path)
-    for code in ["0", "1", "2", "3", "4", "5", "130"]:
+    for code in ["0", "1", "2", "3", "4", "5", "6", "130"]:
         assert f"\n  {code} " in done.stdout
 
 

@@ -17,7 +17,28 @@ def test_a_rollout_that_fails_is_undone_to_where_it_was(cluster):
     assert "step 3, kong, failed" in done.stderr
     assert any("rollout undo deployment.apps/kong --to-revision=4" in call for call in cluster.changes())
     assert any("rollout undo statefulset.apps/postgres --to-revision=7" in call for call in cluster.changes())
-    assert any("rollout status deployment.apps/kong" in call for call in cluster.calls()[-4:])
+    undone = cluster.calls("rollout undo")[-1]
+    after = cluster.calls()[cluster.calls().index(undone) :]
+    assert any("rollout status" in call for call in after)
+
+
+def test_what_an_undo_writes_is_taken_over(cluster):
+    """By a name of its own: what it brings back would never go again."""
+    cluster.world["fail_once"] = {"rollout status deployment.apps/kong": 1}
+    cluster.world["managers"] = {"deployment.apps/kong": "kubectl-rollout\n"}
+    cluster.world["answers"] = {"jsonpath={.spec}": "{}", "jsonpath={.metadata.labels}": "{}"}
+    assert cluster.deploy("--yes").returncode == 1
+    calls = cluster.calls()
+    undone = next(index for index, call in enumerate(calls) if "rollout undo deployment.apps/kong" in call)
+    assert any("patch deployment.apps/kong" in call for call in calls[undone:])
+
+
+def test_a_failed_step_is_left_where_that_is_wanted(cluster):
+    cluster.world["fail"] = {"rollout status deployment.apps/kong": 1}
+    done = cluster.deploy("--yes", "--no-undo")
+    assert done.returncode == 1
+    assert "left as it is" in done.stderr
+    assert cluster.calls("rollout undo") == []
 
 
 @pytest.mark.parametrize("call", ["get deployments.apps", "get controllerrevision"])
@@ -38,8 +59,8 @@ def test_an_undo_that_fails_has_an_exit_code_of_its_own(cluster, call):
     assert "look at once" in done.stderr
 
 
-def test_a_failed_migration_undoes_the_database_and_says_what_stays(cluster):
-    cluster.world["fail"] = {"wait job/kong-migrations": 1}
+def test_a_database_that_does_not_come_up_is_undone_and_what_stays_is_said(cluster):
+    cluster.world["fail_once"] = {"rollout status statefulset.apps/postgres": 1}
     done = cluster.deploy("--yes")
     assert done.returncode == 1
     assert "step 2, database, failed" in done.stderr
@@ -47,12 +68,12 @@ def test_a_failed_migration_undoes_the_database_and_says_what_stays(cluster):
     assert len(undone) == 1
     assert "statefulset.apps/postgres --to-revision=7" in undone[0]
     assert "not undone: what steps database changed in other kinds" in done.stderr
-    assert cluster.applied_files() == ["database.yaml"]
+    assert cluster.applied_files() == ["namespace.yaml", "database.yaml"]
 
 
 def test_what_did_not_exist_before_is_named_and_left(cluster):
     cluster.world["workloads"] = ""
-    cluster.world["fail"] = {"wait job/kong-migrations": 1}
+    cluster.world["fail"] = {"rollout status statefulset.apps/postgres": 1}
     done = cluster.deploy("--yes")
     assert done.returncode == 1
     assert cluster.calls("rollout undo") == []
@@ -68,17 +89,18 @@ def test_an_apply_that_fails_ends_the_run(cluster, file, step):
     assert cluster.calls("port-forward") == []
 
 
-def test_monitoring_that_fails_undoes_kong(cluster):
-    cluster.world["fail"] = {"-k ": 1}
+def test_monitoring_that_fails_leaves_kong(cluster):
+    cluster.world["fail"] = {"monitoring.yaml": 1}
     done = cluster.deploy("--yes")
-    assert done.returncode == 1
-    assert "step 5, monitoring, failed" in done.stderr
-    assert any("rollout undo deployment.apps/kong --to-revision=4" in call for call in cluster.changes())
+    assert done.returncode == 6
+    assert "step 5, monitoring, failed" in done.stderr and "Kong stays as it is" in done.stderr
+    assert "20 passed" in done.stdout
+    assert cluster.calls("rollout undo") == []
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_undoes_what_it_has_changed(cluster, sent, code):
-    cluster.world["slow"] = ["wait job/kong-migrations"]
+    cluster.world["slow_once"] = ["rollout status statefulset.apps/postgres"]
     process = subprocess.Popen(
         [SCRIPT, "--yes"],
         env=cluster.environment(),
@@ -90,10 +112,10 @@ def test_an_interrupted_run_undoes_what_it_has_changed(cluster, sent, code):
         # Whoever runs the tests in the background has them ignore Ctrl-C, and a shell cannot trap what it inherits as ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    until("the migrations are waited for, or it is over", lambda: cluster.calls("wait") or process.poll() is not None)
+    until("the rollout is waited for, or it is over", lambda: cluster.calls("rollout status") or process.poll() is not None)
     assert process.poll() is None
-    # As a terminal does: to the script and to the kubectl that it waits for.
-    os.killpg(process.pid, sent)
+    # To the script alone, as `kill` does: it does not wait for what it was waiting for.
+    os.kill(process.pid, sent)
     _, said = process.communicate(timeout=30)
     assert process.returncode == code, said
     assert "interrupted" in said

@@ -2,6 +2,8 @@
 
 import pytest
 
+from deploying import OVERLAY
+
 
 def test_the_baseline_shows_limits_and_latencies(cluster):
     done = cluster.deploy("--yes")
@@ -18,13 +20,52 @@ def test_the_baseline_shows_limits_and_latencies(cluster):
         ((502, {"X-Quota-Tier": "anonymous"}), "status 502"),
     ],
 )
-def test_a_proxy_that_does_not_limit_fails_and_undoes(cluster, answers, said):
+def test_a_proxy_that_does_not_limit_is_said_and_undone_only_if_told_so(cluster, answers, said):
     cluster.proxy.answers = answers
     done = cluster.deploy("--yes")
-    assert done.returncode == 1
+    assert done.returncode == 6
     assert said in done.stderr
-    assert "step 6, verify, failed" in done.stderr
+    assert "step 6, verify, failed" in done.stderr and "Kong stays as it is" in done.stderr
+    assert cluster.calls("rollout undo") == []
+    (cluster.folder / "world/applied/kong.yaml").unlink()
+    assert cluster.deploy("--yes", "--undo-verify").returncode == 1
     assert any("rollout undo deployment.apps/kong" in call for call in cluster.changes())
+
+
+@pytest.mark.parametrize(
+    ("routes", "asked"),
+    [
+        ('- { name: a, paths: ["~/v2/report$"], strip_path: false }', "/v2/report"),
+        ('- { name: a, paths: ["~/v1/(.*)$", "/orders"] }', "/orders"),
+        ("- name: a\n      paths:\n      - ~/v1/report\\.json$\n      - /never", "/v1/report.json"),
+    ],
+)
+def test_what_the_routes_offer_is_asked_for(cluster, routes, asked):
+    cluster.overlay.write_text(OVERLAY.replace('- { name: identify, paths: ["~/identify$"] }', routes))
+    done = cluster.deploy("--yes")
+    assert done.returncode == 0, done.stderr
+    assert f"asking for {asked}\n" in done.stdout
+    assert set(cluster.proxy.paths) == {asked}
+
+
+def test_a_path_without_limits_is_passed_over(cluster):
+    cluster.overlay.write_text(OVERLAY.replace('["~/identify$"]', '["/open", "/identify"]'))
+    cluster.proxy.unlimited = "/open"
+    done = cluster.deploy("--yes")
+    assert "asking for /identify\n" in done.stdout
+
+
+def test_routes_without_a_plain_path_want_one_named(cluster):
+    cluster.overlay.write_text(OVERLAY.replace("~/identify$", "~/v[12]/"))
+    done = cluster.deploy("--yes")
+    assert done.returncode == 6 and "name one by --path" in done.stderr
+    assert cluster.deploy("--yes", "--path", "/v1/").returncode == 0
+
+
+def test_an_address_of_ipv6_is_one_in_a_url(cluster):
+    cluster.world["balancer"] = "::1"
+    done = cluster.deploy("--yes", "--only", "verify")
+    assert "no limits seen at http://[::1]" in done.stderr
 
 
 def test_routes_may_come_a_moment_later(cluster):
@@ -37,13 +78,13 @@ def test_routes_may_come_a_moment_later(cluster):
 def test_limits_that_go_again_are_no_limits(cluster):
     cluster.proxy.gone = 9
     done = cluster.deploy("--yes", "--only", "verify")
-    assert done.returncode == 1
+    assert done.returncode == 6
     assert "request 9: status 200 without X-Quota-Tier" in done.stderr
 
 
 def test_verifying_alone_has_nothing_to_undo(cluster):
     cluster.proxy.answers = (200, {})
-    done = cluster.deploy("--yes", "--only", "verify")
+    done = cluster.deploy("--yes", "--only", "verify", "--undo-verify")
     assert done.returncode == 1
     assert "nothing was touched" in done.stderr
     assert cluster.changes() == []

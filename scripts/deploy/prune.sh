@@ -1,0 +1,26 @@
+# shellcheck shell=bash
+# Of deploy.sh: what the overlay no longer has.
+
+# rest: kind/name of what an apply of ours has made here, and neither the overlay nor monitoring/ holds. ConfigMaps that a
+# ReplicaSet of this history mounts stay, for a way back; so do Secrets and volumes, whose content nothing brings back.
+rest() {
+  local kinds=deployments,statefulsets,cronjobs,services,configmaps,networkpolicies,horizontalpodautoscalers,poddisruptionbudgets,serviceaccounts
+  here get replicasets -o 'go-template={{range .items}}{{range .spec.template.spec.volumes}}{{with .configMap}}configmap/{{.name}}{{"\n"}}{{end}}{{end}}{{end}}' \
+    >"$work/mounted" 2>/dev/null
+  here get "$kinds" --selector=app.kubernetes.io/part-of=tollgate,app.kubernetes.io/managed-by=kustomize \
+    -o 'go-template={{range .items}}{{if not .metadata.ownerReferences}}{{.kind}}/{{.metadata.name}}{{"\n"}}{{end}}{{end}}' 2>/dev/null |
+    awk -F / 'NF == 2 { print tolower($1) "/" $2 }' | sort -u |
+    grep -vxF -f <(names "$work/all.yaml"; names "$work/monitoring.yaml"; cat "$work/mounted"; echo configmap/kube-root-ca.crt)
+}
+
+away_with_the_rest() {
+  local one
+  for one in $(rest); do
+    if [ -n "$dry_run" ]; then
+      say "would delete $one, which the overlay no longer has"
+    else
+      touched=yes
+      waiting here delete "$one" --ignore-not-found --wait=false || return 1
+    fi
+  done
+}

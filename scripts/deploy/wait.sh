@@ -1,0 +1,66 @@
+# shellcheck shell=bash
+# Of deploy.sh: waiting, and why it was in vain.
+
+# waiting COMMAND…: runs it so that a signal is heard at once, and not only when it has ended.
+waiting() {
+  local status
+  (
+    replace=exec
+    "$@"
+  ) &
+  child=$!
+  wait "$child"
+  status=$?
+  child=''
+  return "$status"
+}
+
+seconds() { # seconds TIME
+  case $1 in *h) echo $((${1%h} * 3600)) ;; *m) echo $((${1%m} * 60)) ;; *) echo "${1%s}" ;; esac
+}
+
+# settle FILE: waits until what it holds is ready: the rollout is through, and as many pods are as the autoscaler keeps at least. (A
+# new Deployment's rollout is through with one pod.)
+settle() {
+  local one least ready until
+  [ -z "$dry_run" ] || return 0
+  for one in $(workloads "$1"); do
+    until=$((SECONDS + $(seconds "$timeout")))
+    waiting here rollout status "$one" --timeout="$timeout" || { why_not; return 1; }
+    least=$(awk -v name="${one#*/}" '
+      /^---$/ { least = ""; inside = 0 }
+      /^kind: HorizontalPodAutoscaler$/ { inside = 1 }
+      /^  minReplicas: / { least = $2 }
+      /^    name: / && inside && $2 == name && least != "" { print least; exit }
+    ' "$1")
+    while [ -n "$least" ]; do
+      ready=$(here get "$one" -o 'jsonpath={.status.readyReplicas}')
+      [ "${ready:-0}" -lt "$least" ] || break
+      [ "$SECONDS" -lt "$until" ] || { say "${ready:-0} of $least pods of $one are ready" >&2; why_not; return 1; }
+      waiting sleep 1
+    done
+  done
+}
+
+# ended JOB: waits until it has, well or not.
+ended() {
+  local how until=$((SECONDS + $(seconds "$timeout")))
+  while :; do
+    how=$(here get job "$1" -o 'go-template={{range .status.conditions}}{{if eq .status "True"}}{{.type}} {{.reason}} {{.message}}{{"\n"}}{{end}}{{end}}') || return 1
+    case $how in
+      *Complete*) return 0 ;;
+      *Failed*) say "job $1: $how" >&2; why_not; return 1 ;;
+    esac
+    [ "$SECONDS" -lt "$until" ] || { why_not; return 1; }
+    waiting sleep 1
+  done
+}
+
+# What the cluster says about pods that do not come up.
+why_not() {
+  {
+    here get pods -o 'go-template={{range .items}}{{$pod := .metadata.name}}{{range .status.conditions}}{{if and (eq .type "PodScheduled") (eq .status "False")}}   {{$pod}}: {{.reason}}: {{.message}}{{"\n"}}{{end}}{{end}}{{range .status.initContainerStatuses}}{{$name := .name}}{{with .state.waiting}}{{if ne .reason "PodInitializing"}}   {{$pod}}: {{$name}}: {{.reason}} {{.message}}{{"\n"}}{{end}}{{end}}{{end}}{{range .status.containerStatuses}}{{$name := .name}}{{with .state.waiting}}{{if ne .reason "PodInitializing"}}   {{$pod}}: {{$name}}: {{.reason}} {{.message}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}'
+    here get events --field-selector=type=Warning,involvedObject.kind!=HorizontalPodAutoscaler --sort-by=.metadata.creationTimestamp \
+      -o 'go-template={{range .items}}   {{.involvedObject.kind}} {{.involvedObject.name}}: {{.reason}}: {{.message}}{{"\n"}}{{end}}' | tail -n 5
+  } >&2
+}
