@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# ops.sh [PYTEST ARGUMENTS]: whether the manifests, the chart's values, the images and what is embedded in them fit together.
+# ops.sh [PYTEST ARGUMENTS]: whether the manifests, the chart, the images and what is embedded in them fit together. Where CHART is a
+# folder with Kong's own chart, that is asked about kong/helm-values.yaml as well.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-exec .venv/bin/python -m pytest --quiet -p no:cacheprovider tests/ops "$@"
+exec .venv/bin/python -m pytest --quiet -p no:cacheprovider tests/ops ${CHART:+tests/ops/helm_chart.py} "$@"
