@@ -100,8 +100,7 @@ work=$(mktemp -d) || exit 2
 touched='' changed='' forward='' child='' step='' number=0 began=$SECONDS unwell=''
 
 say() { printf '   %s\n' "$*"; }
-# `replace` is `exec` where nothing comes after it, so that a signal reaches kubectl itself.
-kube() { ${replace:-} kubectl ${context:+--context "$context"} "$@"; }
+kube() { kubectl ${context:+--context "$context"} "$@"; }
 here() { kube --namespace "$namespace" "$@"; }
 
 finish() {

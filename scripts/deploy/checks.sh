@@ -141,7 +141,8 @@ check_permissions() {
 check_secrets() {
   local secret key problems_before=$problems unread=''
   wanted >"$work/wanted"
-  for secret in $(cut -d ' ' -f 1 "$work/wanted" | sort -u); do
+  while read -r secret; do
+    # shellcheck disable=SC2016 # The template's own variables.
     if here get secret "$secret" -o 'go-template={{range $key, $value := .data}}{{$key}} {{$value}}{{"\n"}}{{end}}' \
       >"$work/secret.$secret" 2>"$work/why"; then
       continue
@@ -152,7 +153,7 @@ check_secrets() {
       rm -f "$work/secret.$secret"
       problem "Secret $secret, which pods need, is not in namespace $namespace (k8s/secrets.example.yaml says what it holds)"
     fi
-  done
+  done < <(cut -d ' ' -f 1 "$work/wanted" | sort -u)
   while read -r secret key; do
     if [ -z "$key" ] || [ ! -e "$work/secret.$secret" ]; then continue; fi
     case $(value "$secret" "$key" 2>/dev/null) in

@@ -1,13 +1,15 @@
 # shellcheck shell=bash
 # Of deploy.sh: waiting, and why it was in vain.
 
-# waiting COMMAND…: runs it so that a signal is heard at once, and not only when it has ended.
+# waiting COMMAND…: runs it so that a signal is heard at once, and not only when it has ended. `kube` and `here` are kubectl itself
+# here: a signal to a function's shell would not reach it.
 waiting() {
   local status
-  (
-    replace=exec
-    "$@"
-  ) &
+  case $1 in
+    kube) set -- kubectl ${context:+--context "$context"} "${@:2}" ;;
+    here) set -- kubectl ${context:+--context "$context"} --namespace "$namespace" "${@:2}" ;;
+  esac
+  "$@" &
   child=$!
   wait "$child"
   status=$?
@@ -59,6 +61,7 @@ ended() {
 # What the cluster says about pods that do not come up.
 why_not() {
   {
+    # shellcheck disable=SC2016 # The template's own variables.
     here get pods -o 'go-template={{range .items}}{{$pod := .metadata.name}}{{range .status.conditions}}{{if and (eq .type "PodScheduled") (eq .status "False")}}   {{$pod}}: {{.reason}}: {{.message}}{{"\n"}}{{end}}{{end}}{{range .status.initContainerStatuses}}{{$name := .name}}{{with .state.waiting}}{{if ne .reason "PodInitializing"}}   {{$pod}}: {{$name}}: {{.reason}} {{.message}}{{"\n"}}{{end}}{{end}}{{end}}{{range .status.containerStatuses}}{{$name := .name}}{{with .state.waiting}}{{if ne .reason "PodInitializing"}}   {{$pod}}: {{$name}}: {{.reason}} {{.message}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}'
     here get events --field-selector=type=Warning,involvedObject.kind!=HorizontalPodAutoscaler --sort-by=.metadata.creationTimestamp \
       -o 'go-template={{range .items}}   {{.involvedObject.kind}} {{.involvedObject.name}}: {{.reason}}: {{.message}}{{"\n"}}{{end}}' | tail -n 5
