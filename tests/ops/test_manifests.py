@@ -9,7 +9,7 @@ import subprocess
 import kubernetes_validate
 import pytest
 
-from manifests import KUBECTL, OVERLAYS, ROOT, built, environment, kinds, kustomize, load, named, pod, secrets_to_make, title
+from manifests import KUBECTL, OVERLAYS, ROOT, built, environment, kinds, kustomize, load, named, pod, read, secrets_to_make, title
 from rules import RULES, references
 
 # The oldest that has what is used here (sidecars), and the newest that the validator knows.
@@ -139,6 +139,7 @@ def test_the_filter_may_come_from_a_configmap(tmp_path):
 TAKEN = {
     "declarative-secret": ["dbless"],
     "filter-configmap": ["dbless", "postgres", "dev"],
+    "proxy-tls": ["dbless", "postgres", "dev"],
     "redis-managed": OVERLAYS,
     "redis-trial": OVERLAYS,
 }
@@ -170,10 +171,27 @@ def test_every_component_fits_into_every_overlay_that_takes_it(tmp_path, compone
     documents = kustomize(kustomization.parent)
     if component == "declarative-secret":
         documents.append(an_example("kong-declarative", "kong.yml"))
+    if component == "proxy-tls":
+        documents.append(an_example("kong-proxy-tls", "tls.crt") | {"data": {"tls.key": ""}})
     for document in documents:
         validate(document)
     for rule in RULES:
         assert list(rule(documents)) == [], rule.__name__
+
+
+def test_external_secrets_write_what_the_example_has():
+    theirs = {one["metadata"]["name"]: one["spec"] for one in read("k8s/examples/external-secrets.yaml")}
+    examples = {one["metadata"]["name"]: one["stringData"] for one in secrets_to_make()}
+    assert {one["secretKey"] for one in theirs["tollgate-store"]["data"]} == set(examples["tollgate-store"])
+    written = theirs["tollgate-redis"]["target"]["template"]["data"]
+    with_password = {key: value.replace("{{ .password }}", "CHANGE-ME-password") for key, value in written.items()}
+    assert with_password == examples["tollgate-redis"]
+
+
+def test_the_certificates_secret_is_the_one_that_kong_reads():
+    [certificate] = read("k8s/examples/certificate.yaml")
+    component = read("k8s/components/proxy-tls/kustomization.yaml")[0]["patches"][0]["patch"]
+    assert f"secretName: {certificate['spec']['secretName']}\n" in component
 
 
 def test_every_component_is_tried():
