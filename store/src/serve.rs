@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod room;
+pub mod tls;
 
 use std::future::pending;
 use std::io;
@@ -20,6 +21,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
@@ -27,6 +29,7 @@ use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use self::room::Room;
+use self::tls::Tls;
 use crate::app;
 use crate::app::state::Store;
 use crate::backend::open;
@@ -67,6 +70,11 @@ pub async fn run(settings: Settings) -> Result<(), String> {
     let stop = stop().map_err(unheard)?;
     let hangups =
         if settings.policy.is_empty() { None } else { Some(signal(SignalKind::hangup()).map_err(unheard)?) };
+    let tls = settings.tls_cert.as_deref().zip(settings.tls_key.as_deref());
+    let tls = tls
+        .map(|(certificate, key)| Tls::read(certificate, key))
+        .transpose()
+        .map_err(|why| why.to_string())?;
     let backend = open::open(&settings.backend).await?;
     let kind = backend.kind();
     if kind == "memory" {
@@ -80,15 +88,16 @@ pub async fn run(settings: Settings) -> Result<(), String> {
         .await
         .map_err(|why| format!("cannot listen on {}: {why}; write another --listen", settings.listen))?;
     let address = listener.local_addr().map_err(|why| why.to_string())?;
-    info!(%address, backend = kind, "listening");
+    info!(%address, backend = kind, tls = tls.is_some(), "listening");
     let connections = Connections {
         most: descriptors::for_connections(settings.max_connections),
         header_time: Duration::from_millis(settings.header_timeout),
         drain_time: Duration::from_millis(settings.drain_timeout),
     };
     tokio::select! {
-        () = serve(listener, app::app(Arc::clone(&store)), connections, stop) => {}
+        () = serve(listener, tls.clone(), app::app(Arc::clone(&store)), connections, stop) => {}
         () = store.keep_up() => {}
+        () = keep_certificate(tls.as_ref()) => {}
         () = read_again(hangups, &settings.policy, &store) => {}
     }
     // What was learned since the last look.
@@ -119,9 +128,18 @@ async fn read_again(hangups: Option<Signal>, files: &[PathBuf], store: &Store) {
     pending().await
 }
 
+/// See [`Tls::keep_up`]; without a certificate there is nothing to do.
+async fn keep_certificate(tls: Option<&Tls>) {
+    match tls {
+        Some(tls) => tls.keep_up().await,
+        None => pending().await,
+    }
+}
+
 /// Serves `app` until `stop`, then lets running requests end.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Tls>,
     app: Router,
     connections: Connections,
     stop: impl Future<Output = &'static str>,
@@ -132,6 +150,8 @@ pub async fn serve(
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(connections.header_time);
     tokio::pin!(stop);
+    // Whoever is still at its greeting has asked for nothing, and holds nobody up.
+    let (goes_on, is_stopping) = watch::channel(());
     let mut last_failure: Option<Instant> = None;
     let signal = loop {
         let accept = async {
@@ -176,18 +196,40 @@ pub async fn serve(
         });
         let mut socket = TimeoutStream::new(socket);
         socket.set_write_timeout(Some(connections.header_time));
-        let connection = builder.serve_connection(TokioIo::new(Box::pin(socket)), service);
-        let connection = graceful.watch(connection);
+        let socket = Box::pin(socket);
+        let (builder, watcher, tls) = (builder.clone(), graceful.watcher(), tls.clone());
+        let mut is_stopping = is_stopping.clone();
         tokio::spawn(async move {
-            tokio::select! {
-                ended = connection => if let Err(why) = ended {
+            let connection = async {
+                let ended = match tls {
+                    None => watcher.watch(builder.serve_connection(TokioIo::new(socket), service)).await,
+                    Some(tls) => {
+                        let greeted = tokio::select! {
+                            greeted = timeout(connections.header_time, tls.greet(socket)) => greeted,
+                            _ = is_stopping.changed() => return,
+                        };
+                        match greeted {
+                            Ok(Ok(socket)) => {
+                                watcher.watch(builder.serve_connection(TokioIo::new(socket), service)).await
+                            }
+                            Ok(Err(why)) => {
+                                return debug!(%why, "a client speaks no TLS that this store does");
+                            }
+                            Err(_) => return debug!("a client took too long to begin with TLS"),
+                        }
+                    }
+                };
+                if let Err(why) = ended {
                     debug!(%why, "a connection broke off");
-                },
+                }
+            };
+            tokio::select! {
+                () = connection => {}
                 () = place.peer.is_to_go() => debug!("a connection without a token made room"),
             }
         });
     };
-    drop(listener);
+    drop((listener, goes_on));
     info!(signal, "stopping: no new connections, running requests may end");
     if timeout(connections.drain_time, graceful.shutdown()).await.is_err() {
         warn!("some requests did not end in time, and are cut off");

@@ -32,7 +32,7 @@ async fn served(app: Router, bounds: Connections) -> Served {
         let _ = stopped.await;
         "test"
     };
-    Served { address, stop, ended: tokio::spawn(serve(listener, app, bounds, stopped)) }
+    Served { address, stop, ended: tokio::spawn(serve(listener, None, app, bounds, stopped)) }
 }
 
 async fn ask(address: SocketAddr, text: &str) -> TcpStream {
