@@ -3,6 +3,8 @@
 # This file is the walk through the steps; what they do is in scripts/deploy/.
 # Not `set -e`: every step's failure has to come to `fail`, which undoes what can be undone.
 set -uo pipefail
+# Neither is to lead this elsewhere: `cd` into another folder, `kubectl diff` to a tool whose exit code says nothing.
+unset CDPATH KUBECTL_EXTERNAL_DIFF
 cd "$(dirname "$0")/.." || exit 2
 
 usage() {
@@ -12,9 +14,9 @@ usage: scripts/deploy.sh [options]
   1 checks      kubectl, context, permissions, Secrets and what is in them, the policy (tollgate check), Prometheus' CRDs; touches nothing
   2 database    namespace, network policies, the trial's Redis; PostgreSQL (overlay postgres)
   3 kong        Kong, the filter, the store, and the configuration and policy that they read when they start
-  4 policy      plugins and policy into the database (overlay postgres); then away with what the overlay no longer has
+  4 policy      plugins and policy into the database (overlay postgres)
   5 monitoring  ServiceMonitors, alerts, dashboards; left out where the cluster knows no such kinds, or you may not make them
-  6 verify      real requests through the proxy: limits' headers, latency p50 and p95
+  6 verify      real requests through the proxy: limits' headers, latency p50 and p95; then away with what the overlay no longer has
 
   --overlay NAME   dbless (default), postgres or dev
   --context NAME   of kubectl; the current one if left out
@@ -38,8 +40,8 @@ exit codes
   3    the checks failed; nothing was touched
   4    not confirmed; nothing was touched
   5    a step failed, and so did undoing it: look at once
-  6    Kong is deployed, but monitoring or the verification failed; nothing is undone
-  130  interrupted (143: terminated); undone as for 1
+  6    Kong is deployed, but monitoring, the verification or deleting failed; nothing is undone
+  130  interrupted (143: terminated, 129: the terminal is gone); undone as for 1
 END
 }
 
@@ -73,25 +75,25 @@ while [ $# -gt 0 ]; do
 done
 case "$overlay" in dbless | postgres | dev) ;; *) wrong "there is no overlay $overlay: dbless, postgres or dev" ;; esac
 case "$only" in [1-6]) only=$(cut -d ' ' -f "$only" <<<"$steps") ;; esac
-[[ "$timeout" =~ ^[0-9]+[smh]$ ]] || wrong "--timeout takes a number with s, m or h: 5m"
+[[ "$timeout" =~ ^[1-9][0-9]*[smh]$ ]] || wrong "--timeout takes a number with s, m or h: 5m"
 if [ -n "$only" ] && ! grep -qw -- "$only" <<<"$steps"; then wrong "there is no step $only: ${steps// /, }"; fi
 
 # ── the run ──────────────────────────────────────────────────────────────────
 
 # shellcheck source=scripts/deploy/checks.sh
-. scripts/deploy/checks.sh
+. scripts/deploy/checks.sh || exit 2
 # shellcheck source=scripts/deploy/apply.sh
-. scripts/deploy/apply.sh
+. scripts/deploy/apply.sh || exit 2
 # shellcheck source=scripts/deploy/own.sh
-. scripts/deploy/own.sh
+. scripts/deploy/own.sh || exit 2
 # shellcheck source=scripts/deploy/wait.sh
-. scripts/deploy/wait.sh
+. scripts/deploy/wait.sh || exit 2
 # shellcheck source=scripts/deploy/prune.sh
-. scripts/deploy/prune.sh
+. scripts/deploy/prune.sh || exit 2
 # shellcheck source=scripts/deploy/undo.sh
-. scripts/deploy/undo.sh
+. scripts/deploy/undo.sh || exit 2
 # shellcheck source=scripts/deploy/verify.sh
-. scripts/deploy/verify.sh
+. scripts/deploy/verify.sh || exit 2
 
 overlays=${TOLLGATE_OVERLAYS:-k8s/overlays}
 monitoring=${TOLLGATE_MONITORING:-monitoring}
@@ -111,6 +113,7 @@ finish() {
 trap finish EXIT
 trap 'interrupted 130 INT' INT
 trap 'interrupted 143 TERM' TERM
+trap 'interrupted 129 HUP' HUP
 
 interrupted() {
   echo >&2
@@ -121,7 +124,7 @@ interrupted() {
 
 fail() { # fail WHAT [EXIT-CODE]
   # Undoing is not to be undone by the next Ctrl-C: who insists is told how it stands.
-  trap 'echo "deploy: interrupted while undoing; look at the rollouts at once" >&2; exit 5' INT TERM
+  trap 'echo "deploy: interrupted while undoing; look at the rollouts at once" >&2; exit 5' INT TERM HUP
   echo "deploy: step $number, $step, failed after $((SECONDS - began)) s: $1" >&2
   if [ -z "$touched" ]; then
     echo "deploy: nothing was touched" >&2
@@ -160,6 +163,7 @@ if [ "$problems" -eq 0 ]; then
   check_namespace
   check_permissions
   check_secrets
+  check_releases
   check_policy
   check_redis
   check_volumes
@@ -198,9 +202,6 @@ if enter policy; then
   configure || fail "the configuration did not get into the database"
   leave
 fi
-if [ -n "$prune" ] && [ -z "$only" ]; then
-  away_with_the_rest || fail "kubectl delete"
-fi
 if enter monitoring; then
   if [ -z "$monitored" ]; then
     say "left out, as the checks said"
@@ -224,6 +225,16 @@ if enter verify; then
     fail "$unverified"
   else
     amiss "$unverified"
+  fi
+fi
+
+# Last, when what takes its place is known to serve: nothing of it comes back.
+if [ -n "$prune" ] && [ -z "$only" ]; then
+  if [ -n "$unwell" ]; then
+    rest | sed 's/^/   not deleted, since not all is well: /'
+  else
+    step=deleting
+    away_with_the_rest || amiss "kubectl delete"
   fi
 fi
 

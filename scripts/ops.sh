@@ -4,4 +4,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-exec .venv/bin/python -m pytest --quiet -p no:cacheprovider tests/ops ${CHART:+tests/ops/helm_chart.py} "$@"
+exec .venv/bin/python -m pytest --quiet --numprocesses auto -p no:cacheprovider tests/ops ${CHART:+tests/ops/helm_chart.py} "$@"

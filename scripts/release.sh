@@ -68,7 +68,9 @@ case ${1:-} in
     ;;
   checksums)
     cd "$out"
-    find . -maxdepth 1 -type f ! -name SHA256SUMS -printf '%f\n' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS
+    rm -f SHA256SUMS
+    sums=$(find . -maxdepth 1 -type f -printf '%f\n' | LC_ALL=C sort | xargs sha256sum)
+    echo "$sums" >SHA256SUMS
     cat SHA256SUMS
     ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;

@@ -15,6 +15,9 @@ split() {
     }
     function flush() {
       if (kind != "") { printf "---\n%s", text > file() }
+      # The CronJob reads what is new as well.
+      if (kind == "ConfigMap" && name ~ /^kong-declarative/) configuration = text
+      if (file() ~ /policy/) is_kept = 1
       text = kind = component = name = ""
     }
     /^---$/ { flush(); next }
@@ -22,7 +25,7 @@ split() {
     /^    app.kubernetes.io\/component: / && component == "" { component = $2 }
     /^  name: / && name == "" { name = $2 }
     { text = text $0 "\n" }
-    END { flush() }
+    END { flush(); if (is_kept) printf "---\n%s", configuration > (out "/policy.yaml") }
   ' "$work/all.yaml"
 }
 
@@ -78,6 +81,8 @@ apply() {
     cat "$work/diff"
     if [ "$differs_by" -eq 2 ]; then
       say "not compared: $(tail -n 1 "$work/why")"
+      # An object whose namespace does not exist yet; all else is a mistake that a run would make as well.
+      grep -q 'namespaces "[^"]*" not found' "$work/why" || return 1
       kube apply --dry-run=client -f "$1" || return 1
     fi
     return 0
@@ -99,8 +104,8 @@ part() { # part FILE WHAT-IT-IS
 
 # The CronJob's next run may be minutes away: one at once. Kong and its Admin API are there by now.
 configure() {
-  local job
   if [ ! -s "$work/policy.yaml" ] || [ -n "$dry_run" ]; then return 0; fi
+  # `job` stays, for who has to go back.
   job=kong-configuration-$(date -u +%Y%m%d%H%M%S)
   here create job "$job" --from=cronjob/kong-configuration || return 1
   ended "$job"

@@ -86,14 +86,15 @@ ask_for_rights() {
   {
     questions "$work/all.yaml"
     questions "$work/monitoring.yaml"
-    printf '%s\n' 'create - namespaces' 'patch - namespaces' 'list - pods' 'list apps replicasets' 'create batch jobs' 'create - pods/portforward'
+    printf '%s\n' 'create - namespaces' 'patch - namespaces' 'list - pods' 'list apps replicasets' 'create batch jobs' 'create - pods/portforward' 'delete - pods'
   } | sort -u | while read -r verb group resource; do
     [ "$group" != - ] || group=''
     # Of a namespace itself the cluster is asked.
     printf -- '---\n{"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectAccessReview","spec":{"resourceAttributes":{"verb":"%s","group":"%s","resource":"%s","subresource":"%s","namespace":"%s"}}}\n' \
       "$verb" "$group" "${resource%/*}" "$(case $resource in */*) echo "${resource#*/}" ;; esac)" "$([ "$resource" = namespaces ] || echo "$namespace")"
   done >"$work/reviews.yaml"
-  kube create -f "$work/reviews.yaml" -o 'go-template={{with .spec.resourceAttributes}}{{.verb}}/{{.resource}}{{with .subresource}}/{{.}}{{end}}{{end}} {{.status.allowed}}{{"\n"}}' \
+  # Without asking for the kinds' schemas: who may nothing else in the cluster may not read those either.
+  kube create --validate=false -f "$work/reviews.yaml" -o 'go-template={{with .spec.resourceAttributes}}{{.verb}}/{{.resource}}{{with .subresource}}/{{.}}{{end}}{{end}} {{.status.allowed}}{{"\n"}}' \
     >"$work/rights" 2>"$work/why" || problem "the cluster does not say what you may do: $(tail -n 1 "$work/why")"
 }
 
@@ -125,7 +126,7 @@ check_namespace() {
 check_permissions() {
   local missing verb
   missing=$(missing_rights "$work/all.yaml")
-  for verb in list/pods list/replicasets; do
+  for verb in list/pods delete/pods list/replicasets; do
     may "$verb" || missing="$missing $verb"
   done
   if [ -s "$work/policy.yaml" ]; then may create/jobs || missing="$missing create/jobs"; fi
@@ -159,6 +160,7 @@ check_secrets() {
     case $(value "$secret" "$key" 2>/dev/null) in
       '') problem "Secret $secret has no key $key, or nothing in it" ;;
       *CHANGE-ME*) problem "Secret $secret: $key still is the example's" ;;
+      *-of-a-trial*) problem "Secret $secret: $key is the one of overlays/dev, which everybody knows" ;;
     esac
   done <"$work/wanted"
   if [ "$problems" -eq "$problems_before" ]; then check_tokens; check_redis_user; fi
@@ -175,21 +177,61 @@ check_tokens() {
   [ "$gateway" != "$admin" ] || problem "Secret tollgate-store: gateway-token and admin-token are the same"
 }
 
-# The trial's Redis knows the users of users.acl, and the stores come as the URL says.
+# decoded TEXT: what a part of a URL stands for.
+decoded() {
+  local text=${1//\\/\\\\}
+  printf '%b' "${text//%/\\x}"
+}
+
+# The trial's Redis knows the users of users.acl, and the stores come as the URL says. As Redis reads a user: word by word, later ones
+# over earlier ones.
 check_redis_user() {
   local user password hash
   grep -qx 'tollgate-redis users.acl' "$work/wanted" && [ -e "$work/secret.tollgate-redis" ] || return 0
   IFS=: read -r user password < <(value tollgate-redis url | sed -nE 's,^[a-z+-]+://([^@/]*)@.*,\1,p')
-  password=$(printf '%b' "${password//%/\\x}")
+  user=$(decoded "${user:-default}") password=$(decoded "${password:-}")
   hash=$(printf %s "$password" | sha256sum | cut -d ' ' -f 1)
   # The password goes by a file: an argument is seen by everybody on this machine.
-  printf '%s\n%s\n%s\n' "${user:-default}" ">$password" "#$hash" >"$work/user"
+  (umask 077 && printf '%s\n%s\n%s\n' "$user" "$password" "$hash" >"$work/user")
   value tollgate-redis users.acl | awk '
     NR == FNR { want[FNR] = $0; next }
-    $1 == "user" && $2 == want[1] { for (i = 3; i <= NF; i++) { if ($i == want[2] || $i == want[3]) known = 1; if ($i == "on") on = 1 } }
-    END { exit !(known && on) }
-  ' "$work/user" - || problem "Secret tollgate-redis: users.acl has no user ${user:-default} with the password that url has"
+    $1 == "user" && $2 == want[1] {
+      for (i = 3; i <= NF; i++) {
+        if ($i == "on") on = 1
+        if ($i == "off") on = 0
+        if ($i == "nopass") any = 1
+        if ($i == "resetpass" || $i == "reset") { any = 0; known = 0 }
+        if ($i == "reset") on = 0
+        if ($i == ">" want[2] || $i == "#" want[3]) { known = 1; any = 0 }
+        if ($i == "<" want[2] || $i == "!" want[3]) known = 0
+      }
+    }
+    END { exit !(on && (known || any)) }
+  ' "$work/user" - || problem "Secret tollgate-redis: users.acl has no user $user with the password that url has"
   rm -f "$work/user"
+}
+
+# Objects of a Helm release here: one of the two has to go, or each takes away what the other has written.
+check_releases() {
+  local taken
+  taken=$(here get deployments,statefulsets,services -o \
+    'go-template={{range .items}}{{with .metadata.annotations}}{{if index . "meta.helm.sh/release-name"}}x{{end}}{{end}} {{.kind}}/{{.metadata.name}}{{"\n"}}{{end}}' 2>/dev/null |
+    awk '$1 == "x" { split($2, one, "/"); print tolower(one[1]) "/" one[2] }' | grep -xF -f <(names "$work/all.yaml") | tr '\n' ' ')
+  [ -z "$taken" ] || problem "of a Helm release in namespace $namespace: ${taken}(helm list --namespace $namespace)"
+}
+
+# configuration FILE: Kong's file, out of the ConfigMap of it that has one. By kubectl: it may be written in any way that YAML knows.
+configuration() {
+  awk '
+    function flush() { if (kind == "ConfigMap" && found) printf "---\n%s", text; text = kind = ""; found = 0 }
+    /^---$/ { flush(); next }
+    /^kind: / { kind = $2 }
+    /^  kong\.yml: / { found = 1 }
+    { text = text $0 "\n" }
+    END { flush() }
+  ' "$1" >"$work/configuration.yaml"
+  [ ! -s "$work/configuration.yaml" ] ||
+    kubectl label --local -f "$work/configuration.yaml" read=here -o 'go-template={{index .data "kong.yml"}}' 2>"$work/why"
 }
 
 # Kong takes a policy that is wrong by its meaning, and then serves without its limits, or by the last ones that worked: so it is
@@ -197,16 +239,15 @@ check_redis_user() {
 check_policy() {
   local command=${TOLLGATE_COMMAND:-tollgate} from="the overlay"
   [ -n "${TOLLGATE_COMMAND:-}" ] || [ ! -x dist/tollgate ] || command=dist/tollgate
-  awk '
-    inside && /^(    |$)/ { print substr($0, 5); next }
-    { inside = 0 }
-    /^  kong.yml: \|/ { inside = 1 }
-  ' "$work/all.yaml" >"$work/kong.yml"
+  configuration "$work/all.yaml" >"$work/kong.yml"
   if grep -q '^kong-declarative ' "$work/wanted"; then
     from="Secret kong-declarative"
     [ -e "$work/secret.kong-declarative" ] && value kong-declarative kong.yml >"$work/kong.yml" || return 0
   fi
-  [ -s "$work/kong.yml" ] || return
+  if [ ! -s "$work/kong.yml" ]; then
+    problem "policy: $from has no kong.yml"
+    return
+  fi
   if ! command -v "$command" >/dev/null; then
     problem "policy: the command tollgate, which checks it, is not installed (make build, or name it by TOLLGATE_COMMAND)"
   elif "$command" check "$work/kong.yml" >"$work/why" 2>&1; then

@@ -1,15 +1,19 @@
 # shellcheck shell=bash
 # Of deploy.sh: what the overlay no longer has.
 
-# rest: kind/name of what an apply of ours has made here, and neither the overlay nor monitoring/ holds. ConfigMaps that a
-# ReplicaSet of this history mounts stay, for a way back; so do Secrets and volumes, whose content nothing brings back.
+# rest: kind/name of what an apply of ours has made here, and neither the overlay nor monitoring/ holds. ConfigMaps that a pod, or a
+# ReplicaSet of this history, mounts stay, for a way back; so do Secrets and volumes, whose content nothing brings back.
 rest() {
   local kinds=deployments,statefulsets,cronjobs,services,configmaps,networkpolicies,horizontalpodautoscalers,poddisruptionbudgets,serviceaccounts
-  here get replicasets -o 'go-template={{range .items}}{{range .spec.template.spec.volumes}}{{with .configMap}}configmap/{{.name}}{{"\n"}}{{end}}{{end}}{{end}}' \
-    >"$work/mounted" 2>/dev/null
-  here get "$kinds" --selector=app.kubernetes.io/part-of=tollgate,app.kubernetes.io/managed-by=kustomize \
-    -o 'go-template={{range .items}}{{if not .metadata.ownerReferences}}{{.kind}}/{{.metadata.name}}{{"\n"}}{{end}}{{end}}' 2>/dev/null |
-    awk -F / 'NF == 2 { print tolower($1) "/" $2 }' | sort -u |
+  {
+    here get replicasets -o 'go-template={{range .items}}{{range .spec.template.spec.volumes}}{{with .configMap}}configmap/{{.name}}{{"\n"}}{{end}}{{end}}{{end}}'
+    here get pods -o 'go-template={{range .items}}{{range .spec.volumes}}{{with .configMap}}configmap/{{.name}}{{"\n"}}{{end}}{{end}}{{end}}'
+  } >"$work/mounted" 2>/dev/null
+  # By the name that an apply of this script or of README.md writes, now or in versions before: labels anybody may copy.
+  # shellcheck disable=SC2016 # The template's own variables.
+  here get "$kinds" --selector=app.kubernetes.io/part-of=tollgate,app.kubernetes.io/managed-by=kustomize --show-managed-fields -o \
+    'go-template={{range .items}}{{$one := .}}{{if not .metadata.ownerReferences}}{{range .metadata.managedFields}}{{if eq .operation "Apply"}}{{$one.kind}}/{{$one.metadata.name}} {{.manager}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}' 2>/dev/null |
+    awk '$2 ~ /^(tollgate|tollgate-deploy|kubectl)$/ && $1 ~ /.\/./ { split($1, one, "/"); print tolower(one[1]) "/" one[2] }' | sort -u |
     grep -vxF -f <(names "$work/all.yaml"; names "$work/monitoring.yaml"; cat "$work/mounted"; echo configmap/kube-root-ca.crt)
 }
 

@@ -25,11 +25,18 @@ go_back() {
   echo "── undoing" >&2
   while read -r workload revision; do
     grep -qx "$workload" "$work/applied" || continue
-    here rollout undo "$workload" --to-revision="$revision" >&2 &&
+    here rollout undo "$workload" --to-revision="$revision" >&2 && { unstick "$workload" >&2 || true; } &&
       here rollout status "$workload" --timeout="$timeout" >&2 || failed=1
   done <"$work/before"
   # `rollout undo` writes by a name of its own.
-  own "$work/all.yaml" >&2 || failed=1
+  sort -u "$work/applied" | sed -E 's,^([a-z]+)[^/]*/(.*),---\nkind: \1\nmetadata:\n  name: \2,' >"$work/undone.yaml"
+  own "$work/undone.yaml" >&2 || failed=1
+  # What is on its way into the database is held back: it would be in force within five minutes.
+  if [ -n "${job:-}" ]; then
+    here patch cronjob kong-configuration --type=merge --patch='{"spec":{"suspend":true}}' >&2 || failed=1
+    here delete job "$job" --ignore-not-found --wait=false >&2 || failed=1
+    say "the CronJob kong-configuration is suspended until the next run" >&2
+  fi
   new=$(grep -vxF -f <(cut -d ' ' -f 1 "$work/before") "$work/applied" | tr '\n' ' ')
   {
     [ -z "$new" ] || say "not undone: ${new}did not exist before this run (kubectl delete removes them)"

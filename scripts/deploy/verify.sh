@@ -5,12 +5,14 @@
 offered() {
   awk '
     function path(text) {
+      sub(/[ \t]+#.*$/, "", text)
       gsub(/^[ \t"'\''-]+|[ \t"'\'',]+$/, "", text)
       sub(/^~/, "", text); sub(/\$$/, "", text); gsub(/\\\./, ".", text)
       if (text ~ /^\// && text !~ /[][()*+?|^{}\\$]/) print text
     }
     /paths:[ ]*\[/ { line = $0; sub(/.*paths:[ ]*\[/, "", line); sub(/\].*/, "", line); n = split(line, all, ","); for (i = 1; i <= n; i++) path(all[i]); next }
-    /paths:[ ]*$/ { inside = 1; next }
+    /paths:[ ]*(#.*)?$/ { inside = 1; next }
+    inside && /^[ ]*#/ { next }
     inside && /^[ ]*- / { path($0); next }
     { inside = 0 }
   ' "$work/kong.yml" | awk '!seen[$0]++' | head -n 20
@@ -44,7 +46,7 @@ find_proxy() {
 
 # One request: `status`, `took` (seconds), `tier`; 1 if it shows no limits, and `why` it is so.
 ask() {
-  read -r status took < <(curl --silent --show-error --max-time 10 ${TOLLGATE_API_KEY:+--header "apikey: $TOLLGATE_API_KEY"} \
+  read -r status took < <(curl --silent --show-error --max-time 10 ${TOLLGATE_API_KEY:+--header "@$work/key"} \
     --dump-header "$work/headers" --output /dev/null --write-out '%{http_code} %{time_total}\n' "$url$path" 2>"$work/why")
   case "${status:-000}" in
     2?? | 4??) ;;
@@ -90,5 +92,7 @@ verify() {
   unverified="the proxy's address could not be found: name it by --url"
   find_proxy || return 1
   unverified="no limits seen at $url"
+  # By a file: an argument is seen by everybody on this machine.
+  [ -z "${TOLLGATE_API_KEY:-}" ] || (umask 077 && printf 'apikey: %s\n' "$TOLLGATE_API_KEY" >"$work/key")
   measure
 }

@@ -18,7 +18,25 @@ waiting() {
 }
 
 seconds() { # seconds TIME
-  case $1 in *h) echo $((${1%h} * 3600)) ;; *m) echo $((${1%m} * 60)) ;; *) echo "${1%s}" ;; esac
+  case $1 in *h) echo $((10#${1%h} * 3600)) ;; *m) echo $((10#${1%m} * 60)) ;; *) echo $((10#${1%s})) ;; esac
+}
+
+# A StatefulSet does not take a pod away that never became ready, not even when its template is mended or gone back.
+unstick() { # unstick WORKLOAD
+  local seen='' revision='' pod hash until=$((SECONDS + 10))
+  [[ $1 = statefulset* ]] || return 0
+  # Which revision its pods are to have is known once its controller has seen it.
+  while [ "$SECONDS" -lt "$until" ]; do
+    read -r seen hash revision < <(here get "$1" -o 'jsonpath={.metadata.generation} {.status.observedGeneration} {.status.updateRevision}') || true
+    [ "$seen" != "$hash" ] || break
+    waiting sleep 1
+  done
+  # shellcheck disable=SC2016 # The template's own variables.
+  here get pods --selector="app.kubernetes.io/name=${1#*/}" -o \
+    'go-template={{range .items}}{{$pod := .}}{{$ready := false}}{{range .status.conditions}}{{if and (eq .type "Ready") (eq .status "True")}}{{$ready = true}}{{end}}{{end}}{{if not $ready}}{{range .metadata.ownerReferences}}{{if eq .kind "StatefulSet"}}{{$pod.metadata.name}} {{index $pod.metadata.labels "controller-revision-hash"}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}' |
+    while read -r pod hash; do
+      [ "$hash" = "$revision" ] || here delete pod "$pod" --ignore-not-found --wait=false
+    done
 }
 
 # settle FILE: waits until what it holds is ready: the rollout is through, and as many pods are as the autoscaler keeps at least. (A
@@ -28,6 +46,7 @@ settle() {
   [ -z "$dry_run" ] || return 0
   for one in $(workloads "$1"); do
     until=$((SECONDS + $(seconds "$timeout")))
+    unstick "$one"
     waiting here rollout status "$one" --timeout="$timeout" || { why_not; return 1; }
     least=$(awk -v name="${one#*/}" '
       /^---$/ { least = ""; inside = 0 }
@@ -63,7 +82,7 @@ why_not() {
   {
     # shellcheck disable=SC2016 # The template's own variables.
     here get pods -o 'go-template={{range .items}}{{$pod := .metadata.name}}{{range .status.conditions}}{{if and (eq .type "PodScheduled") (eq .status "False")}}   {{$pod}}: {{.reason}}: {{.message}}{{"\n"}}{{end}}{{end}}{{range .status.initContainerStatuses}}{{$name := .name}}{{with .state.waiting}}{{if ne .reason "PodInitializing"}}   {{$pod}}: {{$name}}: {{.reason}} {{.message}}{{"\n"}}{{end}}{{end}}{{end}}{{range .status.containerStatuses}}{{$name := .name}}{{with .state.waiting}}{{if ne .reason "PodInitializing"}}   {{$pod}}: {{$name}}: {{.reason}} {{.message}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}'
-    here get events --field-selector=type=Warning,involvedObject.kind!=HorizontalPodAutoscaler --sort-by=.metadata.creationTimestamp \
+    here get events --field-selector=type=Warning,involvedObject.kind!=HorizontalPodAutoscaler,involvedObject.kind!=CronJob --sort-by=.metadata.creationTimestamp \
       -o 'go-template={{range .items}}   {{.involvedObject.kind}} {{.involvedObject.name}}: {{.reason}}: {{.message}}{{"\n"}}{{end}}' | tail -n 5
   } >&2
 }

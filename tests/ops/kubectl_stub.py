@@ -6,13 +6,14 @@ other tests. The world is a folder:
 | file | what |
 | --- | --- |
 | `overlay.yaml`, `monitoring.yaml` | what `kubectl kustomize` prints |
-| `world.json` | `fail`, `fail_once`: {text of a call: exit code}; `slow_once`: text of a call that waits to be ended, the first time; `answers`: {text of a call: what it prints}; `denied`, `secrets`, `namespace`, `crds`, `metrics`, `proxy` |
+| `world.json` | `fail`, `fail_once`: {text of a call: exit code}; `says`: what one that fails says; `slow_once`: text of a call that waits to be ended, the first time; `answers`: {text of a call: what it prints}; `denied`, `secrets`, `namespace`, `crds`, `metrics`, `proxy` |
 | `calls` | one line a call, written here |
 | `applied/…` | what was applied, so that `diff` finds nothing the second time |
 """
 
 import base64
 import json
+import os
 import pathlib
 import signal
 import sys
@@ -28,11 +29,16 @@ def main():
     folder = pathlib.Path(sys.argv[0]).resolve().parent.parent / "world"
     world = json.loads((folder / "world.json").read_text())
     call = " ".join(sys.argv[1:])
+    if sys.argv[1] == "label":
+        # Of a file, without any cluster: what YAML means is the real one's to say.
+        os.execv(world["kubectl"], [world["kubectl"], *sys.argv[1:]])
+    if "KUBECTL_EXTERNAL_DIFF" in os.environ:
+        call += " by another diff"
     with (folder / "calls").open("a") as calls:
         calls.write(call + "\n")
     for text, code in world.get("fail", {}).items():
         if text in call:
-            print(f"stub: {text} fails", file=sys.stderr)
+            print(world.get("says", f"stub: {text} fails"), file=sys.stderr)
             return code
     for text, code in world.get("fail_once", {}).items():
         before = (folder / "calls").read_text()
@@ -101,15 +107,18 @@ def main():
             # A workload: who has written it, or how many of its pods are ready.
             print(world.get("ready", 3) if "readyReplicas" in call else world.get("managers", {}).get(kind, ""), end="")
         case ["get", kinds, *_] if kinds.startswith("deployments,"):
-            print("\n".join(world.get("there", [])))
+            if "release-name" in call:
+                print("\n".join(f"x {one}" for one in world.get("releases", [])))
+            else:
+                print("\n".join(one if " " in one else f"{one} tollgate" for one in world.get("there", [])))
         case ["get", "storageclass", *_]:
             print("true")
         case ["delete" | "create", *_]:
             pass
         case ["patch", *_]:
-            [file] = [one.partition("=")[2] for one in sys.argv if one.startswith("--patch-file=")]
-            applied.parent.mkdir(exist_ok=True)
-            (applied.parent / pathlib.Path(file).name).write_text(pathlib.Path(file).read_text())
+            for file in [one.partition("=")[2] for one in sys.argv if one.startswith("--patch-file=")]:
+                applied.parent.mkdir(exist_ok=True)
+                (applied.parent / pathlib.Path(file).name).write_text(pathlib.Path(file).read_text())
         case ["get", "service", *_]:
             print(world.get("balancer", ""), end="")
         case ["diff", *_]:

@@ -98,6 +98,10 @@ def test_a_secret_that_one_may_not_read_is_not_one_that_is_missing(cluster):
         ("tollgate-redis", "users.acl", "user tollgate on >other +@all", "users.acl has no user tollgate with the password that url has"),
         ("tollgate-redis", "users.acl", "user other on >a/secret +@all", "users.acl has no user tollgate with the password"),
         ("tollgate-redis", "users.acl", "user tollgate >a/secret +@all", "users.acl has no user tollgate with the password"),
+        ("tollgate-redis", "users.acl", "user tollgate on >a/secret off", "users.acl has no user tollgate with the password"),
+        ("tollgate-redis", "users.acl", "user tollgate on >a/secret resetpass", "users.acl has no user tollgate with the password"),
+        ("tollgate-redis", "users.acl", "user tollgate on >a/secret\nuser tollgate off", "users.acl has no user tollgate with"),
+        ("tollgate-store", "admin-token", "admin-token-of-a-trial", "admin-token is the one of overlays/dev"),
     ],
 )
 def test_a_secret_that_cannot_work_is_refused_by_its_name(cluster, secret, key, value, said):
@@ -122,6 +126,45 @@ def with_a_trials_redis(cluster):
         "url": "redis://tollgate:a%2Fsecret@redis:6379",
         "users.acl": "user default on nopass\nuser tollgate on >a/secret +@all",
     }
+
+
+@pytest.mark.parametrize(
+    ("url", "users"),
+    [
+        ("redis://redis:6379", "user default on nopass ~* +@all"),
+        ("redis://:a%5Cb@redis:6379", "user default on >a\\b +@all"),
+        ("redis://:a\\tb@redis:6379", "user default on >a\\tb +@all"),
+        ("redis://some%40body:a@redis:6379", "user some@body off resetpass >a on"),
+    ],
+)
+def test_a_user_is_read_as_redis_reads_it(cluster, url, users):
+    with_a_trials_redis(cluster)
+    cluster.world["secrets"]["tollgate-redis"] = {"url": url, "users.acl": users}
+    done = cluster.deploy("--only", "checks")
+    assert done.returncode == 0, done.stderr
+
+
+def test_rights_are_asked_for_without_the_schemas_that_one_may_not_read(cluster):
+    assert cluster.deploy("--only", "checks").returncode == 0
+    [call] = [call for call in cluster.calls("create") if "reviews.yaml" in call]
+    assert "--validate=false" in call
+
+
+def test_objects_of_a_helm_release_are_not_taken_over(cluster):
+    cluster.world["releases"] = ["Deployment/kong", "Deployment/other"]
+    refused(cluster, cluster.deploy("--yes"), "of a Helm release in namespace tollgate: deployment/kong (helm list")
+
+
+def test_a_policy_is_found_however_its_text_is_written(cluster):
+    """kustomize quotes a text that has a blank at the end of a line."""
+    cluster.overlay.write_text(OVERLAY.replace(ROUTES, 'data:\n  kong.yml: "kind: Job \\nrate: 1000/mnth\\n"\n'))
+    refused(cluster, cluster.deploy("--yes"), "policy: Kong's file from the overlay is refused")
+    assert checked(cluster) == "kind: Job \nrate: 1000/mnth\n"
+
+
+def test_an_overlay_without_kongs_file_is_refused(cluster):
+    cluster.overlay.write_text(OVERLAY.replace("  kong.yml: |", "  other.yml: |"))
+    refused(cluster, cluster.deploy("--yes"), "policy: the overlay has no kong.yml")
 
 
 def test_a_user_may_have_the_hash_of_the_password(cluster):

@@ -57,7 +57,7 @@ def test_what_a_pod_needs_comes_no_later_than_the_pod(cluster, overlay):
 def test_a_real_kubectl_knows_every_flag(cluster):
     """The stub takes any flag; what it was called with has to be in the help of the kubectl that is pinned."""
     cluster.world["fail_once"] = {"rollout status deployment.apps/kong": 1}
-    cluster.world["managers"] = {"deployment.apps/kong": "kubectl-set"}
+    cluster.world["managers"] = {"deployment/kong": "kubectl-set"}
     cluster.world["there"] = ["Service/old"]
     assert cluster.deploy("--yes", "--context", "staging").returncode == 1
     assert cluster.deploy("--dry-run").returncode == 0

@@ -35,7 +35,7 @@ def test_every_object_goes_with_its_step(cluster):
         "Deployment kong",
         "HorizontalPodAutoscaler kong",
     ]
-    assert cluster.applied("policy.yaml") == ["CronJob kong-configuration"]
+    assert cluster.applied("policy.yaml") == ["CronJob kong-configuration", "ConfigMap kong-declarative-abc"]
 
 
 def test_the_configuration_goes_into_the_database_at_once(cluster):
@@ -68,17 +68,28 @@ def test_what_does_not_come_up_is_said_why(cluster):
     assert "kong-1: proxy: ErrImagePull no such image" in done.stderr and "Pod kong-1: Failed: no" in done.stderr
 
 
+# What an object of the cluster holds, and what the stub's cluster says of who has written it.
+LIVE = {
+    "jsonpath={.apiVersion}": "apps/v1",
+    "jsonpath={.kind}": "Deployment",
+    "jsonpath={.spec}": '{"replicas":4,"template":{}}',
+    "jsonpath={.metadata.labels}": '{"a":"b"}',
+    "managedFields[?": '{"manager":"tollgate","a":{}} {"manager":"tollgate","b":1}',
+}
+
+
 def test_what_others_have_written_is_taken_over_before_anything_is_compared(cluster):
     assert cluster.deploy("--yes").returncode == 0
     cluster.forget_calls()
-    cluster.world["managers"] = {"deployment.apps/kong": "tollgate\nkube-controller-manager\nkubectl-rollout\n"}
-    cluster.world["answers"] = {"jsonpath={.spec}": '{"replicas":4,"template":{}}', "jsonpath={.metadata.labels}": '{"a":"b"}'}
+    cluster.world["managers"] = {"deployment/kong": "tollgate\nkube-controller-manager\nkubectl-rollout\n"}
+    cluster.world["answers"] = LIVE
     done = cluster.deploy("--yes")
-    assert "deployment.apps/kong was written by others; taken over" in done.stdout
-    written = [call for call in cluster.changes() if "deployment.apps/kong" in call or "owned.json" in call]
-    assert [" patch " in call for call in written] == [True, False]
+    assert "deployment/kong was written by others; taken over" in done.stdout
+    written = [call for call in cluster.changes() if "deployment/kong" in call or "owned.json" in call]
+    # What is there is ours first, and only then forgotten of others: an interruption in between loses nothing.
+    assert [" patch " in call for call in written] == [False, True]
     owner = json.loads((cluster.folder / "world/applied/owner.json").read_text())
-    assert [one["manager"] for one in owner["metadata"]["managedFields"]] == ["tollgate"]
+    assert owner["metadata"]["managedFields"] == [{"manager": "tollgate", "a": {}}, {"manager": "tollgate", "b": 1}]
     owned = json.loads((cluster.folder / "world/applied/owned.json").read_text())
     assert owned["spec"] == {"template": {}} and owned["metadata"]["labels"] == {"a": "b"}
     compared = cluster.calls("diff")
@@ -86,9 +97,35 @@ def test_what_others_have_written_is_taken_over_before_anything_is_compared(clus
     assert everything.index(written[1]) < everything.index(compared[2])
 
 
+def test_whatever_others_have_written_is_taken_over(cluster):
+    cluster.world["managers"] = {
+        # Flux's name ends as a controller's of Kubernetes does.
+        "deployment/kong": "kustomize-controller",
+        "statefulset/postgres": "tollgate-deploy",
+        "networkpolicy/default-deny": "kubectl-patch",
+        "horizontalpodautoscaler/kong": "kubectl-edit",
+        "service/kong-proxy": "tollgate\nkube-controller-manager",
+    }
+    cluster.world["answers"] = LIVE
+    done = cluster.deploy("--yes")
+    assert done.returncode == 0, done.stderr
+    taken = [line.split()[0] for line in done.stdout.splitlines() if "was written by others; taken over" in line]
+    assert sorted(taken) == ["deployment/kong", "horizontalpodautoscaler/kong", "networkpolicy/default-deny", "statefulset/postgres"]
+
+
+def test_how_many_pods_there_are_stays_the_autoscalers_where_a_manifest_said_it_once(cluster):
+    """Given up by an apply it would be one for a moment."""
+    cluster.world["managers"] = {"deployment/kong": "tollgate\ntollgate/replicas"}
+    cluster.world["answers"] = LIVE
+    assert "deployment/kong was written by others; taken over" in cluster.deploy("--yes").stdout
+    assert "replicas" not in json.loads((cluster.folder / "world/applied/owned.json").read_text())["spec"]
+
+
 def test_what_the_overlay_no_longer_has_goes_at_the_end(cluster):
     cluster.world["there"] = ["Service/kong-proxy", "StatefulSet/redis", "ConfigMap/old", "ConfigMap/mounted", "ServiceMonitor/kong"]
-    cluster.world["answers"] = {"get replicasets": "configmap/mounted\n"}
+    # Labels anybody may copy: what no apply has written is not ours.
+    cluster.world["there"] += ["ConfigMap/somebodys kubectl-client-side-apply", "ConfigMap/charts helm", "ConfigMap/running"]
+    cluster.world["answers"] = {"get replicasets": "configmap/mounted\n", "get pods": "configmap/running\n"}
     shown = cluster.deploy("--dry-run")
     assert "would delete statefulset/redis" in shown.stdout and cluster.changes() == []
     asked = cluster.deploy(text="n\n")
@@ -98,6 +135,33 @@ def test_what_the_overlay_no_longer_has_goes_at_the_end(cluster):
     assert cluster.deploy("--yes").returncode == 0
     deleted = [call.partition(" delete ")[2].split()[0] for call in cluster.changes() if " delete " in call]
     assert sorted(deleted) == ["configmap/old", "statefulset/redis"]
+
+
+def test_nothing_is_deleted_where_not_all_is_well(cluster):
+    cluster.world["there"] = ["StatefulSet/postgres-of-before"]
+    cluster.proxy.answers = (200, {})
+    done = cluster.deploy("--yes")
+    assert done.returncode == 6
+    assert "not deleted, since not all is well: statefulset/postgres-of-before" in done.stdout
+    assert [call for call in cluster.changes() if " delete " in call] == []
+
+
+def test_what_cannot_be_deleted_undoes_nothing(cluster):
+    cluster.world["there"] = ["ConfigMap/old"]
+    cluster.world["fail"] = {"delete configmap/old": 1}
+    done = cluster.deploy("--yes")
+    assert done.returncode == 6
+    assert "deleting, failed" in done.stderr and cluster.calls("rollout undo") == []
+
+
+def test_no_other_diff_decides_what_differs(cluster):
+    assert cluster.deploy("--yes", KUBECTL_EXTERNAL_DIFF="true", CDPATH="/tmp").returncode == 0
+    assert cluster.calls("diff") and not [call for call in cluster.calls() if "by another diff" in call]
+
+
+def test_the_configuration_that_the_database_gets_comes_with_what_reads_it(cluster):
+    assert cluster.deploy("--yes", "--only", "policy").returncode == 0
+    assert cluster.applied("policy.yaml") == ["CronJob kong-configuration", "ConfigMap kong-declarative-abc"]
 
 
 def test_what_would_change_is_shown_before_it_asks(cluster):
@@ -141,11 +205,17 @@ def test_a_dry_run_touches_nothing(cluster):
 
 
 def test_a_dry_run_shows_what_a_cluster_without_the_namespace_would_get(cluster):
-    cluster.world["fail"] = {"diff": 2}
+    cluster.world |= {"fail": {"diff": 2}, "says": 'Error from server (NotFound): namespaces "tollgate" not found'}
     done = cluster.deploy("--dry-run")
     assert done.returncode == 0, done.stderr
     assert len(cluster.calls("--dry-run=client")) == 5
     assert cluster.changes() == []
+
+
+def test_a_dry_run_says_what_the_cluster_would_refuse(cluster):
+    cluster.world |= {"fail": {"diff": 2}, "says": "The PodDisruptionBudget is invalid"}
+    done = cluster.deploy("--dry-run")
+    assert done.returncode == 1 and "The PodDisruptionBudget is invalid" in done.stdout
 
 
 @pytest.mark.parametrize("answer", ["", "n\n", "no\n", "maybe\n"])
@@ -186,7 +256,7 @@ def test_only_the_checks_touch_nothing_and_do_not_ask(cluster):
 
 
 @pytest.mark.parametrize(
-    "options", [["--overlay", "prod"], ["--only", "7"], ["--only", "dance"], ["--only"], ["--force"], ["--context"], ["--timeout", "soon"]]
+    "options", [["--overlay", "prod"], ["--only", "7"], ["--only", "dance"], ["--only"], ["--force"], ["--context"], ["--timeout", "soon"], ["--timeout", "09s"]]
 )
 def test_wrong_usage_is_refused_before_kubectl_is_called(cluster, options):
     done = cluster.deploy(*options)

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from deploying import SCRIPT
+from test_deploy_steps import LIVE
 from waiting import until
 
 
@@ -25,12 +26,30 @@ def test_a_rollout_that_fails_is_undone_to_where_it_was(cluster):
 def test_what_an_undo_writes_is_taken_over(cluster):
     """By a name of its own: what it brings back would never go again."""
     cluster.world["fail_once"] = {"rollout status deployment.apps/kong": 1}
-    cluster.world["managers"] = {"deployment.apps/kong": "kubectl-rollout\n"}
-    cluster.world["answers"] = {"jsonpath={.spec}": "{}", "jsonpath={.metadata.labels}": "{}"}
+    cluster.world["managers"] = {"deployment/kong": "kubectl-rollout\n"}
+    cluster.world["answers"] = LIVE
     assert cluster.deploy("--yes").returncode == 1
     calls = cluster.calls()
     undone = next(index for index, call in enumerate(calls) if "rollout undo deployment.apps/kong" in call)
-    assert any("patch deployment.apps/kong" in call for call in calls[undone:])
+    assert any("patch deployment/kong" in call for call in calls[undone:])
+
+
+def test_a_policy_that_is_undone_does_not_get_in_a_moment_later(cluster):
+    cluster.world["answers"] = {"get job ": "Failed BackoffLimitExceeded no"}
+    done = cluster.deploy("--yes")
+    assert done.returncode == 1
+    assert any('patch cronjob kong-configuration --type=merge --patch={"spec":{"suspend":true}}' in call for call in cluster.changes())
+    assert any("delete job kong-configuration-" in call for call in cluster.changes())
+    assert "is suspended until the next run" in done.stderr
+
+
+def test_a_pod_that_never_became_ready_does_not_keep_its_set_from_going_back(cluster):
+    cluster.world["fail_once"] = {"rollout status statefulset.apps/postgres": 1}
+    cluster.world["answers"] = {"{.status.updateRevision}": "3 3 postgres-new", "get pods --selector=app.kubernetes.io/name=postgres": "postgres-0 postgres-bad\npostgres-1 postgres-new\n"}
+    cluster.world["answers"] |= {"get deployments.apps,statefulsets.apps": cluster.world["workloads"]}
+    assert cluster.deploy("--yes").returncode == 1
+    deleted = [call.partition(" delete ")[2] for call in cluster.changes() if " delete pod " in call]
+    assert {call.split()[1] for call in deleted} == {"postgres-0"}
 
 
 def test_a_failed_step_is_left_where_that_is_wanted(cluster):
@@ -98,7 +117,7 @@ def test_monitoring_that_fails_leaves_kong(cluster):
     assert cluster.calls("rollout undo") == []
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_interrupted_run_undoes_what_it_has_changed(cluster, sent, code):
     cluster.world["slow_once"] = ["rollout status statefulset.apps/postgres"]
     process = subprocess.Popen(

@@ -1,5 +1,7 @@
 """The last step of scripts/deploy.sh: requests through a proxy, which here is a real little server."""
 
+import shutil
+
 import pytest
 
 from deploying import OVERLAY
@@ -37,6 +39,7 @@ def test_a_proxy_that_does_not_limit_is_said_and_undone_only_if_told_so(cluster,
     [
         ('- { name: a, paths: ["~/v2/report$"], strip_path: false }', "/v2/report"),
         ('- { name: a, paths: ["~/v1/(.*)$", "/orders"] }', "/orders"),
+        ("- name: a\n      paths:  # two\n      # the first\n      - /commented # here\n      - /never", "/commented"),
         ("- name: a\n      paths:\n      - ~/v1/report\\.json$\n      - /never", "/v1/report.json"),
     ],
 )
@@ -66,6 +69,15 @@ def test_an_address_of_ipv6_is_one_in_a_url(cluster):
     cluster.world["balancer"] = "::1"
     done = cluster.deploy("--yes", "--only", "verify")
     assert "no limits seen at http://[::1]" in done.stderr
+
+
+def test_the_key_is_no_argument_that_everybody_sees(cluster):
+    curl = cluster.folder / "bin/curl"
+    curl.write_text(f'#!/bin/sh\necho "$*" >> {cluster.folder}/curls\nexec {shutil.which("curl")} "$@"\n')
+    curl.chmod(0o755)
+    assert cluster.deploy("--yes", "--only", "verify", TOLLGATE_API_KEY="a-key-of-somebody").returncode == 0
+    assert "a-key-of-somebody" not in (cluster.folder / "curls").read_text()
+    assert set(cluster.proxy.keys) == {"a-key-of-somebody"}
 
 
 def test_routes_may_come_a_moment_later(cluster):
