@@ -80,6 +80,8 @@ if [ -n "$only" ] && ! grep -qw -- "$only" <<<"$steps"; then wrong "there is no 
 
 # ── the run ──────────────────────────────────────────────────────────────────
 
+# shellcheck source=scripts/deploy/configuration.sh
+. scripts/deploy/configuration.sh || exit 2
 # shellcheck source=scripts/deploy/checks.sh
 . scripts/deploy/checks.sh || exit 2
 # shellcheck source=scripts/deploy/apply.sh

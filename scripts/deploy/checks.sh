@@ -220,26 +220,12 @@ check_releases() {
   [ -z "$taken" ] || problem "of a Helm release in namespace $namespace: ${taken}(helm list --namespace $namespace)"
 }
 
-# configuration FILE: Kong's file, out of the ConfigMap of it that has one. By kubectl: it may be written in any way that YAML knows.
-configuration() {
-  awk '
-    function flush() { if (kind == "ConfigMap" && found) printf "---\n%s", text; text = kind = ""; found = 0 }
-    /^---$/ { flush(); next }
-    /^kind: / { kind = $2 }
-    /^  kong\.yml: / { found = 1 }
-    { text = text $0 "\n" }
-    END { flush() }
-  ' "$1" >"$work/configuration.yaml"
-  [ ! -s "$work/configuration.yaml" ] ||
-    kubectl label --local -f "$work/configuration.yaml" read=here -o 'go-template={{index .data "kong.yml"}}' 2>"$work/why"
-}
-
 # Kong takes a policy that is wrong by its meaning, and then serves without its limits, or by the last ones that worked: so it is
 # refused here. Where Kong reads its file from a Secret, that is what is looked at.
 check_policy() {
   local command=${TOLLGATE_COMMAND:-tollgate} from="the overlay"
   [ -n "${TOLLGATE_COMMAND:-}" ] || [ ! -x dist/tollgate ] || command=dist/tollgate
-  configuration "$work/all.yaml" >"$work/kong.yml"
+  configuration <"$work/all.yaml" >"$work/kong.yml" 2>"$work/why"
   if grep -q '^kong-declarative ' "$work/wanted"; then
     from="Secret kong-declarative"
     [ -e "$work/secret.kong-declarative" ] && value kong-declarative kong.yml >"$work/kong.yml" || return 0
