@@ -128,8 +128,9 @@ def test_an_interrupted_run_undoes_what_it_has_changed(cluster, sent, code):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Whoever runs the tests in the background has them ignore Ctrl-C, and a shell cannot trap what it inherits as ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # Whoever runs the tests in the background has them ignore Ctrl-C, or (nohup) that the terminal is gone, and a shell cannot trap what
+        # it inherits as ignored.
+        preexec_fn=lambda: signal.signal(sent, signal.SIG_DFL),
     )
     until("the rollout is waited for, or it is over", lambda: cluster.calls("rollout status") or process.poll() is not None)
     assert process.poll() is None
