@@ -88,7 +88,8 @@ measure() {
 # verify: `unverified` says what failed.
 verify() {
   unverified="not ready within $timeout"
-  settle "$work/kong.yaml" || return 1
+  # Kong alone: with Redis away the stores are not ready, and it serves on.
+  settle "$work/kong.yaml" '/kong$' || return 1
   unverified="the proxy's address could not be found: name it by --url"
   find_proxy || return 1
   unverified="no limits seen at $url"

@@ -39,12 +39,12 @@ unstick() { # unstick WORKLOAD
     done
 }
 
-# settle FILE: waits until what it holds is ready: the rollout is through, and as many pods are as the autoscaler keeps at least. (A
+# settle FILE [PATTERN]: waits until what it holds (and matches) is ready: the rollout is through, and as many pods are as the autoscaler keeps at least. (A
 # new Deployment's rollout is through with one pod.)
 settle() {
   local one least ready until
   [ -z "$dry_run" ] || return 0
-  for one in $(workloads "$1"); do
+  for one in $(workloads "$1" | grep -E "${2:-}"); do
     until=$((SECONDS + $(seconds "$timeout")))
     unstick "$one"
     waiting here rollout status "$one" --timeout="$timeout" || { why_not; return 1; }

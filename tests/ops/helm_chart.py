@@ -55,8 +55,8 @@ def test_its_pods_keep_the_rules():
     documents = rendered() + built("helm")
     # The chart has no value for the one, and mounts the other where its controller is.
     its_own = (
-        "kong-kong is given a variable for every Service",
-        "kong-kong has a volume kong-token that nothing mounts",
+        "kong is given a variable for every Service",
+        "kong has a volume kong-token that nothing mounts",
     )
     for rule in (references, alternatives, endings, restricted):
         assert [one for one in rule(documents) if not any(own in one for own in its_own)] == [], rule.__name__

@@ -16,7 +16,7 @@ from test_network import OUTSIDE, expected, flows, ours
 HELM = KUBECTL.parent / "helm"
 CHART = ROOT / "charts/tollgate"
 GATEWAYS = ["kong", "istio", "envoyGateway"]
-CUSTOM = {"WasmPlugin", "ServiceEntry", "DestinationRule", "EnvoyProxy", "EnvoyExtensionPolicy", "ServiceMonitor", "PrometheusRule"}
+CUSTOM = {"RequestAuthentication", "ClientTrafficPolicy", "SecurityPolicy", "WasmPlugin", "ServiceEntry", "DestinationRule", "EnvoyProxy", "EnvoyExtensionPolicy", "ServiceMonitor", "PrometheusRule"}
 
 
 def helm(verb, values=None, *options):
@@ -39,7 +39,8 @@ def lasting(documents):
 
 
 def gateways(*enabled):
-    return {"gateway": {name: {"enabled": name in enabled} for name in GATEWAYS}}
+    callers = {"issuer": "https://issuer.example.com", "jwksUri": "https://issuer.example.com/.well-known/jwks.json"}
+    return {"gateway": {name: {"enabled": name in enabled} | ({} if name == "kong" else callers) for name in GATEWAYS}}
 
 
 MATRIX = {
@@ -160,6 +161,9 @@ def test_the_gateways_objects_are_those_of_the_samples():
         ("istio", "ServiceEntry"),
         ("istio", "DestinationRule"),
         ("istio", "WasmPlugin"),
+        ("istio", "RequestAuthentication"),
+        ("envoy-gateway", "ClientTrafficPolicy"),
+        ("envoy-gateway", "SecurityPolicy"),
         ("envoy-gateway", "EnvoyExtensionPolicy"),
     ]:
         [theirs] = kinds(documents, kind)
@@ -170,6 +174,16 @@ def test_the_gateways_objects_are_those_of_the_samples():
     # How many of them is the owner's to say.
     del other["spec"]["provider"]["kubernetes"]["envoyDeployment"]["replicas"]
     assert theirs["spec"] == other["spec"]
+
+
+@pytest.mark.parametrize("gateway", ["istio", "envoyGateway"])
+def test_clients_do_not_name_their_own_tier(gateway):
+    values = gateways(gateway)
+    del values["gateway"][gateway]["jwksUri"]
+    done = helm("template", values)
+    assert done.returncode != 0 and f"gateway.{gateway}: set issuer and jwksUri, or trustHeaders" in done.stderr
+    values["gateway"][gateway] |= {"issuer": "", "trustHeaders": True}
+    assert not kinds(rendered(values), "RequestAuthentication", "SecurityPolicy")
 
 
 def test_what_watches_is_what_monitoring_has():

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from deploying import OVERLAY
+from deploying import OVERLAY, an_object
 
 
 def test_the_baseline_shows_limits_and_latencies(cluster):
@@ -49,6 +49,16 @@ def test_what_the_routes_offer_is_asked_for(cluster, routes, asked):
     assert done.returncode == 0, done.stderr
     assert f"asking for {asked}\n" in done.stdout
     assert set(cluster.proxy.paths) == {asked}
+
+
+def test_it_waits_for_kong_alone(cluster):
+    """With Redis away the stores are not ready, and Kong serves on: that is what one wants to see then."""
+    store = an_object("Deployment", "tollgate-store", "store", api="apps/v1")
+    cluster.overlay.write_text(f"{OVERLAY}---\n{store}")
+    cluster.world["fail"] = {"rollout status deployment.apps/tollgate-store": 1}
+    done = cluster.deploy("--yes", "--only", "verify")
+    assert done.returncode == 0, done.stderr
+    assert cluster.calls("rollout status")
 
 
 def test_a_path_without_limits_is_passed_over(cluster):

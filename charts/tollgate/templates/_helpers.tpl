@@ -47,3 +47,10 @@ readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
 {{- end -}}
+
+{{/* Who is calling has to be said by somebody else than the client. */}}
+{{- define "tollgate.callers" -}}
+{{- if not (or .gateway.trustHeaders (and .gateway.issuer .gateway.jwksUri)) -}}
+{{- fail (printf "gateway.%s: set issuer and jwksUri, or trustHeaders where something of yours writes x-consumer-username and x-consumer-groups: without either, clients would name their own tier" .name) -}}
+{{- end -}}
+{{- end -}}
