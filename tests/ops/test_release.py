@@ -98,7 +98,7 @@ def test_the_digests_are_what_kustomize_and_the_chart_take(tree, tmp_path_factor
     kustomization.write_text(kustomization.read_text() + yaml.safe_dump(images))
     text = subprocess.run([KUBECTL, "kustomize", kustomization.parent], capture_output=True, text=True, check=True).stdout
     assert f"ghcr.io/tollgate/filter@{DIGESTS[0]}" in text and f"ghcr.io/tollgate/store@{DIGESTS[2]}" in text
-    command = [KUBECTL.parent / "helm", "template", "tollgate", ROOT / "charts/tollgate", "--set", "gateway.istio.enabled=true"]
+    command = [KUBECTL.parent / "helm", "template", "tollgate", ROOT / "charts/tollgate", "--set", "gateway.istio.enabled=true,gateway.istio.trustHeaders=true"]
     command += ["--values", tree / "dist/release/chart-images.yaml"]
     documents = load(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     [plugin] = [one for one in documents if one["kind"] == "WasmPlugin"]
