@@ -53,6 +53,7 @@ preview() {
   local file compared
   for file in namespace database kong policy ${monitored:+monitoring}; do
     [ -s "$work/$file.yaml" ] || continue
+    foreign "$work/$file.yaml" | sed 's/^/   others have written, and it will be taken back: /'
     differs "$work/$file.yaml"
     compared=$?
     case $compared in

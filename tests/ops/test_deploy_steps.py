@@ -165,7 +165,9 @@ def test_the_configuration_that_the_database_gets_comes_with_what_reads_it(clust
 
 
 def test_what_would_change_is_shown_before_it_asks(cluster):
+    cluster.world["managers"] = {"deployment/kong": "kubectl-set"}
     done = cluster.deploy(text="n\n")
+    assert "others have written, and it will be taken back: deployment/kong by kubectl-set" in done.stdout
     assert done.stdout.index("+ something") < done.stdout.index("Deploy overlay")
 
 

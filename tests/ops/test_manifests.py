@@ -140,6 +140,7 @@ TAKEN = {
     "declarative-secret": ["dbless"],
     "filter-configmap": ["dbless", "postgres", "dev"],
     "proxy-tls": ["dbless", "postgres", "dev"],
+    "store-tls": OVERLAYS,
     "redis-managed": OVERLAYS,
     "redis-trial": OVERLAYS,
 }
@@ -171,8 +172,9 @@ def test_every_component_fits_into_every_overlay_that_takes_it(tmp_path, compone
     documents = kustomize(kustomization.parent)
     if component == "declarative-secret":
         documents.append(an_example("kong-declarative", "kong.yml"))
-    if component == "proxy-tls":
-        documents.append(an_example("kong-proxy-tls", "tls.crt") | {"data": {"tls.key": ""}})
+    if component in ("proxy-tls", "store-tls"):
+        name = "kong-proxy-tls" if component == "proxy-tls" else "tollgate-store-tls"
+        documents.append(an_example(name, "tls.crt") | {"data": {"tls.key": ""}})
     for document in documents:
         validate(document)
     for rule in RULES:
@@ -188,10 +190,16 @@ def test_external_secrets_write_what_the_example_has():
     assert with_password == examples["tollgate-redis"]
 
 
-def test_the_certificates_secret_is_the_one_that_kong_reads():
-    [certificate] = read("k8s/examples/certificate.yaml")
-    component = read("k8s/components/proxy-tls/kustomization.yaml")[0]["patches"][0]["patch"]
-    assert f"secretName: {certificate['spec']['secretName']}\n" in component
+def test_the_certificates_secrets_are_those_that_are_read():
+    written = {one["spec"]["secretName"] for one in read("k8s/examples/certificate.yaml")}
+    read_by = [read(f"k8s/components/{name}-tls/kustomization.yaml")[0]["patches"][0]["patch"] for name in ("proxy", "store")]
+    assert written == {re.search(r"secretName: (\S+)", patch)[1] for patch in read_by}
+
+
+def test_a_store_with_tls_is_asked_by_it(tmp_path):
+    store = pod(with_component(tmp_path, "store-tls"), "tollgate-store").container("store")
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert store[probe]["httpGet"]["scheme"] == "HTTPS" and store[probe]["httpGet"]["path"]
 
 
 def test_every_component_is_tried():
