@@ -16,7 +16,7 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/target \
     RUSTFLAGS="--remap-path-prefix=/src=tollgate --remap-path-prefix=/usr/local/cargo=cargo" \
       cargo build --locked --profile wasm --target wasm32-wasip1 -p tollgate \
-    && cargo build --locked --release -p tollgate-store --bin tollgate \
+    && cargo build --locked --release -p tollgate-cli --bin tollgate \
     && mkdir /out \
     && cargo run --locked --release -p wasm-trim -- /target/wasm32-wasip1/wasm/tollgate.wasm /out/tollgate.wasm \
     && install -m 755 /target/release/tollgate /out/tollgate \

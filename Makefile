@@ -24,7 +24,7 @@ export TOLLGATE_COMMAND ?= $(CURDIR)/dist/tollgate
 .PHONY: run
 run: export TOLLGATE_COMMAND := $(abspath $(TARGET_DIR))/debug/tollgate
 run: setup-run build-wasm ## two real gateways from http://127.0.0.1:8000 on that share a limit, and a table of what they do; CHECK=1 asserts it; PORT=8080; REDIS=redis://…
-	@$(CARGO) build --quiet -p tollgate-store --bin tollgate
+	@$(CARGO) build --quiet -p tollgate-cli --bin tollgate
 	@$(CARGO) build --quiet -p tollgate-testkit --bin tollgate-demo
 	@exec $(TARGET_DIR)/debug/tollgate-demo --port $(PORT) $(if $(CHECK),--check)
 
@@ -33,7 +33,7 @@ build-wasm: $(META) ## dist/tollgate.wasm and dist/tollgate.meta.json
 
 .PHONY: build
 build: build-wasm ## the above and the native command dist/tollgate
-	@$(CARGO) build --quiet --release -p tollgate-store --bin tollgate
+	@$(CARGO) build --quiet --release -p tollgate-cli --bin tollgate
 	@install -m 755 $(TARGET_DIR)/release/tollgate dist/tollgate
 
 .PHONY: kong-up
@@ -149,4 +149,4 @@ $(META): setup-run
 	@mkdir -p dist
 	@RUSTFLAGS="$(REMAP)" $(CARGO) build --quiet --profile wasm --target wasm32-wasip1 -p tollgate
 	@$(CARGO) run --quiet -p wasm-trim -- $(WASM_BUILT) $(WASM)
-	@$(CARGO) run --quiet -p tollgate-store --bin tollgate -- meta > $(META).new && mv $(META).new $(META)
+	@$(CARGO) run --quiet -p tollgate-cli --bin tollgate -- meta > $(META).new && mv $(META).new $(META)

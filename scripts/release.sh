@@ -49,7 +49,7 @@ case ${1:-} in
     ;;
   sbom)
     # `describe` would write beside each Cargo.toml, which is no place for what a release makes.
-    for package in tollgate:. tollgate-store:store; do
+    for package in tollgate:. tollgate-cli:crates/cli; do
       name=${package%%:*}
       SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) cargo cyclonedx --quiet --format json --spec-version 1.5 \
         --manifest-path "${package#*:}/Cargo.toml" --override-filename release-sbom

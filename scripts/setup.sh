@@ -70,7 +70,6 @@ case "${1:-run}" in
     environment requirements.txt "a gateway (Envoy) and linters"
     ;;
   test)
-    targets wasm32-unknown-unknown
     environment requirements-ops.txt "what checks the manifests"
     command -v node >/dev/null || packages nodejs
     command -v c++ >/dev/null || packages g++
@@ -80,8 +79,6 @@ case "${1:-run}" in
     # promtool comes with the first.
     command -v promtool >/dev/null || packages prometheus
     command -v amtool >/dev/null || packages prometheus-alertmanager
-    # The runner has to be of the very version of wasm-bindgen that the tests are linked with.
-    cargo_tool wasm-bindgen-cli "$(sed -n '/^name = "wasm-bindgen"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)"
     cargo_tool cargo-fuzz 0.13.2
     cargo_tool cargo-deny 0.20.2
     # From the project itself: the packages of it in PyPI and npm are other people's. Unoptimised and without search and

@@ -22,17 +22,17 @@ cargo=(cargo --locked)
 step "lint" scripts/lint.sh
 step "manifests" scripts/ops.sh
 step "documentation site" scripts/site.sh
-step "core" "${cargo[@]}" test --quiet -p tollgate --all-features
-step "command, store, backends" "${cargo[@]}" test --quiet -p tollgate-store
+step "core and node" "${cargo[@]}" test --quiet -p tollgate-core -p tollgate-node --all-features
+step "command, store, backends" "${cargo[@]}" test --quiet -p tollgate-cli -p tollgate-store
 step "store's API, by its document" scripts/api.sh
 step "figures, bit for bit" "${cargo[@]}" test --quiet --profile sim -p tollgate-peers
-step "core on wasm32, in Node" env CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner \
-  "${cargo[@]}" test -p tollgate --lib --target wasm32-unknown-unknown
+step "core and node on wasm32" env CARGO_TARGET_WASM32_WASIP1_RUNNER="node --no-warnings $PWD/scripts/wasi.mjs" \
+  "${cargo[@]}" test --quiet -p tollgate-core -p tollgate-node --lib --target wasm32-wasip1
 step "filter on a strict host" "${cargo[@]}" test --quiet -p tollgate-host
 step "simulator" "${cargo[@]}" test --quiet --profile sim -p tollgate-sim
 # Fresh seeds with every change of what is simulated or of the simulator, and the same ones for the same sources: who is told
 # of a red run can see it for himself, and it stays red until it is mended.
-sources=$(find src store/src store/scripts tests/sim -type f -print0 | LC_ALL=C sort -z | xargs -0 cat | sha256sum | cut -c 1-15)
+sources=$(find src crates/*/src crates/store/scripts tests/sim -type f -print0 | LC_ALL=C sort -z | xargs -0 cat | sha256sum | cut -c 1-15)
 step "whole clusters, simulated" "${cargo[@]}" run --quiet --profile sim -p tollgate-sim -- --base "${SIM_BASE:-$((16#$sources))}" --seeds "${SIM_SEEDS:-300}"
 step "gateways alone" "${cargo[@]}" test --quiet -p tollgate-testkit -p tollgate-e2e --lib --bins --test envoy --test demo --test gateway --test own_gateway --test gateway_files --test documents
 # One after the other: they put load on gateways, and on a small machine two of them would be in each other's way.

@@ -8,12 +8,12 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use hashbrown::HashMap;
 use serde_json::{Value, json};
-use tollgate::endpoint::Endpoints;
-use tollgate::engine::{Engine, Outcome};
-use tollgate::policy::Policy;
-use tollgate::request::{Gateway, Headers, Request};
-use tollgate::table::{Expected, FingerprintKey, Read, SharedStore, SlotKey, Table, Write};
-use tollgate::units::UnixNanos;
+use tollgate_core::policy::Policy;
+use tollgate_core::units::UnixNanos;
+use tollgate_node::endpoint::Endpoints;
+use tollgate_node::engine::{Engine, Outcome};
+use tollgate_node::request::{Gateway, Headers, Request};
+use tollgate_node::table::{Expected, FingerprintKey, Read, SharedStore, SlotKey, Table, Write};
 
 use crate::result::{self, Promise, median};
 use crate::variant;

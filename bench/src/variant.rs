@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Map, Value, json};
-use tollgate::capability;
+use tollgate_core::capability;
 use tollgate_testkit::envoy::{Config, Envoy};
 use tollgate_testkit::http;
 

@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate_store::check::{Kind, check, policies};
+use tollgate_cli::lint::{Kind, lint, policies};
 
 fuzz_target!(|bytes: &[u8]| {
-    let lines = check(bytes);
+    let lines = lint(bytes);
     assert!(!lines.is_empty() && lines.len() <= 1_001);
     for line in &lines {
         let said = line.to_string();

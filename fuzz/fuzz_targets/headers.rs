@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::identity::{Identities, network};
-use tollgate::policy::Policy;
-use tollgate::request::{Gateway, Headers, Request};
+use tollgate_node::identity::{Identities, network};
+use tollgate_core::policy::Policy;
+use tollgate_node::request::{Gateway, Headers, Request};
 
 struct Nothing;
 

@@ -2,12 +2,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::lease::account::{Account, Settled, month_of};
-use tollgate::lease::hold::{Hold, Spend, Wish, tick};
-use tollgate::lease::terms::{EXACT, Offer, Rate, Terms};
-use tollgate::lease::wire::{Answer, Ask, Batch, Lease, MAX_ENTRIES, MAX_NAME, MAX_OFFERS, Reply, Standing};
-use tollgate::limit::Month;
-use tollgate::units::Cost;
+use tollgate_store::accounts::{Account, Settled, month_of};
+use tollgate_node::lease::{Hold, Spend, Wish, tick};
+use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
+use tollgate_core::wire::{Answer, Ask, Batch, Lease, MAX_ENTRIES, MAX_OFFERS, Reply, Standing};
+use tollgate_core::name::MAX_NAME;
+use tollgate_core::limit::Month;
+use tollgate_core::units::Cost;
 
 /// 2026-11-24T00:00:00Z.
 const NOW: u64 = 1_795_478_400_000_000;

@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use tollgate::lease::account::IDLE_PATIENT_MS;
-use tollgate::lease::client::ClientId;
-use tollgate::lease::terms::{EXACT, Offer, Rate, Terms};
-use tollgate::lease::wire::{Answer, Ask, Lease, Refusal, Standing};
+use tollgate_store::accounts::IDLE_PATIENT_MS;
+use tollgate_core::client::ClientId;
+use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
+use tollgate_core::wire::{Answer, Ask, Lease, Refusal, Standing};
 use tollgate_store::backend::Settle;
 use tollgate_store::backend::redis::fuzzing::{self, Stored, Value};
 
-const SETTLE: &str = include_str!("../../store/scripts/settle.lua");
-const ACCOUNT: &str = include_str!("../../store/scripts/account.lua");
+const SETTLE: &str = include_str!("../../crates/store/scripts/settle.lua");
+const ACCOUNT: &str = include_str!("../../crates/store/scripts/account.lua");
 
 const STRANGER: u64 = 1;
 const NAMED: u64 = 2;

@@ -8,14 +8,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::lease::hold::{Hold, Refused, Tick};
-use tollgate::limit::{Account, Level, Limit, Month, PackedRate, Period, Verdict, decide_all};
-use tollgate::policy::Tier;
-use tollgate::table::{
-    Change, Client, Expected, FingerprintKey, Read, Record, SharedStore, SlotKey, State, Table, Updated,
-    Write,
-};
-use tollgate::units::{Cost, UnixNanos};
+use tollgate_node::lease::{Hold, Refused, Tick};
+use tollgate_core::account::{Account, Verdict, decide_all};
+use tollgate_core::limit::{Level, Limit, Month, PackedRate, Period};
+use tollgate_core::tier::Tier;
+use tollgate_node::table::{Change, Expected, FingerprintKey, Read, Record, SharedStore, SlotKey, State, Table, Updated, Write};
+use tollgate_core::client::Client;
+use tollgate_core::units::{Cost, UnixNanos};
 
 /// 2026-11-24T00:00:00Z.
 const NOW: UnixNanos = UnixNanos::from_seconds(1_795_478_400);
@@ -151,7 +150,7 @@ fn state(numbers: &[u8]) -> State {
     // The rates and the tag came with a later layout: they stand last, so that older inputs keep their meaning.
     let (rates, terms) = (next(), next());
     account.rates = [rates as u32, (rates >> 32) as u32, terms as u32].map(PackedRate);
-    hold.terms = (terms >> 32) as u32 & Hold::MAX_TERMS;
+    hold.terms = (terms >> 32) as u32 & tollgate_core::terms::MAX_TAG;
     hold.fresh = (terms >> 56) as u8;
     State { account, hold }
 }

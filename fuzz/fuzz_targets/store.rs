@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
-use tollgate::lease::wire::{Batch, CONTENT_TYPE, Reply};
+use tollgate_core::wire::{Batch, CONTENT_TYPE, Reply};
 use tollgate_store::app::access::Tokens;
 use tollgate_store::app::app;
 use tollgate_store::app::state::{Bounds, Store};

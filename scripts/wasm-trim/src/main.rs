@@ -61,9 +61,7 @@ fn main() -> Result<()> {
         // The SDK's traits call them so, those of requests with `http` in it.
         for method in [callback.to_owned(), callback.replacen("on_", "on_http_", 1)] {
             if sources.contains(&format!("fn {method}(")) {
-                bail!(
-                    "src/filter implements {method}, which would never be called: take {name} off CONSTANT"
-                );
+                bail!("src implements {method}, which would never be called: take {name} off CONSTANT");
             }
         }
         make_constant(&mut module, name, parameters, answer)?;
@@ -84,7 +82,7 @@ fn main() -> Result<()> {
 
 /// The adapter's sources, where callbacks are implemented; seen from the project's root, where `make` is.
 fn sources() -> Result<String> {
-    let files = std::fs::read_dir("src/filter").context("no src/filter here")?;
+    let files = std::fs::read_dir("src").context("no src here")?;
     files.map(|file| Ok(std::fs::read_to_string(file?.path())?)).collect()
 }
 

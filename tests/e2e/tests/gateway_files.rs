@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use tollgate::table::Geometry;
+use tollgate_node::table::Geometry;
 use tollgate_testkit::http::{Client, Request};
 use tollgate_testkit::process::Process;
 use tollgate_testkit::store::Store;
@@ -72,7 +72,7 @@ fn envoy_grants_the_filter_what_it_needs_and_nothing_else() {
     let config = &named(&http["http_filters"], FILTER)["typed_config"]["config"];
     let granted = config["capability_restriction_config"]["allowed_capabilities"].as_object().unwrap();
     let granted: BTreeSet<&str> = granted.keys().map(String::as_str).collect();
-    assert_eq!(granted, tollgate::capability::all().collect());
+    assert_eq!(granted, tollgate_core::capability::all().collect());
 }
 
 fn words(list: &Value) -> BTreeSet<String> {

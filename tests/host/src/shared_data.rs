@@ -254,5 +254,4 @@ pub fn link(linker: &mut Linker<World>) -> wasmtime::Result<()> {
 }
 
 #[cfg(test)]
-#[path = "shared_data_tests.rs"]
 mod tests;

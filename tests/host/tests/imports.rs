@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tollgate::capability;
+use tollgate_core::capability;
 use tollgate_host::{Module, abi, module, wasi};
 
 const MAX_BYTES: usize = 464 << 10;

@@ -153,7 +153,7 @@ fn commit(root: &Path) -> Result<String> {
         let said = Command::new("git").args(words).current_dir(root).output()?;
         Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned())
     };
-    let is_changed = !git(&["status", "--porcelain", "--", "src", "store", "tests"])?.is_empty();
+    let is_changed = !git(&["status", "--porcelain", "--", "src", "crates", "tests"])?.is_empty();
     Ok(git(&["rev-parse", "--short", "HEAD"])? + if is_changed { "+" } else { "" })
 }
 

@@ -25,9 +25,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
-use tollgate::limit::Month;
-use tollgate::policy::Policy;
-use tollgate::units::UnixNanos;
+use tollgate_core::limit::Month;
+use tollgate_core::policy::Policy;
+use tollgate_core::units::UnixNanos;
 
 use self::admin::Errand;
 use self::calls::Calls;

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tollgate::lease::account::{Account, Settled, month_of};
-use tollgate::lease::client::{ClientId, Namespace};
-use tollgate::lease::wire::{Answer, Ask, Batch, Change, News, Reply, header};
-use tollgate::table::Client;
+use tollgate_core::client::Client;
+use tollgate_core::client::{ClientId, Namespace};
+use tollgate_core::wire::{Answer, Ask, Batch, Change, News, Reply, header};
 use tollgate_host::calls::Call;
 use tollgate_host::{Exchange, Headers, Personality, Reply as CallReply, Request, Response, Setup};
+use tollgate_store::accounts::{Account, Settled, month_of};
 
 use crate::{Gate, policy_with};
 

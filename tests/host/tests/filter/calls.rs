@@ -1,8 +1,8 @@
 //! Calls to the store themselves: who says it is calling, what is counted, and what an answer may be.
 
 use serde_json::json;
-use tollgate::lease::client::ClientId;
-use tollgate::lease::wire::{Change, News};
+use tollgate_core::client::ClientId;
+use tollgate_core::wire::{Change, News};
 use tollgate_host::{Personality, Request, Setup};
 
 use crate::bank::{Nodes, on_both, policy};

@@ -1,10 +1,10 @@
 //! Limits that change: what was used stays used, and what was lent or refused under other limits no longer counts.
 
 use serde_json::{Value, json};
-use tollgate::lease::client::Namespace;
-use tollgate::lease::terms::{Offer, Rate};
-use tollgate::lease::wire::{Change, News};
-use tollgate::table::Client;
+use tollgate_core::client::Client;
+use tollgate_core::client::Namespace;
+use tollgate_core::terms::{Offer, Rate};
+use tollgate_core::wire::{Change, News};
 use tollgate_host::Request;
 
 use crate::bank::{Nodes, on_both};

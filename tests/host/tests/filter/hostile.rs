@@ -1,7 +1,7 @@
 //! Bytes that nobody meant well: never a trap, never a 5xx.
 
-use tollgate::table::SLOT_BYTES;
 use tollgate_host::{Exchange, Personality, Request};
+use tollgate_node::table::SLOT_BYTES;
 
 use crate::{Gate, by, policy};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tollgate_host::{Eviction, Node, Personality, Request, Setup, StartError, Zone};
 
-use tollgate::table::Geometry;
+use tollgate_node::table::Geometry;
 
 use crate::{Gate, by, by_one_of, number, on_every_gate, one_tier, policy, policy_with};
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tollgate::lease::client::Namespace;
-use tollgate::lease::terms::{Offer, Rate};
-use tollgate::lease::wire::{Change, News};
-use tollgate::table::Client;
+use tollgate_core::client::Client;
+use tollgate_core::client::Namespace;
+use tollgate_core::terms::{Offer, Rate};
+use tollgate_core::wire::{Change, News};
 use tollgate_host::{Exchange, Headers, Personality, Reply as CallReply, Request, Response};
 
 use crate::bank::{Nodes, batch_of, on_both, policy};

@@ -20,7 +20,7 @@ mod upstream_headers;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tollgate::capability;
+use tollgate_core::capability;
 use tollgate_host::{Exchange, Module, Node, Personality, Request, Setup, StartError};
 
 /// The contract's example, with room for few clients, so that a node starts fast.

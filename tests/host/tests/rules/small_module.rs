@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tollgate::capability;
+use tollgate_core::capability;
 use tollgate_host::Module;
 
 /// A module whose callbacks do what is written here and otherwise nothing: WebAssembly text, in which `@"text"`

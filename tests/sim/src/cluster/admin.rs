@@ -75,7 +75,7 @@ impl Cluster {
     /// Asks what a client has used.
     pub fn ask_usage(&self, client: u32, month: u16) {
         let Some(name) = &self.plan.clients[client as usize].name else { return };
-        let of = tollgate::limit::Month(month);
+        let of = tollgate_core::limit::Month(month);
         let path = format!("/v1/usage/{NAMESPACE}/{name}?month={of}");
         let purpose = Purpose::Usage(client, month);
         self.send_errand(&Rc::new(Errand { method: Method::GET, path, body: Value::Null, purpose }));

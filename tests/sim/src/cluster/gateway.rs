@@ -4,10 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use tollgate::engine::Engine;
-use tollgate::engine::lender::{Lender, Waiting};
-use tollgate::policy::Policy;
-use tollgate::table::{FingerprintKey, Table};
+use tollgate_core::policy::Policy;
+use tollgate_node::engine::Engine;
+use tollgate_node::engine::lender::{Lender, Waiting};
+use tollgate_node::table::{FingerprintKey, Table};
 
 use super::shared_data::SharedData;
 use super::{Cluster, Event};

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
-use tollgate::lease::client::ClientId;
+use tollgate_core::client::ClientId;
 use tollgate_store::backend::memory::Memory;
 use tollgate_store::backend::{
     Backend, BackendError, Bulletin, Changed, Mark, OverrideChange, Settle, SettledBatch, Usage,

@@ -3,13 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use tollgate::engine::borrowing::Question;
-use tollgate::engine::lender::{self, Host, Met, Note};
-use tollgate::engine::{Outcome, Ruling};
-use tollgate::lease::wire::{Batch, header};
-use tollgate::request::{Gateway, Headers, Request};
-use tollgate::table::Network;
-use tollgate::units::UnixNanos;
+use tollgate_core::client::Network;
+use tollgate_core::units::UnixNanos;
+use tollgate_core::wire::{Batch, header};
+use tollgate_node::engine::borrowing::Question;
+use tollgate_node::engine::lender::{self, Host, Met, Note};
+use tollgate_node::engine::{Outcome, Ruling};
+use tollgate_node::request::{Gateway, Headers, Request};
 
 use super::calls::Caller;
 use super::gateway::{Guest, Node, Root, Worker};

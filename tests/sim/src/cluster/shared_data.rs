@@ -11,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use hashbrown::HashMap;
-use tollgate::table::{Expected, Read, SharedStore, SlotKey, Write};
+use tollgate_node::table::{Expected, Read, SharedStore, SlotKey, Write};
 
 use super::Cluster;
 use super::gateway::{Node, Worker};

@@ -1,8 +1,9 @@
 //! What messages say, for whoever reads what has happened.
 
-use tollgate::lease::client::{ClientId, Namespace};
-use tollgate::lease::wire::{Answer, Ask, Batch, Entry, Reply};
-use tollgate::table::{Client, Fingerprint};
+use tollgate_core::client::Client;
+use tollgate_core::client::{ClientId, Namespace};
+use tollgate_core::wire::{Answer, Ask, Batch, Entry, Reply};
+use tollgate_node::table::Fingerprint;
 
 use super::Cluster;
 use super::gateway::Node;

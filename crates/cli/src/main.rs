@@ -1,0 +1,106 @@
+//! The `tollgate` command.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tollgate_cli::lint::{self, Kind};
+use tollgate_cli::policies;
+use tollgate_core::policy::Visible;
+use tollgate_store::serve;
+use tollgate_store::settings::Settings;
+
+/// Rate limits and quotas for API gateways.
+#[derive(Parser)]
+#[command(name = "tollgate", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Says what is wrong with the policies in some files, and what to write instead
+    ///
+    /// A file is a policy, a declarative configuration of Kong or a bootstrap configuration of Envoy, in YAML or JSON;
+    /// every filter or plugin in it that is Tollgate's is checked. What is wrong goes to the standard error, a line
+    /// each: `file:line: path: what is wrong, what to write instead`.
+    ///
+    /// Exit status: 0 if every policy can work, 1 if something is wrong, 2 if a file cannot be read.
+    Check(Check),
+    /// Runs the store: it lends gateways what they may spend, and keeps what consumers have used
+    ///
+    /// It stops on SIGTERM or SIGINT, once running requests have ended.
+    ///
+    /// Exit status: 0 if it was told to stop, 1 if it cannot start.
+    Store(Box<Settings>),
+    /// Prints the file that Kong reads beside the filter: tollgate.meta.json
+    Meta,
+}
+
+#[derive(Args)]
+struct Check {
+    /// What to check
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Print nothing about policies that can work
+    #[arg(short, long, env = "TOLLGATE_QUIET", value_parser = clap::builder::FalseyValueParser::new())]
+    quiet: bool,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Check(what) => check_files(&what),
+        Command::Store(settings) => run_store(*settings),
+        Command::Meta => print_meta(),
+    };
+    // Nobody reads any more: there is nobody to tell either.
+    done.unwrap_or(ExitCode::from(2))
+}
+
+/// Checks every file, and says of each what is to be said.
+fn check_files(what: &Check) -> io::Result<ExitCode> {
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    let mut worst = 0;
+    for file in &what.files {
+        let name = file.display().to_string();
+        let name = Visible(&name);
+        let lines = match lint::read(file) {
+            Ok(text) => lint::lint(&text),
+            Err(error) => {
+                writeln!(err, "{name}: cannot be read: {error}")?;
+                worst = 2;
+                continue;
+            }
+        };
+        for line in lines {
+            match line.kind {
+                Kind::Wrong => {
+                    worst = worst.max(1);
+                    writeln!(err, "{name}:{line}")?;
+                }
+                Kind::Warning if !what.quiet => writeln!(err, "{name}:{line}")?,
+                Kind::Passed if !what.quiet => writeln!(out, "{name}:{line}")?,
+                Kind::Warning | Kind::Passed => {}
+            }
+        }
+    }
+    Ok(ExitCode::from(worst))
+}
+
+fn run_store(settings: Settings) -> io::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Err(why) = runtime.block_on(serve::run(settings, policies::read)) {
+        writeln!(io::stderr(), "tollgate store: {why}")?;
+        return Ok(ExitCode::FAILURE);
+    }
+    // A call to the backend that still runs is not waited for: requests had their time.
+    runtime.shutdown_background();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_meta() -> io::Result<ExitCode> {
+    writeln!(io::stdout(), "{:#}", tollgate_core::policy::schema::meta())?;
+    Ok(ExitCode::SUCCESS)
+}

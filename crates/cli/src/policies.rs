@@ -1,0 +1,63 @@
+//! The operator's policies, `--policy FILE`: what a namespace's tiers, prices and defaults are before any gateway speaks.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tollgate_core::policy::Visible;
+use tracing::warn;
+
+use tollgate_store::app::check::{Configured, Offered};
+use tollgate_store::app::tier::Known;
+
+use crate::lint::{self, Kind};
+
+/// Reads the policies in `files`: bare ones, or all that a configuration of Kong or Envoy has.
+///
+/// # Errors
+/// What is wrong with them, in the lines of `tollgate check`.
+pub fn read(files: &[PathBuf]) -> Result<Configured, Vec<String>> {
+    let (mut policies, mut wrong) = (HashMap::new(), Vec::new());
+    for file in files {
+        wrong.extend(read_file(file, &mut policies).err().unwrap_or_default());
+    }
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    Ok(policies.into_iter().map(|(namespace, policy)| (namespace, Arc::new(policy))).collect())
+}
+
+fn read_file(file: &Path, policies: &mut HashMap<String, Offered>) -> Result<(), Vec<String>> {
+    let name = file.display().to_string();
+    let name = Visible(&name);
+    let text = lint::read(file).map_err(|why| vec![format!("{name}: cannot be read: {why}")])?;
+    let found = lint::policies(&text).map_err(|lines| {
+        let wrong = lines.iter().filter(|line| line.kind == Kind::Wrong);
+        wrong.map(|line| format!("{name}:{line}")).collect::<Vec<_>>()
+    })?;
+    for (line, policy) in found {
+        let offered = Offered::of(&policy).map_err(|problem| vec![format!("{name}:{line}: {problem}")])?;
+        match policies.get_mut(&policy.namespace) {
+            Some(first) => join(&policy.namespace, first, offered.tiers),
+            None => drop(policies.insert(policy.namespace, offered)),
+        }
+    }
+    Ok(())
+}
+
+/// Two policies of one namespace: the first says what the defaults are, and both which tiers there are.
+fn join(namespace: &str, first: &mut Offered, tiers: Vec<Arc<Known>>) {
+    for tier in tiers {
+        match first.tiers.iter().find(|known| known.name == tier.name) {
+            Some(known) if known.offer != tier.offer => {
+                warn!(
+                    namespace,
+                    tier = &*tier.name,
+                    "two policies differ in a tier; the first one's counts here"
+                );
+            }
+            Some(_) => {}
+            None => first.tiers.push(tier),
+        }
+    }
+}

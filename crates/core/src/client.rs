@@ -1,0 +1,106 @@
+//! How gateway and store name a client: 128 bits that both compute from its name.
+//!
+//! A node's table has no room for names, and a worker that finds what another has left behind knows none. So reports go
+//! by this number, which any node computes alike; the name itself is told when a client is first seen. BLAKE2s, because
+//! consumers may choose their names: nobody may be able to make one that is another's number.
+
+use blake2::{Blake2s256, Digest};
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+
+/// Whom limits are kept for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Client<'a> {
+    /// A consumer, by the name that the gateway gives it.
+    Consumer(&'a [u8]),
+    /// A stranger, by the network its address belongs to.
+    Stranger(Network),
+}
+
+/// The part of an address that one stranger has to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Network {
+    /// One IPv4 address.
+    V4([u8; 4]),
+    /// An IPv6 /64: what a provider gives to a single customer at the least.
+    V6([u8; 8]),
+    /// The gateway gives no address that can be read; all such clients share one bucket.
+    Unknown,
+}
+
+/// The number of one client in one namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClientId(pub [u8; 16]);
+
+/// A map of clients. Made with the same [`ClientSecret`] and used alike, two have the same order.
+pub type ClientMap<T> = HashMap<ClientId, T, ClientSecret>;
+
+/// Decides where a [`ClientMap`] has its entries: a consumer may choose its name, and so its number.
+pub type ClientSecret = foldhash::fast::FixedState;
+
+/// Computes the numbers of one namespace's clients.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    /// Has taken in the namespace.
+    hasher: Blake2s256,
+}
+
+impl Namespace {
+    /// The namespace called `name`.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        // A byte that no namespace has ends it.
+        Self { hasher: Blake2s256::new().chain_update(b"tollgate\x01").chain_update(name).chain_update([0]) }
+    }
+
+    /// The number of `client`.
+    #[must_use]
+    pub fn id(&self, client: &Client<'_>) -> ClientId {
+        let hasher = self.hasher.clone();
+        let hash = match client {
+            Client::Consumer(name) => hasher.chain_update(b"c").chain_update(name),
+            Client::Stranger(Network::V4(address)) => hasher.chain_update(b"4").chain_update(address),
+            Client::Stranger(Network::V6(prefix)) => hasher.chain_update(b"6").chain_update(prefix),
+            Client::Stranger(Network::Unknown) => hasher.chain_update(b"u"),
+        }
+        .finalize();
+        ClientId(hash.first_chunk().copied().unwrap_or_default())
+    }
+}
+
+impl std::fmt::Display for ClientId {
+    /// 32 hexadecimal digits.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_consumers_and_strangers_are_told_apart() {
+        let (one, two) = (Namespace::new("one"), Namespace::new("two"));
+        let clients = [
+            Client::Consumer(b"acme"),
+            Client::Consumer(&[10, 0, 0, 1]),
+            Client::Stranger(Network::V4([10, 0, 0, 1])),
+            Client::Stranger(Network::V6([10, 0, 0, 1, 0, 0, 0, 0])),
+            Client::Stranger(Network::Unknown),
+        ];
+        let mut ids: Vec<ClientId> =
+            clients.iter().flat_map(|client| [one.id(client), two.id(client)]).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 2 * clients.len());
+    }
+
+    #[test]
+    fn the_number_never_changes_between_releases() {
+        let id = Namespace::new("fingerprint").id(&Client::Consumer(b"acme"));
+        assert_eq!(id.to_string(), GOLDEN);
+    }
+
+    const GOLDEN: &str = "cb7c40b509b8e08591334c181dc2317c";
+}

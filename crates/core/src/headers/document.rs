@@ -1,0 +1,92 @@
+//! The response to a refused request.
+
+use super::TierHeaders;
+use crate::account::Refusal;
+use crate::tier::Tier;
+use crate::units::UnixNanos;
+
+/// A whole response of Tollgate's own. `Cache-Control: no-store` and `Content-Type: application/problem+json` go
+/// with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// The HTTP status.
+    pub status: u16,
+    /// Whole seconds, rounded up, at least 1.
+    pub retry_after: u64,
+    /// The sentence in it for people: all that a gRPC client gets.
+    pub detail: String,
+    /// JSON, a problem document.
+    pub body: String,
+}
+
+impl Document {
+    /// The status that a gRPC client gets instead ([its codes](https://grpc.io/docs/guides/status-codes/)). Clients retry
+    /// `UNAVAILABLE` by themselves, and by custom not `RESOURCE_EXHAUSTED`.
+    #[must_use]
+    pub const fn grpc_status(&self) -> u8 {
+        const RESOURCE_EXHAUSTED: u8 = 8;
+        const UNAVAILABLE: u8 = 14;
+        if self.status == 503 { UNAVAILABLE } else { RESOURCE_EXHAUSTED }
+    }
+}
+
+/// Whether a request of this content type is one of gRPC.
+#[must_use]
+pub fn is_grpc(content_type: &[u8]) -> bool {
+    let rest = content_type.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+}
+
+/// 429: what `tier` allows, and when to come back.
+#[must_use]
+pub fn refused(tier: &Tier, texts: &TierHeaders, refusal: &Refusal, now: UnixNanos) -> Document {
+    let retry_after = refusal.until.since(now).seconds_rounded_up().max(1);
+    let mut violated: Vec<String> = Vec::new();
+    // The policy that is named in words is the one that takes longest: the month, or the longest period's limit.
+    let mut longest = None;
+    for (index, limit) in tier.limits.iter().enumerate().filter(|(index, _)| refusal.by_limit(*index)) {
+        violated.push(format!("\"{}\"", texts.name(index)));
+        if longest.is_none_or(|(_, period)| limit.period() >= period) {
+            longest = Some((limit.units(), limit.period()));
+        }
+    }
+    let mut allowed = longest.map(|(units, period)| (units, period.name()));
+    if let (true, Some(quota)) = (refusal.month, tier.monthly) {
+        violated.push("\"month\"".to_owned());
+        allowed = Some((quota.whole_units(), "month"));
+    }
+    let (units, period) = allowed.unwrap_or_default();
+    let name = &tier.name;
+    let violated = violated.join(",");
+    let detail = format!("Tier {name} allows {units} requests per {period}; retry in {retry_after} s.");
+    Document {
+        status: 429,
+        retry_after,
+        body: format!(
+            "{{\"type\":\"https://iana.org/assignments/http-problem-types#quota-exceeded\",\
+             \"title\":\"Quota exceeded\",\"status\":429,\
+             \"detail\":\"{detail}\",\
+             \"violated-policies\":[{violated}],\"tier\":\"{name}\",\"retry_after\":{retry_after}}}"
+        ),
+        detail,
+    }
+}
+
+/// What a client is told when it cannot be told whether its request is within the limit: 503 where the policy says
+/// `closed`, 429 otherwise. Either way it may come back in a second.
+#[must_use]
+pub fn unavailable(tier: &Tier, status: u16) -> Document {
+    let name = &tier.name;
+    let detail = format!("The limit of tier {name} cannot be checked right now; retry in 1 s.");
+    Document {
+        status,
+        retry_after: 1,
+        body: format!(
+            "{{\"type\":\"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity\",\
+             \"title\":\"Temporary reduced capacity\",\"status\":{status},\
+             \"detail\":\"{detail}\",\
+             \"tier\":\"{name}\",\"retry_after\":1}}"
+        ),
+        detail,
+    }
+}

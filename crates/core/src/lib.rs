@@ -1,0 +1,35 @@
+//! What gateways and the store both speak.
+//!
+//! Nothing in this crate knows a host, a clock, a network or a database. Time, randomness and bytes come in as arguments, and
+//! integers decide.
+//!
+//! Begin with [`policy`]: it is what an operator wrote, as values that cannot be wrong. Then follow what it is made of:
+//!
+//! | module | what it defines |
+//! | --- | --- |
+//! | [`units`] | the numbers: moments, durations, costs |
+//! | [`limit`] | one rate: a limit, the level of a bucket under it, and the calendar month |
+//! | [`tier`] | the limits that a class of clients has |
+//! | [`account`] | what one client has spent, and the step that checks every limit and then charges every one |
+//! | [`client`], [`name`] | how a client is numbered, and how its name is written |
+//! | [`path`], [`price`] | how a path is read, and what a request to it costs |
+//! | [`headers`] | what a client is told |
+//! | [`terms`], [`wire`] | a tier in the store's numbers, and the messages between gateway and store |
+//! | [`capability`] | what a gateway has to grant the filter |
+
+// In a test an overflow is a failure like any other.
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+
+pub mod account;
+pub mod capability;
+pub mod client;
+pub mod headers;
+pub mod limit;
+pub mod name;
+pub mod path;
+pub mod policy;
+pub mod price;
+pub mod terms;
+pub mod tier;
+pub mod units;
+pub mod wire;

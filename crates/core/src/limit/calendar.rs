@@ -1,0 +1,133 @@
+//! Calendar months in UTC, the periods of quotas.
+//!
+//! Days are turned into dates by the era arithmetic of the proleptic Gregorian calendar: an era of 400 years has
+//! 146,097 days, and a year that starts in March has its leap day last.
+
+use crate::units::{Nanos, UnixNanos};
+
+const SECONDS_PER_DAY: u64 = 86_400;
+const DAYS_PER_ERA: u64 = 146_097;
+/// From 0000-03-01, where the arithmetic starts, to 1970-01-01.
+const DAYS_BEFORE_EPOCH: u64 = 719_468;
+
+/// A calendar month: months since January 1970, UTC. The clock's range ends in 2554, month 7,014.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Month(pub u16);
+
+impl Month {
+    /// The month that `moment` lies in.
+    #[must_use]
+    pub fn of(moment: UnixNanos) -> Self {
+        let day = (moment.seconds() / SECONDS_PER_DAY).wrapping_add(DAYS_BEFORE_EPOCH);
+        let era = day / DAYS_PER_ERA;
+        let day_of_era = day % DAYS_PER_ERA;
+        // Leap days of the era before this day: one every 4 years, none every 100, one again at its end.
+        let leaps = (day_of_era / 1_460).wrapping_sub(day_of_era / 36_524).wrapping_add(day_of_era / 146_096);
+        let year_of_era = day_of_era.wrapping_sub(leaps) / 365;
+        let day_of_year = day_of_era.wrapping_sub(days_of_years(year_of_era));
+        // 0 = March … 11 = February: five months are 153 days, always.
+        let month = day_of_year.wrapping_mul(5).wrapping_add(2) / 153;
+        let months_since_year_0 = era
+            .wrapping_mul(400)
+            .wrapping_add(year_of_era)
+            .wrapping_mul(12)
+            .wrapping_add(month)
+            .wrapping_add(2);
+        Self(u16::try_from(months_since_year_0.saturating_sub(1_970 * 12)).unwrap_or(u16::MAX))
+    }
+
+    /// The month's first moment.
+    #[must_use]
+    pub fn start(self) -> UnixNanos {
+        let months = u64::from(self.0).wrapping_add(1_970 * 12 - 2);
+        let year = months / 12;
+        let month = months % 12;
+        let day_of_year = month.wrapping_mul(153).wrapping_add(2) / 5;
+        let days = (year / 400)
+            .wrapping_mul(DAYS_PER_ERA)
+            .wrapping_add(days_of_years(year % 400))
+            .wrapping_add(day_of_year)
+            .wrapping_sub(DAYS_BEFORE_EPOCH);
+        UnixNanos::from_seconds(days.wrapping_mul(SECONDS_PER_DAY))
+    }
+
+    /// The first moment of the month after: when a quota is whole again.
+    #[must_use]
+    pub fn end(self) -> UnixNanos {
+        Self(self.0.saturating_add(1)).start()
+    }
+
+    /// 28 to 31 days.
+    #[must_use]
+    pub fn length(self) -> Nanos {
+        self.end().since(self.start())
+    }
+
+    /// The calendar year, and the month 1 to 12.
+    #[must_use]
+    pub const fn year_and_month(self) -> (u16, u8) {
+        ((self.0 / 12).saturating_add(1_970), ((self.0 % 12) as u8).saturating_add(1))
+    }
+}
+
+/// Days in the first `years` years of an era.
+const fn days_of_years(years: u64) -> u64 {
+    years.wrapping_mul(365).wrapping_add(years / 4).wrapping_sub(years / 100)
+}
+
+impl std::fmt::Display for Month {
+    /// `2026-11`, as in the store's API.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (year, month) = self.year_and_month();
+        write!(out, "{year:04}-{month:02}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::{ToSpan, civil::date, tz::TimeZone};
+
+    fn nanos(year: i16, month: i8) -> UnixNanos {
+        let start = date(year, month, 1).to_zoned_datetime(TimeZone::UTC).unwrap();
+        UnixNanos::from_seconds(start.timestamp().as_second().try_into().unwrap())
+    }
+
+    #[test]
+    fn every_month_until_2550_is_the_calendar_librarys() {
+        let mut first = date(1970, 1, 1);
+        let mut index = 0;
+        while first.year() < 2550 {
+            let start = nanos(first.year(), first.month());
+            assert_eq!(Month::of(start), Month(index), "{first}");
+            assert_eq!(Month(index).start(), start, "{first}");
+            assert_eq!(
+                Month(index).length().0 / 1_000_000_000 / 86_400,
+                u64::from(first.days_in_month() as u8)
+            );
+            assert_eq!(Month(index).year_and_month(), (first.year() as u16, first.month() as u8));
+            if index > 0 {
+                assert_eq!(
+                    Month::of(UnixNanos(start.0 - 1)),
+                    Month(index - 1),
+                    "a nanosecond before {first}"
+                );
+            }
+            first += 1.month();
+            index += 1;
+        }
+        assert_eq!(index, 580 * 12);
+    }
+
+    #[test]
+    fn a_month_prints_as_the_api_writes_it() {
+        assert_eq!(Month::of(nanos(2026, 11)).to_string(), "2026-11");
+        assert_eq!(Month::of(UnixNanos(0)).to_string(), "1970-01");
+    }
+
+    #[test]
+    fn the_ends_of_the_range_do_not_panic() {
+        assert_eq!(Month::of(UnixNanos(u64::MAX)).to_string(), "2554-07");
+        assert!(Month(u16::MAX).start() >= Month(7_014).start());
+    }
+}

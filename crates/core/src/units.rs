@@ -1,0 +1,146 @@
+//! Integers with a unit. No decision in Tollgate uses floating point.
+//!
+//! | type | unit | range |
+//! | --- | --- | --- |
+//! | [`UnixNanos`] | nanoseconds since 1970-01-01T00:00:00Z | up to the year 2554 |
+//! | [`Nanos`] | nanoseconds between two moments | up to 584 years |
+//! | [`Cost`] | thousandths of a cost unit | up to 1.8 × 10¹⁶ units |
+
+/// Nanoseconds in a second.
+pub const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// Thousandths of a cost unit in one unit.
+pub const MILLI_PER_UNIT: u64 = 1_000;
+
+/// A moment: nanoseconds since the Unix epoch, UTC without leap seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixNanos(pub u64);
+
+impl UnixNanos {
+    /// The time from `earlier` to `self`; zero when `earlier` lies in the future.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Nanos {
+        Nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The moment `wait` later, or the end of the range.
+    #[must_use]
+    pub const fn after(self, wait: Nanos) -> Self {
+        Self(self.0.saturating_add(wait.0))
+    }
+
+    /// The moment `seconds` after the epoch.
+    #[must_use]
+    pub const fn from_seconds(seconds: u64) -> Self {
+        Self(seconds.saturating_mul(NANOS_PER_SECOND))
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    #[must_use]
+    pub const fn seconds(self) -> u64 {
+        self.0 / NANOS_PER_SECOND
+    }
+
+    /// Whole seconds since the epoch, rounded up: a client that waits for it has waited enough.
+    #[must_use]
+    pub const fn seconds_rounded_up(self) -> u64 {
+        self.0.div_ceil(NANOS_PER_SECOND)
+    }
+}
+
+/// A length of time in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nanos(pub u64);
+
+impl Nanos {
+    /// `seconds` as nanoseconds, or the end of the range.
+    #[must_use]
+    pub const fn from_seconds(seconds: u64) -> Self {
+        Self(seconds.saturating_mul(NANOS_PER_SECOND))
+    }
+
+    /// Whole seconds, rounded up: a client that waits for them has waited enough.
+    #[must_use]
+    pub const fn seconds_rounded_up(self) -> u64 {
+        self.0.div_ceil(NANOS_PER_SECOND)
+    }
+}
+
+/// What a request costs, in thousandths of a unit. `Cost(1_000)` is one unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cost(pub u64);
+
+impl Cost {
+    /// A request that is never limited and never counted.
+    pub const FREE: Self = Self(0);
+
+    /// `units` whole units, or the end of the range.
+    #[must_use]
+    pub const fn from_units(units: u64) -> Self {
+        Self(units.saturating_mul(MILLI_PER_UNIT))
+    }
+
+    /// Whole units, rounded down: what is left is never overstated.
+    #[must_use]
+    pub const fn whole_units(self) -> u64 {
+        self.0 / MILLI_PER_UNIT
+    }
+
+    /// What is left of `self` after `spent`; zero when more was spent.
+    #[must_use]
+    pub const fn less(self, spent: Self) -> Self {
+        Self(self.0.saturating_sub(spent.0))
+    }
+
+    /// The sum, or the end of the range.
+    #[must_use]
+    pub const fn plus(self, more: Self) -> Self {
+        Self(self.0.saturating_add(more.0))
+    }
+}
+
+impl std::fmt::Display for Cost {
+    /// Units with up to three decimals: `1`, `0.5`, `2.125`.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fraction = self.0 % MILLI_PER_UNIT;
+        if fraction == 0 {
+            return write!(out, "{}", self.whole_units());
+        }
+        let digits = format!("{fraction:03}");
+        write!(out, "{}.{}", self.whole_units(), digits.trim_end_matches('0'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_rounded_up_to_whole_seconds() {
+        assert_eq!(Nanos(0).seconds_rounded_up(), 0);
+        assert_eq!(Nanos(1).seconds_rounded_up(), 1);
+        assert_eq!(Nanos::from_seconds(3).seconds_rounded_up(), 3);
+        assert_eq!(UnixNanos(NANOS_PER_SECOND + 1).seconds_rounded_up(), 2);
+    }
+
+    #[test]
+    fn time_does_not_run_backwards_between_two_moments() {
+        assert_eq!(UnixNanos(5).since(UnixNanos(9)), Nanos(0));
+        assert_eq!(UnixNanos(9).since(UnixNanos(5)), Nanos(4));
+    }
+
+    #[test]
+    fn the_end_of_the_range_saturates() {
+        assert_eq!(UnixNanos(u64::MAX).after(Nanos(1)), UnixNanos(u64::MAX));
+        assert_eq!(Cost::from_units(u64::MAX), Cost(u64::MAX));
+        assert_eq!(Cost(u64::MAX).plus(Cost(1)), Cost(u64::MAX));
+    }
+
+    #[test]
+    fn a_cost_prints_as_its_policy_writes_it() {
+        assert_eq!(Cost(1_000).to_string(), "1");
+        assert_eq!(Cost(500).to_string(), "0.5");
+        assert_eq!(Cost(2_125).to_string(), "2.125");
+        assert_eq!(Cost(7).to_string(), "0.007");
+    }
+}

@@ -1,0 +1,114 @@
+use super::*;
+use crate::terms::Rate;
+use proptest::prelude::*;
+
+fn batch() -> Batch {
+    let lease = Lease {
+        epoch: 900_000,
+        seq: 3,
+        spent: 12_000,
+        acked: 11_000,
+        turn: 2_000,
+        month: 682,
+        hold: 1_000,
+        need: 2_000,
+        more: 3_000,
+        want: 8_000,
+        since: [0, 1, 60_000_500],
+    };
+    Batch {
+        namespace: "fingerprint".into(),
+        node: 0x0123_4567_89AB_CDEF,
+        revision: 4,
+        offers: vec![Offer {
+            tier: "free".into(),
+            rates: vec![Rate { units: 100, seconds: 60, burst: 150 }],
+            monthly: Some(50_000),
+        }],
+        entries: vec![
+            Entry {
+                client: ClientId([0x11; 16]),
+                name: Some(b"acme-free".to_vec()),
+                ask: Ask::Lease(lease),
+                ..Entry::default()
+            },
+            Entry {
+                client: ClientId([0x22; 16]),
+                is_stranger: true,
+                ask: Ask::Charge { cost: 2_000 },
+                ..Entry::default()
+            },
+        ],
+    }
+}
+
+fn reply() -> Reply {
+    Reply {
+        now: 1_795_478_400_000_000,
+        revision: 5,
+        is_whole: false,
+        changes: vec![Change { client: ClientId([0x33; 16]), what: News::Reset }],
+        answers: vec![
+            Answer::Standing(Standing {
+                epoch: 900_000,
+                seq: 3,
+                spent: 12_000,
+                hold: 9_000,
+                ttl_ms: 10_000,
+                idle_ms: 5_000,
+                used: [12_000, 0, 0],
+                month: 682,
+                month_used: 12_000,
+                refusal: None,
+            }),
+            Answer::Stale,
+        ],
+    }
+}
+
+/// What older and newer releases put on the wire; `docs/lease-protocol.md` explains it.
+/// With `TOLLGATE_BLESS=1` it writes the files instead: for a new version alone.
+#[test]
+fn the_messages_bytes_never_change_within_a_version() {
+    #[cfg(not(target_arch = "wasm32"))]
+    if std::env::var_os("TOLLGATE_BLESS").is_some() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/lease");
+        std::fs::write(format!("{folder}/batch.v2"), batch().to_bytes()).unwrap();
+        std::fs::write(format!("{folder}/reply.v2"), reply().to_bytes()).unwrap();
+        return;
+    }
+    assert_eq!(Batch::from_bytes(include_bytes!("../../../../tests/golden/lease/batch.v2")), Ok(batch()));
+    assert_eq!(batch().to_bytes(), include_bytes!("../../../../tests/golden/lease/batch.v2"));
+    assert_eq!(Reply::from_bytes(include_bytes!("../../../../tests/golden/lease/reply.v2")), Ok(reply()));
+    assert_eq!(reply().to_bytes(), include_bytes!("../../../../tests/golden/lease/reply.v2"));
+}
+
+#[test]
+fn another_version_is_named() {
+    let mut bytes = batch().to_bytes();
+    bytes[0] = 9;
+    assert_eq!(Batch::from_bytes(&bytes), Err(WireError::Version(9)));
+    assert_eq!(Batch::from_bytes(&[]), Err(WireError::Malformed));
+}
+
+#[test]
+fn more_than_a_message_may_hold_is_refused() {
+    let long = Batch { entries: vec![Entry::default(); MAX_ENTRIES + 1], ..Batch::default() };
+    assert_eq!(Batch::from_bytes(&long.to_bytes()), Err(WireError::TooLong));
+    let named = Entry { name: Some(vec![b'a'; MAX_NAME + 1]), ..Entry::default() };
+    let long = Batch { entries: vec![named], ..Batch::default() };
+    assert_eq!(Batch::from_bytes(&long.to_bytes()), Err(WireError::TooLong));
+}
+
+proptest! {
+    #[test]
+    fn torn_and_foreign_bytes_are_refused_without_a_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..300), cut in 0_usize..200,
+    ) {
+        let _ = (Batch::from_bytes(&bytes), Reply::from_bytes(&bytes));
+        let whole = batch().to_bytes();
+        if cut < whole.len() {
+            prop_assert!(Batch::from_bytes(&whole[..cut]).is_err());
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! One worker's side of borrowing: whom it has served, what it therefore reports and asks for, and what it has been told.
+//!
+//! Nothing that would be lost matters: what is owed and held stands in the node's table, where any worker finds it again
+//! (see [`Borrower::compose`] and its slow sweep). Whose turn it is to report a client is decided by the record's compare
+//! and swap, so that roots that are doubled, rebuilt or never serve a request do no harm.
+
+mod answer;
+mod compose;
+mod known;
+mod message;
+mod overrides;
+mod recent;
+mod sweep;
+
+use std::rc::Rc;
+
+pub use self::answer::{Heard, Seen, account_of, account_seen};
+use self::compose::{Composed, Queue, enqueue};
+use self::known::Known;
+pub use self::overrides::Overridden;
+use self::overrides::Overrides;
+use self::recent::Recent;
+use crate::breaker::{Breaker, Turn};
+use crate::table::Moment;
+use tollgate_core::client::Client;
+use tollgate_core::client::{ClientId, ClientMap, ClientSecret, Namespace};
+use tollgate_core::name;
+use tollgate_core::policy::{Policy, StoreMode};
+use tollgate_core::terms::Offer;
+use tollgate_core::units::{Cost, UnixNanos};
+use tollgate_core::wire::{Ask, Batch, Entry};
+
+/// A client that a request is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Its number.
+    pub id: ClientId,
+    /// Its name; none for strangers.
+    pub name: Option<&'a [u8]>,
+    /// Its tier's place among the policy's; the strangers' comes last.
+    pub offer: u8,
+}
+
+/// The moments that one step works with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// The store's time, as far as it is known; else the gateway's.
+    pub now: UnixNanos,
+    /// Milliseconds of the node's monotonic clock.
+    pub mono: u64,
+    /// Nanoseconds of the same.
+    pub node: u64,
+}
+
+impl Times {
+    /// The moment for the node's table.
+    #[must_use]
+    pub const fn moment(&self) -> Moment {
+        Moment { now: self.now, node: self.node }
+    }
+}
+
+/// A message to the store, and what its answer needs.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The message.
+    pub batch: Batch,
+    /// When it was made, milliseconds.
+    sent: u64,
+}
+
+impl Call {
+    /// Milliseconds since it was made.
+    #[must_use]
+    pub const fn age(&self, mono: u64) -> u64 {
+        mono.saturating_sub(self.sent)
+    }
+}
+
+/// The most clients that one worker remembers; of others it knows what is in the table.
+const MAX_KNOWN: usize = 65_536;
+
+/// How a worker calls the store. All times are milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Rhythm {
+    /// Between two batches.
+    pub interval: u32,
+    /// The longest that a call may take.
+    pub timeout: u32,
+}
+
+impl Rhythm {
+    /// What was spent is reported after so long at the latest.
+    const REPORT: u64 = 500;
+    /// A worker that has nothing to say says so: overrides come with the answer.
+    const HEARTBEAT: u64 = 1_000;
+    /// A worker that has served nobody for so long is silent.
+    const RETIRED: u64 = 60_000;
+    /// A record that nobody reports on is found by the sweep after so long; one whose lease may lie unspent for longer, so
+    /// much later than that.
+    const ORPHANED: u32 = 12_000;
+    const LATE: u32 = 5_000;
+    /// A record whose client was silent for so long begins a new epoch: the store may not remember the old one for ever.
+    const QUIET: u32 = 3_600_000;
+    /// Slots that are looked at for such records in an interval, at most.
+    const SWEPT: u32 = 16;
+    /// Clients that a tick looks after at most, and answers that it takes in: a worker serves nobody meanwhile.
+    const SLICE: usize = 48;
+    /// The same where somebody is looked after so much too late, milliseconds: leases must not end meanwhile.
+    const LARGE_SLICE: usize = 384;
+    const BEHIND: u64 = 1_000;
+    /// Ticks between two batches: each wakes a worker that may have nothing else to do.
+    const TICKS: u32 = 5;
+    /// A small table needs no more than one look in so long.
+    const ROUND: u32 = 2_000;
+
+    /// Milliseconds between two ticks.
+    #[must_use]
+    pub const fn tick(self) -> u32 {
+        let tick = self.interval / Self::TICKS;
+        if tick < 5 { 5 } else { tick }
+    }
+
+    /// After so long a message without an answer is lost.
+    const fn patience(self) -> u32 {
+        self.timeout.saturating_add(100)
+    }
+}
+
+/// One worker's memory of what it has borrowed.
+#[derive(Debug)]
+pub struct Borrower {
+    namespace: String,
+    node: u64,
+    offers: Vec<Offer>,
+    rhythm: Rhythm,
+    /// Every request is decided by the store; what is owed from an outage is all that ticks have to report.
+    is_strict: bool,
+    known: ClientMap<Known>,
+    queue: Queue,
+    recent: Recent,
+    overrides: Overrides,
+    breaker: Breaker,
+    /// The store's clock less the node's, nanoseconds.
+    offset: Option<u64>,
+    last_request: Option<u64>,
+    last_call: u64,
+    /// When the last batch of a tick was sent, and how many ticks before the next one is to be begun.
+    last_batch: u64,
+    slices: u32,
+    /// How much a tick does now.
+    slice: usize,
+    batch: Composed,
+    /// The next slot to sweep, and when the last ones were.
+    broom: u32,
+    last_sweep: u64,
+}
+
+impl Borrower {
+    /// A worker that works for `policy`, of a node whose number is still to be [found](Self::settle_node). `seed` is a
+    /// secret of the worker's.
+    #[must_use]
+    pub fn new(policy: &Policy, rhythm: Rhythm, seed: u64) -> Self {
+        Self {
+            namespace: policy.namespace.clone(),
+            node: 0,
+            // A policy whose tiers have no offer is refused when it is loaded.
+            offers: policy.tiers.iter().chain([&policy.anonymous]).filter_map(Offer::of).collect(),
+            rhythm,
+            is_strict: policy.store.as_ref().is_some_and(|store| store.mode == StoreMode::Strict),
+            known: ClientMap::with_hasher(ClientSecret::with_seed(seed)),
+            queue: Queue::new(),
+            recent: Recent::new(ClientSecret::with_seed(seed)),
+            overrides: Overrides::new(ClientSecret::with_seed(seed)),
+            breaker: Breaker::default(),
+            offset: None,
+            last_request: None,
+            last_call: 0,
+            last_batch: 0,
+            slices: 0,
+            slice: Rhythm::SLICE,
+            batch: Composed::default(),
+            broom: 0,
+            last_sweep: 0,
+        }
+    }
+
+    /// Takes the node's number, if it has none yet: the store is not called before.
+    pub fn settle_node(&mut self, find: impl FnOnce() -> u64) {
+        if self.node == 0 {
+            self.node = find().max(1);
+        }
+    }
+
+    /// How it calls the store.
+    #[must_use]
+    pub const fn rhythm(&self) -> Rhythm {
+        self.rhythm
+    }
+
+    /// How many clients this worker remembers.
+    #[must_use]
+    pub fn remembers(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether requests do without the store.
+    #[must_use]
+    pub const fn is_store_away(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    /// The moments of now: `mono` nanoseconds of the node's clock, `wall` of the gateway's.
+    #[must_use]
+    pub fn times(&self, mono: u64, wall: impl FnOnce() -> UnixNanos) -> Times {
+        let now = self.offset.map_or_else(wall, |offset| UnixNanos(mono.wrapping_add(offset)));
+        Times { now, mono: mono / 1_000_000, node: mono }
+    }
+
+    /// The number of `client` in the policy's `namespace`.
+    pub fn id(&mut self, namespace: &Namespace, client: &Client<'_>) -> ClientId {
+        self.recent.id(namespace, client)
+    }
+
+    /// What `id` is offered instead of its tier, if anything.
+    #[must_use]
+    pub fn overridden(&self, id: &ClientId) -> Option<&Rc<Overridden>> {
+        self.overrides.of(id)
+    }
+
+    /// A request of `subject` was let through, or refused by what is known.
+    pub fn served(&mut self, subject: &Subject<'_>, cost: Cost, is_refused: bool, left: u32, mono: u64) {
+        self.last_request = Some(mono);
+        self.with_known(subject, mono, |known| known.served(subject.offer, cost, is_refused, left, mono));
+    }
+
+    /// Lets `change` what is remembered of `subject`, if there is room for it.
+    fn with_known(&mut self, subject: &Subject<'_>, mono: u64, change: impl FnOnce(&mut Known)) {
+        if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&subject.id) {
+            return;
+        }
+        let known = self.known.entry(subject.id).or_insert_with(|| Known::new(subject, mono));
+        change(known);
+        enqueue(&mut self.queue, subject.id, known);
+    }
+
+    /// Whether enough requests of `id` were refused here that the next tick asks for it: then requests need not.
+    #[must_use]
+    pub fn is_pressed(&self, id: &ClientId, mono: u64) -> bool {
+        self.known.get(id).is_some_and(|known| known.is_pressed(mono))
+    }
+
+    fn entry(&self, subject: &Subject<'_>, ask: Ask) -> Entry {
+        Entry {
+            client: subject.id,
+            name: subject.name.map(|name| name::told(name, subject.id).into_owned()),
+            is_stranger: subject.name.is_none(),
+            offer: subject.offer,
+            ask,
+        }
+    }
+
+    fn call(&mut self, entries: Vec<Entry>, mono: u64) -> Call {
+        self.last_call = mono;
+        let batch = Batch {
+            namespace: self.namespace.clone(),
+            node: self.node,
+            revision: self.overrides.revision(),
+            offers: self.offers.clone(),
+            entries,
+        };
+        Call { batch, sent: mono }
+    }
+
+    /// The call has failed: `random` spreads the next try. Whether the store has just been given up.
+    pub fn failed(&mut self, mono: u64, random: u64) -> bool {
+        self.breaker.failed(mono, random) == Turn::Opened
+    }
+}
+
+// They lend from the store's accounts, which no build for wasm32 has.
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests;

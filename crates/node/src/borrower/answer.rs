@@ -1,0 +1,192 @@
+//! What the store has answered, and what that changes on the node.
+
+use super::{Borrower, Call, Times, enqueue};
+use crate::breaker::Turn;
+use crate::lease::{Hold, tick};
+use crate::table::{Change, SharedStore, Table, Updated};
+use tollgate_core::account::Account;
+use tollgate_core::client::ClientId;
+use tollgate_core::limit::Month;
+use tollgate_core::policy::Policy;
+use tollgate_core::terms::tag;
+use tollgate_core::tier::Tier;
+use tollgate_core::units::{Cost, Nanos, UnixNanos};
+use tollgate_core::wire::{Answer, Ask, Entry, Lease, Reply, Standing};
+
+impl Borrower {
+    /// `reply` to `call` has come: the store is there, this is its clock, and what has changed for all. Its answers are still
+    /// to be taken in. And whether the store has just come back.
+    pub fn hear(&mut self, policy: &Policy, call: Call, reply: Reply, mono_nanos: u64) -> (Heard, bool) {
+        let is_back = self.breaker.worked() == Turn::Closed;
+        self.offset = Some(reply.now.saturating_mul(1_000).wrapping_sub(mono_nanos));
+        let changed = self.overrides.take(policy, &reply);
+        (Heard { call, reply, next: 0, changed, charge: None }, is_back)
+    }
+
+    /// Takes in a slice of the answers. Whether there are more.
+    pub fn take_slice(
+        &mut self,
+        policy: &Policy,
+        table: &Table,
+        store: &impl SharedStore,
+        heard: &mut Heard,
+        mono_nanos: u64,
+    ) -> bool {
+        let times = self.times(mono_nanos, || UnixNanos(heard.reply.now.saturating_mul(1_000)));
+        let all = heard.call.batch.entries.iter().zip(&heard.reply.answers);
+        for (entry, answer) in all.skip(heard.next).take(self.slice) {
+            heard.next = heard.next.saturating_add(1);
+            match (&entry.ask, answer) {
+                (Ask::Charge { .. }, Answer::Standing(standing)) => heard.charge = Some(*standing),
+                (Ask::Charge { .. }, _) => {}
+                (Ask::Lease(lease), _) => {
+                    self.take_one(policy, table, store, entry, lease, answer, heard.call.sent, times)
+                }
+            }
+        }
+        if heard.next < heard.reply.answers.len() {
+            return true;
+        }
+        // Who was reset or has other limits now asks again.
+        let changed = std::mem::take(&mut heard.changed);
+        for (id, is_stranger) in changed.into_iter().flat_map(|id| [(id, false), (id, true)]) {
+            let client = table.fingerprint_of(id, is_stranger);
+            table.update(store, client, &policy.anonymous, times.moment(), |mut state| {
+                if state.hold.epoch == 0 {
+                    return (Change::Keep, ());
+                }
+                state.hold.refused = Default::default();
+                state.hold.give_up(times.mono);
+                state.hold.fresh |= Hold::UNKNOWN;
+                (Change::Write(state), ())
+            });
+            if let Some(known) = self.known.get_mut(&id) {
+                known.poke(times.mono);
+                enqueue(&mut self.queue, id, known);
+            }
+        }
+        false
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one answer and all that it is about")]
+    fn take_one(
+        &mut self,
+        policy: &Policy,
+        table: &Table,
+        store: &impl SharedStore,
+        entry: &Entry,
+        lease: &Lease,
+        answer: &Answer,
+        sent: u64,
+        times: Times,
+    ) {
+        let tier = policy.tiers.get(usize::from(entry.offer)).unwrap_or(&policy.anonymous);
+        let overridden = self.overrides.of(&entry.client).cloned();
+        let tier = overridden.as_ref().map_or(tier, |overridden| &overridden.tier);
+        let client = table.fingerprint_of(entry.client, entry.is_stranger);
+        let seen = Seen { times, took_ms: times.mono.saturating_sub(sent) };
+        let updated = table.update(store, client, tier, times.moment(), |mut state| match answer {
+            Answer::Standing(standing) => {
+                let is_taken = state.hold.take(standing, lease.need, tick(sent), tick(times.mono));
+                if is_taken {
+                    let since = Cost(state.hold.spent.saturating_sub(standing.spent));
+                    state.hold.terms = tag(tier);
+                    state.account = account_seen(standing, &state.account, since, tier, seen);
+                }
+                (if is_taken { Change::Write(state) } else { Change::Keep }, is_taken.then_some(state.hold))
+            }
+            Answer::Stale if state.hold.epoch == lease.epoch as u32 && state.hold.seq == lease.seq => {
+                state.hold.begin_anew(times.mono);
+                (Change::Write(state), None)
+            }
+            _ => (Change::Keep, None),
+        });
+        if let (Some(known), Updated::Done { answer: Some(hold) }) =
+            (self.known.get_mut(&entry.client), updated)
+        {
+            known.told(&hold, self.rhythm, times.mono);
+            enqueue(&mut self.queue, entry.client, known);
+        }
+    }
+}
+
+/// A reply, and how far it is taken in.
+#[derive(Debug)]
+pub struct Heard {
+    call: Call,
+    reply: Reply,
+    /// How many of its answers are.
+    next: usize,
+    /// Whose record is to be looked at once all are.
+    changed: Vec<ClientId>,
+    charge: Option<Standing>,
+}
+
+impl Heard {
+    /// The call that it answers.
+    #[must_use]
+    pub const fn call(&self) -> &Call {
+        &self.call
+    }
+
+    /// One answer an entry of the call.
+    #[must_use]
+    pub fn answers(&self) -> &[Answer] {
+        &self.reply.answers
+    }
+
+    /// What was said to a charge, once it is taken in.
+    #[must_use]
+    pub const fn charge(&self) -> Option<&Standing> {
+        self.charge.as_ref()
+    }
+}
+
+/// When an answer is taken in, and how long it took.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// Now.
+    pub times: Times,
+    /// Milliseconds from when the message was made.
+    pub took_ms: u64,
+}
+
+/// What a node's record may believe of the client's account: the store's word, and `since`, which this node has spent
+/// without its knowing yet. `before` is what the record believed so far.
+///
+/// The levels are never more than what has not drained: the node tells by them whether a bucket was empty when it was
+/// filled (see [`Lease::since`]), and may take one for empty that was not, but not the other way round. So the store's
+/// word counts as from when it was asked, and beside it stands what the node knows by itself. It cannot know of more than
+/// the store, unless the bucket was reset since.
+#[must_use]
+pub fn account_seen(standing: &Standing, before: &Account, since: Cost, tier: &Tier, seen: Seen) -> Account {
+    let now = seen.times.now;
+    let before = before.at(now, tier);
+    let mut account =
+        Account { month: Month(standing.month), used: Cost(standing.month_used).plus(since), ..before };
+    let age = Nanos(seen.took_ms.saturating_add(1).saturating_mul(1_000_000));
+    for ((level, limit), used) in account.levels.iter_mut().zip(&tier.limits).zip(standing.used) {
+        // The store rounds up.
+        let said = limit.level(Cost(used.saturating_sub(1)));
+        let most = limit.filled(said, since.plus(Cost(1)));
+        *level = limit.filled(limit.drained(said, age), since).max(most.min(*level));
+    }
+    account
+}
+
+/// The account that the store tells of.
+#[must_use]
+pub fn account_of(standing: &Standing, tier: &Tier, now: UnixNanos) -> Account {
+    let mut account = Account {
+        at: now,
+        month: Month(standing.month),
+        used: Cost(standing.month_used),
+        ..Default::default()
+    };
+    let mut levels = account.levels;
+    for ((level, limit), used) in levels.iter_mut().zip(&tier.limits).zip(standing.used) {
+        *level = limit.level(Cost(used));
+    }
+    account.set_levels(tier, levels);
+    account
+}

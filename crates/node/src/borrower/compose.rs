@@ -1,0 +1,179 @@
+//! The batch of a tick: who is due, a slice at a time.
+
+use std::collections::BTreeSet;
+
+use super::known::Known;
+use super::message::{message_of, told};
+use super::{Borrower, Call, Rhythm, Times};
+use crate::lease::Wish;
+use crate::table::{Change, SharedStore, Table, Updated};
+use tollgate_core::client::ClientId;
+use tollgate_core::policy::Policy;
+use tollgate_core::terms::tag;
+use tollgate_core::wire::{Ask, Entry};
+
+/// When whom of a worker's clients is to be looked at; each of them once.
+pub(super) type Queue = BTreeSet<(u64, ClientId)>;
+
+/// So many bytes of names in one batch; with its entries it stays below what a store takes.
+const MAX_NAMES: usize = 256 * 1_024;
+
+/// So many entries in a batch of a tick at most, so that it is soon written and read, beside those that requests wait for.
+const MAX_COMPOSED: usize = 1_000;
+
+/// What will be the next batch.
+#[derive(Debug, Default)]
+pub(super) struct Composed {
+    entries: Vec<Entry>,
+    /// Bytes of names in them.
+    names: usize,
+    /// How many full slices of work it has taken.
+    slices: u32,
+    /// When the first of them was made, milliseconds: what is lent lasts from then on.
+    since: u64,
+}
+
+impl Composed {
+    const fn has_room(&self) -> bool {
+        self.entries.len() < MAX_COMPOSED && self.names < MAX_NAMES
+    }
+}
+
+impl Borrower {
+    /// Adds a slice of what is due to the next batch; what comes back is the batch once it is to be sent. `waiting` requests
+    /// wait for it: then it is sent now, and has room for them.
+    pub fn compose(
+        &mut self,
+        policy: &Policy,
+        table: &Table,
+        store: &impl SharedStore,
+        times: Times,
+        waiting: usize,
+    ) -> Option<Call> {
+        if self.node == 0 {
+            return None;
+        }
+        let is_probe = self.breaker.is_open();
+        if is_probe && !self.breaker.may_try(times.mono) {
+            // Whoever looks after their records tells it again.
+            self.batch = Composed::default();
+            return None;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        if batch.entries.is_empty() {
+            batch.since = times.mono;
+        }
+        let waited = times.mono.saturating_sub(self.last_batch);
+        // So late that what is put together is not out of date when it is sent, and so early that all is.
+        let early = self.slices.saturating_mul(self.rhythm.tick());
+        let is_near = waited.saturating_add(early.into()) >= self.rhythm.interval.into();
+        let first = self.queue.first().map_or(times.mono, |(at, _)| *at);
+        let is_late = times.mono.saturating_sub(first) > Rhythm::BEHIND;
+        self.slice = if is_late { Rhythm::LARGE_SLICE } else { Rhythm::SLICE };
+        if (is_near || is_probe || waiting > 0) && self.report(policy, table, store, times, &mut batch) {
+            batch.slices = batch.slices.saturating_add(1);
+        }
+        if times.mono.saturating_sub(self.last_sweep) >= self.rhythm.interval.into() {
+            self.last_sweep = times.mono;
+            self.sweep(policy, table, store, times, &mut batch.entries);
+        }
+        let is_at_work =
+            self.last_request.is_some_and(|last| times.mono.saturating_sub(last) < Rhythm::RETIRED);
+        let is_silent = times.mono.saturating_sub(self.last_call) >= Rhythm::HEARTBEAT;
+        let is_time = waited >= self.rhythm.interval.into();
+        let is_full = !batch.has_room();
+        let has_something = !batch.entries.is_empty() || (is_at_work && is_silent);
+        if !(waiting > 0 || is_full || is_probe || (is_time && has_something)) {
+            self.batch = batch;
+            return None;
+        }
+        self.last_batch = times.mono;
+        let is_behind = self.queue.first().is_some_and(|(at, _)| *at <= times.mono);
+        self.slices = batch.slices.saturating_add(is_behind.into()).min(Rhythm::TICKS);
+        (waiting == 0 || !batch.entries.is_empty())
+            .then(|| Call { sent: batch.since, ..self.call(batch.entries, times.mono) })
+    }
+
+    /// A slice of the clients that this worker knows and whose time it is; whether it was a full one.
+    fn report(
+        &mut self,
+        policy: &Policy,
+        table: &Table,
+        store: &impl SharedStore,
+        times: Times,
+        batch: &mut Composed,
+    ) -> bool {
+        let mut looks = 0;
+        while looks < self.slice && batch.has_room() {
+            if self.queue.first().is_none_or(|(at, _)| *at > times.mono) {
+                return false;
+            }
+            let Some((_, id)) = self.queue.pop_first() else { return false };
+            let Some(known) = self.known.get_mut(&id) else { continue };
+            known.queued_at = None;
+            if known.due_at() <= times.mono {
+                looks = looks.saturating_add(1);
+                let tier = policy.tiers.get(usize::from(known.offer)).unwrap_or(&policy.anonymous);
+                let tier = self.overrides.of(&id).map_or(tier, |overridden| &overridden.tier);
+                let (rhythm, is_strict) = (self.rhythm, self.is_strict);
+                let client = table.fingerprint_of(id, known.name.is_none());
+                let updated = table.update(store, client, tier, times.moment(), |mut state| {
+                    state.turn_to(times.now);
+                    let borrows = !is_strict && !tier.is_unlimited() && !tier.holds_few(known.cost());
+                    match known.wishes(&mut state.hold, borrows, rhythm, times.mono) {
+                        Some((need, want)) => {
+                            state.hold.come_under(tag(tier));
+                            let wish = Wish { need, more: 0, want };
+                            let lease = message_of(&mut state, tier, wish, rhythm.patience(), times);
+                            (Change::Write(state), (Some(lease), state.hold))
+                        }
+                        None => (Change::Keep, (None, state.hold)),
+                    }
+                });
+                let is_remembered = match updated {
+                    Updated::Done { answer: (lease, hold) } => {
+                        if let Some(lease) = lease {
+                            let name = known.name_to_tell(id);
+                            batch.names = batch.names.saturating_add(name.as_ref().map_or(0, Vec::len));
+                            batch.entries.push(Entry {
+                                client: id,
+                                name,
+                                is_stranger: known.name.is_none(),
+                                offer: known.offer,
+                                ask: Ask::Lease(told(lease, known.name.is_none())),
+                            });
+                        }
+                        known.looked(&hold, lease.is_some(), rhythm, times.mono)
+                    }
+                    Updated::Unknown => {
+                        known.poke(times.mono);
+                        true
+                    }
+                };
+                if !is_remembered {
+                    self.known.remove(&id);
+                    continue;
+                }
+            }
+            enqueue(&mut self.queue, id, known);
+        }
+        true
+    }
+
+    /// A request asks for its client itself: what the next batch says of it goes with the request's message.
+    pub(super) fn take_out(&mut self, client: ClientId) {
+        self.batch.entries.retain(|entry| entry.client != client);
+    }
+}
+
+/// Has `known`, which is `id`, looked at when it is due, or before.
+pub(super) fn enqueue(queue: &mut Queue, id: ClientId, known: &mut Known) {
+    let due_at = known.due_at();
+    if known.queued_at.is_some_and(|at| at <= due_at) {
+        return;
+    }
+    if let Some(later) = known.queued_at.replace(due_at) {
+        queue.remove(&(later, id));
+    }
+    queue.insert((due_at, id));
+}

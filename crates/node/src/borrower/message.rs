@@ -1,0 +1,132 @@
+//! What one message to the store says about one client, made together with its record.
+
+use super::known::Known;
+use super::{Borrower, Call, Subject, Times, enqueue};
+use crate::lease::{Rarity, Wish, tick};
+use crate::table::{Change, SharedStore, State, Table, Updated};
+use tollgate_core::terms::tag;
+use tollgate_core::tier::Tier;
+use tollgate_core::units::Cost;
+use tollgate_core::wire::{Ask, LONGEST_EMPTY, Lease};
+
+impl Borrower {
+    /// The message by which one request is decided by the store. What its client has of a lease here goes back with it,
+    /// and what it has spent of one is told: the store decides by all that there is.
+    pub fn ask_charge(
+        &mut self,
+        table: &Table,
+        store: &impl SharedStore,
+        subject: &Subject<'_>,
+        tier: &Tier,
+        cost: Cost,
+        times: Times,
+    ) -> Call {
+        self.last_request = Some(times.mono);
+        self.take_out(subject.id);
+        let lease = if self.is_strict { None } else { self.settle_up(table, store, subject, tier, times) };
+        let asks = lease.map(Ask::Lease).into_iter().chain([Ask::Charge { cost: cost.0 }]);
+        let entries = asks.map(|ask| self.entry(subject, ask)).collect();
+        self.call(entries, times.mono)
+    }
+
+    /// The message that gives the client's lease back and reports what was spent of it, if there is anything to say.
+    fn settle_up(
+        &self,
+        table: &Table,
+        store: &impl SharedStore,
+        subject: &Subject<'_>,
+        tier: &Tier,
+        times: Times,
+    ) -> Option<Lease> {
+        let client = table.fingerprint_of(subject.id, subject.name.is_none());
+        let patience = self.rhythm.patience();
+        let updated = table.update(store, client, tier, times.moment(), |mut state| {
+            if state.hold.left == 0 && state.hold.owed() == 0 {
+                return (Change::Keep, None);
+            }
+            state.turn_to(times.now);
+            state.hold.offer = subject.offer;
+            state.hold.come_under(tag(tier));
+            state.hold.give_back();
+            let lease = message_of(&mut state, tier, Wish::default(), patience, times);
+            (Change::Write(state), Some(lease))
+        });
+        match updated {
+            Updated::Done { answer } => answer.map(|lease| told(lease, subject.name.is_none())),
+            Updated::Unknown => None,
+        }
+    }
+
+    /// The message by which one request asks for itself: without `need` it would be refused, and `more` would serve all
+    /// those of its client that wait here.
+    #[allow(clippy::too_many_arguments, reason = "one client and all that it asks for")]
+    pub fn ask(
+        &mut self,
+        table: &Table,
+        store: &impl SharedStore,
+        subject: &Subject<'_>,
+        tier: &Tier,
+        need: u64,
+        more: u64,
+        times: Times,
+    ) -> Option<Call> {
+        self.take_out(subject.id);
+        let remembered = self.known.get_mut(&subject.id).map(|known| {
+            known.touch(times.mono);
+            enqueue(&mut self.queue, subject.id, known);
+            known.want()
+        });
+        let patience = self.rhythm.patience();
+        let client = table.fingerprint_of(subject.id, subject.name.is_none());
+        let updated = table.update(store, client, tier, times.moment(), |mut state| {
+            let rarity = state.hold.rarity(tick(times.mono));
+            let beyond = remembered.unwrap_or_else(|| Known::want_first(need, rarity));
+            let wish = Wish { need, more, want: need.saturating_add(more).saturating_add(beyond) };
+            state.turn_to(times.now);
+            state.hold.come_under(tag(tier));
+            // Should no answer come, whoever finds the record has to know whose limits these are.
+            state.hold.offer = subject.offer;
+            let lease = message_of(&mut state, tier, wish, patience, times);
+            (Change::Write(state), (lease, rarity))
+        });
+        let Updated::Done { answer: (lease, rarity) } = updated else { return None };
+        if let (None, Some(Rarity::Seldom)) = (remembered, rarity) {
+            self.with_known(subject, times.mono, Known::comes_seldom);
+        }
+        let ask = Ask::Lease(told(lease, subject.name.is_none()));
+        Some(self.call(vec![self.entry(subject, ask)], times.mono))
+    }
+}
+
+/// The next message about the client whose record holds `state`.
+pub(super) fn message_of(state: &mut State, tier: &Tier, wish: Wish, patience: u32, times: Times) -> Lease {
+    let until_empty = until_empty(state, tier, times);
+    state.hold.message(state.account.month, wish, until_empty, patience, times.mono)
+}
+
+/// The coarsest clock of a gateway, microseconds.
+const CLOCK_STEP: u64 = 1_000;
+
+/// When each bucket of the client will be empty, as far as this node knows: see [`Lease::since`].
+fn until_empty(state: &State, tier: &Tier, times: Times) -> [u64; 3] {
+    // The node's clock may be slower than the store's: a thousandth of the time since it last spoke with it. And Kong's has
+    // steps of a millisecond: what was spent may have been spent as much later than it says.
+    let drift = u64::from(tick(times.mono).since(state.hold.asked)).min(60_000).saturating_add(CLOCK_STEP);
+    let mut until_empty = [0; 3];
+    if !state.account.is_of(tier) {
+        return until_empty;
+    }
+    let levels = state.account.levels.iter().zip(&tier.limits);
+    for (place, (level, limit)) in until_empty.iter_mut().zip(levels) {
+        let empty_at = limit.full_at(*level, state.account.at);
+        let ahead = empty_at.since(times.now).0.div_ceil(1_000);
+        let ago = times.now.since(empty_at).0 / 1_000;
+        *place = LONGEST_EMPTY.saturating_add(ahead).saturating_add(drift).saturating_sub(ago).max(2);
+    }
+    until_empty
+}
+
+/// `lease` as it goes out: see [`Lease::acked`].
+pub(super) const fn told(lease: Lease, is_stranger: bool) -> Lease {
+    Lease { acked: if is_stranger { lease.acked } else { 0 }, ..lease }
+}

@@ -1,0 +1,94 @@
+//! Who is offered something else than its tier, as the store has told.
+
+use std::rc::Rc;
+
+use tollgate_core::client::{ClientId, ClientMap, ClientSecret};
+use tollgate_core::headers::TierHeaders;
+use tollgate_core::policy::Policy;
+use tollgate_core::terms::Offer;
+use tollgate_core::tier::Tier;
+use tollgate_core::units::Cost;
+use tollgate_core::wire::{News, Reply};
+
+/// The most overrides that a worker keeps; beyond, the store's own decide when it is asked, and headers show the tier's.
+const MOST: usize = 100_000;
+
+/// What one consumer is offered instead of its tier.
+#[derive(Clone, Debug)]
+pub struct Overridden {
+    /// As a tier.
+    pub tier: Tier,
+    /// Its headers' unchanging parts.
+    pub texts: TierHeaders,
+}
+
+impl PartialEq for Overridden {
+    fn eq(&self, other: &Self) -> bool {
+        self.tier == other.tier
+    }
+}
+
+impl Eq for Overridden {}
+
+/// All of them, and which revision they are.
+#[derive(Debug)]
+pub struct Overrides {
+    revision: u64,
+    by_client: ClientMap<Rc<Overridden>>,
+}
+
+impl Overrides {
+    /// None are known.
+    pub const fn new(secret: ClientSecret) -> Self {
+        Self { revision: 0, by_client: ClientMap::with_hasher(secret) }
+    }
+
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub fn of(&self, id: &ClientId) -> Option<&Rc<Overridden>> {
+        if self.by_client.is_empty() { None } else { self.by_client.get(id) }
+    }
+
+    /// Takes in what has changed. Whose record has to be looked at.
+    pub fn take(&mut self, policy: &Policy, reply: &Reply) -> Vec<ClientId> {
+        if reply.revision < self.revision && !reply.is_whole {
+            // An older answer that came late; the newer one had all that it has.
+            return Vec::new();
+        }
+        let mut changed = Vec::new();
+        if reply.is_whole {
+            changed.extend(self.by_client.drain().map(|(id, _)| id));
+        }
+        for change in &reply.changes {
+            changed.push(change.client);
+            match &change.what {
+                News::Override(offer) => {
+                    if let (Some(tier), true) = (tier_of(policy, offer), self.by_client.len() < MOST) {
+                        let texts = TierHeaders::new(&tier);
+                        self.by_client.insert(change.client, Rc::new(Overridden { tier, texts }));
+                    }
+                }
+                News::NoOverride => {
+                    self.by_client.remove(&change.client);
+                }
+                News::Reset => {}
+            }
+        }
+        self.revision = reply.revision;
+        changed
+    }
+}
+
+/// The tier that `offer` describes; none where it cannot be one.
+fn tier_of(policy: &Policy, offer: &Offer) -> Option<Tier> {
+    offer.terms().ok()?;
+    let named = policy.tier_named(&offer.tier).map(|id| policy.tier(id));
+    Some(Tier {
+        name: offer.tier.clone(),
+        limits: offer.rates.iter().map(|rate| rate.limit().ok()).collect::<Option<_>>()?,
+        monthly: offer.monthly.map(Cost::from_units),
+        on_failure: named.and_then(|tier| tier.on_failure),
+    })
+}

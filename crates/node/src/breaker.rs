@@ -1,0 +1,102 @@
+//! A circuit breaker: a store that does not answer is not asked by requests, so it adds no latency to them.
+//!
+//! Closed, calls go out; [`Breaker::TRIPS_AT`] failures in a row open it. Open, requests do without the store, and now and
+//! then, in intervals that grow and are jittered so that not all nodes ask at once, one call from a tick tries whether it
+//! is back.
+
+/// Whether to call the store. Times are milliseconds of the node's monotonic clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Breaker {
+    failures: u32,
+    /// When an open breaker tries again.
+    retry_at: u64,
+}
+
+/// What a call's end changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing.
+    None,
+    /// The store has just been given up.
+    Opened,
+    /// It is back.
+    Closed,
+}
+
+impl Breaker {
+    /// So many failed calls in a row open it.
+    pub const TRIPS_AT: u32 = 3;
+    /// The first wait, milliseconds.
+    const FIRST_WAIT: u64 = 200;
+    /// The longest wait, milliseconds: a store that is back is used again within two seconds.
+    const LONGEST_WAIT: u64 = 1_000;
+
+    /// Whether requests do without the store.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.failures >= Self::TRIPS_AT
+    }
+
+    /// Whether a tick may call the store at `now`: always while closed, and once a wait while open.
+    #[must_use]
+    pub const fn may_try(&self, now: u64) -> bool {
+        !self.is_open() || now >= self.retry_at
+    }
+
+    /// A call has failed; `random` spreads the next try.
+    pub fn failed(&mut self, now: u64, random: u64) -> Turn {
+        let was_open = self.is_open();
+        self.failures = self.failures.saturating_add(1);
+        if !self.is_open() {
+            return Turn::None;
+        }
+        let doublings = self.failures.saturating_sub(Self::TRIPS_AT).min(8);
+        let wait = Self::FIRST_WAIT.saturating_mul(1 << doublings).min(Self::LONGEST_WAIT);
+        // Between half of the wait and all of it.
+        let half = wait / 2;
+        self.retry_at = now.saturating_add(half).saturating_add(random.checked_rem(half.max(1)).unwrap_or(0));
+        if was_open { Turn::None } else { Turn::Opened }
+    }
+
+    /// A call has come back with what it should.
+    pub fn worked(&mut self) -> Turn {
+        let was_open = self.is_open();
+        *self = Self::default();
+        if was_open { Turn::Closed } else { Turn::None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_failures_in_a_row_open_it_and_one_success_closes_it() {
+        let mut breaker = Breaker::default();
+        assert_eq!((breaker.failed(0, 0), breaker.failed(0, 0)), (Turn::None, Turn::None));
+        assert_eq!(breaker.worked(), Turn::None);
+        assert_eq!((breaker.failed(0, 0), breaker.failed(0, 0)), (Turn::None, Turn::None));
+        assert!(!breaker.is_open());
+        assert_eq!(breaker.failed(0, 0), Turn::Opened);
+        assert_eq!(breaker.failed(0, 0), Turn::None);
+        assert!(breaker.is_open());
+        assert_eq!(breaker.worked(), Turn::Closed);
+        assert!(!breaker.is_open() && breaker.may_try(0));
+    }
+
+    #[test]
+    fn waits_grow_are_spread_and_stay_within_a_second() {
+        let mut breaker = Breaker::default();
+        let mut waits = Vec::new();
+        for random in 0..40_u64 {
+            breaker.failed(1_000, random.wrapping_mul(0x9E37_79B9));
+            if breaker.is_open() {
+                waits.push(breaker.retry_at - 1_000);
+                assert!(!breaker.may_try(breaker.retry_at - 1) && breaker.may_try(breaker.retry_at));
+            }
+        }
+        assert!(waits[0] <= 200 && waits.iter().all(|wait| (100..=1_000).contains(wait)), "{waits:?}");
+        waits.dedup();
+        assert!(waits.len() > 30, "spread: {waits:?}");
+    }
+}

@@ -1,0 +1,143 @@
+//! What a request costs: method and path against the policy's price list.
+//!
+//! Prices hang on a tree of path segments, so that a look-up walks the request's path once and stops where no rule
+//! goes deeper: its cost grows with the depth of the rules, not with their number, nor with what a client sends.
+
+mod reading;
+
+use hashbrown::HashMap;
+
+use tollgate_core::path;
+use tollgate_core::price::{Pattern, Rule};
+use tollgate_core::units::Cost;
+
+/// The price list, compiled.
+#[derive(Clone, Debug)]
+pub struct Endpoints {
+    root: Node,
+    default_cost: Cost,
+    /// The dearest and the cheapest price of the list, the default's included.
+    dearest: Cost,
+    cheapest: Cost,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Node {
+    children: HashMap<Box<[u8]>, Self>,
+    exact: Prices,
+    below: Prices,
+}
+
+/// The prices of one pattern: those for one method, and the one for all others.
+#[derive(Clone, Debug, Default)]
+struct Prices {
+    by_method: Vec<(Box<[u8]>, Cost)>,
+    any_method: Option<Cost>,
+}
+
+impl Prices {
+    /// A price for GET is one for HEAD, too: an upstream does the same work for it. Where both are listed, the dearer
+    /// counts.
+    fn of(&self, method: &[u8]) -> Option<Cost> {
+        self.by_method
+            .iter()
+            .filter(|(listed, _)| listed.as_ref() == method || method == b"HEAD" && listed.as_ref() == b"GET")
+            .map(|(_, cost)| *cost)
+            .max()
+            .or(self.any_method)
+    }
+
+    fn add(&mut self, rule: &Rule) {
+        if rule.methods.is_empty() {
+            self.any_method = Some(rule.cost);
+        }
+        self.by_method.extend(rule.methods.iter().map(|method| (method.as_bytes().into(), rule.cost)));
+    }
+}
+
+impl Endpoints {
+    /// Compiles a price list; a request that no rule matches costs `default_cost`.
+    #[must_use]
+    pub fn new(rules: &[Rule], default_cost: Cost) -> Self {
+        let mut root = Node::default();
+        for rule in rules {
+            let mut node = &mut root;
+            for segment in segments(rule.pattern.stem().as_bytes()) {
+                node = node.children.entry(segment.into()).or_default();
+            }
+            match rule.pattern {
+                Pattern::Exact(_) => node.exact.add(rule),
+                Pattern::Prefix(_) => node.below.add(rule),
+            }
+        }
+        let prices = || rules.iter().map(|rule| rule.cost);
+        Self {
+            root,
+            default_cost,
+            dearest: prices().fold(default_cost, Cost::max),
+            cheapest: prices().fold(default_cost, Cost::min),
+        }
+    }
+
+    /// The price of every request, if the list has only one.
+    #[must_use]
+    pub fn only_price(&self) -> Option<Cost> {
+        (self.dearest == self.cheapest).then_some(self.dearest)
+    }
+
+    /// What a request costs. `target` is as the client sent it, query and all; the most specific rule wins: an exact
+    /// path before a prefix, a longer prefix before a shorter one, a listed method before a rule without methods. Where
+    /// servers would read the target or the method in several ways, the dearest counts: which of them stands behind the
+    /// gateway is not ours to know.
+    #[must_use]
+    pub fn cost(&self, method: &[u8], target: &[u8]) -> Cost {
+        let cost = self.cost_of_target(method, target);
+        if method.iter().any(u8::is_ascii_lowercase) {
+            // Methods are case-sensitive (RFC 9110, 9.1), but some frameworks make capitals of them.
+            return self.cost_of_target(&method.to_ascii_uppercase(), target).max(cost);
+        }
+        cost
+    }
+
+    fn cost_of_target(&self, method: &[u8], target: &[u8]) -> Cost {
+        match reading::only(target) {
+            Some(path) => self.price(method, &path),
+            None => self.dearest_reading(method, target),
+        }
+    }
+
+    #[inline(never)]
+    fn dearest_reading(&self, method: &[u8], target: &[u8]) -> Cost {
+        let mut work = reading::MOST_WORK;
+        let mut dearest = None;
+        for path in reading::received(target).unwrap_or_default() {
+            for server in path::of_servers(&path) {
+                let Some(left) = work.checked_sub(path.len()) else { return self.dearest };
+                work = left;
+                dearest = dearest.max(Some(self.price(method, &server.read(&path))));
+            }
+        }
+        dearest.unwrap_or(self.dearest)
+    }
+
+    fn price(&self, method: &[u8], path: &[u8]) -> Cost {
+        let mut node = &self.root;
+        let mut best = node.below.of(method);
+        for segment in segments(path) {
+            match node.children.get(segment) {
+                Some(child) => node = child,
+                None => return best.unwrap_or(self.default_cost),
+            }
+            best = node.below.of(method).or(best);
+        }
+        node.exact.of(method).or(best).unwrap_or(self.default_cost)
+    }
+}
+
+/// The segments of a path; `/` has none, and several slashes are one.
+fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,283 @@
+//! The order of things: the only module that knows it.
+//!
+//! Without a store (with one, see [`borrowing`] and [`lender`]):
+//! [`Identities::caller`] → [`Endpoints::cost`] → [`Table::update`] around [`decide_all`] → [`Ruling`], from which [`headers`]
+//! makes what the client sees.
+
+pub mod borrowing;
+pub mod lender;
+
+use std::rc::Rc;
+
+use crate::borrower::Overridden;
+use crate::endpoint::Endpoints;
+use crate::identity::{Caller, Identities};
+use crate::request::{Gateway, Request};
+use crate::table::{Change, SharedStore, Table, Updated};
+use tollgate_core::account::{Account, Refusal, Verdict, decide_all};
+use tollgate_core::client::Namespace;
+use tollgate_core::headers::{self, Document, TierHeaders};
+use tollgate_core::policy::{Enforcement, Policy, TierId};
+use tollgate_core::tier::{OnFailure, Tier};
+use tollgate_core::units::{Cost, UnixNanos};
+
+/// A policy and the node's table, ready to decide.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    policy: Policy,
+    identities: Identities,
+    endpoints: Endpoints,
+    table: Table,
+    /// How the store knows clients; none without a store.
+    namespace: Option<Namespace>,
+    /// One a tier, in their order, then the strangers'.
+    texts: Vec<TierHeaders>,
+}
+
+/// What to do with one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer<'a> {
+    /// Who sent it.
+    pub caller: Caller<'a>,
+    /// What was found. None: it costs nothing, so nothing was looked at.
+    pub ruling: Option<Ruling>,
+}
+
+/// Under which tier's limits a request fell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Under {
+    /// A consumer's tier.
+    Tier(TierId),
+    /// The strangers' limits.
+    Anonymous,
+    /// A consumer's own, as the store has told, instead of this tier's.
+    Override(TierId, Rc<Overridden>),
+}
+
+/// What was decided about a request that costs something, and what its headers are made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// Whose limits.
+    pub under: Under,
+    /// What was decided.
+    pub outcome: Outcome,
+    /// The client's account after the decision; none where it is not known.
+    pub account: Option<Account>,
+    /// Why not, where a limit refuses, also where the policy only watches.
+    pub refusal: Option<Refusal>,
+    /// The decision's moment.
+    pub now: UnixNanos,
+}
+
+/// How a request came out; a label of the metric `requests`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Within its limits.
+    Allowed,
+    /// Refused by a rate.
+    RefusedRate,
+    /// Refused by the month's quota.
+    RefusedMonth,
+    /// Would have been refused; the policy only watches.
+    ShadowRefused,
+    /// Decided without the store that should have been asked.
+    Fallback,
+    /// Could not be decided; the tier's `on_failure` said what to do.
+    Error,
+}
+
+impl Outcome {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Self; 6] = [
+        Self::Allowed,
+        Self::RefusedRate,
+        Self::RefusedMonth,
+        Self::ShadowRefused,
+        Self::Fallback,
+        Self::Error,
+    ];
+
+    /// The label's value.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::RefusedRate => "refused_rate",
+            Self::RefusedMonth => "refused_month",
+            Self::ShadowRefused => "shadow_refused",
+            Self::Fallback => "fallback",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl Engine {
+    /// An engine for `policy` over the node's `table`.
+    #[must_use]
+    pub fn new(policy: Policy, table: Table) -> Self {
+        let identities = Identities::new(&policy);
+        let endpoints = Endpoints::new(&policy.endpoints, policy.default_cost);
+        let texts = policy.tiers.iter().chain([&policy.anonymous]).map(TierHeaders::new).collect();
+        let namespace = policy.store.is_some().then(|| Namespace::new(&policy.namespace));
+        Self { policy, identities, endpoints, table, namespace, texts }
+    }
+
+    /// The policy.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The node's table.
+    #[must_use]
+    pub const fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The tier of a ruling.
+    #[must_use]
+    pub fn tier<'a>(&'a self, under: &'a Under) -> &'a Tier {
+        match under {
+            Under::Tier(id) => self.policy.tier(*id),
+            Under::Anonymous => &self.policy.anonymous,
+            Under::Override(_, overridden) => &overridden.tier,
+        }
+    }
+
+    /// Decides about `request` and charges it, unless the policy is off: then nothing is looked at.
+    pub fn decide<'a, G: Gateway>(
+        &self,
+        request: &Request<'a, G>,
+        store: &impl SharedStore,
+        now: UnixNanos,
+    ) -> Option<Answer<'a>> {
+        if self.policy.enforcement == Enforcement::Off {
+            return None;
+        }
+        let caller = self.identities.caller(request);
+        let cost = self.cost(request);
+        let ruling = (cost != Cost::FREE).then(|| self.rule(request, &caller, cost, store, now));
+        Some(Answer { caller, ruling })
+    }
+
+    /// What `request` costs. The gateway is asked for its target only where that can make a difference.
+    fn cost<G: Gateway>(&self, request: &Request<'_, G>) -> Cost {
+        let by_target = || self.endpoints.cost(request.method, &request.target());
+        self.endpoints.only_price().unwrap_or_else(by_target)
+    }
+
+    fn rule<G: Gateway>(
+        &self,
+        request: &Request<'_, G>,
+        caller: &Caller<'_>,
+        cost: Cost,
+        store: &impl SharedStore,
+        now: UnixNanos,
+    ) -> Ruling {
+        let under = match caller {
+            Caller::Consumer { tier, .. } => Under::Tier(*tier),
+            Caller::Stranger => Under::Anonymous,
+        };
+        let ruling = Ruling {
+            under: under.clone(),
+            outcome: Outcome::Allowed,
+            account: Some(Account::default()),
+            refusal: None,
+            now,
+        };
+        let tier = self.tier(&under);
+        if tier.is_unlimited() {
+            return ruling;
+        }
+        let client = self.table.fingerprint(&self.policy.namespace, &caller.client(request));
+        let updated = self.table.update(store, client, tier, now, |mut state| {
+            let verdict = decide_all(&mut state.account, tier, cost, now);
+            let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
+            (change, (verdict, state.account))
+        });
+        let (verdict, account) = match updated {
+            Updated::Done { answer } => answer,
+            Updated::Unknown => return Ruling { outcome: Outcome::Error, account: None, ..ruling },
+        };
+        let refusal = match verdict {
+            Verdict::Allowed => return Ruling { account: Some(account), ..ruling },
+            Verdict::NotNow(refusal) => refusal,
+            // No policy loads with a cost that a bucket never holds.
+            Verdict::Never => return Ruling { outcome: Outcome::Error, account: None, ..ruling },
+        };
+        Ruling { account: Some(account), ..self.refused(ruling, refusal) }
+    }
+
+    /// `ruling`, refused.
+    fn refused(&self, ruling: Ruling, refusal: Refusal) -> Ruling {
+        let outcome = match (self.policy.enforcement, refusal.month) {
+            (Enforcement::Shadow, _) => Outcome::ShadowRefused,
+            (_, true) => Outcome::RefusedMonth,
+            (_, false) => Outcome::RefusedRate,
+        };
+        Ruling { outcome, refusal: Some(refusal), ..ruling }
+    }
+
+    /// The response that a ruling gives instead of the upstream's; none lets the request pass.
+    #[must_use]
+    pub fn document(&self, ruling: &Ruling) -> Option<Document> {
+        let tier = self.tier(&ruling.under);
+        match (ruling.outcome, &ruling.refusal) {
+            (Outcome::RefusedRate | Outcome::RefusedMonth, Some(refusal)) => {
+                Some(headers::refused(tier, self.texts(&ruling.under)?, refusal, ruling.now))
+            }
+            (Outcome::Error, _) if self.policy.enforcement == Enforcement::Enforce => self.undecided(tier),
+            _ => None,
+        }
+    }
+
+    /// The one place that says what becomes of a request that could not be decided. Never over comes before never
+    /// refusing: only a tier that asks for it is let through.
+    fn undecided(&self, tier: &Tier) -> Option<Document> {
+        match self.on_failure(tier) {
+            OnFailure::Open => None,
+            OnFailure::Closed => Some(headers::unavailable(tier, 503)),
+            OnFailure::Local | OnFailure::Ip => Some(headers::unavailable(tier, 429)),
+        }
+    }
+
+    /// What to do for `tier` when the store cannot be asked.
+    fn on_failure(&self, tier: &Tier) -> OnFailure {
+        let of_store = || self.policy.store.as_ref().map(|store| store.on_failure);
+        tier.on_failure.or_else(of_store).unwrap_or_default()
+    }
+
+    /// Hands every response header of `ruling` to `emit`; `None` removes an upstream's copy.
+    pub fn announce(&self, ruling: Option<&Ruling>, mut emit: impl FnMut(&'static str, Option<&[u8]>)) {
+        self.announce_by(ruling, &mut emit);
+    }
+
+    /// One function for all kinds of `emit`: the module has to stay small.
+    #[inline(never)]
+    fn announce_by(&self, ruling: Option<&Ruling>, emit: &mut dyn FnMut(&'static str, Option<&[u8]>)) {
+        let families = self.policy.headers;
+        let known =
+            ruling.and_then(|ruling| Some((ruling, ruling.account.as_ref()?, self.texts(&ruling.under)?)));
+        if let Some((ruling, account, texts)) = known {
+            headers::announce(self.tier(&ruling.under), texts, account, ruling.now, families, emit);
+            return;
+        }
+        if families.x_ratelimit {
+            headers::X_RATELIMIT.into_iter().chain(headers::X_QUOTA).for_each(|name| emit(name, None));
+        }
+        if families.ietf {
+            headers::IETF.into_iter().for_each(|name| emit(name, None));
+        }
+    }
+
+    fn texts<'a>(&'a self, under: &'a Under) -> Option<&'a TierHeaders> {
+        match under {
+            Under::Tier(id) => self.texts.get(id.0),
+            Under::Anonymous => self.texts.last(),
+            Under::Override(_, overridden) => Some(&overridden.texts),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

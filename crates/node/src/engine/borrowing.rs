@@ -1,0 +1,360 @@
+//! Deciding with a store: from the lease while it lasts, by asking where it does not, without the store while it is away.
+//!
+//! ```text
+//! consider ─▶ Known(Answer): paid from the lease, refused until later, or decided without a store that is away
+//!          └▶ Ask(Question): the request waits; settle decides it when the store has answered, or will not
+//! ```
+
+mod record;
+
+use self::record::{Found, find};
+use super::{Answer, Engine, Outcome, Ruling, Under};
+use crate::borrower::{Borrower, Call, Seen, Subject, Times, account_of, account_seen};
+use crate::identity::Caller;
+use crate::request::{Gateway, Request};
+use crate::table::{Change, SharedStore, Updated};
+use tollgate_core::account::{Account, Refusal, Verdict, decide_all};
+use tollgate_core::client::ClientId;
+use tollgate_core::client::{Client, Network};
+use tollgate_core::policy::{Enforcement, StoreMode};
+use tollgate_core::terms::tag;
+use tollgate_core::tier::OnFailure;
+use tollgate_core::units::{Cost, Nanos, UnixNanos};
+use tollgate_core::wire::Standing;
+
+/// What was found out about a request without asking anybody.
+#[derive(Debug)]
+pub enum Considered<'a> {
+    /// It is decided.
+    Known(Answer<'a>),
+    /// The store has to be asked.
+    Ask(Caller<'a>, Question),
+}
+
+/// A request that waits for the store.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Its client.
+    pub id: ClientId,
+    /// Its client's name; none for a stranger.
+    pub name: Option<Box<[u8]>>,
+    /// The tier's place among the offers.
+    pub offer: u8,
+    /// What it costs.
+    pub cost: Cost,
+    /// Whether the store decides this one request and charges it, instead of lending what pays for it.
+    pub is_charged: bool,
+    /// Whose limits.
+    under: Under,
+}
+
+impl Question {
+    /// Whose limits.
+    #[must_use]
+    pub const fn under(&self) -> &Under {
+        &self.under
+    }
+
+    /// Whose limits, now that the store has answered: with its answers come overrides.
+    fn under_now(&self, borrower: &Borrower) -> Under {
+        match (&self.under, borrower.overridden(&self.id)) {
+            (Under::Tier(tier) | Under::Override(tier, _), Some(overridden)) => {
+                Under::Override(*tier, overridden.clone())
+            }
+            (Under::Override(tier, _), None) => Under::Tier(*tier),
+            (under, None) | (under @ Under::Anonymous, _) => under.clone(),
+        }
+    }
+
+    /// Whom it is about.
+    #[must_use]
+    pub fn subject(&self) -> Subject<'_> {
+        Subject { id: self.id, name: self.name.as_deref(), offer: self.offer }
+    }
+}
+
+/// What the store has said to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// An answer, or it is to be asked yet.
+    Heard,
+    /// Nothing in time, or nothing that can be read, though it is not known to be away.
+    Silent,
+    /// That it is away from this client's account, or it is known to be away itself.
+    Away,
+}
+
+impl Engine {
+    /// Decides about `request`, as far as the node can by itself; none where the policy is off.
+    pub fn consider<'a, G: Gateway>(
+        &self,
+        request: &Request<'a, G>,
+        store: &impl SharedStore,
+        borrower: &mut Borrower,
+        times: Times,
+    ) -> Option<Considered<'a>> {
+        if self.policy.enforcement == Enforcement::Off {
+            return None;
+        }
+        let namespace = self.namespace.as_ref()?;
+        let caller = self.identities.caller(request);
+        let cost = self.cost(request);
+        if cost == Cost::FREE {
+            return Some(Considered::Known(Answer { caller, ruling: None }));
+        }
+        let client = caller.client(request);
+        let id = borrower.id(namespace, &client);
+        let last = u8::try_from(self.policy.tiers.len()).unwrap_or(u8::MAX);
+        let (name, offer, under): (Option<&[u8]>, _, _) = match &caller {
+            Caller::Consumer { name, tier } => {
+                let under = match borrower.overridden(&id) {
+                    Some(overridden) => Under::Override(*tier, overridden.clone()),
+                    None => Under::Tier(*tier),
+                };
+                (Some(name), u8::try_from(tier.0).unwrap_or(last), under)
+            }
+            Caller::Stranger => (None, last, Under::Anonymous),
+        };
+        let subject = Subject { id, name, offer };
+        let is_away = borrower.is_store_away();
+        let is_strict = self.policy.store.as_ref().is_some_and(|store| store.mode == StoreMode::Strict);
+        let network = match client {
+            Client::Stranger(network) => Some(network),
+            Client::Consumer(_) => None,
+        };
+        let network = || network.unwrap_or_else(|| crate::identity::peer(request.gateway));
+        if !is_strict || is_away {
+            let word = if is_away { Word::Away } else { Word::Heard };
+            let ruling = self.rule_by_record(&subject, &under, cost, store, borrower, times, word, &network);
+            if let Some(ruling) = ruling {
+                return Some(Considered::Known(Answer { caller, ruling: Some(ruling) }));
+            }
+        }
+        let is_charged = is_strict || self.tier(&under).holds_few(cost);
+        let question = Question { id, name: name.map(Into::into), offer, cost, is_charged, under };
+        Some(Considered::Ask(caller, question))
+    }
+
+    /// The message that asks for `question`: of those that wait with it, the cheapest needs `need`, and all others `more`.
+    pub fn ask(
+        &self,
+        question: &Question,
+        (need, more): (u64, u64),
+        store: &impl SharedStore,
+        borrower: &mut Borrower,
+        times: Times,
+    ) -> Option<Call> {
+        let tier = self.tier(&question.under);
+        borrower.ask(&self.table, store, &question.subject(), tier, need, more, times)
+    }
+
+    /// The message that has the store decide about `question` and charge it.
+    pub fn ask_charge(
+        &self,
+        question: &Question,
+        store: &impl SharedStore,
+        borrower: &mut Borrower,
+        times: Times,
+    ) -> Call {
+        let tier = self.tier(&question.under);
+        borrower.ask_charge(&self.table, store, &question.subject(), tier, question.cost, times)
+    }
+
+    /// Decides about a request whose question was answered; none: another request was faster, and it has to ask again.
+    /// Unless the store was heard it is decided without it.
+    pub fn settle(
+        &self,
+        question: &Question,
+        store: &impl SharedStore,
+        borrower: &mut Borrower,
+        times: Times,
+        word: Word,
+        network: &dyn Fn() -> Network,
+    ) -> Option<Ruling> {
+        let under = question.under_now(borrower);
+        let word = if borrower.is_store_away() { Word::Away } else { word };
+        self.rule_by_record(&question.subject(), &under, question.cost, store, borrower, times, word, network)
+    }
+
+    /// A request that the store has answered, and whose answers others were faster to spend: it is neither paid for nor
+    /// refused, and to let it through would be one too many. Where the policy wants that all the same, it is owed.
+    pub fn crowded_out(
+        &self,
+        question: &Question,
+        store: &impl SharedStore,
+        borrower: &mut Borrower,
+        times: Times,
+        network: &dyn Fn() -> Network,
+    ) -> Ruling {
+        let is_open = self.on_failure(self.tier(&question.under)) == OnFailure::Open;
+        let passed =
+            is_open.then(|| self.settle(question, store, borrower, times, Word::Away, network)).flatten();
+        passed.unwrap_or_else(|| unknown(&question.under, times.now))
+    }
+
+    /// Remembers what the store has said to a request that it has decided: until when it would refuse another one, and
+    /// where the client stands, should the store be away.
+    pub fn note_charge(
+        &self,
+        question: &Question,
+        standing: &Standing,
+        store: &impl SharedStore,
+        borrower: &Borrower,
+        seen: Seen,
+    ) {
+        let under = question.under_now(borrower);
+        let tier = self.tier(&under);
+        let client = self.table.fingerprint_of(question.id, question.name.is_none());
+        self.table.update(store, client, tier, seen.times.moment(), |mut state| {
+            state.turn_to(seen.times.now);
+            state.hold.offer = question.offer;
+            state.hold.come_under(tag(tier));
+            state.hold.take_charge(standing.refusal.as_ref(), question.cost, seen.times.mono);
+            let since = Cost(state.hold.owed());
+            state.account = account_seen(standing, &state.account, since, tier, seen);
+            (Change::Write(state), ())
+        });
+    }
+
+    /// What the store has decided about a request that asked for itself (`strict`).
+    #[must_use]
+    pub fn charged(
+        &self,
+        question: &Question,
+        standing: &Standing,
+        borrower: &Borrower,
+        times: Times,
+    ) -> Ruling {
+        let under = question.under_now(borrower);
+        let account = account_of(standing, self.tier(&under), times.now);
+        let ruling = ruling_under(&under, account, times.now);
+        match standing.refusal {
+            None => ruling,
+            Some(refusal) => {
+                let until = times.now.after(Nanos(refusal.wait.saturating_mul(1_000)));
+                self.refused(ruling, Refusal { limits: refusal.limits, month: refusal.month, until })
+            }
+        }
+    }
+
+    /// The first try and the last: what the client's record, and without a store its own bucket, say.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments, reason = "everything that one decision depends on")]
+    fn rule_by_record(
+        &self,
+        subject: &Subject<'_>,
+        under: &Under,
+        cost: Cost,
+        store: &impl SharedStore,
+        borrower: &mut Borrower,
+        times: Times,
+        word: Word,
+        network: &dyn Fn() -> Network,
+    ) -> Option<Ruling> {
+        let tier = self.tier(under);
+        let client = self.table.fingerprint_of(subject.id, subject.name.is_none());
+        let failure = match (word, self.on_failure(tier)) {
+            (Word::Heard, _) => None,
+            // One lost reply does not make a store that is away: the other nodes go on spending what it lends, and this
+            // one would let through what is theirs.
+            (Word::Silent, OnFailure::Local | OnFailure::Ip)
+                if self.policy.enforcement == Enforcement::Enforce =>
+            {
+                Some(OnFailure::Closed)
+            }
+            (_, failure) => Some(failure),
+        };
+        // While many requests are refused here, the tick asks for them.
+        let is_pressed = !tier.holds_few(cost) && borrower.is_pressed(&subject.id, times.mono);
+        let updated = self.table.update(store, client, tier, times.moment(), |mut state| {
+            state.hold.offer = subject.offer;
+            let found = find(&mut state, tier, cost, times, failure, is_pressed, subject.name.is_none());
+            let change = match found {
+                Found::Paid(..) | Found::Without(_) => Change::Write(state),
+                _ => Change::Keep,
+            };
+            (change, found)
+        });
+        let found = match updated {
+            Updated::Done { answer } => answer,
+            Updated::Unknown => return Some(unknown(under, times.now)),
+        };
+        Some(match found {
+            Found::Ask => return None,
+            Found::Paid(account, left) => {
+                borrower.served(subject, cost, false, left, times.mono);
+                ruling_under(under, account, times.now)
+            }
+            Found::Without(account) => {
+                borrower.served(subject, cost, false, u32::MAX, times.mono);
+                Ruling { outcome: Outcome::Fallback, ..ruling_under(under, account, times.now) }
+            }
+            Found::Refused(account, refusal) => {
+                borrower.served(subject, cost, true, 0, times.mono);
+                self.refused(ruling_under(under, account, times.now), refusal)
+            }
+            Found::Closed => unknown(under, times.now),
+            Found::ByNetwork => {
+                self.rule_by_network(subject, under, cost, store, borrower, times, &network())
+            }
+        })
+    }
+
+    /// `on_failure: ip`: the consumer is limited as a stranger of its network is, and what it is let through counts as its
+    /// own.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments, reason = "everything that one decision depends on")]
+    fn rule_by_network(
+        &self,
+        subject: &Subject<'_>,
+        under: &Under,
+        cost: Cost,
+        store: &impl SharedStore,
+        borrower: &mut Borrower,
+        times: Times,
+        network: &Network,
+    ) -> Ruling {
+        let tier = &self.policy.anonymous;
+        // The same record as that of strangers who come from there.
+        let Some(namespace) = &self.namespace else { return unknown(under, times.now) };
+        let client = self.table.fingerprint_of(namespace.id(&Client::Stranger(*network)), true);
+        let updated = self.table.update(store, client, tier, times.moment(), |mut state| {
+            let verdict = decide_all(&mut state.account, tier, cost, times.now);
+            let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
+            (change, (verdict, state.account))
+        });
+        match updated {
+            Updated::Done { answer: (Verdict::Allowed, account), .. } => {
+                let consumer = self.table.fingerprint_of(subject.id, false);
+                let owed =
+                    self.table.update(store, consumer, self.tier(under), times.moment(), |mut state| {
+                        state.turn_to(times.now);
+                        state.hold.owe(cost, times.mono);
+                        record::pour(&mut state, self.tier(under), cost, times.now);
+                        (Change::Write(state), ())
+                    });
+                borrower.served(subject, cost, false, u32::MAX, times.mono);
+                if owed == Updated::Unknown {
+                    return unknown(under, times.now);
+                }
+                Ruling { outcome: Outcome::Fallback, ..ruling_under(&Under::Anonymous, account, times.now) }
+            }
+            Updated::Done { answer: (Verdict::NotNow(refusal), account), .. } => {
+                self.refused(ruling_under(&Under::Anonymous, account, times.now), refusal)
+            }
+            Updated::Done { answer: (Verdict::Never, _), .. } | Updated::Unknown => unknown(under, times.now),
+        }
+    }
+}
+
+fn ruling_under(under: &Under, account: Account, now: UnixNanos) -> Ruling {
+    Ruling { under: under.clone(), outcome: Outcome::Allowed, account: Some(account), refusal: None, now }
+}
+
+fn unknown(under: &Under, now: UnixNanos) -> Ruling {
+    Ruling { outcome: Outcome::Error, account: None, ..ruling_under(under, Account::default(), now) }
+}
+
+// They lend from the store's accounts, which no build for wasm32 has.
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests;

@@ -1,0 +1,129 @@
+//! What a client's record says to a request.
+
+use crate::borrower::Times;
+use crate::lease::{Hold, Refused, Spend, tick};
+use crate::table::State;
+use tollgate_core::account::{Account, Refusal, Verdict, decide_all};
+use tollgate_core::limit::Month;
+use tollgate_core::terms;
+use tollgate_core::tier::{OnFailure, Tier};
+use tollgate_core::units::{Cost, Nanos, UnixNanos};
+
+/// What it says.
+pub enum Found {
+    /// Paid from the lease, of which so much is left.
+    Paid(Account, u32),
+    /// Let through without the store.
+    Without(Account),
+    Refused(Account, Refusal),
+    Ask,
+    /// `on_failure: closed`, or a cost that no bucket holds.
+    Closed,
+    /// `on_failure: ip`: the network's bucket decides.
+    ByNetwork,
+}
+
+/// What `state` says to a request of `cost`; where it is let through, `state` is what the record has to be then.
+pub fn find(
+    state: &mut State,
+    tier: &Tier,
+    cost: Cost,
+    times: Times,
+    failure: Option<OnFailure>,
+    is_pressed: bool,
+    is_stranger: bool,
+) -> Found {
+    state.turn_to(times.now);
+    if tier.is_unlimited() {
+        if is_stranger {
+            return Found::Paid(state.account.at(times.now, tier), u32::MAX);
+        }
+        state.hold.owe(cost, times.mono);
+        return Found::Paid(pour(state, tier, cost, times.now), u32::MAX);
+    }
+    let now = tick(times.mono);
+    // What was lent or refused under other terms says nothing about these.
+    let is_same = state.hold.is_under(terms::tag(tier));
+    let spend = if is_same { state.hold.spend(cost, now) } else { Spend::Ask };
+    match (spend, failure) {
+        (Spend::Paid, _) => Found::Paid(pour(state, tier, cost, times.now), state.hold.left),
+        (Spend::Refused(refused), None) => refuse(&state.account, &refused, tier, cost, times),
+        (Spend::Ask, None) if is_pressed && is_same && is_covered(&state.hold, cost) => {
+            refuse(&state.account, &state.hold.refused, tier, cost, times)
+        }
+        (Spend::Ask, None) => Found::Ask,
+        (_, Some(OnFailure::Closed)) => Found::Closed,
+        (_, Some(OnFailure::Open)) => {
+            state.hold.owe(cost, times.mono);
+            Found::Without(pour(state, tier, cost, times.now))
+        }
+        (_, Some(OnFailure::Ip)) if !is_stranger => Found::ByNetwork,
+        (_, Some(OnFailure::Local | OnFailure::Ip)) => {
+            let fresh = empty(&state.account.at(times.now, tier), tier);
+            match decide_all(&mut state.account, tier, cost, times.now) {
+                Verdict::Allowed => {
+                    state.hold.owe(cost, times.mono);
+                    state.hold.fresh |= fresh;
+                    Found::Without(state.account)
+                }
+                Verdict::NotNow(refusal) => Found::Refused(state.account, refusal),
+                Verdict::Never => Found::Closed,
+            }
+        }
+    }
+}
+
+/// Whether the store's last refusal was of as much, though its time is over.
+fn is_covered(hold: &Hold, cost: Cost) -> bool {
+    hold.refused.cost > 0 && cost.0 >= hold.refused.cost.into()
+}
+
+/// Charges the node's view of the client's account, which headers speak of.
+pub fn pour(state: &mut State, tier: &Tier, cost: Cost, now: UnixNanos) -> Account {
+    state.account = state.account.at(now, tier);
+    state.hold.fresh |= empty(&state.account, tier);
+    for (level, limit) in state.account.levels.iter_mut().zip(&tier.limits) {
+        *level = limit.filled(*level, cost);
+    }
+    state.account.used = state.account.used.plus(cost);
+    state.account
+}
+
+/// Which of the buckets are empty: bit 0 is the tier's first.
+fn empty(account: &Account, tier: &Tier) -> u8 {
+    // As much as clocks differ while a lease lasts; what is taken for empty and is not costs nothing but a little of what
+    // drains meanwhile.
+    const NEARLY: Nanos = Nanos(5_000_000);
+    let limits = account.levels.iter().zip(&tier.limits).enumerate();
+    limits.fold(0, |bits, (index, (level, limit))| {
+        bits | u8::from(limit.is_full_within(*level, NEARLY)) << index
+    })
+}
+
+/// The refusal of a cost that is at least what the store has refused: later by what it is more. The account is shown as
+/// one that refuses: what other nodes have spent may not be known here.
+fn refuse(account: &Account, refused: &Refused, tier: &Tier, cost: Cost, times: Times) -> Found {
+    let wait = refused.until.since(tick(times.mono));
+    let more = Cost(cost.0.saturating_sub(refused.cost.into()));
+    let longer = tier
+        .limits
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| refused.limits & (1 << index) != 0)
+        .map(|(_, limit)| limit.time_for(more))
+        .max()
+        .unwrap_or_default();
+    let is_month = refused.limits & Refused::MONTH != 0;
+    let until = times.now.after(Nanos(u64::from(wait).saturating_mul(1_000_000))).after(longer);
+    let until = if is_month { until.max(Month::of(times.now).end()) } else { until };
+    let refusal = Refusal { limits: refused.limits & 7, month: is_month, until };
+    let mut account = account.at(times.now, tier);
+    let levels = account.levels.iter_mut().zip(&tier.limits).enumerate();
+    for (level, limit) in levels.filter(|(index, _)| refusal.by_limit(*index)).map(|(_, pair)| pair) {
+        *level = (*level).max(limit.refusing(cost, until.since(times.now)));
+    }
+    if let (true, Some(quota)) = (is_month, tier.monthly) {
+        account.used = account.used.max(quota.less(cost).plus(Cost(1)));
+    }
+    Found::Refused(account, refusal)
+}

@@ -1,0 +1,341 @@
+//! The store as one worker of a gateway sees it: its calls, and the requests that wait for them.
+//!
+//! A request that its client's lease does not pay for makes a call and waits for it. On Envoy other requests of the client
+//! that come meanwhile wait for the same call, whose end lets all of them go on; Kong's host lets only the request go on
+//! that made the call, so there each makes its own, and the store knows it for the same. What no request is left to wait
+//! for, the next [tick](Lender::tick) does.
+//!
+//! What it needs of a gateway is a [`Host`]: the filter's is Proxy-Wasm, the simulator's is a whole cluster in one thread.
+
+mod host;
+mod tick;
+mod waiting;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+pub use self::host::{Caller, Host, Note};
+use self::waiting::Crowd;
+pub use self::waiting::Waiting;
+use super::borrowing::{Considered, Question, Word};
+use super::{Answer as Decided, Engine, Ruling};
+use crate::borrower::{Borrower, Call, Heard, Rhythm, Seen, Times};
+use crate::breaker::Breaker;
+use crate::request::{Gateway, Request};
+use tollgate_core::client::ClientId;
+use tollgate_core::policy::{Policy, Store, StoreMode};
+use tollgate_core::wire::{Answer, Ask, Entry, Reply};
+
+/// How often a request asks before it is given up: each time others were faster to spend what came.
+const MAX_ROUNDS: u32 = 16;
+
+/// What [`Lender::meet`] has found for a request.
+#[derive(Debug)]
+pub enum Met<'a> {
+    /// The policy is off.
+    Off,
+    /// It is decided.
+    Known(Decided<'a>),
+    /// It waits for the store, and [`Host::conclude`] will hear of it.
+    Waits(Rc<Waiting>),
+}
+
+/// The store as this worker sees it.
+#[derive(Debug)]
+pub struct Lender {
+    store: Store,
+    borrower: RefCell<Borrower>,
+    crowd: Crowd,
+    /// The tick's call under way, and when it is given up, milliseconds.
+    batch: RefCell<Option<(Call, u64)>>,
+    /// A reply to one of them, as far as it is still to be taken in.
+    heard: RefCell<Option<Heard>>,
+    random: Cell<u64>,
+}
+
+impl Lender {
+    /// The lender of `policy`, if it has one. `seed` is a secret that differs from worker to worker.
+    #[must_use]
+    pub fn new(policy: &Policy, seed: u64) -> Option<Self> {
+        let store = policy.store.as_ref()?;
+        let milliseconds = |milli: u64| u32::try_from(milli).unwrap_or(u32::MAX);
+        let rhythm = Rhythm {
+            interval: milliseconds(store.sync_interval_ms),
+            timeout: milliseconds(store.timeout_ms),
+        };
+        Some(Self {
+            borrower: RefCell::new(Borrower::new(policy, rhythm, seed)),
+            crowd: Crowd::new(seed),
+            batch: RefCell::default(),
+            heard: RefCell::default(),
+            random: Cell::new(seed | 1),
+            store: store.clone(),
+        })
+    }
+
+    /// Milliseconds between two ticks.
+    #[must_use]
+    pub fn interval(&self) -> u32 {
+        self.borrower.borrow().rhythm().tick()
+    }
+
+    /// What this worker remembers: for whoever wants to see it.
+    #[must_use]
+    pub const fn borrower(&self) -> &RefCell<Borrower> {
+        &self.borrower
+    }
+
+    /// The moments of now.
+    fn times(&self, host: &impl Host) -> Times {
+        self.borrower.borrow().times(host.monotonic(), || host.wall())
+    }
+
+    /// A number that differs from node to node and call to call (xorshift).
+    fn random(&self) -> u64 {
+        let mut state = self.random.get();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        self.random.set(state);
+        state
+    }
+
+    /// Decides about `request`, which is the one at hand and whose context is `context`, or lets it wait.
+    pub fn meet<'a, H: Host, G: Gateway>(
+        &self,
+        engine: &Engine,
+        host: &H,
+        context: u32,
+        request: &Request<'a, G>,
+    ) -> Met<'a> {
+        // Only a request can ask the gateway which node this is.
+        self.borrower.borrow_mut().settle_node(|| engine.table().node(&host.node()));
+        let times = self.times(host);
+        let considered = engine.consider(request, host.shared(), &mut self.borrower.borrow_mut(), times);
+        let (caller, question) = match considered {
+            None => return Met::Off,
+            Some(Considered::Known(answer)) => {
+                if answer.ruling.is_some() {
+                    host.note(Note::Hit);
+                }
+                return Met::Known(answer);
+            }
+            Some(Considered::Ask(caller, question)) => (caller, question),
+        };
+        host.note(Note::Miss);
+        let until = times.mono.saturating_add(self.store.timeout_ms);
+        let waiting = Rc::new(Waiting::new(context, question, until));
+        let is_first = self.crowd.stay(&waiting);
+        let joins = !is_first && host.resumes_others() && !waiting.question.is_charged;
+        // A gateway that knows no way to the store will not know one the next time: then it is away.
+        if joins || (0..Breaker::TRIPS_AT).any(|_| self.ask(engine, host, &waiting, times)) {
+            return Met::Waits(waiting);
+        }
+        // The gateway knows no way to the store.
+        self.crowd.leave(&waiting);
+        let ruling = self.settle(engine, host, &waiting.question, times, Word::Silent);
+        Met::Known(Decided { caller, ruling })
+    }
+
+    /// A request is no more.
+    pub fn forget(&self, waiting: &Rc<Waiting>) {
+        self.crowd.leave(waiting);
+    }
+
+    /// Makes the call of `waiting`'s request, which is the one at hand.
+    fn ask(&self, engine: &Engine, host: &impl Host, waiting: &Waiting, times: Times) -> bool {
+        let question = &waiting.question;
+        let mut borrower = self.borrower.borrow_mut();
+        let is_first = waiting.rounds.get() == 0;
+        let call = if question.is_charged && (is_first || self.store.mode == StoreMode::Strict) {
+            Some(engine.ask_charge(question, host.shared(), &mut borrower, times))
+        } else if question.is_charged {
+            // A charge without an answer may have counted; a lease that is asked for again does not count twice.
+            let need = (question.cost.0, 0);
+            engine.ask(question, need, host.shared(), &mut borrower, times)
+        } else {
+            let need = self.crowd.need(&question.id);
+            engine.ask(question, need, host.shared(), &mut borrower, times)
+        };
+        drop(borrower);
+        waiting.rounds.set(waiting.rounds.get().saturating_add(1));
+        // All of a request's calls together take no longer than one may.
+        let left = waiting.until.get().saturating_sub(times.mono);
+        let allowed = left.min(self.store.timeout_ms);
+        match call {
+            Some(call) if allowed > 0 && self.dispatch(host, Caller::Request, &call, allowed, times.mono) => {
+                *waiting.call.borrow_mut() = Some((call, allowed));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Sends `call` from what is at hand at `mono`, milliseconds; whether it went out.
+    fn dispatch(&self, host: &impl Host, caller: Caller, call: &Call, timeout_ms: u64, mono: u64) -> bool {
+        let is_out = host.dispatch(caller, &call.batch, timeout_ms);
+        if !is_out {
+            let mut borrower = self.borrower.borrow_mut();
+            if borrower.failed(mono, self.random()) {
+                host.note(Note::NoWay);
+            }
+            host.note(Note::Called { has_worked: false, is_up: !borrower.is_store_away() });
+        }
+        is_out
+    }
+
+    /// Whether a request that got no answer can ask again, and has the time. A store that is gone for good fails at once,
+    /// three times, and is known to be away before its first request is decided.
+    fn may_repeat(&self, host: &impl Host, waiting: &Waiting) -> bool {
+        let left = waiting.until.get().saturating_sub(host.monotonic() / 1_000_000);
+        !self.borrower.borrow().is_store_away() && left >= self.store.timeout_ms / 2 && host.may_call_again()
+    }
+
+    /// The response at hand is to the call that `waiting`'s request has made.
+    pub fn answer(&self, engine: &Engine, host: &impl Host, waiting: &Rc<Waiting>) {
+        if let Some(ruling) = self.answered(engine, host, waiting) {
+            waiting.conclude(host, ruling);
+        }
+    }
+
+    /// The request's ruling, or none while it asks again.
+    fn answered(&self, engine: &Engine, host: &impl Host, waiting: &Rc<Waiting>) -> Option<Ruling> {
+        let id = waiting.question.id;
+        let (call, allowed) = waiting.call.borrow_mut().take()?;
+        let is_charge = matches!(call.batch.entries.last(), Some(Entry { ask: Ask::Charge { .. }, .. }));
+        let heard = self.take(engine, host, call, allowed);
+        let word = match &heard {
+            None => Word::Silent,
+            // A charge comes behind the report of its client.
+            Some(heard) => match heard.answers().last() {
+                Some(Answer::Failed | Answer::Unusable) => Word::Away,
+                _ => Word::Heard,
+            },
+        };
+        if word != Word::Heard {
+            waiting.is_heard.set(false);
+        }
+        // Those that have waited with it go first: should it not be enough for all, this one can ask once more, and they
+        // cannot.
+        self.crowd.leave(waiting);
+        self.release(engine, host, &id);
+        host.speak_for(waiting.context);
+        let question = &waiting.question;
+        let charged = heard.as_ref().and_then(|heard| Some((heard.charge()?, heard.call())));
+        let ruling = match (is_charge, charged) {
+            (true, Some((standing, call))) => {
+                let times = self.times(host);
+                let borrower = self.borrower.borrow();
+                if self.store.mode == StoreMode::Leased {
+                    let seen = Seen { times, took_ms: call.age(times.mono) };
+                    engine.note_charge(question, standing, host.shared(), &borrower, seen);
+                }
+                Some(engine.charged(question, standing, &borrower, times))
+            }
+            // In strict mode a second question would be a second charge.
+            _ if word == Word::Silent
+                && self.store.mode == StoreMode::Leased
+                && self.may_repeat(host, waiting) =>
+            {
+                None
+            }
+            (true, None) if word == Word::Heard => self.decide(engine, host, waiting, Word::Silent),
+            (true, None) | (false, _) => self.decide(engine, host, waiting, word),
+        };
+        if ruling.is_some() {
+            return ruling;
+        }
+        self.crowd.stay(waiting);
+        if waiting.rounds.get() < MAX_ROUNDS && self.ask(engine, host, waiting, self.times(host)) {
+            return None;
+        }
+        // Those that are left are the next tick's.
+        self.crowd.leave(waiting);
+        self.decide(engine, host, waiting, Word::Silent)
+    }
+
+    /// Takes in the response at hand, to a request's `call`, which could take `allowed` milliseconds; none where it is none.
+    fn take(&self, engine: &Engine, host: &impl Host, call: Call, allowed: u64) -> Option<Heard> {
+        let mut heard = self.hear(engine, host, call, allowed)?;
+        while self.take_slice(engine, host, &mut heard) {}
+        Some(heard)
+    }
+
+    /// Takes in a slice of what was heard; whether there is more.
+    fn take_slice(&self, engine: &Engine, host: &impl Host, heard: &mut Heard) -> bool {
+        let mono = host.monotonic();
+        self.borrower.borrow_mut().take_slice(engine.policy(), engine.table(), host.shared(), heard, mono)
+    }
+
+    /// The response at hand is to `call`, which could take `allowed` milliseconds; none where it is none.
+    fn hear(&self, engine: &Engine, host: &impl Host, call: Call, allowed: u64) -> Option<Heard> {
+        let mono = host.monotonic();
+        let reply = host.reply().and_then(|bytes| Reply::from_bytes(&bytes).ok());
+        let reply = reply.filter(|reply| reply.answers.len() == call.batch.entries.len());
+        let mut borrower = self.borrower.borrow_mut();
+        let Some(reply) = reply else {
+            // A call that had only what others had left of a request's time says nothing about the store.
+            let is_cut_short =
+                allowed < self.store.timeout_ms && call.age(mono / 1_000_000).saturating_add(1) >= allowed;
+            if !is_cut_short && borrower.failed(mono / 1_000_000, self.random()) {
+                host.note(Note::Away);
+            }
+            host.note(Note::Called { has_worked: false, is_up: !borrower.is_store_away() });
+            return None;
+        };
+        // A part of the backend that is away is no store to those whose accounts it has.
+        if self.store.mode == StoreMode::Leased {
+            self.crowd.hear(&call, &reply, (mono / 1_000_000).saturating_add(self.store.timeout_ms));
+        }
+        let (heard, is_back) = borrower.hear(engine.policy(), call, reply, mono);
+        if is_back {
+            host.note(Note::Back);
+        }
+        host.note(Note::Called { has_worked: true, is_up: true });
+        Some(heard)
+    }
+
+    /// Decides about a request that waits; none: it has to ask again. Silence is the last word: where the store had
+    /// answered while the request waited, others were faster.
+    #[inline(never)]
+    fn decide(&self, engine: &Engine, host: &impl Host, waiting: &Waiting, word: Word) -> Option<Ruling> {
+        let times = self.times(host);
+        let is_late = word == Word::Silent && waiting.is_heard.get();
+        let word = if is_late { Word::Heard } else { word };
+        let ruling = self.settle(engine, host, &waiting.question, times, word);
+        if ruling.is_some() || !is_late {
+            return ruling;
+        }
+        let mut borrower = self.borrower.borrow_mut();
+        let network = || host.peer();
+        Some(engine.crowded_out(&waiting.question, host.shared(), &mut borrower, times, &network))
+    }
+
+    fn settle(
+        &self,
+        engine: &Engine,
+        host: &impl Host,
+        question: &Question,
+        times: Times,
+        word: Word,
+    ) -> Option<Ruling> {
+        let mut borrower = self.borrower.borrow_mut();
+        engine.settle(question, host.shared(), &mut borrower, times, word, &|| host.peer())
+    }
+
+    /// Lets those of `id`'s requests go on that have made no call and can be decided now; on hosts that allow it.
+    fn release(&self, engine: &Engine, host: &impl Host, id: &ClientId) {
+        if !host.resumes_others() || self.store.mode == StoreMode::Strict {
+            return;
+        }
+        for waiting in self.crowd.without_call(id) {
+            host.speak_for(waiting.context);
+            let Some(ruling) = self.decide(engine, host, &waiting, Word::Heard) else { continue };
+            self.crowd.leave(&waiting);
+            waiting.conclude(host, ruling);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

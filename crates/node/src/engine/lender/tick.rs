@@ -1,0 +1,83 @@
+//! What a worker does when no request is at hand.
+
+use super::{Caller, Host, Lender};
+use crate::borrower::{Call, Times};
+use crate::engine::Engine;
+use crate::engine::borrowing::Word;
+use tollgate_core::wire::MAX_ENTRIES;
+
+/// For so many of those that wait a batch has room; the rest of it are reports. A store takes no longer one.
+const WAITING: usize = MAX_ENTRIES / 2;
+
+impl Lender {
+    /// The tick: a slice of what has been answered is taken in, a slice of what is due is put together, and where it is time
+    /// it goes to the store. Nobody waits for ever.
+    pub fn tick(&self, engine: &Engine, host: &impl Host) {
+        let times = self.times(host);
+        self.expire(engine, host, times);
+        let is_under_way = self.batch.borrow().as_ref().is_some_and(|(_, until)| times.mono < *until);
+        if is_under_way || self.go_on(engine, host) {
+            return;
+        }
+        let Some(call) = self.due(engine, host, times) else { return };
+        let timeout = self.store.timeout_ms;
+        if self.dispatch(host, Caller::Root, &call, timeout, times.mono) {
+            // The host ends it at its timeout; should it not, another is sent all the same.
+            let until = times.mono.saturating_add(timeout.saturating_mul(4)).saturating_add(1_000);
+            *self.batch.borrow_mut() = Some((call, until));
+        }
+    }
+
+    /// The response to the tick's call is at hand.
+    pub fn take_batch(&self, engine: &Engine, host: &impl Host) {
+        let Some((call, _)) = self.batch.borrow_mut().take() else { return };
+        *self.heard.borrow_mut() = self.hear(engine, host, call, self.store.timeout_ms);
+        self.go_on(engine, host);
+    }
+
+    /// Goes on with what the last batch was answered; whether anything was left.
+    fn go_on(&self, engine: &Engine, host: &impl Host) -> bool {
+        let Some(mut heard) = self.heard.borrow_mut().take() else { return false };
+        let is_more = self.take_slice(engine, host, &mut heard);
+        for id in self.crowd.clients() {
+            self.release(engine, host, &id);
+        }
+        if is_more {
+            *self.heard.borrow_mut() = Some(heard);
+        }
+        true
+    }
+
+    /// The batch that is due: reports, and what requests ask for whose call has ended.
+    fn due(&self, engine: &Engine, host: &impl Host, times: Times) -> Option<Call> {
+        let mut waiting = self.crowd.leaderless();
+        waiting.truncate(WAITING);
+        let mut borrower = self.borrower.borrow_mut();
+        let mut call = borrower.compose(engine.policy(), engine.table(), host.shared(), times, waiting.len());
+        for (question, need) in waiting {
+            let Some(asked) = engine.ask(&question, need, host.shared(), &mut borrower, times) else {
+                continue;
+            };
+            match &mut call {
+                None => call = Some(asked),
+                Some(call) => {
+                    call.batch.entries.retain(|entry| entry.client != question.id);
+                    // Requests wait for them: they are taken in first.
+                    call.batch.entries.splice(0..0, asked.batch.entries);
+                }
+            }
+        }
+        call
+    }
+
+    /// Decides about requests that wait for a call that is not theirs and does not come.
+    fn expire(&self, engine: &Engine, host: &impl Host, times: Times) {
+        for waiting in self.crowd.late(times) {
+            host.speak_for(waiting.context);
+            self.crowd.leave(&waiting);
+            if let Some(ruling) = self.decide(engine, host, &waiting, Word::Silent) {
+                waiting.conclude(host, ruling);
+            }
+        }
+    }
+}

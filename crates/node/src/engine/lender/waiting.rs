@@ -1,0 +1,145 @@
+//! Requests that wait for the store.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use super::Host;
+use crate::borrower::{Call, Times};
+use crate::engine::Ruling;
+use crate::engine::borrowing::Question;
+use tollgate_core::client::{ClientId, ClientMap, ClientSecret};
+use tollgate_core::wire::{Answer, Reply};
+
+/// A request that waits for the store.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Its context.
+    pub context: u32,
+    /// What it wants to know.
+    pub question: Question,
+    /// The call that it has made itself, and how many milliseconds that may take.
+    pub(super) call: RefCell<Option<(Call, u64)>>,
+    pub(super) rounds: Cell<u32>,
+    /// Whether the store has answered for its client while it waited: then it is not away.
+    pub(super) is_heard: Cell<bool>,
+    /// When it waits no more, milliseconds: a timeout after it came, or after the store has last answered for its client.
+    pub(super) until: Cell<u64>,
+    /// What came of it.
+    ruling: RefCell<Option<Ruling>>,
+}
+
+impl Waiting {
+    pub(super) fn new(context: u32, question: Question, until: u64) -> Self {
+        Self {
+            context,
+            question,
+            call: RefCell::default(),
+            rounds: Cell::new(0),
+            is_heard: Cell::new(false),
+            until: Cell::new(until),
+            ruling: RefCell::default(),
+        }
+    }
+
+    /// What came of it; none while it waits.
+    #[must_use]
+    pub fn ruling(&self) -> Option<Ruling> {
+        self.ruling.borrow().clone()
+    }
+
+    /// Does what `ruling` says about it: it is at hand.
+    pub(super) fn conclude(&self, host: &impl Host, ruling: Ruling) {
+        host.conclude(&self.question, &ruling);
+        *self.ruling.borrow_mut() = Some(ruling);
+    }
+
+    fn has_call(&self) -> bool {
+        self.call.borrow().is_some()
+    }
+}
+
+/// All requests of a worker that wait, by client.
+#[derive(Debug)]
+pub struct Crowd(RefCell<ClientMap<Vec<Rc<Waiting>>>>);
+
+impl Crowd {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(RefCell::new(ClientMap::with_hasher(ClientSecret::with_seed(seed))))
+    }
+
+    /// A request waits; whether it is the only one of its client under its limits: under others an answer decides nothing.
+    pub(super) fn stay(&self, waiting: &Rc<Waiting>) -> bool {
+        let mut all = self.0.borrow_mut();
+        let of_client = all.entry(waiting.question.id).or_default();
+        let is_same = |other: &Rc<Waiting>| other.question.under() == waiting.question.under();
+        let is_first = !of_client.iter().any(is_same);
+        of_client.push(Rc::clone(waiting));
+        is_first
+    }
+
+    /// A request waits no more.
+    pub(super) fn leave(&self, waiting: &Rc<Waiting>) {
+        let mut all = self.0.borrow_mut();
+        if let Some(of_client) = all.get_mut(&waiting.question.id) {
+            of_client.retain(|other| !Rc::ptr_eq(other, waiting));
+            if of_client.is_empty() {
+                all.remove(&waiting.question.id);
+            }
+        }
+    }
+
+    /// What the requests of a client that wait here cost: the cheapest, and all others.
+    pub(super) fn need(&self, id: &ClientId) -> (u64, u64) {
+        self.0.borrow().get(id).map_or((0, 0), |waiting| need_of(waiting))
+    }
+
+    /// Notes for whom the store has an answer; they may wait until `until`, milliseconds.
+    pub(super) fn hear(&self, call: &Call, reply: &Reply, until: u64) {
+        let waiting = self.0.borrow();
+        for (entry, answer) in call.batch.entries.iter().zip(&reply.answers) {
+            if let (Answer::Standing(_), Some(of_client)) = (answer, waiting.get(&entry.client)) {
+                for one in of_client.iter().filter(|one| !one.question.is_charged) {
+                    one.is_heard.set(true);
+                    one.until.set(until);
+                }
+            }
+        }
+    }
+
+    /// Those of a client that have made no call.
+    pub(super) fn without_call(&self, id: &ClientId) -> Vec<Rc<Waiting>> {
+        let all = self.0.borrow();
+        all.get(id).into_iter().flatten().filter(|one| !one.has_call()).cloned().collect()
+    }
+
+    /// Those that have made no call and wait no longer.
+    pub(super) fn late(&self, times: Times) -> Vec<Rc<Waiting>> {
+        let all = self.0.borrow();
+        let is_late = |one: &&Rc<Waiting>| !one.has_call() && times.mono >= one.until.get();
+        all.values().flatten().filter(is_late).cloned().collect()
+    }
+
+    /// For each client of whose requests none has a call: one of them, and what they need.
+    pub(super) fn leaderless(&self) -> Vec<(Question, (u64, u64))> {
+        let all = self.0.borrow();
+        let leads = |one: &&Rc<Waiting>| !one.question.is_charged;
+        let leaderless =
+            |of_client: &&Vec<Rc<Waiting>>| !of_client.iter().filter(leads).any(|one| one.has_call());
+        let of_client = |of_client: &Vec<Rc<Waiting>>| {
+            Some((of_client.iter().find(leads)?.question.clone(), need_of(of_client)))
+        };
+        all.values().filter(leaderless).filter_map(of_client).collect()
+    }
+
+    /// Whose requests wait.
+    pub(super) fn clients(&self) -> Vec<ClientId> {
+        self.0.borrow().keys().copied().collect()
+    }
+}
+
+/// What requests cost: the cheapest, and all others.
+fn need_of(waiting: &[Rc<Waiting>]) -> (u64, u64) {
+    let costs = || waiting.iter().filter(|one| !one.question.is_charged).map(|one| one.question.cost.0);
+    let cheapest = costs().min().unwrap_or(0);
+    (cheapest, costs().fold(0, u64::saturating_add).saturating_sub(cheapest))
+}

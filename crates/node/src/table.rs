@@ -1,0 +1,319 @@
+//! The clients of one node, in fixed memory: a set-associative table in the gateway's shared data.
+//!
+//! ```text
+//! fingerprint(client) ──▶ slot "tollgate/aXYZ" ──▶ one of 7 ways ──▶ Record { buckets, month, lease }
+//!                         consumers │ strangers     get, decide, compare and swap; lost: get again, decide again
+//! ```
+//!
+//! Shared data has no delete that all hosts honour, so there is a fixed number of slots of one size, and a request only ever
+//! replaces a slot by another. On a host that makes room by dropping what is there, silently, nothing is added once the policy
+//! is loaded: [`Table::open`] writes every slot. On one that keeps everything a slot is made when it is first used. A client that comes takes an empty way of its slot, or one whose record is as good as none
+//! (buckets full, month past or untouched). Only where all 7 are in use does one go that still meant something,
+//! the one that means the least, and it is counted.
+//!
+//! Strangers have slots of their own: however many addresses somebody comes from, no consumer is pushed out.
+
+mod fingerprint;
+mod geometry;
+pub mod known_good;
+mod marker;
+mod slot;
+
+pub use fingerprint::{Fingerprint, FingerprintKey};
+pub use geometry::{Geometry, SlotKey};
+pub use slot::{Record, SLOT_BYTES, State, WAYS};
+
+use std::cell::Cell;
+
+use marker::Marker;
+use tollgate_core::client::{Client, ClientId};
+use tollgate_core::tier::Tier;
+use tollgate_core::units::UnixNanos;
+
+/// The node's shared data, as little of it as the table needs. Every method may be called by many workers at once.
+pub trait SharedStore {
+    /// The value of `key` and its version.
+    fn get(&self, key: &SlotKey) -> Read;
+    /// Writes `value` if `key` still is what `expected` says.
+    fn set(&self, key: &SlotKey, value: &[u8], expected: Expected) -> Write;
+    /// Whether there is always room, and what was written once stays: then a slot need not be there before it is used.
+    fn keeps_all(&self) -> bool;
+}
+
+/// What [`SharedStore::get`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Nothing was ever written there, or the host has dropped it.
+    Missing,
+    /// The bytes, possibly torn or foreign, and the version that a write has to name.
+    Value(Vec<u8>, u32),
+    /// The host does not answer.
+    Failed,
+}
+
+/// What has to be true for a write to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// The key does not exist.
+    Missing,
+    /// The key's version is this.
+    Version(u32),
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// It is there.
+    Done,
+    /// Somebody else was first.
+    Lost,
+    /// The host does not answer.
+    Failed,
+}
+
+/// A closure's wish after it has seen an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Leave the record as it is.
+    Keep,
+    /// Write this.
+    Write(State),
+}
+
+/// What became of [`Table::update`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Updated<T> {
+    /// The closure's answer, which the table now holds.
+    Done {
+        /// The answer.
+        answer: T,
+    },
+    /// The record was under too much contention, or the host does not answer: nothing is known.
+    Unknown,
+}
+
+/// The moment of an update, by two clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The time of the day: what months and headers are made of.
+    pub now: UnixNanos,
+    /// Nanoseconds of a clock that nobody sets, the same for all workers of the node: between two moments of it lies as
+    /// much time as has passed, also where the workers are not agreed on the time of the day.
+    pub node: u64,
+}
+
+impl Moment {
+    /// The moment by the node's clock that is `at` by the time of the day.
+    const fn to_node(self, at: UnixNanos) -> u64 {
+        self.node.saturating_sub(self.now.since(at).0).saturating_add(at.since(self.now).0)
+    }
+
+    /// The other way round.
+    const fn to_unix(self, at: u64) -> UnixNanos {
+        let past = self.now.0.saturating_sub(self.node.saturating_sub(at));
+        UnixNanos(past.saturating_add(at.saturating_sub(self.node)))
+    }
+}
+
+impl From<UnixNanos> for Moment {
+    /// A gateway without a store has one clock.
+    fn from(now: UnixNanos) -> Self {
+        Self { now, node: now.0 }
+    }
+}
+
+/// How often an update is decided anew before it gives up. Each lost try means that another worker's has won, so
+/// only a client flooded by as many workers at once comes near.
+const MAX_TRIES: u32 = 64;
+
+/// The table of one node. Cheap to clone: the records are in shared data.
+#[derive(Clone, Debug)]
+pub struct Table {
+    geometry: Geometry,
+    key: FingerprintKey,
+    /// Of this clone.
+    evictions: Cell<u32>,
+}
+
+/// An open table.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The table.
+    pub table: Table,
+    /// Whether it was made just now, by this very call: true once a node.
+    pub is_new: bool,
+}
+
+/// Why a table cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// The shared memory drops records that were just written; it needs this many bytes.
+    TooSmall {
+        /// Bytes that the table needs.
+        needed: u64,
+    },
+    /// The host does not answer.
+    Failed,
+}
+
+impl Table {
+    /// Whether the node has a table, or is making it.
+    pub fn is_there(store: &impl SharedStore) -> bool {
+        Marker::is_there(store)
+    }
+
+    /// Opens the node's table, or makes it, with room for `clients` consumers.
+    ///
+    /// The first policy that loads on a node decides the size, and the first worker draws `key`; all others get what
+    /// is there, so that two policies or two workers never disagree on where a client is. Another size takes effect
+    /// when the gateway is restarted: moving the records would hand everybody a fresh bucket.
+    ///
+    /// # Errors
+    /// [`OpenError`] when shared memory cannot hold the table.
+    pub fn open(store: &impl SharedStore, clients: u32, key: FingerprintKey) -> Result<Opened, OpenError> {
+        let (marker, is_new) =
+            Marker::settle(store, Geometry::for_clients(clients), key).ok_or(OpenError::Failed)?;
+        let table = Self { geometry: marker.geometry, key: marker.key, evictions: Cell::new(0) };
+        if marker.is_filled || store.keeps_all() {
+            return Ok(Opened { table, is_new });
+        }
+        let too_small = OpenError::TooSmall { needed: table.geometry.shared_bytes() };
+        let empty = slot::empty();
+        for slot in table.geometry.slots() {
+            // A slot that is there already was written by another worker that fills the same table.
+            match store.get(&slot) {
+                Read::Value(..) => {}
+                Read::Missing => match store.set(&slot, &empty, Expected::Missing) {
+                    Write::Done | Write::Lost => {}
+                    Write::Failed => return Err(too_small),
+                },
+                Read::Failed => return Err(OpenError::Failed),
+            }
+        }
+        // A host that makes room by dropping the oldest entries says nothing about it.
+        let holds = |slot: SlotKey| matches!(store.get(&slot), Read::Value(..));
+        if !table.geometry.slots().all(holds) || !Marker::is_settled(store, &marker) {
+            return Err(too_small);
+        }
+        Marker::set_filled(store, &marker);
+        Ok(Opened { table, is_new })
+    }
+
+    /// The table's size.
+    #[must_use]
+    pub const fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The fingerprint of a client: where its record is, and how it is known there.
+    #[must_use]
+    pub fn fingerprint(&self, namespace: &str, client: &Client<'_>) -> Fingerprint {
+        self.key.fingerprint(namespace, client)
+    }
+
+    /// The fingerprint of a client that the store knows by the same number.
+    #[must_use]
+    pub fn fingerprint_of(&self, id: ClientId, is_stranger: bool) -> Fingerprint {
+        self.key.of_id(id, is_stranger)
+    }
+
+    /// The number to the store of the node that its gateway calls `identity`.
+    #[must_use]
+    pub fn node(&self, identity: &[u8]) -> u64 {
+        self.key.node(identity)
+    }
+
+    /// How many records that still meant something had to go for others, through this clone and since it was last asked.
+    #[must_use]
+    pub const fn take_evictions(&self) -> u32 {
+        self.evictions.replace(0)
+    }
+
+    /// Hands every record of slot number `index` to `see`, with whether it is a stranger's.
+    pub fn each(&self, store: &impl SharedStore, index: u32, mut see: impl FnMut(&Record, bool)) {
+        let Some(key) = self.geometry.slot(index) else { return };
+        if let Read::Value(bytes, _) = store.get(&key)
+            && slot::is_ours(&bytes)
+        {
+            slot::records(&bytes).for_each(|record| see(&record, index >= self.geometry.consumers));
+        }
+    }
+
+    /// Lets `decide` see a client's state and change it, as one step that no other worker can get between.
+    ///
+    /// `decide` is called anew whenever another worker was first; it gets the state as it is then, and what it
+    /// computed from the old one is forgotten. `tier` is the one that the account is kept under.
+    pub fn update<T>(
+        &self,
+        store: &impl SharedStore,
+        client: Fingerprint,
+        tier: &Tier,
+        moment: impl Into<Moment>,
+        mut decide: impl FnMut(State) -> (Change, T),
+    ) -> Updated<T> {
+        let mut answer = None;
+        // One function for all kinds of answers: it is most of what the module is made of otherwise.
+        let updated = self.update_by(store, client, tier, moment.into(), &mut |state| {
+            let (change, found) = decide(*state);
+            answer = Some(found);
+            match change {
+                Change::Keep => false,
+                Change::Write(changed) => {
+                    *state = changed;
+                    true
+                }
+            }
+        });
+        match (updated, answer) {
+            (Updated::Done { .. }, Some(answer)) => Updated::Done { answer },
+            _ => Updated::Unknown,
+        }
+    }
+
+    #[inline(never)]
+    fn update_by(
+        &self,
+        store: &impl SharedStore,
+        client: Fingerprint,
+        tier: &Tier,
+        moment: Moment,
+        decide: &mut dyn FnMut(&mut State) -> bool,
+    ) -> Updated<()> {
+        let key = self.geometry.slot_of(&client);
+        for _ in 0..MAX_TRIES {
+            let (mut bytes, expected) = match store.get(&key) {
+                Read::Value(bytes, version) => (bytes, Expected::Version(version)),
+                Read::Missing => (Vec::new(), Expected::Missing),
+                Read::Failed => return Updated::Unknown,
+            };
+            if !slot::is_ours(&bytes) {
+                bytes = slot::empty();
+            }
+            let found = slot::find(&bytes, &client);
+            let mut state = found.as_ref().map_or_else(State::default, |(_, record)| record.state);
+            state.account.at = moment.to_unix(state.account.at.0);
+            if !decide(&mut state) {
+                return Updated::Done { answer: () };
+            }
+            let (way, evicted) = match found {
+                Some((way, _)) => (way, false),
+                None => slot::way_for_newcomer(&bytes, moment),
+            };
+            let full_at = UnixNanos(moment.to_node(state.account.full_at(tier)));
+            state.account.at = UnixNanos(moment.to_node(state.account.at));
+            slot::put(&mut bytes, way, &Record::new(&client, state, full_at));
+            match store.set(&key, &bytes, expected) {
+                Write::Done => {
+                    self.evictions.update(|before| before.saturating_add(evicted.into()));
+                    return Updated::Done { answer: () };
+                }
+                Write::Lost => {}
+                Write::Failed => return Updated::Unknown,
+            }
+        }
+        Updated::Unknown
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

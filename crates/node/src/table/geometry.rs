@@ -1,0 +1,200 @@
+//! How many slots there are, what they are called, and how much memory they take.
+
+use super::fingerprint::Fingerprint;
+use super::known_good;
+use super::slot::{SLOT_BYTES, WAYS};
+
+/// Which layout of slots this is. It stands in every slot's key, so that a filter of another layout, which may run
+/// beside this one while a gateway is upgraded, has keys of its own and never meets a value of another size. A table of more than 64³ slots takes the next
+/// letter as well.
+const LAYOUT: u8 = b'd';
+
+/// 64 characters, six bits each.
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// The most slots that three characters, and the one after the layout's letter, can name.
+const MAX_SLOTS: u32 = 2 * 64 * 64 * 64;
+
+/// A slot of 7 ways for every three clients that the policy asks room for, and one for strangers to every 16: with so
+/// many, about six in a thousand clients find their slot full.
+const CLIENTS_PER_SLOT: u64 = 3;
+const CLIENTS_PER_STRANGERS_SLOT: u64 = 16;
+
+/// What one entry costs beside its value, and how Kong's zones round it up: a node of 96 bytes, the key, and the next
+/// power of two; 4 such pieces in a page of 4,096 bytes, which itself costs 24 in the zone's directory.
+const KONG_PIECE: u64 = 1_024;
+const KONG_PAGE: u64 = 4_096;
+const KONG_PAGE_ENTRY: u64 = 24;
+const KONG_ZONE_HEAD: u64 = 16 * KONG_PAGE;
+const _: () = assert!(SLOT_BYTES + 96 + SlotKey::LENGTH <= KONG_PIECE as usize);
+
+/// The key of one slot: `tollgate/` and four characters.
+///
+/// Kong finds keys by their CRC32 alone. A fixed text followed by 32 bits that vary maps one to one to a CRC32, so
+/// no two keys of this form are the same to it (a test goes through all of them).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SlotKey([u8; Self::LENGTH]);
+
+impl SlotKey {
+    const LENGTH: usize = 13;
+
+    /// `tollgate/` and `name`. Names outside of this module's alphabet are never slots.
+    #[must_use]
+    pub const fn named(name: [u8; 4]) -> Self {
+        let [a, b, c, d] = name;
+        Self([b't', b'o', b'l', b'l', b'g', b'a', b't', b'e', b'/', a, b, c, d])
+    }
+
+    fn numbered(index: u32) -> Self {
+        let digit = |shift: u32| {
+            let six_bits = (index >> shift) & 63;
+            ALPHABET.get(six_bits as usize).copied().unwrap_or(b'A')
+        };
+        let first = LAYOUT.saturating_add(u8::from(index >= 64 * 64 * 64));
+        Self::named([first, digit(12), digit(6), digit(0)])
+    }
+
+    /// The key's text. ASCII.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The key's bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The table's size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Slots for consumers; they come first.
+    pub consumers: u32,
+    /// Slots for strangers.
+    pub strangers: u32,
+}
+
+impl Geometry {
+    /// The most consumers that a table can have room for.
+    pub const MAX_CLIENTS: u32 = 1_048_576;
+
+    /// A table for `clients` consumers, and a quarter as many strangers, that rarely has to evict.
+    #[must_use]
+    pub fn for_clients(clients: u32) -> Self {
+        let clients = u64::from(clients.clamp(1, Self::MAX_CLIENTS));
+        let slots = |slots: u64| u32::try_from(slots).unwrap_or(MAX_SLOTS / 2).max(1);
+        Self {
+            consumers: slots(clients.div_ceil(CLIENTS_PER_SLOT)),
+            strangers: slots(clients.div_ceil(CLIENTS_PER_STRANGERS_SLOT)),
+        }
+    }
+
+    /// Whether this is a table that [`Self::for_clients`] could have made, as far as one can tell.
+    #[must_use]
+    pub const fn is_plausible(&self) -> bool {
+        self.consumers > 0 && self.strangers > 0 && self.consumers.saturating_add(self.strangers) <= MAX_SLOTS
+    }
+
+    /// The number of slots.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.consumers.saturating_add(self.strangers)
+    }
+
+    /// The number of records that have room.
+    #[must_use]
+    pub const fn records(&self) -> u64 {
+        (self.count() as u64).saturating_mul(WAYS as u64)
+    }
+
+    /// Every slot's key.
+    pub fn slots(&self) -> impl Iterator<Item = SlotKey> + use<> {
+        (0..self.count()).map(SlotKey::numbered)
+    }
+
+    /// The key of slot number `index`, if there is one.
+    #[must_use]
+    pub fn slot(&self, index: u32) -> Option<SlotKey> {
+        (index < self.count()).then(|| SlotKey::numbered(index))
+    }
+
+    /// Where a client's record is.
+    #[must_use]
+    pub fn slot_of(&self, client: &Fingerprint) -> SlotKey {
+        // A hash as a fraction of the slots: even, and without a division.
+        let of = |slots: u32| (u64::from(client.place).wrapping_mul(u64::from(slots)) >> 32) as u32;
+        SlotKey::numbered(if client.is_stranger {
+            self.consumers.saturating_add(of(self.strangers))
+        } else {
+            of(self.consumers)
+        })
+    }
+
+    /// Bytes of shared memory that the table takes, as Kong's zones count; Envoy needs no more.
+    #[must_use]
+    pub const fn shared_bytes(&self) -> u64 {
+        // One piece more for the marker, and those of the last good policies.
+        let pieces = (self.count() as u64).saturating_add(known_good::VALUES as u64).saturating_add(1);
+        let pages = pieces.div_ceil(KONG_PAGE / KONG_PIECE);
+        pages.saturating_mul(KONG_PAGE + KONG_PAGE_ENTRY).saturating_add(KONG_ZONE_HEAD)
+    }
+
+    /// The zone to ask Kong for, in whole MiB: the value of `KONG_NGINX_WASM_SHM_KV_TOLLGATE`, less its `m`.
+    #[must_use]
+    pub const fn zone_mebibytes(&self) -> u64 {
+        self.shared_bytes().div_ceil(1_048_576)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0_u32, |crc, byte| {
+            (0..8)
+                .fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
+        })
+    }
+
+    #[test]
+    fn no_two_slots_are_the_same_key_to_kong() {
+        assert_eq!(crc32(b"plumless"), crc32(b"buckeroo"), "the pair that shows how Kong compares");
+        let mut seen: Vec<u32> =
+            (0..MAX_SLOTS).map(|index| crc32(SlotKey::numbered(index).as_bytes())).collect();
+        seen.push(crc32(super::super::marker::KEY.as_bytes()));
+        seen.extend(known_good::keys().map(|key| crc32(key.as_bytes())));
+        let all = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), all);
+    }
+
+    #[test]
+    fn the_default_table_fits_the_zone_that_the_docs_name() {
+        let geometry = Geometry::for_clients(65_536);
+        assert_eq!((geometry.consumers, geometry.strangers), (21_846, 4_096));
+        assert_eq!(geometry.zone_mebibytes(), 26);
+    }
+
+    #[test]
+    fn the_largest_table_has_a_key_for_every_slot() {
+        let geometry = Geometry::for_clients(u32::MAX);
+        assert!(geometry.count() <= MAX_SLOTS && geometry.is_plausible());
+        assert!(Geometry::for_clients(0).is_plausible());
+    }
+
+    #[test]
+    fn consumers_and_strangers_never_share_a_slot() {
+        let geometry = Geometry::for_clients(1_000);
+        let slots: Vec<SlotKey> = geometry.slots().collect();
+        let (consumers, strangers) = slots.split_at(geometry.consumers as usize);
+        for top in [0, 1, u32::MAX / 2, u32::MAX] {
+            let client = |is_stranger| Fingerprint { is_stranger, bits: [1, 1], place: top };
+            assert!(consumers.contains(&geometry.slot_of(&client(false))));
+            assert!(strangers.contains(&geometry.slot_of(&client(true))));
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The last good policy of each namespace, as text in the node's shared data.
+//!
+//! Kong loads a policy that is wrong by its meaning all the same. A worker that starts under it (they are started anew after
+//! a crash) goes on with what its namespace had last. The text is kept in pieces of one size that are written once, before
+//! the table's slots, and only ever replaced: a shared-data value of Kong's must not grow, and in a zone that is too small
+//! for both these go, and no client's record.
+//!
+//! ```text
+//! area 0 │ head: namespace, length, checksum │ piece 1 │ piece 2 │ …     7 areas, one a namespace
+//! ```
+
+use super::marker::checksum;
+use super::{Expected, Read, SharedStore, SlotKey, Write};
+
+/// So many namespaces have room on a node.
+const AREAS: u8 = 7;
+/// So many values has an area, its head included.
+const PIECES: u8 = 32;
+/// With a key and what Kong's zones add, a piece of 1,024 bytes as the table's slots are.
+const PIECE_BYTES: usize = 896;
+const MAGIC: [u8; 4] = *b"TGp\x01";
+
+/// The longest policy that is kept, bytes.
+pub const MAX_BYTES: usize = (PIECES as usize - 1) * PIECE_BYTES;
+/// So many values all of it takes.
+pub const VALUES: u32 = AREAS as u32 * PIECES as u32;
+
+/// Workers that keep different texts at once settle on one; more rounds than this are a host that does not keep its word.
+const MAX_TRIES: u32 = 8;
+
+/// What a namespace had before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LastGood {
+    /// This policy.
+    Text(Vec<u8>),
+    /// None since the gateway was started.
+    Never,
+    /// Perhaps one: it was too long to be kept, or there was no room.
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Head {
+    namespace: u64,
+    length: u32,
+    sum: u64,
+}
+
+impl Head {
+    fn of(namespace: &str, text: &[u8]) -> Self {
+        Self {
+            namespace: checksum(namespace.as_bytes()),
+            // What is too long is kept as that alone.
+            length: u32::try_from(text.len()).unwrap_or(u32::MAX),
+            sum: checksum(text),
+        }
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = [
+            MAGIC.as_slice(),
+            &self.length.to_le_bytes(),
+            &self.namespace.to_le_bytes(),
+            &self.sum.to_le_bytes(),
+        ]
+        .concat();
+        bytes.resize(PIECE_BYTES, 0);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (magic, rest) = bytes.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let (namespace, rest) = rest.split_first_chunk()?;
+        let (sum, _) = rest.split_first_chunk()?;
+        (*magic == MAGIC).then(|| Self {
+            namespace: u64::from_le_bytes(*namespace),
+            length: u32::from_le_bytes(*length),
+            sum: u64::from_le_bytes(*sum),
+        })
+    }
+}
+
+/// The key of a piece; the head is number 0. No slot's name has a tilde.
+const fn key(area: u8, piece: u8) -> SlotKey {
+    SlotKey::named([b'p', b'A'.saturating_add(area), b'A'.saturating_add(piece), b'~'])
+}
+
+/// Every key.
+pub fn keys() -> impl Iterator<Item = SlotKey> {
+    (0..AREAS).flat_map(|area| (0..PIECES).map(move |piece| key(area, piece)))
+}
+
+/// Makes the room. To be called on a node that has no table yet: later it might cost a client's record.
+pub fn reserve(store: &impl SharedStore) {
+    for key in keys() {
+        if store.set(&key, &[0; PIECE_BYTES], Expected::Missing) == Write::Failed {
+            return;
+        }
+    }
+}
+
+/// Keeps `text` as the last good policy of `namespace`, where there is room for it.
+#[inline(never)]
+pub fn keep(store: &impl SharedStore, namespace: &str, text: &[u8]) {
+    let head = Head::of(namespace, text);
+    for _ in 0..MAX_TRIES {
+        let Place::At(area, version, held) = place(store, head.namespace) else { return };
+        if held == Some(head) && (text.len() > MAX_BYTES || read(store, area, head).is_some()) {
+            return;
+        }
+        if store.set(&key(area, 0), &head.to_bytes(), Expected::Version(version)) != Write::Done {
+            continue;
+        }
+        if text.len() <= MAX_BYTES {
+            write(store, area, text);
+        }
+    }
+}
+
+/// The last good policy of `namespace`.
+#[inline(never)]
+pub fn last_good(store: &impl SharedStore, namespace: &str) -> LastGood {
+    match place(store, checksum(namespace.as_bytes())) {
+        Place::At(_, _, None) => LastGood::Never,
+        Place::At(area, _, Some(head)) => read(store, area, head).map_or(LastGood::Unknown, LastGood::Text),
+        Place::None => LastGood::Unknown,
+    }
+}
+
+/// Where a namespace's area is.
+enum Place {
+    /// There, with the head's version, and what it holds; nothing, if it is free.
+    At(u8, u32, Option<Head>),
+    /// Others have all of them, or they were never made.
+    None,
+}
+
+#[inline(never)]
+fn place(store: &impl SharedStore, namespace: u64) -> Place {
+    let mut free = Place::None;
+    for area in 0..AREAS {
+        let Read::Value(bytes, version) = store.get(&key(area, 0)) else { return Place::None };
+        match Head::from_bytes(&bytes) {
+            Some(head) if head.namespace == namespace => return Place::At(area, version, Some(head)),
+            None if matches!(free, Place::None) => free = Place::At(area, version, None),
+            _ => {}
+        }
+    }
+    free
+}
+
+fn write(store: &impl SharedStore, area: u8, text: &[u8]) {
+    for (piece, part) in (1..PIECES).zip(text.chunks(PIECE_BYTES)) {
+        let key = key(area, piece);
+        if let Read::Value(_, version) = store.get(&key) {
+            let mut bytes = part.to_vec();
+            bytes.resize(PIECE_BYTES, 0);
+            store.set(&key, &bytes, Expected::Version(version));
+        }
+    }
+}
+
+/// The text of `head`, if all of it is there.
+#[inline(never)]
+fn read(store: &impl SharedStore, area: u8, head: Head) -> Option<Vec<u8>> {
+    let length = usize::try_from(head.length).ok().filter(|length| *length <= MAX_BYTES)?;
+    let mut text = Vec::with_capacity(length);
+    for piece in 1..PIECES {
+        if text.len() >= length {
+            break;
+        }
+        let Read::Value(bytes, _) = store.get(&key(area, piece)) else { return None };
+        text.extend_from_slice(&bytes);
+    }
+    text.truncate(length);
+    (checksum(&text) == head.sum).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Fake, Rules};
+    use super::*;
+
+    fn kong() -> Fake {
+        let store = Fake::new(Rules::Kong);
+        reserve(&store);
+        store
+    }
+
+    fn text(of: &str) -> LastGood {
+        LastGood::Text(of.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn each_namespace_has_its_last_policy() {
+        let store = kong();
+        assert_eq!(last_good(&store, "a"), LastGood::Never);
+        let long = "x".repeat(MAX_BYTES);
+        for (namespace, policy) in [("a", "old"), ("b", long.as_str()), ("a", "new"), ("c", "")] {
+            keep(&store, namespace, policy.as_bytes());
+            assert_eq!(last_good(&store, namespace), text(policy), "{namespace}");
+        }
+        assert_eq!((last_good(&store, "a"), last_good(&store, "b")), (text("new"), text(&long)));
+        assert_eq!(last_good(&store, "d"), LastGood::Never);
+    }
+
+    #[test]
+    fn what_has_no_room_is_not_taken_for_what_never_was() {
+        let store = kong();
+        keep(&store, "long", "x".repeat(MAX_BYTES + 1).as_bytes());
+        assert_eq!(last_good(&store, "long"), LastGood::Unknown);
+        keep(&store, "long", b"short");
+        assert_eq!(last_good(&store, "long"), text("short"));
+        for number in 0..20 {
+            keep(&store, &format!("namespace-{number}"), b"policy");
+        }
+        assert_eq!(last_good(&store, "namespace-5"), text("policy"));
+        assert_eq!(last_good(&store, "namespace-6"), LastGood::Unknown);
+    }
+
+    #[test]
+    fn nothing_is_added_once_the_table_is_there_and_no_value_changes_its_size() {
+        let none = Fake::new(Rules::Kong);
+        keep(&none, "a", b"policy");
+        assert_eq!((none.writes.get(), last_good(&none, "a")), (0, LastGood::Unknown));
+
+        let store = kong();
+        keep(&store, "a", "policy ".repeat(1_000).as_bytes());
+        for key in keys() {
+            let Read::Value(bytes, _) = store.get(&key) else { panic!("{key:?} is gone") };
+            assert_eq!(bytes.len(), PIECE_BYTES);
+        }
+        assert_eq!(keys().count(), VALUES as usize);
+    }
+
+    #[test]
+    fn a_text_of_which_a_part_is_another_is_none() {
+        let store = kong();
+        keep(&store, "a", "a".repeat(2_000).as_bytes());
+        let Read::Value(_, version) = store.get(&key(0, 2)) else { panic!() };
+        store.set(&key(0, 2), &[b'b'; PIECE_BYTES], Expected::Version(version));
+        assert_eq!(last_good(&store, "a"), LastGood::Unknown);
+        keep(&store, "a", "a".repeat(2_000).as_bytes());
+        assert_eq!(last_good(&store, "a"), text(&"a".repeat(2_000)), "and the next worker mends it");
+    }
+
+    #[test]
+    fn the_same_policy_is_written_once() {
+        let store = kong();
+        keep(&store, "a", b"policy");
+        let writes = store.writes.get();
+        keep(&store, "a", b"policy");
+        assert_eq!(store.writes.get(), writes);
+    }
+}

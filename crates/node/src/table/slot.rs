@@ -1,0 +1,281 @@
+//! A slot's bytes: a head, and 7 records of one width. Numbers are little-endian.
+//!
+//! ```text
+//! slot    0  4  magic "TGs" and the layout's number        record   0  16  client; zero: an empty way
+//!         4 12  zero, for later layouts                            16   8  at, ns
+//!        16 128 way 0                                              24  24  three levels, work
+//!       144 128 way 1 …                                            48   8  used in the month 48 bits, month 16
+//!       912     the end                                            56   8  spent 48, idle 8, whether asking 1, offer 7
+//!                                                                  64   8  turn 48, checksum's upper half 16
+//! amounts: thousandths of a unit                                   72   8  acked 48, checksum's lower half 16
+//! moments: see `lease::hold`                                       80   8  left 32, full again 32, unix seconds
+//!                                                                  88   8  epoch 32, seq 32
+//!                                                                  96   8  lease ends 32, asked 32
+//!                                                                 104   8  refused: cost 24, limits 8, until 32
+//!                                                                 112   8  the rates of two levels: units 30, period 2
+//!                                                                 120   8  that of the third 32, tag of terms 24, fresh 8
+//! ```
+//!
+//! The checksum is a record's, not the slot's: what another client's bytes say never matters to a decision, a torn
+//! slot cannot be written back (its version has moved on), and 128 bytes cost a seventh of 912.
+
+use super::Moment;
+use super::fingerprint::Fingerprint;
+use crate::lease::{Hold, Refused, Tick};
+use tollgate_core::account::Account;
+use tollgate_core::limit::{Level, Month, PackedRate};
+use tollgate_core::terms::MAX_TAG;
+use tollgate_core::units::{Cost, UnixNanos};
+
+/// Records in a slot.
+pub const WAYS: usize = 7;
+/// A slot's size. With Kong's own 109 bytes it just fits a piece of 1,024.
+pub const SLOT_BYTES: usize = HEAD_BYTES + WAYS * RECORD_BYTES;
+
+const HEAD_BYTES: usize = 16;
+const RECORD_BYTES: usize = WORDS * 8;
+const WORDS: usize = 16;
+const MAGIC: [u8; 4] = *b"TGs\x03";
+/// Amounts have 48 bits: 281 thousand million units.
+const MAX_USED: u64 = (1 << 48) - 1;
+/// Where the halves of the checksum are: the upper 16 bits of two words.
+const CHECKED: u64 = MAX_USED;
+
+/// One client's state, as the table keeps it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// What it has spent, as far as this node knows.
+    pub account: Account,
+    /// What it may spend of what a store has lent.
+    pub hold: Hold,
+}
+
+impl State {
+    /// Notes that the month has turned, if it has at `now`: what was spent so far belongs to the one before.
+    pub fn turn_to(&mut self, now: UnixNanos) {
+        let month = Month::of(now);
+        if month > self.account.month {
+            if self.hold.epoch > 0 {
+                self.hold.turn();
+            }
+            self.account.month = month;
+            self.account.used = Cost(0);
+        }
+    }
+}
+
+/// A client's state and whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The client's bits.
+    pub client: [u64; 2],
+    /// Its state.
+    pub state: State,
+    /// Seconds of the node's clock from which its buckets are full, so that only the month may still matter.
+    pub full_at: u32,
+}
+
+impl Record {
+    /// The record of `state`, whose buckets are all full at `full_at`.
+    #[must_use]
+    pub fn new(client: &Fingerprint, state: State, full_at: UnixNanos) -> Self {
+        let full_at = u32::try_from(full_at.seconds_rounded_up()).unwrap_or(u32::MAX);
+        Self { client: client.bits, state, full_at }
+    }
+
+    /// What would be lost with it: what concerns the store, then the month's use, then the time until its buckets are
+    /// full. All zero: nothing, it equals an absent record.
+    fn worth(&self, now: u64, month: Month) -> (bool, u64, u64) {
+        let State { account, hold } = &self.state;
+        // With a store the month is kept there.
+        let counts = account.used.0 > 0 && account.month >= month && hold.epoch == 0;
+        let used = if counts { account.used.0 } else { 0 };
+        (hold.is_worth_keeping(), used, u64::from(self.full_at).saturating_sub(now))
+    }
+
+    /// Writes the record to its place.
+    fn write(&self, place: &mut [u8; RECORD_BYTES]) {
+        let State { account, hold } = &self.state;
+        let [first, second] = self.client;
+        let [a, b, c] = account.levels;
+        let [of_a, of_b, of_c] = account.rates.map(|rate| rate.0);
+        let amount = |amount: u64| amount.min(MAX_USED);
+        let halves = |upper: u32, lower: u32| u64::from(upper) << 32 | u64::from(lower);
+        let mut words: [u64; WORDS] = [
+            first,
+            second,
+            account.at.0,
+            a.0,
+            b.0,
+            c.0,
+            u64::from(account.month.0) << 48 | amount(account.used.0),
+            u64::from(hold.offer & 127) << 57
+                | u64::from(hold.is_asking) << 56
+                | u64::from(hold.idle) << 48
+                | amount(hold.spent),
+            amount(hold.turn),
+            amount(hold.acked),
+            halves(self.full_at, hold.left),
+            halves(hold.seq, hold.epoch),
+            halves(hold.asked.0, hold.ends.0),
+            halves(
+                hold.refused.until.0,
+                u32::from(hold.refused.limits) << 24 | hold.refused.cost.min(Refused::MAX_COST),
+            ),
+            halves(of_b, of_a),
+            halves(u32::from(hold.fresh) << 24 | hold.terms & MAX_TAG, of_c),
+        ];
+        let sum = u64::from(checksum(&words));
+        let [.., turn, acked, _, _, _, _, _, _] = &mut words;
+        *turn |= (sum >> 16) << 48;
+        *acked |= (sum & 0xFFFF) << 48;
+        for (place, word) in place.as_chunks_mut().0.iter_mut().zip(words) {
+            *place = word.to_le_bytes();
+        }
+    }
+
+    /// The record in `bytes`, unless they are torn or foreign.
+    fn from_bytes(bytes: &[u8; RECORD_BYTES]) -> Option<Self> {
+        let mut words = [0; WORDS];
+        for (word, chunk) in words.iter_mut().zip(bytes.as_chunks().0) {
+            *word = u64::from_le_bytes(*chunk);
+        }
+        let [
+            first,
+            second,
+            at,
+            a,
+            b,
+            c,
+            month,
+            spent,
+            turn,
+            acked,
+            left,
+            epoch,
+            asked,
+            refused,
+            rates,
+            terms,
+        ] = words;
+        if u64::from(checksum(&words)) != (turn >> 48) << 16 | acked >> 48 {
+            return None;
+        }
+        let (upper, lower) = (|word: u64| (word >> 32) as u32, |word: u64| word as u32);
+        let account = Account {
+            at: UnixNanos(at),
+            levels: [Level(a), Level(b), Level(c)],
+            rates: [lower(rates), upper(rates), lower(terms)].map(PackedRate),
+            month: Month((month >> 48) as u16),
+            used: Cost(month & MAX_USED),
+        };
+        let hold = Hold {
+            epoch: lower(epoch),
+            seq: upper(epoch),
+            spent: spent & MAX_USED,
+            turn: turn & MAX_USED,
+            acked: acked & MAX_USED,
+            left: lower(left),
+            ends: Tick(lower(asked)),
+            asked: Tick(upper(asked)),
+            is_asking: (spent >> 56) & 1 == 1,
+            offer: (spent >> 57) as u8,
+            idle: (spent >> 48) as u8,
+            refused: Refused {
+                cost: lower(refused) & Refused::MAX_COST,
+                until: Tick(upper(refused)),
+                limits: (lower(refused) >> 24) as u8,
+            },
+            terms: upper(terms) & MAX_TAG,
+            fresh: (terms >> 56) as u8,
+        };
+        Some(Self { client: [first, second], state: State { account, hold }, full_at: upper(left) })
+    }
+}
+
+/// Tells torn and foreign bytes from a record: multiply and fold, a word at a time. Not a secret.
+fn checksum(words: &[u64; WORDS]) -> u32 {
+    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let mix = |sum: u64, word: u64| {
+        let product = (sum ^ word).wrapping_mul(ODD);
+        product ^ (product >> 29)
+    };
+    let [a, b, c, d, e, f, g, h, turn, acked, i, j, k, l, m, n] = *words;
+    // Two chains, which the processor runs side by side.
+    let one = [a, c, e, g, turn & CHECKED, i, k, m].into_iter().fold(u64::from_le_bytes(*b"tollgate"), mix);
+    let other = [b, d, f, h, acked & CHECKED, j, l, n].into_iter().fold(0, mix);
+    (mix(one, other).wrapping_mul(ODD) >> 32) as u32
+}
+
+/// A slot without a record.
+#[must_use]
+pub(super) fn empty() -> Vec<u8> {
+    let mut bytes = vec![0; SLOT_BYTES];
+    if let Some(magic) = bytes.first_chunk_mut() {
+        *magic = MAGIC;
+    }
+    bytes
+}
+
+/// Whether `bytes` are a slot of this layout at all.
+#[must_use]
+pub(super) fn is_ours(bytes: &[u8]) -> bool {
+    bytes.len() == SLOT_BYTES && bytes.starts_with(&MAGIC)
+}
+
+/// The way and the record of `client`, if it has one that is whole.
+#[must_use]
+pub(super) fn find(bytes: &[u8], client: &Fingerprint) -> Option<(usize, Record)> {
+    let (way, record) = ways(bytes).iter().enumerate().find(|(_, record)| whose(record) == client.bits)?;
+    Record::from_bytes(record).map(|record| (way, record))
+}
+
+/// The way that a client without a record takes, and whether somebody else's goes that still means something.
+#[must_use]
+pub(super) fn way_for_newcomer(bytes: &[u8], moment: Moment) -> (usize, bool) {
+    let month = Month::of(moment.now);
+    let now = UnixNanos(moment.node).seconds();
+    let mut least = (0, (true, u64::MAX, u64::MAX));
+    for (way, record) in ways(bytes).iter().enumerate() {
+        let worth = match Record::from_bytes(record) {
+            Some(record) if record.client != [0, 0] => record.worth(now, month),
+            // Empty, or torn and so not to be trusted.
+            _ => return (way, false),
+        };
+        if worth == (false, 0, 0) {
+            return (way, false);
+        }
+        if worth < least.1 {
+            least = (way, worth);
+        }
+    }
+    (least.0, true)
+}
+
+/// Puts `record` into `way`.
+pub(super) fn put(bytes: &mut [u8], way: usize, record: &Record) {
+    if let Some(place) = bytes.get_mut(HEAD_BYTES..).and_then(|body| body.as_chunks_mut().0.get_mut(way)) {
+        record.write(place);
+    }
+}
+
+/// Every record of a slot that is whole.
+pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = Record> + '_ {
+    // Most are empty, and that is seen faster than whether one is whole.
+    ways(bytes).iter().filter(|way| whose(way) != [0, 0]).filter_map(Record::from_bytes)
+}
+
+fn ways(bytes: &[u8]) -> &[[u8; RECORD_BYTES]] {
+    bytes.get(HEAD_BYTES..).unwrap_or_default().as_chunks().0
+}
+
+/// The client's bits of a record.
+fn whose(record: &[u8; RECORD_BYTES]) -> [u64; 2] {
+    match record.as_chunks().0 {
+        [first, second, ..] => [u64::from_le_bytes(*first), u64::from_le_bytes(*second)],
+        _ => [0, 0],
+    }
+}
+
+#[cfg(test)]
+mod tests;

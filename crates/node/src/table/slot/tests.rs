@@ -1,0 +1,138 @@
+use super::*;
+use proptest::prelude::*;
+
+fn client(first: u64) -> Fingerprint {
+    Fingerprint { is_stranger: false, bits: [first, !first], place: 0 }
+}
+
+fn record(first: u64, used: u64, full_at: u32) -> Record {
+    let account = Account { at: UnixNanos(5), used: Cost(used), month: Month(682), ..Account::default() };
+    Record { client: client(first).bits, state: State { account, ..State::default() }, full_at }
+}
+
+/// 2026-11-24T00:00:00Z, in month 682.
+const NOW: UnixNanos = UnixNanos::from_seconds(1_795_478_400);
+const LATER: u32 = 1_795_478_460;
+
+#[test]
+fn a_slot_has_the_size_that_the_hosts_pieces_fit() {
+    assert_eq!(empty().len(), SLOT_BYTES);
+    assert_eq!(SLOT_BYTES, 912);
+    assert!(is_ours(&empty()));
+    assert!(!is_ours(&[]) && !is_ours(&[0; SLOT_BYTES]) && !is_ours(&empty()[1..]));
+}
+
+#[test]
+fn a_record_that_changed_in_a_single_bit_is_absent() {
+    let mut bytes = empty();
+    put(&mut bytes, 3, &record(7, 9, LATER));
+    assert_eq!(find(&bytes, &client(7)).map(|(way, _)| way), Some(3));
+    let start = HEAD_BYTES + 3 * RECORD_BYTES;
+    for bit in 0..RECORD_BYTES * 8 {
+        let mut torn = bytes.clone();
+        torn[start + bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(find(&torn, &client(7)), None, "bit {bit}");
+        assert!(!way_for_newcomer(&torn, NOW.into()).1, "its way is free");
+    }
+}
+
+#[test]
+fn a_newcomer_takes_an_empty_way_then_one_that_equals_absent() {
+    let mut bytes = empty();
+    for way in 0..WAYS {
+        assert_eq!(way_for_newcomer(&bytes, NOW.into()), (way, false));
+        put(&mut bytes, way, &record(way as u64 + 1, 500, LATER));
+    }
+    assert!(way_for_newcomer(&bytes, NOW.into()).1);
+    let past = Account { month: Month(681), used: Cost(9_000), ..Account::default() };
+    let state = State { account: past, ..State::default() };
+    put(&mut bytes, 5, &Record { client: client(12).bits, state, full_at: LATER - 60 });
+    assert_eq!(way_for_newcomer(&bytes, NOW.into()), (5, false), "full again, and its month is over");
+}
+
+#[test]
+fn what_the_store_has_to_hear_of_goes_last_and_a_month_that_the_store_keeps_is_nothing() {
+    let mut bytes = empty();
+    for way in 0..WAYS {
+        let mut owing = record(way as u64 + 1, 5, LATER);
+        owing.state.hold = Hold { epoch: 1, spent: 9, acked: 8, ..Hold::default() };
+        put(&mut bytes, way, &owing);
+    }
+    let mut reported = record(3, 5_000, LATER);
+    reported.state.hold = Hold { epoch: 1, spent: 9, acked: 9, ..Hold::default() };
+    put(&mut bytes, 2, &reported);
+    assert_eq!(way_for_newcomer(&bytes, NOW.into()), (2, true), "full in a minute");
+    put(&mut bytes, 2, &Record { full_at: 0, ..reported });
+    assert_eq!(way_for_newcomer(&bytes, NOW.into()), (2, false));
+}
+
+#[test]
+fn when_the_month_turns_what_was_spent_belongs_to_the_one_before() {
+    let december = Month(683).start();
+    let mut state = record(1, 9_000, LATER).state;
+    state.hold.owe(Cost(4_000), 1_000);
+    state.turn_to(UnixNanos(december.0 - 1));
+    assert_eq!((state.hold.turn, state.account.used), (0, Cost(9_000)));
+    state.turn_to(december);
+    assert_eq!((state.hold.turn, state.account.used, state.account.month), (4_000, Cost(0), Month(683)));
+    state.hold.owe(Cost(1_000), 1_000);
+    state.turn_to(NOW);
+    assert_eq!((state.hold.turn, state.account.month), (4_000, Month(683)), "it never turns back");
+}
+
+#[test]
+fn where_something_has_to_go_it_is_what_means_the_least() {
+    let mut bytes = empty();
+    for way in 0..WAYS {
+        put(&mut bytes, way, &record(way as u64 + 1, 5_000 + way as u64, LATER));
+    }
+    put(&mut bytes, 4, &record(5, 40, LATER + 600));
+    assert_eq!(way_for_newcomer(&bytes, NOW.into()), (4, true), "the month's use counts before the bucket");
+    put(&mut bytes, 6, &record(7, 0, LATER));
+    put(&mut bytes, 2, &record(10, 0, LATER - 30));
+    assert_eq!(
+        way_for_newcomer(&bytes, NOW.into()),
+        (2, true),
+        "nothing in the month: the one that is full first"
+    );
+}
+
+proptest! {
+    #[test]
+    fn a_record_comes_back_as_it_was(
+        bits in any::<[u64; 2]>(), at in any::<u64>(), levels in any::<[u64; 3]>(), month in any::<u16>(),
+        amounts in prop::array::uniform4(0..=MAX_USED), words in any::<[u32; 7]>(), small in any::<[u8; 3]>(),
+        rates in any::<[u32; 3]>(), terms in 0..=MAX_TAG,
+        is_asking in any::<bool>(), way in 0..WAYS,
+    ) {
+        let client = Fingerprint { is_stranger: true, bits, place: 0 };
+        let [used, spent, turn, acked] = amounts;
+        let [full_at, epoch, seq, left, ends, asked, until] = words;
+        let [idle, limits, fresh] = small;
+        let account = Account {
+            at: UnixNanos(at), levels: levels.map(Level), rates: rates.map(PackedRate), month: Month(month), used: Cost(used),
+        };
+        let refused = Refused { cost: full_at & Refused::MAX_COST, until: Tick(until), limits };
+        let hold = Hold {
+            epoch, seq, spent, turn, acked, left, ends: Tick(ends), asked: Tick(asked), is_asking, idle, refused, offer: limits & 127, terms,
+            fresh,
+        };
+        let record = Record { client: bits, state: State { account, hold }, full_at };
+        let mut bytes = empty();
+        put(&mut bytes, way, &record);
+        prop_assert_eq!(find(&bytes, &client), Some((way, record)));
+    }
+
+    #[test]
+    fn foreign_bytes_are_never_trusted_and_never_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..1_000), bits in any::<[u64; 2]>(), way in 0_usize..20,
+    ) {
+        let client = Fingerprint { is_stranger: false, bits, place: 0 };
+        let _ = is_ours(&bytes);
+        prop_assert_eq!(find(&bytes, &client), None);
+        let (free, _) = way_for_newcomer(&bytes, NOW.into());
+        prop_assert!(free < WAYS);
+        let mut bytes = bytes;
+        put(&mut bytes, way, &record(1, 2, 3));
+    }
+}

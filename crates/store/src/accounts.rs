@@ -1,0 +1,393 @@
+//! A client's account at the store, and all of its arithmetic.
+//!
+//! A bucket is kept as in [`limit`](tollgate_core::limit): a level that drains. What is lent to nodes and not yet reported as
+//! spent stands beside the level and takes its room until it is: it does not drain, so that nothing is lent twice. From
+//! that follows the promise, over all nodes and for every interval *t*: with *D* the level and *O* what is lent,
+//! *D* + *O* ≤ capacity whenever something is lent; *D* falls by at most rate·*t*; a node spends only what it holds. So
+//! what is admitted in *t* is at most capacity + rate·*t*.
+//!
+//! What was spent is reported later than it happened, and drains from when it happened all the same. In the terms of the
+//! generic cell rate algorithm a bucket is the moment at which it is empty, and spending *c* at *s* moves that moment from
+//! *x* to max(*x*, *s*) + *c*/rate. Several such steps are max(*x* + *C*/rate, *M*), with *C* their sum and *M* the moment
+//! at which a bucket is empty that had only them; so a report of *C* and *M* says all that the bucket needs. Where
+//! reports of several nodes come in another order than the spending happened, the result is never earlier than the true
+//! one (adjacent steps in the wrong order only make it later), so *D* is never less than what has really not drained.
+//!
+//! A lease that nobody reports on ends on the store's clock, later than on the node's, which counted from before it asked.
+//! What was lent then counts as spent, in bucket and month. Should the node be heard of again, what it did not spend is
+//! given back to the month.
+//!
+//! A lease is *calm* where its client comes to the node now and then and leaves plenty: it lasts for the better part of a
+//! minute, and nobody has to ask or to hand back for each request. Of a bucket at most an eighth lies idle that way.
+//!
+//! Everything here stays below 2⁵³ (see [`EXACT`]): the Redis backend has the same function in Lua.
+
+mod level;
+mod loan;
+mod room;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::level::{Level, Poured};
+pub use self::loan::Loan;
+use self::loan::Pace;
+use self::room::may_lie_idle;
+use tollgate_core::limit::Month;
+use tollgate_core::terms::{Bucket, EXACT, Terms};
+use tollgate_core::units::UnixNanos;
+use tollgate_core::wire::{Lease, Standing};
+
+/// How long a node may hold a lease without a word, microseconds.
+pub const LEASE_TTL: u64 = 10_000_000;
+
+/// The same of a calm one: long enough that a client that comes now and then finds what it was lent the last time. Below
+/// [`LONGEST_EMPTY`], so that what is reported late still drains from when it was spent.
+pub const CALM_TTL: u64 = 58_000_000;
+
+/// How long a lease may lie unspent while there is plenty, milliseconds.
+pub const IDLE_MS: u32 = 5_000;
+
+/// The same of one that is calm.
+pub const IDLE_CALM_MS: u32 = 25_000;
+
+/// The same of one that was calm before. It goes back before it ends, and what is spent of it may be reported late.
+pub const IDLE_PATIENT_MS: u32 = 50_000;
+
+/// How long a lease may lie unspent where others may need it.
+pub const IDLE_SCARCE_MS: u32 = 500;
+
+/// Beyond what a request needs, a node is lent at most one part in so many of what is left: others need some too.
+pub const SHARE: u64 = 4;
+
+/// Of a bucket one part in so many may lie on nodes for long, all nodes together: nobody misses it.
+const CALM_PART: u64 = 8;
+
+/// A whole unit of cost, thousandths.
+const UNIT: u64 = 1_000;
+
+/// How long the store remembers a node that holds nothing, microseconds: a late report is still counted once.
+pub const REMEMBERED: u64 = 35 * 86_400 * 1_000_000;
+
+/// The most nodes that one account remembers; beyond, the one that has been silent the longest and holds nothing goes.
+pub const MAX_LOANS: usize = 256;
+
+/// Months of use that an account keeps: 400 days and the one that runs.
+pub const MONTHS_KEPT: u16 = 15;
+
+/// Up to this much the store's clock may step back, microseconds, and time just stands still. Beyond, somebody set it,
+/// and the account goes on from the new time with what it holds.
+pub const CLOCK_SKEW: u64 = 1_000_000;
+
+/// Spent in one month.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Months since January 1970.
+    pub month: u16,
+    /// Thousandths of a unit.
+    pub used: u64,
+}
+
+/// One client's account. The default is a client never seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The moment that `levels` speak of, microseconds since the Unix epoch.
+    pub at: u64,
+    /// One a limit of the tier, in its order.
+    pub levels: [Level; 3],
+    /// The nodes that have borrowed, in the order in which they first did.
+    pub loans: Vec<Loan>,
+    /// What was spent, by month, oldest first.
+    pub usage: Vec<Usage>,
+}
+
+/// What became of a [`Lease`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It was taken.
+    Standing(Standing),
+    /// It is older than what is known; nothing changed but time.
+    Stale,
+}
+
+/// The month that `micros` lies in.
+#[must_use]
+pub fn month_of(micros: u64) -> u16 {
+    Month::of(UnixNanos(micros.saturating_mul(1_000))).0
+}
+
+/// The end of `month`, microseconds since the Unix epoch.
+#[must_use]
+pub fn end_of(month: u16) -> u64 {
+    Month(month).end().0 / 1_000
+}
+
+impl Account {
+    /// Takes `node`'s report and lends it what it wants, as far as `terms` allow at `now` (microseconds).
+    pub fn settle(&mut self, terms: &Terms, node: u64, lease: &Lease, now: u64) -> Settled {
+        let now = self.advance(terms, now);
+        let month = month_of(now);
+        let Some(index) = self.loan_of(node, lease, terms) else { return Settled::Stale };
+        let mut loan = self.loans.get(index).copied().unwrap_or_default();
+        let is_repeated = loan.seq == lease.seq && loan.epoch == lease.epoch && loan.ends > 0;
+        let pace = loan.pace(lease, now);
+        if !is_repeated {
+            self.report(terms, &mut loan, lease, month);
+        }
+        loan.seq = lease.seq;
+        self.put(index, loan);
+
+        // Lending. A repeated message is answered by what it was lent the first time; whoever repeats it needs more, and
+        // hears whether there is.
+        let left = self.left(terms, month);
+        let (need, want) = (lease.need.min(EXACT), lease.want.min(EXACT));
+        let missing = need.saturating_sub(loan.out);
+        let refusal = (missing > left).then(|| self.refusal(terms, missing, month, now));
+        if !is_repeated {
+            if refusal.is_none() {
+                // In whole units: crumbs on several nodes pay for nobody's request.
+                let whole = |milli: u64| (milli / UNIT).saturating_mul(UNIT);
+                let mut held = loan.out.saturating_add(missing);
+                let left = left.saturating_sub(missing);
+                let waiting =
+                    whole(need.saturating_add(lease.more.min(EXACT)).saturating_sub(held).min(left));
+                held = held.saturating_add(waiting);
+                let mut share = whole(left.saturating_sub(waiting) / SHARE);
+                if pace != Pace::Brisk {
+                    // No more than may lie idle for long.
+                    let out = self.out().saturating_sub(loan.out).saturating_add(held);
+                    share = share.min(whole(may_lie_idle(terms).saturating_sub(out)));
+                }
+                loan.out = held.saturating_add(want.saturating_sub(held).min(share)).min(EXACT);
+            }
+            self.put(index, loan);
+        }
+        let is_scarce = self.is_scarce(terms, month);
+        let is_calm = !is_repeated && !is_scarce && pace != Pace::Brisk && self.has_plenty(terms);
+        if !is_repeated {
+            let lasts = if is_calm { CALM_TTL } else { LEASE_TTL };
+            loan.month = month;
+            loan.ends = now.saturating_add(lasts).min(end_of(month));
+            self.put(index, loan);
+        }
+        let standing = Standing {
+            epoch: lease.epoch,
+            seq: lease.seq,
+            // What `out` was computed with: a repeated message may tell of more, which has not been looked at.
+            spent: loan.spent,
+            hold: loan.out,
+            ttl_ms: u32::try_from(loan.ends.saturating_sub(now) / 1_000).unwrap_or(u32::MAX),
+            idle_ms: match pace {
+                _ if is_scarce => IDLE_SCARCE_MS,
+                Pace::Calm if is_calm => IDLE_CALM_MS,
+                Pace::Patient if is_calm => IDLE_PATIENT_MS,
+                _ => IDLE_MS,
+            },
+            refusal,
+            ..self.standing(terms, month)
+        };
+        Settled::Standing(standing)
+    }
+
+    /// Decides about one request of `cost` thousandths of a unit and charges it: in one step, without a lease.
+    pub fn charge(&mut self, terms: &Terms, cost: u64, now: u64) -> Standing {
+        let now = self.advance(terms, now);
+        let month = month_of(now);
+        let cost = cost.min(EXACT);
+        let refusal = if cost <= self.left(terms, month) {
+            self.fill(terms, cost, 0, [Poured::Now; 3]);
+            self.use_up(month, cost);
+            None
+        } else {
+            Some(self.refusal(terms, cost, month, now))
+        };
+        Standing { refusal, ..self.standing(terms, month) }
+    }
+
+    /// Makes every bucket full again, or the month that runs untouched, or both.
+    pub fn reset(&mut self, bucket: bool, month: bool, now: u64) {
+        if bucket {
+            self.levels = Default::default();
+        }
+        if month {
+            let month = month_of(now.max(self.at));
+            self.usage.retain(|usage| usage.month != month);
+        }
+    }
+
+    /// What was spent in `month`, thousandths of a unit, as far as it is known.
+    #[must_use]
+    pub fn used(&self, month: u16) -> u64 {
+        self.usage.iter().find(|usage| usage.month == month).map_or(0, |usage| usage.used)
+    }
+
+    /// The same with what was lent in `month` and whose lease has ended at `now`, microseconds: it counts as spent, though
+    /// nobody has asked for the client since.
+    #[must_use]
+    pub fn used_at(&self, month: u16, now: u64) -> u64 {
+        let ended = self.loans.iter().filter(|loan| loan.month == month && loan.ends <= now);
+        ended.fold(self.used(month), |sum, loan| sum.saturating_add(loan.out))
+    }
+
+    /// From when on the account is as good as one never seen, if no month is to be kept: microseconds.
+    #[must_use]
+    pub fn forgettable_at(&self, terms: &Terms) -> u64 {
+        let drained = self
+            .levels
+            .iter()
+            .zip(&terms.buckets)
+            .map(|(level, bucket)| self.at.saturating_add(level.until_empty(bucket)).saturating_add(1));
+        let ended = self.loans.iter().map(|loan| loan.ends.saturating_add(LEASE_TTL));
+        drained.chain(ended).max().unwrap_or(self.at)
+    }
+
+    /// Lets the time pass: buckets drain, leases end. What comes back is the moment, which never is before the last one.
+    fn advance(&mut self, terms: &Terms, now: u64) -> u64 {
+        let was_set_back = self.at.saturating_sub(now) > CLOCK_SKEW;
+        let moment = if was_set_back { now } else { self.at.max(now) };
+        // What was lent is spent when its lease ends, however much later somebody asks: from then on it drains. Of several
+        // that have ended, from the last one's end on.
+        let has_ended = |loan: &Loan| loan.out > 0 && loan.ends <= moment;
+        let ended = self.loans.iter().filter(|loan| has_ended(loan)).map(|loan| loan.ends).max();
+        if let Some(ended) = ended {
+            self.drain(terms, ended.max(self.at).min(moment));
+            for index in 0..self.loans.len() {
+                let Some(mut loan) = self.loans.get(index).copied().filter(has_ended) else { continue };
+                self.lose(terms, &mut loan);
+                self.put(index, loan);
+            }
+        }
+        self.drain(terms, moment);
+        self.loans.retain(|loan| loan.out > 0 || moment.saturating_sub(loan.ends) < REMEMBERED);
+        moment
+    }
+
+    /// Puts the level that was kept for a bucket's very rate in its place: where limits come and go, the others move.
+    fn arrange(&mut self, terms: &Terms) {
+        for (index, bucket) in terms.buckets.iter().enumerate() {
+            let is_kept_for = |place: usize, bucket: &Bucket| {
+                self.levels.get(place).is_some_and(|level| level.is_of(bucket))
+            };
+            if is_kept_for(index, bucket) {
+                continue;
+            }
+            let is_anothers =
+                |place: usize| terms.buckets.get(place).is_some_and(|own| is_kept_for(place, own));
+            let found =
+                (0..self.levels.len()).find(|place| is_kept_for(*place, bucket) && !is_anothers(*place));
+            if let Some(place) = found {
+                self.levels.swap(index, place);
+            }
+        }
+    }
+
+    /// Lets the buckets drain until `moment`.
+    fn drain(&mut self, terms: &Terms, moment: u64) {
+        self.arrange(terms);
+        let elapsed = moment.saturating_sub(self.at);
+        for level in self.levels.iter_mut().skip(terms.buckets.len()) {
+            level.drain(elapsed);
+        }
+        for (level, bucket) in self.levels.iter_mut().zip(&terms.buckets) {
+            level.drain_as(bucket, elapsed);
+        }
+        self.at = moment;
+    }
+
+    /// Counts what `loan` has lent as spent.
+    fn lose(&mut self, terms: &Terms, loan: &mut Loan) {
+        self.fill(terms, loan.out, loan.out, [Poured::Now; 3]);
+        self.use_up(loan.month, loan.out);
+        loan.lost = loan.lost.saturating_add(loan.out).min(EXACT);
+        loan.out = 0;
+    }
+
+    /// The place of `node`'s loan, made if there is none; none for a message that is older than it.
+    fn loan_of(&mut self, node: u64, lease: &Lease, terms: &Terms) -> Option<usize> {
+        let known = lease.acked.min(lease.spent).min(EXACT);
+        let fresh = Loan { node, epoch: lease.epoch, spent: known, ..Loan::default() };
+        let Some(index) = self.loans.iter().position(|loan| loan.node == node) else {
+            if self.loans.len() >= MAX_LOANS {
+                let idle = self.loans.iter().enumerate().filter(|(_, loan)| loan.out == 0);
+                let (oldest, _) = idle.min_by_key(|(_, loan)| loan.ends)?;
+                self.loans.remove(oldest);
+            }
+            self.loans.push(fresh);
+            return self.loans.len().checked_sub(1);
+        };
+        let mut loan = self.loans.get(index).copied()?;
+        if lease.epoch < loan.epoch || (lease.epoch == loan.epoch && lease.seq < loan.seq) {
+            return None;
+        }
+        if lease.epoch > loan.epoch {
+            // The node has lost its record, and with it what it had spent since its last report.
+            self.lose(terms, &mut loan);
+            self.put(index, fresh);
+        }
+        Some(index)
+    }
+
+    /// Counts what the node has spent since its last report, and takes back what it no longer holds.
+    fn report(&mut self, terms: &Terms, loan: &mut Loan, lease: &Lease, month: u16) {
+        let spent = lease.spent.min(EXACT);
+        let delta = spent.saturating_sub(loan.spent);
+        let from_lease = delta.min(loan.out);
+        let without = delta.saturating_sub(from_lease);
+        let current = if lease.month == 0 { month } else { lease.month.min(month) };
+        // A node whose clock runs ahead has turned already: all of it belongs to the month that runs here.
+        let turn = if lease.month > month { 0 } else { lease.turn.min(spent) };
+        let before = turn.saturating_sub(loan.spent).min(delta);
+        let after = delta.saturating_sub(before);
+        // What had been counted as spent when the loan ended is not counted again.
+        let (known_before, known_after) = if loan.month < current {
+            (loan.lost.min(without).min(before), 0)
+        } else {
+            (0, loan.lost.min(without).min(after))
+        };
+        let known = known_before.max(known_after);
+        let unknown = without.saturating_sub(known);
+        self.fill(terms, from_lease.saturating_add(unknown), from_lease, lease.since.map(Poured::from_wire));
+        self.use_up(current.saturating_sub(1), before.saturating_sub(known_before));
+        self.use_up(current, after.saturating_sub(known_after));
+        // And what the node did not spend after all is not used.
+        self.give_back(loan.month, loan.lost.saturating_sub(known));
+        loan.lost = 0;
+        loan.spent = loan.spent.max(spent);
+        loan.out = loan.out.saturating_sub(from_lease).min(lease.hold);
+    }
+
+    /// Fills the buckets with `milli`, of which `lent` was lent; more than full is full.
+    fn fill(&mut self, terms: &Terms, milli: u64, lent: u64, poured: [Poured; 3]) {
+        for ((level, bucket), poured) in self.levels.iter_mut().zip(&terms.buckets).zip(poured) {
+            level.fill(bucket, milli, lent, poured);
+        }
+    }
+
+    fn use_up(&mut self, month: u16, milli: u64) {
+        if milli == 0 {
+            return;
+        }
+        if let Some(usage) = self.usage.iter_mut().find(|usage| usage.month == month) {
+            usage.used = usage.used.saturating_add(milli).min(EXACT);
+            return;
+        }
+        self.usage.push(Usage { month, used: milli.min(EXACT) });
+        self.usage.sort_unstable_by_key(|usage| usage.month);
+        let newest = self.usage.last().map_or(0, |usage| usage.month);
+        self.usage.retain(|usage| usage.month.saturating_add(MONTHS_KEPT) > newest);
+    }
+
+    fn give_back(&mut self, month: u16, milli: u64) {
+        if let Some(usage) = self.usage.iter_mut().find(|usage| usage.month == month) {
+            usage.used = usage.used.saturating_sub(milli);
+        }
+    }
+
+    fn put(&mut self, index: usize, loan: Loan) {
+        if let Some(place) = self.loans.get_mut(index) {
+            *place = loan;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+//! The overrides and resets of a namespace, ready to decide with and to tell nodes of.
+//!
+//! A board never changes: whoever has one decides and tells by the same state. What a change makes is a new board that
+//! shares all but the part that has changed, so that a change costs the same however many overrides there are.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use tollgate_core::client::Client;
+use tollgate_core::client::{ClientId, Namespace};
+use tollgate_core::name;
+use tollgate_core::wire::{Change, News};
+use tracing::error;
+
+use super::grant::Grant;
+use super::tier::{Known, Tiers};
+use crate::backend::{Bulletin, Mark, OverrideRow};
+
+/// Parts of a board. A namespace may have ten thousand overrides, so that a part has some forty.
+const PARTS: usize = 256;
+
+/// Changes that are remembered one by one. A node that has missed more looks through all of them.
+const RECENT: usize = 256;
+
+/// One consumer's override, or that it has none any more.
+#[derive(Debug)]
+struct Row {
+    /// The revision that made it so.
+    revision: u64,
+    consumer: String,
+    /// What is granted; none: removed.
+    grant: Option<Grant>,
+    /// What the consumer is offered by it; none: nothing that can be computed with.
+    tier: Option<Arc<Known>>,
+}
+
+type Part = BTreeMap<ClientId, Arc<Row>>;
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub struct Board {
+    /// The newest change in it.
+    pub mark: Mark,
+    since: u64,
+    /// By the client's first byte.
+    parts: Vec<Arc<Part>>,
+    resets: Vec<(u64, ClientId)>,
+    /// The overrides that have changed since revision `recent_after`, oldest first.
+    recent: VecDeque<(u64, ClientId)>,
+    recent_after: u64,
+    /// Whose overrides were removed, oldest first: forgotten with [`Self::since`].
+    removed: VecDeque<(u64, ClientId)>,
+    /// Overrides that have an end.
+    ending: usize,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self {
+            mark: Mark::default(),
+            since: 0,
+            parts: vec![Arc::default(); PARTS],
+            resets: Vec::new(),
+            recent: VecDeque::new(),
+            recent_after: 0,
+            removed: VecDeque::new(),
+            ending: 0,
+        }
+    }
+}
+
+impl Board {
+    /// This board and what `bulletin` says, in the terms of `tiers`; or, where the bulletin is a whole one, that alone. A
+    /// row that cannot be read counts as none, and is logged.
+    #[must_use]
+    pub fn with(&self, bulletin: Bulletin, ids: &Namespace, tiers: &Tiers) -> Self {
+        let is_whole = bulletin.after == 0;
+        let mut board = if is_whole { Self::default() } else { self.clone() };
+        board.mark = Mark { revision: bulletin.revision, at: bulletin.at };
+        board.since = bulletin.since;
+        if is_whole {
+            board.recent_after = bulletin.revision;
+        }
+        let mut rows = bulletin.overrides;
+        rows.sort_by_key(|row| row.revision);
+        for row in rows {
+            // One from before names had one text each may be none.
+            let named = name::read(&row.consumer, ids).map(|named| named.client);
+            let client = named.unwrap_or_else(|| ids.id(&Client::Consumer(row.consumer.as_bytes())));
+            if row.value.is_none() {
+                board.removed.push_back((row.revision, client));
+            }
+            if !is_whole {
+                board.remember(row.revision, client);
+            }
+            board.put(client, Some(read(row, tiers)));
+        }
+        board.resets.extend(bulletin.resets);
+        board.resets.retain(|(revision, _)| *revision > bulletin.since);
+        board.forget_removed();
+        board
+    }
+
+    /// The same in the terms of other tiers.
+    #[must_use]
+    pub fn in_terms_of(&self, tiers: &Tiers) -> Self {
+        let again = |row: &Row| {
+            let grant = row.grant.clone();
+            let tier = grant.as_ref().and_then(|grant| tiers.find(&grant.offer(tiers)));
+            Arc::new(Row { revision: row.revision, consumer: row.consumer.clone(), grant, tier })
+        };
+        let part =
+            |part: &Arc<Part>| Arc::new(part.iter().map(|(client, row)| (*client, again(row))).collect());
+        Self { parts: self.parts.iter().map(part).collect(), ..self.clone() }
+    }
+
+    /// What `client` is offered at `now` whatever its tier.
+    #[must_use]
+    pub fn offered(&self, client: ClientId, now: u64) -> Option<&Arc<Known>> {
+        self.part(client)?.get(&client).and_then(|row| row.offered(now))
+    }
+
+    /// Whether it takes a clock to say what is offered: it costs a call.
+    #[must_use]
+    pub const fn has_ending(&self) -> bool {
+        self.ending > 0
+    }
+
+    /// Whether an override counts on the tier called `name`.
+    #[must_use]
+    pub fn has_of(&self, name: &str) -> bool {
+        self.rows()
+            .filter_map(|(_, row)| row.grant.as_ref())
+            .any(|grant| grant.wish.tier.as_deref() == Some(name))
+    }
+
+    /// The override of `client`, and its revision.
+    #[must_use]
+    pub fn get(&self, client: ClientId) -> Option<(u64, &Grant)> {
+        let row = self.part(client)?.get(&client)?;
+        Some((row.revision, row.grant.as_ref()?))
+    }
+
+    /// Every override, by consumer.
+    #[must_use]
+    pub fn grants(&self) -> Vec<(&str, u64, &Grant)> {
+        let grants =
+            self.rows().filter_map(|(_, row)| Some((&*row.consumer, row.revision, row.grant.as_ref()?)));
+        let mut grants: Vec<_> = grants.collect();
+        grants.sort_unstable_by_key(|(consumer, ..)| *consumer);
+        grants
+    }
+
+    /// Whose overrides are over at `now`, and the revisions that made them.
+    #[must_use]
+    pub fn over(&self, now: u64) -> Vec<(&str, u64)> {
+        if !self.has_ending() {
+            return Vec::new();
+        }
+        let is_over = |row: &&Arc<Row>| row.grant.as_ref().is_some_and(|grant| grant.is_over(now));
+        self.rows().map(|(_, row)| row).filter(is_over).map(|row| (&*row.consumer, row.revision)).collect()
+    }
+
+    /// What a node has to be told that knows revision `known`; and whether that is all there is.
+    #[must_use]
+    pub fn news(&self, known: u64, now: u64) -> (bool, Vec<Change>) {
+        let revision = self.mark.revision;
+        // A node from before what is remembered, or from a future that this backend has lost.
+        let is_whole = known == 0 || known < self.since || known > revision;
+        if known == revision && !is_whole {
+            return (false, Vec::new());
+        }
+        let after = if is_whole { 0 } else { known };
+        let change = |client: ClientId, row: &Row| {
+            let what = match row.offered(now) {
+                Some(tier) => News::Override(tier.offer.clone()),
+                None if is_whole => return None,
+                None => News::NoOverride,
+            };
+            Some(Change { client, what })
+        };
+        let mut changes: Vec<Change> = if !is_whole && after >= self.recent_after {
+            let recent = self.recent.iter().rev().take_while(|(revision, _)| *revision > after);
+            let rows = recent.filter_map(|(revision, client)| {
+                let row = self.part(*client)?.get(client)?;
+                // An older change of the same override is told with the newest.
+                (row.revision == *revision).then_some((*client, row))
+            });
+            rows.filter_map(|(client, row)| change(client, row)).collect()
+        } else {
+            let rows = self.rows().filter(|(_, row)| row.revision > after);
+            rows.filter_map(|(client, row)| change(client, row)).collect()
+        };
+        let resets = self.resets.iter().filter(|(revision, _)| *revision > after);
+        changes.extend(resets.map(|(_, client)| Change { client: *client, what: News::Reset }));
+        (is_whole, changes)
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (ClientId, &Arc<Row>)> {
+        self.parts.iter().flat_map(|part| part.iter()).map(|(client, row)| (*client, row))
+    }
+
+    fn part(&self, client: ClientId) -> Option<&Arc<Part>> {
+        let [first, ..] = client.0;
+        self.parts.get(usize::from(first))
+    }
+
+    /// Puts `row` in the place of the client's, or takes that away.
+    fn put(&mut self, client: ClientId, row: Option<Row>) {
+        let [first, ..] = client.0;
+        let Some(part) = self.parts.get_mut(usize::from(first)) else { return };
+        let ends =
+            |row: &Row| usize::from(row.grant.as_ref().is_some_and(|grant| grant.expires_at.is_some()));
+        let added = row.as_ref().map_or(0, ends);
+        let part = Arc::make_mut(part);
+        let before = match row {
+            Some(row) => part.insert(client, Arc::new(row)),
+            None => part.remove(&client),
+        };
+        let taken = before.as_deref().map_or(0, ends);
+        self.ending = self.ending.saturating_add(added).saturating_sub(taken);
+    }
+
+    fn remember(&mut self, revision: u64, client: ClientId) {
+        if self.recent.len() >= RECENT {
+            self.recent_after = self.recent.pop_front().map_or(self.recent_after, |(revision, _)| revision);
+        }
+        self.recent.push_back((revision, client));
+    }
+
+    /// Lets go what nobody has to be told any more, as the backend does.
+    fn forget_removed(&mut self) {
+        while let Some((revision, client)) = self.removed.front().copied() {
+            if revision > self.since {
+                return;
+            }
+            self.removed.pop_front();
+            let is_it = |row: &Arc<Row>| row.revision == revision && row.grant.is_none();
+            if self.part(client).and_then(|part| part.get(&client)).is_some_and(is_it) {
+                self.put(client, None);
+            }
+        }
+    }
+}
+
+impl Row {
+    fn offered(&self, now: u64) -> Option<&Arc<Known>> {
+        let is_over = self.grant.as_ref().is_some_and(|grant| grant.is_over(now));
+        self.tier.as_ref().filter(|_| !is_over)
+    }
+}
+
+/// What a row of the backend says.
+fn read(row: OverrideRow, tiers: &Tiers) -> Row {
+    let OverrideRow { revision, consumer, value } = row;
+    let grant = value.and_then(|value| {
+        let read: Result<Grant, _> = serde_json::from_slice(&value);
+        read.inspect_err(|why| error!(consumer, %why, "an override cannot be read")).ok()
+    });
+    let tier = grant.as_ref().and_then(|grant| tiers.find(&grant.offer(tiers)));
+    Row { revision, consumer, grant, tier }
+}

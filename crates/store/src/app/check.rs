@@ -1,0 +1,258 @@
+//! `POST /v1/check`: one decision for an application, in the numbers and headers of the gateways' filter.
+
+mod offered;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json as Answered;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tollgate_core::account::{Account, Refusal};
+use tollgate_core::client::Namespace;
+use tollgate_core::headers;
+use tollgate_core::limit::{Level, Month};
+use tollgate_core::policy::Enforcement;
+use tollgate_core::units::{Cost, UnixNanos};
+use tollgate_core::wire::{Answer, Ask, Standing};
+use utoipa::ToSchema;
+
+pub use self::offered::{Configured, Offered};
+
+use self::offered::BOTH;
+use super::access::Gateway;
+use super::amount::Units;
+use super::body::Json;
+use super::ledger::Noted;
+use super::name;
+use super::problem::AppError;
+use super::space::Space;
+use super::state::Store;
+use super::tier::Known;
+use crate::backend::Settle;
+
+/// One request of a consumer.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// The policy's namespace.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    namespace: String,
+    /// Who.
+    #[schema(min_length = 1, max_length = 1024)]
+    consumer: String,
+    /// Its tier; left out: what the policy's overrides or its default_tier say.
+    tier: Option<String>,
+    /// Cost units with three decimals at most; left out: the policy's default_cost, or 1.
+    #[schema(value_type = Option<f64>)]
+    cost: Option<Units>,
+    /// A whole policy, or its tiers alone; left out: tiers that gateways or earlier checks have told of.
+    #[schema(value_type = Option<Object>)]
+    policy: Option<Box<RawValue>>,
+}
+
+/// What the request may.
+#[derive(Serialize, ToSchema)]
+pub struct Decision {
+    /// Whether to let it pass.
+    allowed: bool,
+    /// The HTTP status for the caller: 200 or 429.
+    status: u16,
+    /// `allowed`, `refused_rate`, `refused_month` or `shadow_refused`.
+    outcome: &'static str,
+    /// The tier that counted.
+    tier: String,
+    /// The response headers for the caller.
+    headers: BTreeMap<&'static str, String>,
+    /// X-RateLimit-Limit.
+    limit: Option<u64>,
+    /// X-RateLimit-Remaining.
+    remaining: Option<u64>,
+    /// X-RateLimit-Reset, unix seconds.
+    reset: Option<u64>,
+    /// X-Quota-Monthly-Remaining.
+    monthly_remaining: Option<u64>,
+    /// Seconds; with a refusal that time ends.
+    retry_after: Option<u64>,
+    /// The response body for the caller of a refused request.
+    #[schema(value_type = Option<Object>)]
+    problem: Option<Value>,
+}
+
+/// Decides about one request and charges it, if it is allowed.
+#[utoipa::path(
+    post, path = "/v1/check", tag = "applications", security(("gateway" = []), ("admin" = [])), request_body = Check,
+    responses((status = 200, body = Decision, description = "The decision, allowed or refused."))
+)]
+pub async fn check(
+    State(store): State<Arc<Store>>,
+    _: Gateway,
+    Json(check): Json<Check>,
+) -> Result<Answered<Decision>, AppError> {
+    name::namespace(&check.namespace)?;
+    let sent = match &check.policy {
+        Some(text) => Some(store.policies.get(text.get(), Offered::read)?),
+        None => None,
+    };
+    let named = name::consumer(&check.consumer, &Namespace::new(&check.namespace))?;
+    let space = store.space(&check.namespace).await?;
+    if let Some(sent) = &sent {
+        space.learn(&sent.tiers.iter().collect::<Vec<_>>());
+    }
+    let is_sent = sent.is_some();
+    let offered = sent.unwrap_or_else(|| space.configured());
+    let client = named.client;
+    let board = space.board();
+    let now = store.time_for(&board).await?;
+    let tier = match board.offered(client, now) {
+        Some(tier) => Arc::clone(tier),
+        None => {
+            let name = name_of(&named.text, &check, &offered)?;
+            if is_sent { sent_tier(name, &offered)? } else { told_tier(&store, &space, name).await? }
+        }
+    };
+    let cost = check.cost.map_or(offered.default_cost, |units| Cost(units.0));
+    if cost == Cost::FREE || offered.enforcement == Enforcement::Off {
+        return Ok(Answered(Decision::free(&tier)));
+    }
+    let settle = Settle {
+        client,
+        name: Some(named.stored),
+        is_stranger: false,
+        tier: Arc::clone(&tier.name),
+        terms: Arc::clone(&tier.terms),
+        node: 0,
+        ask: Ask::Charge { cost: cost.0 },
+    };
+    let noted = [Noted::of(&settle)];
+    let settled = store.backend.settle(&space.name, vec![settle]).await?;
+    store.ledger.note(&space.name, &noted, &settled.answers, settled.now, &store.metrics);
+    match settled.answers.first() {
+        Some(Answer::Standing(standing)) => {
+            let now = UnixNanos(settled.now.saturating_mul(1_000));
+            Ok(Answered(Decision::of(&tier, standing, cost, now, &offered)))
+        }
+        Some(Answer::Failed) => Err(AppError::Away),
+        Some(Answer::Stale | Answer::Unusable) | None => Err(AppError::corrupt("a charge has no answer")),
+    }
+}
+
+/// The name of the tier that a consumer without an override is in.
+fn name_of<'a>(consumer: &str, check: &'a Check, offered: &'a Offered) -> Result<&'a str, AppError> {
+    let named = offered.overrides.get(consumer).or(check.tier.as_ref()).or(offered.default_tier.as_ref());
+    named.map(String::as_str).ok_or_else(|| {
+        AppError::Unprocessable("write the consumer's tier, or a policy with a default_tier".to_owned())
+    })
+}
+
+/// The tier called `name` of the policy that came with the check.
+fn sent_tier(name: &str, offered: &Offered) -> Result<Arc<Known>, AppError> {
+    let found = offered.tiers.iter().find(|tier| tier.offer.tier == name);
+    let names = || offered.tiers.iter().map(|tier| tier.offer.tier.as_str()).collect::<Vec<_>>().join(", ");
+    found.cloned().ok_or_else(|| unknown(name, &names()))
+}
+
+/// The tier called `name` that this store was started with, or that gateways or earlier checks have told of.
+async fn told_tier(store: &Store, space: &Space, name: &str) -> Result<Arc<Known>, AppError> {
+    let find = || space.tiers(|tiers| tiers.get(name).cloned());
+    if let Some(tier) = find() {
+        return Ok(tier);
+    }
+    // Another replica may have been told of it.
+    space.take_in_tiers(store.backend.as_ref()).await?;
+    find().ok_or_else(|| unknown(name, &space.tiers(super::tier::Tiers::names)))
+}
+
+fn unknown(name: &str, known: &str) -> AppError {
+    let name: String = name.chars().take(40).collect();
+    AppError::Unprocessable(format!(
+        "tier {name:?} is unknown; known are {known}: write one of them, or send the policy"
+    ))
+}
+
+impl Decision {
+    /// A request that is never limited and never counted.
+    fn free(tier: &Known) -> Self {
+        Self {
+            allowed: true,
+            status: 200,
+            outcome: "allowed",
+            tier: tier.offer.tier.clone(),
+            headers: BTreeMap::new(),
+            limit: None,
+            remaining: None,
+            reset: None,
+            monthly_remaining: None,
+            retry_after: None,
+            problem: None,
+        }
+    }
+
+    /// What `standing`, of `now`, means for a request of `cost`.
+    fn of(tier: &Known, standing: &Standing, cost: Cost, now: UnixNanos, offered: &Offered) -> Self {
+        let account = account(tier, standing, now);
+        let mut all = BTreeMap::new();
+        headers::announce(&tier.tier, &tier.texts, &account, now, BOTH, &mut |name, value| {
+            all.extend(value.map(|value| (name, String::from_utf8_lossy(value).into_owned())));
+        });
+        let number = |name| all.get(name).and_then(|value: &String| value.parse().ok());
+        let ([limit, remaining, reset], [_, monthly]) = (headers::X_RATELIMIT, headers::X_QUOTA);
+        let mut decision = Self {
+            limit: number(limit),
+            remaining: number(remaining),
+            reset: number(reset),
+            monthly_remaining: number(monthly),
+            ..Self::free(tier)
+        };
+        let families = offered.families;
+        all.retain(|name, _| if headers::IETF.contains(name) { families.ietf } else { families.x_ratelimit });
+        decision.headers = all;
+        let Some(refusal) = standing.refusal else { return decision };
+        if offered.enforcement == Enforcement::Shadow {
+            return Self { outcome: "shadow_refused", ..decision };
+        }
+        let document = if refusal.never {
+            never(&tier.offer.tier, cost)
+        } else {
+            let until = UnixNanos(now.0.saturating_add(refusal.wait.saturating_mul(1_000)));
+            let refusal = Refusal { limits: refusal.limits, month: refusal.month, until };
+            let document = headers::refused(&tier.tier, &tier.texts, &refusal, now);
+            decision.retry_after = Some(document.retry_after);
+            decision.headers.insert("Retry-After", document.retry_after.to_string());
+            serde_json::from_str(&document.body).unwrap_or_default()
+        };
+        decision.headers.insert("Cache-Control", "no-store".to_owned());
+        decision.headers.insert("Content-Type", "application/problem+json".to_owned());
+        let outcome = if refusal.month { "refused_month" } else { "refused_rate" };
+        Self { allowed: false, status: 429, outcome, problem: Some(document), ..decision }
+    }
+}
+
+/// The account that a node would have of `standing`.
+fn account(tier: &Known, standing: &Standing, now: UnixNanos) -> Account {
+    let mut account = Account {
+        at: now,
+        month: Month(standing.month),
+        used: Cost(standing.month_used),
+        ..Account::default()
+    };
+    for ((level, limit), used) in account.levels.iter_mut().zip(&tier.tier.limits).zip(standing.used) {
+        // Rounded up, it may be more than the bucket holds.
+        let used = Cost(used).min(limit.capacity());
+        *level = limit.charged(Level(0), used).unwrap_or_default();
+    }
+    account
+}
+
+/// No time makes this request fit.
+fn never(tier: &str, cost: Cost) -> Value {
+    json!({
+        "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
+        "title": "Quota exceeded",
+        "status": 429,
+        "detail": format!("A request of {cost} units is more than tier {tier} can ever allow."),
+        "tier": tier,
+    })
+}

@@ -1,0 +1,195 @@
+//! An override: what an admin grants one consumer, and what that comes to.
+
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use tollgate_core::policy::{Policy, read_json};
+use tollgate_core::terms::{Offer, Rate};
+use utoipa::ToSchema;
+
+use super::moment;
+use super::problem::AppError;
+use super::tier::Tiers;
+
+/// The longest `reason`, bytes.
+pub const MAX_REASON: usize = 1_024;
+
+/// What an admin writes: another tier, or limits of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Wish {
+    /// The tier whose limits count where none are given here; left out: the one that the consumer was last seen in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+    /// As in a policy: `100/minute`, `unlimited`, or a list of up to three.
+    #[serde(default, deserialize_with = "once", skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Value>,
+    /// As in a policy: what a full bucket holds, as a multiple of the rate's N. Needs `rate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<Value>,
+    /// As in a policy: cost units a calendar month, or `unlimited`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monthly: Option<Value>,
+    /// Cost units on top of the month's quota, every month while it is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bonus: Option<u64>,
+    /// For the audit log.
+    pub reason: String,
+    /// RFC 3339, in the future; left out: until it is removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+}
+
+/// A value in which no key stands twice.
+fn once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    let Some(text) = Option::<Box<RawValue>>::deserialize(deserializer)? else { return Ok(None) };
+    read_json(text.get().as_bytes()).map(Some).map_err(|problems| {
+        D::Error::custom(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    })
+}
+
+/// A month's quota of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Quota {
+    /// None.
+    Unlimited,
+    /// Cost units.
+    Units(u64),
+}
+
+/// A granted wish, as the backend keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// As it was written; `tier` is always there.
+    pub wish: Wish,
+    /// Rates of its own.
+    pub rates: Option<Vec<Rate>>,
+    /// A month of its own.
+    pub monthly: Option<Quota>,
+    /// What the tier offered when it was granted; counts once no gateway tells of the tier any more.
+    pub base: Offer,
+    /// Microseconds since the Unix epoch.
+    pub expires_at: Option<u64>,
+    /// Who granted it.
+    pub actor: String,
+    /// When, microseconds since the Unix epoch.
+    pub at: u64,
+}
+
+impl Grant {
+    /// Grants `wish` at `now`; `seen` is the tier that the consumer was last seen in.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn of(
+        wish: Wish,
+        seen: Option<String>,
+        tiers: &Tiers,
+        actor: String,
+        now: u64,
+    ) -> Result<Self, AppError> {
+        check_reason(&wish.reason)?;
+        let expires_at = wish.expires_at.as_deref().map(moment::micros).transpose()?;
+        if expires_at.is_some_and(|expires_at| expires_at <= now) {
+            return wrong("expires_at is not in the future; write a later time, or leave it out");
+        }
+        let has_own = wish.rate.is_some() || wish.monthly.is_some() || wish.bonus.is_some();
+        if wish.burst.is_some() && wish.rate.is_none() {
+            return wrong("burst is a multiple of a rate; write rate, too");
+        }
+        if wish.tier.is_none() && !has_own {
+            return wrong("an override needs a tier, or a rate, monthly or bonus of its own");
+        }
+        let Some(tier) = wish.tier.clone().or(seen) else {
+            return wrong(&format!(
+                "write a tier: this consumer was never seen in one; known are {}",
+                tiers.names()
+            ));
+        };
+        let Some(base) = tiers.get(&tier) else {
+            return wrong(&format!(
+                "tier {:?} is unknown in this namespace; known are {}: a tier is known once a gateway or a check has told of it, or by --policy",
+                tier.chars().take(40).collect::<String>(),
+                tiers.names()
+            ));
+        };
+        let (rates, monthly) = own_limits(&wish)?;
+        let grant = Self {
+            wish: Wish { tier: Some(tier), ..wish },
+            rates,
+            monthly,
+            base: base.offer.clone(),
+            expires_at,
+            actor,
+            at: now,
+        };
+        let offer = grant.offer(tiers);
+        if grant.wish.bonus.is_some() && offer.monthly.is_none() {
+            return wrong(
+                "a bonus has no monthly quota to be added to; write monthly, too, or leave bonus out",
+            );
+        }
+        match offer.terms() {
+            Ok(_) => Ok(grant),
+            Err(error) => wrong(&error.to_string()),
+        }
+    }
+
+    /// What the consumer is offered.
+    #[must_use]
+    pub fn offer(&self, tiers: &Tiers) -> Offer {
+        let known = self.wish.tier.as_deref().and_then(|tier| tiers.get(tier));
+        let base = known.map_or(&self.base, |known| &known.offer);
+        let monthly = match self.monthly {
+            Some(Quota::Unlimited) => None,
+            Some(Quota::Units(units)) => Some(units),
+            None => base.monthly,
+        };
+        Offer {
+            tier: base.tier.clone(),
+            rates: self.rates.clone().unwrap_or_else(|| base.rates.clone()),
+            monthly: monthly.map(|units| units.saturating_add(self.wish.bonus.unwrap_or(0))),
+        }
+    }
+
+    /// Whether it has ended at `now`.
+    #[must_use]
+    pub fn is_over(&self, now: u64) -> bool {
+        self.expires_at.is_some_and(|expires_at| expires_at <= now)
+    }
+}
+
+/// `reason` if it can stand in the audit log.
+///
+/// # Errors
+/// What to write.
+pub fn check_reason(reason: &str) -> Result<(), AppError> {
+    if reason.trim().is_empty() || reason.len() > MAX_REASON {
+        return wrong(&format!("reason is empty or too long; write why, in {MAX_REASON} bytes at most"));
+    }
+    Ok(())
+}
+
+/// The limits of its own that `wish` has, read by the policy's parser.
+fn own_limits(wish: &Wish) -> Result<(Option<Vec<Rate>>, Option<Quota>), AppError> {
+    let mut own = Map::new();
+    own.insert("rate".to_owned(), wish.rate.clone().unwrap_or_else(|| json!("unlimited")));
+    own.extend(wish.burst.clone().map(|burst| ("burst".to_owned(), burst)));
+    own.extend(wish.monthly.clone().map(|monthly| ("monthly".to_owned(), monthly)));
+    let document = json!({
+        "tiers": { "own": own }, "default_tier": "own", "anonymous": { "rate": "unlimited" }
+    });
+    let policy = Policy::from_value(&document).map_err(|problems| {
+        let lines = problems.iter().map(|problem| problem.to_string().replace("tiers.own.", ""));
+        AppError::Unprocessable(lines.collect::<Vec<_>>().join("; "))
+    })?;
+    let offer = policy.tiers.first().and_then(Offer::of);
+    let Some(offer) = offer else { return wrong("this rate is too great for the store; write a lower one") };
+    let monthly = offer.monthly.map_or(Quota::Unlimited, Quota::Units);
+    Ok((wish.rate.as_ref().map(|_| offer.rates), wish.monthly.as_ref().map(|_| monthly)))
+}
+
+fn wrong<T>(what: &str) -> Result<T, AppError> {
+    Err(AppError::Unprocessable(what.to_owned()))
+}

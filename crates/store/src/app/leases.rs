@@ -1,0 +1,121 @@
+//! `POST /v1/leases`: what gateways spend, and what they are lent.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use tollgate_core::wire::{Answer, Batch, CONTENT_TYPE, Entry, Reply, WireError};
+
+use super::access::Gateway;
+use super::ledger::Noted;
+use super::problem::AppError;
+use super::space::Space;
+use super::state::Store;
+use super::tier::Known;
+use super::{body, name};
+use crate::backend::Settle;
+
+/// Lends to a gateway's node what it wants, as far as limits and months hold it.
+#[utoipa::path(
+    post, path = "/v1/leases", tag = "gateways", security(("gateway" = []), ("admin" = [])),
+    params(("tollgate-batch" = Option<String>, Header, description = "A batch in base64url; then there is no body.")),
+    request_body(content = Vec<u8>, content_type = "application/vnd.tollgate.lease", description = "A batch, see the lease protocol."),
+    responses((status = 200, content_type = "application/vnd.tollgate.lease", description = "The reply, one answer an entry."))
+)]
+pub async fn take(
+    State(store): State<Arc<Store>>,
+    _: Gateway,
+    request: Request,
+) -> Result<Response, AppError> {
+    let bytes = body::batch(request, &store).await?;
+    let reply = reply(&store, &bytes).await?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], reply.to_bytes()).into_response())
+}
+
+/// The reply to the batch in `bytes`.
+///
+/// # Errors
+/// That they are not one, or the backend's.
+pub async fn reply(store: &Store, bytes: &[u8]) -> Result<Reply, AppError> {
+    let batch = read(bytes)?;
+    let space = store.space(&batch.namespace).await?;
+    if batch.revision > space.board().mark.revision {
+        // Another replica has told the node of what this one has not seen.
+        space.look(store.backend.as_ref()).await?;
+    }
+    settle(store, &space, batch).await
+}
+
+/// The batch in `bytes`.
+fn read(bytes: &[u8]) -> Result<Batch, AppError> {
+    let batch = Batch::from_bytes(bytes).map_err(|why| match why {
+        WireError::TooLong => AppError::TooLarge(why.to_string()),
+        WireError::Version(_) | WireError::Malformed => AppError::Malformed(why.to_string()),
+    })?;
+    name::namespace(&batch.namespace)?;
+    Ok(batch)
+}
+
+async fn settle(store: &Store, space: &Space, batch: Batch) -> Result<Reply, AppError> {
+    // One look at the board for all: what is decided by is what is told of.
+    let board = space.board();
+    let now = store.time_for(&board).await?;
+    let tiers: Vec<Option<Arc<Known>>> =
+        space.tiers(|tiers| batch.offers.iter().map(|offer| tiers.find(offer)).collect());
+    // What a client with an override brings may be its override, which no tier is to be mistaken for.
+    let mut is_tier = vec![true; tiers.len()];
+    let mut usable = Vec::with_capacity(batch.entries.len());
+    let mut settles = Vec::with_capacity(batch.entries.len());
+    for entry in batch.entries {
+        let index = usize::from(entry.offer);
+        let overriding = if entry.is_stranger { None } else { board.offered(entry.client, now) };
+        if let (Some(_), Some(is_tier)) = (overriding, is_tier.get_mut(index)) {
+            *is_tier = false;
+        }
+        let tier = overriding.or_else(|| tiers.get(index)?.as_ref());
+        let settle = tier.and_then(|tier| prepare(space, entry, tier, batch.node));
+        usable.push(settle.is_some());
+        settles.extend(settle);
+    }
+    let tiers: Vec<&Arc<Known>> = tiers
+        .iter()
+        .zip(is_tier)
+        .filter(|(_, is_tier)| *is_tier)
+        .filter_map(|(tier, _)| tier.as_ref())
+        .collect();
+    space.learn(&tiers);
+
+    let noted: Vec<Noted> = settles.iter().map(Noted::of).collect();
+    let settled = store.backend.settle(&space.name, settles).await?;
+    store.ledger.note(&space.name, &noted, &settled.answers, settled.now, &store.metrics);
+    let mut answers = settled.answers.into_iter();
+    let answers = usable
+        .into_iter()
+        .map(|is_usable| if is_usable { answers.next().unwrap_or(Answer::Failed) } else { Answer::Unusable });
+    let (is_whole, changes) = board.news(batch.revision, settled.now);
+    Ok(Reply {
+        now: settled.now,
+        revision: board.mark.revision,
+        is_whole,
+        changes,
+        answers: answers.collect(),
+    })
+}
+
+/// What is to be settled for `entry`; none for a name that is not the client's.
+fn prepare(space: &Space, entry: Entry, tier: &Known, node: u64) -> Option<Settle> {
+    let name = entry.name.filter(|name| !name.is_empty() && !entry.is_stranger);
+    if name.as_ref().is_some_and(|name| !space.is_name(name, entry.client)) {
+        return None;
+    }
+    Some(Settle {
+        client: entry.client,
+        name,
+        is_stranger: entry.is_stranger,
+        tier: Arc::clone(&tier.name),
+        terms: Arc::clone(&tier.terms),
+        node,
+        ask: entry.ask,
+    })
+}

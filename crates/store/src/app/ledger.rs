@@ -1,0 +1,205 @@
+//! What this replica has seen of leases, for its metrics alone: nothing is decided by it.
+//!
+//! A report says what a node has spent since its epoch began; what this message adds is the difference to the one
+//! before. Where other replicas have taken the messages between, the difference is shared out evenly among them, so that
+//! the replicas' counters add up to what was spent. Clients that find no room here are not counted.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tollgate_core::client::ClientId;
+use tollgate_core::wire::{Answer, Ask};
+
+use super::metrics::Metrics;
+use super::spenders::Spenders;
+use crate::backend::Settle;
+
+const SHARDS: usize = 16;
+
+/// Leases that one shard remembers.
+const MAX_LEASES: usize = 8_192;
+
+/// How long an ended lease is remembered, microseconds: its node may report yet.
+const REMEMBERED: u64 = 60_000_000;
+
+/// Pairs of namespace and tier that have a counter of their own; all others share one.
+pub(super) const MAX_LABELS: usize = 2_048;
+
+/// The label of those that share one.
+pub(super) const OTHER: &str = "other";
+
+/// What one node holds for one client.
+struct Seen {
+    epoch: u64,
+    seq: u32,
+    spent: u64,
+    hold: u64,
+    /// Microseconds since the Unix epoch.
+    ends: u64,
+}
+
+/// See the [module](self).
+#[derive(Default)]
+pub struct Ledger {
+    shards: [Mutex<HashMap<(ClientId, u64), Seen>>; SHARDS],
+    labels: Mutex<HashSet<(String, Arc<str>)>>,
+    /// Who has used how much of a month.
+    pub spenders: Spenders,
+}
+
+/// What of an entry is needed once it is settled.
+pub struct Noted {
+    client: ClientId,
+    node: u64,
+    tier: Arc<str>,
+    is_stranger: bool,
+    monthly: Option<u64>,
+    ask: Ask,
+}
+
+impl Noted {
+    /// Of `entry`.
+    #[must_use]
+    pub fn of(entry: &Settle) -> Self {
+        Self {
+            client: entry.client,
+            node: entry.node,
+            tier: Arc::clone(&entry.tier),
+            is_stranger: entry.is_stranger,
+            monthly: entry.terms.monthly,
+            ask: entry.ask,
+        }
+    }
+}
+
+impl Ledger {
+    /// Counts what was settled at `now`.
+    pub fn note(&self, namespace: &str, entries: &[Noted], answers: &[Answer], now: u64, metrics: &Metrics) {
+        let mut by_tier: Vec<(&Arc<str>, u64)> = Vec::new();
+        for (entry, answer) in entries.iter().zip(answers) {
+            let spent = self.spent(entry, answer, now);
+            if let (Answer::Standing(standing), false) = (answer, entry.is_stranger) {
+                let (client, tier) = (entry.client, &entry.tier);
+                let (month, used) = (standing.month, standing.month_used);
+                self.spenders.note(namespace, client, tier, entry.monthly, month, used);
+            }
+            match by_tier.iter_mut().find(|(tier, _)| **tier == entry.tier) {
+                Some((_, sum)) => *sum = sum.saturating_add(spent),
+                None => by_tier.push((&entry.tier, spent)),
+            }
+        }
+        for (tier, milli) in by_tier.into_iter().filter(|(_, milli)| *milli > 0) {
+            let labels = if self.has_label(namespace, tier) { [namespace, tier] } else { [OTHER; 2] };
+            metrics.usage_units.with_label_values(&labels).inc_by(milli as f64 / 1_000.0);
+        }
+    }
+
+    /// Thousandths of a unit lent at `now` and not reported as spent. Forgets what ended long ago.
+    pub fn leased(&self, now: u64) -> u64 {
+        let mut sum = 0_u64;
+        for shard in &self.shards {
+            let mut leases = locked(shard);
+            leases.retain(|_, seen| seen.ends.saturating_add(REMEMBERED) > now);
+            let live = leases.values().filter(|seen| seen.ends > now);
+            sum = live.fold(sum, |sum, seen| sum.saturating_add(seen.hold));
+        }
+        sum
+    }
+
+    fn spent(&self, entry: &Noted, answer: &Answer, now: u64) -> u64 {
+        let Answer::Standing(standing) = answer else { return 0 };
+        let lease = match entry.ask {
+            Ask::Charge { cost } => return if standing.refusal.is_none() { cost } else { 0 },
+            Ask::Lease(lease) => lease,
+        };
+        let [first, ..] = entry.client.0;
+        let Some(shard) = self.shards.get(usize::from(first) % SHARDS) else { return 0 };
+        let mut leases = locked(shard);
+        let key = (entry.client, entry.node);
+        let before = leases.get(&key).filter(|seen| seen.epoch == lease.epoch);
+        let added = match before {
+            Some(seen) => {
+                let messages = u64::from(lease.seq.saturating_sub(seen.seq));
+                lease.spent.saturating_sub(seen.spent).checked_div(messages).unwrap_or(0)
+            }
+            // Its first message; of a later one it cannot be said what is new.
+            None if lease.seq <= 1 => lease.spent,
+            None => 0,
+        };
+        let ends = now.saturating_add(u64::from(standing.ttl_ms).saturating_mul(1_000));
+        let seen = Seen { epoch: lease.epoch, seq: lease.seq, spent: lease.spent, hold: standing.hold, ends };
+        if leases.len() < MAX_LEASES || leases.contains_key(&key) {
+            leases.insert(key, seen);
+        }
+        added
+    }
+
+    fn has_label(&self, namespace: &str, tier: &Arc<str>) -> bool {
+        let mut labels = locked(&self.labels);
+        let label = (namespace.to_owned(), Arc::clone(tier));
+        labels.contains(&label) || (labels.len() < MAX_LABELS && labels.insert(label))
+    }
+}
+
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tollgate_core::wire::{Lease, Standing};
+
+    fn noted(client: ClientId, node: u64, ask: Ask) -> Noted {
+        Noted { client, node, tier: "free".into(), is_stranger: false, monthly: None, ask }
+    }
+
+    fn note(ledger: &Ledger, metrics: &Metrics, client: u8, seq: u32, spent: u64, hold: u64) {
+        let ask = Ask::Lease(Lease { epoch: 5, seq, spent, ..Lease::default() });
+        let entry = noted(ClientId([client; 16]), 1, ask);
+        let answer = Answer::Standing(Standing { hold, ttl_ms: 10_000, ..Standing::default() });
+        ledger.note("n", &[entry], &[answer], 0, metrics);
+    }
+
+    fn units(metrics: &Metrics) -> f64 {
+        metrics.usage_units.with_label_values(&["n", "free"]).get()
+    }
+
+    #[test]
+    fn a_report_counts_what_it_adds_and_a_repeated_one_nothing() {
+        let (ledger, metrics) = (Ledger::default(), Metrics::new().unwrap());
+        note(&ledger, &metrics, 1, 1, 1_000, 9_000);
+        note(&ledger, &metrics, 1, 2, 3_500, 6_500);
+        note(&ledger, &metrics, 1, 2, 3_500, 6_500);
+        assert_eq!(units(&metrics), 3.5);
+        assert_eq!(ledger.leased(0), 6_500);
+        assert_eq!(ledger.leased(10_000_000), 0, "it has ended");
+    }
+
+    #[test]
+    fn two_replicas_that_take_turns_count_every_unit_once() {
+        let (ours, theirs) = (Ledger::default(), Ledger::default());
+        let (metrics, other) = (Metrics::new().unwrap(), Metrics::new().unwrap());
+        for seq in 1..=1_000_u32 {
+            let (ledger, metrics) = if seq % 2 == 1 { (&ours, &metrics) } else { (&theirs, &other) };
+            note(ledger, metrics, 1, seq, u64::from(seq) * 1_000, 0);
+        }
+        // All but the other one's first, of which it cannot say what was new.
+        assert_eq!(units(&metrics) + units(&other), 999.0);
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_no_more() {
+        let (ledger, metrics) = (Ledger::default(), Metrics::new().unwrap());
+        for node in 0..MAX_LEASES as u64 + 10 {
+            let ask = Ask::Lease(Lease { epoch: 5, seq: 1, ..Lease::default() });
+            let entry = noted(ClientId([1; 16]), node, ask);
+            let answer = Answer::Standing(Standing { hold: 1, ttl_ms: 1, ..Standing::default() });
+            ledger.note("n", &[entry], &[answer], 0, &metrics);
+        }
+        assert_eq!(ledger.leased(0), MAX_LEASES as u64);
+        assert_eq!(ledger.leased(REMEMBERED + 1_000), 0);
+        note(&ledger, &metrics, 1, 1, 0, 5);
+        assert_eq!(ledger.leased(0), 5, "what has ended makes room");
+    }
+}

@@ -1,0 +1,182 @@
+//! Names in paths and bodies: whose, and in which namespace.
+
+use crate::accounts::month_of;
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+use tollgate_core::client::{ClientId, Namespace};
+use tollgate_core::name::{self, MAX_TEXT, Named};
+
+use super::problem::AppError;
+use crate::backend::Backend;
+
+/// The longest namespace, bytes; a policy's rule.
+pub const MAX_NAMESPACE: usize = 64;
+
+/// What [`namespace`] takes, as a regular expression for the API's description.
+pub const NAMESPACE: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
+
+/// What [`consumer`] takes, as far as a regular expression says it.
+pub const CONSUMER: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
+
+/// Where the consumer stands in `/v1/usage/{namespace}/{consumer}` and its like.
+const CONSUMER_SEGMENT: usize = 4;
+
+/// The longest name of a tier, bytes; a policy's rule.
+pub const MAX_TIER: usize = 32;
+
+/// What [`is_tier`] takes, as a regular expression for the API's description.
+pub const TIER: &str = "^[a-z][a-z0-9_-]{0,31}$";
+
+/// `name` if it is one that a policy may have.
+///
+/// # Errors
+/// What to write.
+pub fn namespace(name: &str) -> Result<&str, AppError> {
+    let starts = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let rest = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if starts && name.len() <= MAX_NAMESPACE && name.bytes().all(rest) {
+        return Ok(name);
+    }
+    Err(AppError::Malformed(format!(
+        "that is not a namespace; write letters, digits, ., _ or -, {MAX_NAMESPACE} at most, the first a letter or digit"
+    )))
+}
+
+/// The consumer of `namespace` that `text` names, see [`tollgate_core::name`].
+///
+/// # Errors
+/// What to write.
+pub fn consumer(text: &str, namespace: &Namespace) -> Result<Named, AppError> {
+    let named = if text.chars().nth(MAX_TEXT).is_none() { name::read(text, namespace) } else { None };
+    named.ok_or_else(|| no_consumer(text.as_bytes()))
+}
+
+fn no_consumer(name: &[u8]) -> AppError {
+    const SHOWN: usize = 200;
+    if name.is_empty() || name.len() > MAX_TEXT {
+        return AppError::Malformed(format!(
+            "that is not a consumer's name; write 1 to {MAX_TEXT} characters"
+        ));
+    }
+    let spelled: String = name::spelled(name.get(..SHOWN).unwrap_or(name));
+    let more = if name.len() > SHOWN { "…" } else { "" };
+    AppError::Malformed(format!(
+        "that is not a consumer's name as listings write it: one with control characters, that is not UTF-8 or that begins \
+         with %: is written as %: and its bytes, percent-encoded; for this one write {spelled}{more}"
+    ))
+}
+
+/// Whether a tier can be called so; a policy's rule, which also holds for `anonymous`.
+#[must_use]
+pub fn is_tier(name: &str) -> bool {
+    let rest = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+    name.len() <= MAX_TIER
+        && name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase())
+        && name.bytes().all(rest)
+}
+
+/// The `{namespace}` of a path.
+pub struct Place(pub String);
+
+/// The `{namespace}/{consumer}` of a path.
+pub struct Whose {
+    /// Where.
+    pub namespace: String,
+    /// Who, as listings write it.
+    pub consumer: String,
+    /// Its number.
+    pub client: ClientId,
+    is_whole: bool,
+}
+
+impl Whose {
+    /// That the consumer is listed by this name, where it is the beginning of a long one: another beginning with the same
+    /// number would be a second name of one consumer.
+    ///
+    /// # Errors
+    /// That it is not, or the backend's.
+    pub async fn is_listed_so(&self, backend: &dyn Backend, now: u64) -> Result<(), AppError> {
+        if self.is_whole {
+            return Ok(());
+        }
+        let usage = backend.usage(&self.namespace, self.client, month_of(now)).await?;
+        let name = usage.and_then(|usage| usage.name).unwrap_or_default();
+        if name::text(&name, self.client) == self.consumer {
+            return Ok(());
+        }
+        Err(AppError::NotFound(
+            "no gateway has told of a consumer with this long name; write it as usage lists it, or all of it"
+                .to_owned(),
+        ))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Place {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        let name: String = segments(parts, state).await?;
+        namespace(&name)?;
+        Ok(Self(name))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Whose {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        let (place, text): (String, String) = segments(parts, state).await?;
+        let named = consumer(&text, &Namespace::new(namespace(&place)?))?;
+        Ok(Self { namespace: place, consumer: named.text, client: named.client, is_whole: named.is_whole })
+    }
+}
+
+async fn segments<T: DeserializeOwned + Send, S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+) -> Result<T, AppError> {
+    if let Ok(Path(segments)) = Path::from_request_parts(parts, state).await {
+        return Ok(segments);
+    }
+    // Bytes that are no text: what a name may be, but not as it stands.
+    let name = parts.uri.path().split('/').nth(CONSUMER_SEGMENT).unwrap_or_default();
+    let name: Vec<u8> = percent_encoding::percent_decode_str(name).collect();
+    if std::str::from_utf8(&name).is_err() {
+        return Err(no_consumer(&name));
+    }
+    Err(AppError::Malformed("the path is not UTF-8 once its percent signs are decoded".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_are_what_a_policy_may_have() {
+        for good in ["default", "a", "Fingerprint.v2_x-y", &"n".repeat(64)] {
+            assert!(namespace(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".hidden", "-a", "a b", "a/b", "ä", &"n".repeat(65)] {
+            assert!(namespace(bad).is_err(), "{bad}");
+        }
+        let n = Namespace::new("n");
+        for good in ["acme", "a/b ä 中", "%:caf%E9", &"n".repeat(1_024), &"n".repeat(MAX_TEXT)] {
+            assert!(consumer(good, &n).is_ok(), "{good}");
+        }
+        for bad in ["", "a\0b", "a\nb", "\u{85}", "%:acme", &"n".repeat(MAX_TEXT + 1)] {
+            assert!(consumer(bad, &n).is_err(), "{bad}");
+        }
+        assert!(
+            is_tier("anonymous") && is_tier("a-1_b") && !is_tier("Pro") && !is_tier("") && !is_tier("1a")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_a_panic(text in any::<String>()) {
+            let _ = (namespace(&text), consumer(&text, &Namespace::new("n")), is_tier(&text));
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What requests may say at most, from the same constants as the checks have.
+//!
+//! A type does not say how long a text may be. Nothing here is stricter than the check is; where the check counts bytes, the
+//! description counts characters.
+
+use serde_json::{Map, Value, json};
+use tollgate_core::name::MAX_TEXT;
+use tollgate_core::policy::schema;
+use tollgate_core::terms::EXACT;
+use tollgate_core::wire;
+
+use super::super::access::MAX_ACTOR;
+use super::super::grant::MAX_REASON;
+use super::super::moment::{MAX_MOMENT, MONTH};
+use super::super::name::{CONSUMER, MAX_NAMESPACE, MAX_TIER, NAMESPACE, TIER};
+use super::super::{audit, body};
+
+/// Adds them to the API's description.
+pub fn add(document: &mut Value) {
+    let own = schema::config();
+    let of_tier = |field: &str| {
+        let tier = format!("/properties/tiers/patternProperties/{TIER}/properties/{field}");
+        or_null(own.pointer(&tier).cloned().unwrap_or_default())
+    };
+    let units = EXACT / 1_000;
+    let reason = json!({ "minLength": 1, "maxLength": MAX_REASON });
+    let tier = json!({ "pattern": TIER, "maxLength": MAX_TIER });
+    let namespace = json!({ "pattern": NAMESPACE, "maxLength": MAX_NAMESPACE });
+    let consumer = json!({ "pattern": CONSUMER, "minLength": 1, "maxLength": MAX_TEXT });
+    let properties = [
+        ("Check", "namespace", namespace.clone()),
+        ("Check", "consumer", consumer.clone()),
+        ("Check", "tier", tier.clone()),
+        ("Check", "cost", json!({ "minimum": 0, "maximum": EXACT as f64 / 1_000.0 })),
+        ("Wish", "tier", tier),
+        ("Wish", "rate", of_tier("rate")),
+        ("Wish", "burst", of_tier("burst")),
+        ("Wish", "monthly", of_tier("monthly")),
+        ("Wish", "bonus", json!({ "minimum": 0, "maximum": units })),
+        ("Wish", "reason", reason.clone()),
+        ("Wish", "expires_at", json!({ "format": "date-time", "maxLength": MAX_MOMENT })),
+        ("Reset", "reason", reason.clone()),
+        ("Lines", "lines", json!({ "maxItems": audit::MOST })),
+    ];
+    for (schema, property, bounds) in properties {
+        let place = document.pointer_mut(&format!("/components/schemas/{schema}/properties/{property}"));
+        merge(place, bounds);
+    }
+    let parameters = [
+        ("namespace", namespace),
+        ("consumer", consumer.clone()),
+        ("month", json!({ "pattern": MONTH, "maxLength": 7 })),
+        ("limit", json!({ "minimum": 1, "maximum": audit::MOST })),
+        ("before", json!({ "minimum": 0, "maximum": u64::MAX })),
+        ("reason", reason),
+        (
+            "tollgate-batch",
+            json!({ "pattern": "^[A-Za-z0-9_-]+$", "maxLength": wire::header::LONGEST.div_ceil(3).saturating_mul(4) }),
+        ),
+        ("x-actor", json!({ "pattern": CONSUMER, "minLength": 1, "maxLength": MAX_ACTOR })),
+    ];
+    for operation in operations(document) {
+        for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+            let name = parameter.get("name").and_then(Value::as_str).unwrap_or_default();
+            if let Some((_, bounds)) = parameters.iter().find(|(known, _)| *known == name) {
+                merge(parameter.get_mut("schema"), bounds.clone());
+            }
+        }
+        let batch = "/requestBody/content/application~1vnd.tollgate.lease/schema";
+        if let Some(batch) = operation.pointer_mut(batch) {
+            *batch = json!({ "type": "string", "format": "binary", "maxLength": body::LONGEST_BATCH });
+        }
+    }
+}
+
+/// A field of a policy's tier as one that may be null, without its description.
+fn or_null(mut field: Value) -> Value {
+    if let Some(field) = field.as_object_mut() {
+        field.remove("description");
+    }
+    if let Some(kinds) = field.get_mut("type").and_then(Value::as_array_mut) {
+        kinds.push("null".into());
+    } else if let Some(choices) = field.get_mut("anyOf").and_then(Value::as_array_mut) {
+        choices.push(json!({ "type": "null" }));
+    }
+    field
+}
+
+fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let paths = document.get_mut("paths").and_then(Value::as_object_mut);
+    paths.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut).flat_map(Map::values_mut)
+}
+
+/// Adds `bounds` to the schema at `place`.
+fn merge(place: Option<&mut Value>, bounds: Value) {
+    if let (Some(Value::Object(schema)), Value::Object(bounds)) = (place, bounds) {
+        schema.extend(bounds);
+    }
+}

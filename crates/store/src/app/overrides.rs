@@ -1,0 +1,226 @@
+//! `/v1/overrides/…`: another tier for one consumer, or limits of its own.
+
+use std::sync::Arc;
+
+use crate::accounts::month_of;
+use axum::Json as Answered;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use tollgate_core::terms::Offer;
+use tracing::debug;
+use utoipa::{IntoParams, ToSchema};
+
+use super::access::{Actor, Admin, Gateway};
+use super::audit::{Action, Line};
+use super::body::{Asked, Json};
+use super::grant::{self, Grant, Wish};
+use super::moment;
+use super::name::{Place, Whose};
+use super::problem::AppError;
+use super::space::Space;
+use super::state::Store;
+use crate::backend::{Changed, Condition, OverrideChange};
+
+/// Overrides that a namespace may have: every node is told of each.
+const MOST: u64 = 10_000;
+
+/// An override as it stands.
+#[derive(Serialize, ToSchema)]
+pub struct Override {
+    namespace: String,
+    consumer: String,
+    #[serde(flatten)]
+    wish: Wish,
+    /// Who made it.
+    actor: String,
+    /// When, RFC 3339.
+    since: String,
+    /// The namespace's revision that brought it.
+    revision: u64,
+    /// What the consumer is offered by it.
+    #[schema(value_type = Object)]
+    offer: Offer,
+}
+
+impl Override {
+    fn of(space: &Space, consumer: &str, revision: u64, grant: &Grant) -> Self {
+        Self {
+            namespace: space.name.clone(),
+            consumer: consumer.to_owned(),
+            wish: grant.wish.clone(),
+            actor: grant.actor.clone(),
+            since: moment::rfc3339(grant.at),
+            revision,
+            offer: space.tiers(|tiers| grant.offer(tiers)),
+        }
+    }
+}
+
+/// All overrides of a namespace.
+#[derive(Serialize, ToSchema)]
+pub struct Overrides {
+    /// By consumer.
+    overrides: Vec<Override>,
+}
+
+/// The overrides of a namespace.
+#[utoipa::path(
+    get, path = "/v1/overrides/{namespace}", tag = "admins", security(("gateway" = []), ("admin" = [])),
+    params(("namespace" = String, Path)), responses((status = 200, body = Overrides))
+)]
+pub async fn list(
+    State(store): State<Arc<Store>>,
+    _: Gateway,
+    Place(namespace): Place,
+) -> Result<Answered<Overrides>, AppError> {
+    let space = looked(&store, &namespace).await?;
+    let now = store.backend.now().await?;
+    let board = space.board();
+    let grants = board.grants().into_iter().filter(|(.., grant)| !grant.is_over(now));
+    let overrides = grants.map(|(consumer, revision, grant)| Override::of(&space, consumer, revision, grant));
+    Ok(Answered(Overrides { overrides: overrides.collect() }))
+}
+
+/// A consumer's override.
+#[utoipa::path(
+    get, path = "/v1/overrides/{namespace}/{consumer}", tag = "admins", security(("gateway" = []), ("admin" = [])),
+    params(("namespace" = String, Path), ("consumer" = String, Path)),
+    responses((status = 200, body = Override), (status = 404, description = "It has none."))
+)]
+pub async fn get(
+    State(store): State<Arc<Store>>,
+    _: Gateway,
+    whose: Whose,
+) -> Result<Answered<Override>, AppError> {
+    let space = looked(&store, &whose.namespace).await?;
+    let now = store.backend.now().await?;
+    let board = space.board();
+    let (revision, grant) = in_force(board.get(whose.client), now)?;
+    Ok(Answered(Override::of(&space, &whose.consumer, revision, grant)))
+}
+
+/// Sets a consumer's override; in force on every gateway within two seconds.
+#[utoipa::path(
+    put, path = "/v1/overrides/{namespace}/{consumer}", tag = "admins", security(("admin" = [])),
+    params(("namespace" = String, Path), ("consumer" = String, Path), ("x-actor" = Option<String>, Header)),
+    request_body = Wish,
+    responses((status = 200, body = Override), (status = 422, description = "It cannot be granted; the detail says what to write."))
+)]
+pub async fn put(
+    State(store): State<Arc<Store>>,
+    _: Admin,
+    whose: Whose,
+    Actor(actor): Actor,
+    Json(wish): Json<Wish>,
+) -> Result<Answered<Override>, AppError> {
+    let backend = store.backend.as_ref();
+    let space = store.space(&whose.namespace).await?;
+    // Another replica may have been told of a tier.
+    space.take_in_tiers(backend).await?;
+    let now = backend.now().await?;
+    whose.is_listed_so(backend, now).await?;
+    let seen = match wish.tier {
+        Some(_) => None,
+        None => backend.usage(&space.name, whose.client, month_of(now)).await?.map(|usage| usage.tier),
+    };
+    let grant = space.tiers(|tiers| Grant::of(wish, seen, tiers, actor, now))?;
+    let line = Line {
+        at: moment::rfc3339(now),
+        actor: &grant.actor,
+        action: Action::OverrideSet,
+        consumer: &whose.consumer,
+        reason: &grant.wish.reason,
+        after: Some(&grant.wish),
+        bucket: None,
+        month: None,
+    };
+    let value = serde_json::to_vec(&grant).map_err(|why| AppError::Unprocessable(why.to_string()))?;
+    let (line, before_at) = line.to_change();
+    let (condition, before_at) = (Condition::None, Some(before_at));
+    let change = OverrideChange { value: Some(value), line, before_at, condition, most: MOST };
+    let Changed::To(revision) = backend.change_override(&space.name, &whose.consumer, change).await? else {
+        return Err(AppError::Unprocessable(format!(
+            "this namespace has {MOST} overrides already; remove some, or give these consumers a tier"
+        )));
+    };
+    see(&space, &store).await;
+    Ok(Answered(Override::of(&space, &whose.consumer, revision, &grant)))
+}
+
+/// Why an override goes.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Why {
+    /// For the audit log.
+    reason: Option<String>,
+}
+
+/// Removes a consumer's override.
+#[utoipa::path(
+    delete, path = "/v1/overrides/{namespace}/{consumer}", tag = "admins", security(("admin" = [])),
+    params(("namespace" = String, Path), ("consumer" = String, Path), ("x-actor" = Option<String>, Header), Why),
+    responses(
+        (status = 204, description = "It is removed."),
+        (status = 404, description = "It has none."),
+        (status = 422, description = "The reason is empty or too long.")
+    )
+)]
+pub async fn delete(
+    State(store): State<Arc<Store>>,
+    _: Admin,
+    whose: Whose,
+    Actor(actor): Actor,
+    Asked(why): Asked<Why>,
+) -> Result<StatusCode, AppError> {
+    if let Some(reason) = &why.reason {
+        grant::check_reason(reason)?;
+    }
+    let backend = store.backend.as_ref();
+    let space = looked(&store, &whose.namespace).await?;
+    let now = backend.now().await?;
+    in_force(space.board().get(whose.client), now)?;
+    let line = Line {
+        at: moment::rfc3339(now),
+        actor: &actor,
+        action: Action::OverrideRemoved,
+        consumer: &whose.consumer,
+        reason: why.reason.as_deref().unwrap_or_default(),
+        after: None,
+        bucket: None,
+        month: None,
+    };
+    let (line, before_at) = line.to_change();
+    let (condition, before_at) = (Condition::IsSet, Some(before_at));
+    let change = OverrideChange { line, before_at, condition, ..OverrideChange::default() };
+    let changed = backend.change_override(&space.name, &whose.consumer, change).await?;
+    see(&space, &store).await;
+    match changed {
+        Changed::To(_) => Ok(StatusCode::NO_CONTENT),
+        Changed::NotMet | Changed::Full => Err(none()),
+    }
+}
+
+/// Looks at what was just changed, so that this replica goes by it at once. The change stands whether that works or not.
+async fn see(space: &Space, store: &Store) {
+    if let Err(why) = space.look(store.backend.as_ref()).await {
+        debug!(namespace = space.name, %why, "a change is in force here with the next look");
+    }
+}
+
+fn none() -> AppError {
+    AppError::NotFound("this consumer has no override".to_owned())
+}
+
+fn in_force(found: Option<(u64, &Grant)>, now: u64) -> Result<(u64, &Grant), AppError> {
+    let found = found.filter(|(_, grant)| !grant.is_over(now));
+    found.ok_or_else(none)
+}
+
+/// The namespace as it stands now, whichever replica has changed it.
+async fn looked(store: &Store, namespace: &str) -> Result<Arc<Space>, AppError> {
+    let space = store.space(namespace).await?;
+    space.look(store.backend.as_ref()).await?;
+    Ok(space)
+}

@@ -1,0 +1,179 @@
+//! How many consumers have used how much of their month, for the metrics alone: nothing is decided by it.
+//!
+//! `/metrics` needs no token, so it names nobody: it counts. Who they are `GET /v1/usage/{namespace}` says. A replica
+//! counts those that it has settled for since it started, in this month; of several replicas the highest count is the
+//! nearest. Strangers and unlimited months are not counted, nor who finds no room here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use tollgate_core::client::ClientId;
+use tollgate_core::limit::Month;
+use tollgate_core::units::UnixNanos;
+
+use super::ledger::{MAX_LABELS, OTHER, locked};
+use super::metrics::Metrics;
+
+/// Shares of a month, percent, that consumers are counted by: so many have used at least as much.
+pub const SHARES: [(u8, &str); 5] = [(0, "0"), (50, "50"), (75, "75"), (90, "90"), (100, "100")];
+
+const SHARDS: usize = 16;
+
+/// Consumers that one shard remembers.
+const MAX_SPENDERS: usize = 8_192;
+
+/// A namespace and a tier.
+type Labels = (Arc<str>, Arc<str>);
+
+struct Spender {
+    namespace: Arc<str>,
+    tier: Arc<str>,
+    month: u16,
+    /// Of the month's quota, rounded down; 100 is the most.
+    percent: u8,
+}
+
+/// See the [module](self).
+#[derive(Default)]
+pub struct Spenders {
+    shards: [Mutex<HashMap<ClientId, Spender>>; SHARDS],
+    /// All that have ever been counted: a gauge that nobody is left in has to say 0.
+    counted: Mutex<BTreeMap<Labels, [i64; SHARES.len()]>>,
+}
+
+impl Spenders {
+    /// `client` has used `used` of `monthly`, thousandths of a unit, in `month`; no `monthly`: it is unlimited.
+    pub fn note(
+        &self,
+        namespace: &str,
+        client: ClientId,
+        tier: &Arc<str>,
+        monthly: Option<u64>,
+        month: u16,
+        used: u64,
+    ) {
+        let [first, ..] = client.0;
+        let Some(shard) = self.shards.get(usize::from(first) % SHARDS) else { return };
+        let mut spenders = locked(shard);
+        let Some(monthly) = monthly else {
+            spenders.remove(&client);
+            return;
+        };
+        let percent = match used.saturating_mul(100).checked_div(monthly) {
+            Some(percent) => u8::try_from(percent.min(100)).unwrap_or(100),
+            // A quota of nothing is used up.
+            None => 100,
+        };
+        let has_room = spenders.len() < MAX_SPENDERS;
+        match spenders.get_mut(&client) {
+            Some(spender) => {
+                (spender.month, spender.percent) = (month, percent);
+                if spender.tier != *tier {
+                    spender.tier = Arc::clone(tier);
+                }
+            }
+            None if has_room => {
+                let spender = Spender { namespace: namespace.into(), tier: Arc::clone(tier), month, percent };
+                spenders.insert(client, spender);
+            }
+            None => {}
+        }
+    }
+
+    /// Tells `metrics` how many there are at `now`, microseconds since the Unix epoch. Forgets other months.
+    pub fn count(&self, now: u64, metrics: &Metrics) {
+        let month = Month::of(UnixNanos(now.saturating_mul(1_000))).0;
+        let mut counted = locked(&self.counted);
+        for counts in counted.values_mut() {
+            *counts = Default::default();
+        }
+        for shard in &self.shards {
+            let mut spenders = locked(shard);
+            spenders.retain(|_, spender| spender.month == month);
+            for spender in spenders.values() {
+                let mut labels = (Arc::clone(&spender.namespace), Arc::clone(&spender.tier));
+                if counted.len() >= MAX_LABELS && !counted.contains_key(&labels) {
+                    labels = (OTHER.into(), OTHER.into());
+                }
+                let counts = counted.entry(labels).or_default();
+                for ((share, _), count) in SHARES.iter().zip(counts) {
+                    *count = count.saturating_add((spender.percent >= *share).into());
+                }
+            }
+        }
+        for ((namespace, tier), counts) in counted.iter() {
+            for ((_, share), count) in SHARES.iter().zip(counts) {
+                metrics.quota_consumers.with_label_values(&[&**namespace, &**tier, *share]).set(*count);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-24T00:00:00Z, and its month.
+    const NOW: u64 = 1_795_478_400_000_000;
+    const NOVEMBER: u16 = 56 * 12 + 10;
+    const WEEK: u64 = 7 * 86_400_000_000;
+
+    fn note(spenders: &Spenders, client: u128, tier: &str, monthly: Option<u64>, used: u64) {
+        spenders.note("n", ClientId(client.to_le_bytes()), &tier.into(), monthly, NOVEMBER, used);
+    }
+
+    fn counts(spenders: &Spenders, now: u64, tier: &str) -> [i64; SHARES.len()] {
+        let metrics = Metrics::new().unwrap();
+        spenders.count(now, &metrics);
+        SHARES.map(|(_, share)| metrics.quota_consumers.with_label_values(&["n", tier, share]).get())
+    }
+
+    #[test]
+    fn a_consumer_counts_once_at_every_share_that_it_has_reached() {
+        let spenders = Spenders::default();
+        note(&spenders, 1, "pro", Some(1_000), 0);
+        note(&spenders, 2, "pro", Some(1_000), 499);
+        note(&spenders, 3, "pro", Some(1_000), 500);
+        note(&spenders, 4, "pro", Some(1_000), 899);
+        note(&spenders, 4, "pro", Some(1_000), 900);
+        note(&spenders, 5, "pro", Some(1_000), 1_000);
+        note(&spenders, 6, "pro", Some(0), 0);
+        note(&spenders, 7, "enterprise", None, 1_000);
+        assert_eq!(counts(&spenders, NOW, "pro"), [6, 4, 3, 3, 2]);
+        assert_eq!(counts(&spenders, NOW, "enterprise"), [0; 5]);
+    }
+
+    #[test]
+    fn another_quota_or_tier_moves_it() {
+        let spenders = Spenders::default();
+        note(&spenders, 1, "free", Some(1_000), 950);
+        assert_eq!(counts(&spenders, NOW, "free"), [1, 1, 1, 1, 0]);
+        note(&spenders, 1, "pro", Some(10_000), 950);
+        assert_eq!(counts(&spenders, NOW, "free"), [0; 5]);
+        assert_eq!(counts(&spenders, NOW, "pro"), [1, 0, 0, 0, 0]);
+        note(&spenders, 1, "pro", None, 950);
+        assert_eq!(counts(&spenders, NOW, "pro"), [0; 5]);
+    }
+
+    #[test]
+    fn a_month_that_is_over_is_forgotten_and_its_gauges_say_0() {
+        let spenders = Spenders::default();
+        let metrics = Metrics::new().unwrap();
+        note(&spenders, 1, "free", Some(1_000), 1_000);
+        spenders.count(NOW, &metrics);
+        let full = metrics.quota_consumers.with_label_values(&["n", "free", "100"]);
+        assert_eq!(full.get(), 1);
+        spenders.count(NOW + WEEK, &metrics);
+        assert_eq!(full.get(), 0);
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_no_more() {
+        let spenders = Spenders::default();
+        // All in one shard: their first byte is 0.
+        for client in 0..MAX_SPENDERS as u128 + 10 {
+            note(&spenders, client << 8, "free", Some(1_000), 1);
+        }
+        assert_eq!(counts(&spenders, NOW, "free")[0], MAX_SPENDERS as i64);
+    }
+}

@@ -1,0 +1,145 @@
+//! `GET /v1/usage/…`: what consumers have used, one of them or all.
+
+mod export;
+
+use std::sync::Arc;
+
+use crate::accounts::month_of;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use tollgate_core::limit::Month;
+use utoipa::{IntoParams, ToSchema};
+
+use self::export::Format;
+use super::access::{Admin, Gateway};
+use super::amount::Units;
+use super::body::Asked;
+use super::moment;
+use super::name::{Place, Whose};
+use super::problem::AppError;
+use super::state::Store;
+use crate::backend;
+
+/// What one consumer used in one month.
+#[derive(Serialize, ToSchema)]
+pub struct Usage {
+    namespace: String,
+    consumer: String,
+    /// The tier that it was last seen in.
+    tier: String,
+    /// `2026-11`, UTC.
+    month: String,
+    /// Cost units, three decimals at most.
+    #[schema(value_type = f64)]
+    used: Units,
+    /// The month's quota; null: unlimited.
+    #[schema(value_type = Option<f64>)]
+    limit: Option<Units>,
+    /// null: unlimited.
+    #[schema(value_type = Option<f64>)]
+    remaining: Option<Units>,
+    /// When the month ends, RFC 3339.
+    resets_at: String,
+}
+
+impl Usage {
+    fn of(namespace: &str, consumer: String, usage: backend::Usage, month: u16) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            consumer,
+            tier: usage.tier,
+            month: Month(month).to_string(),
+            used: Units(usage.used),
+            limit: usage.monthly.map(Units),
+            remaining: usage.monthly.map(|quota| Units(quota.saturating_sub(usage.used))),
+            resets_at: moment::end_of(month),
+        }
+    }
+}
+
+/// Which month.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct OfMonth {
+    /// `2026-11`; left out: the running one.
+    month: Option<String>,
+}
+
+/// Which month, and how it is written.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct OfMonthAs {
+    /// `2026-11`; left out: the running one.
+    month: Option<String>,
+    /// json (the default) or csv.
+    #[serde(default)]
+    #[param(inline)]
+    format: Format,
+}
+
+/// The months since January 1970 that is meant, and the one that runs, and the time.
+async fn month(store: &Store, asked: Option<&str>) -> Result<(u16, u64), AppError> {
+    let asked = asked.map(moment::month).transpose()?;
+    let now = store.backend.now().await?;
+    Ok((asked.unwrap_or_else(|| month_of(now)), now))
+}
+
+/// What one consumer used.
+#[utoipa::path(
+    get, path = "/v1/usage/{namespace}/{consumer}", tag = "usage", security(("gateway" = []), ("admin" = [])),
+    params(("namespace" = String, Path), ("consumer" = String, Path), OfMonth),
+    responses((status = 200, body = Usage), (status = 404, description = "It was never seen."))
+)]
+pub async fn one(
+    State(store): State<Arc<Store>>,
+    _: Gateway,
+    whose: Whose,
+    Asked(asked): Asked<OfMonth>,
+) -> Result<Json<Usage>, AppError> {
+    let (month, now) = month(&store, asked.month.as_deref()).await?;
+    let space = store.space(&whose.namespace).await?;
+    let client = whose.client;
+    let Some(mut usage) = store.backend.usage(&whose.namespace, client, month).await? else {
+        return Err(AppError::NotFound(
+            "no gateway or check has told of this consumer in this namespace".to_owned(),
+        ));
+    };
+    // An override counts from when it is made, not from the next request.
+    if let Some(tier) = space.board().offered(client, now).filter(|_| month == month_of(now)) {
+        usage.tier.clone_from(&tier.offer.tier);
+        usage.monthly = tier.terms.monthly;
+    }
+    Ok(Json(Usage::of(&whose.namespace, whose.consumer, usage, month)))
+}
+
+/// What every consumer used, streamed. Should the backend fail on the way, the connection breaks: a document that ends as
+/// it should is whole.
+#[utoipa::path(
+    get, path = "/v1/usage/{namespace}", tag = "usage", security(("admin" = [])),
+    params(("namespace" = String, Path), OfMonthAs),
+    responses((status = 200, content((Vec<Usage> = "application/json"), (String = "text/csv"))))
+)]
+pub async fn all(
+    State(store): State<Arc<Store>>,
+    _: Admin,
+    Place(namespace): Place,
+    Asked(asked): Asked<OfMonthAs>,
+) -> Result<Response, AppError> {
+    let (month, _) = month(&store, asked.month.as_deref()).await?;
+    let usages = store.backend.usages(&namespace, month);
+    let disposition =
+        format!("attachment; filename=\"usage-{namespace}-{}.{}\"", Month(month), asked.format.extension());
+    let head = [
+        (header::CONTENT_TYPE, asked.format.content_type().to_owned()),
+        (header::CONTENT_DISPOSITION, disposition),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    let document = export::document(namespace, month, asked.format, usages).await?;
+    Ok((head, Body::from_stream(document)).into_response())
+}

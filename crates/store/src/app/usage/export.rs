@@ -1,0 +1,239 @@
+//! Everybody's usage as one document, written as it is read: in constant memory, however many there are.
+
+use std::io;
+
+use axum::body::Bytes;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt};
+use serde::Deserialize;
+use tollgate_core::name;
+use tollgate_core::units::Cost;
+use utoipa::ToSchema;
+
+use super::super::problem::AppError;
+use super::Usage;
+use crate::backend::{self, BackendError};
+
+/// A part of the document is sent once it has so many bytes.
+pub const PART: usize = 16 << 10;
+
+/// How a document is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// A list of what [`super::one`] answers.
+    #[default]
+    Json,
+    /// The same as a table, RFC 4180, with a line of names; an unlimited quota is an empty field.
+    Csv,
+}
+
+impl Format {
+    /// The content type.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Csv => "text/csv; charset=utf-8; header=present",
+        }
+    }
+
+    /// What its files end with.
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Csv => "csv",
+        }
+    }
+
+    const fn opening(self) -> &'static [u8] {
+        match self {
+            Self::Json => b"[",
+            Self::Csv => b"namespace,consumer,tier,month,used,limit,remaining,resets_at\r\n",
+        }
+    }
+
+    const fn closing(self) -> &'static [u8] {
+        match self {
+            Self::Json => b"\n]\n",
+            Self::Csv => b"",
+        }
+    }
+
+    fn row(self, usage: &Usage, is_first: bool, part: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Self::Json => {
+                part.extend_from_slice(if is_first { b"\n" } else { b",\n" });
+                serde_json::to_writer(part, usage)?;
+                Ok(())
+            }
+            Self::Csv => {
+                let number = |units: super::Units| Cost(units.0).to_string();
+                let mut writer =
+                    csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(part);
+                writer.write_record([
+                    &usage.namespace,
+                    &inert(&usage.consumer),
+                    &usage.tier,
+                    &usage.month,
+                    &number(usage.used),
+                    &usage.limit.map(number).unwrap_or_default(),
+                    &usage.remaining.map(number).unwrap_or_default(),
+                    &usage.resets_at,
+                ])?;
+                writer.flush()
+            }
+        }
+    }
+}
+
+/// A name that no spreadsheet takes for a formula: consumers may have chosen it. One that starts as a formula does gets an
+/// apostrophe before it.
+fn inert(name: &str) -> String {
+    let is_formula = name.starts_with(['=', '+', '-', '@', '\t', '\r', '\'']);
+    if is_formula { format!("'{name}") } else { name.to_owned() }
+}
+
+/// The document, in parts.
+///
+/// # Errors
+/// The backend's, where it fails before the first part is whole; later the stream itself ends with it.
+pub async fn document(
+    namespace: String,
+    month: u16,
+    format: Format,
+    usages: BoxStream<'static, Result<backend::Usage, BackendError>>,
+) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static, AppError> {
+    let mut writer = Writer { namespace, month, format, usages, rows: 0, is_closed: false };
+    let first = writer.part().await?;
+    let rest = stream::unfold(writer, |mut writer| async move {
+        let part = writer.part().await.map_err(io::Error::other).transpose()?;
+        // What follows a failure would look as if nothing had been.
+        writer.is_closed |= part.is_err();
+        Some((part, writer))
+    });
+    Ok(stream::iter(first.map(Ok)).chain(rest))
+}
+
+struct Writer {
+    namespace: String,
+    month: u16,
+    format: Format,
+    usages: BoxStream<'static, Result<backend::Usage, BackendError>>,
+    rows: u64,
+    is_closed: bool,
+}
+
+impl Writer {
+    /// The next part; none after the last.
+    async fn part(&mut self) -> Result<Option<Bytes>, AppError> {
+        if self.is_closed {
+            return Ok(None);
+        }
+        let mut part = Vec::with_capacity(PART.saturating_add(4 << 10));
+        if self.rows == 0 {
+            part.extend_from_slice(self.format.opening());
+        }
+        while part.len() < PART {
+            let Some(usage) = self.usages.next().await.transpose()? else {
+                part.extend_from_slice(self.format.closing());
+                self.is_closed = true;
+                break;
+            };
+            let name = usage.name.as_deref().unwrap_or_default();
+            let name = name::text(name, usage.client).into_owned();
+            let row = Usage::of(&self.namespace, name, usage, self.month);
+            let written = self.format.row(&row, self.rows == 0, &mut part);
+            written.map_err(|why| AppError::corrupt(&format!("a row cannot be written: {why}")))?;
+            self.rows = self.rows.saturating_add(1);
+        }
+        Ok(Some(Bytes::from(part)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tollgate_core::client::ClientId;
+
+    fn usage(name: &str) -> backend::Usage {
+        let client = ClientId::default();
+        backend::Usage {
+            client,
+            name: Some(name.into()),
+            tier: "free".into(),
+            monthly: Some(50_000_000),
+            used: 1_500,
+        }
+    }
+
+    async fn text(format: Format, names: &[&str]) -> String {
+        let usages: Vec<_> = names.iter().map(|name| Ok(usage(name))).collect();
+        let parts = document("n".into(), 682, format, stream::iter(usages).boxed()).await.unwrap();
+        let parts: Vec<Bytes> = parts.map(Result::unwrap).collect().await;
+        String::from_utf8(parts.concat()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn nobody_is_an_empty_list_or_a_table_of_no_lines() {
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text(Format::Json, &[]).await).unwrap(),
+            serde_json::json!([])
+        );
+        assert_eq!(text(Format::Csv, &[]).await.lines().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_table_holds_names_that_would_be_formulas_or_would_end_a_line() {
+        let names = ["=HYPERLINK(\"x\")", "+1", "-1", "@x", "a,b", "say \"hi\"", "two\nlines", "'"];
+        let text = text(Format::Csv, &names).await;
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let read: Vec<String> = reader.records().map(|record| record.unwrap()[1].to_owned()).collect();
+        assert_eq!(
+            read,
+            ["'=HYPERLINK(\"x\")", "'+1", "'-1", "'@x", "a,b", "say \"hi\"", "%:two%0Alines", "''"]
+        );
+        assert!(text.contains("n,\"a,b\",free,2026-11,1.5,50000,49998.5,2026-12-01T00:00:00Z\r\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_hundred_thousand_are_written_as_they_are_read() {
+        const ALL: usize = 100_000;
+        for format in [Format::Json, Format::Csv] {
+            let read = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&read);
+            let usages = stream::iter(0..ALL).map(move |number| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                Ok(usage(&format!("consumer-{number}")))
+            });
+            let parts = document("n".into(), 682, format, usages.boxed()).await.unwrap();
+            futures_util::pin_mut!(parts);
+            let (mut sent, mut lines) = (0, 0);
+            while let Some(part) = parts.next().await {
+                let part = part.unwrap();
+                assert!(part.len() < PART + 1_024, "a part of {}", part.len());
+                lines += part.iter().filter(|byte| **byte == b'\n').count();
+                // Never more read than the parts that were taken, and one.
+                let ahead = read.load(Ordering::Relaxed) - sent;
+                assert!(ahead <= PART / 40, "{ahead} rows ahead");
+                sent = read.load(Ordering::Relaxed);
+            }
+            assert_eq!(sent, ALL);
+            assert_eq!(lines, if format == Format::Json { ALL + 2 } else { ALL + 1 });
+        }
+    }
+
+    #[tokio::test]
+    async fn what_breaks_off_ends_with_an_error_and_never_as_if_it_were_whole() {
+        let many = stream::iter(0..1_000).map(|number| Ok(usage(&number.to_string())));
+        let broken = many.chain(stream::iter([Err(BackendError::Away("gone".into()))]));
+        let parts = document("n".into(), 682, Format::Json, broken.boxed()).await.unwrap();
+        let parts: Vec<_> = parts.collect().await;
+        assert!(parts.last().unwrap().is_err());
+        assert!(parts[..parts.len() - 1].iter().all(Result::is_ok));
+
+        let at_once = stream::iter([Err(BackendError::Away("gone".into()))]).boxed();
+        assert!(document("n".into(), 682, Format::Json, at_once).await.is_err());
+    }
+}

@@ -1,0 +1,127 @@
+//! Some of a namespace's accounts.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::accounts::{Account, Settled};
+use tollgate_core::client::ClientId;
+use tollgate_core::wire::{Answer, Ask};
+
+use super::super::{Settle, Usage};
+
+/// Strangers that one settling may forget: more than one, so that there never are many to be forgotten; few, so that
+/// nobody waits for it.
+const FORGOTTEN_AT_ONCE: usize = 4;
+
+/// See the [module](self).
+#[derive(Default)]
+pub struct Shard {
+    records: BTreeMap<ClientId, Record>,
+    /// When to look at a stranger again, microseconds: once each, at or before the time its account may be forgotten.
+    strangers: BinaryHeap<Reverse<(u64, ClientId)>>,
+}
+
+#[derive(Default)]
+struct Record {
+    name: Option<Vec<u8>>,
+    tier: Arc<str>,
+    monthly: Option<u64>,
+    account: Account,
+    /// For a stranger, when it is as good as never seen.
+    forgettable_at: Option<u64>,
+}
+
+impl Shard {
+    /// Settles one entry at `now`.
+    pub fn settle(&mut self, entry: Settle, now: u64) -> Answer {
+        self.forget(now);
+        let record = self.records.entry(entry.client).or_default();
+        let answer = match entry.ask {
+            Ask::Charge { cost } => Answer::Standing(record.account.charge(&entry.terms, cost, now)),
+            Ask::Lease(lease) => match record.account.settle(&entry.terms, entry.node, &lease, now) {
+                Settled::Standing(standing) => Answer::Standing(standing),
+                Settled::Stale => Answer::Stale,
+            },
+        };
+        if entry.is_stranger {
+            let at = record.account.forgettable_at(&entry.terms);
+            if record.forgettable_at.replace(at).is_none() {
+                self.strangers.push(Reverse((at, entry.client)));
+            }
+            return answer;
+        }
+        if entry.name.is_some() {
+            record.name = entry.name;
+        }
+        record.tier = entry.tier;
+        record.monthly = entry.terms.monthly;
+        answer
+    }
+
+    /// Makes bucket or month of `client` whole.
+    pub fn reset(&mut self, client: ClientId, bucket: bool, month: bool, now: u64) {
+        if let Some(record) = self.records.get_mut(&client) {
+            record.account.reset(bucket, month, now);
+        }
+    }
+
+    /// What `client` used in `month`.
+    pub fn usage(&self, client: ClientId, month: u16, now: u64) -> Option<Usage> {
+        self.records.get(&client).map(|record| record.usage(client, month, now))
+    }
+
+    /// What those used that come next after `after`, looking at `most` accounts; and the last one looked at, where there
+    /// may be more.
+    pub fn usages_after(
+        &self,
+        after: Option<ClientId>,
+        month: u16,
+        now: u64,
+        most: usize,
+    ) -> (Vec<Usage>, Option<ClientId>) {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut usages, mut last, mut looked_at) = (Vec::new(), None, 0_usize);
+        for (client, record) in self.records.range((from, Bound::Unbounded)).take(most) {
+            looked_at = looked_at.saturating_add(1);
+            last = Some(*client);
+            if record.name.is_some() && record.account.used_at(month, now) > 0 {
+                usages.push(record.usage(*client, month, now));
+            }
+        }
+        (usages, last.filter(|_| looked_at == most))
+    }
+
+    /// How many accounts there are.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    fn forget(&mut self, now: u64) {
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            let Some(Reverse((at, client))) = self.strangers.peek().copied() else { return };
+            if at > now {
+                return;
+            }
+            self.strangers.pop();
+            match self.records.get(&client).and_then(|record| record.forgettable_at) {
+                Some(later) if later > now => self.strangers.push(Reverse((later, client))),
+                _ => drop(self.records.remove(&client)),
+            }
+        }
+    }
+}
+
+impl Record {
+    fn usage(&self, client: ClientId, month: u16, now: u64) -> Usage {
+        Usage {
+            client,
+            name: self.name.clone(),
+            tier: self.tier.as_ref().to_owned(),
+            monthly: self.monthly,
+            used: self.account.used_at(month, now),
+        }
+    }
+}

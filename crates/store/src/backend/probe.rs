@@ -1,0 +1,26 @@
+//! What [`Backend::probe`](super::Backend::probe) writes: a charge like any other, of nothing, to a client that nobody is.
+
+use std::sync::Arc;
+
+use tollgate_core::client::ClientId;
+use tollgate_core::terms::Terms;
+use tollgate_core::wire::Ask;
+
+use super::Settle;
+
+/// Where it is charged: no policy can have this namespace, and none of the listings has it.
+pub(super) const NAMESPACE: &str = "";
+
+/// The charge.
+pub(super) fn charge(client: ClientId) -> Settle {
+    Settle {
+        client,
+        name: None,
+        // A stranger's account would have to be forgotten again.
+        is_stranger: false,
+        tier: "".into(),
+        terms: Arc::new(Terms::default()),
+        node: 0,
+        ask: Ask::Charge { cost: 0 },
+    }
+}

@@ -1,0 +1,333 @@
+//! Accounts in one file on this machine: durable, embedded, for one store process. The default.
+//!
+//! One thread writes. It takes whatever calls have queued up, applies them all in one transaction, commits, and answers
+//! them: the disk is waited for once a group, not once a call, and what was answered survives a kill. Reads see the last
+//! commit and wait for nobody.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | `file` | the file, opened again after an error of its disk |
+//! | `table` | which tables there are |
+//! | `row` | what is kept of one client |
+//! | `writer` | the thread that writes, and group commit |
+//! | `bulletin` | overrides, resets, audit |
+//! | `sweep` | forgets strangers whose buckets are full again |
+
+mod bulletin;
+mod file;
+mod row;
+mod sweep;
+mod table;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::accounts::Settled;
+use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use redb::ReadableTable as _;
+use tollgate_core::client::ClientId;
+use tollgate_core::wire::{Answer, Ask};
+
+use super::{
+    Backend, BackendError, Bulletin, Changed, Mark, OverrideChange, Settle, SettledBatch, Usage, probe,
+};
+use file::File;
+use row::Row;
+use writer::Writer;
+
+/// Tells the time, microseconds since the Unix epoch.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Pages of the file that are kept in memory, bytes.
+const CACHE: usize = 128 << 20;
+
+/// What a probe writes besides its charge, bytes: whoever finds room for this leaves room for many charges.
+const BALLAST: usize = 65_536;
+
+/// Consumers read at once for a listing.
+const PAGE: usize = 512;
+
+/// Accounts in one redb file.
+pub struct Redb {
+    writer: Writer,
+    file: Arc<File>,
+    clock: Clock,
+}
+
+impl Redb {
+    /// Opens the file at `path`, or makes it. Its time is the machine's.
+    ///
+    /// # Errors
+    /// [`BackendError::Away`] where it cannot be opened or another process has it, [`BackendError::Corrupt`] where it
+    /// is not what a store wrote.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, BackendError> {
+        Self::open_with(path, Arc::new(system_clock)).await
+    }
+
+    /// The same with another clock.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_with(path: impl AsRef<Path>, clock: Clock) -> Result<Self, BackendError> {
+        let path = path.as_ref().to_owned();
+        let file = tokio::task::spawn_blocking(move || File::open(&path)).await.map_err(stopped)??;
+        let file = Arc::new(file);
+        let writer = Writer::start(Arc::clone(&file), Arc::clone(&clock))?;
+        Ok(Self { writer, file, clock })
+    }
+
+    /// Reads in a snapshot, off the threads that serve.
+    async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&redb::ReadTransaction) -> Result<T, BackendError> + Send + 'static,
+    ) -> Result<T, BackendError> {
+        read(Arc::clone(&self.file), look).await
+    }
+}
+
+async fn read<T: Send + 'static>(
+    file: Arc<File>,
+    look: impl FnOnce(&redb::ReadTransaction) -> Result<T, BackendError> + Send + 'static,
+) -> Result<T, BackendError> {
+    let work = move || look(&file.read()?);
+    tokio::task::spawn_blocking(work).await.map_err(stopped)?
+}
+
+#[async_trait]
+impl Backend for Redb {
+    fn kind(&self) -> &'static str {
+        "redb"
+    }
+
+    async fn now(&self) -> Result<u64, BackendError> {
+        self.read(|_| Ok(())).await?;
+        Ok((self.clock)())
+    }
+
+    async fn probe(&self) -> Result<(), BackendError> {
+        let entries = [probe::charge(ClientId::default())];
+        let write = move |transaction: &redb::WriteTransaction, now| {
+            settle(transaction, probe::NAMESPACE, &entries, now)?;
+            let mut documents = transaction.open_table(table::DOCUMENTS).map_err(table::failed)?;
+            documents.insert(probe::NAMESPACE, [0; BALLAST].as_slice()).map_err(table::failed)?;
+            Ok(())
+        };
+        self.writer.change(write).await
+    }
+
+    async fn settle(&self, namespace: &str, entries: Vec<Settle>) -> Result<SettledBatch, BackendError> {
+        let namespace = namespace.to_owned();
+        let work = move |transaction: &redb::WriteTransaction, now| {
+            register(transaction, &namespace)?;
+            settle(transaction, &namespace, &entries, now)
+        };
+        self.writer.change(work).await
+    }
+
+    async fn usage(
+        &self,
+        namespace: &str,
+        client: ClientId,
+        month: u16,
+    ) -> Result<Option<Usage>, BackendError> {
+        let (namespace, now) = (namespace.to_owned(), (self.clock)());
+        self.read(move |transaction| {
+            let accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
+            let found = accounts.get((namespace.as_str(), client.0)).map_err(table::failed)?;
+            found.map(|bytes| Ok(Row::from_bytes(bytes.value())?.usage(client, month, now))).transpose()
+        })
+        .await
+    }
+
+    fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
+        let now = (self.clock)();
+        let start = Some((Arc::clone(&self.file), namespace.to_owned(), None));
+        stream::try_unfold(start, move |place| async move {
+            let Some((file, namespace, after)) = place else { return Ok::<_, BackendError>(None) };
+            let (page, namespace, last) = read(Arc::clone(&file), move |transaction| {
+                let (page, last) = page(transaction, &namespace, after, month, now)?;
+                Ok((page, namespace, last))
+            })
+            .await?;
+            let next = last.map(|last| (file, namespace, Some(last)));
+            Ok(Some((stream::iter(page.into_iter().map(Ok)), next)))
+        })
+        .try_flatten()
+        .boxed()
+    }
+
+    async fn reset(
+        &self,
+        namespace: &str,
+        client: ClientId,
+        bucket: bool,
+        month: bool,
+        audit: Vec<u8>,
+    ) -> Result<u64, BackendError> {
+        let namespace = namespace.to_owned();
+        let work = move |transaction: &redb::WriteTransaction, now| {
+            {
+                let mut accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
+                let key = (namespace.as_str(), client.0);
+                let found = accounts.get(key).map_err(table::failed)?;
+                let row = found.map(|bytes| Row::from_bytes(bytes.value())).transpose()?;
+                if let Some(mut row) = row {
+                    row.account.reset(bucket, month, now);
+                    accounts.insert(key, row.to_bytes().as_slice()).map_err(table::failed)?;
+                }
+            }
+            bulletin::tell_reset(transaction, &namespace, client, &audit, now)
+        };
+        self.writer.change(work).await
+    }
+
+    async fn change_override(
+        &self,
+        namespace: &str,
+        consumer: &str,
+        change: OverrideChange,
+    ) -> Result<Changed, BackendError> {
+        let (namespace, consumer) = (namespace.to_owned(), consumer.to_owned());
+        let work = move |transaction: &redb::WriteTransaction, now| {
+            bulletin::change_override(transaction, &namespace, &consumer, &change, now)
+        };
+        self.writer.change(work).await
+    }
+
+    async fn revision(&self, namespace: &str) -> Result<u64, BackendError> {
+        let namespace = namespace.to_owned();
+        self.read(move |transaction| bulletin::revision(transaction, &namespace)).await
+    }
+
+    async fn bulletin(&self, namespace: &str, after: Mark) -> Result<Bulletin, BackendError> {
+        let namespace = namespace.to_owned();
+        self.read(move |transaction| bulletin::read(transaction, &namespace, after)).await
+    }
+
+    async fn audit(
+        &self,
+        namespace: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, BackendError> {
+        let namespace = namespace.to_owned();
+        self.read(move |transaction| bulletin::audit(transaction, &namespace, before, limit)).await
+    }
+
+    async fn document(&self, namespace: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        let namespace = namespace.to_owned();
+        self.read(move |transaction| {
+            let documents = transaction.open_table(table::DOCUMENTS).map_err(table::failed)?;
+            let found = documents.get(namespace.as_str()).map_err(table::failed)?;
+            Ok(found.map(|bytes| bytes.value().to_vec()))
+        })
+        .await
+    }
+
+    async fn put_document(&self, namespace: &str, document: Vec<u8>) -> Result<(), BackendError> {
+        let namespace = namespace.to_owned();
+        let work = move |transaction: &redb::WriteTransaction, _| {
+            let mut documents = transaction.open_table(table::DOCUMENTS).map_err(table::failed)?;
+            documents.insert(namespace.as_str(), document.as_slice()).map_err(table::failed)?;
+            Ok(())
+        };
+        self.writer.change(work).await
+    }
+
+    async fn namespaces(&self) -> Result<Vec<String>, BackendError> {
+        self.read(|transaction| {
+            let namespaces = transaction.open_table(table::NAMESPACES).map_err(table::failed)?;
+            let all = namespaces.iter().map_err(table::failed)?;
+            all.map(|row| Ok(row.map_err(table::failed)?.0.value().to_owned())).collect()
+        })
+        .await
+    }
+}
+
+/// Sees to it that `namespace` is among those that were settled in.
+fn register(transaction: &redb::WriteTransaction, namespace: &str) -> Result<(), BackendError> {
+    let mut namespaces = transaction.open_table(table::NAMESPACES).map_err(table::failed)?;
+    let is_known = namespaces.get(namespace).map_err(table::failed)?.is_some();
+    if !is_known {
+        namespaces.insert(namespace, ()).map_err(table::failed)?;
+    }
+    Ok(())
+}
+
+/// Settles `entries` in order. An account that cannot be read fails alone: one damaged client must not take down every
+/// batch that it is in.
+fn settle(
+    transaction: &redb::WriteTransaction,
+    namespace: &str,
+    entries: &[Settle],
+    now: u64,
+) -> Result<SettledBatch, BackendError> {
+    let mut accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
+    let mut answers = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let key = (namespace, entry.client.0);
+        let found = accounts.get(key).map_err(table::failed)?;
+        let row = found.map_or_else(|| Ok(Row::default()), |bytes| Row::from_bytes(bytes.value()));
+        let mut row = match row {
+            Ok(row) => row,
+            Err(error) => {
+                tracing::error!("{namespace}: client {}: {error}", entry.client);
+                answers.push(Answer::Failed);
+                continue;
+            }
+        };
+        let settled = match &entry.ask {
+            Ask::Lease(lease) => row.account.settle(&entry.terms, entry.node, lease, now),
+            Ask::Charge { cost } => Settled::Standing(row.account.charge(&entry.terms, *cost, now)),
+        };
+        row.describe(entry);
+        accounts.insert(key, row.to_bytes().as_slice()).map_err(table::failed)?;
+        answers.push(match settled {
+            Settled::Standing(standing) => Answer::Standing(standing),
+            Settled::Stale => Answer::Stale,
+        });
+    }
+    Ok(SettledBatch { now, answers })
+}
+
+/// The consumers after `after` that used something in `month`, and the last client looked at; none: there are no more.
+fn page(
+    transaction: &redb::ReadTransaction,
+    namespace: &str,
+    after: Option<[u8; 16]>,
+    month: u16,
+    now: u64,
+) -> Result<(Vec<Usage>, Option<[u8; 16]>), BackendError> {
+    use std::ops::Bound::{Excluded, Included};
+    let accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
+    let start = after.map_or(Included((namespace, [0; 16])), |after| Excluded((namespace, after)));
+    let rows = accounts
+        .range::<(&str, [u8; 16])>((start, Included((namespace, [0xff; 16]))))
+        .map_err(table::failed)?;
+    let (mut usages, mut last, mut seen) = (Vec::new(), None, 0_usize);
+    for row in rows.take(PAGE) {
+        let (key, bytes) = row.map_err(table::failed)?;
+        let id = key.value().1;
+        let usage = Row::from_bytes(bytes.value())?.usage(ClientId(id), month, now);
+        if usage.name.is_some() && usage.used > 0 {
+            usages.push(usage);
+        }
+        seen = seen.saturating_add(1);
+        last = Some(id);
+    }
+    Ok((usages, last.filter(|_| seen == PAGE)))
+}
+
+fn stopped(error: impl std::fmt::Display) -> BackendError {
+    BackendError::Away(format!("its thread has stopped: {error}"))
+}
+
+#[allow(clippy::disallowed_methods, reason = "where the machine's clock enters")]
+fn system_clock() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}

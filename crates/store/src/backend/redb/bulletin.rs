@@ -1,0 +1,305 @@
+//! Overrides, resets and the audit log of a namespace.
+
+use std::collections::BTreeSet;
+
+use redb::{ReadTransaction, ReadableTable, WriteTransaction};
+use serde::{Deserialize, Serialize};
+use tollgate_core::client::ClientId;
+
+use super::table::{self, failed};
+use crate::backend::{
+    AUDIT_KEPT, BULLETIN_REMEMBERS, BackendError, Bulletin, CHANGES_REMEMBERED, Changed, Mark,
+    OverrideChange, OverrideRow,
+};
+
+/// What counts up in a namespace.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counters {
+    /// See [`Bulletin::revision`].
+    revision: u64,
+    /// See [`Bulletin::since`].
+    since: u64,
+    /// Rows of [`table::NEWS`].
+    news: u64,
+    /// The number of the log's newest line.
+    lines: u64,
+}
+
+impl Counters {
+    fn from_row(row: [u64; 4]) -> Self {
+        let [revision, since, news, lines] = row;
+        Self { revision, since, news, lines }
+    }
+
+    fn to_row(self) -> [u64; 4] {
+        [self.revision, self.since, self.news, self.lines]
+    }
+}
+
+/// What a node may have missed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum News {
+    /// This client was reset.
+    Reset(ClientId),
+    /// This consumer's override was removed.
+    Removed(String),
+    /// This consumer's override was set. It stands among the changes alone: nodes are told of every override there is.
+    Set(String),
+}
+
+/// Sets or removes an override, if that may be.
+pub(super) fn change_override(
+    transaction: &WriteTransaction,
+    namespace: &str,
+    consumer: &str,
+    change: &OverrideChange,
+    now: u64,
+) -> Result<Changed, BackendError> {
+    let mut overrides = transaction.open_table(table::OVERRIDES).map_err(failed)?;
+    let counters = counters(&transaction.open_table(table::COUNTERS).map_err(failed)?, namespace)?;
+    let count = count(transaction, &overrides, namespace, counters.revision)?;
+    let value = change.value.as_deref();
+    let line = {
+        let found = overrides.get((namespace, consumer)).map_err(failed)?;
+        let current = found.as_ref().and_then(|row| {
+            let (revision, value) = row.value();
+            Some((revision, value?))
+        });
+        if let Some(refused) = change.refused(current.map(|(revision, _)| revision), || count) {
+            return Ok(refused);
+        }
+        (change.line_with(current.map(|(_, before)| before)), current.is_some())
+    };
+    let (line, was_set) = line;
+    let news = match value {
+        Some(_) => News::Set(consumer.to_owned()),
+        None => News::Removed(consumer.to_owned()),
+    };
+    let revision = tell(transaction, &mut overrides, namespace, &news, &line, now)?;
+    overrides.insert((namespace, consumer), (revision, value)).map_err(failed)?;
+    let count = match (was_set, value.is_some()) {
+        (false, true) => count.saturating_add(1),
+        (true, false) => count.saturating_sub(1),
+        _ => count,
+    };
+    let mut counts = transaction.open_table(table::COUNTS).map_err(failed)?;
+    counts.insert(namespace, (revision, count)).map_err(failed)?;
+    Ok(Changed::To(revision))
+}
+
+/// How many overrides the namespace has at `revision`.
+fn count(
+    transaction: &WriteTransaction,
+    overrides: &impl ReadableTable<(&'static str, &'static str), table::Override<'static>>,
+    namespace: &str,
+    revision: u64,
+) -> Result<u64, BackendError> {
+    let counts = transaction.open_table(table::COUNTS).map_err(failed)?;
+    let known = counts.get(namespace).map_err(failed)?.map(|row| row.value());
+    if let Some((_, count)) = known.filter(|(at, _)| *at == revision) {
+        return Ok(count);
+    }
+    let mut count = 0_u64;
+    for row in overrides.range((namespace, "")..).map_err(failed)? {
+        let (key, row) = row.map_err(failed)?;
+        if key.value().0 != namespace {
+            break;
+        }
+        count = count.saturating_add(row.value().1.is_some().into());
+    }
+    Ok(count)
+}
+
+/// Tells that `client` was reset.
+pub(super) fn tell_reset(
+    transaction: &WriteTransaction,
+    namespace: &str,
+    client: ClientId,
+    audit: &[u8],
+    now: u64,
+) -> Result<u64, BackendError> {
+    let mut overrides = transaction.open_table(table::OVERRIDES).map_err(failed)?;
+    let before = counters(&transaction.open_table(table::COUNTERS).map_err(failed)?, namespace)?.revision;
+    let revision = tell(transaction, &mut overrides, namespace, &News::Reset(client), audit, now)?;
+    let mut counts = transaction.open_table(table::COUNTS).map_err(failed)?;
+    let known = counts.get(namespace).map_err(failed)?.map(|row| row.value());
+    if let Some((_, count)) = known.filter(|(at, _)| *at == before) {
+        counts.insert(namespace, (revision, count)).map_err(failed)?;
+    }
+    Ok(revision)
+}
+
+/// Counts the revision up, remembers `news`, and writes the line.
+fn tell(
+    transaction: &WriteTransaction,
+    overrides: &mut Overrides<'_>,
+    namespace: &str,
+    news: &News,
+    line: &[u8],
+    now: u64,
+) -> Result<u64, BackendError> {
+    let mut table = transaction.open_table(table::COUNTERS).map_err(failed)?;
+    let mut counters = counters(&table, namespace)?;
+    counters.revision = counters.revision.saturating_add(1);
+    counters.lines = counters.lines.saturating_add(1);
+    {
+        let mut lines = transaction.open_table(table::AUDIT).map_err(failed)?;
+        lines.insert((namespace, counters.lines), line).map_err(failed)?;
+        if let Some(oldest) = counters.lines.checked_sub(AUDIT_KEPT) {
+            lines.remove((namespace, oldest)).map_err(failed)?;
+        }
+    }
+    let bytes = postcard::to_allocvec(news).map_err(|error| BackendError::Corrupt(error.to_string()))?;
+    {
+        let mut changes = transaction.open_table(table::CHANGES).map_err(failed)?;
+        changes.insert((namespace, counters.revision), (now, bytes.as_slice())).map_err(failed)?;
+        if let Some(oldest) = counters.revision.checked_sub(CHANGES_REMEMBERED) {
+            changes.remove((namespace, oldest)).map_err(failed)?;
+        }
+    }
+    if !matches!(news, News::Set(_)) {
+        let mut table = transaction.open_table(table::NEWS).map_err(failed)?;
+        table.insert((namespace, counters.revision), bytes.as_slice()).map_err(failed)?;
+        counters.news = counters.news.saturating_add(1);
+        if counters.news > BULLETIN_REMEMBERS as u64 {
+            counters.news = counters.news.saturating_sub(1);
+            counters.since = forget_oldest(overrides, &mut table, namespace)?.unwrap_or(counters.since);
+        }
+    }
+    table.insert(namespace, counters.to_row()).map_err(failed)?;
+    Ok(counters.revision)
+}
+
+type Overrides<'a> = redb::Table<'a, (&'static str, &'static str), table::Override<'static>>;
+
+/// Forgets the oldest news, and with it a removed override that nothing has replaced. What comes back is its revision.
+fn forget_oldest(
+    overrides: &mut Overrides<'_>,
+    news: &mut redb::Table<'_, (&str, u64), &[u8]>,
+    namespace: &str,
+) -> Result<Option<u64>, BackendError> {
+    let oldest = news
+        .range((namespace, 0)..=(namespace, u64::MAX))
+        .map_err(failed)?
+        .next()
+        .transpose()
+        .map_err(failed)?
+        .map(|(key, bytes)| (key.value().1, bytes.value().to_vec()));
+    let Some((revision, bytes)) = oldest else { return Ok(None) };
+    news.remove((namespace, revision)).map_err(failed)?;
+    if let News::Removed(consumer) = read_news(&bytes)? {
+        let key = (namespace, consumer.as_str());
+        let still = overrides.get(key).map_err(failed)?.is_some_and(|row| row.value() == (revision, None));
+        if still {
+            overrides.remove(key).map_err(failed)?;
+        }
+    }
+    Ok(Some(revision))
+}
+
+pub(super) fn revision(transaction: &ReadTransaction, namespace: &str) -> Result<u64, BackendError> {
+    Ok(counters(&transaction.open_table(table::COUNTERS).map_err(failed)?, namespace)?.revision)
+}
+
+pub(super) fn read(
+    transaction: &ReadTransaction,
+    namespace: &str,
+    after: Mark,
+) -> Result<Bulletin, BackendError> {
+    let counters = counters(&transaction.open_table(table::COUNTERS).map_err(failed)?, namespace)?;
+    let changes = transaction.open_table(table::CHANGES).map_err(failed)?;
+    let made_at = |revision: u64| -> Result<u64, BackendError> {
+        Ok(changes.get((namespace, revision)).map_err(failed)?.map_or(0, |row| row.value().0))
+    };
+    let (revision, since, at) = (counters.revision, counters.since, made_at(counters.revision)?);
+    let mut bulletin = Bulletin { revision, at, since, ..Bulletin::default() };
+    if after.revision > 0
+        && after.revision <= revision
+        && after.at > 0
+        && made_at(after.revision)? == after.at
+    {
+        bulletin.after = after.revision;
+        return read_changes(transaction, &changes, namespace, bulletin);
+    }
+    // From the namespace's first consumer on, until another namespace begins.
+    let table = transaction.open_table(table::OVERRIDES).map_err(failed)?;
+    for row in table.range((namespace, "")..).map_err(failed)? {
+        let (key, row) = row.map_err(failed)?;
+        let (owner, consumer) = key.value();
+        if owner != namespace {
+            break;
+        }
+        let (revision, value) = row.value();
+        let value = value.map(<[u8]>::to_vec);
+        bulletin.overrides.push(OverrideRow { revision, consumer: consumer.to_owned(), value });
+    }
+    let table = transaction.open_table(table::NEWS).map_err(failed)?;
+    for row in table.range((namespace, 0)..=(namespace, u64::MAX)).map_err(failed)? {
+        let (key, bytes) = row.map_err(failed)?;
+        if let News::Reset(client) = read_news(bytes.value())? {
+            bulletin.resets.push((key.value().1, client));
+        }
+    }
+    Ok(bulletin)
+}
+
+/// Adds to `bulletin` what has changed after the revision that it starts from.
+fn read_changes(
+    transaction: &ReadTransaction,
+    changes: &impl ReadableTable<(&'static str, u64), (u64, &'static [u8])>,
+    namespace: &str,
+    mut bulletin: Bulletin,
+) -> Result<Bulletin, BackendError> {
+    let overrides = transaction.open_table(table::OVERRIDES).map_err(failed)?;
+    let (first, last) = (bulletin.after.saturating_add(1), bulletin.revision);
+    if first > last {
+        return Ok(bulletin);
+    }
+    let mut told = BTreeSet::new();
+    for row in changes.range((namespace, first)..=(namespace, last)).map_err(failed)? {
+        let (key, row) = row.map_err(failed)?;
+        let revision = key.value().1;
+        match read_news(row.value().1)? {
+            News::Reset(client) => bulletin.resets.push((revision, client)),
+            News::Set(consumer) | News::Removed(consumer) if !told.contains(&consumer) => {
+                let row = overrides.get((namespace, consumer.as_str())).map_err(failed)?;
+                // A removal may be forgotten by now.
+                let (revision, value) = row.as_ref().map_or((revision, None), |row| row.value());
+                let value = value.map(<[u8]>::to_vec);
+                bulletin.overrides.push(OverrideRow { revision, consumer: consumer.clone(), value });
+                told.insert(consumer);
+            }
+            News::Set(_) | News::Removed(_) => {}
+        }
+    }
+    Ok(bulletin)
+}
+
+pub(super) fn audit(
+    transaction: &ReadTransaction,
+    namespace: &str,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<Vec<(u64, Vec<u8>)>, BackendError> {
+    let table = transaction.open_table(table::AUDIT).map_err(failed)?;
+    let end = before.unwrap_or(u64::MAX);
+    let lines = table.range((namespace, 0)..(namespace, end)).map_err(failed)?.rev().take(limit);
+    lines
+        .map(|line| {
+            let (key, bytes) = line.map_err(failed)?;
+            Ok((key.value().1, bytes.value().to_vec()))
+        })
+        .collect()
+}
+
+fn counters(
+    table: &impl ReadableTable<&'static str, [u64; 4]>,
+    namespace: &str,
+) -> Result<Counters, BackendError> {
+    let row = table.get(namespace).map_err(failed)?.map(|row| row.value());
+    Ok(Counters::from_row(row.unwrap_or_default()))
+}
+
+fn read_news(bytes: &[u8]) -> Result<News, BackendError> {
+    postcard::from_bytes(bytes).map_err(|_| BackendError::Corrupt("a reset or removal is damaged".into()))
+}

@@ -1,0 +1,73 @@
+//! What the file keeps of one client.
+
+use crate::accounts::Account;
+use serde::{Deserialize, Serialize};
+use tollgate_core::client::ClientId;
+
+use crate::backend::{BackendError, Settle, Usage};
+
+/// The first byte of every row.
+const VERSION: u8 = 2;
+
+/// How long a consumer that nobody has settled is kept, microseconds: 400 days.
+const KEPT: u64 = 400 * 86_400 * 1_000_000;
+
+/// One client. The default is a client never seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Row {
+    /// Its name, once a gateway has told it.
+    name: Option<Vec<u8>>,
+    /// The tier it was last seen in.
+    tier: String,
+    /// That tier's quota.
+    monthly: Option<u64>,
+    /// From when on the row can go, microseconds.
+    pub forget_at: u64,
+    /// What it owes.
+    pub account: Account,
+}
+
+impl Row {
+    /// Takes over what `entry` says about the client that it has just settled.
+    pub fn describe(&mut self, entry: &Settle) {
+        if let Some(name) = &entry.name {
+            self.name = Some(name.clone());
+        }
+        entry.tier.as_ref().clone_into(&mut self.tier);
+        self.monthly = entry.terms.monthly;
+        self.forget_at = if entry.is_stranger {
+            self.account.forgettable_at(&entry.terms)
+        } else {
+            self.account.at.saturating_add(KEPT)
+        };
+    }
+
+    /// What `client`, whose row this is, used in `month`.
+    pub fn usage(&self, client: ClientId, month: u16, now: u64) -> Usage {
+        Usage {
+            client,
+            name: self.name.clone(),
+            tier: self.tier.clone(),
+            monthly: self.monthly,
+            used: self.account.used_at(month, now),
+        }
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Writing to a vector does not fail; should it, the empty row is refused by every reader.
+        postcard::to_extend(self, vec![VERSION]).unwrap_or_default()
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BackendError> {
+        match bytes.split_first() {
+            Some((&VERSION, body)) => match postcard::take_from_bytes(body) {
+                Ok((row, [])) => Ok(row),
+                _ => Err(BackendError::Corrupt("an account is damaged".into())),
+            },
+            Some((version, _)) => Err(BackendError::Corrupt(format!(
+                "an account is of version {version}, this store writes version {VERSION}"
+            ))),
+            None => Err(BackendError::Corrupt("an account is empty".into())),
+        }
+    }
+}

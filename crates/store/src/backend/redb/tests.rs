@@ -1,0 +1,165 @@
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::*;
+use tollgate_core::terms::{Offer, Terms};
+use tollgate_testkit::wait;
+
+/// 2026-11-24T00:00:00Z.
+const NOW: u64 = 1_795_478_400_000_000;
+const SECOND: u64 = 1_000_000;
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Tells the test program, run again, to be the child that is killed.
+const CHILD: &str = "TOLLGATE_REDB_CHILD";
+
+fn terms(monthly: Option<u64>) -> Arc<Terms> {
+    let rate = tollgate_core::terms::Rate { units: 100, seconds: 60, burst: 100 };
+    Arc::new(Offer { tier: "free".into(), rates: vec![rate], monthly }.terms().unwrap())
+}
+
+fn charge(client: u8, is_stranger: bool, cost: u64) -> Settle {
+    Settle {
+        client: ClientId([client; 16]),
+        name: (!is_stranger).then(|| vec![b'a', client]),
+        is_stranger,
+        tier: "free".into(),
+        terms: terms(Some(1_000)),
+        node: 0,
+        ask: Ask::Charge { cost },
+    }
+}
+
+fn fake_clock() -> (Arc<AtomicU64>, Clock) {
+    let time = Arc::new(AtomicU64::new(NOW));
+    let reader = Arc::clone(&time);
+    (time, Arc::new(move || reader.load(Ordering::SeqCst)))
+}
+
+#[tokio::test]
+async fn a_second_store_on_the_same_file_is_told_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let _first = Redb::open(&path).await.unwrap();
+    let error = Redb::open(&path).await.err().unwrap().to_string();
+    assert!(error.contains("in use by another process; stop that one"), "{error}");
+    let error = Redb::open(directory.path().join("none/store.redb")).await.err().unwrap().to_string();
+    assert!(error.contains("its directory must exist"), "{error}");
+}
+
+#[tokio::test]
+async fn a_strangers_full_bucket_is_forgotten_and_a_consumer_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let (time, clock) = fake_clock();
+    let redb = Redb::open_with(directory.path().join("store.redb"), clock).await.unwrap();
+    redb.settle("n", vec![charge(1, true, 50_000), charge(2, false, 50_000)]).await.unwrap();
+    let stranger = || redb.usage("n", ClientId([1; 16]), 682);
+    assert!(stranger().await.unwrap().is_some());
+    // Half a bucket of a minute.
+    time.store(NOW + 31 * SECOND, Ordering::SeqCst);
+    wait::until_async("the stranger to be forgotten", PATIENCE, async || {
+        stranger().await.unwrap().is_none().then_some(())
+    })
+    .await
+    .unwrap();
+    assert!(redb.usage("n", ClientId([2; 16]), 682).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_damaged_account_is_an_error_and_hurts_no_neighbour() {
+    let directory = tempfile::tempdir().unwrap();
+    let redb = Redb::open(directory.path().join("store.redb")).await.unwrap();
+    redb.settle("n", vec![charge(1, false, 1_000), charge(2, false, 1_000)]).await.unwrap();
+    let damage = |transaction: &redb::WriteTransaction, _| {
+        let mut accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
+        accounts.insert(("n", [1; 16]), [1, 255, 255].as_slice()).map_err(table::failed)?;
+        Ok(())
+    };
+    redb.writer.change(damage).await.unwrap();
+    let month = 682;
+    assert!(matches!(redb.usage("n", ClientId([1; 16]), month).await, Err(BackendError::Corrupt(_))));
+    let batch = redb.settle("n", vec![charge(1, false, 1_000), charge(2, false, 1_000)]).await.unwrap();
+    assert_eq!(batch.answers[0], Answer::Failed);
+    assert!(matches!(batch.answers[1], Answer::Standing(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_is_an_error_and_never_a_panic() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    std::fs::write(&path, b"not a database, but long enough to be looked at: ".repeat(1_000)).unwrap();
+    assert!(matches!(Redb::open(&path).await, Err(BackendError::Corrupt(_))));
+
+    let sound = directory.path().join("sound.redb");
+    let redb = Redb::open(&sound).await.unwrap();
+    redb.settle("n", (0..200).map(|client| charge(client, false, 1_000)).collect()).await.unwrap();
+    drop(redb);
+    let bytes = std::fs::read(&sound).unwrap();
+    // One byte turned around, at places all over the file: refused, or in a part that nothing refers to.
+    let mut refused = 0;
+    for place in (0..bytes.len()).step_by(bytes.len() / 97) {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 0x55;
+        std::fs::write(&path, &damaged).unwrap();
+        match Redb::open(&path).await {
+            Ok(redb) => assert!(redb.usage("n", ClientId([7; 16]), 682).await.is_ok()),
+            Err(BackendError::Corrupt(_)) => refused += 1,
+            Err(error) => panic!("byte {place}: {error}"),
+        }
+    }
+    assert!(refused > 0, "no damage was noticed");
+}
+
+/// Not a test of its own: the child of the one below, which settles until it is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn child_that_settles_until_it_is_killed() {
+    let Ok(path) = std::env::var(CHILD) else { return };
+    let redb = Arc::new(Redb::open(path).await.unwrap());
+    let lanes = (0..4_u8).map(|lane| {
+        let redb = Arc::clone(&redb);
+        tokio::spawn(async move {
+            for round in 1_u64.. {
+                let mut entry = charge(lane, false, 1);
+                entry.terms = Arc::new(Terms::default());
+                redb.settle("n", vec![entry]).await.unwrap();
+                println!("acknowledged {lane} {round}");
+            }
+        })
+    });
+    futures_util::future::join_all(lanes.collect::<Vec<_>>()).await;
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "--nocapture", "backend::redb::tests::child_that_settles_until_it_is_killed"])
+        .env(CHILD, &path)
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut acknowledged = [0_u64; 4];
+    let mut count = 0;
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for line in lines.by_ref().map_while(Result::ok) {
+        // The harness's own words may stand before the first one.
+        let Some((_, words)) = line.split_once("acknowledged ") else { continue };
+        let (lane, round) = words.split_once(' ').unwrap();
+        acknowledged[lane.parse::<usize>().unwrap()] = round.parse().unwrap();
+        count += 1;
+        if count == 400 {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    assert!(count >= 400, "the child ended by itself after {count}");
+    let redb = Redb::open(&path).await.unwrap();
+    let month = crate::accounts::month_of(redb.now().await.unwrap());
+    for (lane, acknowledged) in (0_u8..).zip(acknowledged) {
+        let used = redb.usage("n", ClientId([lane; 16]), month).await.unwrap().unwrap().used;
+        assert!(used >= acknowledged, "lane {lane}: {acknowledged} acknowledged, {used} kept");
+        assert!(used <= acknowledged + 1, "lane {lane}: {acknowledged} acknowledged, {used} kept");
+    }
+}

@@ -1,0 +1,233 @@
+//! Accounts in Redis or Valkey: one server, a master that Sentinels name, or a cluster.
+//!
+//! The arithmetic of an account is a Lua script there, equal to [`Account`](crate::accounts::Account) and proven
+//! so by tests against a real server: many clients a call, one round trip a batch. Time is the server's. What is kept
+//! under which key is in `docs/redis-keys.md`.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | `target` | the URL |
+//! | `dial` | making a connection |
+//! | `link` | a connection that comes back by itself |
+//! | `cluster` | which node has which slots |
+//! | `fleet` | the servers, and which of them a command is for |
+//! | `key` | names of the keys |
+//! | `script` | Lua scripts |
+//! | `settle` | a batch as calls of the script, and its answers |
+//! | `account` | the bytes of an account |
+//! | `listing` | every consumer's use |
+//! | `bulletin` | overrides, resets, audit |
+//! | `fuzzing` | what the fuzz targets see |
+
+mod account;
+mod bulletin;
+mod bytes;
+mod cluster;
+mod dial;
+#[cfg(test)]
+mod equal_tests;
+mod fleet;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+mod key;
+mod link;
+mod listing;
+mod script;
+mod settle;
+mod target;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use futures_util::stream::BoxStream;
+use redis::Value;
+use tollgate_core::client::ClientId;
+use tollgate_core::wire::Answer;
+
+use super::memory::wall_clock;
+use super::{
+    Backend, BackendError, Bulletin, Changed, Mark, OverrideChange, Settle, SettledBatch, Usage, probe,
+};
+use account::Stored;
+use bulletin::Scripts;
+use fleet::{Fleet, Order};
+use key::Keys;
+use script::Script;
+use target::Target;
+pub use target::UrlError;
+
+/// How long it is believed that Redis knows a namespace: it may have been emptied.
+const NAMESPACE_BELIEVED: Duration = Duration::from_secs(60);
+
+/// Accounts in Redis.
+pub struct Redis {
+    fleet: Arc<Fleet>,
+    settle: Script,
+    clean: Arc<Script>,
+    bulletin: Scripts,
+    namespaces: Mutex<HashMap<String, Instant>>,
+}
+
+impl Redis {
+    /// Connects to the Redis that `url` names. One that is away now is no error: it is tried again until it is there.
+    ///
+    /// # Errors
+    /// [`UrlError`] where the URL says nothing that can be, or names a file that cannot be read.
+    pub async fn open(url: &str) -> Result<Self, UrlError> {
+        Ok(Self {
+            fleet: Arc::new(Fleet::start(&Target::parse(url)?).await?),
+            settle: settle::script(),
+            clean: Arc::new(Script::new(include_str!("../../scripts/clean.lua"))),
+            bulletin: Scripts::new(),
+            namespaces: Mutex::default(),
+        })
+    }
+
+    /// Sees to it that `namespace` is among the names of all.
+    async fn register(&self, namespace: &str) {
+        let known = || self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().get(namespace).is_some_and(|since| since.elapsed() < NAMESPACE_BELIEVED) {
+            return;
+        }
+        let mut add = redis::cmd("SADD");
+        add.arg(key::NAMESPACES).arg(namespace);
+        // Where it fails, the next batch tries again; this one may still reach its clients.
+        match self.fleet.ask(Order::new(key::NAMESPACES, add)).await {
+            Ok(_) => drop(known().insert(namespace.to_owned(), Instant::now())),
+            Err(error) => tracing::debug!("namespace {namespace} is not listed yet: {error}"),
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Redis {
+    fn kind(&self) -> &'static str {
+        "redis"
+    }
+
+    async fn now(&self) -> Result<u64, BackendError> {
+        time(&self.fleet).await
+    }
+
+    async fn probe(&self) -> Result<(), BackendError> {
+        let keys = &Keys::new(probe::NAMESPACE);
+        let parts = self.fleet.parts((0..key::SHARDS).map(|shard| (key::slot_of(&keys.names(shard)), shard)));
+        let probed = parts.into_iter().map(|(part, shard)| async move {
+            let entry = [probe::charge(key::client_of(shard))];
+            let settled = settle::settle(&self.fleet, &self.settle, keys, &entry, None).await;
+            let failed = match settled {
+                Ok(batch) if batch.answers.contains(&Answer::Failed) => {
+                    BackendError::Corrupt("its account cannot be read".into())
+                }
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            match (part, failed) {
+                (Some(part), BackendError::Away(why)) => Err(BackendError::Away(format!("{part}: {why}"))),
+                (_, error) => Err(error),
+            }
+        });
+        join_all(probed).await.into_iter().collect()
+    }
+
+    async fn settle(&self, namespace: &str, entries: Vec<Settle>) -> Result<SettledBatch, BackendError> {
+        self.register(namespace).await;
+        settle::settle(&self.fleet, &self.settle, &Keys::new(namespace), &entries, None).await
+    }
+
+    async fn usage(
+        &self,
+        namespace: &str,
+        client: ClientId,
+        month: u16,
+    ) -> Result<Option<Usage>, BackendError> {
+        let key = Keys::new(namespace).account(client);
+        let mut get = redis::cmd("GET");
+        get.arg(&key);
+        match self.fleet.ask(Order::new(&key, get)).await? {
+            Value::BulkString(bytes) => {
+                Ok(Some(Stored::from_bytes(&bytes)?.usage(client, month, (wall_clock())())))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
+        listing::usages(Arc::clone(&self.fleet), Arc::clone(&self.clean), Keys::new(namespace), month)
+    }
+
+    async fn reset(
+        &self,
+        namespace: &str,
+        client: ClientId,
+        bucket: bool,
+        month: bool,
+        audit: Vec<u8>,
+    ) -> Result<u64, BackendError> {
+        let keys = Keys::new(namespace);
+        // The account first: a node that hears of the reset finds it done.
+        settle::reset(&self.fleet, &self.settle, &keys, client, (bucket, month), None).await?;
+        self.bulletin.reset(&self.fleet, &keys, client, audit).await
+    }
+
+    async fn change_override(
+        &self,
+        namespace: &str,
+        consumer: &str,
+        change: OverrideChange,
+    ) -> Result<Changed, BackendError> {
+        self.bulletin.change_override(&self.fleet, &Keys::new(namespace), consumer, change).await
+    }
+
+    async fn revision(&self, namespace: &str) -> Result<u64, BackendError> {
+        bulletin::revision(&self.fleet, &Keys::new(namespace)).await
+    }
+
+    async fn bulletin(&self, namespace: &str, after: Mark) -> Result<Bulletin, BackendError> {
+        self.bulletin.read(&self.fleet, &Keys::new(namespace), after).await
+    }
+
+    async fn audit(
+        &self,
+        namespace: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, BackendError> {
+        self.bulletin.audit(&self.fleet, &Keys::new(namespace), before, limit).await
+    }
+
+    async fn document(&self, namespace: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        let key = Keys::new(namespace).document();
+        let mut get = redis::cmd("GET");
+        get.arg(&key);
+        match self.fleet.ask(Order::new(&key, get)).await? {
+            Value::BulkString(bytes) => Ok(Some(bytes)),
+            _ => Ok(None),
+        }
+    }
+
+    async fn put_document(&self, namespace: &str, document: Vec<u8>) -> Result<(), BackendError> {
+        let key = Keys::new(namespace).document();
+        let mut set = redis::cmd("SET");
+        set.arg(&key).arg(document);
+        self.fleet.ask(Order::new(&key, set)).await?;
+        Ok(())
+    }
+
+    async fn namespaces(&self) -> Result<Vec<String>, BackendError> {
+        let mut members = redis::cmd("SMEMBERS");
+        members.arg(key::NAMESPACES);
+        let names = self.fleet.ask(Order::new(key::NAMESPACES, members)).await?;
+        redis::from_redis_value(names).map_err(|error| BackendError::Corrupt(error.to_string()))
+    }
+}
+
+/// The clock, microseconds since the Unix epoch.
+async fn time(fleet: &Fleet) -> Result<u64, BackendError> {
+    let (seconds, micros): (u64, u64) = redis::from_redis_value(fleet.time().await?)
+        .map_err(|error| BackendError::Corrupt(format!("the time cannot be read: {error}")))?;
+    Ok(seconds.saturating_mul(1_000_000).saturating_add(micros))
+}

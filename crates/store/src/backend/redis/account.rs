@@ -1,0 +1,120 @@
+//! The bytes of an account, as `settle.lua` packs them.
+
+use crate::accounts::{Account, Level, Loan, Usage as Month};
+use tollgate_core::client::ClientId;
+
+use super::bytes::Reader;
+use crate::backend::{BackendError, Usage};
+
+/// The first byte of every account.
+const VERSION: u8 = 1;
+
+/// In the second byte, beside the count of levels: the client has a name.
+const NAMED: u8 = 16;
+
+/// What is kept of one client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its name, if it has one.
+    pub name: Option<Vec<u8>>,
+    /// The tier that it was last seen in.
+    pub tier: String,
+    /// The month's quota of that tier, thousandths of a unit; none: unlimited.
+    pub monthly: Option<u64>,
+    /// Everything else.
+    pub account: Account,
+}
+
+impl Stored {
+    /// What `settle.lua` has packed.
+    ///
+    /// # Errors
+    /// That it has not packed this.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BackendError> {
+        Self::read(bytes)
+            .ok_or_else(|| BackendError::Corrupt("an account is damaged, or of a newer version".into()))
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        if reader.byte()? != VERSION {
+            return None;
+        }
+        let has = reader.byte()?;
+        // A flag that is not known here says something about the rest that is not known either.
+        if has >= 2 * NAMED {
+            return None;
+        }
+        let mut account = Account { at: reader.long()?, ..Account::default() };
+        let (description, name) = (reader.short()?, reader.short()?);
+        let (loans, months) = (reader.short()?, reader.byte()?);
+        for index in 0..usize::from(has % NAMED) {
+            // An empty bucket's work is less than nothing: how long it has been empty.
+            let work = reader.long()?.cast_signed();
+            let level = Level {
+                work: work.max(0).unsigned_abs(),
+                idle: work.min(0).unsigned_abs(),
+                weight: reader.int()?.into(),
+                drain: reader.int()?.into(),
+            };
+            *account.levels.get_mut(index)? = level;
+        }
+        let mut description = Reader(reader.take(description.into())?);
+        let (has_month, monthly) = (description.byte()?, description.long()?);
+        let tier = String::from_utf8(description.0.to_vec()).ok()?;
+        let name = reader.take(name.into())?.to_vec();
+        if has_month > 1 || (has < NAMED && !name.is_empty()) {
+            return None;
+        }
+        for _ in 0..loans {
+            account.loans.push(Loan {
+                node: reader.long()?,
+                epoch: reader.long()?,
+                seq: reader.int()?,
+                spent: reader.long()?,
+                out: reader.long()?,
+                lost: reader.long()?,
+                month: reader.short()?,
+                ends: reader.long()?,
+            });
+        }
+        for _ in 0..months {
+            account.usage.push(Month { month: reader.short()?, used: reader.long()? });
+        }
+        reader.is_empty().then_some(Self {
+            name: (has >= NAMED).then_some(name),
+            tier,
+            monthly: (has_month == 1).then_some(monthly),
+            account,
+        })
+    }
+
+    /// What `client`, whose account this is, used in `month`.
+    pub fn usage(self, client: ClientId, month: u16, now: u64) -> Usage {
+        Usage {
+            client,
+            name: self.name,
+            tier: self.tier,
+            monthly: self.monthly,
+            used: self.account.used_at(month, now),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_script_has_packed_is_no_account() {
+        let good = [&[1, NAMED][..], &[0; 8], &[13, 0, 1, 0, 0, 0, 0], &[1], &[7; 8], b"free", b"x"].concat();
+        assert_eq!(Stored::read(&good).unwrap().name, Some(b"x".to_vec()));
+        // An unknown version, an unknown flag, four levels, a name that is said not to be there, a flag that is neither.
+        for (at, byte) in [(0, 2), (1, NAMED | 32), (1, NAMED | 4), (1, 0), (17, 2)] {
+            let mut bad = good.clone();
+            bad[at] = byte;
+            assert_eq!(Stored::read(&bad), None, "{byte} at {at}");
+        }
+        assert_eq!(Stored::read(&good[..good.len() - 1]), None);
+    }
+}

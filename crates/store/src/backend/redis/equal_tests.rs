@@ -1,0 +1,346 @@
+//! The Lua of an account against the Rust of it, on a real server: the same calls at the same times, and after each the
+//! same answer and the same state.
+
+mod edges;
+
+use std::collections::HashMap;
+
+use crate::accounts::{REMEMBERED, Settled, end_of, month_of};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
+use tollgate_core::wire::{Answer, Ask, LONGEST_EMPTY, Lease};
+use tollgate_testkit::redis::Server;
+
+use super::*;
+
+/// 2026-11-24T00:00:00Z.
+const NOW: u64 = 1_795_478_400_000_000;
+const SECOND: u64 = 1_000_000;
+const DAY: u64 = 86_400 * SECOND;
+const CLIENTS: u8 = 3;
+
+/// What happens to one client.
+#[derive(Clone, Debug)]
+enum Deed {
+    /// What a sound node says next; or says again, with `step` 0; or what is older, having lost its record.
+    Report {
+        node: u64,
+        step: u32,
+        is_new: bool,
+        spends: u64,
+        keeps: u64,
+        need: u64,
+        want: u64,
+        turn: u16,
+    },
+    /// What no sound node says.
+    Babble {
+        node: u64,
+        lease: Lease,
+    },
+    Charge(u64),
+}
+
+/// What happens next.
+#[derive(Clone, Debug)]
+enum Step {
+    /// The clock goes on by so much, or back.
+    Time(i64),
+    /// A batch: client, offer, its name where it is told, and what is asked.
+    Batch(Vec<(u8, usize, Option<Vec<u8>>, Deed)>),
+    Reset {
+        client: u8,
+        bucket: bool,
+        month: bool,
+    },
+}
+
+fn amount() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        4 => 0..5_000_u64,
+        4 => 0..300_000_u64,
+        1 => 0..=EXACT,
+        1 => prop::sample::select(vec![0, 1, EXACT - 1, EXACT, EXACT + 1, 1 << 53, (1 << 53) + 1, u64::MAX]),
+    ]
+}
+
+fn node() -> impl Strategy<Value = u64> {
+    prop::sample::select(vec![0, 1, 2, u64::MAX])
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let report = (
+        (node(), 0..=2_u32, prop::bool::weighted(0.05), amount()),
+        (amount(), prop_oneof![Just(0), amount()], amount(), 0..4_u16),
+    )
+        .prop_map(|((node, step, is_new, spends), (keeps, need, want, turn))| Deed::Report {
+            node,
+            step,
+            is_new,
+            spends,
+            keeps,
+            need,
+            want,
+            turn,
+        });
+    let epoch = prop::sample::select(vec![0, 1, 7, 8, 1 << 32, (1 << 53) + 1, (1 << 53) + 2, u64::MAX]);
+    let month = prop_oneof![Just(0), 680..684_u16, any::<u16>()];
+    let lease =
+        (epoch, prop_oneof![0..4_u32, any::<u32>()], amount(), amount(), month, amount(), amount(), amount());
+    let babble =
+        (node(), lease).prop_map(|(node, (epoch, seq, spent, turn, month, hold, need, want))| Deed::Babble {
+            node,
+            lease: Lease {
+                epoch,
+                seq,
+                spent,
+                acked: spent / 3,
+                turn,
+                month,
+                hold,
+                need,
+                more: hold / 2,
+                want,
+                since: [spent % 3, need % (2 * LONGEST_EMPTY), want],
+            },
+        });
+    prop_oneof![6 => report, 1 => babble, 2 => amount().prop_map(Deed::Charge)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    const WHILE: i64 = 20 * SECOND as i64;
+    const SKEW: i64 = -2 * SECOND as i64;
+    const LONG: i64 = 40 * DAY as i64;
+    let time = prop_oneof![
+        4 => 0..SECOND as i64,
+        4 => 0..WHILE,
+        1 => prop::sample::select(vec![1, 9_999_999, 10_000_000, 10_000_001, 3_024_000_000_000]),
+        2 => prop::sample::select(vec![3_999_999, 4_000_000, 4_000_001, 47_999_999, 48_000_000, 57_999_999, 58_000_000]),
+        1 => 0..LONG,
+        1 => SKEW..0,
+        1 => -LONG..0,
+    ];
+    let name = prop_oneof![3 => Just(None), 1 => prop::collection::vec(any::<u8>(), 0..20).prop_map(Some)];
+    let entry = (0..CLIENTS, 0..3_usize, name, deed());
+    prop_oneof![
+        3 => time.prop_map(Step::Time),
+        6 => prop::collection::vec(entry, 1..4).prop_map(Step::Batch),
+        1 => (0..CLIENTS, any::<bool>(), any::<bool>()).prop_map(|(client, bucket, month)| Step::Reset { client, bucket, month }),
+    ]
+}
+
+fn terms() -> impl Strategy<Value = Arc<Terms>> {
+    // Often the same one, so that tiers have limits in common.
+    let units =
+        prop_oneof![2 => prop::sample::select(vec![20_u32, 100]), 1 => 1..200_u32, 1 => 1..=1_000_000_u32];
+    let rate = (units, prop::sample::select(vec![1_u32, 60, 3_600, 86_400]), 100..=1_000_u32)
+        .prop_map(|(units, seconds, burst)| Rate { units, seconds, burst });
+    let monthly = prop_oneof![Just(None), (0..2_000_u64).prop_map(Some), Just(Some(EXACT / 1_000))];
+    (prop::collection::vec(rate, 0..=3), monthly)
+        .prop_filter_map("too fine", |(rates, monthly)| {
+            Offer { tier: String::new(), rates, monthly }.terms().ok()
+        })
+        .prop_map(Arc::new)
+}
+
+/// Both sides, and what the nodes believe.
+struct Pair {
+    redis: Redis,
+    namespace: Keys,
+    offers: Vec<Arc<Terms>>,
+    now: u64,
+    stored: HashMap<u8, Stored>,
+    said: HashMap<(u8, u64), Lease>,
+}
+
+impl Pair {
+    async fn act(&mut self, step: &Step) {
+        match step {
+            Step::Time(by) => self.now = self.now.saturating_add_signed(*by).clamp(1_000 * SECOND, EXACT / 2),
+            Step::Batch(entries) => self.settle(entries).await,
+            Step::Reset { client, bucket, month } => {
+                let id = ClientId([*client; 16]);
+                let what = (*bucket, *month);
+                settle::reset(
+                    &self.redis.fleet,
+                    &self.redis.settle,
+                    &self.namespace,
+                    id,
+                    what,
+                    Some(self.now),
+                )
+                .await
+                .unwrap();
+                if let Some(stored) = self.stored.get_mut(client) {
+                    stored.account.reset(*bucket, *month, self.now);
+                }
+            }
+        }
+        for client in 0..CLIENTS {
+            assert_eq!(self.load(client).await, self.stored.get(&client).cloned(), "client {client}");
+        }
+    }
+
+    async fn settle(&mut self, entries: &[(u8, usize, Option<Vec<u8>>, Deed)]) {
+        let entries: Vec<Settle> = entries
+            .iter()
+            .map(|(client, offer, name, deed)| {
+                let (node, ask) = self.ask(*client, deed);
+                Settle {
+                    client: ClientId([*client; 16]),
+                    name: name.clone(),
+                    is_stranger: false,
+                    tier: format!("tier{offer}").into(),
+                    terms: Arc::clone(&self.offers[*offer]),
+                    node,
+                    ask,
+                }
+            })
+            .collect();
+        let batch =
+            settle::settle(&self.redis.fleet, &self.redis.settle, &self.namespace, &entries, Some(self.now))
+                .await
+                .unwrap();
+        assert_eq!(batch.now, self.now);
+        for (entry, answer) in entries.iter().zip(batch.answers) {
+            assert_eq!(answer, self.expect(entry), "{entry:?}");
+        }
+    }
+
+    /// What a node says, and that it has said it.
+    fn ask(&mut self, client: u8, deed: &Deed) -> (u64, Ask) {
+        match deed {
+            Deed::Charge(cost) => (0, Ask::Charge { cost: *cost }),
+            Deed::Babble { node, lease } => (*node, Ask::Lease(*lease)),
+            Deed::Report { node, step, is_new, spends, keeps, need, want, turn } => {
+                let mut lease = self
+                    .said
+                    .get(&(client, *node))
+                    .copied()
+                    .unwrap_or(Lease { epoch: 7, ..Lease::default() });
+                if *is_new {
+                    lease = Lease { epoch: lease.epoch.saturating_add(1), ..Lease::default() };
+                }
+                if *step > 0 || *is_new {
+                    let month = month_of(self.now);
+                    lease.seq = lease.seq.saturating_add(*step);
+                    if matches!(*turn, 1 | 3) {
+                        lease.turn = lease.spent.saturating_add(*spends / 2);
+                    }
+                    lease.month = match *turn {
+                        2 => 0,
+                        // The node's clock runs ahead.
+                        3 => month.saturating_add(1),
+                        _ => month,
+                    };
+                    lease.spent = lease.spent.saturating_add(*spends);
+                    (lease.hold, lease.need, lease.want) = (*keeps, *need, *want);
+                    // Of each kind: now, earlier, some time ago, some time ahead.
+                    let moment = |amount: u64| match amount % 4 {
+                        kind @ 0..2 => kind,
+                        2 => 2 + amount % LONGEST_EMPTY,
+                        _ => LONGEST_EMPTY + amount % (30 * SECOND),
+                    };
+                    lease.since = [*spends, *keeps, *need].map(moment);
+                }
+                self.said.insert((client, *node), lease);
+                (*node, Ask::Lease(lease))
+            }
+        }
+    }
+
+    fn expect(&mut self, entry: &Settle) -> Answer {
+        let stored = self.stored.entry(entry.client.0[0]).or_insert(Stored {
+            name: None,
+            tier: String::new(),
+            monthly: None,
+            account: Default::default(),
+        });
+        if let Some(name) = &entry.name {
+            stored.name = Some(name.clone());
+        }
+        stored.tier = entry.tier.to_string();
+        stored.monthly = entry.terms.monthly;
+        match &entry.ask {
+            Ask::Lease(lease) => match stored.account.settle(&entry.terms, entry.node, lease, self.now) {
+                Settled::Standing(standing) => Answer::Standing(standing),
+                Settled::Stale => Answer::Stale,
+            },
+            Ask::Charge { cost } => Answer::Standing(stored.account.charge(&entry.terms, *cost, self.now)),
+        }
+    }
+
+    async fn load(&self, client: u8) -> Option<Stored> {
+        let key = self.namespace.account(ClientId([client; 16]));
+        let mut get = redis::cmd("GET");
+        get.arg(&key);
+        match self.redis.fleet.ask(Order::new(&key, get)).await.unwrap() {
+            Value::BulkString(bytes) => Some(Stored::from_bytes(&bytes).unwrap()),
+            _ => None,
+        }
+    }
+}
+
+/// With time for a machine that does other things: how fast Redis answers is not what is asked here.
+async fn open(server: &Server) -> Redis {
+    Redis::open(&format!("{}?timeout=10s", server.url())).await.unwrap()
+}
+
+/// By a function that Redis keeps, or without one.
+async fn open_either(server: &Server, is_kept: bool) -> Redis {
+    let redis = open(server).await;
+    if is_kept { redis } else { Redis { settle: redis.settle.evaluated(), ..redis } }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+fn pair(redis: Redis, case: u64, now: u64, offers: Vec<Arc<Terms>>) -> Pair {
+    let namespace = Keys::new(&format!("case {case}"));
+    Pair { redis, namespace, offers, now, stored: HashMap::new(), said: HashMap::new() }
+}
+
+#[test]
+fn lua_and_rust_agree_on_every_answer_and_every_state() {
+    agree(step());
+}
+
+/// `charge.lua`: an account without loans, charged by one call an entry.
+#[test]
+fn lua_and_rust_agree_on_charges_alone() {
+    let cost = prop_oneof![9 => (0..30_u64).prop_map(|units| units * 1_000), 1 => amount()];
+    let charge = (0..CLIENTS, 0..8_usize, cost, prop::option::of("[a-z]{0,9}"));
+    let charge = charge.prop_map(|(client, offer, cost, name)| {
+        // Seldom another rate: then the account is not so simple.
+        let offer = if offer < 3 { offer } else { 0 };
+        (client, offer, name.map(String::into_bytes), Deed::Charge(cost))
+    });
+    agree(prop_oneof![
+        8 => charge.prop_map(|entry| Step::Batch(vec![entry])),
+        1 => step().prop_filter("no loans", |step| matches!(step, Step::Time(_) | Step::Reset { .. })),
+    ]);
+}
+
+fn agree(step: impl Strategy<Value = Step>) {
+    let server = Server::start().unwrap();
+    let runtime = runtime();
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400);
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let case = std::cell::Cell::new(0_u64);
+    let start = prop_oneof![Just(NOW), (0..20 * SECOND).prop_map(|before| end_of(month_of(NOW)) - before)];
+    let strategy = (start, prop::collection::vec(terms(), 3), prop::collection::vec(step, 1..60));
+    let result = runner.run(&strategy, |(now, offers, steps)| {
+        case.set(case.get() + 1);
+        runtime.block_on(async {
+            let redis = open_either(&server, case.get().is_multiple_of(2)).await;
+            let mut pair = pair(redis, case.get(), now, offers);
+            for step in &steps {
+                pair.act(step).await;
+            }
+        });
+        Ok(())
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+}

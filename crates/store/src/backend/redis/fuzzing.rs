@@ -1,0 +1,92 @@
+//! What the Redis backend sends to its scripts, and how it reads what comes back: open to the fuzz target `redis` alone.
+
+pub use redis::Value;
+use tollgate_core::client::ClientId;
+use tollgate_core::wire::{Answer, Ask};
+
+pub use super::account::Stored;
+use super::fleet::Fault;
+use super::key::{self, Keys};
+use super::target::Host;
+use super::{bulletin, cluster, listing, settle};
+use crate::backend::{Bulletin, Settle};
+
+/// One call of `settle.lua`.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// KEYS.
+    pub keys: Vec<String>,
+    /// ARGV.
+    pub arguments: Vec<Vec<u8>>,
+    /// The places of its entries in the batch, in their order.
+    pub entries: Vec<usize>,
+}
+
+/// A batch as calls: of one server, or of a cluster, where all keys of a call are in one slot.
+#[must_use]
+pub fn calls(namespace: &str, entries: &[Settle], is_cluster: bool, at: Option<u64>) -> Vec<Call> {
+    let keys = Keys::new(namespace);
+    let chunks = settle::chunks(&keys, entries, |slot| if is_cluster { slot } else { 0 });
+    let calls = chunks.into_iter().map(|chunk| {
+        let call = settle::call(&keys, entries, &chunk, at);
+        Call { keys: call.keys, arguments: call.arguments, entries: chunk }
+    });
+    calls.collect()
+}
+
+/// The key of a client's account, and the one of the set that its name stands in.
+#[must_use]
+pub fn keys(namespace: &str, client: ClientId) -> (String, String) {
+    let keys = Keys::new(namespace);
+    (keys.account(client), keys.names(key::shard_of(client)))
+}
+
+/// The slot of a key in a cluster.
+#[must_use]
+pub fn slot_of(key: &str) -> u16 {
+    key::slot_of(key)
+}
+
+/// What `settle.lua` returned for `asks`: its clock, and each one's answer, none where the account is damaged.
+#[must_use]
+pub fn answers(reply: Value, asks: &[Ask]) -> Option<(u64, Vec<Option<Answer>>)> {
+    let (now, answers) = settle::read(reply, asks.len()).ok()?;
+    Some((now, answers.iter().zip(asks).map(|(bytes, ask)| settle::answer(bytes, ask)).collect()))
+}
+
+/// What `bulletin.lua` returned.
+#[must_use]
+pub fn bulletin(reply: Value) -> Option<Bulletin> {
+    bulletin::read_bulletin(reply).ok()
+}
+
+/// What `audit.lua` returned.
+#[must_use]
+pub fn lines(reply: Value) -> Option<Vec<(u64, Vec<u8>)>> {
+    bulletin::read_lines(reply).ok()
+}
+
+/// A member of a set of names.
+#[must_use]
+pub fn member(text: &str) -> Option<ClientId> {
+    listing::client(text)
+}
+
+/// What CLUSTER SLOTS returned: first slot, last slot, name and port of the master.
+#[must_use]
+pub fn slots(reply: &Value) -> Option<Vec<(u16, u16, String, u16)>> {
+    let ranges = cluster::ranges(reply, &asked())?;
+    Some(ranges.into_iter().map(|(first, last, host)| (first, last, host.name, host.port)).collect())
+}
+
+/// Where an error of a node's leads: name, port, and whether it is for this once.
+#[must_use]
+pub fn redirection(error: &str) -> Option<(String, u16, bool)> {
+    let (host, is_asking) = cluster::redirection(&Err(Fault::Away(error.to_owned())), &asked())?;
+    Some((host.name, host.port, is_asking))
+}
+
+/// The node that has answered.
+fn asked() -> Host {
+    Host { name: "asked".to_owned(), port: 6_379 }
+}

@@ -1,0 +1,131 @@
+//! Names of the keys; docs/redis-keys.md lists them.
+//!
+//! Namespaces are percent-encoded, so that no name, however chosen, ends a hash tag or looks like another key.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tollgate_core::client::ClientId;
+
+/// The set of all namespaces.
+pub(super) const NAMESPACES: &str = "tollgate:namespaces";
+
+/// How many sets the names of one namespace are spread over; clients of one share a slot with it.
+pub(super) const SHARDS: u16 = 256;
+
+/// What stays as it is.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+
+/// The keys of one namespace.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    namespace: String,
+}
+
+impl Keys {
+    pub fn new(namespace: &str) -> Self {
+        Self { namespace: utf8_percent_encode(namespace, ENCODED).to_string() }
+    }
+
+    /// A client's account.
+    pub fn account(&self, client: ClientId) -> String {
+        format!("tollgate:a:{{{}:{:02x}}}:{client}", self.namespace, shard_of(client))
+    }
+
+    /// The account of a member of [`Self::names`] of that shard.
+    pub fn account_of(&self, shard: u16, member: &str) -> String {
+        format!("tollgate:a:{{{}:{shard:02x}}}:{member}", self.namespace)
+    }
+
+    /// The clients of one shard that have names.
+    pub fn names(&self, shard: u16) -> String {
+        format!("tollgate:n:{{{}:{shard:02x}}}", self.namespace)
+    }
+
+    /// Revision, since, lines.
+    pub fn counters(&self) -> String {
+        format!("tollgate:c:{{{}:}}", self.namespace)
+    }
+
+    /// Removals and resets.
+    pub fn news(&self) -> String {
+        format!("tollgate:w:{{{}:}}", self.namespace)
+    }
+
+    /// The newest changes, one by one.
+    pub fn changes(&self) -> String {
+        format!("tollgate:r:{{{}:}}", self.namespace)
+    }
+
+    /// The overrides.
+    pub fn overrides(&self) -> String {
+        format!("tollgate:o:{{{}:}}", self.namespace)
+    }
+
+    /// The audit log.
+    pub fn audit(&self) -> String {
+        format!("tollgate:l:{{{}:}}", self.namespace)
+    }
+
+    /// The application's document.
+    pub fn document(&self) -> String {
+        format!("tollgate:d:{{{}:}}", self.namespace)
+    }
+}
+
+/// The shard that `client` is in.
+pub(super) fn shard_of(client: ClientId) -> u16 {
+    let [first, ..] = client.0;
+    first.into()
+}
+
+/// A client of that shard.
+pub(super) fn client_of(shard: u16) -> ClientId {
+    let [_, byte] = shard.to_be_bytes();
+    ClientId([byte; 16])
+}
+
+/// The slot of `key` in a cluster: CRC-16/XMODEM of its hash tag, as the cluster specification says.
+pub(super) fn slot_of(key: &str) -> u16 {
+    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+    let tag = tag.filter(|tag| !tag.is_empty()).unwrap_or(key);
+    let crc = tag.bytes().fold(0_u16, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
+            if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
+        })
+    });
+    crc % 16_384
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_the_cluster_specification() {
+        assert_eq!(slot_of("123456789"), 0x31c3);
+        assert_eq!(slot_of("{user1000}.following"), slot_of("user1000"));
+        assert_eq!(slot_of("foo{}{bar}"), slot_of("foo{}{bar}"));
+        assert_ne!(slot_of("foo{}{bar}"), slot_of("bar"));
+        assert_eq!(slot_of("foo{{bar}}zap"), slot_of("{bar"));
+    }
+
+    #[test]
+    fn no_namespace_leaves_its_slot_or_takes_anothers_keys() {
+        let client = ClientId([0x5e; 16]);
+        for name in ["", "}", "{", "a}:{b", "%7D", "a:5e", "ä\u{0}\n"] {
+            let keys = Keys::new(name);
+            assert_eq!(slot_of(&keys.account(client)), slot_of(&keys.names(0x5e)), "{name:?}");
+            let all = [
+                keys.counters(),
+                keys.news(),
+                keys.changes(),
+                keys.overrides(),
+                keys.audit(),
+                keys.document(),
+            ];
+            assert!(all.iter().all(|key| slot_of(key) == slot_of(&all[0])), "{name:?}");
+        }
+        assert_ne!(Keys::new("a").names(0x5e), Keys::new("a:5e").names(0x5e));
+        assert_ne!(Keys::new("}").counters(), Keys::new("%7D").counters());
+        assert_eq!(Keys::new("a").account_of(0x5e, &client.to_string()), Keys::new("a").account(client));
+    }
+}

@@ -1,0 +1,277 @@
+//! A batch as calls of `settle.lua`, and its answers.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::accounts::IDLE_PATIENT_MS;
+use redis::Value;
+use tollgate_core::client::ClientId;
+use tollgate_core::terms::{EXACT, Terms};
+use tollgate_core::wire::{Answer, Ask, Lease, Refusal, Standing};
+
+use super::bytes::Reader;
+use super::fleet::{Fault, Fleet};
+use super::key::{self, Keys};
+use super::script::{Call, Script};
+use crate::backend::{BackendError, Settle, SettledBatch};
+
+/// The most clients of one call: Redis does nothing else meanwhile, a millisecond or two.
+const CHUNK: usize = 64;
+
+/// The most clients of the calls that are under way at once for one batch: what a request waits for goes between them.
+const WINDOW: usize = 2 * CHUNK;
+
+const LEASE: u8 = 0;
+const CHARGE: u8 = 1;
+const RESET: u8 = 2;
+
+const STRANGER: u8 = 1;
+const NAMED: u8 = 2;
+const BUCKET: u8 = 4;
+const MONTH: u8 = 8;
+
+/// The script.
+pub(super) fn script() -> Script {
+    Script::kept(
+        (include_str!("../../../scripts/charge.lua"), "charge_alone"),
+        (
+            concat!(
+                include_str!("../../../scripts/account.lua"),
+                include_str!("../../../scripts/settle.lua")
+            ),
+            "settle_all",
+        ),
+    )
+}
+
+/// Settles `entries`; at the server's time, or in tests at `at`.
+pub(super) async fn settle(
+    fleet: &Fleet,
+    script: &Script,
+    keys: &Keys,
+    entries: &[Settle],
+    at: Option<u64>,
+) -> Result<SettledBatch, BackendError> {
+    let chunks = chunks(keys, entries, |slot| fleet.group_of(slot));
+    let mut outcomes = Vec::with_capacity(chunks.len());
+    for window in windows(&chunks) {
+        let calls: Vec<Call> = window.iter().map(|chunk| call(keys, entries, chunk, at)).collect();
+        outcomes.extend(script.run(fleet, &calls).await);
+    }
+    let mut batch = SettledBatch { now: 0, answers: vec![Answer::Failed; entries.len()] };
+    let mut first_fault = None;
+    for (chunk, outcome) in chunks.iter().zip(outcomes) {
+        match outcome.and_then(|value| read(value, chunk.len())) {
+            Ok((now, answers)) => {
+                batch.now = batch.now.max(now);
+                for (index, bytes) in chunk.iter().zip(answers) {
+                    let (Some(entry), Some(place)) = (entries.get(*index), batch.answers.get_mut(*index))
+                    else {
+                        continue;
+                    };
+                    *place = answer(&bytes, &entry.ask).unwrap_or_else(|| {
+                        tracing::error!("the account of client {} is damaged", entry.client);
+                        Answer::Failed
+                    });
+                }
+            }
+            Err(fault) => first_fault = first_fault.or(Some(fault)),
+        }
+    }
+    match first_fault {
+        // Not one of them was reached.
+        Some(fault) if batch.now == 0 => Err(fault.into()),
+        Some(fault) => {
+            // Said once, by whoever watches the backend, and not with every batch.
+            tracing::debug!("a part of a batch failed: {fault:?}");
+            Ok(batch)
+        }
+        None if batch.now == 0 => Ok(SettledBatch { now: super::time(fleet).await?, ..batch }),
+        None => Ok(batch),
+    }
+}
+
+/// Resets one client's bucket or month.
+pub(super) async fn reset(
+    fleet: &Fleet,
+    script: &Script,
+    keys: &Keys,
+    client: ClientId,
+    (bucket, month): (bool, bool),
+    at: Option<u64>,
+) -> Result<(), BackendError> {
+    let flags = if bucket { BUCKET } else { 0 } | if month { MONTH } else { 0 };
+    let arguments = vec![time_argument(at), b"1".to_vec(), b"0".to_vec(), vec![RESET, flags, 0, 0]];
+    let value = script.call(fleet, Call { keys: vec![keys.account(client)], arguments }).await?;
+    let (_, answers) = read(value, 1)?;
+    match answers.first().and_then(|bytes| bytes.first()) {
+        Some(&DAMAGED) | None => {
+            Err(BackendError::Corrupt(format!("the account of client {client} is damaged")))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// The entries' places, by what can go into one call: all of one group of slots, no client twice, each group in the
+/// batch's order.
+pub(super) fn chunks(keys: &Keys, entries: &[Settle], group_of: impl Fn(u16) -> u16) -> Vec<Vec<usize>> {
+    let mut open: HashMap<u16, (Vec<usize>, HashSet<ClientId>)> = HashMap::new();
+    let mut chunks = Vec::new();
+    let mut slots: HashMap<u16, u16> = HashMap::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let shard = key::shard_of(entry.client);
+        let slot = slots.entry(shard).or_insert_with(|| key::slot_of(&keys.names(shard)));
+        let (chunk, clients) = open.entry(group_of(*slot)).or_default();
+        if chunk.len() == CHUNK || !clients.insert(entry.client) {
+            chunks.push(std::mem::take(chunk));
+            *clients = HashSet::from([entry.client]);
+        }
+        chunk.push(index);
+    }
+    chunks.extend(open.into_values().map(|(chunk, _)| chunk));
+    chunks
+}
+
+/// `chunks`, as many at a time as make a window.
+fn windows(mut chunks: &[Vec<usize>]) -> impl Iterator<Item = &[Vec<usize>]> {
+    std::iter::from_fn(move || {
+        let mut clients = 0_usize;
+        let fits = chunks.iter().take_while(|chunk| {
+            clients = clients.saturating_add(chunk.len());
+            clients <= WINDOW
+        });
+        // A chunk is never more than a window.
+        let (window, rest) = chunks.split_at_checked(fits.count())?;
+        chunks = rest;
+        (!window.is_empty()).then_some(window)
+    })
+}
+
+/// The call that settles the entries of one chunk; at the server's time, or in tests at `at`.
+pub(super) fn call(keys: &Keys, entries: &[Settle], chunk: &[usize], at: Option<u64>) -> Call {
+    let entries = || chunk.iter().filter_map(|index| entries.get(*index));
+    let mut offers: Vec<(&Arc<Terms>, &Arc<str>)> = Vec::new();
+    let mut names: Vec<u16> = Vec::new();
+    let mut packed = Vec::with_capacity(chunk.len());
+    for entry in entries() {
+        let is_same =
+            |offer: &(&Arc<Terms>, &Arc<str>)| Arc::ptr_eq(offer.0, &entry.terms) && *offer.1 == entry.tier;
+        let offer = place(&mut offers, is_same, (&entry.terms, &entry.tier));
+        let shard = key::shard_of(entry.client);
+        let set = entry.name.as_ref().map_or(0, |_| place(&mut names, |known| *known == shard, shard));
+        packed.push(pack_entry(entry, offer, set));
+    }
+    let mut call = Call {
+        keys: entries().map(|entry| keys.account(entry.client)).collect(),
+        arguments: vec![
+            time_argument(at),
+            chunk.len().to_string().into_bytes(),
+            offers.len().to_string().into_bytes(),
+        ],
+    };
+    call.keys.extend(names.into_iter().map(|shard| keys.names(shard)));
+    call.arguments.extend(offers.into_iter().map(|(terms, tier)| pack_offer(terms, tier)));
+    call.arguments.extend(packed);
+    call
+}
+
+/// The place in `list`, counted from 1, of the one that `is_same`; it is added if there is none.
+fn place<T>(list: &mut Vec<T>, is_same: impl Fn(&T) -> bool, new: T) -> u8 {
+    let found = list.iter().position(is_same).unwrap_or_else(|| {
+        list.push(new);
+        list.len().saturating_sub(1)
+    });
+    // At most CHUNK of them.
+    u8::try_from(found).unwrap_or(u8::MAX).saturating_add(1)
+}
+
+fn time_argument(at: Option<u64>) -> Vec<u8> {
+    at.map_or_else(Vec::new, |at| at.to_string().into_bytes())
+}
+
+fn pack_offer(terms: &Terms, tier: &str) -> Vec<u8> {
+    let mut bytes = vec![u8::try_from(terms.buckets.len()).unwrap_or(u8::MAX)];
+    for index in 0..3 {
+        let bucket = terms.buckets.get(index);
+        let numbers = bucket.map_or([0; 3], |bucket| [bucket.drain, bucket.weight, bucket.capacity]);
+        bytes.extend(numbers.into_iter().flat_map(u64::to_le_bytes));
+    }
+    bytes.push(terms.monthly.is_some().into());
+    bytes.extend(terms.monthly.unwrap_or(0).to_le_bytes());
+    bytes.extend(tier.as_bytes());
+    bytes
+}
+
+fn pack_entry(entry: &Settle, offer: u8, set: u8) -> Vec<u8> {
+    let flags = if entry.is_stranger { STRANGER } else { 0 } | if entry.name.is_some() { NAMED } else { 0 };
+    let mut bytes = Vec::with_capacity(90);
+    match &entry.ask {
+        Ask::Lease(lease) => {
+            bytes.extend([LEASE, flags, offer, set]);
+            bytes.extend(entry.node.to_le_bytes());
+            bytes.extend(lease.epoch.to_le_bytes());
+            bytes.extend(lease.seq.to_le_bytes());
+            // What is beyond EXACT counts as EXACT in Account::settle too.
+            bytes.extend(lease.spent.min(EXACT).to_le_bytes());
+            bytes.extend(lease.acked.min(EXACT).to_le_bytes());
+            bytes.extend(lease.turn.min(EXACT).to_le_bytes());
+            bytes.extend(lease.month.to_le_bytes());
+            let amounts = [lease.hold, lease.need, lease.more, lease.want];
+            bytes.extend(
+                amounts.into_iter().chain(lease.since).flat_map(|amount| amount.min(EXACT).to_le_bytes()),
+            );
+        }
+        Ask::Charge { cost } => {
+            bytes.extend([CHARGE, flags, offer, set]);
+            bytes.extend(cost.min(&EXACT).to_le_bytes());
+        }
+    }
+    bytes.extend(entry.name.iter().flatten());
+    bytes
+}
+
+/// The script's answer: the clock, and one string a client.
+pub(super) fn read(value: Value, count: usize) -> Result<(u64, Vec<Vec<u8>>), Fault> {
+    let wrong = || Fault::Refused("the script's answer cannot be read".into());
+    let parts: Vec<Vec<u8>> = redis::from_redis_value(value).map_err(|_| wrong())?;
+    let (now, answers) = parts.split_first().ok_or_else(wrong)?;
+    let now = std::str::from_utf8(now).ok().and_then(|now| now.parse().ok()).ok_or_else(wrong)?;
+    if answers.len() == count { Ok((now, answers.to_vec())) } else { Err(wrong()) }
+}
+
+const STANDING: u8 = 0;
+const STALE: u8 = 1;
+const DAMAGED: u8 = 2;
+
+/// One client's answer; none: its account is damaged.
+pub(super) fn answer(bytes: &[u8], ask: &Ask) -> Option<Answer> {
+    let mut reader = Reader(bytes);
+    match reader.byte()? {
+        STANDING => {}
+        STALE => return Some(Answer::Stale),
+        _ => return None,
+    }
+    let lease = match ask {
+        Ask::Lease(lease) => *lease,
+        Ask::Charge { .. } => Lease::default(),
+    };
+    let (hold, spent) = (reader.long()?, reader.long()?);
+    let (ttl_ms, idle_ms) = (reader.int()?, reader.int()?);
+    let used = [reader.long()?, reader.long()?, reader.long()?];
+    let (month, month_used) = (reader.short()?, reader.long()?);
+    let (flags, wait) = (reader.byte()?, reader.long()?);
+    let refusal = Refusal { limits: flags & 7, month: flags & 8 != 0, never: flags & 16 != 0, wait };
+    let standing = Standing {
+        epoch: lease.epoch,
+        seq: lease.seq,
+        spent,
+        hold,
+        ttl_ms,
+        idle_ms: idle_ms.min(IDLE_PATIENT_MS),
+        used,
+        month,
+        month_used,
+        refusal: (flags & 128 != 0).then_some(refusal),
+    };
+    reader.is_empty().then_some(Answer::Standing(standing))
+}

@@ -1,0 +1,252 @@
+//! A backend whose calls are timed and bounded, and of which is known whether it takes writes: see [`health`](super::health).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tollgate_core::client::ClientId;
+use tollgate_core::wire::Answer;
+use tracing::{error, info, warn};
+
+use super::health::{Health, Turn};
+use super::{Backend, BackendError, Bulletin, Changed, Mark, OverrideChange, Settle, SettledBatch, Usage};
+use crate::app::metrics::Metrics;
+
+/// The longest that a write may take for the backend to be ready.
+const PROBE_TIME: Duration = Duration::from_secs(1);
+
+/// A probe that fails at once is made a second time after this: a connection may just have been closed.
+const PROBE_AGAIN: Duration = Duration::from_millis(100);
+
+/// How often the backend is probed while it is up, without anything that makes it doubtful.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+
+/// How often while it is away, and at the most while it is up.
+const PROBE_SOON: Duration = Duration::from_millis(300);
+
+/// See the [module](self).
+pub struct Watched {
+    backend: Arc<dyn Backend>,
+    metrics: Arc<Metrics>,
+    /// The longest that one call may take.
+    longest: Duration,
+    health: Health,
+    /// One probe at a time; who has waited for one needs no other.
+    probing: Mutex<()>,
+    /// Told when a call has failed.
+    doubted: Notify,
+}
+
+impl Watched {
+    /// Watches `backend`, which is taken to be there until it is not.
+    #[must_use]
+    pub fn new(backend: Arc<dyn Backend>, metrics: Arc<Metrics>, longest: Duration) -> Self {
+        metrics.backend_up.set(1);
+        let (health, probing, doubted) = (Health::new(), Mutex::default(), Notify::new());
+        Self { backend, metrics, longest, health, probing, doubted }
+    }
+
+    /// Whether the backend takes writes, as a probe has seen that ended at most `age` ago.
+    pub async fn is_up(&self, age: Duration) -> bool {
+        let asked = Instant::now();
+        let _alone = self.probing.lock().await;
+        if self.health.probed().is_none_or(|probed| asked.duration_since(probed) > age) {
+            let probed = self.try_probe().await;
+            let turn = self.health.probe_ended(probed.is_ok(), Instant::now());
+            self.tell(turn, probed.err().as_ref());
+        }
+        self.health.is_up()
+    }
+
+    /// Keeps knowing whether the backend takes writes for as long as it is polled.
+    pub async fn keep_watch(&self) {
+        loop {
+            self.is_up(Duration::ZERO).await;
+            sleep(PROBE_SOON).await;
+            if self.health.is_up() {
+                let _ = timeout(PROBE_EVERY, self.doubted.notified()).await;
+            }
+        }
+    }
+
+    async fn try_probe(&self) -> Result<(), BackendError> {
+        let ends = Instant::now().checked_add(PROBE_TIME).unwrap_or_else(Instant::now);
+        let tries = async {
+            if self.timed("probe", self.backend.probe()).await.is_ok() {
+                return Ok(());
+            }
+            sleep(PROBE_AGAIN).await;
+            self.timed("probe", self.backend.probe()).await
+        };
+        let late = |_| Err(BackendError::Away(format!("no write within {} ms", PROBE_TIME.as_millis())));
+        timeout_at(ends, tries).await.unwrap_or_else(late)
+    }
+
+    async fn timed<T>(
+        &self,
+        name: &'static str,
+        future: impl Future<Output = Result<T, BackendError>>,
+    ) -> Result<T, BackendError> {
+        let began = Instant::now();
+        let result = timeout(self.longest, future).await.unwrap_or_else(|_| {
+            Err(BackendError::Away(format!("no answer to {name} within {} ms", self.longest.as_millis())))
+        });
+        self.metrics.backend_seconds.with_label_values(&[name]).observe(began.elapsed().as_secs_f64());
+        result
+    }
+
+    async fn read<T>(
+        &self,
+        name: &'static str,
+        future: impl Future<Output = Result<T, BackendError>>,
+    ) -> Result<T, BackendError> {
+        let result = self.timed(name, future).await;
+        match &result {
+            Err(BackendError::Away(_)) => self.doubted.notify_one(),
+            Err(BackendError::Corrupt(what)) => {
+                error!(call = name, what, "the backend holds what cannot be read")
+            }
+            Ok(_) => {}
+        }
+        result
+    }
+
+    async fn write<T>(
+        &self,
+        name: &'static str,
+        future: impl Future<Output = Result<T, BackendError>>,
+    ) -> Result<T, BackendError> {
+        let result = self.read(name, future).await;
+        match &result {
+            Ok(_) => self.health.write_taken(),
+            Err(why) => self.note_failed(why),
+        }
+        result
+    }
+
+    fn note_failed(&self, why: &BackendError) {
+        if matches!(why, BackendError::Away(_)) {
+            self.tell(self.health.write_failed(Instant::now()), Some(why));
+        }
+    }
+
+    /// One line when it goes, one when it is back: not one a request.
+    fn tell(&self, turn: Option<Turn>, why: Option<&BackendError>) {
+        let Some(turn) = turn else { return };
+        self.metrics.backend_up.set(i64::from(turn == Turn::Back));
+        let backend = self.backend.kind();
+        match turn {
+            Turn::Away => {
+                let why = why.map(|why| match why {
+                    BackendError::Away(why) | BackendError::Corrupt(why) => why.as_str(),
+                });
+                warn!(backend, why = why.unwrap_or_default(), "the backend is away");
+            }
+            Turn::Back => info!(backend, "the backend is back"),
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Watched {
+    fn kind(&self) -> &'static str {
+        self.backend.kind()
+    }
+
+    async fn now(&self) -> Result<u64, BackendError> {
+        self.read("now", self.backend.now()).await
+    }
+
+    async fn probe(&self) -> Result<(), BackendError> {
+        self.timed("probe", self.backend.probe()).await
+    }
+
+    async fn settle(&self, namespace: &str, entries: Vec<Settle>) -> Result<SettledBatch, BackendError> {
+        let settled = self.read("settle", self.backend.settle(namespace, entries)).await;
+        match &settled {
+            Ok(batch) => {
+                if batch.answers.iter().any(|answer| *answer != Answer::Failed) {
+                    self.health.write_taken();
+                }
+                // Some part of the backend may be away.
+                if batch.answers.contains(&Answer::Failed) {
+                    self.doubted.notify_one();
+                }
+            }
+            Err(why) => self.note_failed(why),
+        }
+        settled
+    }
+
+    async fn usage(
+        &self,
+        namespace: &str,
+        client: ClientId,
+        month: u16,
+    ) -> Result<Option<Usage>, BackendError> {
+        self.read("usage", self.backend.usage(namespace, client, month)).await
+    }
+
+    fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
+        // As long as it takes; the client's connection bounds it.
+        let logged = self.backend.usages(namespace, month).inspect(|usage| {
+            if let Err(why) = usage {
+                warn!(%why, "a walk over all usage has broken off");
+            }
+        });
+        logged.boxed()
+    }
+
+    async fn reset(
+        &self,
+        namespace: &str,
+        client: ClientId,
+        bucket: bool,
+        month: bool,
+        audit: Vec<u8>,
+    ) -> Result<u64, BackendError> {
+        self.write("reset", self.backend.reset(namespace, client, bucket, month, audit)).await
+    }
+
+    async fn change_override(
+        &self,
+        namespace: &str,
+        consumer: &str,
+        change: OverrideChange,
+    ) -> Result<Changed, BackendError> {
+        self.write("change_override", self.backend.change_override(namespace, consumer, change)).await
+    }
+
+    async fn revision(&self, namespace: &str) -> Result<u64, BackendError> {
+        self.read("revision", self.backend.revision(namespace)).await
+    }
+
+    async fn bulletin(&self, namespace: &str, after: Mark) -> Result<Bulletin, BackendError> {
+        self.read("bulletin", self.backend.bulletin(namespace, after)).await
+    }
+
+    async fn audit(
+        &self,
+        namespace: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, BackendError> {
+        self.read("audit", self.backend.audit(namespace, before, limit)).await
+    }
+
+    async fn document(&self, namespace: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        self.read("document", self.backend.document(namespace)).await
+    }
+
+    async fn put_document(&self, namespace: &str, document: Vec<u8>) -> Result<(), BackendError> {
+        self.write("put_document", self.backend.put_document(namespace, document)).await
+    }
+
+    async fn namespaces(&self) -> Result<Vec<String>, BackendError> {
+        self.read("namespaces", self.backend.namespaces()).await
+    }
+}

@@ -1,0 +1,99 @@
+//! What gateways ask, in few words.
+
+use std::sync::Arc;
+
+use tollgate_core::client::ClientId;
+use tollgate_core::terms::{Offer, Rate, Terms};
+use tollgate_core::wire::{Answer, Ask, Lease, Standing};
+use tollgate_store::accounts::month_of;
+use tollgate_store::backend::{Backend, Changed, OverrideChange, Settle};
+
+/// Thousandths in a cost unit.
+pub const UNIT: u64 = 1_000;
+
+/// A bucket of so many units that takes a day to fill: a test sees no refill.
+pub fn daily(units: u32, monthly: Option<u64>) -> Arc<Terms> {
+    terms(Rate { units, seconds: 86_400, burst: 100 }, monthly)
+}
+
+pub fn terms(rate: Rate, monthly: Option<u64>) -> Arc<Terms> {
+    Arc::new(Offer { tier: String::new(), rates: vec![rate], monthly }.terms().unwrap())
+}
+
+/// The client with this number, spread over the shards.
+pub fn client(number: u32) -> ClientId {
+    let mut id = [0; 16];
+    id[..4].copy_from_slice(&number.wrapping_mul(2_654_435_761).to_be_bytes());
+    id[12..].copy_from_slice(&number.to_be_bytes());
+    ClientId(id)
+}
+
+/// The name that [`client`] has.
+pub fn name(number: u32) -> Vec<u8> {
+    format!("consumer {number}").into_bytes()
+}
+
+pub fn charge(number: u32, terms: &Arc<Terms>, cost: u64) -> Settle {
+    Settle {
+        client: client(number),
+        name: Some(name(number)),
+        is_stranger: false,
+        tier: "free".into(),
+        terms: Arc::clone(terms),
+        node: 0,
+        ask: Ask::Charge { cost },
+    }
+}
+
+pub fn stranger(number: u32, terms: &Arc<Terms>, cost: u64) -> Settle {
+    Settle { name: None, is_stranger: true, tier: "anonymous".into(), ..charge(number, terms, cost) }
+}
+
+pub fn lease(number: u32, terms: &Arc<Terms>, node: u64, lease: Lease) -> Settle {
+    Settle { node, ask: Ask::Lease(lease), ..charge(number, terms, 0) }
+}
+
+/// A node's report number `seq`: so much spent in all, so much held, so much needed.
+pub fn report(seq: u32, spent: u64, hold: u64, need: u64) -> Lease {
+    Lease { epoch: 1, seq, spent, hold, need, ..Lease::default() }
+}
+
+/// Settles one entry.
+pub async fn settle(backend: &Arc<dyn Backend>, namespace: &str, entry: Settle) -> Answer {
+    let batch = backend.settle(namespace, vec![entry]).await.unwrap();
+    assert_eq!(batch.answers.len(), 1);
+    batch.answers[0]
+}
+
+pub fn standing(answer: Answer) -> Standing {
+    match answer {
+        Answer::Standing(standing) => standing,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The month that it is there.
+pub async fn month(backend: &Arc<dyn Backend>) -> u16 {
+    month_of(backend.now().await.unwrap())
+}
+
+/// What the client used this month.
+pub async fn used(backend: &Arc<dyn Backend>, namespace: &str, number: u32) -> u64 {
+    let month = month(backend).await;
+    backend.usage(namespace, client(number), month).await.unwrap().map_or(0, |usage| usage.used)
+}
+
+/// Sets a consumer's override, or removes it, whatever there is; the new revision.
+pub async fn put_override(
+    backend: &Arc<dyn Backend>,
+    namespace: &str,
+    consumer: &str,
+    value: Option<Vec<u8>>,
+    line: Vec<u8>,
+) -> u64 {
+    let change = OverrideChange { value, line, most: u64::MAX, ..OverrideChange::default() };
+    match backend.change_override(namespace, consumer, change).await.unwrap() {
+        Changed::To(revision) => revision,
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,147 @@
+//! Redis goes away, and comes back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tollgate_core::wire::Answer;
+use tollgate_store::backend::redis::Redis;
+use tollgate_store::backend::{Backend, BackendError};
+use tollgate_testkit::redis::Server;
+use tollgate_testkit::redis::cluster::Cluster;
+use tollgate_testkit::redis::watched::Watched;
+use tollgate_testkit::wait;
+
+use crate::ask::{UNIT, charge, client, daily, settle, standing, used};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A call to a dead server takes at most so long: nobody waits for it.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
+/// A call to a server that hangs: the timeout of a command, and room for a busy machine.
+const IN_TIME: Duration = Duration::from_millis(1_500);
+
+async fn redis(url: &str) -> Arc<dyn Backend> {
+    Arc::new(Redis::open(url).await.unwrap())
+}
+
+/// Waits until the backend settles again, without counting anything.
+async fn settles(backend: &Arc<dyn Backend>) {
+    let terms = daily(100, None);
+    wait::until_async("the backend to recover", PATIENCE, async || {
+        let batch = (0..64).map(|number| charge(number, &terms, 0)).collect();
+        let answers = backend.settle("n", batch).await.ok()?.answers;
+        answers.iter().all(|answer| matches!(answer, Answer::Standing(_))).then_some(())
+    })
+    .await
+    .unwrap();
+}
+
+async fn is_away(backend: &Arc<dyn Backend>, limit: Duration) {
+    let start = Instant::now();
+    let error = backend.now().await.unwrap_err();
+    assert!(matches!(error, BackendError::Away(_)), "{error}");
+    let entry = charge(1, &daily(100, None), UNIT);
+    let error = backend.settle("n", vec![entry]).await.unwrap_err();
+    assert!(matches!(error, BackendError::Away(_)), "{error}");
+    assert!(start.elapsed() < limit, "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_is_away_at_once_and_comes_back_with_its_data() {
+    let mut server = Server::start().unwrap();
+    let redis = redis(&server.url()).await;
+    let terms = daily(100, None);
+    settle(&redis, "n", charge(1, &terms, 7 * UNIT)).await;
+    for round in 1..=2 {
+        server.kill();
+        is_away(&redis, AT_ONCE).await;
+        server.restart().unwrap();
+        settles(&redis).await;
+        assert_eq!(used(&redis, "n", 1).await, 7 * UNIT * round);
+        settle(&redis, "n", charge(1, &terms, 7 * UNIT)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_is_away_in_time() {
+    let server = Server::start().unwrap();
+    let redis = redis(&server.url()).await;
+    settles(&redis).await;
+    server.pause().unwrap();
+    is_away(&redis, IN_TIME).await;
+    // From now on it is known.
+    is_away(&redis, AT_ONCE).await;
+    server.resume().unwrap();
+    settles(&redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_there_yet_is_no_reason_not_to_start() {
+    let mut server = Server::start().unwrap();
+    server.kill();
+    let redis = redis(&server.url()).await;
+    is_away(&redis, AT_ONCE).await;
+    server.restart().unwrap();
+    settles(&redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_or_certificate_is_away_and_says_why() {
+    let server = Server::start_guarded().unwrap();
+    let wrong = server.url().replacen("p%40ss", "wrong", 1);
+    let error = redis(&wrong).await.now().await.unwrap_err().to_string();
+    assert!(error.contains("Password authentication failed"), "{error}");
+    let (without_ca, _) =
+        server.url().split_once('?').map(|(url, ca)| (url.to_owned(), ca.to_owned())).unwrap();
+    let error = redis(&without_ca).await.now().await.unwrap_err().to_string();
+    assert!(error.contains("certificate") || error.contains("UnknownIssuer"), "{error}");
+    let error = Redis::open(&format!("{without_ca}?ca=/nowhere.pem")).await.err().unwrap().to_string();
+    assert!(error.contains("/nowhere.pem cannot be read"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_master_dies_the_one_that_the_sentinels_promote_goes_on() {
+    let mut watched = Watched::start().unwrap();
+    let redis = redis(&watched.url()).await;
+    let terms = daily(100, None);
+    settle(&redis, "n", charge(1, &terms, 7 * UNIT)).await;
+    watched.replicated().unwrap();
+    watched.master().unwrap().kill();
+    is_away(&redis, AT_ONCE).await;
+    watched.failed_over().unwrap();
+    settles(&redis).await;
+    assert_eq!(used(&redis, "n", 1).await, 7 * UNIT);
+    // The old one comes back as a replica: whoever still talks to it must not be believed.
+    watched.restart().unwrap();
+    settle(&redis, "n", charge(1, &terms, UNIT)).await;
+    assert_eq!(used(&redis, "n", 1).await, 8 * UNIT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_node_of_a_cluster_dies_its_clients_alone_fail_until_the_replica_takes_over() {
+    let mut cluster = Cluster::start().unwrap();
+    let redis = redis(&cluster.url()).await;
+    let terms = daily(100, None);
+    let batch = |cost| (0..300).map(|number| charge(number, &terms, cost)).collect();
+    redis.settle("n", batch(UNIT)).await.unwrap();
+    cluster.replicated().unwrap();
+    let key = format!("tollgate:a:{{n:{:02x}}}:{}", client(1).0[0], client(1));
+    cluster.kill_master_of(&key).unwrap();
+    let start = Instant::now();
+    let answers = redis.settle("n", batch(0)).await.unwrap().answers;
+    assert!(start.elapsed() < IN_TIME, "{:?}", start.elapsed());
+    let failed = answers.iter().filter(|answer| **answer == Answer::Failed).count();
+    assert!((50..200).contains(&failed), "a third of 300 clients, but {failed}");
+    assert_eq!(answers[1], Answer::Failed);
+    for answer in answers.into_iter().filter(|answer| *answer != Answer::Failed) {
+        assert_eq!(standing(answer).month_used, UNIT);
+    }
+    cluster.failed_over().unwrap();
+    settles(&redis).await;
+    for number in 0..300 {
+        assert_eq!(used(&redis, "n", number).await, UNIT, "{number}");
+    }
+    cluster.restart().unwrap();
+    settles(&redis).await;
+}

@@ -1,0 +1,121 @@
+//! What Redis is left with.
+
+use std::sync::Arc;
+
+use futures_util::TryStreamExt as _;
+use tollgate_core::terms::Rate;
+use tollgate_store::backend::redis::Redis;
+use tollgate_store::backend::{Backend, BackendError};
+use tollgate_testkit::redis::Server;
+
+use crate::ask::{
+    UNIT, charge, client, daily, lease, month, report, settle, standing, stranger, terms, used,
+};
+
+async fn redis(server: &Server) -> Arc<dyn Backend> {
+    Arc::new(Redis::open(&format!("{}?timeout=10s", server.url())).await.unwrap())
+}
+
+/// How long the only account of `number` has left, milliseconds.
+fn left(server: &Server, number: u32) -> i64 {
+    let key = server.ask(&["--scan", "--pattern", &format!("*{}", client(number))]).unwrap();
+    server.ask(&["PTTL", &key]).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_expire_when_they_can_be_forgotten() {
+    let server = Server::start().unwrap();
+    let redis = redis(&server).await;
+    let minute = terms(Rate { units: 60, seconds: 60, burst: 100 }, None);
+    settle(&redis, "n", stranger(1, &minute, 30 * UNIT)).await;
+    let until_full = left(&server, 1);
+    assert!((28_000..=30_001).contains(&until_full), "{until_full}");
+    settle(&redis, "n", stranger(1, &minute, 30 * UNIT)).await;
+    let until_full = left(&server, 1);
+    assert!((57_000..=60_001).contains(&until_full), "{until_full}, of an account that was there");
+    // Somebody holds a lease on it: it stays until that has ended for good.
+    let mut lent = stranger(2, &minute, 0);
+    lent.ask = lease(2, &minute, 1, report(1, 0, 0, UNIT)).ask;
+    settle(&redis, "n", lent).await;
+    let until_ended = left(&server, 2);
+    assert!((18_000..=20_001).contains(&until_ended), "{until_ended}");
+    settle(&redis, "n", charge(3, &minute, UNIT)).await;
+    let days = 401 * 86_400_000;
+    assert!((days - 60_000..=days).contains(&left(&server, 3)));
+    // A reset does not make it last longer, nor for ever.
+    redis.reset("n", client(3), true, true, vec![]).await.unwrap();
+    assert!((days - 60_000..=days).contains(&left(&server, 3)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_whose_account_has_expired_is_taken_off_the_list() {
+    let server = Server::start().unwrap();
+    let redis = redis(&server).await;
+    let terms = daily(100, None);
+    redis.settle("n", (0..20).map(|number| charge(number, &terms, UNIT)).collect()).await.unwrap();
+    let key = server.ask(&["--scan", "--pattern", &format!("tollgate:a:*{}", client(7))]).unwrap();
+    server.ask(&["DEL", &key]).unwrap();
+    let listed: Vec<_> = redis.usages("n", month(&redis).await).try_collect().await.unwrap();
+    assert_eq!(listed.len(), 19);
+    let names = key.replacen("tollgate:a:", "tollgate:n:", 1);
+    let names = names.rsplit_once(':').unwrap().0;
+    let members = server.ask(&["SMEMBERS", names]).unwrap();
+    assert!(!members.contains(&client(7).to_string()), "{members}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_account_is_an_error_and_hurts_no_neighbour() {
+    let server = Server::start().unwrap();
+    let redis = redis(&server).await;
+    let terms = daily(100, None);
+    let batch = || (0..10).map(|number| charge(number, &terms, UNIT)).collect();
+    redis.settle("n", batch()).await.unwrap();
+    for (number, how) in [
+        (3, &["SET", "key", "nonsense"][..]),
+        (4, &["HSET", "key", "a", "b"]),
+        // A flag in the second byte that nobody has given a meaning.
+        (5, &["SETRANGE", "key", "1", "\x21"]),
+    ] {
+        let key = server.ask(&["--scan", "--pattern", &format!("tollgate:a:*{}", client(number))]).unwrap();
+        if how[0] != "SETRANGE" {
+            server.ask(&["DEL", &key]).unwrap();
+        }
+        let command: Vec<&str> =
+            how.iter().map(|word| if *word == "key" { key.as_str() } else { word }).collect();
+        server.ask(&command).unwrap();
+        assert!(
+            matches!(redis.usage("n", client(number), 0).await, Err(BackendError::Corrupt(_))),
+            "{number}"
+        );
+    }
+    let answers = redis.settle("n", batch()).await.unwrap().answers;
+    for (number, answer) in (0_u32..).zip(answers) {
+        if (3..=5).contains(&number) {
+            assert_eq!(answer, tollgate_core::wire::Answer::Failed);
+        } else {
+            assert_eq!(standing(answer).month_used, 2 * UNIT);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_has_forgotten_the_scripts_is_told_them_again() {
+    let server = Server::start().unwrap();
+    let redis = redis(&server).await;
+    let terms = daily(100, None);
+    for round in 1..4 {
+        let batch = (0..200).map(|number| charge(number, &terms, UNIT)).collect();
+        redis.settle("n", batch).await.unwrap();
+        assert_eq!(used(&redis, "n", 1).await, round * UNIT, "each counts once");
+        server.ask(&["SCRIPT", "FLUSH"]).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_too_few_replicas_have_is_not_answered_for() {
+    let server = Server::start().unwrap();
+    let redis: Arc<dyn Backend> =
+        Arc::new(Redis::open(&format!("{}?replicas=1&timeout=200ms", server.url())).await.unwrap());
+    let error = redis.settle("n", vec![charge(1, &daily(100, None), UNIT)]).await.unwrap_err().to_string();
+    assert!(error.contains("0 of 1 replicas confirm"), "{error}");
+}

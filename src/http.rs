@@ -1,0 +1,248 @@
+//! One request on its way through the gateway.
+
+use std::rc::Rc;
+
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+
+use super::abi::{self, Map};
+use super::host::{Host, HostGateway};
+use super::once::Configured;
+use super::root::Ready;
+use tollgate_core::headers::{self, Document};
+use tollgate_core::tier::ANONYMOUS;
+use tollgate_core::units::UnixNanos;
+use tollgate_node::engine::borrowing::Question;
+use tollgate_node::engine::lender::{Lender, Met, Waiting};
+use tollgate_node::engine::{Ruling, Under};
+use tollgate_node::identity::Caller;
+use tollgate_node::request::{Headers, Request};
+
+/// The context of one request.
+///
+/// Only the two callbacks about headers are implemented. Bodies, trailers, done and log do nothing, so `scripts/wasm-trim`
+/// makes constants of them; it says so where one comes to be implemented here.
+pub struct Http {
+    context: u32,
+    ready: Option<Rc<Ready>>,
+    response: Response,
+    /// Where it waits for the store, or has waited.
+    waiting: Option<Rc<Waiting>>,
+}
+
+/// What is left to do when the response comes.
+enum Response {
+    /// Nothing: the policy is off, another Tollgate has decided, or the response is ours and complete.
+    AsItIs,
+    /// The headers of this ruling; none for a request that costs nothing.
+    Announce(Option<Ruling>),
+    /// Those of the ruling that was found while it waited, unless that refused it.
+    AsWaited,
+}
+
+impl Http {
+    pub const fn new(context: u32, ready: Option<Rc<Ready>>) -> Self {
+        Self { context, ready, response: Response::AsItIs, waiting: None }
+    }
+
+    /// Does what `ruling` says about the request at hand.
+    fn conclude(&mut self, ready: &Ready, caller: &Caller<'_>, ruling: Option<Ruling>) -> Action {
+        if let Some(ruling) = &ruling {
+            ready.metrics.count(ruling);
+            if let Some(document) = ready.engine.document(ruling) {
+                respond(ready, ruling, &document);
+                return Action::Pause;
+            }
+        }
+        match caller {
+            Caller::Consumer { name, tier } => {
+                introduce(ready, tier_name(ready, ruling.as_ref(), &Under::Tier(*tier)), Some(name));
+            }
+            Caller::Stranger => introduce(ready, ANONYMOUS, None),
+        }
+        self.response = Response::Announce(ruling);
+        Action::Continue
+    }
+
+    /// What a response has to announce that has not come yet; none where none has to.
+    fn unannounced(&mut self, ready: &Ready) -> Option<Option<Ruling>> {
+        match std::mem::replace(&mut self.response, Response::AsItIs) {
+            Response::AsItIs => None,
+            Response::Announce(ruling) => Some(ruling),
+            Response::AsWaited => {
+                let waited = self.waiting.as_ref().and_then(|waiting| waiting.ruling());
+                waited.filter(|ruling| ready.engine.document(ruling).is_none()).map(Some)
+            }
+        }
+    }
+
+    /// Decides with a store.
+    fn borrow(&mut self, ready: &Ready, lender: &Lender, request: &Request<'_, HostGateway>) -> Action {
+        match lender.meet(&ready.engine, ready, self.context, request) {
+            Met::Off => Action::Continue,
+            Met::Known(answer) => self.conclude(ready, &answer.caller, answer.ruling),
+            Met::Waits(waiting) => {
+                self.response = Response::AsWaited;
+                self.waiting = Some(waiting);
+                Action::Pause
+            }
+        }
+    }
+}
+
+impl Drop for Http {
+    fn drop(&mut self) {
+        let Some(ready) = self.ready.take() else { return };
+        if let (Some(lender), Some(waiting)) = (&ready.lender, &self.waiting) {
+            lender.forget(waiting);
+        }
+        if ready.host == Host::Envoy
+            && let Some(ruling) = self.unannounced(&ready)
+        {
+            ready.recreated.keep(ruling);
+        }
+    }
+}
+
+impl Context for Http {
+    fn on_http_call_response(&mut self, _: u32, _: usize, _: usize, _: usize) {
+        if let (Some(ready), Some(waiting)) = (&self.ready, &self.waiting)
+            && let Some(lender) = &ready.lender
+        {
+            lender.answer(&ready.engine, ready.as_ref(), waiting);
+            ready.metrics.evictions(&ready.engine);
+        }
+    }
+}
+
+impl HttpContext for Http {
+    fn on_http_request_headers(&mut self, count: usize, _: bool) -> Action {
+        let Some(ready) = self.ready.clone() else { return Action::Continue };
+        if Configured::is_one_of_several() && ready.host.was_seen_before() {
+            return Action::Continue;
+        }
+        let start = ready.metrics.start();
+        let (bytes, are_all) = ready.host.request_headers(count);
+        let headers = if are_all { Headers::new(&bytes) } else { Headers::part(&bytes) };
+        if ready.host == Host::Envoy
+            && (headers.names().any(headers::is_reserved) || ready.recreated.may_come_unannounced())
+            && let Some(ruling) = ready.recreated.take()
+        {
+            // What it says in Tollgate's name is what was said when it was charged.
+            self.response = Response::Announce(ruling);
+            return Action::Continue;
+        }
+        if !strip(ready.host, &headers) {
+            refuse_forgery();
+            return Action::Pause;
+        }
+        let gateway = HostGateway(ready.host);
+        let request = Request::new(headers, &gateway);
+        let action = if let Some(lender) = &ready.lender {
+            self.borrow(&ready, lender, &request)
+        } else {
+            let now = UnixNanos(start.unwrap_or_else(abi::now));
+            match ready.engine.decide(&request, &ready.host, now) {
+                Some(answer) => self.conclude(&ready, &answer.caller, answer.ruling),
+                None => return Action::Continue,
+            }
+        };
+        ready.metrics.evictions(&ready.engine);
+        if let Some(start) = start {
+            ready.metrics.time(start);
+        }
+        action
+    }
+
+    fn on_http_response_headers(&mut self, count: usize, _: bool) -> Action {
+        let Some(ready) = self.ready.clone() else { return Action::Continue };
+        let Some(ruling) = self.unannounced(&ready) else { return Action::Continue };
+        let bytes = ready.host.response_headers(count);
+        let may_be_there = bytes.is_none_or(|bytes| Headers::new(&bytes).names().any(headers::is_announced));
+        ready.engine.announce(ruling.as_ref(), |name, value| {
+            ready.host.set_response_header(name, value, may_be_there);
+        });
+        Action::Continue
+    }
+}
+
+/// Does what `ruling` says about a request that has waited and is the one at hand: whether it may go on.
+#[inline(never)]
+pub fn conclude(ready: &Ready, question: &Question, ruling: &Ruling) -> bool {
+    ready.metrics.count(ruling);
+    if let Some(document) = ready.engine.document(ruling) {
+        respond(ready, ruling, &document);
+        return false;
+    }
+    match &question.name {
+        Some(name) => introduce(ready, tier_name(ready, Some(ruling), question.under()), Some(name)),
+        None => introduce(ready, ANONYMOUS, None),
+    }
+    true
+}
+
+/// Takes away what a client may not tell the upstream in Tollgate's name; whether that can be done.
+fn strip(host: Host, headers: &Headers<'_>) -> bool {
+    let mut is_done = true;
+    for name in headers.names().filter(|name| headers::is_reserved(name)) {
+        is_done &= host.take_away(name);
+    }
+    if headers.is_part() {
+        for name in headers::reserved_names().filter(|name| abi::header(Map::Request, name).is_some()) {
+            is_done &= host.take_away(&name);
+        }
+    }
+    is_done
+}
+
+/// Answers a request that says several times what only the gateway may say, where the host cannot take that away.
+#[inline(never)]
+fn refuse_forgery() {
+    const BODY: &str = r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"X-Quota-* and X-RateLimit-* are the gateway's to send."}"#;
+    let kind = ("Content-Type", b"application/problem+json".to_vec());
+    abi::respond(400, &[kind], BODY.as_bytes(), None);
+}
+
+/// A consumer's tier: what it was decided under, unless that was its address; then `otherwise`.
+fn tier_name<'a>(ready: &'a Ready, ruling: Option<&'a Ruling>, otherwise: &'a Under) -> &'a str {
+    let decided = ruling.map(|ruling| &ruling.under).filter(|under| **under != Under::Anonymous);
+    &ready.engine.tier(decided.unwrap_or(otherwise)).name
+}
+
+/// Tells the upstream who is calling, if the policy wants that.
+#[inline(never)]
+fn introduce(ready: &Ready, tier: &str, consumer: Option<&[u8]>) {
+    if !ready.engine.policy().tells_upstream {
+        return;
+    }
+    let host = ready.host;
+    host.tell_upstream(headers::UPSTREAM_TIER, tier.as_bytes());
+    let Some(name) = consumer else { return };
+    if name.iter().any(u8::is_ascii_control) {
+        // A name that would be two headers; the gateway's own tables should not have it.
+        let printable: Vec<u8> =
+            name.iter().map(|byte| if byte.is_ascii_control() { b'?' } else { *byte }).collect();
+        host.tell_upstream(headers::UPSTREAM_CONSUMER, &printable);
+    } else {
+        host.tell_upstream(headers::UPSTREAM_CONSUMER, name);
+    }
+}
+
+/// Answers in the upstream's place, with everything in one call into the host.
+#[inline(never)]
+fn respond(ready: &Ready, ruling: &Ruling, document: &Document) {
+    let mut all: Vec<(&str, Vec<u8>)> = Vec::with_capacity(10);
+    ready.engine.announce(Some(ruling), |name, value| {
+        if let Some(value) = value {
+            all.push((name, value.to_vec()));
+        }
+    });
+    all.push(("Retry-After", document.retry_after.to_string().into_bytes()));
+    all.push(("Cache-Control", b"no-store".to_vec()));
+    if abi::header(Map::Request, b"content-type").is_some_and(|kind| headers::is_grpc(&kind)) {
+        ready.host.respond_to_grpc(document, all);
+        return;
+    }
+    all.push(("Content-Type", b"application/problem+json".to_vec()));
+    abi::respond(document.status, &all, document.body.as_bytes(), None);
+}

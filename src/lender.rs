@@ -1,0 +1,133 @@
+//! What the [lender](tollgate_node::engine::lender) needs of a gateway, in Proxy-Wasm's words.
+
+use std::time::Duration;
+
+use log::{error, warn};
+
+use super::abi::{self, Map};
+use super::host::{Host, HostGateway};
+use super::root::Ready;
+use tollgate_core::client::Network;
+use tollgate_core::policy::{Store, Token};
+use tollgate_core::units::UnixNanos;
+use tollgate_core::wire::{self, Batch};
+use tollgate_node::engine::Ruling;
+use tollgate_node::engine::borrowing::Question;
+use tollgate_node::engine::lender::{self, Caller, Note};
+use tollgate_node::identity;
+
+/// The way to the store.
+pub struct Way {
+    upstream: String,
+    authorization: Option<String>,
+}
+
+impl Way {
+    /// The way to `store`.
+    pub fn to(store: &Store) -> Result<Self, Vec<String>> {
+        let token = match &store.token {
+            None => None,
+            Some(Token::Literal(token)) => Some(token.clone()),
+            Some(Token::Env(name)) => Some(from_environment(name)?),
+        };
+        let authorization = token.map(|token| format!("Bearer {token}"));
+        Ok(Self { upstream: store.upstream.clone(), authorization })
+    }
+}
+
+/// The token in the variable `name`. Secrets often end in a newline, which is no part of it.
+fn from_environment(name: &str) -> Result<String, Vec<String>> {
+    let mut token = std::env::var(name).unwrap_or_default();
+    token.truncate(token.trim_ascii_end().len());
+    if Token::fits(&token) {
+        return Ok(token);
+    }
+    Err(vec![format!(
+        "store.token.env: the gateway's environment has no token in {name}; set it to 16 to 512 printable ASCII characters \
+         without spaces, and let the gateway hand it on (Envoy: vm_config.environment_variables; Kong: env {name} in nginx)"
+    )])
+}
+
+impl lender::Host for Ready {
+    type Shared = Host;
+
+    fn shared(&self) -> &Host {
+        &self.host
+    }
+
+    fn monotonic(&self) -> u64 {
+        abi::monotonic()
+    }
+
+    fn wall(&self) -> UnixNanos {
+        UnixNanos(abi::now())
+    }
+
+    fn node(&self) -> Vec<u8> {
+        self.host.node()
+    }
+
+    fn peer(&self) -> Network {
+        identity::peer(&HostGateway(self.host))
+    }
+
+    fn resumes_others(&self) -> bool {
+        self.host == Host::Envoy
+    }
+
+    fn speak_for(&self, context: u32) {
+        abi::speak_for(context);
+    }
+
+    fn dispatch(&self, caller: Caller, batch: &Batch, timeout_ms: u64) -> bool {
+        let Some(way) = &self.way else { return false };
+        let (header, body) = match caller {
+            Caller::Request => ((wire::header::NAME, batch.to_header()), Vec::new()),
+            Caller::Root => (("content-type", wire::CONTENT_TYPE.to_owned()), batch.to_bytes()),
+        };
+        let mut headers = vec![
+            (":method", "POST"),
+            (":path", "/v1/leases"),
+            (":authority", way.upstream.as_str()),
+            (header.0, header.1.as_str()),
+        ];
+        if let Some(authorization) = &way.authorization {
+            headers.push(("authorization", authorization));
+        }
+        abi::call(&way.upstream, headers, &body, Duration::from_millis(timeout_ms)).is_some()
+    }
+
+    fn reply(&self) -> Option<Vec<u8>> {
+        let is_ok = abi::header(Map::CallResponse, b":status").is_some_and(|status| status == b"200");
+        is_ok.then(|| abi::call_response_body(wire::MAX_REPLY))
+    }
+
+    fn may_call_again(&self) -> bool {
+        // Kong's host lets a request's next call share buffers with one that got no body: the next that fails loses the
+        // response, and a long answer to it crashes the worker.
+        self.host == Host::Envoy || !abi::call_response_body(1).is_empty()
+    }
+
+    fn conclude(&self, question: &Question, ruling: &Ruling) {
+        // Kong lets a request go on by itself when its last call has ended.
+        if super::http::conclude(self, question, ruling) && self.host == Host::Envoy {
+            abi::resume();
+        }
+    }
+
+    fn note(&self, note: Note) {
+        let upstream = self.way.as_ref().map_or("", |way| &way.upstream);
+        match note {
+            Note::Hit => self.metrics.lease(true),
+            Note::Miss => self.metrics.lease(false),
+            Note::Called { has_worked, is_up } => self.metrics.store_call(has_worked, is_up),
+            Note::Away => {
+                warn!(
+                    "tollgate: the store at {upstream} is away; requests are decided by on_failure until it is back"
+                )
+            }
+            Note::Back => warn!("tollgate: the store at {upstream} is back"),
+            Note::NoWay => error!("tollgate: the gateway knows no way to the store at {upstream}"),
+        }
+    }
+}

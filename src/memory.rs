@@ -1,0 +1,60 @@
+//! The node's shared memory, as one root finds it.
+
+use log::warn;
+
+use super::abi::{self, Kind};
+use super::host::Host;
+use tollgate_node::table::{Geometry, Table, known_good};
+
+/// The host whose memory it is, and the gauges about it.
+pub struct Memory {
+    pub host: Host,
+    /// Whether policies were rejected; Kong's, as Envoy rejects them itself.
+    pub rejected: Option<u32>,
+    records: Option<u32>,
+}
+
+impl Memory {
+    /// Finds the host out by its memory, which is to hold so many `clients`.
+    ///
+    /// Kong traps here where it has no zone, and serves the routes without the filter: then the reason has to stand in the log
+    /// right above. Its default level hides what is less than a warning; where the gauge says that the node's memory was
+    /// there before, there is nothing to warn of.
+    #[inline(never)]
+    pub fn open(clients: u32) -> Self {
+        let early = if Host::may_be_kong() { abi::define_metric(Kind::Gauge, "table_records") } else { None };
+        let zone = zone_for(clients);
+        if let Some(gauge) = early
+            && abi::metric(gauge).unwrap_or(0) == 0
+        {
+            warn!(
+                "tollgate: opening shared memory; if Kong now fails to initialize the filter, it has no zone for it: \
+                 set KONG_NGINX_WASM_SHM_KV_TOLLGATE={zone}m (nginx: shm_kv tollgate {zone}m) and restart"
+            );
+            // One worker says it for all that start at once.
+            abi::record(gauge, 1);
+        }
+        let host = Host::find();
+        if host == Host::Kong && !Table::is_there(&host) {
+            known_good::reserve(&host);
+        }
+        let gauge = |name| host.define_metric(Kind::Gauge, name);
+        Self {
+            host,
+            rejected: if host == Host::Kong { gauge("policy_rejected") } else { None },
+            records: early.or_else(|| gauge("table_records")),
+        }
+    }
+
+    /// Says how many clients' records the node's table has room for.
+    pub fn tell_records(&self, geometry: &Geometry) {
+        if let Some(gauge) = self.records {
+            abi::record(gauge, geometry.records());
+        }
+    }
+}
+
+/// The zone that a table for so many clients needs in Kong, MiB.
+pub fn zone_for(clients: u32) -> u64 {
+    Geometry::for_clients(clients).zone_mebibytes()
+}

@@ -1,0 +1,125 @@
+//! The filter's metrics. Labels stand in the names (`requests;tier=free;outcome=allowed`); Kong and Envoy both cut them
+//! out by patterns, see the meta file and `envoy.yaml`. No label's value is a client's to choose.
+
+use std::cell::Cell;
+
+use super::abi::{self, Kind};
+use super::host::Host;
+use tollgate_core::tier::Tier;
+use tollgate_node::engine::{Engine, Outcome, Ruling, Under};
+
+/// One decision in so many is timed: the clock and the histogram would cost as much as a header.
+const TIMED: u32 = 16;
+
+/// The numbers of the metrics, as the host gave them.
+pub struct Metrics {
+    /// A tier's counters by outcome; the strangers' come last.
+    requests: Vec<[Option<u32>; Outcome::ALL.len()]>,
+    evictions: Option<u32>,
+    /// None of these without a store.
+    store: Option<StoreMetrics>,
+    decision: Option<u32>,
+    until_timed: Cell<u32>,
+}
+
+/// The numbers of the metrics about the store.
+struct StoreMetrics {
+    worked: Option<u32>,
+    failed: Option<u32>,
+    hits: Option<u32>,
+    misses: Option<u32>,
+    up: Option<u32>,
+}
+
+impl StoreMetrics {
+    fn define(host: Host) -> Self {
+        let counter = |name| host.define_metric(Kind::Counter, name);
+        Self {
+            worked: counter("store_calls;outcome=ok"),
+            failed: counter("store_calls;outcome=failed"),
+            hits: counter("lease_hits"),
+            misses: counter("lease_misses"),
+            up: host.define_metric(Kind::Gauge, "store_up"),
+        }
+    }
+}
+
+impl Metrics {
+    /// Defines all of them. Once an instance and policy: Envoy gives a second number for the same name.
+    pub fn define(host: Host, engine: &Engine) -> Self {
+        let policy = engine.policy();
+        let of_tier = |tier: &Tier| {
+            Outcome::ALL.map(|outcome| {
+                let name = format!("requests;tier={};outcome={}", tier.name, outcome.name());
+                host.define_metric(Kind::Counter, &name)
+            })
+        };
+        Self {
+            requests: policy.tiers.iter().chain([&policy.anonymous]).map(of_tier).collect(),
+            evictions: host.define_metric(Kind::Counter, "table_evictions"),
+            store: policy.store.is_some().then(|| StoreMetrics::define(host)),
+            // Kong's clocks have steps of a millisecond, in which a decision takes no time.
+            decision: match host {
+                Host::Envoy => host.define_metric(Kind::Histogram, "decision_microseconds"),
+                Host::Kong => None,
+            },
+            until_timed: Cell::new(0),
+        }
+    }
+
+    /// Counts a request.
+    pub fn count(&self, ruling: &Ruling) {
+        let counters = match &ruling.under {
+            // An override counts with the tier that it stands in for: tiers are the policy's, overrides are many.
+            Under::Tier(id) | Under::Override(id, _) => self.requests.get(id.0),
+            Under::Anonymous => self.requests.last(),
+        };
+        if let Some(Some(id)) = counters.and_then(|counters| counters.get(ruling.outcome as usize)) {
+            abi::count(*id, 1);
+        }
+    }
+
+    /// Counts the records that had to go for others since this was called last.
+    pub fn evictions(&self, engine: &Engine) {
+        if let (more @ 1.., Some(id)) = (engine.table().take_evictions(), self.evictions) {
+            abi::count(id, more);
+        }
+    }
+
+    /// Counts a request that the lease has decided, or has not.
+    pub fn lease(&self, is_hit: bool) {
+        let id = self.store.as_ref().and_then(|store| if is_hit { store.hits } else { store.misses });
+        id.into_iter().for_each(|id| abi::count(id, 1));
+    }
+
+    /// Counts a call to the store by its end, and says whether the store is there.
+    pub fn store_call(&self, has_worked: bool, is_up: bool) {
+        let Some(store) = &self.store else { return };
+        if let Some(id) = if has_worked { store.worked } else { store.failed } {
+            abi::count(id, 1);
+        }
+        self.store_up(is_up);
+    }
+
+    /// Says whether the store is there.
+    pub fn store_up(&self, is_up: bool) {
+        if let Some(id) = self.store.as_ref().and_then(|store| store.up) {
+            abi::record(id, is_up.into());
+        }
+    }
+
+    /// The moment, nanoseconds, where this decision is one of those that are timed: one in [`TIMED`].
+    pub fn start(&self) -> Option<u64> {
+        self.decision?;
+        let left = self.until_timed.get();
+        self.until_timed.set(left.checked_sub(1).unwrap_or(TIMED - 1));
+        (left == 0).then(abi::now)
+    }
+
+    /// Records the time since `start`, nanoseconds.
+    pub fn time(&self, start: u64) {
+        if let Some(id) = self.decision {
+            abi::record(id, abi::now().saturating_sub(start) / 1_000);
+        }
+    }
+}

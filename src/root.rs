@@ -1,0 +1,233 @@
+//! A filter's life on one worker: its policy comes, its requests' contexts go out.
+
+use std::cell::Cell;
+use std::fmt::Display;
+use std::hash::BuildHasher;
+use std::rc::Rc;
+
+use log::{error, info, warn};
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+
+use super::abi;
+use super::first_ticks::FirstTicks;
+use super::host::Host;
+use super::http::Http;
+use super::lender::Way;
+use super::memory::{Memory, zone_for};
+use super::metrics::Metrics;
+use super::once::{Configured, Recreated};
+use tollgate_core::policy::Policy;
+use tollgate_node::engine::Engine;
+use tollgate_node::engine::lender::Lender;
+use tollgate_node::table::known_good::{self, LastGood};
+use tollgate_node::table::{FingerprintKey, Geometry, OpenError, Table};
+
+/// All that a request needs, shared by the requests of one root.
+pub struct Ready {
+    pub host: Host,
+    pub engine: Engine,
+    pub metrics: Metrics,
+    /// The store, where the policy has one.
+    pub lender: Option<Lender>,
+    pub way: Option<Way>,
+    /// What was charged and may come a second time.
+    pub recreated: Recreated,
+    _configured: Configured,
+}
+
+/// The root context: one a filter entry and worker.
+#[derive(Default)]
+pub struct Root {
+    ready: Option<Rc<Ready>>,
+    is_ticking: bool,
+    /// Whether its own policy cannot work.
+    is_rejected: bool,
+    /// The gauge that says so, Kong's. Only a root that has requests writes it: Kong keeps the roots of old configurations,
+    /// even configures them anew, and they have no say.
+    gauge: Option<u32>,
+    has_served: Cell<bool>,
+    first_ticks: FirstTicks,
+}
+
+impl Root {
+    fn load(memory: &Memory, policy: Policy) -> Result<Ready, Vec<String>> {
+        let host = memory.host;
+        let opened = Table::open(&host, policy.clients, random_key())
+            .map_err(|why| vec![cannot_open(why, zone_for(policy.clients))])?;
+        let kept = opened.table.geometry();
+        memory.tell_records(kept);
+        if *kept != Geometry::for_clients(policy.clients) {
+            warn!(
+                "tollgate: memory.clients has changed; the table keeps its size until the gateway is restarted, as \
+                 moving the records would hand every client a fresh bucket"
+            );
+        }
+        if opened.is_new && policy.store.is_none() {
+            warn!(
+                "tollgate: no store: this node limits on its own, and what its consumers use of their month is lost \
+                 when it restarts"
+            );
+        }
+        info!(
+            "tollgate: namespace {}, {} tiers, {} slots",
+            policy.namespace,
+            policy.tiers.len(),
+            kept.count()
+        );
+        let way = policy.store.as_ref().map(Way::to).transpose()?;
+        let lender = Lender::new(&policy, std::hash::RandomState::new().hash_one(abi::now()));
+        let engine = Engine::new(policy, opened.table);
+        let metrics = Metrics::define(host, &engine);
+        // Another policy, or an instance that is made anew, does not know whether the store is there: calls say so.
+        if opened.is_new {
+            metrics.store_up(true);
+        }
+        let recreated = Recreated::on(host, engine.policy().tells_upstream);
+        Ok(Ready { host, engine, metrics, lender, way, recreated, _configured: Configured::start() })
+    }
+
+    /// Starts with `policy`.
+    #[inline(never)]
+    fn begin(&mut self, memory: &Memory, policy: Policy) -> Result<(), Vec<String>> {
+        let ready = Self::load(memory, policy)?;
+        let interval = ready.lender.as_ref().map(Lender::interval);
+        self.ready = Some(Rc::new(ready));
+        if let (Some(interval), false) = (interval, self.is_ticking) {
+            self.is_ticking = true;
+            if memory.host == Host::Kong {
+                self.first_ticks = FirstTicks::from_now(interval);
+            }
+            abi::tick_every(interval);
+        }
+        Ok(())
+    }
+
+    /// What to do where the policy of `configuration` cannot work: whether this root takes it all the same.
+    ///
+    /// Envoy goes on with the configuration that it has. Kong would then take no change any more, of any service, and give
+    /// the workers that it starts anew no filter, on any route. So there the last policy that worked goes on; and where there
+    /// has been none, the routes of this chain alone have no limits.
+    fn fall_back(&mut self, memory: &Memory, configuration: &[u8]) -> bool {
+        let Some(namespace) = Policy::namespace_in(configuration).filter(|_| memory.host == Host::Kong)
+        else {
+            return false;
+        };
+        let is_taken = match known_good::last_good(&memory.host, &namespace) {
+            LastGood::Text(text) => {
+                error!("tollgate: the last policy of namespace {namespace} that worked goes on");
+                Policy::from_configuration(&text).is_ok_and(|policy| self.begin(memory, policy).is_ok())
+            }
+            LastGood::Never => {
+                error!(
+                    "tollgate: namespace {namespace} has had no policy that works: NOBODY IS LIMITED on these routes"
+                );
+                true
+            }
+            LastGood::Unknown => false,
+        };
+        self.is_rejected = is_taken;
+        is_taken
+    }
+
+    /// A request has come, so that this root is of the configuration in force.
+    ///
+    /// One that works says once that all is well; that mends what an old configuration's has said. One that does not says
+    /// otherwise with every request, should another chain's have said that.
+    fn is_in_force(&self) {
+        let Some(gauge) = self.gauge else { return };
+        let is_first = !self.has_served.replace(true);
+        if self.is_rejected && abi::metric(gauge) != Some(1) {
+            abi::record(gauge, 1);
+        } else if is_first && !self.is_rejected {
+            abi::record(gauge, 0);
+        }
+    }
+}
+
+#[inline(never)]
+fn complain(problem: &dyn Display) {
+    error!("tollgate: this policy cannot work: {problem}");
+}
+
+fn cannot_open(why: OpenError, zone: u64) -> String {
+    match why {
+        OpenError::TooSmall { .. } => format!(
+            "memory.clients: the shared memory zone is too small for as many; set \
+             KONG_NGINX_WASM_SHM_KV_TOLLGATE={zone}m (nginx: shm_kv tollgate {zone}m) and restart, or lower \
+             memory.clients"
+        ),
+        OpenError::Failed => "the gateway's shared memory does not answer".to_owned(),
+    }
+}
+
+/// A key for the node's fingerprints, should this worker be the first.
+fn random_key() -> FingerprintKey {
+    let start = abi::now();
+    let word = |salt: u8| std::hash::RandomState::new().hash_one((start, salt)).to_le_bytes();
+    let mut key = [0; 16];
+    for (to, from) in key.iter_mut().zip(word(0).into_iter().chain(word(1))) {
+        *to = from;
+    }
+    FingerprintKey(key)
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, _: u32, _: usize, _: usize, _: usize) {
+        if let Some(ready) = &self.ready
+            && let Some(lender) = &ready.lender
+        {
+            lender.take_batch(&ready.engine, ready.as_ref());
+            ready.metrics.evictions(&ready.engine);
+        }
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, _: usize) -> bool {
+        let configuration = abi::plugin_configuration();
+        let policy = Policy::from_configuration(&configuration);
+        if let Err(problems) = &policy {
+            problems.iter().for_each(|problem| complain(problem));
+        }
+        let memory = Memory::open(policy.as_ref().map_or(Policy::DEFAULT_CLIENTS, |policy| policy.clients));
+        self.gauge = memory.rejected;
+        self.has_served.set(false);
+        self.is_rejected = false;
+        let Ok(policy) = policy else { return self.fall_back(&memory, &configuration) };
+        let namespace = policy.namespace.clone();
+        match self.begin(&memory, policy) {
+            Ok(()) => {
+                if memory.host == Host::Kong {
+                    known_good::keep(&memory.host, &namespace, &configuration);
+                }
+                true
+            }
+            Err(problems) => {
+                problems.iter().for_each(|problem| complain(problem));
+                self.fall_back(&memory, &configuration)
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        if !self.first_ticks.are_over() {
+            return;
+        }
+        if let Some(ready) = &self.ready
+            && let Some(lender) = &ready.lender
+        {
+            lender.tick(&ready.engine, ready.as_ref());
+            ready.metrics.evictions(&ready.engine);
+        }
+    }
+
+    fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {
+        self.is_in_force();
+        Some(Box::new(Http::new(context, self.ready.clone())))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
