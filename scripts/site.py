@@ -108,7 +108,7 @@ def slugs(file):
 
 
 def broken_on_github():
-    for page in [*pages(), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "k8s/README.md", "monitoring/README.md"))]:
+    for page in [*pages(), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "k8s/README.md", "monitoring/README.md"))]:
         text = prose(page)
         for target in [found[2] for found in LINK.finditer(text)] + PICTURE.findall(text):
             if is_elsewhere(target):
