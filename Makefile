@@ -84,8 +84,9 @@ monitoring: setup build ## alerts and dashboards, checked on a real Prometheus
 	@scripts/monitoring.sh
 
 .PHONY: pictures
-pictures: setup build ## the dashboards' pictures in the docs, drawn anew from real gateways, in a quarter of an hour
-	@scripts/monitoring.sh pictures
+pictures: setup build ## the docs' pictures, drawn anew: the README's from a run of the demo, the dashboards' from real gateways in a quarter of an hour; ONLY=run for the first
+	@$(MAKE) --silent run CHECK=1 | scripts/picture.py
+	@$(if $(filter run,$(ONLY)),,scripts/monitoring.sh pictures)
 
 .PHONY: bench
 bench: setup build ## every benchmark: ratios on stdout, bench/results/*.json; KONG=PREFIX: on a Kong that is installed there
