@@ -68,8 +68,8 @@ images: need-docker ## the images of filter and store, by the Dockerfile
 ##@ Work on it
 
 .PHONY: test
-test: setup build ## everything that CI runs
-	@scripts/test.sh
+test: setup build ## everything that CI runs; ONLY="core store" for these groups of its steps
+	@scripts/test.sh $(ONLY)
 
 .PHONY: soak
 soak: setup build ## the suite of gateways that share a store in full: every fault, at length
