@@ -14,6 +14,9 @@ CARGO := cargo --locked
 COMPOSE := docker compose --file kong/docker-compose.yml
 # Where the sources and the registry lie is nobody's business, and would make every build differ.
 REMAP := --remap-path-prefix=$(CURDIR)=tollgate --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
+# Unit tests of the core that take seconds each; all the others together take as long as one of these.
+SLOW := no_lease_ends_because_there_are_many where_nothing_is_dropped_a_slot_is_made_when_it_is_first_used \
+  steady_overload_gets_all_of_the_rate a_million_strangers_push_no_consumer_out no_two_slots_are_the_same_key_to_kong
 export TOLLGATE_ENVOY ?= $(CURDIR)/.venv/bin/envoy
 export TOLLGATE_WASM ?= $(CURDIR)/$(WASM)
 export TOLLGATE_COMMAND ?= $(CURDIR)/dist/tollgate
@@ -70,6 +73,11 @@ images: need-docker ## the images of filter and store, by the Dockerfile
 .PHONY: test
 test: setup build ## everything that CI runs; ONLY="core store" for these groups of its steps
 	@scripts/test.sh $(ONLY)
+
+.PHONY: quick
+quick: ## what a change to the core needs, in seconds: formatting and the core's unit tests, but for the five slowest
+	@cargo fmt --all --check
+	@$(CARGO) test --quiet -p tollgate --lib -- $(SLOW:%=--skip %)
 
 .PHONY: soak
 soak: setup build ## the suite of gateways that share a store in full: every fault, at length

@@ -96,3 +96,9 @@ def test_the_last_job_waits_for_all_and_fails_where_one_has(tree):
 
 def test_every_job_ends_by_itself():
     assert all(job.get("timeout-minutes") for job in JOBS.values())
+
+
+def test_the_slow_tests_that_make_quick_leaves_out_exist():
+    names = re.search(r"^SLOW := ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].replace("\\", "").split()
+    sources = "".join(path.read_text() for folder in ("src", "crates") for path in (ROOT / folder).rglob("*.rs"))
+    assert len(names) == 5 and all(f"fn {name}(" in sources for name in names)
