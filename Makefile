@@ -77,7 +77,7 @@ test: setup build ## everything that CI runs; ONLY="core store" for these groups
 .PHONY: quick
 quick: ## what a change to the core needs, in seconds: formatting and the core's unit tests, but for the five slowest
 	@cargo fmt --all --check
-	@$(CARGO) test --quiet -p tollgate --lib -- $(SLOW:%=--skip %)
+	@$(CARGO) test --quiet -p tollgate-core -p tollgate-node --lib -- $(SLOW:%=--skip %)
 
 .PHONY: soak
 soak: setup build ## the suite of gateways that share a store in full: every fault, at length
