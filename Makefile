@@ -16,7 +16,7 @@ COMPOSE := docker compose --file kong/docker-compose.yml
 REMAP := --remap-path-prefix=$(CURDIR)=tollgate --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
 # Unit tests of the core that take seconds each; all the others together take as long as one of these.
 SLOW := no_lease_ends_because_there_are_many where_nothing_is_dropped_a_slot_is_made_when_it_is_first_used \
-  steady_overload_gets_all_of_the_rate a_million_strangers_push_no_consumer_out no_two_slots_are_the_same_key_to_kong
+  steady_overload_gets_all_of_the_rate a_million_anonymous_clients_push_no_consumer_out no_two_slots_are_the_same_key_to_kong
 export TOLLGATE_ENVOY ?= $(CURDIR)/.venv/bin/envoy
 export TOLLGATE_WASM ?= $(CURDIR)/$(WASM)
 export TOLLGATE_COMMAND ?= $(CURDIR)/dist/tollgate

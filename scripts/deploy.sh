@@ -31,7 +31,7 @@ usage: scripts/deploy.sh [options]
   --timeout TIME   how long a rollout may take (default 5m)
 
 The policy is checked by what TOLLGATE_COMMAND names, else dist/tollgate, else the command tollgate.
-An API key for step 6 is taken from TOLLGATE_API_KEY; without one it asks as a stranger.
+An API key for step 6 is taken from TOLLGATE_API_KEY; without one it asks as an anonymous client.
 
 exit codes
   0    all done, or nothing to do

@@ -6,11 +6,11 @@
 use super::abi::{self, Kind, Map, Status};
 use tollgate_core::headers::Document;
 use tollgate_node::request::Gateway;
-use tollgate_node::table::{Expected, Read, SharedStore, SlotKey, Write};
+use tollgate_node::table::{Expected, Read, SharedData, SlotKey, Write};
 
 /// The two families of hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Host {
+pub enum HostKind {
     /// Kong's `ngx_wasm_module`: a write with version 0 creates, and fails where something is.
     Kong,
     /// Envoy and Istio: a write with version 0 replaces; one with a wrong version creates, and fails where something
@@ -18,13 +18,13 @@ pub enum Host {
     Envoy,
 }
 
-/// Where [`Host::find`] tries what a write does. No slot's name has a tilde.
+/// Where [`HostKind::find`] tries what a write does. No slot's name has a tilde.
 const PROBE: SlotKey = SlotKey::named(*b"~~~~");
 
 /// A version that no value has: Envoy counts up from 1, for all keys together.
 const NO_VERSION: u32 = u32::MAX;
 
-impl Host {
+impl HostKind {
     /// Whether this may be Kong, without touching its memory: its monotonic clock has steps of a millisecond, Envoy's of a
     /// nanosecond.
     pub fn may_be_kong() -> bool {
@@ -58,7 +58,7 @@ impl Host {
 
     /// The headers of the response at hand, of which the host counts `count`; none where it is better not to look.
     ///
-    /// In Kong one look spares a call for each header that is set, see [`Host::set_response_header`]. Its host writes up to
+    /// In Kong one look spares a call for each header that is set, see [`HostKind::set_response_header`]. Its host writes up to
     /// 100 pairs, up to seven of its own first, into memory for which it has counted them last: of more it writes past the
     /// end.
     pub fn response_headers(self, count: usize) -> Option<Vec<u8>> {
@@ -159,7 +159,7 @@ impl Host {
     }
 }
 
-impl SharedStore for Host {
+impl SharedData for HostKind {
     fn get(&self, key: &SlotKey) -> Read {
         match abi::shared_data(key.as_bytes()) {
             Ok((value, version)) => Read::Value(value, version),
@@ -187,22 +187,22 @@ impl SharedStore for Host {
 }
 
 /// The request at hand, as the host knows it.
-pub struct HostGateway(pub Host);
+pub struct HostGateway(pub HostKind);
 
 impl Gateway for HostGateway {
     fn target(&self) -> Option<Vec<u8>> {
         match self.0 {
             // Kong's host has nginx's decoded path in `:path`, without what follows a `#`; Kong itself routes by this.
-            Host::Kong => abi::property(b"request\0path"),
+            HostKind::Kong => abi::property(b"request\0path"),
             // Envoy has put into `:path` what it routes by.
-            Host::Envoy => None,
+            HostKind::Envoy => None,
         }
     }
 
     fn property(&self, path: &str) -> Option<Vec<u8>> {
         // One policy serves both hosts, and to ask in vain costs a call as well.
         let is_kongs = path.starts_with("kong\0");
-        if is_kongs && self.0 == Host::Envoy { None } else { abi::property(path.as_bytes()) }
+        if is_kongs && self.0 == HostKind::Envoy { None } else { abi::property(path.as_bytes()) }
     }
 
     fn header(&self, name: &str) -> Option<Vec<u8>> {

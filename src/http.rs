@@ -1,4 +1,4 @@
-//! One request on its way through the gateway.
+//! One request on its route through the gateway.
 
 use std::rc::Rc;
 
@@ -6,15 +6,15 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use super::abi::{self, Map};
-use super::host::{Host, HostGateway};
+use super::host::{HostGateway, HostKind};
 use super::once::Configured;
 use super::root::Ready;
 use tollgate_core::headers::{self, Document};
 use tollgate_core::tier::ANONYMOUS;
 use tollgate_core::units::UnixNanos;
 use tollgate_node::engine::borrowing::Question;
-use tollgate_node::engine::lender::{Lender, Met, Waiting};
-use tollgate_node::engine::{Ruling, Under};
+use tollgate_node::engine::store_client::{Admission, StoreClient, Waiting};
+use tollgate_node::engine::{AppliedTier, Ruling};
 use tollgate_node::identity::Caller;
 use tollgate_node::request::{Headers, Request};
 
@@ -56,9 +56,9 @@ impl Http {
         }
         match caller {
             Caller::Consumer { name, tier } => {
-                introduce(ready, tier_name(ready, ruling.as_ref(), &Under::Tier(*tier)), Some(name));
+                introduce(ready, tier_name(ready, ruling.as_ref(), &AppliedTier::Tier(*tier)), Some(name));
             }
-            Caller::Stranger => introduce(ready, ANONYMOUS, None),
+            Caller::Anonymous => introduce(ready, ANONYMOUS, None),
         }
         self.response = Response::Announce(ruling);
         Action::Continue
@@ -77,11 +77,16 @@ impl Http {
     }
 
     /// Decides with a store.
-    fn borrow(&mut self, ready: &Ready, lender: &Lender, request: &Request<'_, HostGateway>) -> Action {
-        match lender.meet(&ready.engine, ready, self.context, request) {
-            Met::Off => Action::Continue,
-            Met::Known(answer) => self.conclude(ready, &answer.caller, answer.ruling),
-            Met::Waits(waiting) => {
+    fn borrow(
+        &mut self,
+        ready: &Ready,
+        store_client: &StoreClient,
+        request: &Request<'_, HostGateway>,
+    ) -> Action {
+        match store_client.meet(&ready.engine, ready, self.context, request) {
+            Admission::Off => Action::Continue,
+            Admission::Known(answer) => self.conclude(ready, &answer.caller, answer.ruling),
+            Admission::Waits(waiting) => {
                 self.response = Response::AsWaited;
                 self.waiting = Some(waiting);
                 Action::Pause
@@ -93,10 +98,10 @@ impl Http {
 impl Drop for Http {
     fn drop(&mut self) {
         let Some(ready) = self.ready.take() else { return };
-        if let (Some(lender), Some(waiting)) = (&ready.lender, &self.waiting) {
-            lender.forget(waiting);
+        if let (Some(store_client), Some(waiting)) = (&ready.store_client, &self.waiting) {
+            store_client.forget(waiting);
         }
-        if ready.host == Host::Envoy
+        if ready.host == HostKind::Envoy
             && let Some(ruling) = self.unannounced(&ready)
         {
             ready.recreated.keep(ruling);
@@ -107,9 +112,9 @@ impl Drop for Http {
 impl Context for Http {
     fn on_http_call_response(&mut self, _: u32, _: usize, _: usize, _: usize) {
         if let (Some(ready), Some(waiting)) = (&self.ready, &self.waiting)
-            && let Some(lender) = &ready.lender
+            && let Some(store_client) = &ready.store_client
         {
-            lender.answer(&ready.engine, ready.as_ref(), waiting);
+            store_client.answer(&ready.engine, ready.as_ref(), waiting);
             ready.metrics.evictions(&ready.engine);
         }
     }
@@ -124,7 +129,7 @@ impl HttpContext for Http {
         let start = ready.metrics.start();
         let (bytes, are_all) = ready.host.request_headers(count);
         let headers = if are_all { Headers::new(&bytes) } else { Headers::part(&bytes) };
-        if ready.host == Host::Envoy
+        if ready.host == HostKind::Envoy
             && (headers.names().any(headers::is_reserved) || ready.recreated.may_come_unannounced())
             && let Some(ruling) = ready.recreated.take()
         {
@@ -138,8 +143,8 @@ impl HttpContext for Http {
         }
         let gateway = HostGateway(ready.host);
         let request = Request::new(headers, &gateway);
-        let action = if let Some(lender) = &ready.lender {
-            self.borrow(&ready, lender, &request)
+        let action = if let Some(store_client) = &ready.store_client {
+            self.borrow(&ready, store_client, &request)
         } else {
             let now = UnixNanos(start.unwrap_or_else(abi::now));
             match ready.engine.decide(&request, &ready.host, now) {
@@ -182,7 +187,7 @@ pub fn conclude(ready: &Ready, question: &Question, ruling: &Ruling) -> bool {
 }
 
 /// Takes away what a client may not tell the upstream in Tollgate's name; whether that can be done.
-fn strip(host: Host, headers: &Headers<'_>) -> bool {
+fn strip(host: HostKind, headers: &Headers<'_>) -> bool {
     let mut is_done = true;
     for name in headers.names().filter(|name| headers::is_reserved(name)) {
         is_done &= host.take_away(name);
@@ -205,7 +210,7 @@ fn refuse_forgery() {
 
 /// A consumer's tier: what it was decided under, unless that was its address; then `otherwise`.
 fn tier_name<'a>(ready: &'a Ready, ruling: Option<&'a Ruling>, otherwise: &'a Under) -> &'a str {
-    let decided = ruling.map(|ruling| &ruling.under).filter(|under| **under != Under::Anonymous);
+    let decided = ruling.map(|ruling| &ruling.under).filter(|under| **under != AppliedTier::Anonymous);
     &ready.engine.tier(decided.unwrap_or(otherwise)).name
 }
 

@@ -10,11 +10,11 @@ mod abi;
 mod first_ticks;
 mod host;
 mod http;
-mod lender;
 mod memory;
 mod metrics;
 mod once;
 mod root;
+mod store_client;
 
 use proxy_wasm::types::LogLevel;
 

@@ -3,12 +3,12 @@
 use log::warn;
 
 use super::abi::{self, Kind};
-use super::host::Host;
+use super::host::HostKind;
 use tollgate_node::table::{Geometry, Table, known_good};
 
 /// The host whose memory it is, and the gauges about it.
 pub struct Memory {
-    pub host: Host,
+    pub host: HostKind,
     /// Whether policies were rejected; Kong's, as Envoy rejects them itself.
     pub rejected: Option<u32>,
     records: Option<u32>,
@@ -22,7 +22,8 @@ impl Memory {
     /// there before, there is nothing to warn of.
     #[inline(never)]
     pub fn open(clients: u32) -> Self {
-        let early = if Host::may_be_kong() { abi::define_metric(Kind::Gauge, "table_records") } else { None };
+        let early =
+            if HostKind::may_be_kong() { abi::define_metric(Kind::Gauge, "table_records") } else { None };
         let zone = zone_for(clients);
         if let Some(gauge) = early
             && abi::metric(gauge).unwrap_or(0) == 0
@@ -34,14 +35,14 @@ impl Memory {
             // One worker says it for all that start at once.
             abi::record(gauge, 1);
         }
-        let host = Host::find();
-        if host == Host::Kong && !Table::is_there(&host) {
+        let host = HostKind::find();
+        if host == HostKind::Kong && !Table::is_there(&host) {
             known_good::reserve(&host);
         }
         let gauge = |name| host.define_metric(Kind::Gauge, name);
         Self {
             host,
-            rejected: if host == Host::Kong { gauge("policy_rejected") } else { None },
+            rejected: if host == HostKind::Kong { gauge("policy_rejected") } else { None },
             records: early.or_else(|| gauge("table_records")),
         }
     }

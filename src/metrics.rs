@@ -4,16 +4,16 @@
 use std::cell::Cell;
 
 use super::abi::{self, Kind};
-use super::host::Host;
+use super::host::HostKind;
 use tollgate_core::tier::Tier;
-use tollgate_node::engine::{Engine, Outcome, Ruling, Under};
+use tollgate_node::engine::{AppliedTier, Engine, Outcome, Ruling};
 
 /// One decision in so many is timed: the clock and the histogram would cost as much as a header.
 const TIMED: u32 = 16;
 
 /// The numbers of the metrics, as the host gave them.
 pub struct Metrics {
-    /// A tier's counters by outcome; the strangers' come last.
+    /// A tier's counters by outcome; the anonymous clients' come last.
     requests: Vec<[Option<u32>; Outcome::ALL.len()]>,
     evictions: Option<u32>,
     /// None of these without a store.
@@ -32,7 +32,7 @@ struct StoreMetrics {
 }
 
 impl StoreMetrics {
-    fn define(host: Host) -> Self {
+    fn define(host: HostKind) -> Self {
         let counter = |name| host.define_metric(Kind::Counter, name);
         Self {
             worked: counter("store_calls;outcome=ok"),
@@ -46,7 +46,7 @@ impl StoreMetrics {
 
 impl Metrics {
     /// Defines all of them. Once an instance and policy: Envoy gives a second number for the same name.
-    pub fn define(host: Host, engine: &Engine) -> Self {
+    pub fn define(host: HostKind, engine: &Engine) -> Self {
         let policy = engine.policy();
         let of_tier = |tier: &Tier| {
             Outcome::ALL.map(|outcome| {
@@ -60,8 +60,8 @@ impl Metrics {
             store: policy.store.is_some().then(|| StoreMetrics::define(host)),
             // Kong's clocks have steps of a millisecond, in which a decision takes no time.
             decision: match host {
-                Host::Envoy => host.define_metric(Kind::Histogram, "decision_microseconds"),
-                Host::Kong => None,
+                HostKind::Envoy => host.define_metric(Kind::Histogram, "decision_microseconds"),
+                HostKind::Kong => None,
             },
             until_timed: Cell::new(0),
         }
@@ -71,8 +71,8 @@ impl Metrics {
     pub fn count(&self, ruling: &Ruling) {
         let counters = match &ruling.under {
             // An override counts with the tier that it stands in for: tiers are the policy's, overrides are many.
-            Under::Tier(id) | Under::Override(id, _) => self.requests.get(id.0),
-            Under::Anonymous => self.requests.last(),
+            AppliedTier::Tier(id) | AppliedTier::Override(id, _) => self.requests.get(id.0),
+            AppliedTier::Anonymous => self.requests.last(),
         };
         if let Some(Some(id)) = counters.and_then(|counters| counters.get(ruling.outcome as usize)) {
             abi::count(*id, 1);

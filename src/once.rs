@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 
 use super::abi;
-use super::host::Host;
+use super::host::HostKind;
 use tollgate_node::engine::Ruling;
 
 thread_local! {
@@ -27,7 +27,7 @@ impl Configured {
         Self(())
     }
 
-    /// Whether another filter on a request's way may be Tollgate too.
+    /// Whether another filter on a request's route may be Tollgate too.
     pub fn is_one_of_several() -> bool {
         CONFIGURED.get() > 1
     }
@@ -61,8 +61,8 @@ pub struct Recreated {
 
 impl Recreated {
     /// On `host`, for a policy that tells the upstream something, or does not. Once a root context and policy.
-    pub fn on(host: Host, tells_upstream: bool) -> Self {
-        if host == Host::Envoy {
+    pub fn on(host: HostKind, tells_upstream: bool) -> Self {
+        if host == HostKind::Envoy {
             abi::call_foreign("declare_property", DECLARED);
         }
         Self { shows: tells_upstream, last: Cell::default(), kept: RefCell::default() }

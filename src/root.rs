@@ -11,26 +11,26 @@ use proxy_wasm::types::ContextType;
 
 use super::abi;
 use super::first_ticks::FirstTicks;
-use super::host::Host;
+use super::host::HostKind;
 use super::http::Http;
-use super::lender::Way;
 use super::memory::{Memory, zone_for};
 use super::metrics::Metrics;
 use super::once::{Configured, Recreated};
+use super::store_client::StoreRoute;
 use tollgate_core::policy::Policy;
 use tollgate_node::engine::Engine;
-use tollgate_node::engine::lender::Lender;
+use tollgate_node::engine::store_client::StoreClient;
 use tollgate_node::table::known_good::{self, LastGood};
 use tollgate_node::table::{FingerprintKey, Geometry, OpenError, Table};
 
 /// All that a request needs, shared by the requests of one root.
 pub struct Ready {
-    pub host: Host,
+    pub host: HostKind,
     pub engine: Engine,
     pub metrics: Metrics,
     /// The store, where the policy has one.
-    pub lender: Option<Lender>,
-    pub way: Option<Way>,
+    pub store_client: Option<StoreClient>,
+    pub route: Option<StoreRoute>,
     /// What was charged and may come a second time.
     pub recreated: Recreated,
     _configured: Configured,
@@ -75,8 +75,8 @@ impl Root {
             policy.tiers.len(),
             kept.count()
         );
-        let way = policy.store.as_ref().map(Way::to).transpose()?;
-        let lender = Lender::new(&policy, std::hash::RandomState::new().hash_one(abi::now()));
+        let route = policy.store.as_ref().map(StoreRoute::to).transpose()?;
+        let store_client = StoreClient::new(&policy, std::hash::RandomState::new().hash_one(abi::now()));
         let engine = Engine::new(policy, opened.table);
         let metrics = Metrics::define(host, &engine);
         // Another policy, or an instance that is made anew, does not know whether the store is there: calls say so.
@@ -84,18 +84,18 @@ impl Root {
             metrics.store_up(true);
         }
         let recreated = Recreated::on(host, engine.policy().tells_upstream);
-        Ok(Ready { host, engine, metrics, lender, way, recreated, _configured: Configured::start() })
+        Ok(Ready { host, engine, metrics, store_client, route, recreated, _configured: Configured::start() })
     }
 
     /// Starts with `policy`.
     #[inline(never)]
     fn begin(&mut self, memory: &Memory, policy: Policy) -> Result<(), Vec<String>> {
         let ready = Self::load(memory, policy)?;
-        let interval = ready.lender.as_ref().map(Lender::interval);
+        let interval = ready.store_client.as_ref().map(StoreClient::interval);
         self.ready = Some(Rc::new(ready));
         if let (Some(interval), false) = (interval, self.is_ticking) {
             self.is_ticking = true;
-            if memory.host == Host::Kong {
+            if memory.host == HostKind::Kong {
                 self.first_ticks = FirstTicks::from_now(interval);
             }
             abi::tick_every(interval);
@@ -109,7 +109,7 @@ impl Root {
     /// the workers that it starts anew no filter, on any route. So there the last policy that worked goes on; and where there
     /// has been none, the routes of this chain alone have no limits.
     fn fall_back(&mut self, memory: &Memory, configuration: &[u8]) -> bool {
-        let Some(namespace) = Policy::namespace_in(configuration).filter(|_| memory.host == Host::Kong)
+        let Some(namespace) = Policy::namespace_in(configuration).filter(|_| memory.host == HostKind::Kong)
         else {
             return false;
         };
@@ -175,9 +175,9 @@ fn random_key() -> FingerprintKey {
 impl Context for Root {
     fn on_http_call_response(&mut self, _: u32, _: usize, _: usize, _: usize) {
         if let Some(ready) = &self.ready
-            && let Some(lender) = &ready.lender
+            && let Some(store_client) = &ready.store_client
         {
-            lender.take_batch(&ready.engine, ready.as_ref());
+            store_client.take_batch(&ready.engine, ready.as_ref());
             ready.metrics.evictions(&ready.engine);
         }
     }
@@ -198,7 +198,7 @@ impl RootContext for Root {
         let namespace = policy.namespace.clone();
         match self.begin(&memory, policy) {
             Ok(()) => {
-                if memory.host == Host::Kong {
+                if memory.host == HostKind::Kong {
                     known_good::keep(&memory.host, &namespace, &configuration);
                 }
                 true
@@ -215,9 +215,9 @@ impl RootContext for Root {
             return;
         }
         if let Some(ready) = &self.ready
-            && let Some(lender) = &ready.lender
+            && let Some(store_client) = &ready.store_client
         {
-            lender.tick(&ready.engine, ready.as_ref());
+            store_client.tick(&ready.engine, ready.as_ref());
             ready.metrics.evictions(&ready.engine);
         }
     }

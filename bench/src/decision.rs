@@ -13,7 +13,7 @@ use tollgate_core::units::UnixNanos;
 use tollgate_node::endpoint::Endpoints;
 use tollgate_node::engine::{Engine, Outcome};
 use tollgate_node::request::{Gateway, Headers, Request};
-use tollgate_node::table::{Expected, FingerprintKey, Read, SharedStore, SlotKey, Table, Write};
+use tollgate_node::table::{Expected, FingerprintKey, Read, SharedData, SlotKey, Table, Write};
 
 use crate::result::{self, Promise, median};
 use crate::variant;
@@ -211,7 +211,7 @@ struct Shared {
     values: RefCell<HashMap<SlotKey, (Vec<u8>, u32)>>,
 }
 
-impl SharedStore for Shared {
+impl SharedData for Shared {
     fn get(&self, key: &SlotKey) -> Read {
         match self.values.borrow().get(key) {
             Some((value, version)) => Read::Value(value.clone(), *version),

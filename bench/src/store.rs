@@ -16,7 +16,7 @@ use clap::Args;
 use serde_json::json;
 use tollgate_core::client::ClientId;
 use tollgate_core::terms::{Offer, Rate, Terms};
-use tollgate_core::wire::{Answer, Ask, Lease};
+use tollgate_core::wire::{Answer, Ask, LeaseRequest};
 use tollgate_store::backend::memory::{Memory, wall_clock};
 use tollgate_store::backend::redb::Redb;
 use tollgate_store::backend::redis::Redis;
@@ -234,14 +234,20 @@ async fn lane(
             let round = u32::try_from(number / load.clients).unwrap_or(u32::MAX);
             let client = number % load.clients;
             let spent = u64::from(round) * 500;
-            let lease =
-                Lease { epoch: load.epoch, seq: round, spent, hold: 500, want: 1_000, ..Lease::default() };
+            let lease = LeaseRequest {
+                epoch: load.epoch,
+                seq: round,
+                spent,
+                hold: 500,
+                want: 1_000,
+                ..LeaseRequest::default()
+            };
             Settle {
                 client: ClientId(
                     u128::from(client.wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(64).to_be_bytes(),
                 ),
                 name: None,
-                is_stranger: false,
+                is_anonymous: false,
                 tier: Arc::clone(&tier),
                 terms: Arc::clone(&terms),
                 node: 1,

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate_node::identity::{Identities, network};
 use tollgate_core::policy::Policy;
+use tollgate_node::identity::{Identities, network};
 use tollgate_node::request::{Gateway, Headers, Request};
 
 struct Nothing;

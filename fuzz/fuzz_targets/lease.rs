@@ -2,13 +2,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate_store::accounts::{Account, Settled, month_of};
-use tollgate_node::lease::{Hold, Spend, Wish, tick};
-use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
-use tollgate_core::wire::{Answer, Ask, Batch, Lease, MAX_ENTRIES, MAX_OFFERS, Reply, Standing};
-use tollgate_core::name::MAX_NAME;
 use tollgate_core::limit::Month;
+use tollgate_core::name::MAX_NAME;
+use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
 use tollgate_core::units::Cost;
+use tollgate_core::wire::{Answer, Ask, Batch, Grant, LeaseRequest, MAX_ENTRIES, MAX_OFFERS, Reply};
+use tollgate_node::lease::{LeaseState, Spend, Wish, tick};
+use tollgate_store::accounts::{Account, Settled, month_of};
 
 /// 2026-11-24T00:00:00Z.
 const NOW: u64 = 1_795_478_400_000_000;
@@ -23,8 +23,8 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(reply) = Reply::from_bytes(bytes) {
         assert_eq!(Reply::from_bytes(&reply.to_bytes()).as_ref(), Ok(&reply));
         for answer in &reply.answers {
-            if let Answer::Standing(standing) = answer {
-                take(standing);
+            if let Answer::Grant(grant) = answer {
+                take(grant);
             }
         }
     }
@@ -45,8 +45,8 @@ fn settle(batch: &Batch) {
         match &entry.ask {
             Ask::Lease(lease) => lend(&mut account, &terms, batch.node, lease, now),
             Ask::Charge { cost } => {
-                let standing = account.charge(&terms, *cost, now);
-                if standing.refusal.is_none() && *cost > 0 {
+                let grant = account.charge(&terms, *cost, now);
+                if grant.refusal.is_none() && *cost > 0 {
                     is_within(&account, &terms, now);
                 }
             }
@@ -56,27 +56,27 @@ fn settle(batch: &Batch) {
     }
 }
 
-fn lend(account: &mut Account, terms: &Terms, node: u64, lease: &Lease, now: u64) {
+fn lend(account: &mut Account, terms: &Terms, node: u64, lease: &LeaseRequest, now: u64) {
     let known = account.loans.iter().find(|loan| loan.node == node).map(|loan| (loan.epoch, loan.seq));
-    let Settled::Standing(standing) = account.settle(terms, node, lease, now) else { return };
-    assert_eq!((standing.epoch, standing.seq), (lease.epoch, lease.seq));
+    let Settled::Grant(grant) = account.settle(terms, node, lease, now) else { return };
+    assert_eq!((grant.epoch, grant.seq), (lease.epoch, lease.seq));
     let is_repeated = known == Some((lease.epoch, lease.seq));
     // More than the node said to hold: the rest was lent just now.
-    if !is_repeated && standing.hold > lease.hold {
+    if !is_repeated && grant.hold > lease.hold {
         is_within(account, terms, now);
-        assert_eq!(standing.refusal, None);
+        assert_eq!(grant.refusal, None);
     }
-    if !is_repeated && standing.refusal.is_none() {
-        assert!(standing.hold >= lease.need.min(EXACT), "what it needs, or a refusal");
+    if !is_repeated && grant.refusal.is_none() {
+        assert!(grant.hold >= lease.need.min(EXACT), "what it needs, or a refusal");
     }
-    if let Some(refusal) = standing.refusal {
+    if let Some(refusal) = grant.refusal {
         assert!(refusal.limits != 0 || refusal.month, "a refusal says by what");
     }
 }
 
 /// What is spent and what is lent fit the buckets and the month together.
 fn is_within(account: &Account, terms: &Terms, now: u64) {
-    let out: u128 = account.loans.iter().map(|loan| u128::from(loan.out)).sum();
+    let out: u128 = account.loans.iter().map(|loan| u128::from(loan.lent)).sum();
     for (level, bucket) in account.levels.iter().zip(&terms.buckets) {
         assert!(u128::from(level.work) + out * u128::from(bucket.weight) <= bucket.capacity.into());
     }
@@ -86,17 +86,17 @@ fn is_within(account: &Account, terms: &Terms, now: u64) {
 }
 
 /// A node takes in what the store says, and spends no more than that.
-fn take(standing: &Standing) {
-    let mut hold = Hold::default();
+fn take(grant: &Grant) {
+    let mut hold = LeaseState::default();
     let lease = hold.message(Month(682), Wish { need: 1_000, ..Wish::default() }, [0; 3], 0, 1_000);
-    let mut theirs = *standing;
+    let mut theirs = *grant;
     (theirs.epoch, theirs.seq) = (lease.epoch, lease.seq);
     hold.take(&theirs, 1_000, tick(1_000), tick(1_001));
     assert!(hold.acked <= hold.spent);
-    assert!(u64::from(hold.left) <= standing.hold);
+    assert!(u64::from(hold.left) <= grant.hold);
     let (left, spent) = (hold.left, hold.spent);
     for _ in 0..8 {
-        if hold.spend(Cost(standing.hold / 3 + 1), tick(1_001)) != Spend::Paid {
+        if hold.spend(Cost(grant.hold / 3 + 1), tick(1_001)) != Spend::Paid {
             break;
         }
     }

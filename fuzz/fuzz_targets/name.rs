@@ -4,10 +4,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate_core::client::Namespace;
-use tollgate_core::name::{MAX_TEXT, bytes, is_of, read, text, told};
-use tollgate_core::name::MAX_NAME;
 use tollgate_core::client::Client;
+use tollgate_core::client::Namespace;
+use tollgate_core::name::MAX_NAME;
+use tollgate_core::name::{MAX_TEXT, bytes, is_of, read, text, told};
 
 fuzz_target!(|input: &[u8]| {
     let namespace = Namespace::new("n");

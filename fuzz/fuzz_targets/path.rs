@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate_node::endpoint::Endpoints;
 use tollgate_core::price::{Pattern, PatternError, Rule};
 use tollgate_core::units::Cost;
+use tollgate_node::endpoint::Endpoints;
 use tollgate_spellings::readings;
 
 /// Paths with their prices, most specific first, and what all others cost.

@@ -5,12 +5,12 @@
 use jsonschema::{Draft, Validator};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
-use tollgate_node::endpoint::Endpoints;
-use tollgate_core::headers::TierHeaders;
 use tollgate_core::account::{Account, Verdict, decide_all};
-use tollgate_core::tier::MAX_LIMITS;
+use tollgate_core::headers::TierHeaders;
 use tollgate_core::policy::{Policy, schema};
+use tollgate_core::tier::MAX_LIMITS;
 use tollgate_core::units::{Cost, UnixNanos};
+use tollgate_node::endpoint::Endpoints;
 
 /// Lists that may be empty: Kong hands `{}` on for `[]`, which the parser takes and a schema cannot say.
 const LISTS: [&str; 4] = ["/endpoints", "/overrides", "/identity/consumer", "/identity/tier"];

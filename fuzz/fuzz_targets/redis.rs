@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use tollgate_store::accounts::IDLE_PATIENT_MS;
 use tollgate_core::client::ClientId;
 use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
-use tollgate_core::wire::{Answer, Ask, Lease, Refusal, Standing};
+use tollgate_core::wire::{Answer, Ask, Grant, LeaseRequest, Refusal};
+use tollgate_store::accounts::IDLE_PATIENT_MS;
 use tollgate_store::backend::Settle;
 use tollgate_store::backend::redis::fuzzing::{self, Stored, Value};
 
@@ -26,7 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut dice = Unstructured::new(bytes);
     let _ = match dice.arbitrary::<u8>().unwrap_or(0) % 5 {
         0 => arguments(&mut dice),
-        1 => standings(&mut dice),
+        1 => grants(&mut dice),
         2 => accounts(&mut dice),
         3 => hostile(&mut dice),
         _ => texts(&mut dice),
@@ -72,7 +72,7 @@ fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
             let head = unpack("<BBBB", &mut bytes);
             let [what, flags, offer, set] = head[..] else { panic!("four numbers") };
             let named = entry.name.as_ref().map_or(0, |_| NAMED);
-            assert_eq!(flags, named | if entry.is_stranger { STRANGER } else { 0 });
+            assert_eq!(flags, named | if entry.is_anonymous { STRANGER } else { 0 });
             match &entry.ask {
                 Ask::Lease(lease) => {
                     assert_eq!(what, 0);
@@ -84,11 +84,11 @@ fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
                         lease.seq.into(),
                         exact(lease.spent),
                         exact(lease.acked),
-                        exact(lease.turn),
+                        exact(lease.spent_before_month),
                         lease.month.into(),
                         exact(lease.hold),
                         exact(lease.need),
-                        exact(lease.more),
+                        exact(lease.queued),
                         exact(lease.want),
                         exact(lease.since[0]),
                         exact(lease.since[1]),
@@ -138,24 +138,24 @@ fn entry(dice: &mut Unstructured<'_>, terms: &[(Arc<Terms>, Arc<str>)]) -> Resul
     let ask = if dice.ratio(1, 4)? {
         Ask::Charge { cost: dice.arbitrary()? }
     } else {
-        Ask::Lease(Lease {
+        Ask::Lease(LeaseRequest {
             since: [dice.arbitrary()?, dice.arbitrary()?, dice.arbitrary()?],
             epoch: dice.arbitrary()?,
             seq: dice.arbitrary()?,
             spent: dice.arbitrary()?,
             acked: dice.arbitrary()?,
-            turn: dice.arbitrary()?,
+            spent_before_month: dice.arbitrary()?,
             month: dice.arbitrary()?,
             hold: dice.arbitrary()?,
             need: dice.arbitrary()?,
-            more: dice.arbitrary()?,
+            queued: dice.arbitrary()?,
             want: dice.arbitrary()?,
         })
     };
     Ok(Settle {
         client: ClientId([dice.int_in_range(0..=200)?; 16]),
         name: dice.arbitrary()?,
-        is_stranger: dice.arbitrary()?,
+        is_anonymous: dice.arbitrary()?,
         tier: Arc::clone(tier),
         terms: Arc::clone(terms),
         node: dice.arbitrary()?,
@@ -164,8 +164,12 @@ fn entry(dice: &mut Unstructured<'_>, terms: &[(Arc<Terms>, Arc<str>)]) -> Resul
 }
 
 /// What the script packs is what is read; with a byte more or less it is nothing.
-fn standings(dice: &mut Unstructured<'_>) -> Result<()> {
-    let ask = Ask::Lease(Lease { epoch: dice.arbitrary()?, seq: dice.arbitrary()?, ..Lease::default() });
+fn grants(dice: &mut Unstructured<'_>) -> Result<()> {
+    let ask = Ask::Lease(LeaseRequest {
+        epoch: dice.arbitrary()?,
+        seq: dice.arbitrary()?,
+        ..LeaseRequest::default()
+    });
     let Ask::Lease(lease) = ask else { return Ok(()) };
     let (hold, spent, used, month_used) =
         (dice.arbitrary()?, dice.arbitrary()?, dice.arbitrary()?, dice.arbitrary()?);
@@ -187,7 +191,7 @@ fn standings(dice: &mut Unstructured<'_>) -> Result<()> {
     ];
     let mut bytes = pack(format(ACCOUNT, "return pack('<BI8I8I4I4"), &numbers);
     let refusal = Refusal { limits: flags & 7, month: flags & 8 != 0, never: flags & 16 != 0, wait };
-    let standing = Standing {
+    let grant = Grant {
         epoch: lease.epoch,
         seq: lease.seq,
         spent,
@@ -207,7 +211,7 @@ fn standings(dice: &mut Unstructured<'_>) -> Result<()> {
         ]);
         fuzzing::answers(reply, &[ask]).expect("a clock, and an answer")
     };
-    assert_eq!(read(&bytes), (now, vec![Some(Answer::Standing(standing))]));
+    assert_eq!(read(&bytes), (now, vec![Some(Answer::Grant(grant))]));
     assert_eq!(read(&bytes[..bytes.len() - 1]).1, [None]);
     bytes.push(0);
     assert_eq!(read(&bytes).1, [None]);
@@ -245,8 +249,8 @@ fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
                 high,
                 loan.seq.into(),
                 loan.spent,
-                loan.out,
-                loan.lost,
+                loan.lent,
+                loan.forfeited,
                 loan.month.into(),
                 loan.ends,
             ];
@@ -302,7 +306,7 @@ fn hostile(dice: &mut Unstructured<'_>) -> Result<()> {
     if let Some(lines) = fuzzing::lines(reply.clone()) {
         assert!(lines.is_sorted_by(|(one, _), (next, _)| one > next));
     }
-    let _ = fuzzing::bulletin(reply);
+    let _ = fuzzing::snapshot(reply);
     Ok(())
 }
 

@@ -8,13 +8,15 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use libfuzzer_sys::fuzz_target;
-use tollgate_node::lease::{Hold, Refused, Tick};
 use tollgate_core::account::{Account, Verdict, decide_all};
+use tollgate_core::client::Client;
 use tollgate_core::limit::{Level, Limit, Month, PackedRate, Period};
 use tollgate_core::tier::Tier;
-use tollgate_node::table::{Change, Expected, FingerprintKey, Read, Record, SharedStore, SlotKey, State, Table, Updated, Write};
-use tollgate_core::client::Client;
 use tollgate_core::units::{Cost, UnixNanos};
+use tollgate_node::lease::{LeaseState, Refused, Tick};
+use tollgate_node::table::{
+    Change, Expected, FingerprintKey, Read, Record, SharedData, SlotKey, State, Table, Updated, Write,
+};
 
 /// 2026-11-24T00:00:00Z.
 const NOW: UnixNanos = UnixNanos::from_seconds(1_795_478_400);
@@ -27,7 +29,7 @@ struct Hostile {
     written: RefCell<HashMap<SlotKey, (Vec<u8>, u32)>>,
 }
 
-impl SharedStore for Hostile {
+impl SharedData for Hostile {
     fn get(&self, key: &SlotKey) -> Read {
         let written = self.written.borrow();
         let (value, version) = written.get(key).cloned().unwrap_or((self.bytes.clone(), 1));
@@ -127,11 +129,11 @@ fn state(numbers: &[u8]) -> State {
         month: Month(flags as u16),
         used: Cost(next() & MOST),
     };
-    let mut hold = Hold {
+    let mut lease = LeaseState {
         epoch: ticks as u32,
         seq: (ticks >> 32) as u32,
         spent: next() & MOST,
-        turn: next() & MOST,
+        spent_before_month: next() & MOST,
         acked: next() & MOST,
         left: next() as u32,
         ends: Tick(next() as u32),
@@ -150,7 +152,7 @@ fn state(numbers: &[u8]) -> State {
     // The rates and the tag came with a later layout: they stand last, so that older inputs keep their meaning.
     let (rates, terms) = (next(), next());
     account.rates = [rates as u32, (rates >> 32) as u32, terms as u32].map(PackedRate);
-    hold.terms = (terms >> 32) as u32 & tollgate_core::terms::MAX_TAG;
-    hold.fresh = (terms >> 56) as u8;
-    State { account, hold }
+    lease.terms = (terms >> 32) as u32 & tollgate_core::terms::MAX_TAG;
+    lease.fresh = (terms >> 56) as u8;
+    State { account, lease }
 }

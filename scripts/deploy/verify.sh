@@ -58,7 +58,7 @@ ask() {
   [ -n "$tier" ]
 }
 
-# 20 requests: fewer than a stranger may send in a minute by the sample policy. Before the first answer that is as it should
+# 20 requests: fewer than an anonymous client may send in a minute by the sample policy. Before the first answer that is as it should
 # be, a load balancer, routes from a database and health checks have a moment to come about. Of the paths that the routes name the
 # first that shows limits is taken; with --path that one alone.
 measure() {

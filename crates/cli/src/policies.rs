@@ -8,7 +8,7 @@ use tollgate_core::policy::Visible;
 use tracing::warn;
 
 use tollgate_store::app::check::{Configured, Offered};
-use tollgate_store::app::tier::Known;
+use tollgate_store::app::tier::CompiledTier;
 
 use crate::lint::{self, Kind};
 
@@ -46,7 +46,7 @@ fn read_file(file: &Path, policies: &mut HashMap<String, Offered>) -> Result<(),
 }
 
 /// Two policies of one namespace: the first says what the defaults are, and both which tiers there are.
-fn join(namespace: &str, first: &mut Offered, tiers: Vec<Arc<Known>>) {
+fn join(namespace: &str, first: &mut Offered, tiers: Vec<Arc<CompiledTier>>) {
     for tier in tiers {
         match first.tiers.iter().find(|known| known.name == tier.name) {
             Some(known) if known.offer != tier.offer => {

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 pub enum Client<'a> {
     /// A consumer, by the name that the gateway gives it.
     Consumer(&'a [u8]),
-    /// A stranger, by the network its address belongs to.
-    Stranger(Network),
+    /// An anonymous client, by the network its address belongs to.
+    Anonymous(Network),
 }
 
-/// The part of an address that one stranger has to itself.
+/// The part of an address that one anonymous client has to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Network {
     /// One IPv4 address.
@@ -59,9 +59,9 @@ impl Namespace {
         let hasher = self.hasher.clone();
         let hash = match client {
             Client::Consumer(name) => hasher.chain_update(b"c").chain_update(name),
-            Client::Stranger(Network::V4(address)) => hasher.chain_update(b"4").chain_update(address),
-            Client::Stranger(Network::V6(prefix)) => hasher.chain_update(b"6").chain_update(prefix),
-            Client::Stranger(Network::Unknown) => hasher.chain_update(b"u"),
+            Client::Anonymous(Network::V4(address)) => hasher.chain_update(b"4").chain_update(address),
+            Client::Anonymous(Network::V6(prefix)) => hasher.chain_update(b"6").chain_update(prefix),
+            Client::Anonymous(Network::Unknown) => hasher.chain_update(b"u"),
         }
         .finalize();
         ClientId(hash.first_chunk().copied().unwrap_or_default())
@@ -80,14 +80,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn namespaces_consumers_and_strangers_are_told_apart() {
+    fn namespaces_consumers_and_anonymous_clients_are_told_apart() {
         let (one, two) = (Namespace::new("one"), Namespace::new("two"));
         let clients = [
             Client::Consumer(b"acme"),
             Client::Consumer(&[10, 0, 0, 1]),
-            Client::Stranger(Network::V4([10, 0, 0, 1])),
-            Client::Stranger(Network::V6([10, 0, 0, 1, 0, 0, 0, 0])),
-            Client::Stranger(Network::Unknown),
+            Client::Anonymous(Network::V4([10, 0, 0, 1])),
+            Client::Anonymous(Network::V6([10, 0, 0, 1, 0, 0, 0, 0])),
+            Client::Anonymous(Network::Unknown),
         ];
         let mut ids: Vec<ClientId> =
             clients.iter().flat_map(|client| [one.id(client), two.id(client)]).collect();

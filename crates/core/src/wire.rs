@@ -57,10 +57,10 @@ pub struct Entry {
     /// Who.
     pub client: ClientId,
     /// Its name, when the node does not know that the store knows it, as [`told`](crate::name::told) has it; none for
-    /// strangers.
+    /// anonymous clients.
     pub name: Option<Vec<u8>>,
-    /// Whether it is a stranger, whose use is not kept.
-    pub is_stranger: bool,
+    /// Whether it is an anonymous client, whose use is not kept.
+    pub is_anonymous: bool,
     /// Its tier, a place in [`Batch::offers`].
     pub offer: u8,
     /// What is to be done.
@@ -71,7 +71,7 @@ pub struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
     /// Takes a report and lends.
-    Lease(Lease),
+    Lease(LeaseRequest),
     /// Decides about one request of this cost and charges it, without a lease (`strict`, and `POST /v1/check`).
     Charge {
         /// Its cost.
@@ -81,24 +81,24 @@ pub enum Ask {
 
 impl Default for Ask {
     fn default() -> Self {
-        Self::Lease(Lease::default())
+        Self::Lease(LeaseRequest::default())
     }
 }
 
 /// A node's report about one client, and what it wants to hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lease {
+pub struct LeaseRequest {
     /// When the node began to count `spent`: higher than that of any record of this client it has had before.
     pub epoch: u64,
     /// Counts up with every message of the epoch.
     pub seq: u32,
     /// What the node has let through since the epoch began, by lease or without one.
     pub spent: u64,
-    /// As much of `spent` as the store need not be told again, should it not know the node: of strangers, whom it forgets,
+    /// As much of `spent` as the store need not be told again, should it not know the node: of anonymous clients, whom it forgets,
     /// what it has acknowledged. Of consumers nothing: a store that has lost writes hears all of the epoch anew.
     pub acked: u64,
     /// What `spent` was when `month` began, if it began since; all before belongs to the month before.
-    pub turn: u64,
+    pub spent_before_month: u64,
     /// The month of what was spent last, months since January 1970; 0: the store's own.
     pub month: u16,
     /// What it still holds of its lease.
@@ -106,7 +106,7 @@ pub struct Lease {
     /// What it must hold for a request that waits, the cheapest of its client's; 0: none waits.
     pub need: u64,
     /// What the other requests that wait need beyond that, as far as there is.
-    pub more: u64,
+    pub queued: u64,
     /// What it would like to hold.
     pub want: u64,
     /// When each bucket took what is reported for the first time: 0, it counts as spent now; 1, before now, and the bucket
@@ -136,12 +136,12 @@ pub struct Change {
     /// Whom it is about.
     pub client: ClientId,
     /// What it is.
-    pub what: News,
+    pub what: ChangeKind,
 }
 
 /// See [`Change`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum News {
+pub enum ChangeKind {
     /// From now on this is what the client is offered, whatever its tier.
     Override(Offer),
     /// From now on its tier is what counts.
@@ -154,7 +154,7 @@ pub enum News {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// The report is taken, and this is how the client stands.
-    Standing(Standing),
+    Grant(Grant),
     /// The message is older than what the store knows; it changed nothing.
     Stale,
     /// The entry's tier is not in [`Batch::offers`], or cannot be computed with; it changed nothing.
@@ -165,7 +165,7 @@ pub enum Answer {
 
 /// How a client stands with the store. Amounts are thousandths of a cost unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct Grant {
     /// The `epoch` of the entry; 0 for a charge.
     pub epoch: u64,
     /// The `seq` of the entry.

@@ -5,8 +5,8 @@
 //! and swap, so that roots that are doubled, rebuilt or never serve a request do no harm.
 
 mod answer;
+mod client_stats;
 mod compose;
-mod known;
 mod message;
 mod overrides;
 mod recent;
@@ -15,12 +15,12 @@ mod sweep;
 use std::rc::Rc;
 
 pub use self::answer::{Heard, Seen, account_of, account_seen};
+use self::client_stats::ClientStats;
 use self::compose::{Composed, Queue, enqueue};
-use self::known::Known;
 pub use self::overrides::Overridden;
 use self::overrides::Overrides;
 use self::recent::Recent;
-use crate::breaker::{Breaker, Turn};
+use crate::breaker::{Breaker, Transition};
 use crate::table::Moment;
 use tollgate_core::client::Client;
 use tollgate_core::client::{ClientId, ClientMap, ClientSecret, Namespace};
@@ -35,15 +35,15 @@ use tollgate_core::wire::{Ask, Batch, Entry};
 pub struct Subject<'a> {
     /// Its number.
     pub id: ClientId,
-    /// Its name; none for strangers.
+    /// Its name; none for anonymous clients.
     pub name: Option<&'a [u8]>,
-    /// Its tier's place among the policy's; the strangers' comes last.
+    /// Its tier's place among the policy's; the anonymous clients' comes last.
     pub offer: u8,
 }
 
 /// The moments that one step works with.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Times {
+pub struct Now {
     /// The store's time, as far as it is known; else the gateway's.
     pub now: UnixNanos,
     /// Milliseconds of the node's monotonic clock.
@@ -52,7 +52,7 @@ pub struct Times {
     pub node: u64,
 }
 
-impl Times {
+impl Now {
     /// The moment for the node's table.
     #[must_use]
     pub const fn moment(&self) -> Moment {
@@ -82,14 +82,14 @@ const MAX_KNOWN: usize = 65_536;
 
 /// How a worker calls the store. All times are milliseconds.
 #[derive(Clone, Copy, Debug)]
-pub struct Rhythm {
+pub struct Timing {
     /// Between two batches.
     pub interval: u32,
     /// The longest that a call may take.
     pub timeout: u32,
 }
 
-impl Rhythm {
+impl Timing {
     /// What was spent is reported after so long at the latest.
     const REPORT: u64 = 500;
     /// A worker that has nothing to say says so: overrides come with the answer.
@@ -133,10 +133,10 @@ pub struct Borrower {
     namespace: String,
     node: u64,
     offers: Vec<Offer>,
-    rhythm: Rhythm,
+    timing: Timing,
     /// Every request is decided by the store; what is owed from an outage is all that ticks have to report.
     is_strict: bool,
-    known: ClientMap<Known>,
+    known: ClientMap<ClientStats>,
     queue: Queue,
     recent: Recent,
     overrides: Overrides,
@@ -152,7 +152,7 @@ pub struct Borrower {
     slice: usize,
     batch: Composed,
     /// The next slot to sweep, and when the last ones were.
-    broom: u32,
+    sweep_cursor: u32,
     last_sweep: u64,
 }
 
@@ -160,13 +160,13 @@ impl Borrower {
     /// A worker that works for `policy`, of a node whose number is still to be [found](Self::settle_node). `seed` is a
     /// secret of the worker's.
     #[must_use]
-    pub fn new(policy: &Policy, rhythm: Rhythm, seed: u64) -> Self {
+    pub fn new(policy: &Policy, timing: Timing, seed: u64) -> Self {
         Self {
             namespace: policy.namespace.clone(),
             node: 0,
             // A policy whose tiers have no offer is refused when it is loaded.
             offers: policy.tiers.iter().chain([&policy.anonymous]).filter_map(Offer::of).collect(),
-            rhythm,
+            timing,
             is_strict: policy.store.as_ref().is_some_and(|store| store.mode == StoreMode::Strict),
             known: ClientMap::with_hasher(ClientSecret::with_seed(seed)),
             queue: Queue::new(),
@@ -178,9 +178,9 @@ impl Borrower {
             last_call: 0,
             last_batch: 0,
             slices: 0,
-            slice: Rhythm::SLICE,
+            slice: Timing::SLICE,
             batch: Composed::default(),
-            broom: 0,
+            sweep_cursor: 0,
             last_sweep: 0,
         }
     }
@@ -194,8 +194,8 @@ impl Borrower {
 
     /// How it calls the store.
     #[must_use]
-    pub const fn rhythm(&self) -> Rhythm {
-        self.rhythm
+    pub const fn timing(&self) -> Timing {
+        self.timing
     }
 
     /// How many clients this worker remembers.
@@ -212,9 +212,9 @@ impl Borrower {
 
     /// The moments of now: `mono` nanoseconds of the node's clock, `wall` of the gateway's.
     #[must_use]
-    pub fn times(&self, mono: u64, wall: impl FnOnce() -> UnixNanos) -> Times {
+    pub fn times(&self, mono: u64, wall: impl FnOnce() -> UnixNanos) -> Now {
         let now = self.offset.map_or_else(wall, |offset| UnixNanos(mono.wrapping_add(offset)));
-        Times { now, mono: mono / 1_000_000, node: mono }
+        Now { now, mono: mono / 1_000_000, node: mono }
     }
 
     /// The number of `client` in the policy's `namespace`.
@@ -235,11 +235,11 @@ impl Borrower {
     }
 
     /// Lets `change` what is remembered of `subject`, if there is room for it.
-    fn with_known(&mut self, subject: &Subject<'_>, mono: u64, change: impl FnOnce(&mut Known)) {
+    fn with_known(&mut self, subject: &Subject<'_>, mono: u64, change: impl FnOnce(&mut ClientStats)) {
         if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&subject.id) {
             return;
         }
-        let known = self.known.entry(subject.id).or_insert_with(|| Known::new(subject, mono));
+        let known = self.known.entry(subject.id).or_insert_with(|| ClientStats::new(subject, mono));
         change(known);
         enqueue(&mut self.queue, subject.id, known);
     }
@@ -254,7 +254,7 @@ impl Borrower {
         Entry {
             client: subject.id,
             name: subject.name.map(|name| name::told(name, subject.id).into_owned()),
-            is_stranger: subject.name.is_none(),
+            is_anonymous: subject.name.is_none(),
             offer: subject.offer,
             ask,
         }
@@ -274,7 +274,7 @@ impl Borrower {
 
     /// The call has failed: `random` spreads the next try. Whether the store has just been given up.
     pub fn failed(&mut self, mono: u64, random: u64) -> bool {
-        self.breaker.failed(mono, random) == Turn::Opened
+        self.breaker.failed(mono, random) == Transition::Opened
     }
 }
 

@@ -14,7 +14,7 @@ pub struct Breaker {
 
 /// What a call's end changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Transition {
     /// Nothing.
     None,
     /// The store has just been given up.
@@ -44,25 +44,25 @@ impl Breaker {
     }
 
     /// A call has failed; `random` spreads the next try.
-    pub fn failed(&mut self, now: u64, random: u64) -> Turn {
+    pub fn failed(&mut self, now: u64, random: u64) -> Transition {
         let was_open = self.is_open();
         self.failures = self.failures.saturating_add(1);
         if !self.is_open() {
-            return Turn::None;
+            return Transition::None;
         }
         let doublings = self.failures.saturating_sub(Self::TRIPS_AT).min(8);
         let wait = Self::FIRST_WAIT.saturating_mul(1 << doublings).min(Self::LONGEST_WAIT);
         // Between half of the wait and all of it.
         let half = wait / 2;
         self.retry_at = now.saturating_add(half).saturating_add(random.checked_rem(half.max(1)).unwrap_or(0));
-        if was_open { Turn::None } else { Turn::Opened }
+        if was_open { Transition::None } else { Transition::Opened }
     }
 
     /// A call has come back with what it should.
-    pub fn worked(&mut self) -> Turn {
+    pub fn worked(&mut self) -> Transition {
         let was_open = self.is_open();
         *self = Self::default();
-        if was_open { Turn::Closed } else { Turn::None }
+        if was_open { Transition::Closed } else { Transition::None }
     }
 }
 
@@ -73,14 +73,14 @@ mod tests {
     #[test]
     fn three_failures_in_a_row_open_it_and_one_success_closes_it() {
         let mut breaker = Breaker::default();
-        assert_eq!((breaker.failed(0, 0), breaker.failed(0, 0)), (Turn::None, Turn::None));
-        assert_eq!(breaker.worked(), Turn::None);
-        assert_eq!((breaker.failed(0, 0), breaker.failed(0, 0)), (Turn::None, Turn::None));
+        assert_eq!((breaker.failed(0, 0), breaker.failed(0, 0)), (Transition::None, Transition::None));
+        assert_eq!(breaker.worked(), Transition::None);
+        assert_eq!((breaker.failed(0, 0), breaker.failed(0, 0)), (Transition::None, Transition::None));
         assert!(!breaker.is_open());
-        assert_eq!(breaker.failed(0, 0), Turn::Opened);
-        assert_eq!(breaker.failed(0, 0), Turn::None);
+        assert_eq!(breaker.failed(0, 0), Transition::Opened);
+        assert_eq!(breaker.failed(0, 0), Transition::None);
         assert!(breaker.is_open());
-        assert_eq!(breaker.worked(), Turn::Closed);
+        assert_eq!(breaker.worked(), Transition::Closed);
         assert!(!breaker.is_open() && breaker.may_try(0));
     }
 

@@ -1,11 +1,11 @@
 //! The order of things: the only module that knows it.
 //!
-//! Without a store (with one, see [`borrowing`] and [`lender`]):
+//! Without a store (with one, see [`borrowing`] and [`store_client`]):
 //! [`Identities::caller`] → [`Endpoints::cost`] → [`Table::update`] around [`decide_all`] → [`Ruling`], from which [`headers`]
 //! makes what the client sees.
 
 pub mod borrowing;
-pub mod lender;
+pub mod store_client;
 
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ use crate::borrower::Overridden;
 use crate::endpoint::Endpoints;
 use crate::identity::{Caller, Identities};
 use crate::request::{Gateway, Request};
-use crate::table::{Change, SharedStore, Table, Updated};
+use crate::table::{Change, SharedData, Table, Updated};
 use tollgate_core::account::{Account, Refusal, Verdict, decide_all};
 use tollgate_core::client::Namespace;
 use tollgate_core::headers::{self, Document, TierHeaders};
@@ -30,7 +30,7 @@ pub struct Engine {
     table: Table,
     /// How the store knows clients; none without a store.
     namespace: Option<Namespace>,
-    /// One a tier, in their order, then the strangers'.
+    /// One a tier, in their order, then the anonymous clients'.
     texts: Vec<TierHeaders>,
 }
 
@@ -45,10 +45,10 @@ pub struct Answer<'a> {
 
 /// Under which tier's limits a request fell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Under {
+pub enum AppliedTier {
     /// A consumer's tier.
     Tier(TierId),
-    /// The strangers' limits.
+    /// The anonymous clients' limits.
     Anonymous,
     /// A consumer's own, as the store has told, instead of this tier's.
     Override(TierId, Rc<Overridden>),
@@ -58,7 +58,7 @@ pub enum Under {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruling {
     /// Whose limits.
-    pub under: Under,
+    pub under: AppliedTier,
     /// What was decided.
     pub outcome: Outcome,
     /// The client's account after the decision; none where it is not known.
@@ -136,11 +136,11 @@ impl Engine {
 
     /// The tier of a ruling.
     #[must_use]
-    pub fn tier<'a>(&'a self, under: &'a Under) -> &'a Tier {
+    pub fn tier<'a>(&'a self, under: &'a AppliedTier) -> &'a Tier {
         match under {
-            Under::Tier(id) => self.policy.tier(*id),
-            Under::Anonymous => &self.policy.anonymous,
-            Under::Override(_, overridden) => &overridden.tier,
+            AppliedTier::Tier(id) => self.policy.tier(*id),
+            AppliedTier::Anonymous => &self.policy.anonymous,
+            AppliedTier::Override(_, overridden) => &overridden.tier,
         }
     }
 
@@ -148,7 +148,7 @@ impl Engine {
     pub fn decide<'a, G: Gateway>(
         &self,
         request: &Request<'a, G>,
-        store: &impl SharedStore,
+        store: &impl SharedData,
         now: UnixNanos,
     ) -> Option<Answer<'a>> {
         if self.policy.enforcement == Enforcement::Off {
@@ -171,12 +171,12 @@ impl Engine {
         request: &Request<'_, G>,
         caller: &Caller<'_>,
         cost: Cost,
-        store: &impl SharedStore,
+        store: &impl SharedData,
         now: UnixNanos,
     ) -> Ruling {
         let under = match caller {
-            Caller::Consumer { tier, .. } => Under::Tier(*tier),
-            Caller::Stranger => Under::Anonymous,
+            Caller::Consumer { tier, .. } => AppliedTier::Tier(*tier),
+            Caller::Anonymous => AppliedTier::Anonymous,
         };
         let ruling = Ruling {
             under: under.clone(),
@@ -270,11 +270,11 @@ impl Engine {
         }
     }
 
-    fn texts<'a>(&'a self, under: &'a Under) -> Option<&'a TierHeaders> {
+    fn texts<'a>(&'a self, under: &'a AppliedTier) -> Option<&'a TierHeaders> {
         match under {
-            Under::Tier(id) => self.texts.get(id.0),
-            Under::Anonymous => self.texts.last(),
-            Under::Override(_, overridden) => Some(&overridden.texts),
+            AppliedTier::Tier(id) => self.texts.get(id.0),
+            AppliedTier::Anonymous => self.texts.last(),
+            AppliedTier::Override(_, overridden) => Some(&overridden.texts),
         }
     }
 }

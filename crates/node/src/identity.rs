@@ -29,7 +29,7 @@ pub enum Caller<'a> {
         tier: TierId,
     },
     /// Anybody else.
-    Stranger,
+    Anonymous,
 }
 
 impl Caller<'_> {
@@ -37,7 +37,7 @@ impl Caller<'_> {
     pub fn client<'a, G: Gateway>(&'a self, request: &Request<'_, G>) -> Client<'a> {
         match self {
             Self::Consumer { name, .. } => Client::Consumer(name),
-            Self::Stranger => Client::Stranger(peer(request.gateway)),
+            Self::Anonymous => Client::Anonymous(peer(request.gateway)),
         }
     }
 }
@@ -135,7 +135,7 @@ impl Identities {
             };
             (!value.is_empty()).then_some(value)
         });
-        let Some(name) = name else { return Caller::Stranger };
+        let Some(name) = name else { return Caller::Anonymous };
         let tier = self
             .override_of(&name)
             .or_else(|| {
@@ -179,7 +179,7 @@ fn told_by_both(value: &[u8]) -> (&[u8], &[u8]) {
     (name, rest.get(1..).unwrap_or_default())
 }
 
-/// What one stranger has to itself of the address that the gateway reports: `192.0.2.1`, `192.0.2.1:4711`,
+/// What one anonymous client has to itself of the address that the gateway reports: `192.0.2.1`, `192.0.2.1:4711`,
 /// `2001:db8::1` or `[2001:db8::1]:4711`.
 #[must_use]
 pub fn network(address: &[u8]) -> Network {

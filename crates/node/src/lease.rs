@@ -9,7 +9,7 @@ mod refused;
 pub use self::refused::Refused;
 use tollgate_core::limit::Month;
 use tollgate_core::units::Cost;
-use tollgate_core::wire::{Lease, Refusal, Standing};
+use tollgate_core::wire::{Grant, LeaseRequest, Refusal};
 
 /// A moment of the node's monotonic clock, in milliseconds, of which the lowest 32 bits are kept: two moments can be
 /// compared that lie less than 24 days apart.
@@ -40,7 +40,7 @@ impl Tick {
 
 /// What a node's record knows of one client's lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hold {
+pub struct LeaseState {
     /// When the record was made, in 16 ms of the node's clock; 0: it never had to do with a store.
     pub epoch: u32,
     /// Of the last message.
@@ -48,7 +48,7 @@ pub struct Hold {
     /// Let through in this epoch.
     pub spent: u64,
     /// What `spent` was when the record's month began, if it began since; all before belongs to the month before.
-    pub turn: u64,
+    pub spent_before_month: u64,
     /// As much of `spent` as the store is known to know.
     pub acked: u64,
     /// What may still be spent of the lease.
@@ -69,7 +69,7 @@ pub struct Hold {
     pub terms: u32,
     /// Which of the limits' buckets this node has filled while they were empty, as far as the store does not know it: bits 0
     /// to 2 since the last message, and bit 3 where that is not known; bits 4 to 7 the same of the message before, where it
-    /// was not answered. See [`Lease::since`].
+    /// was not answered. See [`LeaseRequest::since`].
     pub fresh: u8,
 }
 
@@ -79,7 +79,7 @@ pub struct Wish {
     /// For the cheapest request that waits; 0: none waits.
     pub need: u64,
     /// For the others that wait, beyond that.
-    pub more: u64,
+    pub queued: u64,
     /// All in all, for those that may come.
     pub want: u64,
 }
@@ -104,7 +104,7 @@ pub enum Spend {
     Ask,
 }
 
-impl Hold {
+impl LeaseState {
     /// A lease that lasts to the last millisecond might be used in the first one after: clocks have steps. And of two clocks
     /// one is faster: by one part in so many.
     const MARGIN_MS: u64 = 5;
@@ -191,12 +191,12 @@ impl Hold {
     }
 
     /// The month has turned: what was spent so far belongs to the one before.
-    pub fn turn(&mut self) {
-        self.turn = self.spent;
+    pub fn begin_month(&mut self) {
+        self.spent_before_month = self.spent;
     }
 
     /// The next message to the store. A message that is under way is repeated: the store takes it for the same. `until_empty`
-    /// says of each bucket when it is empty, as [`Lease::since`] does; 0: that is not known.
+    /// says of each bucket when it is empty, as [`LeaseRequest::since`] does; 0: that is not known.
     pub fn message(
         &mut self,
         month: Month,
@@ -204,7 +204,7 @@ impl Hold {
         until_empty: [u64; 3],
         patience_ms: u32,
         now_ms: u64,
-    ) -> Lease {
+    ) -> LeaseRequest {
         let now = tick(now_ms);
         if self.epoch == 0 {
             self.begin(now_ms);
@@ -229,40 +229,40 @@ impl Hold {
                 *since = until_empty;
             }
         }
-        Lease {
+        LeaseRequest {
             since,
             epoch: self.epoch.into(),
             seq: self.seq,
             spent: self.spent,
             acked: self.acked,
-            turn: self.turn,
+            spent_before_month: self.spent_before_month,
             month: month.0,
             hold: self.left.into(),
             need: wish.need.min(Self::MOST),
-            more: wish.more.min(Self::MOST),
+            queued: wish.queued.min(Self::MOST),
             want: wish.want.min(Self::MOST),
         }
     }
 
     /// Takes in what the store has answered to a message that was sent at `sent`, if it is the last one's.
-    pub fn take(&mut self, standing: &Standing, cost: u64, sent: Tick, now: Tick) -> bool {
-        if standing.epoch != u64::from(self.epoch) || standing.seq != self.seq {
+    pub fn take(&mut self, grant: &Grant, cost: u64, sent: Tick, now: Tick) -> bool {
+        if grant.epoch != u64::from(self.epoch) || grant.seq != self.seq {
             return false;
         }
         self.is_asking = false;
         self.fresh &= Self::SINCE_MESSAGE;
-        self.acked = self.acked.max(standing.spent.min(self.spent));
-        let since = self.spent.saturating_sub(standing.spent);
-        let left = standing.hold.saturating_sub(since).min(Self::MOST);
+        self.acked = self.acked.max(grant.spent.min(self.spent));
+        let since = self.spent.saturating_sub(grant.spent);
+        let left = grant.hold.saturating_sub(since).min(Self::MOST);
         self.left = u32::try_from(left).unwrap_or(u32::MAX);
-        let ttl = u64::from(standing.ttl_ms);
+        let ttl = u64::from(grant.ttl_ms);
         let ttl = ttl.saturating_sub(Self::MARGIN_MS.max(ttl.div_ceil(Self::DRIFT_PART)));
         self.ends = sent.after(ttl);
-        self.idle = u8::try_from(standing.idle_ms / Self::IDLE_STEP_MS).unwrap_or(u8::MAX).max(1);
-        self.refused = match &standing.refusal {
+        self.idle = u8::try_from(grant.idle_ms / Self::IDLE_STEP_MS).unwrap_or(u8::MAX).max(1);
+        self.refused = match &grant.refusal {
             Some(refusal) => Refused::new(refusal, cost, now),
             // Where little is left the next refusal is near; what it would say is kept for requests that need not ask.
-            None if standing.idle_ms <= Self::SCARCE_MS => Refused { until: now, ..self.refused },
+            None if grant.idle_ms <= Self::SCARCE_MS => Refused { until: now, ..self.refused },
             None => Refused::default(),
         };
         true
@@ -280,10 +280,10 @@ impl Hold {
     /// The store knows a later message than the record's last: the record begins anew, with what it still owes.
     pub fn begin_anew(&mut self, now_ms: u64) {
         let owed = self.owed();
-        let before = self.turn.saturating_sub(self.acked);
+        let before = self.spent_before_month.saturating_sub(self.acked);
         let epoch = self.epoch;
         let fresh = (self.fresh | self.fresh >> 4) & Self::SINCE_MESSAGE;
-        *self = Self { spent: owed, turn: before, fresh, ..Self::default() };
+        *self = Self { spent: owed, spent_before_month: before, fresh, ..Self::default() };
         self.begin(now_ms);
         self.epoch = self.epoch.max(epoch.saturating_add(1));
     }

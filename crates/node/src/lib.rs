@@ -14,7 +14,7 @@
 //! could: [`known_good`](table::known_good).
 //!
 //! [`engine`] is that order, and the only module that knows it. A host implements [`request::Gateway`],
-//! [`table::SharedStore`] and, with a store, [`engine::lender::Host`].
+//! [`table::SharedData`] and, with a store, [`engine::store_client::NodeHost`].
 
 // In a test an overflow is a failure like any other.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! fingerprint(client) ──▶ slot "tollgate/aXYZ" ──▶ one of 7 ways ──▶ Record { buckets, month, lease }
-//!                         consumers │ strangers     get, decide, compare and swap; lost: get again, decide again
+//!                         consumers │ anonymous clients     get, decide, compare and swap; lost: get again, decide again
 //! ```
 //!
 //! Shared data has no delete that all hosts honour, so there is a fixed number of slots of one size, and a request only ever
@@ -11,7 +11,7 @@
 //! (buckets full, month past or untouched). Only where all 7 are in use does one go that still meant something,
 //! the one that means the least, and it is counted.
 //!
-//! Strangers have slots of their own: however many addresses somebody comes from, no consumer is pushed out.
+//! Anonymous clients have slots of their own: however many addresses somebody comes from, no consumer is pushed out.
 
 mod fingerprint;
 mod geometry;
@@ -31,7 +31,7 @@ use tollgate_core::tier::Tier;
 use tollgate_core::units::UnixNanos;
 
 /// The node's shared data, as little of it as the table needs. Every method may be called by many workers at once.
-pub trait SharedStore {
+pub trait SharedData {
     /// The value of `key` and its version.
     fn get(&self, key: &SlotKey) -> Read;
     /// Writes `value` if `key` still is what `expected` says.
@@ -40,7 +40,7 @@ pub trait SharedStore {
     fn keeps_all(&self) -> bool;
 }
 
-/// What [`SharedStore::get`] found.
+/// What [`SharedData::get`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read {
     /// Nothing was ever written there, or the host has dropped it.
@@ -158,7 +158,7 @@ pub enum OpenError {
 
 impl Table {
     /// Whether the node has a table, or is making it.
-    pub fn is_there(store: &impl SharedStore) -> bool {
+    pub fn is_there(store: &impl SharedData) -> bool {
         Marker::is_there(store)
     }
 
@@ -170,7 +170,7 @@ impl Table {
     ///
     /// # Errors
     /// [`OpenError`] when shared memory cannot hold the table.
-    pub fn open(store: &impl SharedStore, clients: u32, key: FingerprintKey) -> Result<Opened, OpenError> {
+    pub fn open(store: &impl SharedData, clients: u32, key: FingerprintKey) -> Result<Opened, OpenError> {
         let (marker, is_new) =
             Marker::settle(store, Geometry::for_clients(clients), key).ok_or(OpenError::Failed)?;
         let table = Self { geometry: marker.geometry, key: marker.key, evictions: Cell::new(0) };
@@ -213,8 +213,8 @@ impl Table {
 
     /// The fingerprint of a client that the store knows by the same number.
     #[must_use]
-    pub fn fingerprint_of(&self, id: ClientId, is_stranger: bool) -> Fingerprint {
-        self.key.of_id(id, is_stranger)
+    pub fn fingerprint_of(&self, id: ClientId, is_anonymous: bool) -> Fingerprint {
+        self.key.of_id(id, is_anonymous)
     }
 
     /// The number to the store of the node that its gateway calls `identity`.
@@ -229,8 +229,8 @@ impl Table {
         self.evictions.replace(0)
     }
 
-    /// Hands every record of slot number `index` to `see`, with whether it is a stranger's.
-    pub fn each(&self, store: &impl SharedStore, index: u32, mut see: impl FnMut(&Record, bool)) {
+    /// Hands every record of slot number `index` to `see`, with whether it is an anonymous client's.
+    pub fn each(&self, store: &impl SharedData, index: u32, mut see: impl FnMut(&Record, bool)) {
         let Some(key) = self.geometry.slot(index) else { return };
         if let Read::Value(bytes, _) = store.get(&key)
             && slot::is_ours(&bytes)
@@ -245,7 +245,7 @@ impl Table {
     /// computed from the old one is forgotten. `tier` is the one that the account is kept under.
     pub fn update<T>(
         &self,
-        store: &impl SharedStore,
+        store: &impl SharedData,
         client: Fingerprint,
         tier: &Tier,
         moment: impl Into<Moment>,
@@ -273,7 +273,7 @@ impl Table {
     #[inline(never)]
     fn update_by(
         &self,
-        store: &impl SharedStore,
+        store: &impl SharedData,
         client: Fingerprint,
         tier: &Tier,
         moment: Moment,

@@ -7,7 +7,7 @@
 -- ARGV[3]         how many offers follow
 -- ARGV[4..]       the offers: count of buckets B, 3 x (drain, weight, capacity) I8, then the description that accounts
 --                 keep: has a month B, its quota I8, the tier's name
--- ARGV[..]        the n entries: what is to be done B (0: lease, 1: charge, 2: reset); flags B (1: stranger, 2: has a name;
+-- ARGV[..]        the n entries: what is to be done B (0: lease, 1: charge, 2: reset); flags B (1: anonymous client, 2: has a name;
 --                 of a reset 4: bucket, 8: month); the offer's place B; the place of the set of names B; then LEASE, or
 --                 the cost I8, or nothing; then the name
 -- Returns the clock, then one packed string a client: its first byte is STANDING, STALE, DAMAGED or ABSENT.

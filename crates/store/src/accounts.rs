@@ -35,7 +35,7 @@ use self::room::may_lie_idle;
 use tollgate_core::limit::Month;
 use tollgate_core::terms::{Bucket, EXACT, Terms};
 use tollgate_core::units::UnixNanos;
-use tollgate_core::wire::{Lease, Standing};
+use tollgate_core::wire::{Grant, LeaseRequest};
 
 /// How long a node may hold a lease without a word, microseconds.
 pub const LEASE_TTL: u64 = 10_000_000;
@@ -100,11 +100,11 @@ pub struct Account {
     pub usage: Vec<Usage>,
 }
 
-/// What became of a [`Lease`].
+/// What became of a [`LeaseRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
     /// It was taken.
-    Standing(Standing),
+    Grant(Grant),
     /// It is older than what is known; nothing changed but time.
     Stale,
 }
@@ -123,7 +123,7 @@ pub fn end_of(month: u16) -> u64 {
 
 impl Account {
     /// Takes `node`'s report and lends it what it wants, as far as `terms` allow at `now` (microseconds).
-    pub fn settle(&mut self, terms: &Terms, node: u64, lease: &Lease, now: u64) -> Settled {
+    pub fn settle(&mut self, terms: &Terms, node: u64, lease: &LeaseRequest, now: u64) -> Settled {
         let now = self.advance(terms, now);
         let month = month_of(now);
         let Some(index) = self.loan_of(node, lease, terms) else { return Settled::Stale };
@@ -140,24 +140,24 @@ impl Account {
         // hears whether there is.
         let left = self.left(terms, month);
         let (need, want) = (lease.need.min(EXACT), lease.want.min(EXACT));
-        let missing = need.saturating_sub(loan.out);
+        let missing = need.saturating_sub(loan.lent);
         let refusal = (missing > left).then(|| self.refusal(terms, missing, month, now));
         if !is_repeated {
             if refusal.is_none() {
                 // In whole units: crumbs on several nodes pay for nobody's request.
                 let whole = |milli: u64| (milli / UNIT).saturating_mul(UNIT);
-                let mut held = loan.out.saturating_add(missing);
+                let mut held = loan.lent.saturating_add(missing);
                 let left = left.saturating_sub(missing);
                 let waiting =
-                    whole(need.saturating_add(lease.more.min(EXACT)).saturating_sub(held).min(left));
+                    whole(need.saturating_add(lease.queued.min(EXACT)).saturating_sub(held).min(left));
                 held = held.saturating_add(waiting);
                 let mut share = whole(left.saturating_sub(waiting) / SHARE);
                 if pace != Pace::Brisk {
                     // No more than may lie idle for long.
-                    let out = self.out().saturating_sub(loan.out).saturating_add(held);
+                    let out = self.lent().saturating_sub(loan.lent).saturating_add(held);
                     share = share.min(whole(may_lie_idle(terms).saturating_sub(out)));
                 }
-                loan.out = held.saturating_add(want.saturating_sub(held).min(share)).min(EXACT);
+                loan.lent = held.saturating_add(want.saturating_sub(held).min(share)).min(EXACT);
             }
             self.put(index, loan);
         }
@@ -169,12 +169,12 @@ impl Account {
             loan.ends = now.saturating_add(lasts).min(end_of(month));
             self.put(index, loan);
         }
-        let standing = Standing {
+        let grant = Grant {
             epoch: lease.epoch,
             seq: lease.seq,
             // What `out` was computed with: a repeated message may tell of more, which has not been looked at.
             spent: loan.spent,
-            hold: loan.out,
+            hold: loan.lent,
             ttl_ms: u32::try_from(loan.ends.saturating_sub(now) / 1_000).unwrap_or(u32::MAX),
             idle_ms: match pace {
                 _ if is_scarce => IDLE_SCARCE_MS,
@@ -183,13 +183,13 @@ impl Account {
                 _ => IDLE_MS,
             },
             refusal,
-            ..self.standing(terms, month)
+            ..self.grant(terms, month)
         };
-        Settled::Standing(standing)
+        Settled::Grant(grant)
     }
 
     /// Decides about one request of `cost` thousandths of a unit and charges it: in one step, without a lease.
-    pub fn charge(&mut self, terms: &Terms, cost: u64, now: u64) -> Standing {
+    pub fn charge(&mut self, terms: &Terms, cost: u64, now: u64) -> Grant {
         let now = self.advance(terms, now);
         let month = month_of(now);
         let cost = cost.min(EXACT);
@@ -200,7 +200,7 @@ impl Account {
         } else {
             Some(self.refusal(terms, cost, month, now))
         };
-        Standing { refusal, ..self.standing(terms, month) }
+        Grant { refusal, ..self.grant(terms, month) }
     }
 
     /// Makes every bucket full again, or the month that runs untouched, or both.
@@ -225,7 +225,7 @@ impl Account {
     #[must_use]
     pub fn used_at(&self, month: u16, now: u64) -> u64 {
         let ended = self.loans.iter().filter(|loan| loan.month == month && loan.ends <= now);
-        ended.fold(self.used(month), |sum, loan| sum.saturating_add(loan.out))
+        ended.fold(self.used(month), |sum, loan| sum.saturating_add(loan.lent))
     }
 
     /// From when on the account is as good as one never seen, if no month is to be kept: microseconds.
@@ -246,7 +246,7 @@ impl Account {
         let moment = if was_set_back { now } else { self.at.max(now) };
         // What was lent is spent when its lease ends, however much later somebody asks: from then on it drains. Of several
         // that have ended, from the last one's end on.
-        let has_ended = |loan: &Loan| loan.out > 0 && loan.ends <= moment;
+        let has_ended = |loan: &Loan| loan.lent > 0 && loan.ends <= moment;
         let ended = self.loans.iter().filter(|loan| has_ended(loan)).map(|loan| loan.ends).max();
         if let Some(ended) = ended {
             self.drain(terms, ended.max(self.at).min(moment));
@@ -257,7 +257,7 @@ impl Account {
             }
         }
         self.drain(terms, moment);
-        self.loans.retain(|loan| loan.out > 0 || moment.saturating_sub(loan.ends) < REMEMBERED);
+        self.loans.retain(|loan| loan.lent > 0 || moment.saturating_sub(loan.ends) < REMEMBERED);
         moment
     }
 
@@ -295,19 +295,19 @@ impl Account {
 
     /// Counts what `loan` has lent as spent.
     fn lose(&mut self, terms: &Terms, loan: &mut Loan) {
-        self.fill(terms, loan.out, loan.out, [Poured::Now; 3]);
-        self.use_up(loan.month, loan.out);
-        loan.lost = loan.lost.saturating_add(loan.out).min(EXACT);
-        loan.out = 0;
+        self.fill(terms, loan.lent, loan.lent, [Poured::Now; 3]);
+        self.use_up(loan.month, loan.lent);
+        loan.forfeited = loan.forfeited.saturating_add(loan.lent).min(EXACT);
+        loan.lent = 0;
     }
 
     /// The place of `node`'s loan, made if there is none; none for a message that is older than it.
-    fn loan_of(&mut self, node: u64, lease: &Lease, terms: &Terms) -> Option<usize> {
+    fn loan_of(&mut self, node: u64, lease: &LeaseRequest, terms: &Terms) -> Option<usize> {
         let known = lease.acked.min(lease.spent).min(EXACT);
         let fresh = Loan { node, epoch: lease.epoch, spent: known, ..Loan::default() };
         let Some(index) = self.loans.iter().position(|loan| loan.node == node) else {
             if self.loans.len() >= MAX_LOANS {
-                let idle = self.loans.iter().enumerate().filter(|(_, loan)| loan.out == 0);
+                let idle = self.loans.iter().enumerate().filter(|(_, loan)| loan.lent == 0);
                 let (oldest, _) = idle.min_by_key(|(_, loan)| loan.ends)?;
                 self.loans.remove(oldest);
             }
@@ -327,21 +327,21 @@ impl Account {
     }
 
     /// Counts what the node has spent since its last report, and takes back what it no longer holds.
-    fn report(&mut self, terms: &Terms, loan: &mut Loan, lease: &Lease, month: u16) {
+    fn report(&mut self, terms: &Terms, loan: &mut Loan, lease: &LeaseRequest, month: u16) {
         let spent = lease.spent.min(EXACT);
         let delta = spent.saturating_sub(loan.spent);
-        let from_lease = delta.min(loan.out);
+        let from_lease = delta.min(loan.lent);
         let without = delta.saturating_sub(from_lease);
         let current = if lease.month == 0 { month } else { lease.month.min(month) };
         // A node whose clock runs ahead has turned already: all of it belongs to the month that runs here.
-        let turn = if lease.month > month { 0 } else { lease.turn.min(spent) };
+        let turn = if lease.month > month { 0 } else { lease.spent_before_month.min(spent) };
         let before = turn.saturating_sub(loan.spent).min(delta);
         let after = delta.saturating_sub(before);
         // What had been counted as spent when the loan ended is not counted again.
         let (known_before, known_after) = if loan.month < current {
-            (loan.lost.min(without).min(before), 0)
+            (loan.forfeited.min(without).min(before), 0)
         } else {
-            (0, loan.lost.min(without).min(after))
+            (0, loan.forfeited.min(without).min(after))
         };
         let known = known_before.max(known_after);
         let unknown = without.saturating_sub(known);
@@ -349,10 +349,10 @@ impl Account {
         self.use_up(current.saturating_sub(1), before.saturating_sub(known_before));
         self.use_up(current, after.saturating_sub(known_after));
         // And what the node did not spend after all is not used.
-        self.give_back(loan.month, loan.lost.saturating_sub(known));
-        loan.lost = 0;
+        self.give_back(loan.month, loan.forfeited.saturating_sub(known));
+        loan.forfeited = 0;
         loan.spent = loan.spent.max(spent);
-        loan.out = loan.out.saturating_sub(from_lease).min(lease.hold);
+        loan.lent = loan.lent.saturating_sub(from_lease).min(lease.hold);
     }
 
     /// Fills the buckets with `milli`, of which `lent` was lent; more than full is full.

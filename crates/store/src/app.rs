@@ -10,28 +10,28 @@
 //! and resets that all nodes are told of. Every error becomes a [problem] document.
 
 pub mod access;
+mod admission;
 pub mod amount;
 pub mod audit;
-pub mod board;
 pub mod body;
 pub mod check;
-pub mod grant;
 pub mod health;
 pub mod leases;
-pub mod ledger;
 pub mod metrics;
 pub mod moment;
 pub mod name;
+pub mod namespace;
 pub mod openapi;
+pub mod override_index;
+pub mod override_spec;
 pub mod overrides;
 pub mod problem;
+pub mod quota_metrics;
 pub mod reset;
-pub mod space;
-pub mod spenders;
 pub mod state;
 pub mod tier;
 pub mod usage;
-mod watch;
+pub mod usage_metrics;
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ pub fn app(store: Arc<Store>) -> Router {
         .layer(DefaultBodyLimit::max(body::LONGEST))
         .method_not_allowed_fallback(|| async { AppError::MethodNotAllowed })
         .fallback(|| async { AppError::NotFound("there is no such path; see /openapi.json".to_owned()) })
-        .layer(from_fn_with_state(Arc::clone(&store), watch::watch))
+        .layer(from_fn_with_state(Arc::clone(&store), admission::watch))
         .with_state(store)
 }
 

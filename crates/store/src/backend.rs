@@ -5,12 +5,12 @@
 //! backend's: all replicas of the store that share it agree on it.
 
 pub mod health;
+pub mod instrumented;
 pub mod memory;
 pub mod open;
 mod probe;
 pub mod redb;
 pub mod redis;
-pub mod watched;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -26,8 +26,8 @@ pub struct Settle {
     pub client: ClientId,
     /// Its name, where the gateway has told it. Whoever has a name appears in [`Backend::usages`].
     pub name: Option<Vec<u8>>,
-    /// Strangers' accounts are forgotten once their buckets are full again; they have no usage.
-    pub is_stranger: bool,
+    /// Anonymous clients' accounts are forgotten once their buckets are full again; they have no usage.
+    pub is_anonymous: bool,
     /// The name of the tier that `terms` are of; kept with the account, for billing.
     pub tier: Arc<str>,
     /// What it may have.
@@ -75,7 +75,7 @@ pub struct OverrideRow {
 
 /// All that a namespace's nodes have to know at once, or what of it has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bulletin {
+pub struct NamespaceSnapshot {
     /// Counts up with every change of an override and every reset.
     pub revision: u64,
     /// When the newest change was made, as far as that is still known.
@@ -100,7 +100,7 @@ pub struct Mark {
     pub at: u64,
 }
 
-/// How many removals and resets a [`Bulletin`] remembers at the least.
+/// How many removals and resets a [`NamespaceSnapshot`] remembers at the least.
 pub const BULLETIN_REMEMBERS: usize = 256;
 
 /// How many of the newest changes are remembered one by one. Whoever has missed more reads everything anew.
@@ -237,7 +237,7 @@ pub trait Backend: Send + Sync + 'static {
     async fn revision(&self, namespace: &str) -> Result<u64, BackendError>;
 
     /// What has changed after `after`, where that is still known one by one; else all overrides and recent resets.
-    async fn bulletin(&self, namespace: &str, after: Mark) -> Result<Bulletin, BackendError>;
+    async fn snapshot(&self, namespace: &str, after: Mark) -> Result<NamespaceSnapshot, BackendError>;
 
     /// The log's lines, newest first, at most `limit`, those with a number below `before` (none: from the newest). A
     /// line comes with its number, which counts up from 1. The newest

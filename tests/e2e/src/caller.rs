@@ -38,7 +38,7 @@ impl<'a> Caller<'a> {
         Self { client: self.client.from(address), ..self }
     }
 
-    /// While no other stranger calls.
+    /// While no other anonymous client calls.
     #[must_use]
     pub fn alone(self, guard: MutexGuard<'a, ()>) -> Self {
         Self { _alone: Some(guard), ..self }

@@ -41,9 +41,9 @@ pub struct Gateway {
     address: SocketAddr,
     /// Started by the suite; else somebody else's.
     own: Option<Own>,
-    /// All callers share an address at somebody else's gateway, so one stranger at a time.
-    strangers: Mutex<()>,
-    /// The last of the addresses 127.0.1.x that a stranger at the suite's own gateway has.
+    /// All callers share an address at somebody else's gateway, so one anonymous client at a time.
+    anonymous: Mutex<()>,
+    /// The last of the addresses 127.0.1.x that an anonymous client at the suite's own gateway has.
     addresses: AtomicU8,
 }
 
@@ -119,7 +119,7 @@ impl Gateway {
     }
 
     fn at(address: SocketAddr, name: String, kind: Kind, own: Option<Own>) -> Self {
-        Self { name, kind, address, own, strangers: Mutex::new(()), addresses: AtomicU8::new(0) }
+        Self { name, kind, address, own, anonymous: Mutex::new(()), addresses: AtomicU8::new(0) }
     }
 
     /// Whether the suite started it, so that everybody's bucket is full.
@@ -149,15 +149,15 @@ impl Gateway {
 
     /// Nobody in particular, with a full bucket: from an address of its own, or alone with all the others'.
     #[must_use]
-    pub fn stranger(&self) -> Caller<'_> {
-        let stranger = Caller::new(self.client(), Credential::None);
+    pub fn anonymous(&self) -> Caller<'_> {
+        let anonymous = Caller::new(self.client(), Credential::None);
         if self.is_own() {
             let last = self.addresses.fetch_add(1, Ordering::Relaxed);
-            return stranger.from(IpAddr::V4(Ipv4Addr::new(127, 0, 1, last)));
+            return anonymous.from(IpAddr::V4(Ipv4Addr::new(127, 0, 1, last)));
         }
         // A test that failed with it left nothing half done.
-        let alone = self.strangers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.rested(stranger.alone(alone))
+        let alone = self.anonymous.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.rested(anonymous.alone(alone))
     }
 
     /// Waits until a caller's bucket is full again after what earlier runs took from it.

@@ -3,7 +3,7 @@
 //! | where | what it is |
 //! | --- | --- |
 //! | [`gateway`] | the gateway under test: an Envoy of the suite's own, or the one that `GATEWAY_URL` names |
-//! | [`caller`] | somebody who calls it: a sample consumer with a full bucket, or a stranger |
+//! | [`caller`] | somebody who calls it: a sample consumer with a full bucket, or an anonymous client |
 //! | [`spelled`] | whether a gateway charges what it lets through, however the path is spelled |
 //! | [`standing`] | what a response's headers say about the caller |
 //! | [`monitoring`] | what `monitoring/` asks, and a Prometheus, gateways and stores to ask |

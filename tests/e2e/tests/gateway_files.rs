@@ -209,7 +209,7 @@ fn kong_and_envoy_serve_the_same_paths_to_the_same_browsers() {
 }
 
 #[test]
-fn kong_lets_strangers_in_and_nobody_lie() {
+fn kong_lets_anonymous_clients_in_and_nobody_lie() {
     let (kong, service) = (kong(), service());
     for auth in ["key-auth", "jwt"] {
         let anonymous = &plugin(&service, auth)["anonymous"];

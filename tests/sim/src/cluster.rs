@@ -2,7 +2,7 @@
 //!
 //! | | whose code |
 //! | --- | --- |
-//! | [`seat`] | the product's engine, table, borrower, breaker and lender, on a gateway made of [`gateway`] and [`shared_data`] |
+//! | [`seat`] | the product's engine, table, borrower, breaker and store_client, on a gateway made of [`gateway`] and [`shared_data`] |
 //! | [`replica`] | the product's store: handlers, namespaces, boards, its router for what admins do |
 //! | [`redis`] | the product's accounts in its memory backend |
 //! | [`calls`], [`traffic`], [`fault`], [`admin`] | the simulator's |
@@ -12,9 +12,9 @@ pub mod calls;
 pub mod clock;
 pub mod fault;
 pub mod gateway;
+pub mod host_call;
 pub mod redis;
 pub mod replica;
-pub mod seat;
 pub mod shared_data;
 pub mod trace;
 pub mod traffic;
@@ -337,7 +337,7 @@ impl Cluster {
         let worker = &node.workers[worker];
         let found = worker.roots.borrow().iter().find(|one| one.id == root).cloned();
         let Some(found) = found.filter(|_| worker.life.get() == worker_life) else { return };
-        let interval = u64::from(found.lender.interval()) * crate::plan::MILLISECOND;
+        let interval = u64::from(found.store_client.interval()) * crate::plan::MILLISECOND;
         let event = Event::Tick { node: number, life, worker: worker.number, worker_life, root };
         self.queue.push(self.now() + interval, event);
         self.tick(&node, worker, &found);
@@ -384,7 +384,8 @@ impl Cluster {
             for worker in &node.workers {
                 let waiting = worker.waiting.borrow().len();
                 let roots = worker.roots.borrow();
-                let remembered = roots.iter().map(|root| root.lender.borrower().borrow().remembers()).sum();
+                let remembered =
+                    roots.iter().map(|root| root.store_client.borrower().borrow().remembers()).sum();
                 let slots = roots.last().map_or(0, |root| root.engine.table().geometry().count());
                 let is_full = node.personality == Personality::Kong;
                 self.log.left_behind(

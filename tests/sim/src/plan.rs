@@ -27,7 +27,7 @@ pub struct Plan {
     pub start: u64,
     /// For how long clients ask.
     pub length: u64,
-    /// The tiers; the strangers' comes last.
+    /// The tiers; the anonymous clients' comes last.
     pub tiers: Vec<Tier>,
     /// How gateways work with the store.
     pub store: Terms,
@@ -167,11 +167,11 @@ pub struct Memory {
 /// Who asks.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// A consumer's name; none: strangers, each request from one of `crowd` addresses.
+    /// A consumer's name; none: anonymous clients, each request from one of `crowd` addresses.
     pub name: Option<String>,
     /// A place among the tiers.
     pub tier: usize,
-    /// How many strangers.
+    /// How many anonymous clients.
     pub crowd: u32,
     /// How it asks.
     pub habit: Habit,

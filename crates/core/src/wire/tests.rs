@@ -3,16 +3,16 @@ use crate::terms::Rate;
 use proptest::prelude::*;
 
 fn batch() -> Batch {
-    let lease = Lease {
+    let lease = LeaseRequest {
         epoch: 900_000,
         seq: 3,
         spent: 12_000,
         acked: 11_000,
-        turn: 2_000,
+        spent_before_month: 2_000,
         month: 682,
         hold: 1_000,
         need: 2_000,
-        more: 3_000,
+        queued: 3_000,
         want: 8_000,
         since: [0, 1, 60_000_500],
     };
@@ -34,7 +34,7 @@ fn batch() -> Batch {
             },
             Entry {
                 client: ClientId([0x22; 16]),
-                is_stranger: true,
+                is_anonymous: true,
                 ask: Ask::Charge { cost: 2_000 },
                 ..Entry::default()
             },
@@ -47,9 +47,9 @@ fn reply() -> Reply {
         now: 1_795_478_400_000_000,
         revision: 5,
         is_whole: false,
-        changes: vec![Change { client: ClientId([0x33; 16]), what: News::Reset }],
+        changes: vec![Change { client: ClientId([0x33; 16]), what: ChangeKind::Reset }],
         answers: vec![
-            Answer::Standing(Standing {
+            Answer::Grant(Grant {
                 epoch: 900_000,
                 seq: 3,
                 spent: 12_000,

@@ -1,9 +1,9 @@
 //! What the store has answered, and what that changes on the node.
 
-use super::{Borrower, Call, Times, enqueue};
-use crate::breaker::Turn;
-use crate::lease::{Hold, tick};
-use crate::table::{Change, SharedStore, Table, Updated};
+use super::{Borrower, Call, Now, enqueue};
+use crate::breaker::Transition;
+use crate::lease::{LeaseState, tick};
+use crate::table::{Change, SharedData, Table, Updated};
 use tollgate_core::account::Account;
 use tollgate_core::client::ClientId;
 use tollgate_core::limit::Month;
@@ -11,13 +11,13 @@ use tollgate_core::policy::Policy;
 use tollgate_core::terms::tag;
 use tollgate_core::tier::Tier;
 use tollgate_core::units::{Cost, Nanos, UnixNanos};
-use tollgate_core::wire::{Answer, Ask, Entry, Lease, Reply, Standing};
+use tollgate_core::wire::{Answer, Ask, Entry, Grant, LeaseRequest, Reply};
 
 impl Borrower {
     /// `reply` to `call` has come: the store is there, this is its clock, and what has changed for all. Its answers are still
     /// to be taken in. And whether the store has just come back.
     pub fn hear(&mut self, policy: &Policy, call: Call, reply: Reply, mono_nanos: u64) -> (Heard, bool) {
-        let is_back = self.breaker.worked() == Turn::Closed;
+        let is_back = self.breaker.worked() == Transition::Closed;
         self.offset = Some(reply.now.saturating_mul(1_000).wrapping_sub(mono_nanos));
         let changed = self.overrides.take(policy, &reply);
         (Heard { call, reply, next: 0, changed, charge: None }, is_back)
@@ -28,7 +28,7 @@ impl Borrower {
         &mut self,
         policy: &Policy,
         table: &Table,
-        store: &impl SharedStore,
+        store: &impl SharedData,
         heard: &mut Heard,
         mono_nanos: u64,
     ) -> bool {
@@ -37,7 +37,7 @@ impl Borrower {
         for (entry, answer) in all.skip(heard.next).take(self.slice) {
             heard.next = heard.next.saturating_add(1);
             match (&entry.ask, answer) {
-                (Ask::Charge { .. }, Answer::Standing(standing)) => heard.charge = Some(*standing),
+                (Ask::Charge { .. }, Answer::Grant(grant)) => heard.charge = Some(*grant),
                 (Ask::Charge { .. }, _) => {}
                 (Ask::Lease(lease), _) => {
                     self.take_one(policy, table, store, entry, lease, answer, heard.call.sent, times)
@@ -49,15 +49,15 @@ impl Borrower {
         }
         // Who was reset or has other limits now asks again.
         let changed = std::mem::take(&mut heard.changed);
-        for (id, is_stranger) in changed.into_iter().flat_map(|id| [(id, false), (id, true)]) {
-            let client = table.fingerprint_of(id, is_stranger);
+        for (id, is_anonymous) in changed.into_iter().flat_map(|id| [(id, false), (id, true)]) {
+            let client = table.fingerprint_of(id, is_anonymous);
             table.update(store, client, &policy.anonymous, times.moment(), |mut state| {
-                if state.hold.epoch == 0 {
+                if state.lease.epoch == 0 {
                     return (Change::Keep, ());
                 }
-                state.hold.refused = Default::default();
-                state.hold.give_up(times.mono);
-                state.hold.fresh |= Hold::UNKNOWN;
+                state.lease.refused = Default::default();
+                state.lease.give_up(times.mono);
+                state.lease.fresh |= LeaseState::UNKNOWN;
                 (Change::Write(state), ())
             });
             if let Some(known) = self.known.get_mut(&id) {
@@ -73,30 +73,30 @@ impl Borrower {
         &mut self,
         policy: &Policy,
         table: &Table,
-        store: &impl SharedStore,
+        store: &impl SharedData,
         entry: &Entry,
-        lease: &Lease,
+        lease: &LeaseRequest,
         answer: &Answer,
         sent: u64,
-        times: Times,
+        times: Now,
     ) {
         let tier = policy.tiers.get(usize::from(entry.offer)).unwrap_or(&policy.anonymous);
         let overridden = self.overrides.of(&entry.client).cloned();
         let tier = overridden.as_ref().map_or(tier, |overridden| &overridden.tier);
-        let client = table.fingerprint_of(entry.client, entry.is_stranger);
+        let client = table.fingerprint_of(entry.client, entry.is_anonymous);
         let seen = Seen { times, took_ms: times.mono.saturating_sub(sent) };
         let updated = table.update(store, client, tier, times.moment(), |mut state| match answer {
-            Answer::Standing(standing) => {
-                let is_taken = state.hold.take(standing, lease.need, tick(sent), tick(times.mono));
+            Answer::Grant(grant) => {
+                let is_taken = state.lease.take(grant, lease.need, tick(sent), tick(times.mono));
                 if is_taken {
-                    let since = Cost(state.hold.spent.saturating_sub(standing.spent));
-                    state.hold.terms = tag(tier);
-                    state.account = account_seen(standing, &state.account, since, tier, seen);
+                    let since = Cost(state.lease.spent.saturating_sub(grant.spent));
+                    state.lease.terms = tag(tier);
+                    state.account = account_seen(grant, &state.account, since, tier, seen);
                 }
-                (if is_taken { Change::Write(state) } else { Change::Keep }, is_taken.then_some(state.hold))
+                (if is_taken { Change::Write(state) } else { Change::Keep }, is_taken.then_some(state.lease))
             }
-            Answer::Stale if state.hold.epoch == lease.epoch as u32 && state.hold.seq == lease.seq => {
-                state.hold.begin_anew(times.mono);
+            Answer::Stale if state.lease.epoch == lease.epoch as u32 && state.lease.seq == lease.seq => {
+                state.lease.begin_anew(times.mono);
                 (Change::Write(state), None)
             }
             _ => (Change::Keep, None),
@@ -104,7 +104,7 @@ impl Borrower {
         if let (Some(known), Updated::Done { answer: Some(hold) }) =
             (self.known.get_mut(&entry.client), updated)
         {
-            known.told(&hold, self.rhythm, times.mono);
+            known.told(&hold, self.timing, times.mono);
             enqueue(&mut self.queue, entry.client, known);
         }
     }
@@ -119,7 +119,7 @@ pub struct Heard {
     next: usize,
     /// Whose record is to be looked at once all are.
     changed: Vec<ClientId>,
-    charge: Option<Standing>,
+    charge: Option<Grant>,
 }
 
 impl Heard {
@@ -137,7 +137,7 @@ impl Heard {
 
     /// What was said to a charge, once it is taken in.
     #[must_use]
-    pub const fn charge(&self) -> Option<&Standing> {
+    pub const fn charge(&self) -> Option<&Grant> {
         self.charge.as_ref()
     }
 }
@@ -146,7 +146,7 @@ impl Heard {
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
     /// Now.
-    pub times: Times,
+    pub times: Now,
     /// Milliseconds from when the message was made.
     pub took_ms: u64,
 }
@@ -155,17 +155,17 @@ pub struct Seen {
 /// without its knowing yet. `before` is what the record believed so far.
 ///
 /// The levels are never more than what has not drained: the node tells by them whether a bucket was empty when it was
-/// filled (see [`Lease::since`]), and may take one for empty that was not, but not the other way round. So the store's
+/// filled (see [`LeaseRequest::since`]), and may take one for empty that was not, but not the other way round. So the store's
 /// word counts as from when it was asked, and beside it stands what the node knows by itself. It cannot know of more than
 /// the store, unless the bucket was reset since.
 #[must_use]
-pub fn account_seen(standing: &Standing, before: &Account, since: Cost, tier: &Tier, seen: Seen) -> Account {
+pub fn account_seen(grant: &Grant, before: &Account, since: Cost, tier: &Tier, seen: Seen) -> Account {
     let now = seen.times.now;
     let before = before.at(now, tier);
     let mut account =
-        Account { month: Month(standing.month), used: Cost(standing.month_used).plus(since), ..before };
+        Account { month: Month(grant.month), used: Cost(grant.month_used).plus(since), ..before };
     let age = Nanos(seen.took_ms.saturating_add(1).saturating_mul(1_000_000));
-    for ((level, limit), used) in account.levels.iter_mut().zip(&tier.limits).zip(standing.used) {
+    for ((level, limit), used) in account.levels.iter_mut().zip(&tier.limits).zip(grant.used) {
         // The store rounds up.
         let said = limit.level(Cost(used.saturating_sub(1)));
         let most = limit.filled(said, since.plus(Cost(1)));
@@ -176,15 +176,11 @@ pub fn account_seen(standing: &Standing, before: &Account, since: Cost, tier: &T
 
 /// The account that the store tells of.
 #[must_use]
-pub fn account_of(standing: &Standing, tier: &Tier, now: UnixNanos) -> Account {
-    let mut account = Account {
-        at: now,
-        month: Month(standing.month),
-        used: Cost(standing.month_used),
-        ..Default::default()
-    };
+pub fn account_of(grant: &Grant, tier: &Tier, now: UnixNanos) -> Account {
+    let mut account =
+        Account { at: now, month: Month(grant.month), used: Cost(grant.month_used), ..Default::default() };
     let mut levels = account.levels;
-    for ((level, limit), used) in levels.iter_mut().zip(&tier.limits).zip(standing.used) {
+    for ((level, limit), used) in levels.iter_mut().zip(&tier.limits).zip(grant.used) {
         *level = limit.level(Cost(used));
     }
     account.set_levels(tier, levels);

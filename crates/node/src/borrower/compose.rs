@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::known::Known;
+use super::client_stats::ClientStats;
 use super::message::{message_of, told};
-use super::{Borrower, Call, Rhythm, Times};
+use super::{Borrower, Call, Now, Timing};
 use crate::lease::Wish;
-use crate::table::{Change, SharedStore, Table, Updated};
+use crate::table::{Change, SharedData, Table, Updated};
 use tollgate_core::client::ClientId;
 use tollgate_core::policy::Policy;
 use tollgate_core::terms::tag;
@@ -46,8 +46,8 @@ impl Borrower {
         &mut self,
         policy: &Policy,
         table: &Table,
-        store: &impl SharedStore,
-        times: Times,
+        store: &impl SharedData,
+        times: Now,
         waiting: usize,
     ) -> Option<Call> {
         if self.node == 0 {
@@ -65,22 +65,22 @@ impl Borrower {
         }
         let waited = times.mono.saturating_sub(self.last_batch);
         // So late that what is put together is not out of date when it is sent, and so early that all is.
-        let early = self.slices.saturating_mul(self.rhythm.tick());
-        let is_near = waited.saturating_add(early.into()) >= self.rhythm.interval.into();
+        let early = self.slices.saturating_mul(self.timing.tick());
+        let is_near = waited.saturating_add(early.into()) >= self.timing.interval.into();
         let first = self.queue.first().map_or(times.mono, |(at, _)| *at);
-        let is_late = times.mono.saturating_sub(first) > Rhythm::BEHIND;
-        self.slice = if is_late { Rhythm::LARGE_SLICE } else { Rhythm::SLICE };
+        let is_late = times.mono.saturating_sub(first) > Timing::BEHIND;
+        self.slice = if is_late { Timing::LARGE_SLICE } else { Timing::SLICE };
         if (is_near || is_probe || waiting > 0) && self.report(policy, table, store, times, &mut batch) {
             batch.slices = batch.slices.saturating_add(1);
         }
-        if times.mono.saturating_sub(self.last_sweep) >= self.rhythm.interval.into() {
+        if times.mono.saturating_sub(self.last_sweep) >= self.timing.interval.into() {
             self.last_sweep = times.mono;
             self.sweep(policy, table, store, times, &mut batch.entries);
         }
         let is_at_work =
-            self.last_request.is_some_and(|last| times.mono.saturating_sub(last) < Rhythm::RETIRED);
-        let is_silent = times.mono.saturating_sub(self.last_call) >= Rhythm::HEARTBEAT;
-        let is_time = waited >= self.rhythm.interval.into();
+            self.last_request.is_some_and(|last| times.mono.saturating_sub(last) < Timing::RETIRED);
+        let is_silent = times.mono.saturating_sub(self.last_call) >= Timing::HEARTBEAT;
+        let is_time = waited >= self.timing.interval.into();
         let is_full = !batch.has_room();
         let has_something = !batch.entries.is_empty() || (is_at_work && is_silent);
         if !(waiting > 0 || is_full || is_probe || (is_time && has_something)) {
@@ -89,7 +89,7 @@ impl Borrower {
         }
         self.last_batch = times.mono;
         let is_behind = self.queue.first().is_some_and(|(at, _)| *at <= times.mono);
-        self.slices = batch.slices.saturating_add(is_behind.into()).min(Rhythm::TICKS);
+        self.slices = batch.slices.saturating_add(is_behind.into()).min(Timing::TICKS);
         (waiting == 0 || !batch.entries.is_empty())
             .then(|| Call { sent: batch.since, ..self.call(batch.entries, times.mono) })
     }
@@ -99,8 +99,8 @@ impl Borrower {
         &mut self,
         policy: &Policy,
         table: &Table,
-        store: &impl SharedStore,
-        times: Times,
+        store: &impl SharedData,
+        times: Now,
         batch: &mut Composed,
     ) -> bool {
         let mut looks = 0;
@@ -115,19 +115,19 @@ impl Borrower {
                 looks = looks.saturating_add(1);
                 let tier = policy.tiers.get(usize::from(known.offer)).unwrap_or(&policy.anonymous);
                 let tier = self.overrides.of(&id).map_or(tier, |overridden| &overridden.tier);
-                let (rhythm, is_strict) = (self.rhythm, self.is_strict);
+                let (timing, is_strict) = (self.timing, self.is_strict);
                 let client = table.fingerprint_of(id, known.name.is_none());
                 let updated = table.update(store, client, tier, times.moment(), |mut state| {
                     state.turn_to(times.now);
                     let borrows = !is_strict && !tier.is_unlimited() && !tier.holds_few(known.cost());
-                    match known.wishes(&mut state.hold, borrows, rhythm, times.mono) {
+                    match known.wishes(&mut state.lease, borrows, timing, times.mono) {
                         Some((need, want)) => {
-                            state.hold.come_under(tag(tier));
-                            let wish = Wish { need, more: 0, want };
-                            let lease = message_of(&mut state, tier, wish, rhythm.patience(), times);
-                            (Change::Write(state), (Some(lease), state.hold))
+                            state.lease.come_under(tag(tier));
+                            let wish = Wish { need, queued: 0, want };
+                            let lease = message_of(&mut state, tier, wish, timing.patience(), times);
+                            (Change::Write(state), (Some(lease), state.lease))
                         }
-                        None => (Change::Keep, (None, state.hold)),
+                        None => (Change::Keep, (None, state.lease)),
                     }
                 });
                 let is_remembered = match updated {
@@ -138,12 +138,12 @@ impl Borrower {
                             batch.entries.push(Entry {
                                 client: id,
                                 name,
-                                is_stranger: known.name.is_none(),
+                                is_anonymous: known.name.is_none(),
                                 offer: known.offer,
                                 ask: Ask::Lease(told(lease, known.name.is_none())),
                             });
                         }
-                        known.looked(&hold, lease.is_some(), rhythm, times.mono)
+                        known.looked(&hold, lease.is_some(), timing, times.mono)
                     }
                     Updated::Unknown => {
                         known.poke(times.mono);
@@ -167,7 +167,7 @@ impl Borrower {
 }
 
 /// Has `known`, which is `id`, looked at when it is due, or before.
-pub(super) fn enqueue(queue: &mut Queue, id: ClientId, known: &mut Known) {
+pub(super) fn enqueue(queue: &mut Queue, id: ClientId, known: &mut ClientStats) {
     let due_at = known.due_at();
     if known.queued_at.is_some_and(|at| at <= due_at) {
         return;

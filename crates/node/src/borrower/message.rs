@@ -1,13 +1,13 @@
 //! What one message to the store says about one client, made together with its record.
 
-use super::known::Known;
-use super::{Borrower, Call, Subject, Times, enqueue};
+use super::client_stats::ClientStats;
+use super::{Borrower, Call, Now, Subject, enqueue};
 use crate::lease::{Rarity, Wish, tick};
-use crate::table::{Change, SharedStore, State, Table, Updated};
+use crate::table::{Change, SharedData, State, Table, Updated};
 use tollgate_core::terms::tag;
 use tollgate_core::tier::Tier;
 use tollgate_core::units::Cost;
-use tollgate_core::wire::{Ask, LONGEST_EMPTY, Lease};
+use tollgate_core::wire::{Ask, LONGEST_EMPTY, LeaseRequest};
 
 impl Borrower {
     /// The message by which one request is decided by the store. What its client has of a lease here goes back with it,
@@ -15,11 +15,11 @@ impl Borrower {
     pub fn ask_charge(
         &mut self,
         table: &Table,
-        store: &impl SharedStore,
+        store: &impl SharedData,
         subject: &Subject<'_>,
         tier: &Tier,
         cost: Cost,
-        times: Times,
+        times: Now,
     ) -> Call {
         self.last_request = Some(times.mono);
         self.take_out(subject.id);
@@ -33,21 +33,21 @@ impl Borrower {
     fn settle_up(
         &self,
         table: &Table,
-        store: &impl SharedStore,
+        store: &impl SharedData,
         subject: &Subject<'_>,
         tier: &Tier,
-        times: Times,
-    ) -> Option<Lease> {
+        times: Now,
+    ) -> Option<LeaseRequest> {
         let client = table.fingerprint_of(subject.id, subject.name.is_none());
-        let patience = self.rhythm.patience();
+        let patience = self.timing.patience();
         let updated = table.update(store, client, tier, times.moment(), |mut state| {
-            if state.hold.left == 0 && state.hold.owed() == 0 {
+            if state.lease.left == 0 && state.lease.owed() == 0 {
                 return (Change::Keep, None);
             }
             state.turn_to(times.now);
-            state.hold.offer = subject.offer;
-            state.hold.come_under(tag(tier));
-            state.hold.give_back();
+            state.lease.offer = subject.offer;
+            state.lease.come_under(tag(tier));
+            state.lease.give_back();
             let lease = message_of(&mut state, tier, Wish::default(), patience, times);
             (Change::Write(state), Some(lease))
         });
@@ -57,18 +57,18 @@ impl Borrower {
         }
     }
 
-    /// The message by which one request asks for itself: without `need` it would be refused, and `more` would serve all
+    /// The message by which one request asks for itself: without `need` it would be refused, and `queued` would serve all
     /// those of its client that wait here.
     #[allow(clippy::too_many_arguments, reason = "one client and all that it asks for")]
     pub fn ask(
         &mut self,
         table: &Table,
-        store: &impl SharedStore,
+        store: &impl SharedData,
         subject: &Subject<'_>,
         tier: &Tier,
         need: u64,
-        more: u64,
-        times: Times,
+        queued: u64,
+        times: Now,
     ) -> Option<Call> {
         self.take_out(subject.id);
         let remembered = self.known.get_mut(&subject.id).map(|known| {
@@ -76,22 +76,22 @@ impl Borrower {
             enqueue(&mut self.queue, subject.id, known);
             known.want()
         });
-        let patience = self.rhythm.patience();
+        let patience = self.timing.patience();
         let client = table.fingerprint_of(subject.id, subject.name.is_none());
         let updated = table.update(store, client, tier, times.moment(), |mut state| {
-            let rarity = state.hold.rarity(tick(times.mono));
-            let beyond = remembered.unwrap_or_else(|| Known::want_first(need, rarity));
-            let wish = Wish { need, more, want: need.saturating_add(more).saturating_add(beyond) };
+            let rarity = state.lease.rarity(tick(times.mono));
+            let beyond = remembered.unwrap_or_else(|| ClientStats::want_first(need, rarity));
+            let wish = Wish { need, queued, want: need.saturating_add(queued).saturating_add(beyond) };
             state.turn_to(times.now);
-            state.hold.come_under(tag(tier));
+            state.lease.come_under(tag(tier));
             // Should no answer come, whoever finds the record has to know whose limits these are.
-            state.hold.offer = subject.offer;
+            state.lease.offer = subject.offer;
             let lease = message_of(&mut state, tier, wish, patience, times);
             (Change::Write(state), (lease, rarity))
         });
         let Updated::Done { answer: (lease, rarity) } = updated else { return None };
         if let (None, Some(Rarity::Seldom)) = (remembered, rarity) {
-            self.with_known(subject, times.mono, Known::comes_seldom);
+            self.with_known(subject, times.mono, ClientStats::comes_seldom);
         }
         let ask = Ask::Lease(told(lease, subject.name.is_none()));
         Some(self.call(vec![self.entry(subject, ask)], times.mono))
@@ -99,19 +99,25 @@ impl Borrower {
 }
 
 /// The next message about the client whose record holds `state`.
-pub(super) fn message_of(state: &mut State, tier: &Tier, wish: Wish, patience: u32, times: Times) -> Lease {
+pub(super) fn message_of(
+    state: &mut State,
+    tier: &Tier,
+    wish: Wish,
+    patience: u32,
+    times: Now,
+) -> LeaseRequest {
     let until_empty = until_empty(state, tier, times);
-    state.hold.message(state.account.month, wish, until_empty, patience, times.mono)
+    state.lease.message(state.account.month, wish, until_empty, patience, times.mono)
 }
 
 /// The coarsest clock of a gateway, microseconds.
 const CLOCK_STEP: u64 = 1_000;
 
-/// When each bucket of the client will be empty, as far as this node knows: see [`Lease::since`].
-fn until_empty(state: &State, tier: &Tier, times: Times) -> [u64; 3] {
+/// When each bucket of the client will be empty, as far as this node knows: see [`LeaseRequest::since`].
+fn until_empty(state: &State, tier: &Tier, times: Now) -> [u64; 3] {
     // The node's clock may be slower than the store's: a thousandth of the time since it last spoke with it. And Kong's has
     // steps of a millisecond: what was spent may have been spent as much later than it says.
-    let drift = u64::from(tick(times.mono).since(state.hold.asked)).min(60_000).saturating_add(CLOCK_STEP);
+    let drift = u64::from(tick(times.mono).since(state.lease.asked)).min(60_000).saturating_add(CLOCK_STEP);
     let mut until_empty = [0; 3];
     if !state.account.is_of(tier) {
         return until_empty;
@@ -126,7 +132,7 @@ fn until_empty(state: &State, tier: &Tier, times: Times) -> [u64; 3] {
     until_empty
 }
 
-/// `lease` as it goes out: see [`Lease::acked`].
-pub(super) const fn told(lease: Lease, is_stranger: bool) -> Lease {
-    Lease { acked: if is_stranger { lease.acked } else { 0 }, ..lease }
+/// `lease` as it goes out: see [`LeaseRequest::acked`].
+pub(super) const fn told(lease: LeaseRequest, is_anonymous: bool) -> LeaseRequest {
+    LeaseRequest { acked: if is_anonymous { lease.acked } else { 0 }, ..lease }
 }

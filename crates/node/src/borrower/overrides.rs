@@ -8,7 +8,7 @@ use tollgate_core::policy::Policy;
 use tollgate_core::terms::Offer;
 use tollgate_core::tier::Tier;
 use tollgate_core::units::Cost;
-use tollgate_core::wire::{News, Reply};
+use tollgate_core::wire::{ChangeKind, Reply};
 
 /// The most overrides that a worker keeps; beyond, the store's own decide when it is asked, and headers show the tier's.
 const MOST: usize = 100_000;
@@ -64,16 +64,16 @@ impl Overrides {
         for change in &reply.changes {
             changed.push(change.client);
             match &change.what {
-                News::Override(offer) => {
+                ChangeKind::Override(offer) => {
                     if let (Some(tier), true) = (tier_of(policy, offer), self.by_client.len() < MOST) {
                         let texts = TierHeaders::new(&tier);
                         self.by_client.insert(change.client, Rc::new(Overridden { tier, texts }));
                     }
                 }
-                News::NoOverride => {
+                ChangeKind::NoOverride => {
                     self.by_client.remove(&change.client);
                 }
-                News::Reset => {}
+                ChangeKind::Reset => {}
             }
         }
         self.revision = reply.revision;

@@ -1,7 +1,7 @@
 //! The numbers of the consumers that a worker has met last.
 //!
 //! A number takes a cryptographic hash of a name, on every request, and most requests are of few consumers: to find a number
-//! again takes a fraction of that. Strangers' are computed each time: there may be any number of them.
+//! again takes a fraction of that. Anonymous clients' are computed each time: there may be any number of them.
 
 use std::hash::BuildHasher;
 
@@ -73,8 +73,8 @@ mod tests {
             let client = Client::Consumer(name);
             assert_eq!(recent.id(&namespace, &client), namespace.id(&client), "{name:?}");
         }
-        let stranger = Client::Stranger(Network::V4([192, 0, 2, 1]));
-        assert_eq!(recent.id(&namespace, &stranger), namespace.id(&stranger));
+        let anonymous = Client::Anonymous(Network::V4([192, 0, 2, 1]));
+        assert_eq!(recent.id(&namespace, &anonymous), namespace.id(&anonymous));
         assert!(
             recent.entries.iter().filter(|entry| entry.length > 0).count() > COUNT / 2,
             "places are used"

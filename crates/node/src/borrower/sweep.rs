@@ -1,9 +1,9 @@
-//! What no worker remembers any more: records that owe or hold something and that nobody has spoken for in a while.
+//! What no worker remembers any queued: records that owe or hold something and that nobody has spoken for in a while.
 
 use super::message::{message_of, told};
-use super::{Borrower, Rhythm, Times};
+use super::{Borrower, Now, Timing};
 use crate::lease::{Wish, tick};
-use crate::table::{Change, Fingerprint, SharedStore, State, Table, Updated};
+use crate::table::{Change, Fingerprint, SharedData, State, Table, Updated};
 use tollgate_core::policy::Policy;
 use tollgate_core::wire::{Ask, Entry};
 
@@ -14,64 +14,66 @@ impl Borrower {
         &mut self,
         policy: &Policy,
         table: &Table,
-        store: &impl SharedStore,
-        times: Times,
+        store: &impl SharedData,
+        times: Now,
         entries: &mut Vec<Entry>,
     ) {
         let now = tick(times.mono);
         let mut found = Vec::new();
         let is_silent = |state: &State| {
-            let looked_after = state.hold.idle_ms().saturating_add(Rhythm::LATE);
-            now.since(state.hold.asked) > looked_after.max(Rhythm::ORPHANED)
+            let looked_after = state.lease.idle_ms().saturating_add(Timing::LATE);
+            now.since(state.lease.asked) > looked_after.max(Timing::ORPHANED)
         };
         let is_quiet =
-            |state: &State| now.since(state.hold.asked) > Rhythm::QUIET && state.hold.has_idle_past();
-        let is_over = |state: &State| state.hold.refused.cost > 0 && state.hold.refused.until.has_come(now);
+            |state: &State| now.since(state.lease.asked) > Timing::QUIET && state.lease.has_idle_past();
+        let is_over = |state: &State| state.lease.refused.cost > 0 && state.lease.refused.until.has_come(now);
         let slots = table.geometry().count();
-        let due = slots.saturating_mul(self.rhythm.interval).div_ceil(Rhythm::ROUND);
-        for _ in 0..due.clamp(1, Rhythm::SWEPT).min(slots) {
-            table.each(store, self.broom, |record, is_stranger| {
+        let due = slots.saturating_mul(self.timing.interval).div_ceil(Timing::ROUND);
+        for _ in 0..due.clamp(1, Timing::SWEPT).min(slots) {
+            table.each(store, self.sweep_cursor, |record, is_anonymous| {
                 let state = &record.state;
-                let is_owing = state.hold.is_worth_keeping();
-                if state.hold.epoch > 0 && is_silent(state) && (is_owing || is_over(state) || is_quiet(state))
+                let is_owing = state.lease.is_worth_keeping();
+                if state.lease.epoch > 0
+                    && is_silent(state)
+                    && (is_owing || is_over(state) || is_quiet(state))
                 {
-                    found.push((Fingerprint::id_of(record.client), is_stranger));
+                    found.push((Fingerprint::id_of(record.client), is_anonymous));
                 }
             });
-            self.broom = self.broom.wrapping_add(1).checked_rem(slots).unwrap_or(0);
+            self.sweep_cursor = self.sweep_cursor.wrapping_add(1).checked_rem(slots).unwrap_or(0);
         }
-        let patience = self.rhythm.patience();
-        for (id, is_stranger) in found {
+        let patience = self.timing.patience();
+        for (id, is_anonymous) in found {
             if self.known.contains_key(&id) {
                 continue;
             }
-            let client = table.fingerprint_of(id, is_stranger);
+            let client = table.fingerprint_of(id, is_anonymous);
             let updated = table.update(store, client, &policy.anonymous, times.moment(), |mut state| {
                 if !is_silent(&state) {
                     return (Change::Keep, None);
                 }
-                let mut has_forgotten = state.hold.forget_refusal(now);
+                let mut has_forgotten = state.lease.forget_refusal(now);
                 if is_quiet(&state) {
-                    state.hold.begin_anew(times.mono);
+                    state.lease.begin_anew(times.mono);
                     has_forgotten = true;
                 }
-                if !state.hold.is_worth_keeping() {
+                if !state.lease.is_worth_keeping() {
                     return (if has_forgotten { Change::Write(state) } else { Change::Keep }, None);
                 }
                 state.turn_to(times.now);
-                state.hold.give_back();
-                let tier = policy.tiers.get(usize::from(state.hold.offer)).unwrap_or(&policy.anonymous);
+                state.lease.give_back();
+                let tier = policy.tiers.get(usize::from(state.lease.offer)).unwrap_or(&policy.anonymous);
                 let tier = self.overrides.of(&id).map_or(tier, |overridden| &overridden.tier);
                 let lease = message_of(&mut state, tier, Wish::default(), patience, times);
-                (Change::Write(state), Some((lease, state.hold.offer)))
+                (Change::Write(state), Some((lease, state.lease.offer)))
             });
             if let Updated::Done { answer: Some((lease, offer)), .. } = updated {
                 entries.push(Entry {
                     client: id,
                     name: None,
-                    is_stranger,
+                    is_anonymous,
                     offer,
-                    ask: Ask::Lease(told(lease, is_stranger)),
+                    ask: Ask::Lease(told(lease, is_anonymous)),
                 });
             }
         }

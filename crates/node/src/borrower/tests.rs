@@ -1,9 +1,9 @@
 use super::*;
 use crate::lease::{Refused, Spend, tick};
 use crate::table::tests::{Fake, Rules};
-use crate::table::{Change, FingerprintKey, SharedStore, State, Table, Updated};
+use crate::table::{Change, FingerprintKey, SharedData, State, Table, Updated};
 use tollgate_core::terms::{Rate, Terms};
-use tollgate_core::wire::{Answer, Change as Said, News, Reply};
+use tollgate_core::wire::{Answer, Change as Said, ChangeKind, Reply};
 use tollgate_store::accounts::{Account, Settled, month_of};
 
 /// 2026-11-24T00:00:00Z.
@@ -16,7 +16,7 @@ struct Node {
     table: Table,
     shared: Fake,
     borrower: Borrower,
-    is_stranger: bool,
+    is_anonymous: bool,
 }
 
 impl Node {
@@ -28,13 +28,13 @@ impl Node {
         .unwrap();
         let shared = Fake::new(Rules::Envoy);
         let table = Table::open(&shared, 64, FingerprintKey([1; 16])).unwrap().table;
-        let mut borrower = Borrower::new(&policy, Rhythm { interval: 100, timeout: 50 }, 1);
+        let mut borrower = Borrower::new(&policy, Timing { interval: 100, timeout: 50 }, 1);
         borrower.settle_node(|| 5);
-        Self { policy, table, shared, borrower, is_stranger: false }
+        Self { policy, table, shared, borrower, is_anonymous: false }
     }
 
     fn change(&self, mut change: impl FnMut(&mut State)) -> State {
-        let client = self.table.fingerprint_of(ID, self.is_stranger);
+        let client = self.table.fingerprint_of(ID, self.is_anonymous);
         let updated = self.table.update(&self.shared, client, &self.policy.anonymous, NOW, |mut state| {
             change(&mut state);
             (Change::Write(state), state)
@@ -49,10 +49,10 @@ impl Node {
     fn tick(&mut self, mono: u64) -> Vec<Entry> {
         let ticks = self.table.geometry().count();
         // So that all of that is about one moment.
-        self.borrower.rhythm.interval = 1;
+        self.borrower.timing.interval = 1;
         let composed = (0..ticks).map(|tick| {
             let mono = mono + u64::from(tick);
-            let times = Times { now: NOW, mono, node: mono * 1_000_000 };
+            let times = Now { now: NOW, mono, node: mono * 1_000_000 };
             self.borrower.compose(&self.policy, &self.table, &self.shared, times, 0)
         });
         composed.flatten().flat_map(|call| call.batch.entries).filter(|entry| entry.client == ID).collect()
@@ -63,11 +63,11 @@ impl Node {
 fn what_a_lost_worker_has_left_is_told_under_its_own_tier() {
     let mut node = Node::new();
     node.change(|state| {
-        state.hold.owe(Cost(3_000), 1_000);
-        state.hold.offer = 1;
+        state.lease.owe(Cost(3_000), 1_000);
+        state.lease.offer = 1;
     });
-    assert_eq!(node.tick(900 + u64::from(Rhythm::ORPHANED)), [], "its worker may be about to");
-    let told = node.tick(1_100 + u64::from(Rhythm::ORPHANED));
+    assert_eq!(node.tick(900 + u64::from(Timing::ORPHANED)), [], "its worker may be about to");
+    let told = node.tick(1_100 + u64::from(Timing::ORPHANED));
     let [Entry { offer: 1, ask: Ask::Lease(lease), .. }] = &told[..] else { panic!("{told:?}") };
     assert_eq!((lease.spent, lease.need, lease.want), (3_000, 0, 0));
 }
@@ -76,40 +76,40 @@ fn what_a_lost_worker_has_left_is_told_under_its_own_tier() {
 fn a_client_that_was_silent_for_an_hour_begins_a_new_epoch() {
     let mut node = Node::new();
     let before = node.change(|state| {
-        state.hold.owe(Cost(3_000), 1_000);
-        state.hold.acked = 3_000;
+        state.lease.owe(Cost(3_000), 1_000);
+        state.lease.acked = 3_000;
     });
-    assert_eq!(node.tick(900 + u64::from(Rhythm::QUIET)), []);
-    assert_eq!(node.change(|_| ()).hold.epoch, before.hold.epoch);
-    assert_eq!(node.tick(1_100 + u64::from(Rhythm::QUIET)), [], "the store knows all of it");
+    assert_eq!(node.tick(900 + u64::from(Timing::QUIET)), []);
+    assert_eq!(node.change(|_| ()).lease.epoch, before.lease.epoch);
+    assert_eq!(node.tick(1_100 + u64::from(Timing::QUIET)), [], "the store knows all of it");
     let after = node.change(|_| ());
     assert_eq!(
-        (after.hold.spent, after.hold.seq),
+        (after.lease.spent, after.lease.seq),
         (0, 0),
         "a store that has forgotten it would count it again"
     );
-    assert!(after.hold.epoch > before.hold.epoch);
+    assert!(after.lease.epoch > before.lease.epoch);
 }
 
 #[test]
 fn whom_this_worker_knows_is_not_swept() {
     let mut node = Node::new();
-    node.change(|state| state.hold.owe(Cost(3_000), 1_000));
-    let mono = 1_100 + u64::from(Rhythm::ORPHANED);
+    node.change(|state| state.lease.owe(Cost(3_000), 1_000));
+    let mono = 1_100 + u64::from(Timing::ORPHANED);
     let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
     node.borrower.served(&acme, Cost(1_000), false, u32::MAX, mono);
     assert_eq!(node.tick(mono), [], "its report comes in its own time");
 }
 
 #[test]
-fn of_a_consumer_all_is_told_and_of_a_stranger_what_is_not_known() {
-    for (is_stranger, acked) in [(false, 0), (true, 2_000)] {
-        let mut node = Node { is_stranger, ..Node::new() };
+fn of_a_consumer_all_is_told_and_of_an_anonymous_client_what_is_not_known() {
+    for (is_anonymous, acked) in [(false, 0), (true, 2_000)] {
+        let mut node = Node { is_anonymous, ..Node::new() };
         node.change(|state| {
-            state.hold.owe(Cost(3_000), 1_000);
-            state.hold.acked = 2_000;
+            state.lease.owe(Cost(3_000), 1_000);
+            state.lease.acked = 2_000;
         });
-        let told = node.tick(1_100 + u64::from(Rhythm::ORPHANED));
+        let told = node.tick(1_100 + u64::from(Timing::ORPHANED));
         let [Entry { ask: Ask::Lease(lease), .. }] = &told[..] else { panic!("{told:?}") };
         assert_eq!(
             (lease.spent, lease.acked),
@@ -123,8 +123,8 @@ fn of_a_consumer_all_is_told_and_of_a_stranger_what_is_not_known() {
 fn who_is_refused_often_is_asked_for_by_the_tick() {
     let mut node = Node::new();
     node.change(|state| {
-        state.hold.refused = Refused { cost: 1_000, until: tick(1_500), limits: 1 };
-        state.hold.idle = 100;
+        state.lease.refused = Refused { cost: 1_000, until: tick(1_500), limits: 1 };
+        state.lease.idle = 100;
     });
     let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
     for mono in 2_000..2_004 {
@@ -149,19 +149,19 @@ fn who_comes_again_when_told_to_asks_for_itself() {
 fn what_was_lent_under_other_limits_is_given_up_when_they_change() {
     let offer =
         Offer { tier: "own".into(), rates: vec![Rate { units: 1, seconds: 60, burst: 100 }], monthly: None };
-    for what in [News::Override(offer), News::NoOverride, News::Reset] {
+    for what in [ChangeKind::Override(offer), ChangeKind::NoOverride, ChangeKind::Reset] {
         let mut node = Node::new();
         node.change(|state| {
-            state.hold.owe(Cost(3_000), 1_000);
-            state.hold.left = 9_000;
-            state.hold.refused = Refused { cost: 10_000, until: tick(60_000), limits: 1 };
+            state.lease.owe(Cost(3_000), 1_000);
+            state.lease.left = 9_000;
+            state.lease.refused = Refused { cost: 10_000, until: tick(60_000), limits: 1 };
         });
         let call = node.borrower.call(Vec::new(), 2_000);
         let changes = vec![Said { client: ID, what }];
         let reply = Reply { now: NOW.0 / 1_000, revision: 1, is_whole: false, changes, answers: Vec::new() };
         node.borrower.take_all(&node.policy, &node.table, &node.shared, &call, &reply, 2_001_000_000);
-        let hold = node.change(|_| ()).hold;
-        assert_eq!((hold.left, hold.refused, hold.owed()), (0, Refused::default(), 3_000));
+        let lease = node.change(|_| ()).lease;
+        assert_eq!((lease.left, lease.refused, lease.owed()), (0, Refused::default(), 3_000));
     }
 }
 
@@ -172,15 +172,15 @@ fn a_name_too_long_for_a_message_is_told_in_its_short_form() {
     let short = name::told(&long, ID).into_owned();
     assert!(short.len() < 300);
     let subject = Subject { id: ID, name: Some(&long), offer: 0 };
-    let times = Times { now: NOW, ..Times::default() };
+    let times = Now { now: NOW, ..Now::default() };
     let free = node.policy.tiers[0].clone();
     let call = node.borrower.ask_charge(&node.table, &node.shared, &subject, &free, Cost(1_000), times);
     assert_eq!(call.batch.entries[0].name.as_ref(), Some(&short));
     assert!(Batch::from_bytes(&call.batch.to_bytes()).is_ok(), "the store takes it");
     // By a tick, too.
-    node.change(|state| state.hold.owe(Cost(3_000), 1_000));
+    node.change(|state| state.lease.owe(Cost(3_000), 1_000));
     node.borrower.served(&subject, Cost(3_000), false, 0, 1_000);
-    let told = node.tick(1_000 + u64::from(Rhythm::ORPHANED));
+    let told = node.tick(1_000 + u64::from(Timing::ORPHANED));
     assert_eq!(told[0].name.as_ref(), Some(&short));
 }
 
@@ -190,7 +190,7 @@ impl Borrower {
         &mut self,
         policy: &Policy,
         table: &Table,
-        store: &impl SharedStore,
+        store: &impl SharedData,
         call: &Call,
         reply: &Reply,
         mono_nanos: u64,
@@ -222,7 +222,7 @@ impl Pair {
         let now = NOW.0 / 1_000 + mono * 1_000;
         let settle = |entry: &Entry| match &entry.ask {
             Ask::Lease(lease) => match self.account.settle(&self.terms, 5, lease, now) {
-                Settled::Standing(standing) => Answer::Standing(standing),
+                Settled::Grant(grant) => Answer::Grant(grant),
                 Settled::Stale => Answer::Stale,
             },
             Ask::Charge { .. } => panic!("nothing is charged"),
@@ -238,12 +238,13 @@ impl Pair {
         let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
         for _ in 0..2 {
             let mut spend = Spend::Ask;
-            let left = self.node.change(|state| spend = state.hold.spend(Cost(1_000), tick(mono))).hold.left;
+            let left =
+                self.node.change(|state| spend = state.lease.spend(Cost(1_000), tick(mono))).lease.left;
             if spend == Spend::Paid {
                 return self.node.borrower.served(&acme, Cost(1_000), false, left, mono);
             }
             let Node { policy, table, shared, borrower, .. } = &mut self.node;
-            let times = Times { now: NOW, mono, node: mono * 1_000_000 };
+            let times = Now { now: NOW, mono, node: mono * 1_000_000 };
             let call = borrower.ask(table, shared, &acme, &policy.tiers[0], 1_000, 0, times).unwrap();
             self.asked += 1;
             self.answer(&call, mono);
@@ -255,7 +256,7 @@ impl Pair {
     fn ticks(&mut self, mono: std::ops::Range<u64>) {
         for mono in mono.step_by(100) {
             let Node { policy, table, shared, borrower, .. } = &mut self.node;
-            let times = Times { now: NOW, mono, node: mono * 1_000_000 };
+            let times = Now { now: NOW, mono, node: mono * 1_000_000 };
             let Some(call) = borrower.compose(policy, table, shared, times, 0) else { continue };
             self.told += call.batch.entries.len() as u32;
             self.answer(&call, mono);
@@ -282,10 +283,10 @@ fn who_comes_now_and_then_costs_less_than_a_message_a_request() {
     let (asked, told) = pair.run(27_000, 13_000, 20);
     assert_eq!(asked, 0);
     assert!(told <= 10, "{told} messages for 20 requests");
-    // It comes no more: what is lent goes back, and all is told.
+    // It comes no queued: what is lent goes back, and all is told.
     pair.ticks(287_000..387_000);
-    let hold = pair.node.change(|_| ()).hold;
-    assert_eq!((hold.left, hold.owed(), pair.node.borrower.remembers()), (0, 0, 0));
+    let lease = pair.node.change(|_| ()).lease;
+    assert_eq!((lease.left, lease.owed(), pair.node.borrower.remembers()), (0, 0, 0));
     assert_eq!(pair.account.used(month_of(pair.account.at)), 22_000);
 }
 
@@ -327,28 +328,28 @@ fn who_comes_now_and_then_and_then_often_is_reported_at_once() {
 fn an_override_takes_a_calm_lease_back_soon() {
     let mut pair = Pair::new();
     pair.run(1_000, 13_000, 6);
-    assert!(pair.account.loans[0].out > 0);
+    assert!(pair.account.loans[0].lent > 0);
     let call = pair.node.borrower.call(Vec::new(), 79_000);
-    let changes = vec![Said { client: ID, what: News::Reset }];
+    let changes = vec![Said { client: ID, what: ChangeKind::Reset }];
     let now = NOW.0 / 1_000 + 79_000_000;
     let reply = Reply { now, revision: 1, is_whole: false, changes, answers: Vec::new() };
     let Node { policy, table, shared, borrower, .. } = &mut pair.node;
     borrower.take_all(policy, table, shared, &call, &reply, 79_000_000_000);
     pair.ticks(79_000..80_000);
-    assert_eq!(pair.account.loans[0].out, 0);
+    assert_eq!(pair.account.loans[0].lent, 0);
 }
 
 #[test]
 fn a_calm_lease_is_another_workers_until_it_should_have_gone_back() {
     let mut pair = Pair::new();
     pair.run(1_000, 13_000, 6);
-    let asked = 79_000 - u64::from(tick(79_000).since(pair.node.change(|_| ()).hold.asked));
+    let asked = 79_000 - u64::from(tick(79_000).since(pair.node.change(|_| ()).lease.asked));
     // Another worker of the node: it has never heard of the client.
     pair.node.borrower = Node::new().borrower;
     let before = pair.told;
     pair.ticks(79_000..asked + 54_000);
     assert_eq!(pair.told, before, "its own may be about to say something yet");
     pair.ticks(asked + 54_000..asked + 58_000);
-    assert_eq!(pair.node.change(|_| ()).hold.left, 0);
-    assert_eq!(pair.account.loans[0].out, 0, "before it ends");
+    assert_eq!(pair.node.change(|_| ()).lease.left, 0);
+    assert_eq!(pair.account.loans[0].lent, 0, "before it ends");
 }

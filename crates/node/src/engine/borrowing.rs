@@ -7,12 +7,12 @@
 
 mod record;
 
-use self::record::{Found, find};
-use super::{Answer, Engine, Outcome, Ruling, Under};
-use crate::borrower::{Borrower, Call, Seen, Subject, Times, account_of, account_seen};
+use self::record::{LocalVerdict, find};
+use super::{Answer, AppliedTier, Engine, Outcome, Ruling};
+use crate::borrower::{Borrower, Call, Now, Seen, Subject, account_of, account_seen};
 use crate::identity::Caller;
 use crate::request::{Gateway, Request};
-use crate::table::{Change, SharedStore, Updated};
+use crate::table::{Change, SharedData, Updated};
 use tollgate_core::account::{Account, Refusal, Verdict, decide_all};
 use tollgate_core::client::ClientId;
 use tollgate_core::client::{Client, Network};
@@ -20,7 +20,7 @@ use tollgate_core::policy::{Enforcement, StoreMode};
 use tollgate_core::terms::tag;
 use tollgate_core::tier::OnFailure;
 use tollgate_core::units::{Cost, Nanos, UnixNanos};
-use tollgate_core::wire::Standing;
+use tollgate_core::wire::Grant;
 
 /// What was found out about a request without asking anybody.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub enum Considered<'a> {
 pub struct Question {
     /// Its client.
     pub id: ClientId,
-    /// Its client's name; none for a stranger.
+    /// Its client's name; none for an anonymous client.
     pub name: Option<Box<[u8]>>,
     /// The tier's place among the offers.
     pub offer: u8,
@@ -45,24 +45,24 @@ pub struct Question {
     /// Whether the store decides this one request and charges it, instead of lending what pays for it.
     pub is_charged: bool,
     /// Whose limits.
-    under: Under,
+    under: AppliedTier,
 }
 
 impl Question {
     /// Whose limits.
     #[must_use]
-    pub const fn under(&self) -> &Under {
+    pub const fn under(&self) -> &AppliedTier {
         &self.under
     }
 
     /// Whose limits, now that the store has answered: with its answers come overrides.
-    fn under_now(&self, borrower: &Borrower) -> Under {
+    fn under_now(&self, borrower: &Borrower) -> AppliedTier {
         match (&self.under, borrower.overridden(&self.id)) {
-            (Under::Tier(tier) | Under::Override(tier, _), Some(overridden)) => {
-                Under::Override(*tier, overridden.clone())
+            (AppliedTier::Tier(tier) | AppliedTier::Override(tier, _), Some(overridden)) => {
+                AppliedTier::Override(*tier, overridden.clone())
             }
-            (Under::Override(tier, _), None) => Under::Tier(*tier),
-            (under, None) | (under @ Under::Anonymous, _) => under.clone(),
+            (AppliedTier::Override(tier, _), None) => AppliedTier::Tier(*tier),
+            (under, None) | (under @ AppliedTier::Anonymous, _) => under.clone(),
         }
     }
 
@@ -75,7 +75,7 @@ impl Question {
 
 /// What the store has said to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum StoreReply {
     /// An answer, or it is to be asked yet.
     Heard,
     /// Nothing in time, or nothing that can be read, though it is not known to be away.
@@ -89,9 +89,9 @@ impl Engine {
     pub fn consider<'a, G: Gateway>(
         &self,
         request: &Request<'a, G>,
-        store: &impl SharedStore,
+        store: &impl SharedData,
         borrower: &mut Borrower,
-        times: Times,
+        times: Now,
     ) -> Option<Considered<'a>> {
         if self.policy.enforcement == Enforcement::Off {
             return None;
@@ -108,23 +108,23 @@ impl Engine {
         let (name, offer, under): (Option<&[u8]>, _, _) = match &caller {
             Caller::Consumer { name, tier } => {
                 let under = match borrower.overridden(&id) {
-                    Some(overridden) => Under::Override(*tier, overridden.clone()),
-                    None => Under::Tier(*tier),
+                    Some(overridden) => AppliedTier::Override(*tier, overridden.clone()),
+                    None => AppliedTier::Tier(*tier),
                 };
                 (Some(name), u8::try_from(tier.0).unwrap_or(last), under)
             }
-            Caller::Stranger => (None, last, Under::Anonymous),
+            Caller::Anonymous => (None, last, AppliedTier::Anonymous),
         };
         let subject = Subject { id, name, offer };
         let is_away = borrower.is_store_away();
         let is_strict = self.policy.store.as_ref().is_some_and(|store| store.mode == StoreMode::Strict);
         let network = match client {
-            Client::Stranger(network) => Some(network),
+            Client::Anonymous(network) => Some(network),
             Client::Consumer(_) => None,
         };
         let network = || network.unwrap_or_else(|| crate::identity::peer(request.gateway));
         if !is_strict || is_away {
-            let word = if is_away { Word::Away } else { Word::Heard };
+            let word = if is_away { StoreReply::Away } else { StoreReply::Heard };
             let ruling = self.rule_by_record(&subject, &under, cost, store, borrower, times, word, &network);
             if let Some(ruling) = ruling {
                 return Some(Considered::Known(Answer { caller, ruling: Some(ruling) }));
@@ -135,14 +135,14 @@ impl Engine {
         Some(Considered::Ask(caller, question))
     }
 
-    /// The message that asks for `question`: of those that wait with it, the cheapest needs `need`, and all others `more`.
+    /// The message that asks for `question`: of those that wait with it, the cheapest needs `need`, and all others `queued`.
     pub fn ask(
         &self,
         question: &Question,
         (need, more): (u64, u64),
-        store: &impl SharedStore,
+        store: &impl SharedData,
         borrower: &mut Borrower,
-        times: Times,
+        times: Now,
     ) -> Option<Call> {
         let tier = self.tier(&question.under);
         borrower.ask(&self.table, store, &question.subject(), tier, need, more, times)
@@ -152,9 +152,9 @@ impl Engine {
     pub fn ask_charge(
         &self,
         question: &Question,
-        store: &impl SharedStore,
+        store: &impl SharedData,
         borrower: &mut Borrower,
-        times: Times,
+        times: Now,
     ) -> Call {
         let tier = self.tier(&question.under);
         borrower.ask_charge(&self.table, store, &question.subject(), tier, question.cost, times)
@@ -165,14 +165,14 @@ impl Engine {
     pub fn settle(
         &self,
         question: &Question,
-        store: &impl SharedStore,
+        store: &impl SharedData,
         borrower: &mut Borrower,
-        times: Times,
-        word: Word,
+        times: Now,
+        word: StoreReply,
         network: &dyn Fn() -> Network,
     ) -> Option<Ruling> {
         let under = question.under_now(borrower);
-        let word = if borrower.is_store_away() { Word::Away } else { word };
+        let word = if borrower.is_store_away() { StoreReply::Away } else { word };
         self.rule_by_record(&question.subject(), &under, question.cost, store, borrower, times, word, network)
     }
 
@@ -181,14 +181,15 @@ impl Engine {
     pub fn crowded_out(
         &self,
         question: &Question,
-        store: &impl SharedStore,
+        store: &impl SharedData,
         borrower: &mut Borrower,
-        times: Times,
+        times: Now,
         network: &dyn Fn() -> Network,
     ) -> Ruling {
         let is_open = self.on_failure(self.tier(&question.under)) == OnFailure::Open;
-        let passed =
-            is_open.then(|| self.settle(question, store, borrower, times, Word::Away, network)).flatten();
+        let passed = is_open
+            .then(|| self.settle(question, store, borrower, times, StoreReply::Away, network))
+            .flatten();
         passed.unwrap_or_else(|| unknown(&question.under, times.now))
     }
 
@@ -197,8 +198,8 @@ impl Engine {
     pub fn note_charge(
         &self,
         question: &Question,
-        standing: &Standing,
-        store: &impl SharedStore,
+        grant: &Grant,
+        store: &impl SharedData,
         borrower: &Borrower,
         seen: Seen,
     ) {
@@ -207,28 +208,22 @@ impl Engine {
         let client = self.table.fingerprint_of(question.id, question.name.is_none());
         self.table.update(store, client, tier, seen.times.moment(), |mut state| {
             state.turn_to(seen.times.now);
-            state.hold.offer = question.offer;
-            state.hold.come_under(tag(tier));
-            state.hold.take_charge(standing.refusal.as_ref(), question.cost, seen.times.mono);
-            let since = Cost(state.hold.owed());
-            state.account = account_seen(standing, &state.account, since, tier, seen);
+            state.lease.offer = question.offer;
+            state.lease.come_under(tag(tier));
+            state.lease.take_charge(grant.refusal.as_ref(), question.cost, seen.times.mono);
+            let since = Cost(state.lease.owed());
+            state.account = account_seen(grant, &state.account, since, tier, seen);
             (Change::Write(state), ())
         });
     }
 
     /// What the store has decided about a request that asked for itself (`strict`).
     #[must_use]
-    pub fn charged(
-        &self,
-        question: &Question,
-        standing: &Standing,
-        borrower: &Borrower,
-        times: Times,
-    ) -> Ruling {
+    pub fn charged(&self, question: &Question, grant: &Grant, borrower: &Borrower, times: Now) -> Ruling {
         let under = question.under_now(borrower);
-        let account = account_of(standing, self.tier(&under), times.now);
+        let account = account_of(grant, self.tier(&under), times.now);
         let ruling = ruling_under(&under, account, times.now);
-        match standing.refusal {
+        match grant.refusal {
             None => ruling,
             Some(refusal) => {
                 let until = times.now.after(Nanos(refusal.wait.saturating_mul(1_000)));
@@ -243,21 +238,21 @@ impl Engine {
     fn rule_by_record(
         &self,
         subject: &Subject<'_>,
-        under: &Under,
+        under: &AppliedTier,
         cost: Cost,
-        store: &impl SharedStore,
+        store: &impl SharedData,
         borrower: &mut Borrower,
-        times: Times,
-        word: Word,
+        times: Now,
+        word: StoreReply,
         network: &dyn Fn() -> Network,
     ) -> Option<Ruling> {
         let tier = self.tier(under);
         let client = self.table.fingerprint_of(subject.id, subject.name.is_none());
         let failure = match (word, self.on_failure(tier)) {
-            (Word::Heard, _) => None,
+            (StoreReply::Heard, _) => None,
             // One lost reply does not make a store that is away: the other nodes go on spending what it lends, and this
             // one would let through what is theirs.
-            (Word::Silent, OnFailure::Local | OnFailure::Ip)
+            (StoreReply::Silent, OnFailure::Local | OnFailure::Ip)
                 if self.policy.enforcement == Enforcement::Enforce =>
             {
                 Some(OnFailure::Closed)
@@ -267,10 +262,10 @@ impl Engine {
         // While many requests are refused here, the tick asks for them.
         let is_pressed = !tier.holds_few(cost) && borrower.is_pressed(&subject.id, times.mono);
         let updated = self.table.update(store, client, tier, times.moment(), |mut state| {
-            state.hold.offer = subject.offer;
+            state.lease.offer = subject.offer;
             let found = find(&mut state, tier, cost, times, failure, is_pressed, subject.name.is_none());
             let change = match found {
-                Found::Paid(..) | Found::Without(_) => Change::Write(state),
+                LocalVerdict::Paid(..) | LocalVerdict::Without(_) => Change::Write(state),
                 _ => Change::Keep,
             };
             (change, found)
@@ -280,44 +275,44 @@ impl Engine {
             Updated::Unknown => return Some(unknown(under, times.now)),
         };
         Some(match found {
-            Found::Ask => return None,
-            Found::Paid(account, left) => {
+            LocalVerdict::Ask => return None,
+            LocalVerdict::Paid(account, left) => {
                 borrower.served(subject, cost, false, left, times.mono);
                 ruling_under(under, account, times.now)
             }
-            Found::Without(account) => {
+            LocalVerdict::Without(account) => {
                 borrower.served(subject, cost, false, u32::MAX, times.mono);
                 Ruling { outcome: Outcome::Fallback, ..ruling_under(under, account, times.now) }
             }
-            Found::Refused(account, refusal) => {
+            LocalVerdict::Refused(account, refusal) => {
                 borrower.served(subject, cost, true, 0, times.mono);
                 self.refused(ruling_under(under, account, times.now), refusal)
             }
-            Found::Closed => unknown(under, times.now),
-            Found::ByNetwork => {
+            LocalVerdict::Closed => unknown(under, times.now),
+            LocalVerdict::ByNetwork => {
                 self.rule_by_network(subject, under, cost, store, borrower, times, &network())
             }
         })
     }
 
-    /// `on_failure: ip`: the consumer is limited as a stranger of its network is, and what it is let through counts as its
+    /// `on_failure: ip`: the consumer is limited as an anonymous client of its network is, and what it is let through counts as its
     /// own.
     #[inline(never)]
     #[allow(clippy::too_many_arguments, reason = "everything that one decision depends on")]
     fn rule_by_network(
         &self,
         subject: &Subject<'_>,
-        under: &Under,
+        under: &AppliedTier,
         cost: Cost,
-        store: &impl SharedStore,
+        store: &impl SharedData,
         borrower: &mut Borrower,
-        times: Times,
+        times: Now,
         network: &Network,
     ) -> Ruling {
         let tier = &self.policy.anonymous;
-        // The same record as that of strangers who come from there.
+        // The same record as that of anonymous clients who come from there.
         let Some(namespace) = &self.namespace else { return unknown(under, times.now) };
-        let client = self.table.fingerprint_of(namespace.id(&Client::Stranger(*network)), true);
+        let client = self.table.fingerprint_of(namespace.id(&Client::Anonymous(*network)), true);
         let updated = self.table.update(store, client, tier, times.moment(), |mut state| {
             let verdict = decide_all(&mut state.account, tier, cost, times.now);
             let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
@@ -329,7 +324,7 @@ impl Engine {
                 let owed =
                     self.table.update(store, consumer, self.tier(under), times.moment(), |mut state| {
                         state.turn_to(times.now);
-                        state.hold.owe(cost, times.mono);
+                        state.lease.owe(cost, times.mono);
                         record::pour(&mut state, self.tier(under), cost, times.now);
                         (Change::Write(state), ())
                     });
@@ -337,21 +332,24 @@ impl Engine {
                 if owed == Updated::Unknown {
                     return unknown(under, times.now);
                 }
-                Ruling { outcome: Outcome::Fallback, ..ruling_under(&Under::Anonymous, account, times.now) }
+                Ruling {
+                    outcome: Outcome::Fallback,
+                    ..ruling_under(&AppliedTier::Anonymous, account, times.now)
+                }
             }
             Updated::Done { answer: (Verdict::NotNow(refusal), account), .. } => {
-                self.refused(ruling_under(&Under::Anonymous, account, times.now), refusal)
+                self.refused(ruling_under(&AppliedTier::Anonymous, account, times.now), refusal)
             }
             Updated::Done { answer: (Verdict::Never, _), .. } | Updated::Unknown => unknown(under, times.now),
         }
     }
 }
 
-fn ruling_under(under: &Under, account: Account, now: UnixNanos) -> Ruling {
+fn ruling_under(under: &AppliedTier, account: Account, now: UnixNanos) -> Ruling {
     Ruling { under: under.clone(), outcome: Outcome::Allowed, account: Some(account), refusal: None, now }
 }
 
-fn unknown(under: &Under, now: UnixNanos) -> Ruling {
+fn unknown(under: &AppliedTier, now: UnixNanos) -> Ruling {
     Ruling { outcome: Outcome::Error, account: None, ..ruling_under(under, Account::default(), now) }
 }
 

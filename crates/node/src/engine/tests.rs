@@ -97,7 +97,7 @@ fn an_unlimited_tier_takes_no_record() {
 }
 
 #[test]
-fn strangers_are_limited_by_address_and_apart_from_a_consumer_of_that_name() {
+fn anonymous_clients_are_limited_by_address_and_apart_from_a_consumer_of_that_name() {
     let node = Node::new(policy(|_| {}));
     assert_eq!(node.outcome("/identify", &[]), Outcome::Allowed);
     assert_eq!(node.outcome("/identify", &[]), Outcome::Allowed);

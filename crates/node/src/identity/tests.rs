@@ -17,7 +17,7 @@ fn policy() -> Policy {
     Policy::from_json(POLICY.as_bytes()).unwrap()
 }
 
-/// `name/tier`, or `stranger`.
+/// `name/tier`, or `anonymous client`.
 fn who(properties: &[(&str, &str)], headers: &[(&str, &str)]) -> String {
     let policy = policy();
     let properties =
@@ -28,7 +28,7 @@ fn who(properties: &[(&str, &str)], headers: &[(&str, &str)]) -> String {
         Caller::Consumer { name, tier } => {
             format!("{}/{}", String::from_utf8_lossy(&name), policy.tier(tier).name)
         }
-        Caller::Stranger => "stranger".to_owned(),
+        Caller::Anonymous => "anonymous client".to_owned(),
     }
 }
 
@@ -44,8 +44,8 @@ fn the_first_source_that_yields_a_value_names_the_consumer() {
         "acme/free",
         "an empty value is none"
     );
-    assert_eq!(who(&[], &[("x-consumer-username", "")]), "stranger");
-    assert_eq!(who(&[], &[]), "stranger");
+    assert_eq!(who(&[], &[("x-consumer-username", "")]), "anonymous client");
+    assert_eq!(who(&[], &[]), "anonymous client");
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn the_first_source_whose_value_names_a_tier_gives_it() {
     );
     assert_eq!(who(&[(CONSUMER, "acme")], &[("x-consumer-groups", "beta, pro ,partner")]), "acme/pro");
     assert_eq!(who(&[(CONSUMER, "acme")], &[("x-consumer-groups", "professional,PRO")]), "acme/free");
-    assert_eq!(who(&[(TIER, "pro")], &[]), "stranger", "a tier alone makes nobody a consumer");
+    assert_eq!(who(&[(TIER, "pro")], &[]), "anonymous client", "a tier alone makes nobody a consumer");
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn an_override_comes_before_what_the_gateway_says() {
 #[test]
 fn kongs_anonymous_consumer_is_nobody() {
     let headers = [("X-Consumer-Username", "anonymous"), ("X-Anonymous-Consumer", "true")];
-    assert_eq!(who(&[], &headers), "stranger");
+    assert_eq!(who(&[], &headers), "anonymous client");
     assert_eq!(who(&[(CONSUMER, "acme")], &headers), "acme/free", "a property is not a header");
     assert_eq!(who(&[], &[("x-consumer-username", "acme"), ("x-anonymous-consumer", "false")]), "acme/free");
 }
@@ -162,7 +162,7 @@ fn an_override_finds_every_name_by_what_listings_write() {
         let bytes = pairs(&[]);
         match identities.caller(&Request::new(Headers::new(&bytes), &gateway)) {
             Caller::Consumer { tier, .. } => policy.tier(tier).name.clone(),
-            Caller::Stranger => "stranger".to_owned(),
+            Caller::Anonymous => "anonymous client".to_owned(),
         }
     };
     for consumer in names {
@@ -207,7 +207,7 @@ fn a_property_that_both_lists_name_is_asked_once_and_tells_both() {
             Caller::Consumer { name, tier } => {
                 format!("{}/{}", String::from_utf8_lossy(&name), policy.tier(tier).name)
             }
-            Caller::Stranger => "stranger".to_owned(),
+            Caller::Anonymous => "anonymous client".to_owned(),
         };
         assert_eq!(gateway.1.get(), 1, "{value:?}");
         caller
@@ -220,7 +220,7 @@ fn a_property_that_both_lists_name_is_asked_once_and_tells_both() {
     assert_eq!(who("acme\npartner\n", &[]), "acme\npartner/free", "a name cannot give itself a tier");
     assert_eq!(who("billing-worker\nfree", &[]), "billing-worker/partner", "an override comes first");
     assert_eq!(who("\npro", &[("x-consumer-username", "acme")]), "acme/pro", "as of two properties");
-    assert_eq!(who("\npro", &[]), "stranger");
-    assert_eq!(who("", &[]), "stranger");
+    assert_eq!(who("\npro", &[]), "anonymous client");
+    assert_eq!(who("", &[]), "anonymous client");
     assert_eq!(who("", &[("x-consumer-username", "acme"), ("x-consumer-groups", "pro")]), "acme/pro");
 }

@@ -11,8 +11,8 @@ pub struct FingerprintKey(pub [u8; 16]);
 /// 128 bits that stand for a client on this node. Never zero: that is an empty way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// Whether the client is a stranger, whose records are kept apart.
-    pub is_stranger: bool,
+    /// Whether the client is an anonymous client, whose records are kept apart.
+    pub is_anonymous: bool,
     /// The bits.
     pub bits: [u64; 2],
     /// Which slot it has, as a fraction of all: a secret of the node's, so that nobody can fill one on purpose.
@@ -26,13 +26,13 @@ impl FingerprintKey {
         let mut hasher = SipHasher13::new_with_key(&self.0);
         // A byte that neither part can hold separates them: namespaces are plain text.
         hasher.write(namespace.as_bytes());
-        let is_stranger = match client {
+        let is_anonymous = match client {
             Client::Consumer(name) => {
                 hasher.write(&[0, b'c']);
                 hasher.write(name);
                 false
             }
-            Client::Stranger(network) => {
+            Client::Anonymous(network) => {
                 hasher.write(&[0, b's']);
                 match network {
                     Network::V4(address) => hasher.write(address),
@@ -43,18 +43,18 @@ impl FingerprintKey {
             }
         };
         let hash = hasher.finish128();
-        Fingerprint { is_stranger, bits: [hash.h1.max(1), hash.h2], place: (hash.h1 >> 32) as u32 }
+        Fingerprint { is_anonymous, bits: [hash.h1.max(1), hash.h2], place: (hash.h1 >> 32) as u32 }
     }
 
     /// The fingerprint of a client whose number the store knows too: the number itself, in a slot that only this node
     /// can compute.
     #[must_use]
-    pub fn of_id(&self, id: ClientId, is_stranger: bool) -> Fingerprint {
+    pub fn of_id(&self, id: ClientId, is_anonymous: bool) -> Fingerprint {
         let mut hasher = SipHasher13::new_with_key(&self.0);
         hasher.write(&id.0);
         let number = u128::from_le_bytes(id.0);
         let bits = [(number as u64).max(1), (number >> 64) as u64];
-        Fingerprint { is_stranger, bits, place: (hasher.finish128().h1 >> 32) as u32 }
+        Fingerprint { is_anonymous, bits, place: (hasher.finish128().h1 >> 32) as u32 }
     }
 
     /// The node's number to the store. Kong's random numbers start from the clock and the worker's process id, which two
@@ -89,9 +89,9 @@ mod tests {
             key.fingerprint("default", &Client::Consumer(b"acm")),
             key.fingerprint("defaultc", &Client::Consumer(b"acme")),
             key.fingerprint("default", &Client::Consumer(&[10, 0, 0, 1])),
-            key.fingerprint("default", &Client::Stranger(Network::V4([10, 0, 0, 1]))),
-            key.fingerprint("default", &Client::Stranger(Network::V6([10, 0, 0, 1, 0, 0, 0, 0]))),
-            key.fingerprint("default", &Client::Stranger(Network::Unknown)),
+            key.fingerprint("default", &Client::Anonymous(Network::V4([10, 0, 0, 1]))),
+            key.fingerprint("default", &Client::Anonymous(Network::V6([10, 0, 0, 1, 0, 0, 0, 0]))),
+            key.fingerprint("default", &Client::Anonymous(Network::Unknown)),
             FingerprintKey([8; 16]).fingerprint("default", &Client::Consumer(b"acme")),
         ];
         for (index, one) in seen.iter().enumerate() {

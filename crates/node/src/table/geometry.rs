@@ -15,7 +15,7 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// The most slots that three characters, and the one after the layout's letter, can name.
 const MAX_SLOTS: u32 = 2 * 64 * 64 * 64;
 
-/// A slot of 7 ways for every three clients that the policy asks room for, and one for strangers to every 16: with so
+/// A slot of 7 ways for every three clients that the policy asks room for, and one for anonymous clients to every 16: with so
 /// many, about six in a thousand clients find their slot full.
 const CLIENTS_PER_SLOT: u64 = 3;
 const CLIENTS_PER_STRANGERS_SLOT: u64 = 16;
@@ -72,35 +72,35 @@ impl SlotKey {
 pub struct Geometry {
     /// Slots for consumers; they come first.
     pub consumers: u32,
-    /// Slots for strangers.
-    pub strangers: u32,
+    /// Slots for anonymous clients.
+    pub anonymous: u32,
 }
 
 impl Geometry {
     /// The most consumers that a table can have room for.
     pub const MAX_CLIENTS: u32 = 1_048_576;
 
-    /// A table for `clients` consumers, and a quarter as many strangers, that rarely has to evict.
+    /// A table for `clients` consumers, and a quarter as many anonymous clients, that rarely has to evict.
     #[must_use]
     pub fn for_clients(clients: u32) -> Self {
         let clients = u64::from(clients.clamp(1, Self::MAX_CLIENTS));
         let slots = |slots: u64| u32::try_from(slots).unwrap_or(MAX_SLOTS / 2).max(1);
         Self {
             consumers: slots(clients.div_ceil(CLIENTS_PER_SLOT)),
-            strangers: slots(clients.div_ceil(CLIENTS_PER_STRANGERS_SLOT)),
+            anonymous: slots(clients.div_ceil(CLIENTS_PER_STRANGERS_SLOT)),
         }
     }
 
     /// Whether this is a table that [`Self::for_clients`] could have made, as far as one can tell.
     #[must_use]
     pub const fn is_plausible(&self) -> bool {
-        self.consumers > 0 && self.strangers > 0 && self.consumers.saturating_add(self.strangers) <= MAX_SLOTS
+        self.consumers > 0 && self.anonymous > 0 && self.consumers.saturating_add(self.anonymous) <= MAX_SLOTS
     }
 
     /// The number of slots.
     #[must_use]
     pub const fn count(&self) -> u32 {
-        self.consumers.saturating_add(self.strangers)
+        self.consumers.saturating_add(self.anonymous)
     }
 
     /// The number of records that have room.
@@ -125,8 +125,8 @@ impl Geometry {
     pub fn slot_of(&self, client: &Fingerprint) -> SlotKey {
         // A hash as a fraction of the slots: even, and without a division.
         let of = |slots: u32| (u64::from(client.place).wrapping_mul(u64::from(slots)) >> 32) as u32;
-        SlotKey::numbered(if client.is_stranger {
-            self.consumers.saturating_add(of(self.strangers))
+        SlotKey::numbered(if client.is_anonymous {
+            self.consumers.saturating_add(of(self.anonymous))
         } else {
             of(self.consumers)
         })
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn the_default_table_fits_the_zone_that_the_docs_name() {
         let geometry = Geometry::for_clients(65_536);
-        assert_eq!((geometry.consumers, geometry.strangers), (21_846, 4_096));
+        assert_eq!((geometry.consumers, geometry.anonymous), (21_846, 4_096));
         assert_eq!(geometry.zone_mebibytes(), 26);
     }
 
@@ -187,14 +187,14 @@ mod tests {
     }
 
     #[test]
-    fn consumers_and_strangers_never_share_a_slot() {
+    fn consumers_and_anonymous_clients_never_share_a_slot() {
         let geometry = Geometry::for_clients(1_000);
         let slots: Vec<SlotKey> = geometry.slots().collect();
-        let (consumers, strangers) = slots.split_at(geometry.consumers as usize);
+        let (consumers, anonymous) = slots.split_at(geometry.consumers as usize);
         for top in [0, 1, u32::MAX / 2, u32::MAX] {
-            let client = |is_stranger| Fingerprint { is_stranger, bits: [1, 1], place: top };
+            let client = |is_anonymous| Fingerprint { is_anonymous, bits: [1, 1], place: top };
             assert!(consumers.contains(&geometry.slot_of(&client(false))));
-            assert!(strangers.contains(&geometry.slot_of(&client(true))));
+            assert!(anonymous.contains(&geometry.slot_of(&client(true))));
         }
     }
 }

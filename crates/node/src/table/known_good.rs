@@ -10,7 +10,7 @@
 //! ```
 
 use super::marker::checksum;
-use super::{Expected, Read, SharedStore, SlotKey, Write};
+use super::{Expected, Read, SharedData, SlotKey, Write};
 
 /// So many namespaces have room on a node.
 const AREAS: u8 = 7;
@@ -92,7 +92,7 @@ pub fn keys() -> impl Iterator<Item = SlotKey> {
 }
 
 /// Makes the room. To be called on a node that has no table yet: later it might cost a client's record.
-pub fn reserve(store: &impl SharedStore) {
+pub fn reserve(store: &impl SharedData) {
     for key in keys() {
         if store.set(&key, &[0; PIECE_BYTES], Expected::Missing) == Write::Failed {
             return;
@@ -102,7 +102,7 @@ pub fn reserve(store: &impl SharedStore) {
 
 /// Keeps `text` as the last good policy of `namespace`, where there is room for it.
 #[inline(never)]
-pub fn keep(store: &impl SharedStore, namespace: &str, text: &[u8]) {
+pub fn keep(store: &impl SharedData, namespace: &str, text: &[u8]) {
     let head = Head::of(namespace, text);
     for _ in 0..MAX_TRIES {
         let Place::At(area, version, held) = place(store, head.namespace) else { return };
@@ -120,7 +120,7 @@ pub fn keep(store: &impl SharedStore, namespace: &str, text: &[u8]) {
 
 /// The last good policy of `namespace`.
 #[inline(never)]
-pub fn last_good(store: &impl SharedStore, namespace: &str) -> LastGood {
+pub fn last_good(store: &impl SharedData, namespace: &str) -> LastGood {
     match place(store, checksum(namespace.as_bytes())) {
         Place::At(_, _, None) => LastGood::Never,
         Place::At(area, _, Some(head)) => read(store, area, head).map_or(LastGood::Unknown, LastGood::Text),
@@ -137,7 +137,7 @@ enum Place {
 }
 
 #[inline(never)]
-fn place(store: &impl SharedStore, namespace: u64) -> Place {
+fn place(store: &impl SharedData, namespace: u64) -> Place {
     let mut free = Place::None;
     for area in 0..AREAS {
         let Read::Value(bytes, version) = store.get(&key(area, 0)) else { return Place::None };
@@ -150,7 +150,7 @@ fn place(store: &impl SharedStore, namespace: u64) -> Place {
     free
 }
 
-fn write(store: &impl SharedStore, area: u8, text: &[u8]) {
+fn write(store: &impl SharedData, area: u8, text: &[u8]) {
     for (piece, part) in (1..PIECES).zip(text.chunks(PIECE_BYTES)) {
         let key = key(area, piece);
         if let Read::Value(_, version) = store.get(&key) {
@@ -163,7 +163,7 @@ fn write(store: &impl SharedStore, area: u8, text: &[u8]) {
 
 /// The text of `head`, if all of it is there.
 #[inline(never)]
-fn read(store: &impl SharedStore, area: u8, head: Head) -> Option<Vec<u8>> {
+fn read(store: &impl SharedData, area: u8, head: Head) -> Option<Vec<u8>> {
     let length = usize::try_from(head.length).ok().filter(|length| *length <= MAX_BYTES)?;
     let mut text = Vec::with_capacity(length);
     for piece in 1..PIECES {

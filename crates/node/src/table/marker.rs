@@ -2,7 +2,7 @@
 
 use super::fingerprint::FingerprintKey;
 use super::geometry::{Geometry, SlotKey};
-use super::{Expected, Read, SharedStore, Write};
+use super::{Expected, Read, SharedData, Write};
 
 /// No slot's name has a tilde.
 pub(super) const KEY: SlotKey = SlotKey::named(*b"d~~~");
@@ -23,7 +23,7 @@ pub(super) struct Marker {
 impl Marker {
     /// The node's marker: the one that is there, or `geometry` and `key`; and whether it is new.
     pub(super) fn settle(
-        store: &impl SharedStore,
+        store: &impl SharedData,
         geometry: Geometry,
         key: FingerprintKey,
     ) -> Option<(Self, bool)> {
@@ -47,7 +47,7 @@ impl Marker {
     }
 
     /// Whether the node's marker still is `marker`.
-    pub(super) fn is_settled(store: &impl SharedStore, marker: &Self) -> bool {
+    pub(super) fn is_settled(store: &impl SharedData, marker: &Self) -> bool {
         match store.get(&KEY) {
             Read::Value(bytes, _) => Self::from_bytes(&bytes)
                 .is_some_and(|found| (found.geometry, found.key) == (marker.geometry, marker.key)),
@@ -56,12 +56,12 @@ impl Marker {
     }
 
     /// Whether the node has a marker.
-    pub(super) fn is_there(store: &impl SharedStore) -> bool {
+    pub(super) fn is_there(store: &impl SharedData) -> bool {
         matches!(store.get(&KEY), Read::Value(..))
     }
 
     /// Tells the workers that come later that the slots are there. Who loses this race has been told the same.
-    pub(super) fn set_filled(store: &impl SharedStore, marker: &Self) {
+    pub(super) fn set_filled(store: &impl SharedData, marker: &Self) {
         if let Read::Value(_, version) = store.get(&KEY) {
             let filled = Self { is_filled: true, ..*marker };
             store.set(&KEY, &filled.to_bytes(), Expected::Version(version));
@@ -73,7 +73,7 @@ impl Marker {
         let fields = [
             MAGIC.as_slice(),
             &self.geometry.consumers.to_le_bytes(),
-            &self.geometry.strangers.to_le_bytes(),
+            &self.geometry.anonymous.to_le_bytes(),
             &u32::from(self.is_filled).to_le_bytes(),
             &self.key.0,
         ];
@@ -92,13 +92,13 @@ impl Marker {
         let bytes: &[u8; BYTES] = bytes.try_into().ok()?;
         let (magic, rest) = bytes.split_first_chunk()?;
         let (consumers, rest) = rest.split_first_chunk()?;
-        let (strangers, rest) = rest.split_first_chunk()?;
+        let (anonymous, rest) = rest.split_first_chunk()?;
         let (is_filled, rest) = rest.split_first_chunk()?;
         let (key, _) = rest.split_first_chunk()?;
         let marker = Self {
             geometry: Geometry {
                 consumers: u32::from_le_bytes(*consumers),
-                strangers: u32::from_le_bytes(*strangers),
+                anonymous: u32::from_le_bytes(*anonymous),
             },
             key: FingerprintKey(*key),
             is_filled: u32::from_le_bytes(*is_filled) == 1,

@@ -8,7 +8,7 @@
 //!       912     the end                                            56   8  spent 48, idle 8, whether asking 1, offer 7
 //!                                                                  64   8  turn 48, checksum's upper half 16
 //! amounts: thousandths of a unit                                   72   8  acked 48, checksum's lower half 16
-//! moments: see `lease::hold`                                       80   8  left 32, full again 32, unix seconds
+//! moments: see `lease::lease`                                       80   8  left 32, full again 32, unix seconds
 //!                                                                  88   8  epoch 32, seq 32
 //!                                                                  96   8  lease ends 32, asked 32
 //!                                                                 104   8  refused: cost 24, limits 8, until 32
@@ -21,7 +21,7 @@
 
 use super::Moment;
 use super::fingerprint::Fingerprint;
-use crate::lease::{Hold, Refused, Tick};
+use crate::lease::{LeaseState, Refused, Tick};
 use tollgate_core::account::Account;
 use tollgate_core::limit::{Level, Month, PackedRate};
 use tollgate_core::terms::MAX_TAG;
@@ -47,7 +47,7 @@ pub struct State {
     /// What it has spent, as far as this node knows.
     pub account: Account,
     /// What it may spend of what a store has lent.
-    pub hold: Hold,
+    pub lease: LeaseState,
 }
 
 impl State {
@@ -55,8 +55,8 @@ impl State {
     pub fn turn_to(&mut self, now: UnixNanos) {
         let month = Month::of(now);
         if month > self.account.month {
-            if self.hold.epoch > 0 {
-                self.hold.turn();
+            if self.lease.epoch > 0 {
+                self.lease.begin_month();
             }
             self.account.month = month;
             self.account.used = Cost(0);
@@ -86,16 +86,16 @@ impl Record {
     /// What would be lost with it: what concerns the store, then the month's use, then the time until its buckets are
     /// full. All zero: nothing, it equals an absent record.
     fn worth(&self, now: u64, month: Month) -> (bool, u64, u64) {
-        let State { account, hold } = &self.state;
+        let State { account, lease } = &self.state;
         // With a store the month is kept there.
-        let counts = account.used.0 > 0 && account.month >= month && hold.epoch == 0;
+        let counts = account.used.0 > 0 && account.month >= month && lease.epoch == 0;
         let used = if counts { account.used.0 } else { 0 };
-        (hold.is_worth_keeping(), used, u64::from(self.full_at).saturating_sub(now))
+        (lease.is_worth_keeping(), used, u64::from(self.full_at).saturating_sub(now))
     }
 
     /// Writes the record to its place.
     fn write(&self, place: &mut [u8; RECORD_BYTES]) {
-        let State { account, hold } = &self.state;
+        let State { account, lease } = &self.state;
         let [first, second] = self.client;
         let [a, b, c] = account.levels;
         let [of_a, of_b, of_c] = account.rates.map(|rate| rate.0);
@@ -109,21 +109,21 @@ impl Record {
             b.0,
             c.0,
             u64::from(account.month.0) << 48 | amount(account.used.0),
-            u64::from(hold.offer & 127) << 57
-                | u64::from(hold.is_asking) << 56
-                | u64::from(hold.idle) << 48
-                | amount(hold.spent),
-            amount(hold.turn),
-            amount(hold.acked),
-            halves(self.full_at, hold.left),
-            halves(hold.seq, hold.epoch),
-            halves(hold.asked.0, hold.ends.0),
+            u64::from(lease.offer & 127) << 57
+                | u64::from(lease.is_asking) << 56
+                | u64::from(lease.idle) << 48
+                | amount(lease.spent),
+            amount(lease.spent_before_month),
+            amount(lease.acked),
+            halves(self.full_at, lease.left),
+            halves(lease.seq, lease.epoch),
+            halves(lease.asked.0, lease.ends.0),
             halves(
-                hold.refused.until.0,
-                u32::from(hold.refused.limits) << 24 | hold.refused.cost.min(Refused::MAX_COST),
+                lease.refused.until.0,
+                u32::from(lease.refused.limits) << 24 | lease.refused.cost.min(Refused::MAX_COST),
             ),
             halves(of_b, of_a),
-            halves(u32::from(hold.fresh) << 24 | hold.terms & MAX_TAG, of_c),
+            halves(u32::from(lease.fresh) << 24 | lease.terms & MAX_TAG, of_c),
         ];
         let sum = u64::from(checksum(&words));
         let [.., turn, acked, _, _, _, _, _, _] = &mut words;
@@ -169,11 +169,11 @@ impl Record {
             month: Month((month >> 48) as u16),
             used: Cost(month & MAX_USED),
         };
-        let hold = Hold {
+        let lease = LeaseState {
             epoch: lower(epoch),
             seq: upper(epoch),
             spent: spent & MAX_USED,
-            turn: turn & MAX_USED,
+            spent_before_month: turn & MAX_USED,
             acked: acked & MAX_USED,
             left: lower(left),
             ends: Tick(lower(asked)),
@@ -189,7 +189,7 @@ impl Record {
             terms: upper(terms) & MAX_TAG,
             fresh: (terms >> 56) as u8,
         };
-        Some(Self { client: [first, second], state: State { account, hold }, full_at: upper(left) })
+        Some(Self { client: [first, second], state: State { account, lease }, full_at: upper(left) })
     }
 }
 

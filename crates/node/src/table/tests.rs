@@ -9,7 +9,7 @@ use tollgate_core::client::Network;
 use tollgate_core::limit::{Limit, Period};
 use tollgate_core::units::{Cost, Nanos};
 
-/// Shared data with one host's rules. Between any two calls other workers may get a turn: `meanwhile`.
+/// Shared data with one host's rules. Between any two calls other workers may get a spent_before_month: `meanwhile`.
 pub(crate) struct Fake {
     rules: Rules,
     values: RefCell<HashMap<SlotKey, (Vec<u8>, u32)>>,
@@ -49,7 +49,7 @@ impl Fake {
     }
 }
 
-impl SharedStore for Fake {
+impl SharedData for Fake {
     fn get(&self, key: &SlotKey) -> Read {
         self.reads.set(self.reads.get() + 1);
         if self.is_down.get() {
@@ -110,14 +110,14 @@ fn open(store: &Fake, clients: u32) -> Table {
     Table::open(store, clients, KEY).unwrap().table
 }
 
-fn spend(table: &Table, store: &impl SharedStore, name: &str, tier: &Tier, now: UnixNanos) -> Updated<bool> {
+fn spend(table: &Table, store: &impl SharedData, name: &str, tier: &Tier, now: UnixNanos) -> Updated<bool> {
     let client = table.fingerprint("default", &Client::Consumer(name.as_bytes()));
     spend_as(table, store, client, tier, now)
 }
 
 fn spend_as(
     table: &Table,
-    store: &impl SharedStore,
+    store: &impl SharedData,
     client: Fingerprint,
     tier: &Tier,
     now: UnixNanos,
@@ -158,7 +158,7 @@ fn every_slot_is_there_when_the_table_is_open_and_none_comes_later() {
     for client in 0..10_000 {
         spend(&table, &store, &format!("client-{client}"), &tier(5), NOW);
         let network = Network::V4(u32::to_be_bytes(client));
-        spend_as(&table, &store, table.fingerprint("", &Client::Stranger(network)), &tier(5), NOW);
+        spend_as(&table, &store, table.fingerprint("", &Client::Anonymous(network)), &tier(5), NOW);
     }
     assert_eq!((store.values.borrow().len(), bytes(&store)), (keys, before));
 }
@@ -226,16 +226,16 @@ fn a_slot_that_the_host_dropped_or_somebody_overwrote_is_made_anew() {
 }
 
 #[test]
-fn a_million_strangers_push_no_consumer_out() {
+fn a_million_anonymous_clients_push_no_consumer_out() {
     let store = Fake::new(Rules::Envoy);
     let table = open(&store, 64);
     assert_eq!(spend(&table, &store, "acme", &tier(1), NOW), ALLOWED);
     for address in 0..100_000_u32 {
-        let client = table.fingerprint("default", &Client::Stranger(Network::V4(address.to_be_bytes())));
+        let client = table.fingerprint("default", &Client::Anonymous(Network::V4(address.to_be_bytes())));
         assert_eq!(spend_as(&table, &store, client, &tier(1), NOW), ALLOWED);
     }
     let evicted = table.take_evictions();
-    assert!(evicted > 99_000, "strangers make room among themselves, and it is counted: {evicted}");
+    assert!(evicted > 99_000, "anonymous clients make room among themselves, and it is counted: {evicted}");
     assert_eq!(table.take_evictions(), 0, "and counted once");
     assert_eq!(spend(&table, &store, "acme", &tier(1), NOW), REFUSED);
 }
@@ -269,7 +269,7 @@ struct Step<'a> {
 }
 
 /// Stops `Table::update` after a read (so that others get their turn) by failing the call.
-impl SharedStore for Step<'_> {
+impl SharedData for Step<'_> {
     fn get(&self, key: &SlotKey) -> Read {
         let mut worker = self.worker.borrow_mut();
         if let Some((bytes, version)) = worker.read.take() {

@@ -24,7 +24,7 @@ pub enum Poured {
 }
 
 impl Poured {
-    /// From a message's [`since`](tollgate_core::wire::Lease::since).
+    /// From a message's [`since`](tollgate_core::wire::LeaseRequest::since).
     #[must_use]
     pub const fn from_wire(since: u64) -> Self {
         match since {

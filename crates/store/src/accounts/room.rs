@@ -2,7 +2,7 @@
 
 use super::{Account, CALM_PART, end_of};
 use tollgate_core::terms::{Bucket, EXACT, Terms};
-use tollgate_core::wire::{Refusal, Standing};
+use tollgate_core::wire::{Grant, Refusal};
 
 /// What may lie idle on all nodes together for long, thousandths of a unit.
 pub(super) fn may_lie_idle(terms: &Terms) -> u64 {
@@ -12,8 +12,8 @@ pub(super) fn may_lie_idle(terms: &Terms) -> u64 {
 
 impl Account {
     /// Lent to all nodes.
-    pub(super) fn out(&self) -> u64 {
-        self.loans.iter().fold(0, |sum: u64, loan| sum.saturating_add(loan.out)).min(EXACT)
+    pub(super) fn lent(&self) -> u64 {
+        self.loans.iter().fold(0, |sum: u64, loan| sum.saturating_add(loan.lent)).min(EXACT)
     }
 
     /// What each bucket has room for beside what is lent, in work.
@@ -21,7 +21,7 @@ impl Account {
         let (Some(bucket), Some(level)) = (terms.buckets.get(index), self.levels.get(index)) else {
             return 0;
         };
-        let lent = self.out().min(bucket.holds().saturating_add(1)).saturating_mul(bucket.weight);
+        let lent = self.lent().min(bucket.holds().saturating_add(1)).saturating_mul(bucket.weight);
         level.room(bucket).saturating_sub(lent)
     }
 
@@ -32,7 +32,7 @@ impl Account {
             .map(|(index, bucket)| self.room(terms, index).checked_div(bucket.weight).unwrap_or(0))
             .min();
         let of_month =
-            terms.monthly.map(|quota| quota.saturating_sub(self.used(month)).saturating_sub(self.out()));
+            terms.monthly.map(|quota| quota.saturating_sub(self.used(month)).saturating_sub(self.lent()));
         of_buckets.unwrap_or(EXACT).min(of_month.unwrap_or(EXACT))
     }
 
@@ -55,7 +55,7 @@ impl Account {
         }
         if let Some(quota) = terms.monthly {
             refusal.never |= milli > quota;
-            if milli > quota.saturating_sub(self.used(month)).saturating_sub(self.out()) {
+            if milli > quota.saturating_sub(self.used(month)).saturating_sub(self.lent()) {
                 refusal.month = true;
                 refusal.wait = refusal.wait.max(end_of(month).saturating_sub(now));
             }
@@ -68,8 +68,8 @@ impl Account {
         let of_buckets = |(index, bucket): (usize, &Bucket)| self.room(terms, index) < bucket.capacity / 4;
         let of_month = |quota: u64| {
             let used = self.used(month);
-            quota.saturating_sub(used).saturating_sub(self.out())
-                < self.out().saturating_mul(8).max(quota / 64)
+            quota.saturating_sub(used).saturating_sub(self.lent())
+                < self.lent().saturating_mul(8).max(quota / 64)
         };
         terms.buckets.iter().enumerate().any(of_buckets) || terms.monthly.is_some_and(of_month)
     }
@@ -79,15 +79,15 @@ impl Account {
         let is_half_empty =
             |(index, bucket): (usize, &Bucket)| self.room(terms, index) >= bucket.capacity / 2;
         !terms.is_unlimited()
-            && self.out() <= may_lie_idle(terms)
+            && self.lent() <= may_lie_idle(terms)
             && terms.buckets.iter().enumerate().all(is_half_empty)
     }
 
-    pub(super) fn standing(&self, terms: &Terms, month: u16) -> Standing {
+    pub(super) fn grant(&self, terms: &Terms, month: u16) -> Grant {
         let mut used = [0; 3];
         for (used, level) in used.iter_mut().zip(&self.levels).take(terms.buckets.len()) {
             *used = level.milli();
         }
-        Standing { used, month, month_used: self.used(month), ..Standing::default() }
+        Grant { used, month, month_used: self.used(month), ..Grant::default() }
     }
 }

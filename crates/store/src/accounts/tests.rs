@@ -17,13 +17,25 @@ pub(super) fn free() -> Terms {
     terms(&[(100, 60, 150)], Some(50_000))
 }
 
-pub(super) fn ask(seq: u32, spent: u64, hold: u64, need: u64, want: u64) -> Lease {
-    Lease { epoch: 7, seq, spent, acked: 0, turn: 0, month: 0, hold, need, more: 0, want, since: [0; 3] }
+pub(super) fn ask(seq: u32, spent: u64, hold: u64, need: u64, want: u64) -> LeaseRequest {
+    LeaseRequest {
+        epoch: 7,
+        seq,
+        spent,
+        acked: 0,
+        spent_before_month: 0,
+        month: 0,
+        hold,
+        need,
+        queued: 0,
+        want,
+        since: [0; 3],
+    }
 }
 
-fn standing(settled: Settled) -> Standing {
+fn grant(settled: Settled) -> Grant {
     match settled {
-        Settled::Standing(standing) => standing,
+        Settled::Grant(grant) => grant,
         Settled::Stale => panic!("stale"),
     }
 }
@@ -31,9 +43,9 @@ fn standing(settled: Settled) -> Standing {
 #[test]
 fn a_node_is_lent_what_it_needs_and_a_share_of_what_it_wants() {
     let mut account = Account::default();
-    let first = standing(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), NOW));
+    let first = grant(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), NOW));
     assert_eq!((first.hold, first.refusal, first.ttl_ms), (10 * UNIT, None, 10_000));
-    let greedy = standing(account.settle(&free(), 2, &ask(1, 0, 0, UNIT, 1_000 * UNIT), NOW));
+    let greedy = grant(account.settle(&free(), 2, &ask(1, 0, 0, UNIT, 1_000 * UNIT), NOW));
     assert_eq!(
         greedy.hold,
         UNIT + 34 * UNIT,
@@ -48,10 +60,10 @@ fn nodes_are_lent_whole_requests_so_that_none_is_stranded_in_parts() {
     let mut held = [0; 3];
     for turn in 0..600 {
         let node = turn % 3;
-        let next = standing(account.settle(
+        let next = grant(account.settle(
             &terms,
             node as u64,
-            &Lease {
+            &LeaseRequest {
                 seq: turn as u32 + 1,
                 ..ask(0, 0, held[node], held[node] + UNIT, held[node] + 5 * UNIT)
             },
@@ -65,18 +77,18 @@ fn nodes_are_lent_whole_requests_so_that_none_is_stranded_in_parts() {
 #[test]
 fn requests_that_wait_are_lent_all_there_is_and_not_a_share() {
     let mut account = Account::default();
-    let crowd = Lease { more: 199 * UNIT, ..ask(1, 0, 0, UNIT, 400 * UNIT) };
-    assert_eq!(standing(account.settle(&free(), 1, &crowd, NOW)).hold, 150 * UNIT);
+    let crowd = LeaseRequest { queued: 199 * UNIT, ..ask(1, 0, 0, UNIT, 400 * UNIT) };
+    assert_eq!(grant(account.settle(&free(), 1, &crowd, NOW)).hold, 150 * UNIT);
     let mut account = Account::default();
-    let few = Lease { more: 9 * UNIT, ..ask(1, 0, 0, UNIT, 400 * UNIT) };
-    assert_eq!(standing(account.settle(&free(), 1, &few, NOW)).hold, 10 * UNIT + 35 * UNIT);
+    let few = LeaseRequest { queued: 9 * UNIT, ..ask(1, 0, 0, UNIT, 400 * UNIT) };
+    assert_eq!(grant(account.settle(&free(), 1, &few, NOW)).hold, 10 * UNIT + 35 * UNIT);
 }
 
 #[test]
 fn a_repeated_message_is_answered_by_what_the_store_knows_was_spent() {
     let mut account = Account::default();
     account.settle(&free(), 1, &ask(1, 3 * UNIT, 0, UNIT, 10 * UNIT), NOW);
-    let again = standing(account.settle(&free(), 1, &ask(1, 5 * UNIT, 0, UNIT, 0), NOW));
+    let again = grant(account.settle(&free(), 1, &ask(1, 5 * UNIT, 0, UNIT, 0), NOW));
     assert_eq!((again.spent, again.hold), (3 * UNIT, 10 * UNIT));
 }
 
@@ -84,14 +96,14 @@ fn a_repeated_message_is_answered_by_what_the_store_knows_was_spent() {
 fn what_is_lent_is_neither_lent_again_nor_refilled() {
     let mut account = Account::default();
     let terms = terms(&[(100, 60, 150)], None);
-    assert_eq!(standing(account.settle(&terms, 1, &ask(1, 0, 0, 150 * UNIT, 0), NOW)).hold, 150 * UNIT);
+    assert_eq!(grant(account.settle(&terms, 1, &ask(1, 0, 0, 150 * UNIT, 0), NOW)).hold, 150 * UNIT);
     let later = NOW + 9 * SECOND;
-    let refused = standing(account.settle(&terms, 2, &ask(1, 0, 0, UNIT, 0), later)).refusal.unwrap();
+    let refused = grant(account.settle(&terms, 2, &ask(1, 0, 0, UNIT, 0), later)).refusal.unwrap();
     assert_eq!((refused.limits, refused.month, refused.wait), (1, false, 600_000));
     // The first node has spent all of it: from now on it drains.
-    assert_eq!(standing(account.settle(&terms, 1, &ask(2, 150 * UNIT, 0, 0, 0), later)).hold, 0);
-    assert!(standing(account.settle(&terms, 2, &ask(2, 0, 0, UNIT, 0), later + 599_999)).refusal.is_some());
-    assert!(standing(account.settle(&terms, 2, &ask(3, 0, 0, UNIT, 0), later + 600_000)).refusal.is_none());
+    assert_eq!(grant(account.settle(&terms, 1, &ask(2, 150 * UNIT, 0, 0, 0), later)).hold, 0);
+    assert!(grant(account.settle(&terms, 2, &ask(2, 0, 0, UNIT, 0), later + 599_999)).refusal.is_some());
+    assert!(grant(account.settle(&terms, 2, &ask(3, 0, 0, UNIT, 0), later + 600_000)).refusal.is_none());
 }
 
 #[test]
@@ -99,9 +111,9 @@ fn a_report_counts_once_however_often_it_comes_and_in_whatever_order() {
     let mut account = Account::default();
     account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), NOW);
     let report = ask(2, 4 * UNIT, 6 * UNIT, 0, 10 * UNIT);
-    let once = standing(account.settle(&free(), 1, &report, NOW));
+    let once = grant(account.settle(&free(), 1, &report, NOW));
     let after = account.clone();
-    assert_eq!(standing(account.settle(&free(), 1, &report, NOW)).hold, once.hold);
+    assert_eq!(grant(account.settle(&free(), 1, &report, NOW)).hold, once.hold);
     assert_eq!(account, after);
     assert_eq!(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), NOW), Settled::Stale);
     assert_eq!(account, after);
@@ -112,9 +124,9 @@ fn a_report_counts_once_however_often_it_comes_and_in_whatever_order() {
 fn a_repeated_message_that_tells_of_more_is_answered_by_what_was_known() {
     let mut account = Account::default();
     account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), NOW);
-    let first = standing(account.settle(&free(), 1, &ask(2, 4 * UNIT, 6 * UNIT, 0, 10 * UNIT), NOW));
+    let first = grant(account.settle(&free(), 1, &ask(2, 4 * UNIT, 6 * UNIT, 0, 10 * UNIT), NOW));
     // Another worker of the node has spent two units since, and asks while the first's message is under way.
-    let again = standing(account.settle(&free(), 1, &ask(2, 6 * UNIT, 4 * UNIT, 0, 10 * UNIT), NOW));
+    let again = grant(account.settle(&free(), 1, &ask(2, 6 * UNIT, 4 * UNIT, 0, 10 * UNIT), NOW));
     assert_eq!((again.spent, again.hold), (first.spent, first.hold));
     assert_eq!(again.spent, 4 * UNIT, "the two units come off what the node may hold");
 }
@@ -123,8 +135,8 @@ fn a_repeated_message_that_tells_of_more_is_answered_by_what_was_known() {
 fn who_repeats_a_message_that_was_refused_hears_so_too() {
     let mut account = Account::default();
     account.charge(&free(), 150 * UNIT, NOW);
-    let first = standing(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, UNIT), NOW)).refusal;
-    let again = standing(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, UNIT), NOW)).refusal;
+    let first = grant(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, UNIT), NOW)).refusal;
+    let again = grant(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, UNIT), NOW)).refusal;
     assert!(first.is_some());
     assert_eq!(first, again);
 }
@@ -133,17 +145,17 @@ fn who_repeats_a_message_that_was_refused_hears_so_too() {
 fn no_node_is_lent_a_part_of_a_unit_that_it_does_not_need() {
     let small = terms(&[(1, 1, 200)], None);
     let mut account = Account::default();
-    assert_eq!(standing(account.settle(&small, 1, &ask(1, 0, 0, UNIT, 9 * UNIT), NOW)).hold, UNIT);
-    assert_eq!(standing(account.settle(&small, 2, &ask(1, 0, 0, UNIT, 9 * UNIT), NOW)).hold, UNIT);
+    assert_eq!(grant(account.settle(&small, 1, &ask(1, 0, 0, UNIT, 9 * UNIT), NOW)).hold, UNIT);
+    assert_eq!(grant(account.settle(&small, 2, &ask(1, 0, 0, UNIT, 9 * UNIT), NOW)).hold, UNIT);
 }
 
 #[test]
 fn a_grant_whose_reply_was_lost_goes_back_with_the_next_message() {
     let mut account = Account::default();
     account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), NOW);
-    let next = standing(account.settle(&free(), 1, &ask(2, 0, 0, UNIT, 0), NOW));
+    let next = grant(account.settle(&free(), 1, &ask(2, 0, 0, UNIT, 0), NOW));
     assert_eq!(next.hold, UNIT);
-    assert_eq!(account.out(), UNIT);
+    assert_eq!(account.lent(), UNIT);
 }
 
 #[test]
@@ -154,7 +166,7 @@ fn a_lease_that_nobody_reports_on_counts_as_spent_until_the_node_is_heard_of_aga
     assert_eq!(account.used_at(month, NOW + LEASE_TTL - 1), 0);
     assert_eq!(account.used_at(month, NOW + LEASE_TTL), 10 * UNIT, "also before anybody asks");
     account.settle(&free(), 2, &ask(1, 0, 0, 0, 0), NOW + LEASE_TTL);
-    assert_eq!((account.used(month), account.out()), (10 * UNIT, 0));
+    assert_eq!((account.used(month), account.lent()), (10 * UNIT, 0));
     // It had spent three of the ten, and let four more through without a lease.
     account.settle(&free(), 1, &ask(2, 3 * UNIT, 0, 0, 0), NOW + 2 * LEASE_TTL);
     assert_eq!(account.used(month), 3 * UNIT);
@@ -178,8 +190,8 @@ fn what_an_ended_lease_held_drains_from_its_end_on_though_nobody_asks() {
 fn a_node_that_has_lost_its_record_has_spent_its_lease() {
     let mut account = Account::default();
     account.settle(&free(), 1, &ask(9, 0, 0, UNIT, 10 * UNIT), NOW);
-    let again = Lease { epoch: 8, ..ask(1, 0, 0, UNIT, 0) };
-    assert_eq!(standing(account.settle(&free(), 1, &again, NOW)).hold, UNIT);
+    let again = LeaseRequest { epoch: 8, ..ask(1, 0, 0, UNIT, 0) };
+    assert_eq!(grant(account.settle(&free(), 1, &again, NOW)).hold, UNIT);
     assert_eq!(account.used(month_of(NOW)), 10 * UNIT);
     assert_eq!(account.settle(&free(), 1, &ask(10, 5 * UNIT, 0, 0, 0), NOW), Settled::Stale);
 }
@@ -188,13 +200,14 @@ fn a_node_that_has_lost_its_record_has_spent_its_lease() {
 fn a_month_is_never_lent_twice_and_a_report_belongs_to_the_month_it_is_of() {
     let terms = terms(&[], Some(100));
     let mut account = Account::default();
-    assert_eq!(standing(account.settle(&terms, 1, &ask(1, 0, 0, 90 * UNIT, 0), NOW)).hold, 90 * UNIT);
-    let refused = standing(account.settle(&terms, 2, &ask(1, 0, 0, 11 * UNIT, 0), NOW)).refusal.unwrap();
+    assert_eq!(grant(account.settle(&terms, 1, &ask(1, 0, 0, 90 * UNIT, 0), NOW)).hold, 90 * UNIT);
+    let refused = grant(account.settle(&terms, 2, &ask(1, 0, 0, 11 * UNIT, 0), NOW)).refusal.unwrap();
     assert!(refused.month && refused.wait == end_of(month_of(NOW)) - NOW);
 
     let november = month_of(NOW);
     let december = end_of(november);
-    let late = Lease { turn: 60 * UNIT, month: november + 1, ..ask(2, 65 * UNIT, 0, 0, 0) };
+    let late =
+        LeaseRequest { spent_before_month: 60 * UNIT, month: november + 1, ..ask(2, 65 * UNIT, 0, 0, 0) };
     account.settle(&terms, 1, &late, december + SECOND);
     assert_eq!((account.used(november), account.used(november + 1)), (60 * UNIT, 5 * UNIT));
 }
@@ -203,7 +216,8 @@ fn a_month_is_never_lent_twice_and_a_report_belongs_to_the_month_it_is_of() {
 fn a_node_cannot_say_that_the_month_has_turned() {
     let november = month_of(NOW);
     let mut account = Account::default();
-    let early = Lease { month: november + 1, turn: 3 * UNIT, ..ask(1, 5 * UNIT, 0, 0, 0) };
+    let early =
+        LeaseRequest { month: november + 1, spent_before_month: 3 * UNIT, ..ask(1, 5 * UNIT, 0, 0, 0) };
     account.settle(&free(), 1, &early, NOW);
     let used = |month| account.used(month);
     assert_eq!([used(november - 1), used(november), used(november + 1)], [0, 5 * UNIT, 0]);
@@ -213,7 +227,7 @@ fn a_node_cannot_say_that_the_month_has_turned() {
 fn a_lease_ends_with_the_month() {
     let end = end_of(month_of(NOW));
     let mut account = Account::default();
-    let lent = standing(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 0), end - 2 * SECOND));
+    let lent = grant(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 0), end - 2 * SECOND));
     assert_eq!(lent.ttl_ms, 2_000);
 }
 
@@ -239,8 +253,8 @@ fn of_several_waits_the_longest_is_told() {
 #[test]
 fn a_node_that_the_store_has_forgotten_reports_what_the_store_did_not_know() {
     let mut account = Account::default();
-    let late = Lease { acked: 30 * UNIT, ..ask(5, 32 * UNIT, 0, UNIT, 0) };
-    let next = standing(account.settle(&free(), 1, &late, NOW));
+    let late = LeaseRequest { acked: 30 * UNIT, ..ask(5, 32 * UNIT, 0, UNIT, 0) };
+    let next = grant(account.settle(&free(), 1, &late, NOW));
     assert_eq!((next.hold, account.used(month_of(NOW))), (UNIT, 2 * UNIT));
 }
 
@@ -260,7 +274,7 @@ fn unlimited_is_counted_and_never_refused() {
     assert_eq!(account.charge(&Terms::default(), 5, NOW).refusal, None);
 }
 
-fn any_lease() -> impl Strategy<Value = Lease> {
+fn any_lease() -> impl Strategy<Value = LeaseRequest> {
     let small = || 0..200 * UNIT;
     (
         prop_oneof![6..9_u64, any::<u64>()],
@@ -270,16 +284,16 @@ fn any_lease() -> impl Strategy<Value = Lease> {
         [small(), small(), small()],
         prop::bool::weighted(0.05),
     )
-        .prop_map(|(epoch, seq, [spent, absurd], month, [hold, need, want], is_absurd)| Lease {
+        .prop_map(|(epoch, seq, [spent, absurd], month, [hold, need, want], is_absurd)| LeaseRequest {
             epoch,
             seq,
             spent: if is_absurd { absurd } else { spent },
             acked: absurd % 50_000,
-            turn: absurd % 200_000,
+            spent_before_month: absurd % 200_000,
             month,
             hold: if is_absurd { absurd } else { hold },
             need,
-            more: absurd % 9_000,
+            queued: absurd % 9_000,
             want: if is_absurd { absurd } else { want },
             since: [absurd % 3, LONGEST_EMPTY - absurd % 10, absurd % (2 * LONGEST_EMPTY)],
         })
@@ -298,10 +312,10 @@ proptest! {
             now += elapsed;
             let before = account.clone();
             let settled = account.settle(&terms, node, &lease, now);
-            let lent = account.out();
-            if let Settled::Standing(standing) = settled {
-                prop_assert!(standing.hold <= EXACT);
-                let grew = lent > before.out();
+            let lent = account.lent();
+            if let Settled::Grant(grant) = settled {
+                prop_assert!(grant.hold <= EXACT);
+                let grew = lent > before.lent();
                 for (level, bucket) in account.levels.iter().zip(&terms.buckets) {
                     prop_assert!(level.work <= bucket.capacity);
                     prop_assert!(!grew || level.work + lent * bucket.weight <= bucket.capacity);
@@ -328,7 +342,7 @@ proptest! {
                 *seq += 1;
                 let lease = ask(*seq, *spent, *hold, cost, want * 3 * UNIT);
                 if fate == 0 { continue } // The message is lost.
-                let reply = standing(account.settle(&terms, node as u64, &lease, now));
+                let reply = grant(account.settle(&terms, node as u64, &lease, now));
                 if fate == 1 { *hold = 0; continue } // The reply is lost; the node is right to hold less.
                 *hold = reply.hold;
             }
@@ -359,8 +373,8 @@ fn a_node_that_says_something_now_and_then_may_sit_on_little_for_long() {
     let mut account = Account::default();
     let mut next = |seq, spent, hold, need, want, seconds: u64| {
         let settled = account.settle(&free(), 1, &ask(seq, spent, hold, need, want), NOW + seconds * SECOND);
-        let standing = standing(settled);
-        (standing.hold / UNIT, standing.ttl_ms, standing.idle_ms)
+        let grant = grant(settled);
+        (grant.hold / UNIT, grant.ttl_ms, grant.idle_ms)
     };
     assert_eq!(next(1, 0, 0, UNIT, 5 * UNIT, 0), (5, 10_000, IDLE_MS), "nothing is known of it");
     assert_eq!(next(2, UNIT, 0, 0, 0, 3), (0, 10_000, IDLE_MS), "it says something often");
@@ -382,9 +396,9 @@ fn no_more_than_an_eighth_of_a_bucket_lies_idle_for_long() {
     }
     for (node, lent, ttl_ms) in [(1, 10, 58_000), (2, 8, 58_000), (3, 1, 10_000)] {
         let next = account.settle(&free(), node, &ask(2, 0, 0, UNIT, 10 * UNIT), NOW + 10 * SECOND);
-        let next = standing(next);
+        let next = grant(next);
         assert_eq!((next.hold, next.ttl_ms), (lent * UNIT, ttl_ms), "150 / 8 are 18, node {node}");
     }
     let month = account.settle(&terms(&[(100, 60, 150)], Some(100)), 4, &ask(2, 0, 0, UNIT, UNIT), NOW);
-    assert_eq!(standing(month).idle_ms, IDLE_SCARCE_MS, "and nothing where the month is scarce");
+    assert_eq!(grant(month).idle_ms, IDLE_SCARCE_MS, "and nothing where the month is scarce");
 }

@@ -10,9 +10,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::access::Admin;
 use super::body::Asked;
-use super::grant::Wish;
 use super::moment;
 use super::name::Place;
+use super::override_spec::OverrideSpec;
 use super::problem::AppError;
 use super::state::Store;
 
@@ -48,7 +48,7 @@ pub struct Line<'a> {
     pub reason: &'a str,
     /// The override after. What it was before the backend knows, and writes it in: see [`Line::to_change`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<&'a Wish>,
+    pub after: Option<&'a OverrideSpec>,
     /// Of a reset: whether the bucket is full again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bucket: Option<bool>,

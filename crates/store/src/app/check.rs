@@ -16,7 +16,7 @@ use tollgate_core::headers;
 use tollgate_core::limit::{Level, Month};
 use tollgate_core::policy::Enforcement;
 use tollgate_core::units::{Cost, UnixNanos};
-use tollgate_core::wire::{Answer, Ask, Standing};
+use tollgate_core::wire::{Answer, Ask, Grant};
 use utoipa::ToSchema;
 
 pub use self::offered::{Configured, Offered};
@@ -25,12 +25,12 @@ use self::offered::BOTH;
 use super::access::Gateway;
 use super::amount::Units;
 use super::body::Json;
-use super::ledger::Noted;
 use super::name;
+use super::namespace::NamespaceState;
 use super::problem::AppError;
-use super::space::Space;
 use super::state::Store;
-use super::tier::Known;
+use super::tier::CompiledTier;
+use super::usage_metrics::Noted;
 use crate::backend::Settle;
 
 /// One request of a consumer.
@@ -120,7 +120,7 @@ pub async fn check(
     let settle = Settle {
         client,
         name: Some(named.stored),
-        is_stranger: false,
+        is_anonymous: false,
         tier: Arc::clone(&tier.name),
         terms: Arc::clone(&tier.terms),
         node: 0,
@@ -130,9 +130,9 @@ pub async fn check(
     let settled = store.backend.settle(&space.name, vec![settle]).await?;
     store.ledger.note(&space.name, &noted, &settled.answers, settled.now, &store.metrics);
     match settled.answers.first() {
-        Some(Answer::Standing(standing)) => {
+        Some(Answer::Grant(grant)) => {
             let now = UnixNanos(settled.now.saturating_mul(1_000));
-            Ok(Answered(Decision::of(&tier, standing, cost, now, &offered)))
+            Ok(Answered(Decision::of(&tier, grant, cost, now, &offered)))
         }
         Some(Answer::Failed) => Err(AppError::Away),
         Some(Answer::Stale | Answer::Unusable) | None => Err(AppError::corrupt("a charge has no answer")),
@@ -148,14 +148,14 @@ fn name_of<'a>(consumer: &str, check: &'a Check, offered: &'a Offered) -> Result
 }
 
 /// The tier called `name` of the policy that came with the check.
-fn sent_tier(name: &str, offered: &Offered) -> Result<Arc<Known>, AppError> {
+fn sent_tier(name: &str, offered: &Offered) -> Result<Arc<CompiledTier>, AppError> {
     let found = offered.tiers.iter().find(|tier| tier.offer.tier == name);
     let names = || offered.tiers.iter().map(|tier| tier.offer.tier.as_str()).collect::<Vec<_>>().join(", ");
     found.cloned().ok_or_else(|| unknown(name, &names()))
 }
 
 /// The tier called `name` that this store was started with, or that gateways or earlier checks have told of.
-async fn told_tier(store: &Store, space: &Space, name: &str) -> Result<Arc<Known>, AppError> {
+async fn told_tier(store: &Store, space: &NamespaceState, name: &str) -> Result<Arc<CompiledTier>, AppError> {
     let find = || space.tiers(|tiers| tiers.get(name).cloned());
     if let Some(tier) = find() {
         return Ok(tier);
@@ -174,7 +174,7 @@ fn unknown(name: &str, known: &str) -> AppError {
 
 impl Decision {
     /// A request that is never limited and never counted.
-    fn free(tier: &Known) -> Self {
+    fn free(tier: &CompiledTier) -> Self {
         Self {
             allowed: true,
             status: 200,
@@ -190,9 +190,9 @@ impl Decision {
         }
     }
 
-    /// What `standing`, of `now`, means for a request of `cost`.
-    fn of(tier: &Known, standing: &Standing, cost: Cost, now: UnixNanos, offered: &Offered) -> Self {
-        let account = account(tier, standing, now);
+    /// What `grant`, of `now`, means for a request of `cost`.
+    fn of(tier: &CompiledTier, grant: &Grant, cost: Cost, now: UnixNanos, offered: &Offered) -> Self {
+        let account = account(tier, grant, now);
         let mut all = BTreeMap::new();
         headers::announce(&tier.tier, &tier.texts, &account, now, BOTH, &mut |name, value| {
             all.extend(value.map(|value| (name, String::from_utf8_lossy(value).into_owned())));
@@ -209,7 +209,7 @@ impl Decision {
         let families = offered.families;
         all.retain(|name, _| if headers::IETF.contains(name) { families.ietf } else { families.x_ratelimit });
         decision.headers = all;
-        let Some(refusal) = standing.refusal else { return decision };
+        let Some(refusal) = grant.refusal else { return decision };
         if offered.enforcement == Enforcement::Shadow {
             return Self { outcome: "shadow_refused", ..decision };
         }
@@ -230,15 +230,11 @@ impl Decision {
     }
 }
 
-/// The account that a node would have of `standing`.
-fn account(tier: &Known, standing: &Standing, now: UnixNanos) -> Account {
-    let mut account = Account {
-        at: now,
-        month: Month(standing.month),
-        used: Cost(standing.month_used),
-        ..Account::default()
-    };
-    for ((level, limit), used) in account.levels.iter_mut().zip(&tier.tier.limits).zip(standing.used) {
+/// The account that a node would have of `grant`.
+fn account(tier: &CompiledTier, grant: &Grant, now: UnixNanos) -> Account {
+    let mut account =
+        Account { at: now, month: Month(grant.month), used: Cost(grant.month_used), ..Account::default() };
+    for ((level, limit), used) in account.levels.iter_mut().zip(&tier.tier.limits).zip(grant.used) {
         // Rounded up, it may be more than the bucket holds.
         let used = Cost(used).min(limit.capacity());
         *level = limit.charged(Level(0), used).unwrap_or_default();

@@ -8,11 +8,11 @@ use axum::response::{IntoResponse, Response};
 use tollgate_core::wire::{Answer, Batch, CONTENT_TYPE, Entry, Reply, WireError};
 
 use super::access::Gateway;
-use super::ledger::Noted;
+use super::namespace::NamespaceState;
 use super::problem::AppError;
-use super::space::Space;
 use super::state::Store;
-use super::tier::Known;
+use super::tier::CompiledTier;
+use super::usage_metrics::Noted;
 use super::{body, name};
 use crate::backend::Settle;
 
@@ -57,11 +57,11 @@ fn read(bytes: &[u8]) -> Result<Batch, AppError> {
     Ok(batch)
 }
 
-async fn settle(store: &Store, space: &Space, batch: Batch) -> Result<Reply, AppError> {
+async fn settle(store: &Store, space: &NamespaceState, batch: Batch) -> Result<Reply, AppError> {
     // One look at the board for all: what is decided by is what is told of.
     let board = space.board();
     let now = store.time_for(&board).await?;
-    let tiers: Vec<Option<Arc<Known>>> =
+    let tiers: Vec<Option<Arc<CompiledTier>>> =
         space.tiers(|tiers| batch.offers.iter().map(|offer| tiers.find(offer)).collect());
     // What a client with an override brings may be its override, which no tier is to be mistaken for.
     let mut is_tier = vec![true; tiers.len()];
@@ -69,7 +69,7 @@ async fn settle(store: &Store, space: &Space, batch: Batch) -> Result<Reply, App
     let mut settles = Vec::with_capacity(batch.entries.len());
     for entry in batch.entries {
         let index = usize::from(entry.offer);
-        let overriding = if entry.is_stranger { None } else { board.offered(entry.client, now) };
+        let overriding = if entry.is_anonymous { None } else { board.offered(entry.client, now) };
         if let (Some(_), Some(is_tier)) = (overriding, is_tier.get_mut(index)) {
             *is_tier = false;
         }
@@ -78,7 +78,7 @@ async fn settle(store: &Store, space: &Space, batch: Batch) -> Result<Reply, App
         usable.push(settle.is_some());
         settles.extend(settle);
     }
-    let tiers: Vec<&Arc<Known>> = tiers
+    let tiers: Vec<&Arc<CompiledTier>> = tiers
         .iter()
         .zip(is_tier)
         .filter(|(_, is_tier)| *is_tier)
@@ -104,15 +104,15 @@ async fn settle(store: &Store, space: &Space, batch: Batch) -> Result<Reply, App
 }
 
 /// What is to be settled for `entry`; none for a name that is not the client's.
-fn prepare(space: &Space, entry: Entry, tier: &Known, node: u64) -> Option<Settle> {
-    let name = entry.name.filter(|name| !name.is_empty() && !entry.is_stranger);
+fn prepare(space: &NamespaceState, entry: Entry, tier: &CompiledTier, node: u64) -> Option<Settle> {
+    let name = entry.name.filter(|name| !name.is_empty() && !entry.is_anonymous);
     if name.as_ref().is_some_and(|name| !space.is_name(name, entry.client)) {
         return None;
     }
     Some(Settle {
         client: entry.client,
         name,
-        is_stranger: entry.is_stranger,
+        is_anonymous: entry.is_anonymous,
         tier: Arc::clone(&tier.name),
         terms: Arc::clone(&tier.terms),
         node,

@@ -14,11 +14,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::access::{Actor, Admin, Gateway};
 use super::audit::{Action, Line};
 use super::body::{Asked, Json};
-use super::grant::{self, Grant, Wish};
 use super::moment;
 use super::name::{Place, Whose};
+use super::namespace::NamespaceState;
+use super::override_spec::{self, OverrideSpec, StoredOverride};
 use super::problem::AppError;
-use super::space::Space;
 use super::state::Store;
 use crate::backend::{Changed, Condition, OverrideChange};
 
@@ -31,7 +31,7 @@ pub struct Override {
     namespace: String,
     consumer: String,
     #[serde(flatten)]
-    wish: Wish,
+    wish: OverrideSpec,
     /// Who made it.
     actor: String,
     /// When, RFC 3339.
@@ -44,15 +44,15 @@ pub struct Override {
 }
 
 impl Override {
-    fn of(space: &Space, consumer: &str, revision: u64, grant: &Grant) -> Self {
+    fn of(space: &NamespaceState, consumer: &str, revision: u64, stored: &StoredOverride) -> Self {
         Self {
             namespace: space.name.clone(),
             consumer: consumer.to_owned(),
-            wish: grant.wish.clone(),
-            actor: grant.actor.clone(),
-            since: moment::rfc3339(grant.at),
+            wish: stored.wish.clone(),
+            actor: stored.actor.clone(),
+            since: moment::rfc3339(stored.at),
             revision,
-            offer: space.tiers(|tiers| grant.offer(tiers)),
+            offer: space.tiers(|tiers| stored.offer(tiers)),
         }
     }
 }
@@ -77,8 +77,9 @@ pub async fn list(
     let space = looked(&store, &namespace).await?;
     let now = store.backend.now().await?;
     let board = space.board();
-    let grants = board.grants().into_iter().filter(|(.., grant)| !grant.is_over(now));
-    let overrides = grants.map(|(consumer, revision, grant)| Override::of(&space, consumer, revision, grant));
+    let grants = board.grants().into_iter().filter(|(.., stored)| !stored.is_over(now));
+    let overrides =
+        grants.map(|(consumer, revision, stored)| Override::of(&space, consumer, revision, stored));
     Ok(Answered(Overrides { overrides: overrides.collect() }))
 }
 
@@ -96,15 +97,15 @@ pub async fn get(
     let space = looked(&store, &whose.namespace).await?;
     let now = store.backend.now().await?;
     let board = space.board();
-    let (revision, grant) = in_force(board.get(whose.client), now)?;
-    Ok(Answered(Override::of(&space, &whose.consumer, revision, grant)))
+    let (revision, stored) = in_force(board.get(whose.client), now)?;
+    Ok(Answered(Override::of(&space, &whose.consumer, revision, stored)))
 }
 
 /// Sets a consumer's override; in force on every gateway within two seconds.
 #[utoipa::path(
     put, path = "/v1/overrides/{namespace}/{consumer}", tag = "admins", security(("admin" = [])),
     params(("namespace" = String, Path), ("consumer" = String, Path), ("x-actor" = Option<String>, Header)),
-    request_body = Wish,
+    request_body = OverrideSpec,
     responses((status = 200, body = Override), (status = 422, description = "It cannot be granted; the detail says what to write."))
 )]
 pub async fn put(
@@ -112,7 +113,7 @@ pub async fn put(
     _: Admin,
     whose: Whose,
     Actor(actor): Actor,
-    Json(wish): Json<Wish>,
+    Json(wish): Json<OverrideSpec>,
 ) -> Result<Answered<Override>, AppError> {
     let backend = store.backend.as_ref();
     let space = store.space(&whose.namespace).await?;
@@ -124,18 +125,18 @@ pub async fn put(
         Some(_) => None,
         None => backend.usage(&space.name, whose.client, month_of(now)).await?.map(|usage| usage.tier),
     };
-    let grant = space.tiers(|tiers| Grant::of(wish, seen, tiers, actor, now))?;
+    let stored = space.tiers(|tiers| StoredOverride::of(wish, seen, tiers, actor, now))?;
     let line = Line {
         at: moment::rfc3339(now),
-        actor: &grant.actor,
+        actor: &stored.actor,
         action: Action::OverrideSet,
         consumer: &whose.consumer,
-        reason: &grant.wish.reason,
-        after: Some(&grant.wish),
+        reason: &stored.wish.reason,
+        after: Some(&stored.wish),
         bucket: None,
         month: None,
     };
-    let value = serde_json::to_vec(&grant).map_err(|why| AppError::Unprocessable(why.to_string()))?;
+    let value = serde_json::to_vec(&stored).map_err(|why| AppError::Unprocessable(why.to_string()))?;
     let (line, before_at) = line.to_change();
     let (condition, before_at) = (Condition::None, Some(before_at));
     let change = OverrideChange { value: Some(value), line, before_at, condition, most: MOST };
@@ -145,7 +146,7 @@ pub async fn put(
         )));
     };
     see(&space, &store).await;
-    Ok(Answered(Override::of(&space, &whose.consumer, revision, &grant)))
+    Ok(Answered(Override::of(&space, &whose.consumer, revision, &stored)))
 }
 
 /// Why an override goes.
@@ -175,7 +176,7 @@ pub async fn delete(
     Asked(why): Asked<Why>,
 ) -> Result<StatusCode, AppError> {
     if let Some(reason) = &why.reason {
-        grant::check_reason(reason)?;
+        override_spec::check_reason(reason)?;
     }
     let backend = store.backend.as_ref();
     let space = looked(&store, &whose.namespace).await?;
@@ -203,7 +204,7 @@ pub async fn delete(
 }
 
 /// Looks at what was just changed, so that this replica goes by it at once. The change stands whether that works or not.
-async fn see(space: &Space, store: &Store) {
+async fn see(space: &NamespaceState, store: &Store) {
     if let Err(why) = space.look(store.backend.as_ref()).await {
         debug!(namespace = space.name, %why, "a change is in force here with the next look");
     }
@@ -213,13 +214,13 @@ fn none() -> AppError {
     AppError::NotFound("this consumer has no override".to_owned())
 }
 
-fn in_force(found: Option<(u64, &Grant)>, now: u64) -> Result<(u64, &Grant), AppError> {
-    let found = found.filter(|(_, grant)| !grant.is_over(now));
+fn in_force(found: Option<(u64, &StoredOverride)>, now: u64) -> Result<(u64, &StoredOverride), AppError> {
+    let found = found.filter(|(_, stored)| !stored.is_over(now));
     found.ok_or_else(none)
 }
 
 /// The namespace as it stands now, whichever replica has changed it.
-async fn looked(store: &Store, namespace: &str) -> Result<Arc<Space>, AppError> {
+async fn looked(store: &Store, namespace: &str) -> Result<Arc<NamespaceState>, AppError> {
     let space = store.space(namespace).await?;
     space.look(store.backend.as_ref()).await?;
     Ok(space)

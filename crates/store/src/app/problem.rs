@@ -67,7 +67,7 @@ pub enum AppError {
 impl From<BackendError> for AppError {
     fn from(error: BackendError) -> Self {
         match error {
-            // Both are logged where they happen: in `Watched`.
+            // Both are logged where they happen: in `Instrumented`.
             BackendError::Away(_) => Self::Away,
             BackendError::Corrupt(_) => Self::Corrupt,
         }

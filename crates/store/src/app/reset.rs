@@ -10,9 +10,9 @@ use utoipa::ToSchema;
 use super::access::{Actor, Admin};
 use super::audit::{Action, Line};
 use super::body::Json;
-use super::grant;
 use super::moment;
 use super::name::Whose;
+use super::override_spec;
 use super::problem::AppError;
 use super::state::Store;
 
@@ -53,7 +53,7 @@ pub async fn reset(
     if !reset.bucket && !reset.month {
         return Err(AppError::Unprocessable("write bucket: true, month: true, or both".to_owned()));
     }
-    grant::check_reason(&reset.reason)?;
+    override_spec::check_reason(&reset.reason)?;
     let backend = store.backend.as_ref();
     let space = store.space(&whose.namespace).await?;
     let line = Line {

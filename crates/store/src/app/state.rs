@@ -11,14 +11,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::debug;
 
 use super::access::Tokens;
-use super::board::Board;
 use super::check::Offered;
-use super::ledger::Ledger;
 use super::metrics::Metrics;
+use super::namespace::{NamespaceState, Namespaces};
+use super::override_index::OverrideIndex;
 use super::problem::AppError;
-use super::space::{Space, Spaces};
+use super::usage_metrics::UsageMetrics;
 use crate::backend::Backend;
-use crate::backend::watched::Watched;
+use crate::backend::instrumented::Instrumented;
 
 /// How often a replica looks for what others have changed. With the time in which gateways report, it bounds how long an
 /// override takes to be in force everywhere.
@@ -49,7 +49,7 @@ pub struct Store {
     /// Where the accounts are.
     pub backend: Arc<dyn Backend>,
     /// The same, and whether it takes writes.
-    pub watched: Arc<Watched>,
+    pub watched: Arc<Instrumented>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Who may call.
@@ -59,10 +59,10 @@ pub struct Store {
     /// One permit a request that is worked on.
     pub requests: Semaphore,
     /// What was seen of leases.
-    pub ledger: Ledger,
+    pub ledger: UsageMetrics,
     /// Policies that applications have sent.
     pub policies: Policies,
-    spaces: Spaces,
+    spaces: Namespaces,
 }
 
 impl Store {
@@ -76,7 +76,7 @@ impl Store {
         bounds: Bounds,
     ) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = Arc::new(Metrics::new()?);
-        let watched = Arc::new(Watched::new(backend, Arc::clone(&metrics), bounds.backend_time));
+        let watched = Arc::new(Instrumented::new(backend, Arc::clone(&metrics), bounds.backend_time));
         let backend: Arc<dyn Backend> = watched.clone();
         Ok(Arc::new(Self {
             backend,
@@ -85,9 +85,9 @@ impl Store {
             tokens,
             bounds,
             requests: Semaphore::new(bounds.requests.min(Semaphore::MAX_PERMITS)),
-            ledger: Ledger::default(),
+            ledger: UsageMetrics::default(),
             policies: Policies::default(),
-            spaces: Spaces::default(),
+            spaces: Namespaces::default(),
         }))
     }
 
@@ -95,7 +95,7 @@ impl Store {
     ///
     /// # Errors
     /// The backend's.
-    pub async fn space(&self, name: &str) -> Result<Arc<Space>, AppError> {
+    pub async fn space(&self, name: &str) -> Result<Arc<NamespaceState>, AppError> {
         self.spaces.get(name, self.backend.as_ref()).await
     }
 
@@ -104,11 +104,11 @@ impl Store {
         self.spaces.configure(policies);
     }
 
-    /// The time, for [`Board::offered`]; any will do where no override ends.
+    /// The time, for [`OverrideIndex::offered`]; any will do where no override ends.
     ///
     /// # Errors
     /// The backend's.
-    pub async fn time_for(&self, board: &Board) -> Result<u64, AppError> {
+    pub async fn time_for(&self, board: &OverrideIndex) -> Result<u64, AppError> {
         if board.has_ending() { Ok(self.backend.now().await?) } else { Ok(0) }
     }
 
@@ -129,7 +129,7 @@ impl Store {
     /// Looks once for what other replicas have changed, removes overrides that are over, writes down new tiers.
     pub async fn look(&self) {
         let Ok(now) = self.backend.now().await else { return };
-        let look = |space: Arc<Space>| async move {
+        let look = |space: Arc<NamespaceState>| async move {
             let backend = self.backend.as_ref();
             let looked = async {
                 space.look(backend).await?;

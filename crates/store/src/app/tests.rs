@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tollgate_core::client::Client;
 use tollgate_core::client::{ClientId, Namespace};
 use tollgate_core::terms::{Offer, Rate};
-use tollgate_core::wire::{Ask, Batch, CONTENT_TYPE, Entry, Lease, Reply};
+use tollgate_core::wire::{Ask, Batch, CONTENT_TYPE, Entry, LeaseRequest, Reply};
 use tower::ServiceExt;
 
 use super::access::Tokens;
@@ -186,7 +186,7 @@ fn id(consumer: &str) -> ClientId {
 
 /// What a node sends that wants `want` thousandths for `consumer`, of tier free.
 fn wants(consumer: &str, seq: u32, want: u64, revision: u64) -> Batch {
-    let lease = Lease { epoch: 1, seq, need: want, want, ..Lease::default() };
+    let lease = LeaseRequest { epoch: 1, seq, need: want, want, ..LeaseRequest::default() };
     Batch {
         namespace: "n".into(),
         node: 7,

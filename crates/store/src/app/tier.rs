@@ -18,7 +18,7 @@ const MAX_TIERS: usize = 256;
 
 /// A tier in all the forms that are computed with.
 #[derive(Debug)]
-pub struct Known {
+pub struct CompiledTier {
     /// As it goes over the wire.
     pub offer: Offer,
     /// Its name.
@@ -31,7 +31,7 @@ pub struct Known {
     pub texts: TierHeaders,
 }
 
-impl Known {
+impl CompiledTier {
     /// The tier of `offer`.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Known {
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub struct Tiers {
-    known: BTreeMap<String, Arc<Known>>,
+    known: BTreeMap<String, Arc<CompiledTier>>,
     /// Those of the operator's own policy: what others tell of these names changes nothing here.
     fixed: BTreeSet<String>,
     /// Whether the backend's document does not have all of it.
@@ -67,17 +67,17 @@ pub struct Tiers {
 impl Tiers {
     /// The tier that `offer` is; made if it is not the one known by that name. None if it cannot be one.
     #[must_use]
-    pub fn find(&self, offer: &Offer) -> Option<Arc<Known>> {
+    pub fn find(&self, offer: &Offer) -> Option<Arc<CompiledTier>> {
         match self.known.get(&offer.tier) {
             Some(known) if known.offer == *offer => Some(Arc::clone(known)),
-            _ if name::is_tier(&offer.tier) => Known::of(offer).ok().map(Arc::new),
+            _ if name::is_tier(&offer.tier) => CompiledTier::of(offer).ok().map(Arc::new),
             _ => None,
         }
     }
 
     /// Whether `tier` is not what is known by its name.
     #[must_use]
-    pub fn is_news(&self, tier: &Known) -> bool {
+    pub fn is_news(&self, tier: &CompiledTier) -> bool {
         match self.known.get(&tier.offer.tier) {
             Some(known) => known.offer != tier.offer && !self.fixed.contains(&tier.offer.tier),
             None => self.known.len() < MAX_TIERS,
@@ -85,7 +85,7 @@ impl Tiers {
     }
 
     /// Remembers `tier` by its name.
-    pub fn learn(&mut self, tier: &Arc<Known>) {
+    pub fn learn(&mut self, tier: &Arc<CompiledTier>) {
         if self.is_news(tier) {
             self.known.insert(tier.offer.tier.clone(), Arc::clone(tier));
             self.is_unsaved = true;
@@ -93,7 +93,7 @@ impl Tiers {
     }
 
     /// Takes `tiers` for those of the operator's policy, whatever others tell of their names.
-    pub fn fix(&mut self, tiers: &[Arc<Known>]) {
+    pub fn fix(&mut self, tiers: &[Arc<CompiledTier>]) {
         self.fixed.clear();
         for tier in tiers {
             let is_new = self.known.get(&tier.offer.tier).is_none_or(|known| known.offer != tier.offer);
@@ -107,7 +107,7 @@ impl Tiers {
 
     /// The tier called `name` that a consumer can be given.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Arc<Known>> {
+    pub fn get(&self, name: &str) -> Option<&Arc<CompiledTier>> {
         self.known.get(name).filter(|_| name != ANONYMOUS)
     }
 

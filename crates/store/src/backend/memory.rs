@@ -3,7 +3,7 @@
 //! A namespace's accounts lie in shards, each under a lock of its own that is held for one account at a time. They are
 //! ordered, so that a walk over all of them can go on after a lock was let go: see [`Memory::usages`].
 
-mod board;
+mod overrides;
 mod shard;
 
 use std::collections::BTreeMap;
@@ -14,9 +14,11 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tollgate_core::client::ClientId;
 
-use self::board::Board;
+use self::overrides::Overrides;
 use self::shard::Shard;
-use super::{Backend, BackendError, Bulletin, Changed, Mark, OverrideChange, Settle, SettledBatch, Usage};
+use super::{
+    Backend, BackendError, Changed, Mark, NamespaceSnapshot, OverrideChange, Settle, SettledBatch, Usage,
+};
 
 /// Shards a namespace; a client's number is uniform, so its first byte picks one.
 const SHARDS: usize = 64;
@@ -40,16 +42,16 @@ pub fn wall_clock() -> Clock {
 /// See the [module](self).
 pub struct Memory {
     clock: Clock,
-    spaces: RwLock<BTreeMap<String, Arc<Space>>>,
+    spaces: RwLock<BTreeMap<String, Arc<NamespaceState>>>,
 }
 
 /// One namespace.
-struct Space {
+struct NamespaceState {
     shards: [Mutex<Shard>; SHARDS],
-    board: Mutex<Board>,
+    board: Mutex<Overrides>,
 }
 
-impl Space {
+impl NamespaceState {
     fn shard(&self, client: ClientId) -> MutexGuard<'_, Shard> {
         let [first, ..] = client.0;
         // There is a shard for every remainder; the first one is only for the compiler.
@@ -70,17 +72,21 @@ impl Memory {
         Self { clock, spaces: RwLock::default() }
     }
 
-    fn space(&self, namespace: &str) -> Option<Arc<Space>> {
+    fn space(&self, namespace: &str) -> Option<Arc<NamespaceState>> {
         self.spaces.read().unwrap_or_else(PoisonError::into_inner).get(namespace).cloned()
     }
 
-    fn space_or_new(&self, namespace: &str) -> Arc<Space> {
+    fn space_or_new(&self, namespace: &str) -> Arc<NamespaceState> {
         if let Some(space) = self.space(namespace) {
             return space;
         }
         let mut spaces = self.spaces.write().unwrap_or_else(PoisonError::into_inner);
-        let fresh =
-            || Arc::new(Space { shards: std::array::from_fn(|_| Mutex::default()), board: Mutex::default() });
+        let fresh = || {
+            Arc::new(NamespaceState {
+                shards: std::array::from_fn(|_| Mutex::default()),
+                board: Mutex::default(),
+            })
+        };
         Arc::clone(spaces.entry(namespace.to_owned()).or_insert_with(fresh))
     }
 }
@@ -160,8 +166,10 @@ impl Backend for Memory {
         Ok(self.space(namespace).map_or(0, |space| locked(&space.board).revision()))
     }
 
-    async fn bulletin(&self, namespace: &str, after: Mark) -> Result<Bulletin, BackendError> {
-        Ok(self.space(namespace).map_or_else(Bulletin::default, |space| locked(&space.board).bulletin(after)))
+    async fn snapshot(&self, namespace: &str, after: Mark) -> Result<NamespaceSnapshot, BackendError> {
+        Ok(self
+            .space(namespace)
+            .map_or_else(NamespaceSnapshot::default, |space| locked(&space.board).snapshot(after)))
     }
 
     async fn audit(

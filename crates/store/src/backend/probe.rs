@@ -16,8 +16,8 @@ pub(super) fn charge(client: ClientId) -> Settle {
     Settle {
         client,
         name: None,
-        // A stranger's account would have to be forgotten again.
-        is_stranger: false,
+        // An anonymous client's account would have to be forgotten again.
+        is_anonymous: false,
         tier: "".into(),
         terms: Arc::new(Terms::default()),
         node: 0,

@@ -10,12 +10,12 @@
 //! | `table` | which tables there are |
 //! | `row` | what is kept of one client |
 //! | `writer` | the thread that writes, and group commit |
-//! | `bulletin` | overrides, resets, audit |
-//! | `sweep` | forgets strangers whose buckets are full again |
+//! | `snapshot` | overrides, resets, audit |
+//! | `sweep` | forgets anonymous clients whose buckets are full again |
 
-mod bulletin;
 mod file;
 mod row;
+mod snapshot;
 mod sweep;
 mod table;
 #[cfg(test)]
@@ -33,7 +33,8 @@ use tollgate_core::client::ClientId;
 use tollgate_core::wire::{Answer, Ask};
 
 use super::{
-    Backend, BackendError, Bulletin, Changed, Mark, OverrideChange, Settle, SettledBatch, Usage, probe,
+    Backend, BackendError, Changed, Mark, NamespaceSnapshot, OverrideChange, Settle, SettledBatch, Usage,
+    probe,
 };
 use file::File;
 use row::Row;
@@ -180,7 +181,7 @@ impl Backend for Redb {
                     accounts.insert(key, row.to_bytes().as_slice()).map_err(table::failed)?;
                 }
             }
-            bulletin::tell_reset(transaction, &namespace, client, &audit, now)
+            snapshot::tell_reset(transaction, &namespace, client, &audit, now)
         };
         self.writer.change(work).await
     }
@@ -193,19 +194,19 @@ impl Backend for Redb {
     ) -> Result<Changed, BackendError> {
         let (namespace, consumer) = (namespace.to_owned(), consumer.to_owned());
         let work = move |transaction: &redb::WriteTransaction, now| {
-            bulletin::change_override(transaction, &namespace, &consumer, &change, now)
+            snapshot::change_override(transaction, &namespace, &consumer, &change, now)
         };
         self.writer.change(work).await
     }
 
     async fn revision(&self, namespace: &str) -> Result<u64, BackendError> {
         let namespace = namespace.to_owned();
-        self.read(move |transaction| bulletin::revision(transaction, &namespace)).await
+        self.read(move |transaction| snapshot::revision(transaction, &namespace)).await
     }
 
-    async fn bulletin(&self, namespace: &str, after: Mark) -> Result<Bulletin, BackendError> {
+    async fn snapshot(&self, namespace: &str, after: Mark) -> Result<NamespaceSnapshot, BackendError> {
         let namespace = namespace.to_owned();
-        self.read(move |transaction| bulletin::read(transaction, &namespace, after)).await
+        self.read(move |transaction| snapshot::read(transaction, &namespace, after)).await
     }
 
     async fn audit(
@@ -215,7 +216,7 @@ impl Backend for Redb {
         limit: usize,
     ) -> Result<Vec<(u64, Vec<u8>)>, BackendError> {
         let namespace = namespace.to_owned();
-        self.read(move |transaction| bulletin::audit(transaction, &namespace, before, limit)).await
+        self.read(move |transaction| snapshot::audit(transaction, &namespace, before, limit)).await
     }
 
     async fn document(&self, namespace: &str) -> Result<Option<Vec<u8>>, BackendError> {
@@ -282,12 +283,12 @@ fn settle(
         };
         let settled = match &entry.ask {
             Ask::Lease(lease) => row.account.settle(&entry.terms, entry.node, lease, now),
-            Ask::Charge { cost } => Settled::Standing(row.account.charge(&entry.terms, *cost, now)),
+            Ask::Charge { cost } => Settled::Grant(row.account.charge(&entry.terms, *cost, now)),
         };
         row.describe(entry);
         accounts.insert(key, row.to_bytes().as_slice()).map_err(table::failed)?;
         answers.push(match settled {
-            Settled::Standing(standing) => Answer::Standing(standing),
+            Settled::Grant(grant) => Answer::Grant(grant),
             Settled::Stale => Answer::Stale,
         });
     }

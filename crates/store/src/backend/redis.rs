@@ -16,24 +16,24 @@
 //! | `settle` | a batch as calls of the script, and its answers |
 //! | `account` | the bytes of an account |
 //! | `listing` | every consumer's use |
-//! | `bulletin` | overrides, resets, audit |
+//! | `snapshot` | overrides, resets, audit |
 //! | `fuzzing` | what the fuzz targets see |
 
 mod account;
-mod bulletin;
 mod bytes;
 mod cluster;
-mod dial;
+mod connection;
+mod connector;
 #[cfg(test)]
 mod equal_tests;
-mod fleet;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod key;
-mod link;
 mod listing;
 mod script;
+mod servers;
 mod settle;
+mod snapshot;
 mod target;
 
 use std::collections::HashMap;
@@ -49,13 +49,14 @@ use tollgate_core::wire::Answer;
 
 use super::memory::wall_clock;
 use super::{
-    Backend, BackendError, Bulletin, Changed, Mark, OverrideChange, Settle, SettledBatch, Usage, probe,
+    Backend, BackendError, Changed, Mark, NamespaceSnapshot, OverrideChange, Settle, SettledBatch, Usage,
+    probe,
 };
 use account::Stored;
-use bulletin::Scripts;
-use fleet::{Fleet, Order};
 use key::Keys;
 use script::Script;
+use servers::{Command, Servers};
+use snapshot::Scripts;
 use target::Target;
 pub use target::UrlError;
 
@@ -64,10 +65,10 @@ const NAMESPACE_BELIEVED: Duration = Duration::from_secs(60);
 
 /// Accounts in Redis.
 pub struct Redis {
-    fleet: Arc<Fleet>,
+    fleet: Arc<Servers>,
     settle: Script,
     clean: Arc<Script>,
-    bulletin: Scripts,
+    snapshot: Scripts,
     namespaces: Mutex<HashMap<String, Instant>>,
 }
 
@@ -78,10 +79,10 @@ impl Redis {
     /// [`UrlError`] where the URL says nothing that can be, or names a file that cannot be read.
     pub async fn open(url: &str) -> Result<Self, UrlError> {
         Ok(Self {
-            fleet: Arc::new(Fleet::start(&Target::parse(url)?).await?),
+            fleet: Arc::new(Servers::start(&Target::parse(url)?).await?),
             settle: settle::script(),
             clean: Arc::new(Script::new(include_str!("../../scripts/clean.lua"))),
-            bulletin: Scripts::new(),
+            snapshot: Scripts::new(),
             namespaces: Mutex::default(),
         })
     }
@@ -95,7 +96,7 @@ impl Redis {
         let mut add = redis::cmd("SADD");
         add.arg(key::NAMESPACES).arg(namespace);
         // Where it fails, the next batch tries again; this one may still reach its clients.
-        match self.fleet.ask(Order::new(key::NAMESPACES, add)).await {
+        match self.fleet.ask(Command::new(key::NAMESPACES, add)).await {
             Ok(_) => drop(known().insert(namespace.to_owned(), Instant::now())),
             Err(error) => tracing::debug!("namespace {namespace} is not listed yet: {error}"),
         }
@@ -147,7 +148,7 @@ impl Backend for Redis {
         let key = Keys::new(namespace).account(client);
         let mut get = redis::cmd("GET");
         get.arg(&key);
-        match self.fleet.ask(Order::new(&key, get)).await? {
+        match self.fleet.ask(Command::new(&key, get)).await? {
             Value::BulkString(bytes) => {
                 Ok(Some(Stored::from_bytes(&bytes)?.usage(client, month, (wall_clock())())))
             }
@@ -170,7 +171,7 @@ impl Backend for Redis {
         let keys = Keys::new(namespace);
         // The account first: a node that hears of the reset finds it done.
         settle::reset(&self.fleet, &self.settle, &keys, client, (bucket, month), None).await?;
-        self.bulletin.reset(&self.fleet, &keys, client, audit).await
+        self.snapshot.reset(&self.fleet, &keys, client, audit).await
     }
 
     async fn change_override(
@@ -179,15 +180,15 @@ impl Backend for Redis {
         consumer: &str,
         change: OverrideChange,
     ) -> Result<Changed, BackendError> {
-        self.bulletin.change_override(&self.fleet, &Keys::new(namespace), consumer, change).await
+        self.snapshot.change_override(&self.fleet, &Keys::new(namespace), consumer, change).await
     }
 
     async fn revision(&self, namespace: &str) -> Result<u64, BackendError> {
-        bulletin::revision(&self.fleet, &Keys::new(namespace)).await
+        snapshot::revision(&self.fleet, &Keys::new(namespace)).await
     }
 
-    async fn bulletin(&self, namespace: &str, after: Mark) -> Result<Bulletin, BackendError> {
-        self.bulletin.read(&self.fleet, &Keys::new(namespace), after).await
+    async fn snapshot(&self, namespace: &str, after: Mark) -> Result<NamespaceSnapshot, BackendError> {
+        self.snapshot.read(&self.fleet, &Keys::new(namespace), after).await
     }
 
     async fn audit(
@@ -196,14 +197,14 @@ impl Backend for Redis {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<(u64, Vec<u8>)>, BackendError> {
-        self.bulletin.audit(&self.fleet, &Keys::new(namespace), before, limit).await
+        self.snapshot.audit(&self.fleet, &Keys::new(namespace), before, limit).await
     }
 
     async fn document(&self, namespace: &str) -> Result<Option<Vec<u8>>, BackendError> {
         let key = Keys::new(namespace).document();
         let mut get = redis::cmd("GET");
         get.arg(&key);
-        match self.fleet.ask(Order::new(&key, get)).await? {
+        match self.fleet.ask(Command::new(&key, get)).await? {
             Value::BulkString(bytes) => Ok(Some(bytes)),
             _ => Ok(None),
         }
@@ -213,20 +214,20 @@ impl Backend for Redis {
         let key = Keys::new(namespace).document();
         let mut set = redis::cmd("SET");
         set.arg(&key).arg(document);
-        self.fleet.ask(Order::new(&key, set)).await?;
+        self.fleet.ask(Command::new(&key, set)).await?;
         Ok(())
     }
 
     async fn namespaces(&self) -> Result<Vec<String>, BackendError> {
         let mut members = redis::cmd("SMEMBERS");
         members.arg(key::NAMESPACES);
-        let names = self.fleet.ask(Order::new(key::NAMESPACES, members)).await?;
+        let names = self.fleet.ask(Command::new(key::NAMESPACES, members)).await?;
         redis::from_redis_value(names).map_err(|error| BackendError::Corrupt(error.to_string()))
     }
 }
 
 /// The clock, microseconds since the Unix epoch.
-async fn time(fleet: &Fleet) -> Result<u64, BackendError> {
+async fn time(fleet: &Servers) -> Result<u64, BackendError> {
     let (seconds, micros): (u64, u64) = redis::from_redis_value(fleet.time().await?)
         .map_err(|error| BackendError::Corrupt(format!("the time cannot be read: {error}")))?;
     Ok(seconds.saturating_mul(1_000_000).saturating_add(micros))

@@ -14,11 +14,11 @@ use crate::app::access::Caller;
 /// Places for connections.
 pub(super) struct Room {
     places: Arc<Semaphore>,
-    strangers: Arc<Strangers>,
+    unidentified: Arc<Unidentified>,
 }
 
 /// Connections without a token, by the order in which they came. Those that have shown one since go at the next search.
-type Strangers = Mutex<(u64, BTreeMap<u64, Arc<Peer>>)>;
+type Unidentified = Mutex<(u64, BTreeMap<u64, Arc<Peer>>)>;
 
 /// One connection.
 #[derive(Default)]
@@ -34,14 +34,14 @@ pub(super) struct Peer {
 pub(super) struct Place {
     pub peer: Arc<Peer>,
     number: u64,
-    strangers: Arc<Strangers>,
+    unidentified: Arc<Unidentified>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Room {
     pub fn new(most: usize) -> Self {
         let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Self { places, strangers: Arc::default() }
+        Self { places, unidentified: Arc::default() }
     }
 
     /// A place, as soon as there is one. None: this semaphore is never closed.
@@ -51,19 +51,19 @@ impl Room {
         }
         let permit = Arc::clone(&self.places).acquire_owned().await.ok()?;
         let peer = Arc::new(Peer::default());
-        let mut strangers = locked(&self.strangers);
-        let (last, all) = &mut *strangers;
+        let mut unidentified = locked(&self.unidentified);
+        let (last, all) = &mut *unidentified;
         *last = last.saturating_add(1);
         let number = *last;
         all.insert(number, Arc::clone(&peer));
-        drop(strangers);
-        Some(Place { peer, number, strangers: Arc::clone(&self.strangers), _permit: permit })
+        drop(unidentified);
+        Some(Place { peer, number, unidentified: Arc::clone(&self.unidentified), _permit: permit })
     }
 
     /// Has one connection closed that has shown no token, if there is one.
     pub fn make(&self) {
-        let mut strangers = locked(&self.strangers);
-        let (_, all) = &mut *strangers;
+        let mut unidentified = locked(&self.unidentified);
+        let (_, all) = &mut *unidentified;
         all.retain(|_, peer| !peer.caller.is_known());
         let idle = all.iter().find(|(_, peer)| !peer.is_busy.load(Ordering::Relaxed));
         let Some(number) = idle.or_else(|| all.iter().next()).map(|(number, _)| *number) else { return };
@@ -82,10 +82,10 @@ impl Peer {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        locked(&self.strangers).1.remove(&self.number);
+        locked(&self.unidentified).1.remove(&self.number);
     }
 }
 
-fn locked(strangers: &Strangers) -> MutexGuard<'_, (u64, BTreeMap<u64, Arc<Peer>>)> {
-    strangers.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(unidentified: &Unidentified) -> MutexGuard<'_, (u64, BTreeMap<u64, Arc<Peer>>)> {
+    unidentified.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tollgate_core::client::ClientId;
 use tollgate_core::terms::{Offer, Rate, Terms};
-use tollgate_core::wire::{Answer, Ask, Lease, Standing};
+use tollgate_core::wire::{Answer, Ask, Grant, LeaseRequest};
 use tollgate_store::accounts::month_of;
 use tollgate_store::backend::{Backend, Changed, OverrideChange, Settle};
 
@@ -37,7 +37,7 @@ pub fn charge(number: u32, terms: &Arc<Terms>, cost: u64) -> Settle {
     Settle {
         client: client(number),
         name: Some(name(number)),
-        is_stranger: false,
+        is_anonymous: false,
         tier: "free".into(),
         terms: Arc::clone(terms),
         node: 0,
@@ -45,17 +45,17 @@ pub fn charge(number: u32, terms: &Arc<Terms>, cost: u64) -> Settle {
     }
 }
 
-pub fn stranger(number: u32, terms: &Arc<Terms>, cost: u64) -> Settle {
-    Settle { name: None, is_stranger: true, tier: "anonymous".into(), ..charge(number, terms, cost) }
+pub fn anonymous(number: u32, terms: &Arc<Terms>, cost: u64) -> Settle {
+    Settle { name: None, is_anonymous: true, tier: "anonymous".into(), ..charge(number, terms, cost) }
 }
 
-pub fn lease(number: u32, terms: &Arc<Terms>, node: u64, lease: Lease) -> Settle {
+pub fn lease(number: u32, terms: &Arc<Terms>, node: u64, lease: LeaseRequest) -> Settle {
     Settle { node, ask: Ask::Lease(lease), ..charge(number, terms, 0) }
 }
 
 /// A node's report number `seq`: so much spent in all, so much held, so much needed.
-pub fn report(seq: u32, spent: u64, hold: u64, need: u64) -> Lease {
-    Lease { epoch: 1, seq, spent, hold, need, ..Lease::default() }
+pub fn report(seq: u32, spent: u64, hold: u64, need: u64) -> LeaseRequest {
+    LeaseRequest { epoch: 1, seq, spent, hold, need, ..LeaseRequest::default() }
 }
 
 /// Settles one entry.
@@ -65,9 +65,9 @@ pub async fn settle(backend: &Arc<dyn Backend>, namespace: &str, entry: Settle) 
     batch.answers[0]
 }
 
-pub fn standing(answer: Answer) -> Standing {
+pub fn grant(answer: Answer) -> Grant {
     match answer {
-        Answer::Standing(standing) => standing,
+        Answer::Grant(grant) => grant,
         other => panic!("{other:?}"),
     }
 }

@@ -37,7 +37,7 @@ async fn at_once(backend: Arc<dyn Backend>) {
         lending::many_nodes_at_once_never_hold_more_than_the_limit,
         lending::a_large_batch_is_answered_in_its_order,
         lending::the_clock_never_goes_back,
-        forgetting::a_stranger_is_forgotten_once_its_bucket_is_full,
+        forgetting::an_anonymous_client_is_forgotten_once_its_bucket_is_full,
         forgetting::a_consumer_is_not_forgotten,
         listing::every_consumer_with_use_is_listed_once,
         listing::usage_tells_the_tier_that_was_seen_last,

@@ -11,7 +11,7 @@ use tollgate_testkit::redis::cluster::Cluster;
 use tollgate_testkit::redis::watched::Watched;
 use tollgate_testkit::wait;
 
-use crate::ask::{UNIT, charge, client, daily, settle, standing, used};
+use crate::ask::{UNIT, charge, client, daily, grant, settle, used};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -31,7 +31,7 @@ async fn settles(backend: &Arc<dyn Backend>) {
     wait::until_async("the backend to recover", PATIENCE, async || {
         let batch = (0..64).map(|number| charge(number, &terms, 0)).collect();
         let answers = backend.settle("n", batch).await.ok()?.answers;
-        answers.iter().all(|answer| matches!(answer, Answer::Standing(_))).then_some(())
+        answers.iter().all(|answer| matches!(answer, Answer::Grant(_))).then_some(())
     })
     .await
     .unwrap();
@@ -135,7 +135,7 @@ async fn when_a_node_of_a_cluster_dies_its_clients_alone_fail_until_the_replica_
     assert!((50..200).contains(&failed), "a third of 300 clients, but {failed}");
     assert_eq!(answers[1], Answer::Failed);
     for answer in answers.into_iter().filter(|answer| *answer != Answer::Failed) {
-        assert_eq!(standing(answer).month_used, UNIT);
+        assert_eq!(grant(answer).month_used, UNIT);
     }
     cluster.failed_over().unwrap();
     settles(&redis).await;

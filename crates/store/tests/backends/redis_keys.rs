@@ -8,9 +8,7 @@ use tollgate_store::backend::redis::Redis;
 use tollgate_store::backend::{Backend, BackendError};
 use tollgate_testkit::redis::Server;
 
-use crate::ask::{
-    UNIT, charge, client, daily, lease, month, report, settle, standing, stranger, terms, used,
-};
+use crate::ask::{UNIT, anonymous, charge, client, daily, grant, lease, month, report, settle, terms, used};
 
 async fn redis(server: &Server) -> Arc<dyn Backend> {
     Arc::new(Redis::open(&format!("{}?timeout=10s", server.url())).await.unwrap())
@@ -27,14 +25,14 @@ async fn accounts_expire_when_they_can_be_forgotten() {
     let server = Server::start().unwrap();
     let redis = redis(&server).await;
     let minute = terms(Rate { units: 60, seconds: 60, burst: 100 }, None);
-    settle(&redis, "n", stranger(1, &minute, 30 * UNIT)).await;
+    settle(&redis, "n", anonymous(1, &minute, 30 * UNIT)).await;
     let until_full = left(&server, 1);
     assert!((28_000..=30_001).contains(&until_full), "{until_full}");
-    settle(&redis, "n", stranger(1, &minute, 30 * UNIT)).await;
+    settle(&redis, "n", anonymous(1, &minute, 30 * UNIT)).await;
     let until_full = left(&server, 1);
     assert!((57_000..=60_001).contains(&until_full), "{until_full}, of an account that was there");
     // Somebody holds a lease on it: it stays until that has ended for good.
-    let mut lent = stranger(2, &minute, 0);
+    let mut lent = anonymous(2, &minute, 0);
     lent.ask = lease(2, &minute, 1, report(1, 0, 0, UNIT)).ask;
     settle(&redis, "n", lent).await;
     let until_ended = left(&server, 2);
@@ -93,7 +91,7 @@ async fn a_damaged_account_is_an_error_and_hurts_no_neighbour() {
         if (3..=5).contains(&number) {
             assert_eq!(answer, tollgate_core::wire::Answer::Failed);
         } else {
-            assert_eq!(standing(answer).month_used, 2 * UNIT);
+            assert_eq!(grant(answer).month_used, 2 * UNIT);
         }
     }
 }

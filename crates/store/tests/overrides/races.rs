@@ -131,6 +131,6 @@ async fn a_namespace_never_has_more_than_it_may(backend: &Arc<dyn Backend>) {
     assert_eq!(to(full, Some(json!(2))).await, Changed::Full);
     assert!(matches!(to(set, None).await, Changed::To(_)));
     assert!(matches!(to(full, Some(json!(2))).await, Changed::To(_)));
-    let bulletin = backend.bulletin("cap", tollgate_store::backend::Mark::default()).await.unwrap();
-    assert_eq!(bulletin.overrides.iter().filter(|row| row.value.is_some()).count(), 20);
+    let snapshot = backend.snapshot("cap", tollgate_store::backend::Mark::default()).await.unwrap();
+    assert_eq!(snapshot.overrides.iter().filter(|row| row.value.is_some()).count(), 20);
 }

@@ -16,7 +16,7 @@ use super::prometheus::{Prometheus, Target};
 /// How long the pictures' day is.
 const DAY: Duration = Duration::from_secs(900);
 
-/// Sample consumers, and their requests a second at either gateway. Who is none is a stranger.
+/// Sample consumers, and their requests a second at either gateway. Who is none is an anonymous client.
 const CLIENTS: [(Option<&str>, &str, f64); 12] = [
     (None, "/identify", 0.8),
     (Some("acme-free"), "/identify", 2.5),

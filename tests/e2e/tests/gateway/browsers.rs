@@ -17,20 +17,20 @@ fn allowed(response: &Response) {
 }
 
 fn a_preflight_request_needs_no_credentials_and_costs_nothing(gateway: &Gateway) {
-    let mut stranger = gateway.stranger();
+    let mut anonymous = gateway.anonymous();
     let preflight = Request::new("OPTIONS", "/identify")
         .header("Origin", ORIGIN)
         .header("Access-Control-Request-Method", "POST")
         .header("Access-Control-Request-Headers", "apikey");
     for _ in 0..40 {
-        let response = stranger.send(&preflight);
+        let response = anonymous.send(&preflight);
         assert!(matches!(response.status, 200 | 204), "{}", response.status);
         allowed(&response);
         let methods = response.header("access-control-allow-methods").expect("methods");
         assert!(methods.contains("POST"), "{methods}");
     }
-    // A stranger has 30.
-    assert_eq!(Standing::of(&stranger.get("/identify")).remaining, 29);
+    // An anonymous client has 30.
+    assert_eq!(Standing::of(&anonymous.get("/identify")).remaining, 29);
 }
 
 fn a_page_may_read_where_it_stands_and_that_it_was_refused(gateway: &Gateway) {

@@ -90,12 +90,12 @@ fn a_token_identifies_a_consumer_as_a_key_does(gateway: &Gateway) {
 
 fn a_forged_token_and_a_wrong_key_are_nobodys(gateway: &Gateway) {
     let forged = sample::signed("globex-mobile", sample::in_an_hour(), "not the issuer's secret");
-    let mut stranger = gateway.stranger();
+    let mut anonymous = gateway.anonymous();
     for request in [
         Request::get("/identify").header("Authorization", format!("Bearer {forged}")),
         Request::get("/identify").header("apikey", "free-01-key-but-longer"),
     ] {
-        let response = stranger.send(&request);
+        let response = anonymous.send(&request);
         match gateway.kind {
             Kind::Envoy => assert_eq!((response.status, tier(&response)), (401, None)),
             Kind::Kong => assert_eq!(tier(&response), Some("anonymous")),

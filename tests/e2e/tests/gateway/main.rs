@@ -4,11 +4,11 @@
 //! store that is not there, where `on_failure: local` decides by the same numbers. With it: on that gateway alone, and
 //! nothing is started; `GATEWAY_KIND` is `kong` or `envoy` where the answers do not tell.
 
+mod anonymous;
 mod browsers;
 mod consumers;
 mod limits;
 mod paths;
-mod strangers;
 mod trust;
 
 use std::env;
@@ -30,7 +30,7 @@ use behaviours;
 const BEHAVIOURS: [&[Behaviour]; 6] = [
     consumers::BEHAVIOURS,
     limits::BEHAVIOURS,
-    strangers::BEHAVIOURS,
+    anonymous::BEHAVIOURS,
     trust::BEHAVIOURS,
     paths::BEHAVIOURS,
     browsers::BEHAVIOURS,

@@ -9,7 +9,7 @@ use crate::{Behaviour, behaviours};
 
 pub const BEHAVIOURS: &[Behaviour] = behaviours![
     a_consumer_cannot_claim_to_be_another,
-    a_stranger_cannot_claim_to_be_a_consumer,
+    an_anonymous_client_cannot_claim_to_be_a_consumer,
     a_flood_of_headers_hides_no_claim,
     any_number_of_headers_is_survived,
     a_clients_copies_of_our_headers_never_reach_the_upstream,
@@ -59,14 +59,14 @@ fn a_consumer_cannot_claim_to_be_another(gateway: &Gateway) {
     assert_eq!(after.month_left, standing.month_left.map(|left| left - 1));
 }
 
-fn a_stranger_cannot_claim_to_be_a_consumer(gateway: &Gateway) {
-    let response = gateway.stranger().send(&claiming(Request::get("/identify")));
+fn an_anonymous_client_cannot_claim_to_be_a_consumer(gateway: &Gateway) {
+    let response = gateway.anonymous().send(&claiming(Request::get("/identify")));
     let standing = Standing::of(&response);
     assert_eq!((standing.tier.as_str(), standing.limit), ("anonymous", 30));
     assert_eq!(received(&response, "x-quota-tier"), json!(["anonymous"]));
     for (name, claimed) in CLAIMS {
         let name = name.to_ascii_lowercase();
-        // A Kong says this of a stranger itself.
+        // A Kong says this of an anonymous client itself.
         if name != "x-anonymous-consumer" {
             assert_ne!(received(&response, &name), json!([claimed]), "{name}");
         }

@@ -37,7 +37,7 @@ fn without_the_store_every_tier_goes_on_as_it_says_itself_or_else_as_the_store_s
     cluster.store.kill();
     for gateway in 0..2 {
         assert_eq!(passed(&cluster, gateway, "one", "unsaid", 429), 5, "local: a bucket on each node");
-        assert_eq!(passed(&cluster, gateway, "two", "ip", 429), 3, "as a stranger of its address");
+        assert_eq!(passed(&cluster, gateway, "two", "ip", 429), 3, "as an anonymous client of its address");
         assert_eq!(passed(&cluster, gateway, "three", "ip", 429), 0, "which they share");
         assert_eq!(passed(&cluster, gateway, "four", "open", 429), 20);
         assert_eq!(passed(&cluster, gateway, "five", "closed", 503), 0);

@@ -38,7 +38,7 @@ fn an_ipv4_address_in_ipv6_clothes_is_the_ipv4_address() {
 }
 
 #[test]
-fn a_stranger_is_told_so_and_the_upstream_too() {
+fn an_anonymous_client_is_told_so_and_the_upstream_too() {
     on_every_gate(&policy(), |gate| {
         let exchange = gate
             .ask(from("192.0.2.1").header("X-Quota-Consumer", "root").header("X-Forwarded-For", "9.9.9.9"));

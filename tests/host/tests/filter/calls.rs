@@ -2,10 +2,10 @@
 
 use serde_json::json;
 use tollgate_core::client::ClientId;
-use tollgate_core::wire::{Change, News};
+use tollgate_core::wire::{Change, ChangeKind};
 use tollgate_host::{Personality, Request, Setup};
 
-use crate::bank::{Nodes, on_both, policy};
+use crate::fake_store::{Nodes, on_both, policy};
 use crate::{Gate, by};
 
 const TOKEN: &str = "a-token-of-the-gateways";
@@ -104,7 +104,7 @@ fn an_answer_that_is_larger_than_any_store_gives_is_none() {
         let change = |number: u64| {
             let mut id = [0; 16];
             id[..8].copy_from_slice(&number.to_le_bytes());
-            Change { client: ClientId(id), what: News::NoOverride }
+            Change { client: ClientId(id), what: ChangeKind::NoOverride }
         };
         // Some 17 bytes each.
         nodes.bank.changes = (0..1_000_000).map(change).collect();

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 use tollgate_core::client::Client;
 use tollgate_core::client::Namespace;
 use tollgate_core::terms::{Offer, Rate};
-use tollgate_core::wire::{Change, News};
+use tollgate_core::wire::{Change, ChangeKind};
 use tollgate_host::Request;
 
-use crate::bank::{Nodes, on_both};
+use crate::fake_store::{Nodes, on_both};
 use crate::{by, number, on_every_gate, policy_with};
 
 /// A policy whose default tier is `mini`, and `maxi` the other.
@@ -35,7 +35,7 @@ fn what_was_used_under_a_smaller_limit_stays_used_under_the_larger() {
         assert_eq!(number(&upgraded, "x-ratelimit-remaining"), 79);
         assert_eq!(gate.passed(&maxi(), 200), 79);
     });
-    // The same by a reload of the tier, by a static override, and for strangers.
+    // The same by a reload of the tier, by a static override, and for anonymous clients.
     let reloads = [
         two_tiers(rate("100/minute"), rate("100/minute")),
         policy_with(json!({
@@ -123,7 +123,7 @@ fn upgrade(nodes: &mut Nodes, policy: &Value, way: &str, offer: &Offer) -> Reque
         "static override" => changed["overrides"] = json!([{ "consumer": "acme", "tier": "maxi" }]),
         _ => {
             let id = Namespace::new("fingerprint").id(&Client::Consumer(b"acme"));
-            nodes.bank.changes = vec![Change { client: id, what: News::Override(offer.clone()) }];
+            nodes.bank.changes = vec![Change { client: id, what: ChangeKind::Override(offer.clone()) }];
             nodes.bank.revision = 1;
             nodes.wait(1_500);
             return by("acme");

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tollgate_host::{Exchange, Request};
 
-use crate::bank::{on_both, policy as with_store};
+use crate::fake_store::{on_both, policy as with_store};
 use crate::{by, on_every_gate, policy};
 
 fn call(consumer: &str, content_type: &str) -> Request {

@@ -239,8 +239,8 @@ fn memory_is_fixed_when_the_policy_is_loaded() {
 }
 
 #[test]
-fn strangers_without_number_push_out_no_consumer() {
-    // A stranger's bucket takes longer to fill than a consumer's: in one table its record would be worth more.
+fn anonymous_clients_without_number_push_out_no_consumer() {
+    // An anonymous client's bucket takes longer to fill than a consumer's: in one table its record would be worth more.
     let mut policy = one_tier(json!({ "rate": "100/minute", "burst": 1 }));
     policy["anonymous"] = json!({ "rate": "5/hour" });
     on_every_gate(&policy, |gate| {

@@ -82,7 +82,7 @@ fn a_consumer_is_the_same_under_every_policy_path_and_header_case() {
 }
 
 #[test]
-fn kongs_consumer_for_strangers_is_a_stranger() {
+fn kongs_consumer_for_anonymous_clients_is_an_anonymous_client() {
     on_every_gate(&policy(), |gate| {
         let request = by_one_of("pro", "nobody").header("X-Anonymous-Consumer", "true");
         assert_eq!(told(gate, request), ("anonymous".to_owned(), None));
@@ -90,7 +90,7 @@ fn kongs_consumer_for_strangers_is_a_stranger() {
 }
 
 #[test]
-fn without_sources_everybody_is_a_stranger() {
+fn without_sources_everybody_is_an_anonymous_client() {
     on_every_gate(&policy_with(json!({ "identity": { "consumer": [], "tier": [] } })), |gate| {
         assert_eq!(told(gate, by_one_of("pro", "a")), ("anonymous".to_owned(), None));
     });

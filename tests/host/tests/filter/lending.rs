@@ -6,10 +6,10 @@ use serde_json::json;
 use tollgate_core::client::Client;
 use tollgate_core::client::Namespace;
 use tollgate_core::terms::{Offer, Rate};
-use tollgate_core::wire::{Change, News};
+use tollgate_core::wire::{Change, ChangeKind};
 use tollgate_host::{Exchange, Headers, Personality, Reply as CallReply, Request, Response};
 
-use crate::bank::{Nodes, batch_of, on_both, policy};
+use crate::fake_store::{Nodes, batch_of, on_both, policy};
 use crate::{by, by_one_of};
 
 #[test]
@@ -79,9 +79,9 @@ fn what_the_client_and_the_upstream_see_is_the_same_as_without_a_store() {
             assert_eq!(seen.header("x-quota-consumer"), Some("globex"));
             assert_eq!(seen.header("x-quota-tier"), Some("pro"));
         }
-        let stranger = nodes.ask(0, Request::get("/identify"));
-        assert_eq!(stranger.client.header("x-quota-tier"), Some("anonymous"));
-        assert_eq!(stranger.client.header("x-ratelimit-remaining"), Some("29"));
+        let anonymous = nodes.ask(0, Request::get("/identify"));
+        assert_eq!(anonymous.client.header("x-quota-tier"), Some("anonymous"));
+        assert_eq!(anonymous.client.header("x-ratelimit-remaining"), Some("29"));
         assert_eq!(nodes.status(0, Request::get("/health")), 200);
     });
 }
@@ -122,7 +122,7 @@ fn on_failure_says_what_becomes_of_requests_while_the_store_is_away() {
         assert_eq!(
             statuses(nodes).iter().filter(|status| **status == 200).count(),
             30,
-            "as a stranger's address"
+            "as an anonymous client's address"
         );
         nodes.bank.fails = false;
         nodes.wait(3_000);
@@ -167,7 +167,7 @@ fn a_gateways_clock_that_jumps_changes_no_lease() {
 }
 
 #[test]
-fn a_stranger_whom_the_store_has_forgotten_has_a_full_bucket_when_it_comes_back() {
+fn an_anonymous_client_whom_the_store_has_forgotten_has_a_full_bucket_when_it_comes_back() {
     // A bucket that takes longer to fill than an account without a history is taken to have been full.
     let mut policy = policy(json!({}));
     policy["anonymous"] = json!({ "rate": "30/minute", "burst": 3 });
@@ -211,7 +211,7 @@ fn an_override_is_in_force_within_two_seconds_and_so_is_its_end() {
         while nodes.status(0, by("acme")) == 200 {}
         let id = Namespace::new("fingerprint").id(&Client::Consumer(b"acme"));
         let offer = Offer { tier: "enterprise".into(), ..Default::default() };
-        nodes.bank.changes = vec![Change { client: id, what: News::Override(offer) }];
+        nodes.bank.changes = vec![Change { client: id, what: ChangeKind::Override(offer) }];
         nodes.bank.revision = 1;
         nodes.wait(1_500);
         for _ in 0..10 {
@@ -221,7 +221,7 @@ fn an_override_is_in_force_within_two_seconds_and_so_is_its_end() {
                 (200, Some("enterprise"))
             );
         }
-        nodes.bank.changes = vec![Change { client: id, what: News::NoOverride }];
+        nodes.bank.changes = vec![Change { client: id, what: ChangeKind::NoOverride }];
         nodes.bank.revision = 2;
         nodes.wait(1_500);
         assert_eq!(nodes.ask(0, by("acme")).client.header("x-quota-tier"), Some("free"));

@@ -1,10 +1,10 @@
 //! The built filter on both hosts, against its contract.
 
 mod anonymous;
-mod bank;
 mod calls;
 mod changes;
 mod client_headers;
+mod fake_store;
 mod grpc;
 mod hostile;
 mod hosts;

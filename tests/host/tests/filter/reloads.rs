@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use tollgate_host::Personality;
 
-use crate::bank::{Nodes, on_both, policy};
 use crate::by;
+use crate::fake_store::{Nodes, on_both, policy};
 
 #[test]
 fn reloads_under_load_harm_nobody() {

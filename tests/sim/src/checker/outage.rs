@@ -1,5 +1,5 @@
 //! Without the store, and with `on_failure: local`, each gateway lets no more through than the tier's own bucket holds:
-//! *capacity + rate·t* a gateway. With `ip` the bucket is the strangers'; with `closed` nothing passes.
+//! *capacity + rate·t* a gateway. With `ip` the bucket is the anonymous clients'; with `closed` nothing passes.
 
 use std::collections::BTreeMap;
 

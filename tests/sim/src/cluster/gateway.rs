@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use tollgate_core::policy::Policy;
 use tollgate_node::engine::Engine;
-use tollgate_node::engine::lender::{Lender, Waiting};
+use tollgate_node::engine::store_client::{StoreClient, Waiting};
 use tollgate_node::table::{FingerprintKey, Table};
 
-use super::shared_data::SharedData;
+use super::shared_data::Zone;
 use super::{Cluster, Event};
 use crate::plan::{self, MILLISECOND, Personality, Tier};
 
@@ -37,7 +37,7 @@ pub struct Node {
     /// What it is.
     pub personality: Personality,
     /// What its workers share.
-    pub shared: SharedData,
+    pub shared: Zone,
     /// Those that serve; in Envoy the main thread comes last, which only ticks.
     pub workers: Vec<Worker>,
     uptime: u64,
@@ -68,7 +68,7 @@ pub struct Root {
     /// With the policy that it was loaded with.
     pub engine: Engine,
     /// The product's.
-    pub lender: Lender,
+    pub store_client: StoreClient,
     /// Failed calls since the last one that worked, as far as that can be told.
     pub failures: Cell<Option<u32>>,
     /// Whether a call of the root's own is under way.
@@ -161,7 +161,7 @@ impl Cluster {
             number,
             life: site.lives.get(),
             personality: plan.personality,
-            shared: SharedData::new(plan.personality),
+            shared: Zone::new(plan.personality),
             workers: (0..plan.workers + main_thread).map(Worker::new).collect(),
             uptime: plan.uptime,
             drift: plan.drift,
@@ -182,7 +182,7 @@ impl Cluster {
     }
 
     fn begin_ticks(&self, node: &Node, worker: &Worker, root: &Root) {
-        let interval = u64::from(root.lender.interval()) * MILLISECOND;
+        let interval = u64::from(root.store_client.interval()) * MILLISECOND;
         let event = Event::Tick {
             node: node.number,
             life: node.life,
@@ -198,11 +198,11 @@ impl Cluster {
         let key = [self.chance.memory.number(), self.chance.memory.number()].map(u64::to_le_bytes);
         let key = FingerprintKey(*key.as_flattened().first_chunk().unwrap_or(&[0; 16]));
         let opened = Table::open(&node.shared, policy.clients, key).expect("a table");
-        let lender = Lender::new(&policy, self.chance.memory.number()).expect("a store");
+        let store_client = StoreClient::new(&policy, self.chance.memory.number()).expect("a store");
         Root {
             id: self.next_id(),
             engine: Engine::new(policy, opened.table),
-            lender,
+            store_client,
             failures: Cell::new(Some(0)),
             is_calling: Cell::new(false),
             was_answered: Cell::new(false),

@@ -13,7 +13,7 @@ use futures_util::stream::BoxStream;
 use tollgate_core::client::ClientId;
 use tollgate_store::backend::memory::Memory;
 use tollgate_store::backend::{
-    Backend, BackendError, Bulletin, Changed, Mark, OverrideChange, Settle, SettledBatch, Usage,
+    Backend, BackendError, Changed, Mark, NamespaceSnapshot, OverrideChange, Settle, SettledBatch, Usage,
 };
 
 use crate::plan::MILLISECOND;
@@ -298,9 +298,9 @@ impl Backend for Redis {
         Ok(revision)
     }
 
-    async fn bulletin(&self, namespace: &str, after: Mark) -> Result<Bulletin, BackendError> {
+    async fn snapshot(&self, namespace: &str, after: Mark) -> Result<NamespaceSnapshot, BackendError> {
         self.way().await?;
-        let bulletin = self.reader().memory.bulletin(namespace, after).await?;
+        let bulletin = self.reader().memory.snapshot(namespace, after).await?;
         self.way().await?;
         Ok(bulletin)
     }

@@ -11,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use hashbrown::HashMap;
-use tollgate_node::table::{Expected, Read, SharedStore, SlotKey, Write};
+use tollgate_node::table::{Expected, Read, SharedData, SlotKey, Write};
 
 use super::Cluster;
 use super::gateway::{Node, Worker};
@@ -19,7 +19,7 @@ use crate::plan::Personality;
 
 /// See the [module](self).
 #[derive(Debug)]
-pub struct SharedData {
+pub struct Zone {
     personality: Personality,
     entries: RefCell<HashMap<SlotKey, Entry, Plain>>,
     last_version: Cell<u32>,
@@ -52,7 +52,7 @@ struct Entry {
     version: u32,
 }
 
-impl SharedData {
+impl Zone {
     /// Nothing is there.
     #[must_use]
     pub fn new(personality: Personality) -> Self {
@@ -149,7 +149,7 @@ pub struct Shared<'a> {
 /// A version that no value has, as the filter gives it for a key that must not exist in Envoy.
 const NO_VERSION: u32 = u32::MAX;
 
-impl SharedStore for Shared<'_> {
+impl SharedData for Shared<'_> {
     fn get(&self, key: &SlotKey) -> Read {
         let memory = &self.cluster.plan.memory;
         let is_torn = self.cluster.chance.memory.happens(memory.torn);
@@ -178,7 +178,7 @@ impl SharedStore for Shared<'_> {
 }
 
 /// Shared data while a worker loads its policy: nobody is served yet.
-impl SharedStore for SharedData {
+impl SharedData for Zone {
     fn get(&self, key: &SlotKey) -> Read {
         self.read(key, false)
     }

@@ -24,10 +24,10 @@ impl Cluster {
                     lease.seq,
                     lease.spent,
                     lease.acked,
-                    lease.turn,
+                    lease.spent_before_month,
                     lease.hold,
                     lease.need,
-                    lease.more,
+                    lease.queued,
                     lease.want
                 ),
             };
@@ -49,16 +49,16 @@ impl Cluster {
         }
         for (entry, answer) in entries.iter().zip(&reply.answers) {
             let said = match answer {
-                Answer::Standing(standing) => format!(
+                Answer::Grant(grant) => format!(
                     "seq {} spent {} may hold {} for {} ms, idle {}, used {:?}, month {}, {:?}",
-                    standing.seq,
-                    standing.spent,
-                    standing.hold,
-                    standing.ttl_ms,
-                    standing.idle_ms,
-                    standing.used,
-                    standing.month_used,
-                    standing.refusal
+                    grant.seq,
+                    grant.spent,
+                    grant.hold,
+                    grant.ttl_ms,
+                    grant.idle_ms,
+                    grant.used,
+                    grant.month_used,
+                    grant.refusal
                 ),
                 other => format!("{other:?}"),
             };

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::seat::Sent;
+use super::host_call::Sent;
 use super::{Cluster, Event};
 use crate::log::{Shot, Verdict};
 use crate::plan::{self, Fault, Habit, MILLISECOND, Place, SECOND, path_of};
@@ -30,7 +30,7 @@ pub struct Coming {
     node: usize,
 }
 
-/// Strangers' numbers in the log: those of a crowd lie together, the clients of the plan come first.
+/// Anonymous clients' numbers in the log: those of a crowd lie together, the clients of the plan come first.
 pub const CROWD: u32 = 1 << 22;
 
 impl Client {

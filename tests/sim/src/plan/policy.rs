@@ -65,14 +65,14 @@ impl Plan {
     /// The gateways' policy with these tiers.
     #[must_use]
     pub fn policy(&self, tiers: &[Tier]) -> Value {
-        let (strangers, consumers) = tiers.split_last().unwrap_or_else(|| unreachable!("a plan has tiers"));
+        let (anonymous, consumers) = tiers.split_last().unwrap_or_else(|| unreachable!("a plan has tiers"));
         let named: serde_json::Map<String, Value> =
             consumers.iter().map(|tier| (tier.name.clone(), tier.json())).collect();
         json!({
             "namespace": NAMESPACE,
             "tiers": named,
             "default_tier": consumers[0].name,
-            "anonymous": strangers.json(),
+            "anonymous": anonymous.json(),
             "identity": {
                 "consumer": [{ "header": "x-consumer-username" }],
                 "tier": [{ "header": "x-consumer-groups" }],

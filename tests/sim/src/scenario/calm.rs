@@ -64,8 +64,8 @@ pub fn patient(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// Up to a million strangers, and consumers among them.
-pub fn strangers(random: &Random, seed: u64) -> Plan {
+/// Up to a million anonymous clients, and consumers among them.
+pub fn anonymous(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     people(random, &mut plan, 5);
     crowd(&mut plan, *random.one_of(&[100, 10_000, 1_000_000]), random.between(10, 40) * MILLISECOND);

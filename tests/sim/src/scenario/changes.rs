@@ -47,7 +47,7 @@ pub fn limits(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// Tiers whose limits have these periods; the strangers' comes last.
+/// Tiers whose limits have these periods; the anonymous clients' comes last.
 fn tiers(random: &Random, periods: &[u64]) -> Vec<Tier> {
     let rate = |seconds: u64| {
         let units = random.between(6, 120) * if seconds == 3_600 { 10 } else { 1 };

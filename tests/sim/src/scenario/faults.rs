@@ -308,7 +308,7 @@ fn change(random: &Random, plan: &Plan) -> Fault {
 
 /// What tiers do without the store.
 fn words(random: &Random, plan: &mut Plan) {
-    // With `ip` everybody has a bucket among the strangers', which must not be evicted.
+    // With `ip` everybody has a bucket among the anonymous clients', which must not be evicted.
     plan.room = 256;
     let all = [OnFailure::Local, OnFailure::Ip, OnFailure::Open, OnFailure::Closed];
     plan.store.on_failure = *random.one_of(&all);

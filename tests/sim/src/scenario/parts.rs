@@ -71,7 +71,7 @@ fn node(random: &Random, personality: Personality) -> Node {
     }
 }
 
-/// Tiers of all kinds; the strangers' comes last.
+/// Tiers of all kinds; the anonymous clients' comes last.
 pub fn tiers(random: &Random) -> Vec<Tier> {
     let burst = || *random.one_of(&[100, 100, 150, 200, 300]);
     let tier =
@@ -141,7 +141,7 @@ pub fn people(random: &Random, plan: &mut Plan, count: usize) {
     }
 }
 
-/// A crowd of strangers.
+/// A crowd of anonymous clients.
 pub fn crowd(plan: &mut Plan, size: u32, every: u64) {
     let tier = plan.tiers.len() - 1;
     let (habit, place) = (Habit::Steady { every }, Place::Anywhere);

@@ -79,7 +79,7 @@ impl Checker {
         Tier { name: name.to_owned(), limits, monthly, on_failure }
     }
 
-    /// What strangers may spend, as a tier.
+    /// What anonymous clients may spend, as a tier.
     pub fn anonymous(&mut self, anonymous: &raw::Anonymous, dearest: &Dearest<'_>) -> Tier {
         let place = Place::Root.field(ANONYMOUS);
         let limits = self.limits(&place, &anonymous.rate, &anonymous.burst, dearest);

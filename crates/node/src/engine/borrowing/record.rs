@@ -1,7 +1,7 @@
 //! What a client's record says to a request.
 
-use crate::borrower::Times;
-use crate::lease::{Hold, Refused, Spend, tick};
+use crate::borrower::Now;
+use crate::lease::{LeaseState, Refused, Spend, tick};
 use crate::table::State;
 use tollgate_core::account::{Account, Refusal, Verdict, decide_all};
 use tollgate_core::limit::Month;
@@ -10,7 +10,7 @@ use tollgate_core::tier::{OnFailure, Tier};
 use tollgate_core::units::{Cost, Nanos, UnixNanos};
 
 /// What it says.
-pub enum Found {
+pub enum LocalVerdict {
     /// Paid from the lease, of which so much is left.
     Paid(Account, u32),
     /// Let through without the store.
@@ -28,60 +28,60 @@ pub fn find(
     state: &mut State,
     tier: &Tier,
     cost: Cost,
-    times: Times,
+    times: Now,
     failure: Option<OnFailure>,
     is_pressed: bool,
-    is_stranger: bool,
-) -> Found {
+    is_anonymous: bool,
+) -> LocalVerdict {
     state.turn_to(times.now);
     if tier.is_unlimited() {
-        if is_stranger {
-            return Found::Paid(state.account.at(times.now, tier), u32::MAX);
+        if is_anonymous {
+            return LocalVerdict::Paid(state.account.at(times.now, tier), u32::MAX);
         }
-        state.hold.owe(cost, times.mono);
-        return Found::Paid(pour(state, tier, cost, times.now), u32::MAX);
+        state.lease.owe(cost, times.mono);
+        return LocalVerdict::Paid(pour(state, tier, cost, times.now), u32::MAX);
     }
     let now = tick(times.mono);
     // What was lent or refused under other terms says nothing about these.
-    let is_same = state.hold.is_under(terms::tag(tier));
-    let spend = if is_same { state.hold.spend(cost, now) } else { Spend::Ask };
+    let is_same = state.lease.is_under(terms::tag(tier));
+    let spend = if is_same { state.lease.spend(cost, now) } else { Spend::Ask };
     match (spend, failure) {
-        (Spend::Paid, _) => Found::Paid(pour(state, tier, cost, times.now), state.hold.left),
+        (Spend::Paid, _) => LocalVerdict::Paid(pour(state, tier, cost, times.now), state.lease.left),
         (Spend::Refused(refused), None) => refuse(&state.account, &refused, tier, cost, times),
-        (Spend::Ask, None) if is_pressed && is_same && is_covered(&state.hold, cost) => {
-            refuse(&state.account, &state.hold.refused, tier, cost, times)
+        (Spend::Ask, None) if is_pressed && is_same && is_covered(&state.lease, cost) => {
+            refuse(&state.account, &state.lease.refused, tier, cost, times)
         }
-        (Spend::Ask, None) => Found::Ask,
-        (_, Some(OnFailure::Closed)) => Found::Closed,
+        (Spend::Ask, None) => LocalVerdict::Ask,
+        (_, Some(OnFailure::Closed)) => LocalVerdict::Closed,
         (_, Some(OnFailure::Open)) => {
-            state.hold.owe(cost, times.mono);
-            Found::Without(pour(state, tier, cost, times.now))
+            state.lease.owe(cost, times.mono);
+            LocalVerdict::Without(pour(state, tier, cost, times.now))
         }
-        (_, Some(OnFailure::Ip)) if !is_stranger => Found::ByNetwork,
+        (_, Some(OnFailure::Ip)) if !is_anonymous => LocalVerdict::ByNetwork,
         (_, Some(OnFailure::Local | OnFailure::Ip)) => {
             let fresh = empty(&state.account.at(times.now, tier), tier);
             match decide_all(&mut state.account, tier, cost, times.now) {
                 Verdict::Allowed => {
-                    state.hold.owe(cost, times.mono);
-                    state.hold.fresh |= fresh;
-                    Found::Without(state.account)
+                    state.lease.owe(cost, times.mono);
+                    state.lease.fresh |= fresh;
+                    LocalVerdict::Without(state.account)
                 }
-                Verdict::NotNow(refusal) => Found::Refused(state.account, refusal),
-                Verdict::Never => Found::Closed,
+                Verdict::NotNow(refusal) => LocalVerdict::Refused(state.account, refusal),
+                Verdict::Never => LocalVerdict::Closed,
             }
         }
     }
 }
 
 /// Whether the store's last refusal was of as much, though its time is over.
-fn is_covered(hold: &Hold, cost: Cost) -> bool {
+fn is_covered(hold: &LeaseState, cost: Cost) -> bool {
     hold.refused.cost > 0 && cost.0 >= hold.refused.cost.into()
 }
 
 /// Charges the node's view of the client's account, which headers speak of.
 pub fn pour(state: &mut State, tier: &Tier, cost: Cost, now: UnixNanos) -> Account {
     state.account = state.account.at(now, tier);
-    state.hold.fresh |= empty(&state.account, tier);
+    state.lease.fresh |= empty(&state.account, tier);
     for (level, limit) in state.account.levels.iter_mut().zip(&tier.limits) {
         *level = limit.filled(*level, cost);
     }
@@ -102,7 +102,7 @@ fn empty(account: &Account, tier: &Tier) -> u8 {
 
 /// The refusal of a cost that is at least what the store has refused: later by what it is more. The account is shown as
 /// one that refuses: what other nodes have spent may not be known here.
-fn refuse(account: &Account, refused: &Refused, tier: &Tier, cost: Cost, times: Times) -> Found {
+fn refuse(account: &Account, refused: &Refused, tier: &Tier, cost: Cost, times: Now) -> LocalVerdict {
     let wait = refused.until.since(tick(times.mono));
     let more = Cost(cost.0.saturating_sub(refused.cost.into()));
     let longer = tier
@@ -125,5 +125,5 @@ fn refuse(account: &Account, refused: &Refused, tier: &Tier, cost: Cost, times: 
     if let (true, Some(quota)) = (is_month, tier.monthly) {
         account.used = account.used.max(quota.less(cost).plus(Cost(1)));
     }
-    Found::Refused(account, refusal)
+    LocalVerdict::Refused(account, refusal)
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::borrower::Rhythm;
+use crate::borrower::Timing;
 use crate::request::Headers;
 use crate::request::tests::{Answers, pairs};
 use crate::table::tests::{Fake, Rules};
@@ -7,7 +7,7 @@ use crate::table::{FingerprintKey, Table};
 use serde_json::{Value, json};
 use tollgate_core::policy::Policy;
 use tollgate_core::terms::Offer;
-use tollgate_core::wire::{Answer as Said, Ask, Change as Told, News, Reply};
+use tollgate_core::wire::{Answer as Said, Ask, Change as Told, ChangeKind, Reply};
 use tollgate_store::accounts::{Account as Kept, Settled};
 
 /// 2026-11-24T00:00:00Z.
@@ -68,9 +68,9 @@ impl Node {
         assert!(self.borrower.is_store_away());
     }
 
-    fn times(&self) -> Times {
+    fn times(&self) -> Now {
         let node = self.milli * 1_000_000;
-        Times { now: NOW.after(Nanos(node)), mono: self.milli, node }
+        Now { now: NOW.after(Nanos(node)), mono: self.milli, node }
     }
 
     fn reply(&mut self, call: &Call) -> Reply {
@@ -79,7 +79,7 @@ impl Node {
             let offer = self.stored.as_ref().unwrap_or(&call.batch.offers[usize::from(entry.offer)]);
             let Ask::Lease(lease) = &entry.ask else { panic!("leased") };
             match self.kept.settle(&offer.terms().unwrap(), 1, lease, now) {
-                Settled::Standing(standing) => Said::Standing(standing),
+                Settled::Grant(grant) => Said::Grant(grant),
                 Settled::Stale => Said::Stale,
             }
         });
@@ -87,7 +87,7 @@ impl Node {
         let is_new = call.batch.revision < self.revision;
         let changes = call.batch.entries.first().zip(self.stored.clone()).filter(|_| is_new);
         let changes =
-            changes.map(|(entry, offer)| Told { client: entry.client, what: News::Override(offer) });
+            changes.map(|(entry, offer)| Told { client: entry.client, what: ChangeKind::Override(offer) });
         Reply {
             now,
             revision: self.revision,
@@ -126,7 +126,7 @@ impl Node {
     fn decide(&mut self, question: &Question) -> Option<Ruling> {
         let times = self.times();
         let network = || Network::Unknown;
-        self.engine.settle(question, &self.shared, &mut self.borrower, times, Word::Heard, &network)
+        self.engine.settle(question, &self.shared, &mut self.borrower, times, StoreReply::Heard, &network)
     }
 
     /// One request, and all the calls that it takes.
@@ -161,7 +161,7 @@ impl Node {
 }
 
 fn worker(policy: &Policy) -> Borrower {
-    let mut borrower = Borrower::new(policy, Rhythm { interval: 100, timeout: 50 }, 1);
+    let mut borrower = Borrower::new(policy, Timing { interval: 100, timeout: 50 }, 1);
     borrower.settle_node(|| 1);
     borrower
 }
@@ -203,7 +203,7 @@ fn what_was_lent_under_larger_limits_is_given_back() {
     let mut node = Node::new(policy(&json!({ "rate": "10/minute" }), &large()));
     assert_eq!(node.passed("maxi", 4), 4);
     assert_eq!(node.passed("mini", 40), 6);
-    let out: u64 = node.kept.loans.iter().map(|loan| loan.out).sum();
+    let out: u64 = node.kept.loans.iter().map(|loan| loan.lent).sum();
     assert_eq!(out, 0);
 }
 

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn client(first: u64) -> Fingerprint {
-    Fingerprint { is_stranger: false, bits: [first, !first], place: 0 }
+    Fingerprint { is_anonymous: false, bits: [first, !first], place: 0 }
 }
 
 fn record(first: u64, used: u64, full_at: u32) -> Record {
@@ -55,11 +55,11 @@ fn what_the_store_has_to_hear_of_goes_last_and_a_month_that_the_store_keeps_is_n
     let mut bytes = empty();
     for way in 0..WAYS {
         let mut owing = record(way as u64 + 1, 5, LATER);
-        owing.state.hold = Hold { epoch: 1, spent: 9, acked: 8, ..Hold::default() };
+        owing.state.lease = LeaseState { epoch: 1, spent: 9, acked: 8, ..LeaseState::default() };
         put(&mut bytes, way, &owing);
     }
     let mut reported = record(3, 5_000, LATER);
-    reported.state.hold = Hold { epoch: 1, spent: 9, acked: 9, ..Hold::default() };
+    reported.state.lease = LeaseState { epoch: 1, spent: 9, acked: 9, ..LeaseState::default() };
     put(&mut bytes, 2, &reported);
     assert_eq!(way_for_newcomer(&bytes, NOW.into()), (2, true), "full in a minute");
     put(&mut bytes, 2, &Record { full_at: 0, ..reported });
@@ -70,14 +70,21 @@ fn what_the_store_has_to_hear_of_goes_last_and_a_month_that_the_store_keeps_is_n
 fn when_the_month_turns_what_was_spent_belongs_to_the_one_before() {
     let december = Month(683).start();
     let mut state = record(1, 9_000, LATER).state;
-    state.hold.owe(Cost(4_000), 1_000);
+    state.lease.owe(Cost(4_000), 1_000);
     state.turn_to(UnixNanos(december.0 - 1));
-    assert_eq!((state.hold.turn, state.account.used), (0, Cost(9_000)));
+    assert_eq!((state.lease.spent_before_month, state.account.used), (0, Cost(9_000)));
     state.turn_to(december);
-    assert_eq!((state.hold.turn, state.account.used, state.account.month), (4_000, Cost(0), Month(683)));
-    state.hold.owe(Cost(1_000), 1_000);
+    assert_eq!(
+        (state.lease.spent_before_month, state.account.used, state.account.month),
+        (4_000, Cost(0), Month(683))
+    );
+    state.lease.owe(Cost(1_000), 1_000);
     state.turn_to(NOW);
-    assert_eq!((state.hold.turn, state.account.month), (4_000, Month(683)), "it never turns back");
+    assert_eq!(
+        (state.lease.spent_before_month, state.account.month),
+        (4_000, Month(683)),
+        "it never turns back"
+    );
 }
 
 #[test]
@@ -105,7 +112,7 @@ proptest! {
         rates in any::<[u32; 3]>(), terms in 0..=MAX_TAG,
         is_asking in any::<bool>(), way in 0..WAYS,
     ) {
-        let client = Fingerprint { is_stranger: true, bits, place: 0 };
+        let client = Fingerprint { is_anonymous: true, bits, place: 0 };
         let [used, spent, turn, acked] = amounts;
         let [full_at, epoch, seq, left, ends, asked, until] = words;
         let [idle, limits, fresh] = small;
@@ -113,11 +120,11 @@ proptest! {
             at: UnixNanos(at), levels: levels.map(Level), rates: rates.map(PackedRate), month: Month(month), used: Cost(used),
         };
         let refused = Refused { cost: full_at & Refused::MAX_COST, until: Tick(until), limits };
-        let hold = Hold {
-            epoch, seq, spent, turn, acked, left, ends: Tick(ends), asked: Tick(asked), is_asking, idle, refused, offer: limits & 127, terms,
+        let lease = LeaseState {
+            epoch, seq, spent, spent_before_month: turn, acked, left, ends: Tick(ends), asked: Tick(asked), is_asking, idle, refused, offer: limits & 127, terms,
             fresh,
         };
-        let record = Record { client: bits, state: State { account, hold }, full_at };
+        let record = Record { client: bits, state: State { account, lease }, full_at };
         let mut bytes = empty();
         put(&mut bytes, way, &record);
         prop_assert_eq!(find(&bytes, &client), Some((way, record)));
@@ -127,7 +134,7 @@ proptest! {
     fn foreign_bytes_are_never_trusted_and_never_panic(
         bytes in proptest::collection::vec(any::<u8>(), 0..1_000), bits in any::<[u64; 2]>(), way in 0_usize..20,
     ) {
-        let client = Fingerprint { is_stranger: false, bits, place: 0 };
+        let client = Fingerprint { is_anonymous: false, bits, place: 0 };
         let _ = is_ours(&bytes);
         prop_assert_eq!(find(&bytes, &client), None);
         let (free, _) = way_for_newcomer(&bytes, NOW.into());

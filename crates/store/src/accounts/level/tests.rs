@@ -3,7 +3,7 @@ use super::super::{Account, UNIT};
 use proptest::prelude::*;
 use tollgate_core::terms::{Bucket, Terms};
 use tollgate_core::wire::LONGEST_EMPTY;
-use tollgate_core::wire::Lease;
+use tollgate_core::wire::LeaseRequest;
 
 #[test]
 fn another_tier_does_not_refill_a_bucket() {
@@ -12,8 +12,8 @@ fn another_tier_does_not_refill_a_bucket() {
         assert!(account.charge(&free(), UNIT, NOW).refusal.is_none());
     }
     let pro = terms(&[(1_000, 60, 150)], None);
-    let standing = account.charge(&pro, UNIT, NOW);
-    assert_eq!((standing.refusal, standing.used[0]), (None, 151 * UNIT));
+    let grant = account.charge(&pro, UNIT, NOW);
+    assert_eq!((grant.refusal, grant.used[0]), (None, 151 * UNIT));
     assert!(account.charge(&free(), UNIT, NOW).refusal.is_some(), "and back");
 }
 
@@ -94,9 +94,9 @@ fn a_bucket_drains_while_the_tier_has_none() {
 }
 
 /// A report of `spent` in all, and when a bucket that had only that would be empty, microseconds from now.
-fn report(seq: u32, spent: u64, empty_in: i64) -> Lease {
+fn report(seq: u32, spent: u64, empty_in: i64) -> LeaseRequest {
     let since = LONGEST_EMPTY.saturating_add_signed(empty_in).max(2);
-    Lease { since: [since; 3], ..ask(seq, spent, 0, 0, 0) }
+    LeaseRequest { since: [since; 3], ..ask(seq, spent, 0, 0, 0) }
 }
 
 #[test]
@@ -104,18 +104,18 @@ fn what_was_spent_drains_from_when_it_was_spent_and_not_from_the_report() {
     let one = terms(&[(1, 1, 100)], None);
     let mut account = Account::default();
     account.settle(&one, 1, &ask(1, 0, 0, UNIT, 0), NOW);
-    let asked_again = |empty_in| Lease { need: UNIT, ..report(2, UNIT, empty_in) };
-    let refusal = |account: &Account, lease: Lease| {
+    let asked_again = |empty_in| LeaseRequest { need: UNIT, ..report(2, UNIT, empty_in) };
+    let refusal = |account: &Account, lease: LeaseRequest| {
         let mut account = account.clone();
         match account.settle(&one, 1, &lease, NOW + SECOND) {
-            super::super::Settled::Standing(standing) => standing.refusal,
+            super::super::Settled::Grant(grant) => grant.refusal,
             super::super::Settled::Stale => panic!("stale"),
         }
     };
     assert_eq!(refusal(&account, asked_again(0)), None);
     assert_eq!(refusal(&account, asked_again(-200_000)), None);
     assert_eq!(refusal(&account, asked_again(1)).unwrap().wait, 1, "spent a microsecond too late");
-    let unknown = Lease { since: [0; 3], ..asked_again(0) };
+    let unknown = LeaseRequest { since: [0; 3], ..asked_again(0) };
     assert_eq!(refusal(&account, unknown).unwrap().wait, SECOND, "it counts as spent now");
 }
 
@@ -126,7 +126,7 @@ fn what_was_spent_before_the_bucket_was_empty_drains_from_there() {
     // Another node's, empty after two seconds.
     account.charge(&one, 2 * UNIT, NOW);
     // Three more at the first second are empty after five, whoever tells of them when.
-    account.settle(&one, 1, &Lease { since: [1; 3], ..ask(1, 3 * UNIT, 0, 0, 0) }, NOW + 4 * SECOND);
+    account.settle(&one, 1, &LeaseRequest { since: [1; 3], ..ask(1, 3 * UNIT, 0, 0, 0) }, NOW + 4 * SECOND);
     assert_eq!(account.charge(&one, 0, NOW + 4 * SECOND).used[0], UNIT);
 }
 
@@ -139,7 +139,7 @@ fn what_is_more_than_a_bucket_drained_before_what_is_left_of_it() {
         // An outage: all that the node's own bucket allows, told when it is over.
         let spent = 10 * (1 + seconds) * UNIT - UNIT;
         let now = NOW + seconds * SECOND;
-        account.settle(&one, 1, &Lease { since: [1; 3], ..ask(1, spent, 0, 0, 0) }, now);
+        account.settle(&one, 1, &LeaseRequest { since: [1; 3], ..ask(1, spent, 0, 0, 0) }, now);
         let used = account.charge(&one, 0, now).used[0];
         assert!(used >= 10 * UNIT - 1, "{used} after {seconds} s");
     }

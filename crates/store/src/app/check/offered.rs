@@ -9,7 +9,7 @@ use tollgate_core::terms::Offer;
 use tollgate_core::units::Cost;
 
 use super::super::problem::AppError;
-use super::super::tier::Known;
+use super::super::tier::CompiledTier;
 
 /// Every header.
 pub const BOTH: HeaderFamilies = HeaderFamilies { x_ratelimit: true, ietf: true };
@@ -17,7 +17,7 @@ pub const BOTH: HeaderFamilies = HeaderFamilies { x_ratelimit: true, ietf: true 
 /// What an application's policy says.
 pub struct Offered {
     /// Every tier.
-    pub tiers: Vec<Arc<Known>>,
+    pub tiers: Vec<Arc<CompiledTier>>,
     /// Of a consumer whose tier nothing says.
     pub default_tier: Option<String>,
     /// Of a check that names no cost.
@@ -77,7 +77,7 @@ impl Offered {
     /// # Errors
     /// The tier that no store can compute with.
     pub fn of(policy: &Policy) -> Result<Self, Problem> {
-        let known = |tier| Offer::of(tier).and_then(|offer| Known::of(&offer).ok()).map(Arc::new);
+        let known = |tier| Offer::of(tier).and_then(|offer| CompiledTier::of(&offer).ok()).map(Arc::new);
         let tiers = policy.tiers.iter().map(|tier| {
             known(tier).ok_or_else(|| {
                 let path = format!("tiers.{}", tier.name);

@@ -10,9 +10,9 @@ use tollgate_core::terms::EXACT;
 use tollgate_core::wire;
 
 use super::super::access::MAX_ACTOR;
-use super::super::grant::MAX_REASON;
 use super::super::moment::{MAX_MOMENT, MONTH};
 use super::super::name::{CONSUMER, MAX_NAMESPACE, MAX_TIER, NAMESPACE, TIER};
+use super::super::override_spec::MAX_REASON;
 use super::super::{audit, body};
 
 /// Adds them to the API's description.
@@ -32,13 +32,13 @@ pub fn add(document: &mut Value) {
         ("Check", "consumer", consumer.clone()),
         ("Check", "tier", tier.clone()),
         ("Check", "cost", json!({ "minimum": 0, "maximum": EXACT as f64 / 1_000.0 })),
-        ("Wish", "tier", tier),
-        ("Wish", "rate", of_tier("rate")),
-        ("Wish", "burst", of_tier("burst")),
-        ("Wish", "monthly", of_tier("monthly")),
-        ("Wish", "bonus", json!({ "minimum": 0, "maximum": units })),
-        ("Wish", "reason", reason.clone()),
-        ("Wish", "expires_at", json!({ "format": "date-time", "maxLength": MAX_MOMENT })),
+        ("OverrideSpec", "tier", tier),
+        ("OverrideSpec", "rate", of_tier("rate")),
+        ("OverrideSpec", "burst", of_tier("burst")),
+        ("OverrideSpec", "monthly", of_tier("monthly")),
+        ("OverrideSpec", "bonus", json!({ "minimum": 0, "maximum": units })),
+        ("OverrideSpec", "reason", reason.clone()),
+        ("OverrideSpec", "expires_at", json!({ "format": "date-time", "maxLength": MAX_MOMENT })),
         ("Reset", "reason", reason.clone()),
         ("Lines", "lines", json!({ "maxItems": audit::MOST })),
     ];

@@ -163,15 +163,15 @@ async fn what_is_described_is_taken_to_its_last_character_and_not_beyond() {
         let replica = &replica;
         async move { replica.put("/v1/overrides/n/acme", &wish).await.status.as_u16() }
     };
-    let reason = bound("Wish", "reason", "maxLength");
+    let reason = bound("OverrideSpec", "reason", "maxLength");
     for (length, status) in [(1, 200), (reason, 200), (reason + 1, 422), (0, 422)] {
         assert_eq!(put(json!({ "tier": "pro", "reason": "r".repeat(length) })).await, status, "{length}");
     }
-    let bonus = bound("Wish", "bonus", "maximum") as u64;
+    let bonus = bound("OverrideSpec", "bonus", "maximum") as u64;
     for (bonus, status) in [(0, 200), (bonus - 1_000_000, 200), (bonus + 1, 422)] {
         assert_eq!(put(json!({ "tier": "pro", "bonus": bonus, "reason": "x" })).await, status, "{bonus}");
     }
-    let moment = bound("Wish", "expires_at", "maxLength");
+    let moment = bound("OverrideSpec", "expires_at", "maxLength");
     for (length, status) in [(moment, 200), (moment + 1, 422)] {
         let expires_at = format!("9999-12-31T23:59:59.{}Z", "9".repeat(length - 21));
         assert_eq!(

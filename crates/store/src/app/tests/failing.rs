@@ -1,7 +1,9 @@
 //! With a backend that is away, holds nonsense, or never answers.
 
 use super::*;
-use crate::backend::{BackendError, Bulletin, Changed, Mark, OverrideChange, Settle, SettledBatch, Usage};
+use crate::backend::{
+    BackendError, Changed, Mark, NamespaceSnapshot, OverrideChange, Settle, SettledBatch, Usage,
+};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -58,7 +60,7 @@ impl Backend for Failing {
     async fn revision(&self, _: &str) -> Result<u64, BackendError> {
         self.fail().await
     }
-    async fn bulletin(&self, _: &str, _: Mark) -> Result<Bulletin, BackendError> {
+    async fn snapshot(&self, _: &str, _: Mark) -> Result<NamespaceSnapshot, BackendError> {
         self.fail().await
     }
     async fn audit(&self, _: &str, _: Option<u64>, _: usize) -> Result<Vec<(u64, Vec<u8>)>, BackendError> {

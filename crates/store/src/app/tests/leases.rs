@@ -1,9 +1,9 @@
 use super::*;
-use tollgate_core::wire::{Answer as Settled, Change, MAX_ENTRIES, News, Standing};
+use tollgate_core::wire::{Answer as Settled, Change, ChangeKind, Grant, MAX_ENTRIES};
 
-fn standing(reply: &Reply) -> Standing {
+fn grant(reply: &Reply) -> Grant {
     match reply.answers[..] {
-        [Settled::Standing(standing)] => standing,
+        [Settled::Grant(grant)] => grant,
         _ => panic!("{:?}", reply.answers),
     }
 }
@@ -13,7 +13,7 @@ async fn a_node_is_lent_what_it_needs_on_the_stores_clock() {
     let replica = Replica::new();
     let reply = replica.lease(&wants("acme", 1, 10 * UNIT, 0)).await;
     assert_eq!((reply.now, reply.revision, reply.is_whole), (NOW, 0, true));
-    assert_eq!((standing(&reply).hold, standing(&reply).refusal), (10 * UNIT, None));
+    assert_eq!((grant(&reply).hold, grant(&reply).refusal), (10 * UNIT, None));
     replica.pass(SECOND);
     assert_eq!(replica.lease(&wants("acme", 2, 0, 0)).await.now, NOW + SECOND);
 }
@@ -30,10 +30,7 @@ async fn what_cannot_be_settled_is_answered_in_its_place() {
     batch.entries = vec![nobodys, entry.clone(), unknown_tier, wrong_tier];
     let answers = replica.lease(&batch).await.answers;
     assert!(
-        matches!(
-            answers[..],
-            [Settled::Unusable, Settled::Standing(_), Settled::Unusable, Settled::Unusable]
-        ),
+        matches!(answers[..], [Settled::Unusable, Settled::Grant(_), Settled::Unusable, Settled::Unusable]),
         "{answers:?}"
     );
 }
@@ -68,7 +65,7 @@ async fn a_batch_in_a_header_is_answered_as_one_in_a_body() {
     let answer = in_header(&batch.to_header()).await;
     assert_eq!(answer.header(header::CONTENT_TYPE), CONTENT_TYPE);
     let reply = Reply::from_bytes(&answer.body).unwrap();
-    assert_eq!(standing(&reply).hold, 10 * UNIT);
+    assert_eq!(grant(&reply).hold, 10 * UNIT);
     assert_eq!(replica.lease(&batch).await.answers, reply.answers, "the same message again");
     assert!(in_header("no base64url!").await.problem(400).contains("base64url"));
     assert!(in_header("").await.problem(400).contains("not a message"));
@@ -84,16 +81,16 @@ async fn an_override_is_in_force_and_told_of_in_the_very_next_reply() {
 
     let reply = replica.lease(&wants("acme", 2, 1_500 * UNIT, 0)).await;
     assert_eq!(reply.revision, 1);
-    assert_eq!(reply.changes, [Change { client: id("acme"), what: News::Override(pro()) }]);
-    assert_eq!(standing(&reply).hold, 1_500 * UNIT, "more than tier free could ever lend");
+    assert_eq!(reply.changes, [Change { client: id("acme"), what: ChangeKind::Override(pro()) }]);
+    assert_eq!(grant(&reply).hold, 1_500 * UNIT, "more than tier free could ever lend");
     let later = replica.lease(&wants("acme", 3, 0, 1)).await;
     assert_eq!((later.is_whole, later.changes.len()), (false, 0), "it is told of once");
 
     replica.call(Method::DELETE, "/v1/overrides/n/acme", ADMIN, None).await;
     let gone = replica.lease(&wants("acme", 4, 0, 1)).await;
-    assert_eq!(gone.changes, [Change { client: id("acme"), what: News::NoOverride }]);
+    assert_eq!(gone.changes, [Change { client: id("acme"), what: ChangeKind::NoOverride }]);
     let refused = replica.lease(&wants("acme", 5, 151 * UNIT, 2)).await;
-    assert!(standing(&refused).refusal.unwrap().never, "tier free counts again");
+    assert!(grant(&refused).refusal.unwrap().never, "tier free counts again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,7 +107,7 @@ async fn an_override_is_in_force_on_another_replica_within_a_second() {
     one.put("/v1/overrides/n/acme", &json!({ "tier": "pro", "reason": "trial" })).await;
     tokio::time::sleep(std::time::Duration::from_millis(400)).await;
     let reply = other.lease(&wants("acme", 3, 0, 0)).await;
-    assert_eq!(reply.changes, [Change { client: id("acme"), what: News::Override(pro()) }]);
+    assert_eq!(reply.changes, [Change { client: id("acme"), what: ChangeKind::Override(pro()) }]);
     keeping_up.abort();
 }
 
@@ -135,7 +132,7 @@ async fn a_node_that_another_replica_has_told_more_is_never_told_less() {
     let known = one.lease(&wants("acme", 3, 0, 0)).await.revision;
     let reply = other.lease(&wants("acme", 4, 1_500 * UNIT, known)).await;
     assert_eq!((reply.revision, reply.is_whole), (known, false));
-    assert_eq!(standing(&reply).hold, 1_500 * UNIT);
+    assert_eq!(grant(&reply).hold, 1_500 * UNIT);
     // A revision that the backend itself does not have: it has lost some, and all is told.
     assert!(other.lease(&wants("acme", 5, 0, 99)).await.is_whole);
 }
@@ -149,16 +146,16 @@ async fn an_override_that_ends_is_told_of_and_written_down() {
     replica.pass(10 * SECOND - 1);
     replica.store.look().await;
     let before = replica.lease(&wants("acme", 2, 1_500 * UNIT, 1)).await;
-    assert_eq!((before.revision, standing(&before).refusal), (1, None));
+    assert_eq!((before.revision, grant(&before).refusal), (1, None));
 
     replica.pass(1);
     // Nobody has looked yet, and it counts no more: as much as its bucket holds, and more than the tier's.
     let refused = replica.lease(&wants("acme", 3, 1_500 * UNIT, 1)).await;
-    assert!(standing(&refused).refusal.is_some());
+    assert!(grant(&refused).refusal.is_some());
     replica.get("/v1/overrides/n/acme").await.problem(404);
     replica.store.look().await;
     let reply = replica.lease(&wants("acme", 4, 0, 1)).await;
-    assert_eq!(reply.changes, [Change { client: id("acme"), what: News::NoOverride }]);
+    assert_eq!(reply.changes, [Change { client: id("acme"), what: ChangeKind::NoOverride }]);
     let log = replica.get("/v1/audit/n").await.json();
     assert_eq!(log["lines"][0]["action"], "override_expired");
     assert_eq!(log["lines"][0]["before"]["tier"], "pro");
@@ -169,12 +166,12 @@ async fn a_reset_is_told_of_and_makes_the_bucket_whole() {
     let replica = Replica::new();
     replica.charge("acme", 150).await;
     let known = replica.lease(&wants("acme", 1, 100 * UNIT, 0)).await;
-    assert!(standing(&known).refusal.is_some());
+    assert!(grant(&known).refusal.is_some());
     let body = json!({ "bucket": true, "reason": "support case 7" });
     assert_eq!(replica.post("/v1/reset/n/acme", &body).await.json(), json!({ "revision": 1 }));
     let reply = replica.lease(&wants("acme", 2, 100 * UNIT, known.revision)).await;
-    assert_eq!(reply.changes, [Change { client: id("acme"), what: News::Reset }]);
-    assert_eq!((standing(&reply).hold, standing(&reply).month_used), (100 * UNIT, 150 * UNIT));
+    assert_eq!(reply.changes, [Change { client: id("acme"), what: ChangeKind::Reset }]);
+    assert_eq!((grant(&reply).hold, grant(&reply).month_used), (100 * UNIT, 150 * UNIT));
     let line = replica.get("/v1/audit/n").await.json()["lines"][0].clone();
     assert_eq!(
         (&line["action"], &line["bucket"], &line["month"]),

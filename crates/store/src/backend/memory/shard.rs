@@ -11,7 +11,7 @@ use tollgate_core::wire::{Answer, Ask};
 
 use super::super::{Settle, Usage};
 
-/// Strangers that one settling may forget: more than one, so that there never are many to be forgotten; few, so that
+/// Anonymous clients that one settling may forget: more than one, so that there never are many to be forgotten; few, so that
 /// nobody waits for it.
 const FORGOTTEN_AT_ONCE: usize = 4;
 
@@ -19,8 +19,8 @@ const FORGOTTEN_AT_ONCE: usize = 4;
 #[derive(Default)]
 pub struct Shard {
     records: BTreeMap<ClientId, Record>,
-    /// When to look at a stranger again, microseconds: once each, at or before the time its account may be forgotten.
-    strangers: BinaryHeap<Reverse<(u64, ClientId)>>,
+    /// When to look at an anonymous client again, microseconds: once each, at or before the time its account may be forgotten.
+    anonymous: BinaryHeap<Reverse<(u64, ClientId)>>,
 }
 
 #[derive(Default)]
@@ -29,7 +29,7 @@ struct Record {
     tier: Arc<str>,
     monthly: Option<u64>,
     account: Account,
-    /// For a stranger, when it is as good as never seen.
+    /// For an anonymous client, when it is as good as never seen.
     forgettable_at: Option<u64>,
 }
 
@@ -39,16 +39,16 @@ impl Shard {
         self.forget(now);
         let record = self.records.entry(entry.client).or_default();
         let answer = match entry.ask {
-            Ask::Charge { cost } => Answer::Standing(record.account.charge(&entry.terms, cost, now)),
+            Ask::Charge { cost } => Answer::Grant(record.account.charge(&entry.terms, cost, now)),
             Ask::Lease(lease) => match record.account.settle(&entry.terms, entry.node, &lease, now) {
-                Settled::Standing(standing) => Answer::Standing(standing),
+                Settled::Grant(grant) => Answer::Grant(grant),
                 Settled::Stale => Answer::Stale,
             },
         };
-        if entry.is_stranger {
+        if entry.is_anonymous {
             let at = record.account.forgettable_at(&entry.terms);
             if record.forgettable_at.replace(at).is_none() {
-                self.strangers.push(Reverse((at, entry.client)));
+                self.anonymous.push(Reverse((at, entry.client)));
             }
             return answer;
         }
@@ -101,13 +101,13 @@ impl Shard {
 
     fn forget(&mut self, now: u64) {
         for _ in 0..FORGOTTEN_AT_ONCE {
-            let Some(Reverse((at, client))) = self.strangers.peek().copied() else { return };
+            let Some(Reverse((at, client))) = self.anonymous.peek().copied() else { return };
             if at > now {
                 return;
             }
-            self.strangers.pop();
+            self.anonymous.pop();
             match self.records.get(&client).and_then(|record| record.forgettable_at) {
-                Some(later) if later > now => self.strangers.push(Reverse((later, client))),
+                Some(later) if later > now => self.anonymous.push(Reverse((later, client))),
                 _ => drop(self.records.remove(&client)),
             }
         }

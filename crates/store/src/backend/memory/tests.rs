@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 use tollgate_core::client::Namespace;
 use tollgate_core::client::{Client, Network};
 use tollgate_core::terms::{Offer, Rate, Terms};
-use tollgate_core::wire::{Answer, Ask, Lease};
+use tollgate_core::wire::{Answer, Ask, LeaseRequest};
 
 /// 2026-11-24T00:00:00Z.
 const NOW: u64 = 1_795_478_400_000_000;
@@ -50,7 +50,7 @@ impl Setup {
         Settle {
             client: consumer(name),
             name: Some(name.as_bytes().to_vec()),
-            is_stranger: false,
+            is_anonymous: false,
             tier: "free".into(),
             terms: Arc::clone(&self.terms),
             node: 1,
@@ -96,19 +96,19 @@ fn a_walk_sees_every_consumer_once_and_those_alone_that_used_something() {
 }
 
 #[test]
-fn a_stranger_is_forgotten_when_its_bucket_is_full_again_and_not_before() {
+fn an_anonymous_client_is_forgotten_when_its_bucket_is_full_again_and_not_before() {
     let setup = setup();
-    let stranger = |last: u8, cost| {
+    let anonymous = |last: u8, cost| {
         let network = Network::V4([192, 0, 2, last]);
-        let client = Namespace::new("n").id(&Client::Stranger(network));
-        Settle { client, name: None, is_stranger: true, ..setup.entry("", cost) }
+        let client = Namespace::new("n").id(&Client::Anonymous(network));
+        Settle { client, name: None, is_anonymous: true, ..setup.entry("", cost) }
     };
     for last in 0..=255 {
-        setup.settle(vec![stranger(last, 150_000)]);
+        setup.settle(vec![anonymous(last, 150_000)]);
     }
     setup.now.store(NOW + 90 * SECOND - 1, Ordering::Relaxed);
-    let refused = setup.settle(vec![stranger(7, 150_000)]);
-    assert!(matches!(refused[0], Answer::Standing(standing) if standing.refusal.is_some()));
+    let refused = setup.settle(vec![anonymous(7, 150_000)]);
+    assert!(matches!(refused[0], Answer::Grant(grant) if grant.refusal.is_some()));
     assert_eq!(setup.accounts(), 256);
     setup.now.store(NOW + 200 * SECOND, Ordering::Relaxed);
     // Whoever is settled in a shard sweeps some of it.
@@ -121,12 +121,12 @@ fn a_stranger_is_forgotten_when_its_bucket_is_full_again_and_not_before() {
 #[test]
 fn a_lease_is_kept_and_a_repeated_message_changes_nothing() {
     let setup = setup();
-    let lease = Lease { epoch: 1, seq: 1, need: 1_000, want: 10_000, ..Lease::default() };
+    let lease = LeaseRequest { epoch: 1, seq: 1, need: 1_000, want: 10_000, ..LeaseRequest::default() };
     let entry = Settle { ask: Ask::Lease(lease), ..setup.entry("acme", 0) };
     let first = setup.settle(vec![entry.clone()]);
-    assert!(matches!(first[0], Answer::Standing(standing) if standing.hold == 10_000));
+    assert!(matches!(first[0], Answer::Grant(grant) if grant.hold == 10_000));
     assert_eq!(setup.settle(vec![entry.clone()]), first);
-    let later = Settle { ask: Ask::Lease(Lease { seq: 2, ..lease }), ..entry.clone() };
+    let later = Settle { ask: Ask::Lease(LeaseRequest { seq: 2, ..lease }), ..entry.clone() };
     setup.settle(vec![later]);
     assert_eq!(setup.settle(vec![entry]), [Answer::Stale]);
 }
@@ -137,20 +137,20 @@ fn every_change_has_a_revision_and_a_line_and_the_bulletin_forgets_the_oldest_re
     let memory = &setup.memory;
     assert_eq!(put(memory, "acme", Some(b"pro"), "line"), Changed::To(1));
     assert_eq!(block_on(memory.reset("n", consumer("acme"), true, true, b"reset".to_vec())).unwrap(), 2);
-    let bulletin = block_on(memory.bulletin("n", Mark::default())).unwrap();
-    assert_eq!((bulletin.revision, bulletin.since), (2, 0));
-    assert_eq!(bulletin.resets, [(2, consumer("acme"))]);
+    let snapshot = block_on(memory.snapshot("n", Mark::default())).unwrap();
+    assert_eq!((snapshot.revision, snapshot.since), (2, 0));
+    assert_eq!(snapshot.resets, [(2, consumer("acme"))]);
     assert_eq!(block_on(memory.audit("n", Some(2), 10)).unwrap(), [(1, b"line".to_vec())]);
 
     for number in 0..=BULLETIN_REMEMBERS {
         put(memory, &format!("c{number}"), None, "line");
     }
-    let bulletin = block_on(memory.bulletin("n", Mark::default())).unwrap();
-    assert_eq!(bulletin.since, 3, "the first removal is forgotten, and all before it");
-    assert!(bulletin.resets.is_empty());
-    assert_eq!(bulletin.overrides.iter().filter(|row| row.value.is_none()).count(), BULLETIN_REMEMBERS);
-    assert!(bulletin.overrides.iter().any(|row| row.consumer == "acme" && row.revision == 1));
-    assert_eq!(block_on(memory.revision("n")).unwrap(), bulletin.revision);
+    let snapshot = block_on(memory.snapshot("n", Mark::default())).unwrap();
+    assert_eq!(snapshot.since, 3, "the first removal is forgotten, and all before it");
+    assert!(snapshot.resets.is_empty());
+    assert_eq!(snapshot.overrides.iter().filter(|row| row.value.is_none()).count(), BULLETIN_REMEMBERS);
+    assert!(snapshot.overrides.iter().any(|row| row.consumer == "acme" && row.revision == 1));
+    assert_eq!(block_on(memory.revision("n")).unwrap(), snapshot.revision);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_reset_makes_bucket_and_month_whole() {
     block_on(setup.memory.reset("n", consumer("acme"), true, false, Vec::new())).unwrap();
     let again = setup.settle(vec![setup.entry("acme", 150_000)]);
     assert!(
-        matches!(again[0], Answer::Standing(standing) if standing.refusal.is_none() && standing.month_used == 300_000)
+        matches!(again[0], Answer::Grant(grant) if grant.refusal.is_none() && grant.month_used == 300_000)
     );
     block_on(setup.memory.reset("n", consumer("acme"), false, true, Vec::new())).unwrap();
     let used = block_on(setup.memory.usage("n", consumer("acme"), month_of(NOW))).unwrap().unwrap().used;

@@ -35,7 +35,7 @@ impl Row {
         }
         entry.tier.as_ref().clone_into(&mut self.tier);
         self.monthly = entry.terms.monthly;
-        self.forget_at = if entry.is_stranger {
+        self.forget_at = if entry.is_anonymous {
             self.account.forgettable_at(&entry.terms)
         } else {
             self.account.at.saturating_add(KEPT)

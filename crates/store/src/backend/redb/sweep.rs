@@ -1,6 +1,6 @@
 //! Forgetting: a slow walk over all accounts, again and again.
 //!
-//! Each step looks at a few hundred, and at more while many settle: strangers can be made as fast as calls can be, and
+//! Each step looks at a few hundred, and at more while many settle: anonymous clients can be made as fast as calls can be, and
 //! the file must not grow with everyone who ever asked.
 
 use super::file::File;
@@ -11,7 +11,7 @@ use crate::backend::BackendError;
 /// Accounts looked at in a step where little happens.
 const STEP: usize = 512;
 
-/// Accounts looked at for every call since the last step: more than the strangers that one call usually brings.
+/// Accounts looked at for every call since the last step: more than the anonymous clients that one call usually brings.
 const STEP_A_CALL: usize = 256;
 
 /// The most of a step: it keeps the calls waiting.

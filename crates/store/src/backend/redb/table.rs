@@ -13,7 +13,7 @@ pub(super) const ACCOUNTS: TableDefinition<'_, (&str, [u8; 16]), &[u8]> = TableD
 /// The namespaces that were ever settled in.
 pub(super) const NAMESPACES: TableDefinition<'_, &str, ()> = TableDefinition::new("namespaces");
 
-/// Namespace → [`Counters`](super::bulletin::Counters), as an array in the order of its fields.
+/// Namespace → [`Counters`](super::snapshot::Counters), as an array in the order of its fields.
 pub(super) const COUNTERS: TableDefinition<'_, &str, [u64; 4]> = TableDefinition::new("counters");
 
 /// Namespace and consumer → [`Override`].
@@ -23,10 +23,10 @@ pub(super) const OVERRIDES: TableDefinition<'_, (&str, &str), Override<'_>> =
 /// The revision that made an override so, and what the application wrote; none: removed.
 pub(super) type Override<'a> = (u64, Option<&'a [u8]>);
 
-/// Namespace and revision → [`News`](super::bulletin::News).
+/// Namespace and revision → [`ChangeKind`](super::snapshot::ChangeKind).
 pub(super) const NEWS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("news");
 
-/// Namespace and revision → when it was made, and of what: a [`News`](super::bulletin::News).
+/// Namespace and revision → when it was made, and of what: a [`ChangeKind`](super::snapshot::ChangeKind).
 pub(super) const CHANGES: TableDefinition<'_, (&str, u64), (u64, &[u8])> = TableDefinition::new("changes");
 
 /// Namespace → a revision, and how many overrides there were then. A version of the store that does not know this table

@@ -19,11 +19,11 @@ fn terms(monthly: Option<u64>) -> Arc<Terms> {
     Arc::new(Offer { tier: "free".into(), rates: vec![rate], monthly }.terms().unwrap())
 }
 
-fn charge(client: u8, is_stranger: bool, cost: u64) -> Settle {
+fn charge(client: u8, is_anonymous: bool, cost: u64) -> Settle {
     Settle {
         client: ClientId([client; 16]),
-        name: (!is_stranger).then(|| vec![b'a', client]),
-        is_stranger,
+        name: (!is_anonymous).then(|| vec![b'a', client]),
+        is_anonymous,
         tier: "free".into(),
         terms: terms(Some(1_000)),
         node: 0,
@@ -49,17 +49,17 @@ async fn a_second_store_on_the_same_file_is_told_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_strangers_full_bucket_is_forgotten_and_a_consumer_is_kept() {
+async fn a_anonymous_clients_full_bucket_is_forgotten_and_a_consumer_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     let (time, clock) = fake_clock();
     let redb = Redb::open_with(directory.path().join("store.redb"), clock).await.unwrap();
     redb.settle("n", vec![charge(1, true, 50_000), charge(2, false, 50_000)]).await.unwrap();
-    let stranger = || redb.usage("n", ClientId([1; 16]), 682);
-    assert!(stranger().await.unwrap().is_some());
+    let anonymous = || redb.usage("n", ClientId([1; 16]), 682);
+    assert!(anonymous().await.unwrap().is_some());
     // Half a bucket of a minute.
     time.store(NOW + 31 * SECOND, Ordering::SeqCst);
-    wait::until_async("the stranger to be forgotten", PATIENCE, async || {
-        stranger().await.unwrap().is_none().then_some(())
+    wait::until_async("the anonymous client to be forgotten", PATIENCE, async || {
+        anonymous().await.unwrap().is_none().then_some(())
     })
     .await
     .unwrap();
@@ -81,7 +81,7 @@ async fn a_damaged_account_is_an_error_and_hurts_no_neighbour() {
     assert!(matches!(redb.usage("n", ClientId([1; 16]), month).await, Err(BackendError::Corrupt(_))));
     let batch = redb.settle("n", vec![charge(1, false, 1_000), charge(2, false, 1_000)]).await.unwrap();
     assert_eq!(batch.answers[0], Answer::Failed);
-    assert!(matches!(batch.answers[1], Answer::Standing(_)));
+    assert!(matches!(batch.answers[1], Answer::Grant(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -72,8 +72,8 @@ impl Stored {
                 epoch: reader.long()?,
                 seq: reader.int()?,
                 spent: reader.long()?,
-                out: reader.long()?,
-                lost: reader.long()?,
+                lent: reader.long()?,
+                forfeited: reader.long()?,
                 month: reader.short()?,
                 ends: reader.long()?,
             });

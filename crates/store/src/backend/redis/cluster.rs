@@ -12,10 +12,10 @@ use redis::{Cmd, Value};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::dial::{Dial, Goal};
-use super::fleet::{Fault, Order, Outcome, pass};
-use super::link::Link;
-use super::target::Host;
+use super::connection::Connection;
+use super::connector::{Connector, Endpoint};
+use super::servers::{Command, Fault, Outcome, pass};
+use super::target::Address;
 
 /// How often the map is read again without a reason.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -33,9 +33,9 @@ pub(super) struct Cluster {
 }
 
 struct Shared {
-    dial: Dial,
-    seeds: Vec<Host>,
-    links: RwLock<HashMap<Host, Arc<Link>>>,
+    dial: Connector,
+    seeds: Vec<Address>,
+    links: RwLock<HashMap<Address, Arc<Connection>>>,
     map: RwLock<Arc<Map>>,
     stale: Notify,
     tried: Notify,
@@ -45,14 +45,14 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Map {
     /// First slot, last slot, master.
-    ranges: Vec<(u16, u16, Host)>,
+    ranges: Vec<(u16, u16, Address)>,
     /// Whether anybody was asked yet.
     is_read: bool,
 }
 
 impl Cluster {
     /// Starts to read the map from `seeds`.
-    pub fn start(dial: Dial, seeds: Vec<Host>) -> Self {
+    pub fn start(dial: Connector, seeds: Vec<Address>) -> Self {
         let shared = Arc::new(Shared {
             dial,
             seeds,
@@ -88,16 +88,16 @@ impl Cluster {
     }
 
     /// Sends each order to its node: all nodes at once, those of one node in a pipeline.
-    pub async fn send(&self, orders: Vec<Order>, wait: Option<(u32, u64)>) -> Vec<Outcome> {
+    pub async fn send(&self, orders: Vec<Command>, wait: Option<(u32, u64)>) -> Vec<Outcome> {
         let map = self.shared.map();
         let mut outcomes = vec![Err(Fault::Away("no node has its slot".to_owned())); orders.len()];
-        let mut waiting: Vec<(usize, Option<Host>, bool)> = orders
+        let mut waiting: Vec<(usize, Option<Address>, bool)> = orders
             .iter()
             .enumerate()
             .map(|(index, order)| (index, map.master_of(order.slot), false))
             .collect();
         for _ in 0..HOPS {
-            let mut nodes: HashMap<(Host, bool), Vec<usize>> = HashMap::new();
+            let mut nodes: HashMap<(Address, bool), Vec<usize>> = HashMap::new();
             for (index, host, is_asking) in waiting.drain(..) {
                 match host {
                     Some(host) => nodes.entry((host, is_asking)).or_default().push(index),
@@ -127,7 +127,7 @@ impl Cluster {
 
     async fn send_to(
         &self,
-        host: &Host,
+        host: &Address,
         is_asking: bool,
         commands: &[&Cmd],
         wait: Option<(u32, u64)>,
@@ -167,19 +167,19 @@ impl Shared {
     }
 
     /// The connection to `host`, made if there is none.
-    fn link(&self, host: &Host) -> Arc<Link> {
+    fn link(&self, host: &Address) -> Arc<Connection> {
         let found = self.links.read().unwrap_or_else(PoisonError::into_inner).get(host).map(Arc::clone);
         found.unwrap_or_else(|| {
             let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
-            let link = || Arc::new(Link::start(self.dial.clone(), Goal::Server(host.clone())));
+            let link = || Arc::new(Connection::start(self.dial.clone(), Endpoint::Server(host.clone())));
             Arc::clone(links.entry(host.clone()).or_insert_with(link))
         })
     }
 
-    async fn ask_any(&self, command: &Cmd) -> Result<(Value, Host), Fault> {
-        let mut hosts: Vec<Host> = self.map().ranges.iter().map(|(_, _, host)| host.clone()).collect();
+    async fn ask_any(&self, command: &Cmd) -> Result<(Value, Address), Fault> {
+        let mut hosts: Vec<Address> = self.map().ranges.iter().map(|(_, _, host)| host.clone()).collect();
         hosts.extend(self.seeds.iter().cloned());
-        let mut asked: Vec<Host> = Vec::new();
+        let mut asked: Vec<Address> = Vec::new();
         let mut why = Fault::Away("the cluster has no nodes".into());
         for host in hosts {
             if asked.contains(&host) {
@@ -209,14 +209,14 @@ impl Shared {
 }
 
 impl Map {
-    fn master_of(&self, slot: u16) -> Option<Host> {
+    fn master_of(&self, slot: u16) -> Option<Address> {
         let range = self.ranges.iter().find(|(first, last, _)| (*first..=*last).contains(&slot));
         range.map(|(_, _, host)| host.clone())
     }
 }
 
 /// Takes the answer of CLUSTER SLOTS apart. A node that does not know its own name is the one that was asked.
-pub(super) fn ranges(answer: &Value, asked: &Host) -> Option<Vec<(u16, u16, Host)>> {
+pub(super) fn ranges(answer: &Value, asked: &Address) -> Option<Vec<(u16, u16, Address)>> {
     let Value::Array(rows) = answer else { return None };
     let row = |row: &Value| {
         let Value::Array(row) = row else { return None };
@@ -230,14 +230,14 @@ pub(super) fn ranges(answer: &Value, asked: &Host) -> Option<Vec<(u16, u16, Host
             }
             _ => asked.name.clone(),
         };
-        let host = Host { name, port: u16::try_from(*port).ok()? };
+        let host = Address { name, port: u16::try_from(*port).ok()? };
         Some((u16::try_from(*first).ok()?, u16::try_from(*last).ok()?, host))
     };
     rows.iter().map(row).collect()
 }
 
 /// Where `MOVED 3999 host:port` or `ASK 3999 host:port` leads; true: it is only for this once.
-pub(super) fn redirection(outcome: &Outcome, asked: &Host) -> Option<(Host, bool)> {
+pub(super) fn redirection(outcome: &Outcome, asked: &Address) -> Option<(Address, bool)> {
     let Err(Fault::Away(why)) = outcome else { return None };
     let mut words = why.split([' ', '"']).filter(|word| !word.is_empty());
     let is_asking = match words.next()?.trim_end_matches(':') {
@@ -247,7 +247,7 @@ pub(super) fn redirection(outcome: &Outcome, asked: &Host) -> Option<(Host, bool
     };
     let (name, port) = words.nth(1)?.rsplit_once(':')?;
     let name = if name.is_empty() { asked.name.clone() } else { name.trim_matches(['[', ']']).to_owned() };
-    Some((Host { name, port: port.parse().ok()? }, is_asking))
+    Some((Address { name, port: port.parse().ok()? }, is_asking))
 }
 
 fn put(outcomes: &mut [Outcome], index: usize, outcome: Outcome) {

@@ -9,7 +9,7 @@ use crate::accounts::{REMEMBERED, Settled, end_of, month_of};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
-use tollgate_core::wire::{Answer, Ask, LONGEST_EMPTY, Lease};
+use tollgate_core::wire::{Answer, Ask, LONGEST_EMPTY, LeaseRequest};
 use tollgate_testkit::redis::Server;
 
 use super::*;
@@ -37,7 +37,7 @@ enum Deed {
     /// What no sound node says.
     Babble {
         node: u64,
-        lease: Lease,
+        lease: LeaseRequest,
     },
     Charge(u64),
 }
@@ -91,16 +91,16 @@ fn deed() -> impl Strategy<Value = Deed> {
     let babble =
         (node(), lease).prop_map(|(node, (epoch, seq, spent, turn, month, hold, need, want))| Deed::Babble {
             node,
-            lease: Lease {
+            lease: LeaseRequest {
                 epoch,
                 seq,
                 spent,
                 acked: spent / 3,
-                turn,
+                spent_before_month: turn,
                 month,
                 hold,
                 need,
-                more: hold / 2,
+                queued: hold / 2,
                 want,
                 since: [spent % 3, need % (2 * LONGEST_EMPTY), want],
             },
@@ -151,7 +151,7 @@ struct Pair {
     offers: Vec<Arc<Terms>>,
     now: u64,
     stored: HashMap<u8, Stored>,
-    said: HashMap<(u8, u64), Lease>,
+    said: HashMap<(u8, u64), LeaseRequest>,
 }
 
 impl Pair {
@@ -190,7 +190,7 @@ impl Pair {
                 Settle {
                     client: ClientId([*client; 16]),
                     name: name.clone(),
-                    is_stranger: false,
+                    is_anonymous: false,
                     tier: format!("tier{offer}").into(),
                     terms: Arc::clone(&self.offers[*offer]),
                     node,
@@ -218,15 +218,15 @@ impl Pair {
                     .said
                     .get(&(client, *node))
                     .copied()
-                    .unwrap_or(Lease { epoch: 7, ..Lease::default() });
+                    .unwrap_or(LeaseRequest { epoch: 7, ..LeaseRequest::default() });
                 if *is_new {
-                    lease = Lease { epoch: lease.epoch.saturating_add(1), ..Lease::default() };
+                    lease = LeaseRequest { epoch: lease.epoch.saturating_add(1), ..LeaseRequest::default() };
                 }
                 if *step > 0 || *is_new {
                     let month = month_of(self.now);
                     lease.seq = lease.seq.saturating_add(*step);
                     if matches!(*turn, 1 | 3) {
-                        lease.turn = lease.spent.saturating_add(*spends / 2);
+                        lease.spent_before_month = lease.spent.saturating_add(*spends / 2);
                     }
                     lease.month = match *turn {
                         2 => 0,
@@ -264,10 +264,10 @@ impl Pair {
         stored.monthly = entry.terms.monthly;
         match &entry.ask {
             Ask::Lease(lease) => match stored.account.settle(&entry.terms, entry.node, lease, self.now) {
-                Settled::Standing(standing) => Answer::Standing(standing),
+                Settled::Grant(grant) => Answer::Grant(grant),
                 Settled::Stale => Answer::Stale,
             },
-            Ask::Charge { cost } => Answer::Standing(stored.account.charge(&entry.terms, *cost, self.now)),
+            Ask::Charge { cost } => Answer::Grant(stored.account.charge(&entry.terms, *cost, self.now)),
         }
     }
 
@@ -275,7 +275,7 @@ impl Pair {
         let key = self.namespace.account(ClientId([client; 16]));
         let mut get = redis::cmd("GET");
         get.arg(&key);
-        match self.redis.fleet.ask(Order::new(&key, get)).await.unwrap() {
+        match self.redis.fleet.ask(Command::new(&key, get)).await.unwrap() {
             Value::BulkString(bytes) => Some(Stored::from_bytes(&bytes).unwrap()),
             _ => None,
         }

@@ -5,11 +5,11 @@ use tollgate_core::client::ClientId;
 use tollgate_core::wire::{Answer, Ask};
 
 pub use super::account::Stored;
-use super::fleet::Fault;
 use super::key::{self, Keys};
-use super::target::Host;
-use super::{bulletin, cluster, listing, settle};
-use crate::backend::{Bulletin, Settle};
+use super::servers::Fault;
+use super::target::Address;
+use super::{cluster, listing, settle, snapshot as namespace_snapshot};
+use crate::backend::{NamespaceSnapshot, Settle};
 
 /// One call of `settle.lua`.
 #[derive(Clone, Debug)]
@@ -54,16 +54,16 @@ pub fn answers(reply: Value, asks: &[Ask]) -> Option<(u64, Vec<Option<Answer>>)>
     Some((now, answers.iter().zip(asks).map(|(bytes, ask)| settle::answer(bytes, ask)).collect()))
 }
 
-/// What `bulletin.lua` returned.
+/// What `snapshot.lua` returned.
 #[must_use]
-pub fn bulletin(reply: Value) -> Option<Bulletin> {
-    bulletin::read_bulletin(reply).ok()
+pub fn snapshot(reply: Value) -> Option<NamespaceSnapshot> {
+    namespace_snapshot::read_snapshot(reply).ok()
 }
 
 /// What `audit.lua` returned.
 #[must_use]
 pub fn lines(reply: Value) -> Option<Vec<(u64, Vec<u8>)>> {
-    bulletin::read_lines(reply).ok()
+    namespace_snapshot::read_lines(reply).ok()
 }
 
 /// A member of a set of names.
@@ -87,6 +87,6 @@ pub fn redirection(error: &str) -> Option<(String, u16, bool)> {
 }
 
 /// The node that has answered.
-fn asked() -> Host {
-    Host { name: "asked".to_owned(), port: 6_379 }
+fn asked() -> Address {
+    Address { name: "asked".to_owned(), port: 6_379 }
 }

@@ -8,9 +8,9 @@ use redis::Value;
 use tollgate_core::client::ClientId;
 
 use super::account::Stored;
-use super::fleet::{Fleet, Order};
 use super::key::{Keys, SHARDS};
 use super::script::{Call, Script};
+use super::servers::{Command, Servers};
 use crate::backend::memory::wall_clock;
 use crate::backend::{BackendError, Usage};
 
@@ -19,7 +19,7 @@ const PAGE: usize = 256;
 
 /// Where a listing is: one shard after the other, each by SSCAN.
 struct Listing {
-    fleet: Arc<Fleet>,
+    fleet: Arc<Servers>,
     clean: Arc<Script>,
     keys: Keys,
     month: u16,
@@ -32,7 +32,7 @@ struct Listing {
 
 /// Every consumer with a name that used something in `month`, each once.
 pub(super) fn usages(
-    fleet: Arc<Fleet>,
+    fleet: Arc<Servers>,
     clean: Arc<Script>,
     keys: Keys,
     month: u16,
@@ -58,7 +58,7 @@ impl Listing {
         let names = self.keys.names(self.shard);
         let mut scan = redis::cmd("SSCAN");
         scan.arg(&names).arg(self.cursor).arg("COUNT").arg(PAGE);
-        let page = self.fleet.ask(Order::new(&names, scan)).await?;
+        let page = self.fleet.ask(Command::new(&names, scan)).await?;
         let (cursor, members): (u64, Vec<String>) = redis::from_redis_value(page).map_err(unreadable)?;
         let members: Vec<String> =
             members.into_iter().filter(|member| self.seen.insert(member.clone())).collect();
@@ -80,7 +80,7 @@ impl Listing {
         let Some(first) = keys.first() else { return Ok(()) };
         let mut get = redis::cmd("MGET");
         get.arg(&keys);
-        let values = self.fleet.ask(Order::new(first, get)).await?;
+        let values = self.fleet.ask(Command::new(first, get)).await?;
         let values: Vec<Value> = redis::from_redis_value(values).map_err(unreadable)?;
         for ((member, key), value) in members.iter().zip(&keys).zip(values) {
             match value {

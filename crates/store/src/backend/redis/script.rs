@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use redis::Cmd;
 
-use super::fleet::{Fault, Fleet, Order, Outcome};
 use super::key;
+use super::servers::{Command, Fault, Outcome, Servers};
 
 /// So many calls go by EVALSHA after a server has refused functions, before one asks for them again: rights are granted later, too.
 const REFUSED_FOR: u32 = 4_096;
@@ -86,7 +86,7 @@ impl Script {
     }
 
     /// Makes all `calls` at once; one outcome each.
-    pub async fn run(&self, fleet: &Fleet, calls: &[Call]) -> Vec<Outcome> {
+    pub async fn run(&self, fleet: &Servers, calls: &[Call]) -> Vec<Outcome> {
         let calls: Vec<&Call> = calls.iter().collect();
         let Some(function) = self.function.as_ref().filter(|function| function.may_be_asked()) else {
             return self.evaluate(fleet, &calls).await;
@@ -109,13 +109,13 @@ impl Script {
     }
 
     /// Makes one call.
-    pub async fn call(&self, fleet: &Fleet, call: Call) -> Outcome {
+    pub async fn call(&self, fleet: &Servers, call: Call) -> Outcome {
         let unanswered = || Err(Fault::Away("a script was not answered".into()));
         self.run(fleet, &[call]).await.pop().unwrap_or_else(unanswered)
     }
 
     /// Makes all `calls` without a function.
-    async fn evaluate(&self, fleet: &Fleet, calls: &[&Call]) -> Vec<Outcome> {
+    async fn evaluate(&self, fleet: &Servers, calls: &[&Call]) -> Vec<Outcome> {
         let mut outcomes =
             fleet.write(calls.iter().map(|call| call.order("EVALSHA", &self.digest)).collect()).await;
         if let Some(unknown) = Void::of(&outcomes, calls, |fault| matches!(fault, Fault::NoScript)) {
@@ -143,11 +143,11 @@ impl Function {
     }
 
     /// Gives it to the servers of `calls`, and makes them.
-    async fn load(&self, fleet: &Fleet, calls: &[&Call]) -> Vec<Outcome> {
+    async fn load(&self, fleet: &Servers, calls: &[&Call]) -> Vec<Outcome> {
         let orders = calls.iter().flat_map(|call| {
             let mut load = redis::cmd("FUNCTION");
             load.arg("LOAD").arg(&self.library);
-            [Order { slot: call.slot(), command: load }, call.order("FCALL", &self.name)]
+            [Command { slot: call.slot(), command: load }, call.order("FCALL", &self.name)]
         });
         // Another store may have loaded it meanwhile, which is as well: what counts is whether the calls succeed.
         fleet.write(orders.collect()).await.into_iter().skip(1).step_by(2).collect()
@@ -184,7 +184,7 @@ impl Call {
         self.keys.first().map_or(0, |key| key::slot_of(key))
     }
 
-    fn order(&self, how: &str, script: &str) -> Order {
+    fn order(&self, how: &str, script: &str) -> Command {
         let mut command = Cmd::new();
         command.arg(how).arg(script).arg(self.keys.len());
         for key in &self.keys {
@@ -193,6 +193,6 @@ impl Call {
         for argument in &self.arguments {
             command.arg(argument.as_slice());
         }
-        Order { slot: self.slot(), command }
+        Command { slot: self.slot(), command }
     }
 }

@@ -7,12 +7,12 @@ use crate::accounts::IDLE_PATIENT_MS;
 use redis::Value;
 use tollgate_core::client::ClientId;
 use tollgate_core::terms::{EXACT, Terms};
-use tollgate_core::wire::{Answer, Ask, Lease, Refusal, Standing};
+use tollgate_core::wire::{Answer, Ask, Grant, LeaseRequest, Refusal};
 
 use super::bytes::Reader;
-use super::fleet::{Fault, Fleet};
 use super::key::{self, Keys};
 use super::script::{Call, Script};
+use super::servers::{Fault, Servers};
 use crate::backend::{BackendError, Settle, SettledBatch};
 
 /// The most clients of one call: Redis does nothing else meanwhile, a millisecond or two.
@@ -46,7 +46,7 @@ pub(super) fn script() -> Script {
 
 /// Settles `entries`; at the server's time, or in tests at `at`.
 pub(super) async fn settle(
-    fleet: &Fleet,
+    fleet: &Servers,
     script: &Script,
     keys: &Keys,
     entries: &[Settle],
@@ -93,7 +93,7 @@ pub(super) async fn settle(
 
 /// Resets one client's bucket or month.
 pub(super) async fn reset(
-    fleet: &Fleet,
+    fleet: &Servers,
     script: &Script,
     keys: &Keys,
     client: ClientId,
@@ -203,7 +203,7 @@ fn pack_offer(terms: &Terms, tier: &str) -> Vec<u8> {
 }
 
 fn pack_entry(entry: &Settle, offer: u8, set: u8) -> Vec<u8> {
-    let flags = if entry.is_stranger { STRANGER } else { 0 } | if entry.name.is_some() { NAMED } else { 0 };
+    let flags = if entry.is_anonymous { STRANGER } else { 0 } | if entry.name.is_some() { NAMED } else { 0 };
     let mut bytes = Vec::with_capacity(90);
     match &entry.ask {
         Ask::Lease(lease) => {
@@ -214,9 +214,9 @@ fn pack_entry(entry: &Settle, offer: u8, set: u8) -> Vec<u8> {
             // What is beyond EXACT counts as EXACT in Account::settle too.
             bytes.extend(lease.spent.min(EXACT).to_le_bytes());
             bytes.extend(lease.acked.min(EXACT).to_le_bytes());
-            bytes.extend(lease.turn.min(EXACT).to_le_bytes());
+            bytes.extend(lease.spent_before_month.min(EXACT).to_le_bytes());
             bytes.extend(lease.month.to_le_bytes());
-            let amounts = [lease.hold, lease.need, lease.more, lease.want];
+            let amounts = [lease.hold, lease.need, lease.queued, lease.want];
             bytes.extend(
                 amounts.into_iter().chain(lease.since).flat_map(|amount| amount.min(EXACT).to_le_bytes()),
             );
@@ -253,7 +253,7 @@ pub(super) fn answer(bytes: &[u8], ask: &Ask) -> Option<Answer> {
     }
     let lease = match ask {
         Ask::Lease(lease) => *lease,
-        Ask::Charge { .. } => Lease::default(),
+        Ask::Charge { .. } => LeaseRequest::default(),
     };
     let (hold, spent) = (reader.long()?, reader.long()?);
     let (ttl_ms, idle_ms) = (reader.int()?, reader.int()?);
@@ -261,7 +261,7 @@ pub(super) fn answer(bytes: &[u8], ask: &Ask) -> Option<Answer> {
     let (month, month_used) = (reader.short()?, reader.long()?);
     let (flags, wait) = (reader.byte()?, reader.long()?);
     let refusal = Refusal { limits: flags & 7, month: flags & 8 != 0, never: flags & 16 != 0, wait };
-    let standing = Standing {
+    let grant = Grant {
         epoch: lease.epoch,
         seq: lease.seq,
         spent,
@@ -273,5 +273,5 @@ pub(super) fn answer(bytes: &[u8], ask: &Ask) -> Option<Answer> {
         month_used,
         refusal: (flags & 128 != 0).then_some(refusal),
     };
-    reader.is_empty().then_some(Answer::Standing(standing))
+    reader.is_empty().then_some(Answer::Grant(grant))
 }

@@ -18,7 +18,7 @@ pub struct UrlError(pub(super) String);
 
 /// A server's address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Host {
+pub(super) struct Address {
     /// A name, or an IP address without brackets.
     pub name: String,
     pub port: u16,
@@ -44,11 +44,11 @@ pub(super) struct Tls {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
     /// One server.
-    Single { host: Host, database: i64 },
+    Single { host: Address, database: i64 },
     /// Sentinels know which server is the master of `service`.
-    Sentinel { hosts: Vec<Host>, service: String, database: i64, login: Login },
+    Sentinel { hosts: Vec<Address>, service: String, database: i64, login: Login },
     /// Some nodes of a cluster; they know the others.
-    Cluster { hosts: Vec<Host> },
+    Cluster { hosts: Vec<Address> },
 }
 
 /// All that a URL says.
@@ -86,10 +86,10 @@ impl Target {
         }
         let default_port = if kind == Kind::Sentinel { 26_379 } else { 6_379 };
         let hosts =
-            hosts.split(',').map(|host| Host::parse(host, default_port)).collect::<Result<Vec<_>, _>>()?;
+            hosts.split(',').map(|host| Address::parse(host, default_port)).collect::<Result<Vec<_>, _>>()?;
         let layout = match kind {
             Kind::Single => {
-                let [host] = <[Host; 1]>::try_from(hosts).map_err(|_| {
+                let [host] = <[Address; 1]>::try_from(hosts).map_err(|_| {
                     wrong("one host for redis://; several are redis-cluster:// or redis+sentinel://")
                 })?;
                 Layout::Single { host, database: database(path)? }
@@ -129,7 +129,7 @@ enum Kind {
     Cluster,
 }
 
-impl Host {
+impl Address {
     pub fn parse(text: &str, default_port: u16) -> Result<Self, UrlError> {
         let (name, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -238,7 +238,7 @@ fn wrong(what: &str) -> UrlError {
     UrlError(what.to_owned())
 }
 
-impl fmt::Display for Host {
+impl fmt::Display for Address {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.name.contains(':') {
             write!(out, "[{}]:{}", self.name, self.port)
@@ -258,8 +258,8 @@ impl fmt::Debug for Login {
 mod tests {
     use super::*;
 
-    fn host(name: &str, port: u16) -> Host {
-        Host { name: name.into(), port }
+    fn host(name: &str, port: u16) -> Address {
+        Address { name: name.into(), port }
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub async fn whoever_is_charged_can_be_found_and_kept(backend: Arc<dyn Backend>,
     let (status, reply) = send(&app, Method::POST, "/v1/leases", CONTENT_TYPE, batch.to_bytes()).await;
     assert_eq!(status, StatusCode::OK);
     let reply = Reply::from_bytes(&reply).unwrap();
-    assert!(reply.answers.iter().all(|answer| matches!(answer, Answer::Standing(_))), "{:?}", reply.answers);
+    assert!(reply.answers.iter().all(|answer| matches!(answer, Answer::Grant(_))), "{:?}", reply.answers);
 
     let listed = json_of(&app, Method::GET, &format!("/v1/usage/{namespace}"), Value::Null).await;
     let listed = listed.as_array().unwrap();

@@ -6,26 +6,26 @@ use tollgate_store::accounts::{LEASE_TTL, SHARE};
 use tollgate_store::backend::Backend;
 use tollgate_testkit::wait;
 
-use crate::ask::{UNIT, charge, client, daily, lease, report, settle, standing, used};
+use crate::ask::{UNIT, charge, client, daily, grant, lease, report, settle, used};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub async fn a_node_is_lent_what_it_needs_and_no_two_the_same(backend: Arc<dyn Backend>, namespace: &str) {
     let terms = daily(100, None);
-    let first = standing(settle(&backend, namespace, lease(1, &terms, 1, report(1, 0, 0, 60 * UNIT))).await);
+    let first = grant(settle(&backend, namespace, lease(1, &terms, 1, report(1, 0, 0, 60 * UNIT))).await);
     assert_eq!((first.hold, first.refusal), (60 * UNIT, None));
     assert!(first.ttl_ms > 0 && u64::from(first.ttl_ms) <= LEASE_TTL / 1_000, "{first:?}");
-    let second = standing(settle(&backend, namespace, lease(1, &terms, 2, report(1, 0, 0, 50 * UNIT))).await);
+    let second = grant(settle(&backend, namespace, lease(1, &terms, 2, report(1, 0, 0, 50 * UNIT))).await);
     let refusal = second.refusal.unwrap();
     assert_eq!((second.hold, refusal.limits, refusal.month, refusal.never), (0, 1, false, false));
     // Ten units are missing, of a hundred a day.
     let wait = Duration::from_micros(refusal.wait);
     assert!(wait <= Duration::from_secs(8_640) && wait > Duration::from_secs(8_600), "{wait:?}");
-    let never = standing(settle(&backend, namespace, lease(1, &terms, 3, report(1, 0, 0, 101 * UNIT))).await);
+    let never = grant(settle(&backend, namespace, lease(1, &terms, 3, report(1, 0, 0, 101 * UNIT))).await);
     assert!(never.refusal.unwrap().never);
     let mut greedy = report(2, 60 * UNIT, 0, 0);
     greedy.want = 1_000 * UNIT;
-    let greedy = standing(settle(&backend, namespace, lease(1, &terms, 1, greedy)).await);
+    let greedy = grant(settle(&backend, namespace, lease(1, &terms, 1, greedy)).await);
     assert!(greedy.hold >= 40 * UNIT / SHARE && greedy.hold < 41 * UNIT / SHARE, "{greedy:?}");
     assert_eq!(used(&backend, namespace, 1).await, 60 * UNIT);
 }
@@ -34,9 +34,8 @@ pub async fn a_report_counts_once(backend: Arc<dyn Backend>, namespace: &str) {
     let terms = daily(100, Some(1_000));
     settle(&backend, namespace, lease(1, &terms, 1, report(1, 0, 0, 10 * UNIT))).await;
     for _ in 0..3 {
-        let again = standing(
-            settle(&backend, namespace, lease(1, &terms, 1, report(2, 4 * UNIT, 6 * UNIT, 0))).await,
-        );
+        let again =
+            grant(settle(&backend, namespace, lease(1, &terms, 1, report(2, 4 * UNIT, 6 * UNIT, 0))).await);
         assert_eq!((again.hold, again.month_used), (6 * UNIT, 4 * UNIT));
     }
     let older = settle(&backend, namespace, lease(1, &terms, 1, report(1, 0, 0, 10 * UNIT))).await;
@@ -46,7 +45,7 @@ pub async fn a_report_counts_once(backend: Arc<dyn Backend>, namespace: &str) {
 
 pub async fn a_lease_that_nobody_reports_on_counts_as_spent(backend: Arc<dyn Backend>, namespace: &str) {
     let terms = daily(100, None);
-    let lent = standing(settle(&backend, namespace, lease(1, &terms, 1, report(1, 0, 0, 30 * UNIT))).await);
+    let lent = grant(settle(&backend, namespace, lease(1, &terms, 1, report(1, 0, 0, 30 * UNIT))).await);
     assert_eq!(used(&backend, namespace, 1).await, 0);
     let ends = Duration::from_millis(lent.ttl_ms.into());
     wait::until_async("the lease to end", ends + PATIENCE, async || {
@@ -71,7 +70,7 @@ pub async fn many_tasks_at_once_never_get_more_than_the_limit(backend: Arc<dyn B
                 let mut allowed = 0;
                 for _ in 0..25 {
                     let answer = settle(&backend, &namespace, charge(1, &terms, UNIT)).await;
-                    allowed += u32::from(standing(answer).refusal.is_none());
+                    allowed += u32::from(grant(answer).refusal.is_none());
                 }
                 allowed
             })
@@ -96,7 +95,7 @@ pub async fn many_nodes_at_once_never_hold_more_than_the_limit(backend: Arc<dyn 
                 for seq in 1..20 {
                     let mut wish = report(seq, 0, hold, hold + 3 * UNIT);
                     wish.want = hold + 20 * UNIT;
-                    hold = standing(settle(&backend, &namespace, lease(1, &terms, node, wish)).await).hold;
+                    hold = grant(settle(&backend, &namespace, lease(1, &terms, node, wish)).await).hold;
                 }
                 hold
             })
@@ -118,13 +117,13 @@ pub async fn a_large_batch_is_answered_in_its_order(backend: Arc<dyn Backend>, n
     let settled = backend.settle(namespace, batch).await.unwrap();
     assert_eq!(settled.answers.len(), 2_000);
     for (place, answer) in (0..).zip(&settled.answers) {
-        let standing = standing(*answer);
+        let grant = grant(*answer);
         if number(place) == 0 {
             let nth = u64::from(place / 10) + 1;
-            assert_eq!(standing.refusal.is_none(), nth <= 100, "{place}");
-            assert_eq!(standing.month_used, nth.min(100) * UNIT, "{place}");
+            assert_eq!(grant.refusal.is_none(), nth <= 100, "{place}");
+            assert_eq!(grant.month_used, nth.min(100) * UNIT, "{place}");
         } else {
-            assert_eq!(standing.month_used, UNIT, "{place}");
+            assert_eq!(grant.month_used, UNIT, "{place}");
         }
     }
     assert!(backend.settle(namespace, vec![]).await.unwrap().answers.is_empty());

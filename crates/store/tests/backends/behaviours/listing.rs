@@ -4,7 +4,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt as _;
 use tollgate_store::backend::{Backend, Settle, Usage};
 
-use crate::ask::{UNIT, charge, client, daily, month, name, settle, stranger};
+use crate::ask::{UNIT, anonymous, charge, client, daily, month, name, settle};
 
 const CONSUMERS: u32 = 4_000;
 
@@ -16,8 +16,8 @@ pub async fn every_consumer_with_use_is_listed_once(backend: Arc<dyn Backend>, n
         let batch = (first..first + 500).map(|number| charge(number, &terms, cost(number)));
         backend.settle(namespace, batch.collect()).await.unwrap();
     }
-    let strangers = (CONSUMERS..CONSUMERS + 200).map(|number| stranger(number, &terms, UNIT));
-    backend.settle(namespace, strangers.collect()).await.unwrap();
+    let anonymous = (CONSUMERS..CONSUMERS + 200).map(|number| anonymous(number, &terms, UNIT));
+    backend.settle(namespace, anonymous.collect()).await.unwrap();
     // Nobody has told a name for these.
     let nameless = (CONSUMERS + 200..CONSUMERS + 300)
         .map(|number| Settle { name: None, ..charge(number, &terms, UNIT) });

@@ -5,7 +5,7 @@ use tollgate_core::client::ClientId;
 use tollgate_core::name::MAX_NAME;
 use tollgate_store::backend::{Backend, Mark, Settle};
 
-use crate::ask::{UNIT, charge, client, daily, month, put_override, settle, standing};
+use crate::ask::{UNIT, charge, client, daily, grant, month, put_override, settle};
 
 pub async fn no_name_is_too_strange(backend: Arc<dyn Backend>, namespace: &str) {
     let terms = daily(100, None);
@@ -36,7 +36,7 @@ pub async fn no_name_is_too_strange(backend: Arc<dyn Backend>, namespace: &str) 
         let entry = charge(0, &terms, UNIT);
         let entry =
             Settle { client: ClientId(id), name: Some(name.clone()), tier: long.as_str().into(), ..entry };
-        assert_eq!(standing(settle(&backend, namespace, entry).await).month_used, UNIT);
+        assert_eq!(grant(settle(&backend, namespace, entry).await).month_used, UNIT);
     }
     let month = month(&backend).await;
     let listed: Vec<_> = backend.usages(namespace, month).try_collect().await.unwrap();
@@ -48,8 +48,8 @@ pub async fn no_name_is_too_strange(backend: Arc<dyn Backend>, namespace: &str) 
     for consumer in ["", "a\0b", "\r\n", "{}*", &"x".repeat(MAX_NAME)] {
         let value = Some(vec![0, 255, b'\n']);
         put_override(&backend, namespace, consumer, value.clone(), vec![0, 255]).await;
-        let bulletin = backend.bulletin(namespace, Mark::default()).await.unwrap();
-        let row = bulletin.overrides.iter().find(|row| row.consumer == consumer).unwrap();
+        let snapshot = backend.snapshot(namespace, Mark::default()).await.unwrap();
+        let row = snapshot.overrides.iter().find(|row| row.consumer == consumer).unwrap();
         assert_eq!(row.value, value);
     }
     assert_eq!(backend.audit(namespace, None, 1).await.unwrap()[0].1, [0, 255]);
@@ -61,11 +61,7 @@ pub async fn namespaces_do_not_see_each_other(backend: Arc<dyn Backend>, namespa
     let names: Vec<String> = names.iter().map(|name| format!("{namespace}{name}")).collect();
     let long = format!("{namespace}{}", "n".repeat(MAX_NAME - namespace.len()));
     for name in names.iter().chain([&long]) {
-        assert_eq!(
-            standing(settle(&backend, name, charge(1, &terms, UNIT)).await).month_used,
-            UNIT,
-            "{name:?}"
-        );
+        assert_eq!(grant(settle(&backend, name, charge(1, &terms, UNIT)).await).month_used, UNIT, "{name:?}");
         assert_eq!(put_override(&backend, name, "c", Some(vec![1]), vec![]).await, 1, "{name:?}");
         assert_eq!(backend.reset(name, client(9), true, true, vec![]).await.unwrap(), 2, "{name:?}");
         assert_eq!(backend.audit(name, None, 10).await.unwrap().len(), 2, "{name:?}");
@@ -76,7 +72,7 @@ pub async fn namespaces_do_not_see_each_other(backend: Arc<dyn Backend>, namespa
     for name in &names {
         let listed: Vec<_> = backend.usages(name, month).try_collect().await.unwrap();
         assert_eq!(listed.len(), 1, "{name:?}");
-        assert_eq!(backend.bulletin(name, Mark::default()).await.unwrap().overrides.len(), 1, "{name:?}");
+        assert_eq!(backend.snapshot(name, Mark::default()).await.unwrap().overrides.len(), 1, "{name:?}");
     }
     let known = backend.namespaces().await.unwrap();
     assert!(names.iter().chain([&long]).all(|name| known.contains(name)), "{known:?}");

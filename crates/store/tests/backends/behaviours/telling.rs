@@ -1,20 +1,20 @@
 use std::sync::Arc;
 
 use tollgate_store::backend::{
-    BULLETIN_REMEMBERS, Backend, Bulletin, CHANGES_REMEMBERED, Changed, Condition, Mark, OverrideChange,
-    OverrideRow,
+    BULLETIN_REMEMBERS, Backend, CHANGES_REMEMBERED, Changed, Condition, Mark, NamespaceSnapshot,
+    OverrideChange, OverrideRow,
 };
 
-use crate::ask::{UNIT, charge, client, daily, lease, put_override, report, settle, standing, used};
+use crate::ask::{UNIT, charge, client, daily, grant, lease, put_override, report, settle, used};
 
 fn row(revision: u64, consumer: &str, value: Option<&[u8]>) -> OverrideRow {
     OverrideRow { revision, consumer: consumer.into(), value: value.map(<[u8]>::to_vec) }
 }
 
-async fn bulletin(backend: &Arc<dyn Backend>, namespace: &str) -> Bulletin {
-    let mut bulletin = backend.bulletin(namespace, Mark::default()).await.unwrap();
-    bulletin.overrides.sort_by(|one, other| one.consumer.cmp(&other.consumer));
-    bulletin
+async fn snapshot(backend: &Arc<dyn Backend>, namespace: &str) -> NamespaceSnapshot {
+    let mut snapshot = backend.snapshot(namespace, Mark::default()).await.unwrap();
+    snapshot.overrides.sort_by(|one, other| one.consumer.cmp(&other.consumer));
+    snapshot
 }
 
 pub async fn a_reset_makes_the_bucket_full_and_the_month_untouched(
@@ -23,7 +23,7 @@ pub async fn a_reset_makes_the_bucket_full_and_the_month_untouched(
 ) {
     let terms = daily(10, Some(15));
     let ask =
-        async |cost: u64| standing(settle(&backend, namespace, charge(1, &terms, cost * UNIT)).await).refusal;
+        async |cost: u64| grant(settle(&backend, namespace, charge(1, &terms, cost * UNIT)).await).refusal;
     assert_eq!(ask(10).await, None);
     assert_eq!(ask(5).await.unwrap().limits, 1);
     assert_eq!(backend.reset(namespace, client(1), true, false, b"bucket".to_vec()).await.unwrap(), 1);
@@ -36,19 +36,19 @@ pub async fn a_reset_makes_the_bucket_full_and_the_month_untouched(
     // Whoever was never seen can be reset too, and is not seen by that.
     assert_eq!(backend.reset(namespace, client(2), true, true, b"nobody".to_vec()).await.unwrap(), 3);
     assert_eq!(backend.usage(namespace, client(2), 0).await.unwrap(), None);
-    let told = bulletin(&backend, namespace).await;
+    let told = snapshot(&backend, namespace).await;
     assert_eq!(told.resets, [(1, client(1)), (2, client(1)), (3, client(2))]);
     assert_eq!((told.revision, told.since), (3, 0));
     // What is lent stays lent.
-    let lent = standing(settle(&backend, namespace, lease(3, &terms, 1, report(1, 0, 0, 10 * UNIT))).await);
+    let lent = grant(settle(&backend, namespace, lease(3, &terms, 1, report(1, 0, 0, 10 * UNIT))).await);
     assert_eq!(lent.hold, 10 * UNIT);
     backend.reset(namespace, client(3), true, true, vec![]).await.unwrap();
-    assert!(standing(settle(&backend, namespace, charge(3, &terms, UNIT)).await).refusal.is_some());
+    assert!(grant(settle(&backend, namespace, charge(3, &terms, UNIT)).await).refusal.is_some());
 }
 
 pub async fn an_override_counts_the_revision_up(backend: Arc<dyn Backend>, namespace: &str) {
     assert_eq!(backend.revision(namespace).await.unwrap(), 0);
-    assert_eq!(bulletin(&backend, namespace).await, Bulletin::default());
+    assert_eq!(snapshot(&backend, namespace).await, NamespaceSnapshot::default());
     let put = async |consumer: &str, value: Option<&[u8]>| {
         let value = value.map(<[u8]>::to_vec);
         put_override(&backend, namespace, consumer, value, format!("line {consumer}").into_bytes()).await
@@ -59,11 +59,11 @@ pub async fn an_override_counts_the_revision_up(backend: Arc<dyn Backend>, names
     assert_eq!(put("bolt", None).await, 4);
     assert_eq!(put("never set", None).await, 5);
     assert_eq!(backend.revision(namespace).await.unwrap(), 5);
-    let told = bulletin(&backend, namespace).await;
+    let told = snapshot(&backend, namespace).await;
     assert_eq!(told.overrides, [row(3, "acme", Some(b"2")), row(4, "bolt", None), row(5, "never set", None)]);
     assert_eq!((told.revision, told.since), (5, 0));
     assert_eq!(put("bolt", Some(b"3")).await, 6);
-    assert_eq!(bulletin(&backend, namespace).await.overrides[1], row(6, "bolt", Some(b"3")));
+    assert_eq!(snapshot(&backend, namespace).await.overrides[1], row(6, "bolt", Some(b"3")));
 }
 
 pub async fn removals_and_resets_are_remembered_for_a_while(backend: Arc<dyn Backend>, namespace: &str) {
@@ -77,7 +77,7 @@ pub async fn removals_and_resets_are_remembered_for_a_while(backend: Arc<dyn Bac
     for number in 0..u32::try_from(BULLETIN_REMEMBERS).unwrap() * 2 {
         backend.reset(namespace, client(number), true, false, vec![]).await.unwrap();
     }
-    let told = bulletin(&backend, namespace).await;
+    let told = snapshot(&backend, namespace).await;
     assert_eq!(told.overrides, [row(3, "comes back", Some(b"2")), row(1, "stays", Some(b"1"))]);
     assert!(told.resets.len() >= BULLETIN_REMEMBERS, "{}", told.resets.len());
     assert!(told.since > 4 && told.resets[0].0 > told.since, "{}", told.since);
@@ -130,7 +130,7 @@ pub async fn changes_at_once_all_count(backend: Arc<dyn Backend>, namespace: &st
     }
     revisions.sort_unstable();
     assert_eq!(revisions, (1..=40).collect::<Vec<u64>>());
-    assert_eq!(bulletin(&backend, &namespace).await.overrides.len(), 40);
+    assert_eq!(snapshot(&backend, &namespace).await.overrides.len(), 40);
 }
 
 pub async fn a_document_is_what_was_put_last(backend: Arc<dyn Backend>, namespace: &str) {
@@ -169,7 +169,7 @@ pub async fn what_has_changed_is_told_to_whoever_knows_the_rest(backend: Arc<dyn
         put_override(&backend, namespace, consumer, value.map(<[u8]>::to_vec), vec![]).await
     };
     let read = async |mark: Mark| {
-        let mut told = backend.bulletin(namespace, mark).await.unwrap();
+        let mut told = backend.snapshot(namespace, mark).await.unwrap();
         told.overrides.sort_by_key(|row| row.revision);
         let mark = Mark { revision: told.revision, at: told.at };
         (told, mark)

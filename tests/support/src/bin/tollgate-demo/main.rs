@@ -118,7 +118,7 @@ fn to_try(stage: &Stage, namespace: &str) -> String {
     let [gateway, other] = stage.addresses();
     let (store, admin) = (stage.store.address(), stage.gateways[0].admin());
     let commands = [
-        ("a stranger: 30 a minute for an address", format!("curl -i http://{gateway}/identify")),
+        ("an anonymous client: 30 a minute for an address", format!("curl -i http://{gateway}/identify")),
         (
             "free: 100 a minute, 150 at once",
             format!("curl -i -H 'apikey: acme-free-key' http://{gateway}/identify"),

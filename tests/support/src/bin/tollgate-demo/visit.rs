@@ -66,7 +66,7 @@ pub struct Visit {
     pub target: &'static str,
     /// The first answer.
     pub first: Response,
-    /// What the store says that it used this month, in cost units; none for strangers.
+    /// What the store says that it used this month, in cost units; none for anonymous clients.
     pub used: Option<f64>,
     /// What happened at the limit, in words.
     pub end: String,
@@ -75,7 +75,7 @@ pub struct Visit {
 }
 
 /// Everybody's visit. The consumers of the examples to try are not among those who use up their buckets, and the
-/// stranger comes from another address than a user's own.
+/// anonymous client comes from another address than a user's own.
 ///
 /// # Errors
 /// When a gateway or the store does not answer.

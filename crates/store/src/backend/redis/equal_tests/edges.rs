@@ -70,7 +70,7 @@ fn lua_knows_the_calendar() {
             for now in [end_of(month) - 1, end_of(month)] {
                 pair.now = now;
                 pair.stored.clear();
-                let gone = pair.redis.fleet.ask(Order::new("", redis::cmd("FLUSHALL")));
+                let gone = pair.redis.fleet.ask(Command::new("", redis::cmd("FLUSHALL")));
                 gone.await.unwrap();
                 let deeds = [Deed::Charge(1), Deed::Charge(1_000_000), Deed::Charge(1)];
                 let entries = deeds.map(|deed| (0, 0, None, deed));
@@ -118,7 +118,7 @@ fn lua_and_rust_agree_on_a_node_that_has_spent_more_than_can_be_told() {
         let offer = Offer { monthly: Some(EXACT / 1_000), ..Offer::default() }.terms().unwrap();
         let mut pair = pair(open(&server).await, 0, NOW, vec![Arc::new(offer)]);
         for (seq, need, want) in [(1, 0, 0), (2, 1_000, 10_000)] {
-            let lease = Lease {
+            let lease = LeaseRequest {
                 epoch: 7,
                 seq,
                 spent: EXACT + 1,
@@ -126,7 +126,7 @@ fn lua_and_rust_agree_on_a_node_that_has_spent_more_than_can_be_told() {
                 month: month_of(NOW),
                 need,
                 want,
-                ..Lease::default()
+                ..LeaseRequest::default()
             };
             pair.act(&Step::Batch(vec![(0, 0, None, Deed::Babble { node: 1, lease })])).await;
         }
@@ -138,7 +138,7 @@ fn charges(accounts: std::ops::Range<u128>, terms: &Arc<Terms>) -> Vec<Settle> {
     let charge = |account: u128| Settle {
         client: ClientId(account.to_be_bytes()),
         name: None,
-        is_stranger: false,
+        is_anonymous: false,
         tier: "free".into(),
         terms: Arc::clone(terms),
         node: 0,

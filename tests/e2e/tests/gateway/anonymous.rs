@@ -10,14 +10,14 @@ use tollgate_testkit::wait;
 use crate::{Behaviour, behaviours};
 
 pub const BEHAVIOURS: &[Behaviour] =
-    behaviours![a_stranger_is_limited_by_address_whatever_it_says_about_itself];
+    behaviours![an_anonymous_client_is_limited_by_address_whatever_it_says_about_itself];
 
-/// A stranger's bucket, without any burst above the rate's 30.
+/// An anonymous client's bucket, without any burst above the rate's 30.
 const BURST: u64 = 30;
 
-fn a_stranger_is_limited_by_address_whatever_it_says_about_itself(gateway: &Gateway) {
-    let mut stranger = gateway.stranger();
-    let first = stranger.get("/identify");
+fn an_anonymous_client_is_limited_by_address_whatever_it_says_about_itself(gateway: &Gateway) {
+    let mut anonymous = gateway.anonymous();
+    let first = anonymous.get("/identify");
     assert_eq!(first.status, 200);
     let standing = Standing::of(&first);
     assert_eq!((standing.tier.as_str(), standing.limit, standing.month_left), ("anonymous", 30, None));
@@ -33,7 +33,7 @@ fn a_stranger_is_limited_by_address_whatever_it_says_about_itself(gateway: &Gate
             .header("X-Real-IP", &elsewhere)
             .header("Forwarded", format!("for={elsewhere}"))
             .header("X-Envoy-External-Address", &elsewhere);
-        let response = stranger.send(&request);
+        let response = anonymous.send(&request);
         assert_eq!(tier(&response), Some("anonymous"));
         let most = BURST + 1 + start.elapsed().as_secs() / 2;
         if response.status == 429 {
@@ -41,7 +41,7 @@ fn a_stranger_is_limited_by_address_whatever_it_says_about_itself(gateway: &Gate
             let retry_after = response.number("retry-after").expect("Retry-After");
             assert!((1..=2).contains(&retry_after), "{retry_after}");
             wait::pass(Duration::from_secs(retry_after));
-            assert_eq!(stranger.get("/identify").status, 200);
+            assert_eq!(anonymous.get("/identify").status, 200);
             return;
         }
         assert!(number <= most, "{number} passed of {most}");

@@ -9,10 +9,10 @@ use tollgate_core::client::{ClientId, Namespace};
 use tollgate_core::name;
 use tracing::debug;
 
-use super::board::Board;
 use super::check::Offered;
+use super::override_index::OverrideIndex;
 use super::problem::AppError;
-use super::tier::{Known, Tiers};
+use super::tier::{CompiledTier, Tiers};
 use crate::backend::{Backend, Condition, OverrideChange};
 
 /// Namespaces that a replica keeps in memory; beyond, the one that was used the longest ago goes.
@@ -25,14 +25,14 @@ const STALE: Duration = Duration::from_secs(1);
 const IN_USE: Duration = Duration::from_secs(60);
 
 /// See the [module](self).
-pub struct Space {
+pub struct NamespaceState {
     /// Its name.
     pub name: String,
     ids: Namespace,
     /// The operator's policy for it; without one the default, which has no tiers.
     configured: RwLock<Arc<Offered>>,
     tiers: RwLock<Tiers>,
-    board: RwLock<Arc<Board>>,
+    board: RwLock<Arc<OverrideIndex>>,
     times: Mutex<Times>,
     /// One look at the backend at a time; who has waited for one needs no other.
     looking: tokio::sync::Mutex<()>,
@@ -44,7 +44,7 @@ struct Times {
     looked: Option<Instant>,
 }
 
-impl Space {
+impl NamespaceState {
     fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -65,7 +65,7 @@ impl Space {
 
     /// The overrides and resets.
     #[must_use]
-    pub fn board(&self) -> Arc<Board> {
+    pub fn board(&self) -> Arc<OverrideIndex> {
         Arc::clone(&self.board.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -75,7 +75,7 @@ impl Space {
     }
 
     /// Remembers what gateways and applications tell of tiers.
-    pub fn learn(&self, tiers: &[&Arc<Known>]) {
+    pub fn learn(&self, tiers: &[&Arc<CompiledTier>]) {
         if !self.tiers(|known| tiers.iter().any(|tier| known.is_news(tier))) {
             return;
         }
@@ -147,10 +147,10 @@ impl Space {
         }
         let known = self.board().mark;
         if is_first || backend.revision(&self.name).await? != known.revision {
-            let bulletin = backend.bulletin(&self.name, known).await?;
+            let snapshot = backend.snapshot(&self.name, known).await?;
             let tiers = self.tiers.read().unwrap_or_else(PoisonError::into_inner);
             let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
-            *board = Arc::new(board.with(bulletin, &self.ids, &tiers));
+            *board = Arc::new(board.with(snapshot, &self.ids, &tiers));
         }
         self.times.lock().unwrap_or_else(PoisonError::into_inner).looked = Some(began);
         Ok(())
@@ -188,17 +188,17 @@ impl Space {
 
 /// The namespaces in memory.
 #[derive(Default)]
-pub struct Spaces {
-    spaces: RwLock<HashMap<String, Arc<Space>>>,
+pub struct Namespaces {
+    spaces: RwLock<HashMap<String, Arc<NamespaceState>>>,
     configured: RwLock<HashMap<String, Arc<Offered>>>,
 }
 
-impl Spaces {
+impl Namespaces {
     /// The namespace called `name`, up to date.
     ///
     /// # Errors
     /// The backend's, where nothing is known of it yet.
-    pub async fn get(&self, name: &str, backend: &dyn Backend) -> Result<Arc<Space>, AppError> {
+    pub async fn get(&self, name: &str, backend: &dyn Backend) -> Result<Arc<NamespaceState>, AppError> {
         let space = self.get_or_new(name);
         space.times.lock().unwrap_or_else(PoisonError::into_inner).used = Instant::now();
         let looked = space.looked();
@@ -226,12 +226,12 @@ impl Spaces {
 
     /// Those that were used not long ago.
     #[must_use]
-    pub fn in_use(&self) -> Vec<Arc<Space>> {
+    pub fn in_use(&self) -> Vec<Arc<NamespaceState>> {
         let spaces = self.spaces.read().unwrap_or_else(PoisonError::into_inner);
         spaces.values().filter(|space| space.used().elapsed() < IN_USE).cloned().collect()
     }
 
-    fn get_or_new(&self, name: &str) -> Arc<Space> {
+    fn get_or_new(&self, name: &str) -> Arc<NamespaceState> {
         if let Some(space) = self.spaces.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Arc::clone(space);
         }
@@ -241,7 +241,7 @@ impl Spaces {
             oldest.map(|name| spaces.remove(&name));
         }
         let new = || {
-            let space = Space::new(name);
+            let space = NamespaceState::new(name);
             let configured = self.configured.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(policy) = configured.get(name) {
                 space.configure(Arc::clone(policy));

@@ -18,7 +18,7 @@ pub const MAX_REASON: usize = 1_024;
 /// What an admin writes: another tier, or limits of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Wish {
+pub struct OverrideSpec {
     /// The tier whose limits count where none are given here; left out: the one that the consumer was last seen in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
@@ -60,9 +60,9 @@ pub enum Quota {
 
 /// A granted wish, as the backend keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Grant {
+pub struct StoredOverride {
     /// As it was written; `tier` is always there.
-    pub wish: Wish,
+    pub wish: OverrideSpec,
     /// Rates of its own.
     pub rates: Option<Vec<Rate>>,
     /// A month of its own.
@@ -77,13 +77,13 @@ pub struct Grant {
     pub at: u64,
 }
 
-impl Grant {
+impl StoredOverride {
     /// Grants `wish` at `now`; `seen` is the tier that the consumer was last seen in.
     ///
     /// # Errors
     /// What to write instead.
     pub fn of(
-        wish: Wish,
+        wish: OverrideSpec,
         seen: Option<String>,
         tiers: &Tiers,
         actor: String,
@@ -115,8 +115,8 @@ impl Grant {
             ));
         };
         let (rates, monthly) = own_limits(&wish)?;
-        let grant = Self {
-            wish: Wish { tier: Some(tier), ..wish },
+        let stored = Self {
+            wish: OverrideSpec { tier: Some(tier), ..wish },
             rates,
             monthly,
             base: base.offer.clone(),
@@ -124,14 +124,14 @@ impl Grant {
             actor,
             at: now,
         };
-        let offer = grant.offer(tiers);
-        if grant.wish.bonus.is_some() && offer.monthly.is_none() {
+        let offer = stored.offer(tiers);
+        if stored.wish.bonus.is_some() && offer.monthly.is_none() {
             return wrong(
                 "a bonus has no monthly quota to be added to; write monthly, too, or leave bonus out",
             );
         }
         match offer.terms() {
-            Ok(_) => Ok(grant),
+            Ok(_) => Ok(stored),
             Err(error) => wrong(&error.to_string()),
         }
     }
@@ -172,7 +172,7 @@ pub fn check_reason(reason: &str) -> Result<(), AppError> {
 }
 
 /// The limits of its own that `wish` has, read by the policy's parser.
-fn own_limits(wish: &Wish) -> Result<(Option<Vec<Rate>>, Option<Quota>), AppError> {
+fn own_limits(wish: &OverrideSpec) -> Result<(Option<Vec<Rate>>, Option<Quota>), AppError> {
     let mut own = Map::new();
     own.insert("rate".to_owned(), wish.rate.clone().unwrap_or_else(|| json!("unlimited")));
     own.extend(wish.burst.clone().map(|burst| ("burst".to_owned(), burst)));

@@ -3,15 +3,15 @@
 use redis::{Cmd, Pipeline, ServerErrorKind, Value};
 
 use super::cluster::Cluster;
-use super::dial::{Dial, Goal};
+use super::connection::Connection;
+use super::connector::{Connector, Endpoint};
 use super::key;
-use super::link::Link;
 use super::target::{Layout, Target, UrlError};
 use crate::backend::BackendError;
 
 /// A command and its slot: all of its keys are in it.
 #[derive(Clone)]
-pub(super) struct Order {
+pub(super) struct Command {
     pub slot: u16,
     pub command: Cmd,
 }
@@ -33,45 +33,48 @@ pub(super) enum Fault {
 pub(super) type Outcome = Result<Value, Fault>;
 
 /// How commands get to their servers.
-pub(super) struct Fleet {
-    servers: Servers,
+pub(super) struct Servers {
+    servers: Topology,
     /// How many replicas must have a write before it is answered.
     replicas: u32,
     /// Time for them to say so, milliseconds.
     patience: u64,
 }
 
-enum Servers {
+enum Topology {
     /// One server has everything: the only one, or the one that Sentinels call master.
-    One(Link),
+    One(Connection),
     /// Each has some slots.
     Many(Cluster),
 }
 
-impl Order {
+impl Command {
     /// `command`, whose first key is `key`.
     pub fn new(key: &str, command: Cmd) -> Self {
         Self { slot: key::slot_of(key), command }
     }
 }
 
-impl Fleet {
+impl Servers {
     /// Starts to connect.
     pub async fn start(target: &Target) -> Result<Self, UrlError> {
         let servers = match &target.layout {
-            Layout::Single { host, database } => {
-                Servers::One(Link::start(Dial::new(target, *database)?, Goal::Server(host.clone())))
-            }
+            Layout::Single { host, database } => Topology::One(Connection::start(
+                Connector::new(target, *database)?,
+                Endpoint::Server(host.clone()),
+            )),
             Layout::Sentinel { hosts, service, database, login } => {
                 let (sentinels, service, login) = (hosts.clone(), service.clone(), login.clone());
-                let goal = Goal::Master { sentinels, service, login };
-                Servers::One(Link::start(Dial::new(target, *database)?, goal))
+                let goal = Endpoint::Master { sentinels, service, login };
+                Topology::One(Connection::start(Connector::new(target, *database)?, goal))
             }
-            Layout::Cluster { hosts } => Servers::Many(Cluster::start(Dial::new(target, 0)?, hosts.clone())),
+            Layout::Cluster { hosts } => {
+                Topology::Many(Cluster::start(Connector::new(target, 0)?, hosts.clone()))
+            }
         };
         match &servers {
-            Servers::One(link) => link.first_try().await,
-            Servers::Many(cluster) => cluster.first_try().await,
+            Topology::One(link) => link.first_try().await,
+            Topology::Many(cluster) => cluster.first_try().await,
         }
         // Half of a command's time: what is not confirmed by then is still answered in time.
         let patience = u64::try_from(target.command_timeout.as_millis() / 2).unwrap_or(u64::MAX).max(1);
@@ -81,8 +84,8 @@ impl Fleet {
     /// Commands of different groups cannot share keys; all of one group can.
     pub fn group_of(&self, slot: u16) -> u16 {
         match &self.servers {
-            Servers::One(_) => 0,
-            Servers::Many(_) => slot,
+            Topology::One(_) => 0,
+            Topology::Many(_) => slot,
         }
     }
 
@@ -90,30 +93,30 @@ impl Fleet {
     /// has are a part, too.
     pub fn parts<T>(&self, mut slots: impl Iterator<Item = (u16, T)>) -> Vec<(Option<String>, T)> {
         match &self.servers {
-            Servers::One(_) => slots.next().map(|(_, first)| (None, first)).into_iter().collect(),
-            Servers::Many(cluster) => cluster.parts(slots),
+            Topology::One(_) => slots.next().map(|(_, first)| (None, first)).into_iter().collect(),
+            Topology::Many(cluster) => cluster.parts(slots),
         }
     }
 
     /// Sends all `orders` at once, to one server in their order; one outcome each.
-    pub async fn send(&self, orders: Vec<Order>) -> Vec<Outcome> {
+    pub async fn send(&self, orders: Vec<Command>) -> Vec<Outcome> {
         match &self.servers {
-            Servers::One(link) => pass(link, orders.iter().map(|order| &order.command), None).await,
-            Servers::Many(cluster) => cluster.send(orders, None).await,
+            Topology::One(link) => pass(link, orders.iter().map(|order| &order.command), None).await,
+            Topology::Many(cluster) => cluster.send(orders, None).await,
         }
     }
 
     /// The same for what changes something: it has happened only when as many replicas as the URL asks for have it too.
-    pub async fn write(&self, orders: Vec<Order>) -> Vec<Outcome> {
+    pub async fn write(&self, orders: Vec<Command>) -> Vec<Outcome> {
         let wait = (self.replicas > 0).then_some((self.replicas, self.patience));
         match &self.servers {
-            Servers::One(link) => pass(link, orders.iter().map(|order| &order.command), wait).await,
-            Servers::Many(cluster) => cluster.send(orders, wait).await,
+            Topology::One(link) => pass(link, orders.iter().map(|order| &order.command), wait).await,
+            Topology::Many(cluster) => cluster.send(orders, wait).await,
         }
     }
 
     /// One command.
-    pub async fn ask(&self, order: Order) -> Result<Value, BackendError> {
+    pub async fn ask(&self, order: Command) -> Result<Value, BackendError> {
         Ok(self.send(vec![order]).await.pop().unwrap_or(Err(unanswered()))?)
     }
 
@@ -121,17 +124,17 @@ impl Fleet {
     pub async fn time(&self) -> Result<Value, BackendError> {
         let command = redis::cmd("TIME");
         match &self.servers {
-            Servers::One(link) => {
+            Topology::One(link) => {
                 Ok(pass(link, [&command], None).await.pop().unwrap_or(Err(unanswered()))?)
             }
-            Servers::Many(cluster) => Ok(cluster.ask_any(&command).await?),
+            Topology::Many(cluster) => Ok(cluster.ask_any(&command).await?),
         }
     }
 }
 
 /// Sends `commands` to one server, and has it wait for its replicas where `wait` says how many and how long.
 pub(super) async fn pass<'a>(
-    link: &Link,
+    link: &Connection,
     commands: impl IntoIterator<Item = &'a Cmd>,
     wait: Option<(u32, u64)>,
 ) -> Vec<Outcome> {

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use tollgate_core::client::Client;
 use tollgate_core::client::{ClientId, Namespace};
 use tollgate_core::name;
-use tollgate_core::wire::{Change, News};
+use tollgate_core::wire::{Change, ChangeKind};
 use tracing::error;
 
-use super::grant::Grant;
-use super::tier::{Known, Tiers};
-use crate::backend::{Bulletin, Mark, OverrideRow};
+use super::override_spec::StoredOverride;
+use super::tier::{CompiledTier, Tiers};
+use crate::backend::{Mark, NamespaceSnapshot, OverrideRow};
 
 /// Parts of a board. A namespace may have ten thousand overrides, so that a part has some forty.
 const PARTS: usize = 256;
@@ -29,16 +29,16 @@ struct Row {
     revision: u64,
     consumer: String,
     /// What is granted; none: removed.
-    grant: Option<Grant>,
+    stored: Option<StoredOverride>,
     /// What the consumer is offered by it; none: nothing that can be computed with.
-    tier: Option<Arc<Known>>,
+    tier: Option<Arc<CompiledTier>>,
 }
 
 type Part = BTreeMap<ClientId, Arc<Row>>;
 
 /// See the [module](self).
 #[derive(Clone, Debug)]
-pub struct Board {
+pub struct OverrideIndex {
     /// The newest change in it.
     pub mark: Mark,
     since: u64,
@@ -54,7 +54,7 @@ pub struct Board {
     ending: usize,
 }
 
-impl Default for Board {
+impl Default for OverrideIndex {
     fn default() -> Self {
         Self {
             mark: Mark::default(),
@@ -69,19 +69,19 @@ impl Default for Board {
     }
 }
 
-impl Board {
-    /// This board and what `bulletin` says, in the terms of `tiers`; or, where the bulletin is a whole one, that alone. A
+impl OverrideIndex {
+    /// This board and what `snapshot` says, in the terms of `tiers`; or, where the snapshot is a whole one, that alone. A
     /// row that cannot be read counts as none, and is logged.
     #[must_use]
-    pub fn with(&self, bulletin: Bulletin, ids: &Namespace, tiers: &Tiers) -> Self {
-        let is_whole = bulletin.after == 0;
+    pub fn with(&self, snapshot: NamespaceSnapshot, ids: &Namespace, tiers: &Tiers) -> Self {
+        let is_whole = snapshot.after == 0;
         let mut board = if is_whole { Self::default() } else { self.clone() };
-        board.mark = Mark { revision: bulletin.revision, at: bulletin.at };
-        board.since = bulletin.since;
+        board.mark = Mark { revision: snapshot.revision, at: snapshot.at };
+        board.since = snapshot.since;
         if is_whole {
-            board.recent_after = bulletin.revision;
+            board.recent_after = snapshot.revision;
         }
-        let mut rows = bulletin.overrides;
+        let mut rows = snapshot.overrides;
         rows.sort_by_key(|row| row.revision);
         for row in rows {
             // One from before names had one text each may be none.
@@ -95,8 +95,8 @@ impl Board {
             }
             board.put(client, Some(read(row, tiers)));
         }
-        board.resets.extend(bulletin.resets);
-        board.resets.retain(|(revision, _)| *revision > bulletin.since);
+        board.resets.extend(snapshot.resets);
+        board.resets.retain(|(revision, _)| *revision > snapshot.since);
         board.forget_removed();
         board
     }
@@ -105,9 +105,9 @@ impl Board {
     #[must_use]
     pub fn in_terms_of(&self, tiers: &Tiers) -> Self {
         let again = |row: &Row| {
-            let grant = row.grant.clone();
-            let tier = grant.as_ref().and_then(|grant| tiers.find(&grant.offer(tiers)));
-            Arc::new(Row { revision: row.revision, consumer: row.consumer.clone(), grant, tier })
+            let stored = row.stored.clone();
+            let tier = stored.as_ref().and_then(|stored| tiers.find(&stored.offer(tiers)));
+            Arc::new(Row { revision: row.revision, consumer: row.consumer.clone(), stored, tier })
         };
         let part =
             |part: &Arc<Part>| Arc::new(part.iter().map(|(client, row)| (*client, again(row))).collect());
@@ -116,7 +116,7 @@ impl Board {
 
     /// What `client` is offered at `now` whatever its tier.
     #[must_use]
-    pub fn offered(&self, client: ClientId, now: u64) -> Option<&Arc<Known>> {
+    pub fn offered(&self, client: ClientId, now: u64) -> Option<&Arc<CompiledTier>> {
         self.part(client)?.get(&client).and_then(|row| row.offered(now))
     }
 
@@ -130,22 +130,22 @@ impl Board {
     #[must_use]
     pub fn has_of(&self, name: &str) -> bool {
         self.rows()
-            .filter_map(|(_, row)| row.grant.as_ref())
-            .any(|grant| grant.wish.tier.as_deref() == Some(name))
+            .filter_map(|(_, row)| row.stored.as_ref())
+            .any(|stored| stored.wish.tier.as_deref() == Some(name))
     }
 
     /// The override of `client`, and its revision.
     #[must_use]
-    pub fn get(&self, client: ClientId) -> Option<(u64, &Grant)> {
+    pub fn get(&self, client: ClientId) -> Option<(u64, &StoredOverride)> {
         let row = self.part(client)?.get(&client)?;
-        Some((row.revision, row.grant.as_ref()?))
+        Some((row.revision, row.stored.as_ref()?))
     }
 
     /// Every override, by consumer.
     #[must_use]
-    pub fn grants(&self) -> Vec<(&str, u64, &Grant)> {
+    pub fn grants(&self) -> Vec<(&str, u64, &StoredOverride)> {
         let grants =
-            self.rows().filter_map(|(_, row)| Some((&*row.consumer, row.revision, row.grant.as_ref()?)));
+            self.rows().filter_map(|(_, row)| Some((&*row.consumer, row.revision, row.stored.as_ref()?)));
         let mut grants: Vec<_> = grants.collect();
         grants.sort_unstable_by_key(|(consumer, ..)| *consumer);
         grants
@@ -157,7 +157,7 @@ impl Board {
         if !self.has_ending() {
             return Vec::new();
         }
-        let is_over = |row: &&Arc<Row>| row.grant.as_ref().is_some_and(|grant| grant.is_over(now));
+        let is_over = |row: &&Arc<Row>| row.stored.as_ref().is_some_and(|stored| stored.is_over(now));
         self.rows().map(|(_, row)| row).filter(is_over).map(|row| (&*row.consumer, row.revision)).collect()
     }
 
@@ -173,9 +173,9 @@ impl Board {
         let after = if is_whole { 0 } else { known };
         let change = |client: ClientId, row: &Row| {
             let what = match row.offered(now) {
-                Some(tier) => News::Override(tier.offer.clone()),
+                Some(tier) => ChangeKind::Override(tier.offer.clone()),
                 None if is_whole => return None,
-                None => News::NoOverride,
+                None => ChangeKind::NoOverride,
             };
             Some(Change { client, what })
         };
@@ -192,7 +192,7 @@ impl Board {
             rows.filter_map(|(client, row)| change(client, row)).collect()
         };
         let resets = self.resets.iter().filter(|(revision, _)| *revision > after);
-        changes.extend(resets.map(|(_, client)| Change { client: *client, what: News::Reset }));
+        changes.extend(resets.map(|(_, client)| Change { client: *client, what: ChangeKind::Reset }));
         (is_whole, changes)
     }
 
@@ -210,7 +210,7 @@ impl Board {
         let [first, ..] = client.0;
         let Some(part) = self.parts.get_mut(usize::from(first)) else { return };
         let ends =
-            |row: &Row| usize::from(row.grant.as_ref().is_some_and(|grant| grant.expires_at.is_some()));
+            |row: &Row| usize::from(row.stored.as_ref().is_some_and(|stored| stored.expires_at.is_some()));
         let added = row.as_ref().map_or(0, ends);
         let part = Arc::make_mut(part);
         let before = match row {
@@ -235,7 +235,7 @@ impl Board {
                 return;
             }
             self.removed.pop_front();
-            let is_it = |row: &Arc<Row>| row.revision == revision && row.grant.is_none();
+            let is_it = |row: &Arc<Row>| row.revision == revision && row.stored.is_none();
             if self.part(client).and_then(|part| part.get(&client)).is_some_and(is_it) {
                 self.put(client, None);
             }
@@ -244,8 +244,8 @@ impl Board {
 }
 
 impl Row {
-    fn offered(&self, now: u64) -> Option<&Arc<Known>> {
-        let is_over = self.grant.as_ref().is_some_and(|grant| grant.is_over(now));
+    fn offered(&self, now: u64) -> Option<&Arc<CompiledTier>> {
+        let is_over = self.stored.as_ref().is_some_and(|stored| stored.is_over(now));
         self.tier.as_ref().filter(|_| !is_over)
     }
 }
@@ -253,10 +253,10 @@ impl Row {
 /// What a row of the backend says.
 fn read(row: OverrideRow, tiers: &Tiers) -> Row {
     let OverrideRow { revision, consumer, value } = row;
-    let grant = value.and_then(|value| {
-        let read: Result<Grant, _> = serde_json::from_slice(&value);
+    let stored = value.and_then(|value| {
+        let read: Result<StoredOverride, _> = serde_json::from_slice(&value);
         read.inspect_err(|why| error!(consumer, %why, "an override cannot be read")).ok()
     });
-    let tier = grant.as_ref().and_then(|grant| tiers.find(&grant.offer(tiers)));
-    Row { revision, consumer, grant, tier }
+    let tier = stored.as_ref().and_then(|stored| tiers.find(&stored.offer(tiers)));
+    Row { revision, consumer, stored, tier }
 }

@@ -8,16 +8,16 @@ use tollgate_core::client::ClientId;
 
 use super::table::{self, failed};
 use crate::backend::{
-    AUDIT_KEPT, BULLETIN_REMEMBERS, BackendError, Bulletin, CHANGES_REMEMBERED, Changed, Mark,
+    AUDIT_KEPT, BULLETIN_REMEMBERS, BackendError, CHANGES_REMEMBERED, Changed, Mark, NamespaceSnapshot,
     OverrideChange, OverrideRow,
 };
 
 /// What counts up in a namespace.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counters {
-    /// See [`Bulletin::revision`].
+    /// See [`NamespaceSnapshot::revision`].
     revision: u64,
-    /// See [`Bulletin::since`].
+    /// See [`NamespaceSnapshot::since`].
     since: u64,
     /// Rows of [`table::NEWS`].
     news: u64,
@@ -38,7 +38,7 @@ impl Counters {
 
 /// What a node may have missed.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum News {
+pub(super) enum ChangeKind {
     /// This client was reset.
     Reset(ClientId),
     /// This consumer's override was removed.
@@ -72,8 +72,8 @@ pub(super) fn change_override(
     };
     let (line, was_set) = line;
     let news = match value {
-        Some(_) => News::Set(consumer.to_owned()),
-        None => News::Removed(consumer.to_owned()),
+        Some(_) => ChangeKind::Set(consumer.to_owned()),
+        None => ChangeKind::Removed(consumer.to_owned()),
     };
     let revision = tell(transaction, &mut overrides, namespace, &news, &line, now)?;
     overrides.insert((namespace, consumer), (revision, value)).map_err(failed)?;
@@ -120,7 +120,7 @@ pub(super) fn tell_reset(
 ) -> Result<u64, BackendError> {
     let mut overrides = transaction.open_table(table::OVERRIDES).map_err(failed)?;
     let before = counters(&transaction.open_table(table::COUNTERS).map_err(failed)?, namespace)?.revision;
-    let revision = tell(transaction, &mut overrides, namespace, &News::Reset(client), audit, now)?;
+    let revision = tell(transaction, &mut overrides, namespace, &ChangeKind::Reset(client), audit, now)?;
     let mut counts = transaction.open_table(table::COUNTS).map_err(failed)?;
     let known = counts.get(namespace).map_err(failed)?.map(|row| row.value());
     if let Some((_, count)) = known.filter(|(at, _)| *at == before) {
@@ -134,7 +134,7 @@ fn tell(
     transaction: &WriteTransaction,
     overrides: &mut Overrides<'_>,
     namespace: &str,
-    news: &News,
+    news: &ChangeKind,
     line: &[u8],
     now: u64,
 ) -> Result<u64, BackendError> {
@@ -157,7 +157,7 @@ fn tell(
             changes.remove((namespace, oldest)).map_err(failed)?;
         }
     }
-    if !matches!(news, News::Set(_)) {
+    if !matches!(news, ChangeKind::Set(_)) {
         let mut table = transaction.open_table(table::NEWS).map_err(failed)?;
         table.insert((namespace, counters.revision), bytes.as_slice()).map_err(failed)?;
         counters.news = counters.news.saturating_add(1);
@@ -187,7 +187,7 @@ fn forget_oldest(
         .map(|(key, bytes)| (key.value().1, bytes.value().to_vec()));
     let Some((revision, bytes)) = oldest else { return Ok(None) };
     news.remove((namespace, revision)).map_err(failed)?;
-    if let News::Removed(consumer) = read_news(&bytes)? {
+    if let ChangeKind::Removed(consumer) = read_news(&bytes)? {
         let key = (namespace, consumer.as_str());
         let still = overrides.get(key).map_err(failed)?.is_some_and(|row| row.value() == (revision, None));
         if still {
@@ -205,21 +205,21 @@ pub(super) fn read(
     transaction: &ReadTransaction,
     namespace: &str,
     after: Mark,
-) -> Result<Bulletin, BackendError> {
+) -> Result<NamespaceSnapshot, BackendError> {
     let counters = counters(&transaction.open_table(table::COUNTERS).map_err(failed)?, namespace)?;
     let changes = transaction.open_table(table::CHANGES).map_err(failed)?;
     let made_at = |revision: u64| -> Result<u64, BackendError> {
         Ok(changes.get((namespace, revision)).map_err(failed)?.map_or(0, |row| row.value().0))
     };
     let (revision, since, at) = (counters.revision, counters.since, made_at(counters.revision)?);
-    let mut bulletin = Bulletin { revision, at, since, ..Bulletin::default() };
+    let mut snapshot = NamespaceSnapshot { revision, at, since, ..NamespaceSnapshot::default() };
     if after.revision > 0
         && after.revision <= revision
         && after.at > 0
         && made_at(after.revision)? == after.at
     {
-        bulletin.after = after.revision;
-        return read_changes(transaction, &changes, namespace, bulletin);
+        snapshot.after = after.revision;
+        return read_changes(transaction, &changes, namespace, snapshot);
     }
     // From the namespace's first consumer on, until another namespace begins.
     let table = transaction.open_table(table::OVERRIDES).map_err(failed)?;
@@ -231,48 +231,48 @@ pub(super) fn read(
         }
         let (revision, value) = row.value();
         let value = value.map(<[u8]>::to_vec);
-        bulletin.overrides.push(OverrideRow { revision, consumer: consumer.to_owned(), value });
+        snapshot.overrides.push(OverrideRow { revision, consumer: consumer.to_owned(), value });
     }
     let table = transaction.open_table(table::NEWS).map_err(failed)?;
     for row in table.range((namespace, 0)..=(namespace, u64::MAX)).map_err(failed)? {
         let (key, bytes) = row.map_err(failed)?;
-        if let News::Reset(client) = read_news(bytes.value())? {
-            bulletin.resets.push((key.value().1, client));
+        if let ChangeKind::Reset(client) = read_news(bytes.value())? {
+            snapshot.resets.push((key.value().1, client));
         }
     }
-    Ok(bulletin)
+    Ok(snapshot)
 }
 
-/// Adds to `bulletin` what has changed after the revision that it starts from.
+/// Adds to `snapshot` what has changed after the revision that it starts from.
 fn read_changes(
     transaction: &ReadTransaction,
     changes: &impl ReadableTable<(&'static str, u64), (u64, &'static [u8])>,
     namespace: &str,
-    mut bulletin: Bulletin,
-) -> Result<Bulletin, BackendError> {
+    mut snapshot: NamespaceSnapshot,
+) -> Result<NamespaceSnapshot, BackendError> {
     let overrides = transaction.open_table(table::OVERRIDES).map_err(failed)?;
-    let (first, last) = (bulletin.after.saturating_add(1), bulletin.revision);
+    let (first, last) = (snapshot.after.saturating_add(1), snapshot.revision);
     if first > last {
-        return Ok(bulletin);
+        return Ok(snapshot);
     }
     let mut told = BTreeSet::new();
     for row in changes.range((namespace, first)..=(namespace, last)).map_err(failed)? {
         let (key, row) = row.map_err(failed)?;
         let revision = key.value().1;
         match read_news(row.value().1)? {
-            News::Reset(client) => bulletin.resets.push((revision, client)),
-            News::Set(consumer) | News::Removed(consumer) if !told.contains(&consumer) => {
+            ChangeKind::Reset(client) => snapshot.resets.push((revision, client)),
+            ChangeKind::Set(consumer) | ChangeKind::Removed(consumer) if !told.contains(&consumer) => {
                 let row = overrides.get((namespace, consumer.as_str())).map_err(failed)?;
                 // A removal may be forgotten by now.
                 let (revision, value) = row.as_ref().map_or((revision, None), |row| row.value());
                 let value = value.map(<[u8]>::to_vec);
-                bulletin.overrides.push(OverrideRow { revision, consumer: consumer.clone(), value });
+                snapshot.overrides.push(OverrideRow { revision, consumer: consumer.clone(), value });
                 told.insert(consumer);
             }
-            News::Set(_) | News::Removed(_) => {}
+            ChangeKind::Set(_) | ChangeKind::Removed(_) => {}
         }
     }
-    Ok(bulletin)
+    Ok(snapshot)
 }
 
 pub(super) fn audit(
@@ -300,6 +300,6 @@ fn counters(
     Ok(Counters::from_row(row.unwrap_or_default()))
 }
 
-fn read_news(bytes: &[u8]) -> Result<News, BackendError> {
+fn read_news(bytes: &[u8]) -> Result<ChangeKind, BackendError> {
     postcard::from_bytes(bytes).map_err(|_| BackendError::Corrupt("a reset or removal is damaged".into()))
 }

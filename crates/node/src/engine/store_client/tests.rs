@@ -6,7 +6,7 @@ use crate::table::tests::{Fake, Rules};
 use crate::table::{FingerprintKey, Table};
 use tollgate_core::client::Network;
 use tollgate_core::units::UnixNanos;
-use tollgate_core::wire::{Batch, Standing};
+use tollgate_core::wire::{Batch, Grant};
 
 /// An Envoy whose store says what it is told to; at first not a word.
 struct Puppet {
@@ -22,7 +22,7 @@ struct Puppet {
     concluded: RefCell<Vec<(u32, Outcome)>>,
 }
 
-impl Host for Puppet {
+impl NodeHost for Puppet {
     type Shared = Fake;
 
     fn shared(&self) -> &Fake {
@@ -74,7 +74,7 @@ impl Host for Puppet {
     fn note(&self, _: Note) {}
 }
 
-fn start() -> (Puppet, Engine, Lender) {
+fn start() -> (Puppet, Engine, StoreClient) {
     let policy = Policy::from_value(&serde_json::json!({
         "tiers": { "free": { "rate": "400/minute" } }, "default_tier": "free", "anonymous": { "rate": "200/minute" },
         "identity": { "consumer": [{ "header": "x-consumer-username" }] },
@@ -92,16 +92,20 @@ fn start() -> (Puppet, Engine, Lender) {
         concluded: RefCell::default(),
     };
     let table = Table::open(&host.shared, 65_536, FingerprintKey([1; 16])).unwrap().table;
-    let lender = Lender::new(&policy, 1).unwrap();
-    (host, Engine::new(policy, table), lender)
+    let store_client = StoreClient::new(&policy, 1).unwrap();
+    (host, Engine::new(policy, table), store_client)
 }
 
 /// A request of `consumer` that has to wait.
-fn meet((host, engine, lender): &(Puppet, Engine, Lender), context: u32, consumer: &str) -> Rc<Waiting> {
+fn meet(
+    (host, engine, store_client): &(Puppet, Engine, StoreClient),
+    context: u32,
+    consumer: &str,
+) -> Rc<Waiting> {
     let bytes = pairs(&[(":method", "GET"), (":path", "/"), ("x-consumer-username", consumer)]);
     host.at_hand.set(context);
-    match lender.meet(engine, host, context, &Request::new(Headers::new(&bytes), &Answers::default())) {
-        Met::Waits(waiting) => waiting,
+    match store_client.meet(engine, host, context, &Request::new(Headers::new(&bytes), &Answers::default())) {
+        Admission::Waits(waiting) => waiting,
         other => panic!("{other:?}"),
     }
 }
@@ -110,14 +114,14 @@ fn meet((host, engine, lender): &(Puppet, Engine, Lender), context: u32, consume
 fn who_waits_for_a_call_whose_request_is_gone_does_not_wait_for_ever() {
     let all = start();
     let (first, second) = (meet(&all, 1, "acme"), meet(&all, 2, "acme"));
-    let (host, engine, lender) = &all;
+    let (host, engine, store_client) = &all;
     assert_eq!(*host.calls.borrow(), [50], "the second waits for the first one's call");
-    lender.forget(&first);
+    store_client.forget(&first);
     host.milli.set(1_049);
-    lender.tick(engine, host);
+    store_client.tick(engine, host);
     assert!(second.ruling().is_none());
     host.milli.set(1_051);
-    lender.tick(engine, host);
+    store_client.tick(engine, host);
     assert_eq!(*host.concluded.borrow(), [(2, Outcome::Error)], "refused: the store is not known to be away");
     assert!(second.ruling().is_some());
 }
@@ -127,35 +131,35 @@ fn a_call_that_had_only_the_rest_of_a_requests_time_does_not_speak_against_the_s
     let all = start();
     let waiting: Vec<_> =
         ["a", "b", "c"].iter().zip(1..).map(|(name, context)| meet(&all, context, name)).collect();
-    let (host, engine, lender) = &all;
+    let (host, engine, store_client) = &all;
     // The store is slow, and what it says helps nobody: they ask again.
     host.milli.set(1_040);
     let answers = vec![Answer::Stale];
     let stale = Reply { now: 1_795_478_400_000_000, revision: 0, is_whole: false, changes: vec![], answers };
     *host.says.borrow_mut() = Some(stale.to_bytes());
-    waiting.iter().for_each(|one| lender.answer(engine, host, one));
+    waiting.iter().for_each(|one| store_client.answer(engine, host, one));
     assert_eq!(*host.calls.borrow(), [50, 50, 50, 10, 10, 10]);
     host.milli.set(1_050);
     *host.says.borrow_mut() = None;
-    waiting.iter().for_each(|one| lender.answer(engine, host, one));
+    waiting.iter().for_each(|one| store_client.answer(engine, host, one));
     assert_eq!(*host.concluded.borrow(), [1, 2, 3].map(|context| (context, Outcome::Error)));
-    assert!(!lender.borrower().borrow().is_store_away());
+    assert!(!store_client.borrower().borrow().is_store_away());
 
     let waiting: Vec<_> =
         ["d", "e", "f"].iter().zip(4..).map(|(name, context)| meet(&all, context, name)).collect();
     host.milli.set(1_100);
-    waiting.iter().for_each(|one| lender.answer(engine, host, one));
-    assert!(lender.borrower().borrow().is_store_away(), "these had all of it");
+    waiting.iter().for_each(|one| store_client.answer(engine, host, one));
+    assert!(store_client.borrower().borrow().is_store_away(), "these had all of it");
 }
 
 #[test]
 fn where_a_request_can_make_no_other_call_it_is_decided_after_the_first_that_fails() {
     let all = start();
-    let (host, engine, lender) = &all;
+    let (host, engine, store_client) = &all;
     host.may_call_again.set(false);
     for (context, name) in [(1, "a"), (2, "b"), (3, "c")] {
         let waiting = meet(&all, context, name);
-        lender.answer(engine, host, &waiting);
+        store_client.answer(engine, host, &waiting);
     }
     assert_eq!(host.calls.borrow().len(), 3, "one a request");
     let outcomes = [(1, Outcome::Error), (2, Outcome::Error), (3, Outcome::Fallback)];
@@ -165,14 +169,14 @@ fn where_a_request_can_make_no_other_call_it_is_decided_after_the_first_that_fai
 #[test]
 fn however_many_wait_a_batch_is_one_that_a_store_takes() {
     let all = start();
-    let (host, engine, lender) = &all;
+    let (host, engine, store_client) = &all;
     for number in 0..2_100 {
         let name = format!("c{number}");
         let first = meet(&all, 2 * number + 1, &name);
         meet(&all, 2 * number + 2, &name);
-        lender.forget(&first);
+        store_client.forget(&first);
     }
-    lender.tick(engine, host);
+    store_client.tick(engine, host);
     let batch = Batch::from_bytes(&host.said.borrow()).expect("a store takes it");
     assert!(batch.entries.len() >= 1_000, "{}", batch.entries.len());
 }
@@ -180,19 +184,19 @@ fn however_many_wait_a_batch_is_one_that_a_store_takes() {
 /// The store lends whoever has asked last all that it wants.
 fn lend(host: &Puppet) {
     let batch = Batch::from_bytes(&host.said.borrow()).unwrap();
-    let standing = |entry: &Entry| {
+    let grant = |entry: &Entry| {
         let Ask::Lease(lease) = &entry.ask else { panic!("a charge") };
-        Answer::Standing(Standing {
+        Answer::Grant(Grant {
             epoch: lease.epoch,
             seq: lease.seq,
             spent: lease.spent,
             hold: lease.hold.max(lease.want),
             ttl_ms: 10_000,
             idle_ms: 5_000,
-            ..Standing::default()
+            ..Grant::default()
         })
     };
-    let answers = batch.entries.iter().map(standing).collect();
+    let answers = batch.entries.iter().map(grant).collect();
     let now = 1_795_478_400_000_000 + host.milli.get() * 1_000;
     let reply = Reply { now, revision: 0, is_whole: false, changes: vec![], answers };
     *host.says.borrow_mut() = Some(reply.to_bytes());
@@ -200,21 +204,21 @@ fn lend(host: &Puppet) {
 
 /// So many clients borrow, come once, and are reported; ticks go on for so many seconds. How many were told of, and the most
 /// looks at shared data in one callback.
-fn run_ticks(all: &(Puppet, Engine, Lender), clients: u32, seconds: u64) -> (usize, u32) {
-    let (host, engine, lender) = all;
+fn run_ticks(all: &(Puppet, Engine, StoreClient), clients: u32, seconds: u64) -> (usize, u32) {
+    let (host, engine, store_client) = all;
     for number in 0..clients {
         let waiting = meet(all, number, &format!("c{number}"));
         lend(host);
-        lender.answer(engine, host, &waiting);
+        store_client.answer(engine, host, &waiting);
     }
     let (mut told, mut most, mut is_out) = (0, 0, false);
-    for _ in 0..seconds * 1_000 / u64::from(lender.interval()) {
-        host.milli.update(|milli| milli + u64::from(lender.interval()));
+    for _ in 0..seconds * 1_000 / u64::from(store_client.interval()) {
+        host.milli.update(|milli| milli + u64::from(store_client.interval()));
         let (reads, calls) = (host.shared.reads.get(), host.calls.borrow().len());
         if std::mem::take(&mut is_out) {
-            lender.take_batch(engine, host);
+            store_client.take_batch(engine, host);
         } else {
-            lender.tick(engine, host);
+            store_client.tick(engine, host);
             is_out = host.calls.borrow().len() > calls;
         }
         most = most.max(host.shared.reads.get() - reads);

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tollgate_core::client::ClientId;
 
 use super::super::{
-    AUDIT_KEPT, BULLETIN_REMEMBERS, Bulletin, CHANGES_REMEMBERED, Changed, Mark, OverrideChange, OverrideRow,
+    AUDIT_KEPT, BULLETIN_REMEMBERS, CHANGES_REMEMBERED, Changed, Mark, NamespaceSnapshot, OverrideChange,
+    OverrideRow,
 };
 
 /// See the [module](self).
 #[derive(Default)]
-pub struct Board {
+pub struct Overrides {
     revision: u64,
     overrides: BTreeMap<String, (u64, Vec<u8>)>,
     /// Consumers whose override was removed, oldest first.
@@ -34,7 +35,7 @@ enum Change {
     Reset(ClientId),
 }
 
-impl Board {
+impl Overrides {
     /// Counts up with every change.
     pub const fn revision(&self) -> u64 {
         self.revision
@@ -74,26 +75,27 @@ impl Board {
     }
 
     /// What has changed after `after`, or all of it.
-    pub fn bulletin(&self, after: Mark) -> Bulletin {
+    pub fn snapshot(&self, after: Mark) -> NamespaceSnapshot {
         self.changes_after(after).unwrap_or_else(|| self.whole())
     }
 
-    fn changes_after(&self, after: Mark) -> Option<Bulletin> {
+    fn changes_after(&self, after: Mark) -> Option<NamespaceSnapshot> {
         let missed = usize::try_from(self.revision.checked_sub(after.revision)?).ok()?;
         let known = self.changes.len().checked_sub(missed)?.checked_sub(1)?;
         if self.changes.get(known)?.0 != after.at {
             return None;
         }
         let (revision, at, since) = (self.revision, self.at(), self.since);
-        let mut bulletin = Bulletin { revision, at, since, after: after.revision, ..Bulletin::default() };
+        let mut snapshot =
+            NamespaceSnapshot { revision, at, since, after: after.revision, ..NamespaceSnapshot::default() };
         let mut told = BTreeSet::new();
         // The newest first: what an override has come to is told once.
         let missed = self.changes.iter().rev().take(missed);
         for (revision, (_, change)) in (0..=self.revision).rev().zip(missed) {
             match change {
-                Change::Reset(client) => bulletin.resets.push((revision, *client)),
+                Change::Reset(client) => snapshot.resets.push((revision, *client)),
                 Change::Override(consumer) if told.insert(consumer) => {
-                    bulletin.overrides.push(OverrideRow {
+                    snapshot.overrides.push(OverrideRow {
                         revision,
                         consumer: consumer.clone(),
                         value: self.overrides.get(consumer).map(|(_, value)| value.clone()),
@@ -102,11 +104,11 @@ impl Board {
                 Change::Override(_) => {}
             }
         }
-        bulletin.resets.reverse();
-        Some(bulletin)
+        snapshot.resets.reverse();
+        Some(snapshot)
     }
 
-    fn whole(&self) -> Bulletin {
+    fn whole(&self) -> NamespaceSnapshot {
         let set = self.overrides.iter().map(|(consumer, (revision, value))| OverrideRow {
             revision: *revision,
             consumer: consumer.clone(),
@@ -117,7 +119,7 @@ impl Board {
             consumer: consumer.clone(),
             value: None,
         });
-        Bulletin {
+        NamespaceSnapshot {
             revision: self.revision,
             at: self.at(),
             after: 0,

@@ -13,7 +13,9 @@ use tollgate_core::wire::Answer;
 use tracing::{error, info, warn};
 
 use super::health::{Health, Turn};
-use super::{Backend, BackendError, Bulletin, Changed, Mark, OverrideChange, Settle, SettledBatch, Usage};
+use super::{
+    Backend, BackendError, Changed, Mark, NamespaceSnapshot, OverrideChange, Settle, SettledBatch, Usage,
+};
 use crate::app::metrics::Metrics;
 
 /// The longest that a write may take for the backend to be ready.
@@ -29,7 +31,7 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 const PROBE_SOON: Duration = Duration::from_millis(300);
 
 /// See the [module](self).
-pub struct Watched {
+pub struct Instrumented {
     backend: Arc<dyn Backend>,
     metrics: Arc<Metrics>,
     /// The longest that one call may take.
@@ -41,7 +43,7 @@ pub struct Watched {
     doubted: Notify,
 }
 
-impl Watched {
+impl Instrumented {
     /// Watches `backend`, which is taken to be there until it is not.
     #[must_use]
     pub fn new(backend: Arc<dyn Backend>, metrics: Arc<Metrics>, longest: Duration) -> Self {
@@ -152,7 +154,7 @@ impl Watched {
 }
 
 #[async_trait]
-impl Backend for Watched {
+impl Backend for Instrumented {
     fn kind(&self) -> &'static str {
         self.backend.kind()
     }
@@ -225,8 +227,8 @@ impl Backend for Watched {
         self.read("revision", self.backend.revision(namespace)).await
     }
 
-    async fn bulletin(&self, namespace: &str, after: Mark) -> Result<Bulletin, BackendError> {
-        self.read("bulletin", self.backend.bulletin(namespace, after)).await
+    async fn snapshot(&self, namespace: &str, after: Mark) -> Result<NamespaceSnapshot, BackendError> {
+        self.read("snapshot", self.backend.snapshot(namespace, after)).await
     }
 
     async fn audit(

@@ -11,7 +11,7 @@ use tollgate_core::client::ClientId;
 use tollgate_core::wire::{Answer, Ask};
 
 use super::metrics::Metrics;
-use super::spenders::Spenders;
+use super::quota_metrics::QuotaMetrics;
 use crate::backend::Settle;
 
 const SHARDS: usize = 16;
@@ -40,11 +40,11 @@ struct Seen {
 
 /// See the [module](self).
 #[derive(Default)]
-pub struct Ledger {
+pub struct UsageMetrics {
     shards: [Mutex<HashMap<(ClientId, u64), Seen>>; SHARDS],
     labels: Mutex<HashSet<(String, Arc<str>)>>,
     /// Who has used how much of a month.
-    pub spenders: Spenders,
+    pub spenders: QuotaMetrics,
 }
 
 /// What of an entry is needed once it is settled.
@@ -52,7 +52,7 @@ pub struct Noted {
     client: ClientId,
     node: u64,
     tier: Arc<str>,
-    is_stranger: bool,
+    is_anonymous: bool,
     monthly: Option<u64>,
     ask: Ask,
 }
@@ -65,22 +65,22 @@ impl Noted {
             client: entry.client,
             node: entry.node,
             tier: Arc::clone(&entry.tier),
-            is_stranger: entry.is_stranger,
+            is_anonymous: entry.is_anonymous,
             monthly: entry.terms.monthly,
             ask: entry.ask,
         }
     }
 }
 
-impl Ledger {
+impl UsageMetrics {
     /// Counts what was settled at `now`.
     pub fn note(&self, namespace: &str, entries: &[Noted], answers: &[Answer], now: u64, metrics: &Metrics) {
         let mut by_tier: Vec<(&Arc<str>, u64)> = Vec::new();
         for (entry, answer) in entries.iter().zip(answers) {
             let spent = self.spent(entry, answer, now);
-            if let (Answer::Standing(standing), false) = (answer, entry.is_stranger) {
+            if let (Answer::Grant(grant), false) = (answer, entry.is_anonymous) {
                 let (client, tier) = (entry.client, &entry.tier);
-                let (month, used) = (standing.month, standing.month_used);
+                let (month, used) = (grant.month, grant.month_used);
                 self.spenders.note(namespace, client, tier, entry.monthly, month, used);
             }
             match by_tier.iter_mut().find(|(tier, _)| **tier == entry.tier) {
@@ -107,9 +107,9 @@ impl Ledger {
     }
 
     fn spent(&self, entry: &Noted, answer: &Answer, now: u64) -> u64 {
-        let Answer::Standing(standing) = answer else { return 0 };
+        let Answer::Grant(grant) = answer else { return 0 };
         let lease = match entry.ask {
-            Ask::Charge { cost } => return if standing.refusal.is_none() { cost } else { 0 },
+            Ask::Charge { cost } => return if grant.refusal.is_none() { cost } else { 0 },
             Ask::Lease(lease) => lease,
         };
         let [first, ..] = entry.client.0;
@@ -126,8 +126,8 @@ impl Ledger {
             None if lease.seq <= 1 => lease.spent,
             None => 0,
         };
-        let ends = now.saturating_add(u64::from(standing.ttl_ms).saturating_mul(1_000));
-        let seen = Seen { epoch: lease.epoch, seq: lease.seq, spent: lease.spent, hold: standing.hold, ends };
+        let ends = now.saturating_add(u64::from(grant.ttl_ms).saturating_mul(1_000));
+        let seen = Seen { epoch: lease.epoch, seq: lease.seq, spent: lease.spent, hold: grant.hold, ends };
         if leases.len() < MAX_LEASES || leases.contains_key(&key) {
             leases.insert(key, seen);
         }
@@ -148,16 +148,16 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tollgate_core::wire::{Lease, Standing};
+    use tollgate_core::wire::{Grant, LeaseRequest};
 
     fn noted(client: ClientId, node: u64, ask: Ask) -> Noted {
-        Noted { client, node, tier: "free".into(), is_stranger: false, monthly: None, ask }
+        Noted { client, node, tier: "free".into(), is_anonymous: false, monthly: None, ask }
     }
 
-    fn note(ledger: &Ledger, metrics: &Metrics, client: u8, seq: u32, spent: u64, hold: u64) {
-        let ask = Ask::Lease(Lease { epoch: 5, seq, spent, ..Lease::default() });
+    fn note(ledger: &UsageMetrics, metrics: &Metrics, client: u8, seq: u32, spent: u64, hold: u64) {
+        let ask = Ask::Lease(LeaseRequest { epoch: 5, seq, spent, ..LeaseRequest::default() });
         let entry = noted(ClientId([client; 16]), 1, ask);
-        let answer = Answer::Standing(Standing { hold, ttl_ms: 10_000, ..Standing::default() });
+        let answer = Answer::Grant(Grant { hold, ttl_ms: 10_000, ..Grant::default() });
         ledger.note("n", &[entry], &[answer], 0, metrics);
     }
 
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_report_counts_what_it_adds_and_a_repeated_one_nothing() {
-        let (ledger, metrics) = (Ledger::default(), Metrics::new().unwrap());
+        let (ledger, metrics) = (UsageMetrics::default(), Metrics::new().unwrap());
         note(&ledger, &metrics, 1, 1, 1_000, 9_000);
         note(&ledger, &metrics, 1, 2, 3_500, 6_500);
         note(&ledger, &metrics, 1, 2, 3_500, 6_500);
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn two_replicas_that_take_turns_count_every_unit_once() {
-        let (ours, theirs) = (Ledger::default(), Ledger::default());
+        let (ours, theirs) = (UsageMetrics::default(), UsageMetrics::default());
         let (metrics, other) = (Metrics::new().unwrap(), Metrics::new().unwrap());
         for seq in 1..=1_000_u32 {
             let (ledger, metrics) = if seq % 2 == 1 { (&ours, &metrics) } else { (&theirs, &other) };
@@ -190,11 +190,11 @@ mod tests {
 
     #[test]
     fn there_is_room_for_so_many_and_no_more() {
-        let (ledger, metrics) = (Ledger::default(), Metrics::new().unwrap());
+        let (ledger, metrics) = (UsageMetrics::default(), Metrics::new().unwrap());
         for node in 0..MAX_LEASES as u64 + 10 {
-            let ask = Ask::Lease(Lease { epoch: 5, seq: 1, ..Lease::default() });
+            let ask = Ask::Lease(LeaseRequest { epoch: 5, seq: 1, ..LeaseRequest::default() });
             let entry = noted(ClientId([1; 16]), node, ask);
-            let answer = Answer::Standing(Standing { hold: 1, ttl_ms: 1, ..Standing::default() });
+            let answer = Answer::Grant(Grant { hold: 1, ttl_ms: 1, ..Grant::default() });
             ledger.note("n", &[entry], &[answer], 0, &metrics);
         }
         assert_eq!(ledger.leased(0), MAX_LEASES as u64);

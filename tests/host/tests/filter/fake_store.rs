@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tollgate_core::client::Client;
 use tollgate_core::client::{ClientId, Namespace};
-use tollgate_core::wire::{Answer, Ask, Batch, Change, News, Reply, header};
+use tollgate_core::wire::{Answer, Ask, Batch, Change, ChangeKind, Reply, header};
 use tollgate_host::calls::Call;
 use tollgate_host::{Exchange, Headers, Personality, Reply as CallReply, Request, Response, Setup};
 use tollgate_store::accounts::{Account, Settled, month_of};
@@ -15,7 +15,7 @@ use crate::{Gate, policy_with};
 
 /// The store's side: accounts in memory, on a clock of its own.
 #[derive(Default)]
-pub struct Bank {
+pub struct FakeStore {
     pub accounts: HashMap<ClientId, Account>,
     pub changes: Vec<Change>,
     pub revision: u64,
@@ -24,7 +24,7 @@ pub struct Bank {
     pub fails: bool,
 }
 
-impl Bank {
+impl FakeStore {
     pub fn reply(&mut self, call: &Call, now: u64) -> CallReply {
         self.calls += 1;
         if self.fails {
@@ -34,17 +34,17 @@ impl Bank {
         let answers = batch.entries.iter().map(|entry| {
             let stored = self.changes.iter().rev().find(|change| change.client == entry.client);
             let offer = match stored.map(|change| &change.what) {
-                Some(News::Override(offer)) => offer,
+                Some(ChangeKind::Override(offer)) => offer,
                 _ => &batch.offers[usize::from(entry.offer)],
             };
             let terms = offer.terms().expect("an offer");
             let account = self.accounts.entry(entry.client).or_default();
             match &entry.ask {
                 Ask::Lease(lease) => match account.settle(&terms, batch.node, lease, now) {
-                    Settled::Standing(standing) => Answer::Standing(standing),
+                    Settled::Grant(grant) => Answer::Grant(grant),
                     Settled::Stale => Answer::Stale,
                 },
-                Ask::Charge { cost } => Answer::Standing(account.charge(&terms, *cost, now)),
+                Ask::Charge { cost } => Answer::Grant(account.charge(&terms, *cost, now)),
             }
         });
         let answers = answers.collect();
@@ -70,7 +70,7 @@ pub fn batch_of(call: &Call) -> Batch {
 /// Nodes that share a bank.
 pub struct Nodes {
     pub gates: Vec<Gate>,
-    pub bank: Bank,
+    pub bank: FakeStore,
 }
 
 impl Nodes {
@@ -83,7 +83,7 @@ impl Nodes {
                 .filter(&policy.to_string());
             Gate::start(setup, 2).unwrap_or_else(|error| panic!("{personality}: {error}"))
         };
-        Self { gates: (0..nodes).map(start).collect(), bank: Bank::default() }
+        Self { gates: (0..nodes).map(start).collect(), bank: FakeStore::default() }
     }
 
     /// Microseconds of the store's clock.

@@ -1,11 +1,11 @@
-//! What the [lender](tollgate_node::engine::lender) needs of a gateway, in Proxy-Wasm's words.
+//! What the [store_client](tollgate_node::engine::store_client) needs of a gateway, in Proxy-Wasm's words.
 
 use std::time::Duration;
 
 use log::{error, warn};
 
 use super::abi::{self, Map};
-use super::host::{Host, HostGateway};
+use super::host::{HostGateway, HostKind};
 use super::root::Ready;
 use tollgate_core::client::Network;
 use tollgate_core::policy::{Store, Token};
@@ -13,17 +13,17 @@ use tollgate_core::units::UnixNanos;
 use tollgate_core::wire::{self, Batch};
 use tollgate_node::engine::Ruling;
 use tollgate_node::engine::borrowing::Question;
-use tollgate_node::engine::lender::{self, Caller, Note};
+use tollgate_node::engine::store_client::{self, Caller, Note};
 use tollgate_node::identity;
 
-/// The way to the store.
-pub struct Way {
+/// The route to the store.
+pub struct StoreRoute {
     upstream: String,
     authorization: Option<String>,
 }
 
-impl Way {
-    /// The way to `store`.
+impl StoreRoute {
+    /// The route to `store`.
     pub fn to(store: &Store) -> Result<Self, Vec<String>> {
         let token = match &store.token {
             None => None,
@@ -48,10 +48,10 @@ fn from_environment(name: &str) -> Result<String, Vec<String>> {
     )])
 }
 
-impl lender::Host for Ready {
-    type Shared = Host;
+impl store_client::NodeHost for Ready {
+    type Shared = HostKind;
 
-    fn shared(&self) -> &Host {
+    fn shared(&self) -> &HostKind {
         &self.host
     }
 
@@ -72,7 +72,7 @@ impl lender::Host for Ready {
     }
 
     fn resumes_others(&self) -> bool {
-        self.host == Host::Envoy
+        self.host == HostKind::Envoy
     }
 
     fn speak_for(&self, context: u32) {
@@ -80,7 +80,7 @@ impl lender::Host for Ready {
     }
 
     fn dispatch(&self, caller: Caller, batch: &Batch, timeout_ms: u64) -> bool {
-        let Some(way) = &self.way else { return false };
+        let Some(route) = &self.route else { return false };
         let (header, body) = match caller {
             Caller::Request => ((wire::header::NAME, batch.to_header()), Vec::new()),
             Caller::Root => (("content-type", wire::CONTENT_TYPE.to_owned()), batch.to_bytes()),
@@ -88,13 +88,13 @@ impl lender::Host for Ready {
         let mut headers = vec![
             (":method", "POST"),
             (":path", "/v1/leases"),
-            (":authority", way.upstream.as_str()),
+            (":authority", route.upstream.as_str()),
             (header.0, header.1.as_str()),
         ];
-        if let Some(authorization) = &way.authorization {
+        if let Some(authorization) = &route.authorization {
             headers.push(("authorization", authorization));
         }
-        abi::call(&way.upstream, headers, &body, Duration::from_millis(timeout_ms)).is_some()
+        abi::call(&route.upstream, headers, &body, Duration::from_millis(timeout_ms)).is_some()
     }
 
     fn reply(&self) -> Option<Vec<u8>> {
@@ -105,18 +105,18 @@ impl lender::Host for Ready {
     fn may_call_again(&self) -> bool {
         // Kong's host lets a request's next call share buffers with one that got no body: the next that fails loses the
         // response, and a long answer to it crashes the worker.
-        self.host == Host::Envoy || !abi::call_response_body(1).is_empty()
+        self.host == HostKind::Envoy || !abi::call_response_body(1).is_empty()
     }
 
     fn conclude(&self, question: &Question, ruling: &Ruling) {
         // Kong lets a request go on by itself when its last call has ended.
-        if super::http::conclude(self, question, ruling) && self.host == Host::Envoy {
+        if super::http::conclude(self, question, ruling) && self.host == HostKind::Envoy {
             abi::resume();
         }
     }
 
     fn note(&self, note: Note) {
-        let upstream = self.way.as_ref().map_or("", |way| &way.upstream);
+        let upstream = self.route.as_ref().map_or("", |route| &route.upstream);
         match note {
             Note::Hit => self.metrics.lease(true),
             Note::Miss => self.metrics.lease(false),
@@ -127,7 +127,7 @@ impl lender::Host for Ready {
                 )
             }
             Note::Back => warn!("tollgate: the store at {upstream} is back"),
-            Note::NoWay => error!("tollgate: the gateway knows no way to the store at {upstream}"),
+            Note::NoRoute => error!("tollgate: the gateway knows no route to the store at {upstream}"),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `/metrics` needs no token, so it names nobody: it counts. Who they are `GET /v1/usage/{namespace}` says. A replica
 //! counts those that it has settled for since it started, in this month; of several replicas the highest count is the
-//! nearest. Strangers and unlimited months are not counted, nor who finds no room here.
+//! nearest. Anonymous clients and unlimited months are not counted, nor who finds no room here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -11,8 +11,8 @@ use tollgate_core::client::ClientId;
 use tollgate_core::limit::Month;
 use tollgate_core::units::UnixNanos;
 
-use super::ledger::{MAX_LABELS, OTHER, locked};
 use super::metrics::Metrics;
+use super::usage_metrics::{MAX_LABELS, OTHER, locked};
 
 /// Shares of a month, percent, that consumers are counted by: so many have used at least as much.
 pub const SHARES: [(u8, &str); 5] = [(0, "0"), (50, "50"), (75, "75"), (90, "90"), (100, "100")];
@@ -35,13 +35,13 @@ struct Spender {
 
 /// See the [module](self).
 #[derive(Default)]
-pub struct Spenders {
+pub struct QuotaMetrics {
     shards: [Mutex<HashMap<ClientId, Spender>>; SHARDS],
     /// All that have ever been counted: a gauge that nobody is left in has to say 0.
     counted: Mutex<BTreeMap<Labels, [i64; SHARES.len()]>>,
 }
 
-impl Spenders {
+impl QuotaMetrics {
     /// `client` has used `used` of `monthly`, thousandths of a unit, in `month`; no `monthly`: it is unlimited.
     pub fn note(
         &self,
@@ -118,11 +118,11 @@ mod tests {
     const NOVEMBER: u16 = 56 * 12 + 10;
     const WEEK: u64 = 7 * 86_400_000_000;
 
-    fn note(spenders: &Spenders, client: u128, tier: &str, monthly: Option<u64>, used: u64) {
+    fn note(spenders: &QuotaMetrics, client: u128, tier: &str, monthly: Option<u64>, used: u64) {
         spenders.note("n", ClientId(client.to_le_bytes()), &tier.into(), monthly, NOVEMBER, used);
     }
 
-    fn counts(spenders: &Spenders, now: u64, tier: &str) -> [i64; SHARES.len()] {
+    fn counts(spenders: &QuotaMetrics, now: u64, tier: &str) -> [i64; SHARES.len()] {
         let metrics = Metrics::new().unwrap();
         spenders.count(now, &metrics);
         SHARES.map(|(_, share)| metrics.quota_consumers.with_label_values(&["n", tier, share]).get())
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_consumer_counts_once_at_every_share_that_it_has_reached() {
-        let spenders = Spenders::default();
+        let spenders = QuotaMetrics::default();
         note(&spenders, 1, "pro", Some(1_000), 0);
         note(&spenders, 2, "pro", Some(1_000), 499);
         note(&spenders, 3, "pro", Some(1_000), 500);
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn another_quota_or_tier_moves_it() {
-        let spenders = Spenders::default();
+        let spenders = QuotaMetrics::default();
         note(&spenders, 1, "free", Some(1_000), 950);
         assert_eq!(counts(&spenders, NOW, "free"), [1, 1, 1, 1, 0]);
         note(&spenders, 1, "pro", Some(10_000), 950);
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_month_that_is_over_is_forgotten_and_its_gauges_say_0() {
-        let spenders = Spenders::default();
+        let spenders = QuotaMetrics::default();
         let metrics = Metrics::new().unwrap();
         note(&spenders, 1, "free", Some(1_000), 1_000);
         spenders.count(NOW, &metrics);
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn there_is_room_for_so_many_and_no_more() {
-        let spenders = Spenders::default();
+        let spenders = QuotaMetrics::default();
         // All in one shard: their first byte is 0.
         for client in 0..MAX_SPENDERS as u128 + 10 {
             note(&spenders, client << 8, "free", Some(1_000), 1);

@@ -3,9 +3,9 @@
 //! A request that its client's lease does not pay for makes a call and waits for it. On Envoy other requests of the client
 //! that come meanwhile wait for the same call, whose end lets all of them go on; Kong's host lets only the request go on
 //! that made the call, so there each makes its own, and the store knows it for the same. What no request is left to wait
-//! for, the next [tick](Lender::tick) does.
+//! for, the next [tick](StoreClient::tick) does.
 //!
-//! What it needs of a gateway is a [`Host`]: the filter's is Proxy-Wasm, the simulator's is a whole cluster in one thread.
+//! What it needs of a gateway is a [`NodeHost`]: the filter's is Proxy-Wasm, the simulator's is a whole cluster in one thread.
 
 mod host;
 mod tick;
@@ -14,12 +14,12 @@ mod waiting;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-pub use self::host::{Caller, Host, Note};
-use self::waiting::Crowd;
+pub use self::host::{Caller, NodeHost, Note};
+use self::waiting::WaitQueue;
 pub use self::waiting::Waiting;
-use super::borrowing::{Considered, Question, Word};
+use super::borrowing::{Considered, Question, StoreReply};
 use super::{Answer as Decided, Engine, Ruling};
-use crate::borrower::{Borrower, Call, Heard, Rhythm, Seen, Times};
+use crate::borrower::{Borrower, Call, Heard, Now, Seen, Timing};
 use crate::breaker::Breaker;
 use crate::request::{Gateway, Request};
 use tollgate_core::client::ClientId;
@@ -29,23 +29,23 @@ use tollgate_core::wire::{Answer, Ask, Entry, Reply};
 /// How often a request asks before it is given up: each time others were faster to spend what came.
 const MAX_ROUNDS: u32 = 16;
 
-/// What [`Lender::meet`] has found for a request.
+/// What [`StoreClient::meet`] has found for a request.
 #[derive(Debug)]
-pub enum Met<'a> {
+pub enum Admission<'a> {
     /// The policy is off.
     Off,
     /// It is decided.
     Known(Decided<'a>),
-    /// It waits for the store, and [`Host::conclude`] will hear of it.
+    /// It waits for the store, and [`NodeHost::conclude`] will hear of it.
     Waits(Rc<Waiting>),
 }
 
 /// The store as this worker sees it.
 #[derive(Debug)]
-pub struct Lender {
+pub struct StoreClient {
     store: Store,
     borrower: RefCell<Borrower>,
-    crowd: Crowd,
+    crowd: WaitQueue,
     /// The tick's call under way, and when it is given up, milliseconds.
     batch: RefCell<Option<(Call, u64)>>,
     /// A reply to one of them, as far as it is still to be taken in.
@@ -53,19 +53,19 @@ pub struct Lender {
     random: Cell<u64>,
 }
 
-impl Lender {
-    /// The lender of `policy`, if it has one. `seed` is a secret that differs from worker to worker.
+impl StoreClient {
+    /// The store_client of `policy`, if it has one. `seed` is a secret that differs from worker to worker.
     #[must_use]
     pub fn new(policy: &Policy, seed: u64) -> Option<Self> {
         let store = policy.store.as_ref()?;
         let milliseconds = |milli: u64| u32::try_from(milli).unwrap_or(u32::MAX);
-        let rhythm = Rhythm {
+        let timing = Timing {
             interval: milliseconds(store.sync_interval_ms),
             timeout: milliseconds(store.timeout_ms),
         };
         Some(Self {
-            borrower: RefCell::new(Borrower::new(policy, rhythm, seed)),
-            crowd: Crowd::new(seed),
+            borrower: RefCell::new(Borrower::new(policy, timing, seed)),
+            crowd: WaitQueue::new(seed),
             batch: RefCell::default(),
             heard: RefCell::default(),
             random: Cell::new(seed | 1),
@@ -76,7 +76,7 @@ impl Lender {
     /// Milliseconds between two ticks.
     #[must_use]
     pub fn interval(&self) -> u32 {
-        self.borrower.borrow().rhythm().tick()
+        self.borrower.borrow().timing().tick()
     }
 
     /// What this worker remembers: for whoever wants to see it.
@@ -86,7 +86,7 @@ impl Lender {
     }
 
     /// The moments of now.
-    fn times(&self, host: &impl Host) -> Times {
+    fn times(&self, host: &impl NodeHost) -> Now {
         self.borrower.borrow().times(host.monotonic(), || host.wall())
     }
 
@@ -101,24 +101,24 @@ impl Lender {
     }
 
     /// Decides about `request`, which is the one at hand and whose context is `context`, or lets it wait.
-    pub fn meet<'a, H: Host, G: Gateway>(
+    pub fn meet<'a, H: NodeHost, G: Gateway>(
         &self,
         engine: &Engine,
         host: &H,
         context: u32,
         request: &Request<'a, G>,
-    ) -> Met<'a> {
+    ) -> Admission<'a> {
         // Only a request can ask the gateway which node this is.
         self.borrower.borrow_mut().settle_node(|| engine.table().node(&host.node()));
         let times = self.times(host);
         let considered = engine.consider(request, host.shared(), &mut self.borrower.borrow_mut(), times);
         let (caller, question) = match considered {
-            None => return Met::Off,
+            None => return Admission::Off,
             Some(Considered::Known(answer)) => {
                 if answer.ruling.is_some() {
                     host.note(Note::Hit);
                 }
-                return Met::Known(answer);
+                return Admission::Known(answer);
             }
             Some(Considered::Ask(caller, question)) => (caller, question),
         };
@@ -129,12 +129,12 @@ impl Lender {
         let joins = !is_first && host.resumes_others() && !waiting.question.is_charged;
         // A gateway that knows no way to the store will not know one the next time: then it is away.
         if joins || (0..Breaker::TRIPS_AT).any(|_| self.ask(engine, host, &waiting, times)) {
-            return Met::Waits(waiting);
+            return Admission::Waits(waiting);
         }
         // The gateway knows no way to the store.
         self.crowd.leave(&waiting);
-        let ruling = self.settle(engine, host, &waiting.question, times, Word::Silent);
-        Met::Known(Decided { caller, ruling })
+        let ruling = self.settle(engine, host, &waiting.question, times, StoreReply::Silent);
+        Admission::Known(Decided { caller, ruling })
     }
 
     /// A request is no more.
@@ -143,7 +143,7 @@ impl Lender {
     }
 
     /// Makes the call of `waiting`'s request, which is the one at hand.
-    fn ask(&self, engine: &Engine, host: &impl Host, waiting: &Waiting, times: Times) -> bool {
+    fn ask(&self, engine: &Engine, host: &impl NodeHost, waiting: &Waiting, times: Now) -> bool {
         let question = &waiting.question;
         let mut borrower = self.borrower.borrow_mut();
         let is_first = waiting.rounds.get() == 0;
@@ -172,12 +172,19 @@ impl Lender {
     }
 
     /// Sends `call` from what is at hand at `mono`, milliseconds; whether it went out.
-    fn dispatch(&self, host: &impl Host, caller: Caller, call: &Call, timeout_ms: u64, mono: u64) -> bool {
+    fn dispatch(
+        &self,
+        host: &impl NodeHost,
+        caller: Caller,
+        call: &Call,
+        timeout_ms: u64,
+        mono: u64,
+    ) -> bool {
         let is_out = host.dispatch(caller, &call.batch, timeout_ms);
         if !is_out {
             let mut borrower = self.borrower.borrow_mut();
             if borrower.failed(mono, self.random()) {
-                host.note(Note::NoWay);
+                host.note(Note::NoRoute);
             }
             host.note(Note::Called { has_worked: false, is_up: !borrower.is_store_away() });
         }
@@ -186,33 +193,33 @@ impl Lender {
 
     /// Whether a request that got no answer can ask again, and has the time. A store that is gone for good fails at once,
     /// three times, and is known to be away before its first request is decided.
-    fn may_repeat(&self, host: &impl Host, waiting: &Waiting) -> bool {
+    fn may_repeat(&self, host: &impl NodeHost, waiting: &Waiting) -> bool {
         let left = waiting.until.get().saturating_sub(host.monotonic() / 1_000_000);
         !self.borrower.borrow().is_store_away() && left >= self.store.timeout_ms / 2 && host.may_call_again()
     }
 
     /// The response at hand is to the call that `waiting`'s request has made.
-    pub fn answer(&self, engine: &Engine, host: &impl Host, waiting: &Rc<Waiting>) {
+    pub fn answer(&self, engine: &Engine, host: &impl NodeHost, waiting: &Rc<Waiting>) {
         if let Some(ruling) = self.answered(engine, host, waiting) {
             waiting.conclude(host, ruling);
         }
     }
 
     /// The request's ruling, or none while it asks again.
-    fn answered(&self, engine: &Engine, host: &impl Host, waiting: &Rc<Waiting>) -> Option<Ruling> {
+    fn answered(&self, engine: &Engine, host: &impl NodeHost, waiting: &Rc<Waiting>) -> Option<Ruling> {
         let id = waiting.question.id;
         let (call, allowed) = waiting.call.borrow_mut().take()?;
         let is_charge = matches!(call.batch.entries.last(), Some(Entry { ask: Ask::Charge { .. }, .. }));
         let heard = self.take(engine, host, call, allowed);
         let word = match &heard {
-            None => Word::Silent,
+            None => StoreReply::Silent,
             // A charge comes behind the report of its client.
             Some(heard) => match heard.answers().last() {
-                Some(Answer::Failed | Answer::Unusable) => Word::Away,
-                _ => Word::Heard,
+                Some(Answer::Failed | Answer::Unusable) => StoreReply::Away,
+                _ => StoreReply::Heard,
             },
         };
-        if word != Word::Heard {
+        if word != StoreReply::Heard {
             waiting.is_heard.set(false);
         }
         // Those that have waited with it go first: should it not be enough for all, this one can ask once more, and they
@@ -223,23 +230,25 @@ impl Lender {
         let question = &waiting.question;
         let charged = heard.as_ref().and_then(|heard| Some((heard.charge()?, heard.call())));
         let ruling = match (is_charge, charged) {
-            (true, Some((standing, call))) => {
+            (true, Some((grant, call))) => {
                 let times = self.times(host);
                 let borrower = self.borrower.borrow();
                 if self.store.mode == StoreMode::Leased {
                     let seen = Seen { times, took_ms: call.age(times.mono) };
-                    engine.note_charge(question, standing, host.shared(), &borrower, seen);
+                    engine.note_charge(question, grant, host.shared(), &borrower, seen);
                 }
-                Some(engine.charged(question, standing, &borrower, times))
+                Some(engine.charged(question, grant, &borrower, times))
             }
             // In strict mode a second question would be a second charge.
-            _ if word == Word::Silent
+            _ if word == StoreReply::Silent
                 && self.store.mode == StoreMode::Leased
                 && self.may_repeat(host, waiting) =>
             {
                 None
             }
-            (true, None) if word == Word::Heard => self.decide(engine, host, waiting, Word::Silent),
+            (true, None) if word == StoreReply::Heard => {
+                self.decide(engine, host, waiting, StoreReply::Silent)
+            }
             (true, None) | (false, _) => self.decide(engine, host, waiting, word),
         };
         if ruling.is_some() {
@@ -251,24 +260,24 @@ impl Lender {
         }
         // Those that are left are the next tick's.
         self.crowd.leave(waiting);
-        self.decide(engine, host, waiting, Word::Silent)
+        self.decide(engine, host, waiting, StoreReply::Silent)
     }
 
     /// Takes in the response at hand, to a request's `call`, which could take `allowed` milliseconds; none where it is none.
-    fn take(&self, engine: &Engine, host: &impl Host, call: Call, allowed: u64) -> Option<Heard> {
+    fn take(&self, engine: &Engine, host: &impl NodeHost, call: Call, allowed: u64) -> Option<Heard> {
         let mut heard = self.hear(engine, host, call, allowed)?;
         while self.take_slice(engine, host, &mut heard) {}
         Some(heard)
     }
 
     /// Takes in a slice of what was heard; whether there is more.
-    fn take_slice(&self, engine: &Engine, host: &impl Host, heard: &mut Heard) -> bool {
+    fn take_slice(&self, engine: &Engine, host: &impl NodeHost, heard: &mut Heard) -> bool {
         let mono = host.monotonic();
         self.borrower.borrow_mut().take_slice(engine.policy(), engine.table(), host.shared(), heard, mono)
     }
 
     /// The response at hand is to `call`, which could take `allowed` milliseconds; none where it is none.
-    fn hear(&self, engine: &Engine, host: &impl Host, call: Call, allowed: u64) -> Option<Heard> {
+    fn hear(&self, engine: &Engine, host: &impl NodeHost, call: Call, allowed: u64) -> Option<Heard> {
         let mono = host.monotonic();
         let reply = host.reply().and_then(|bytes| Reply::from_bytes(&bytes).ok());
         let reply = reply.filter(|reply| reply.answers.len() == call.batch.entries.len());
@@ -298,10 +307,16 @@ impl Lender {
     /// Decides about a request that waits; none: it has to ask again. Silence is the last word: where the store had
     /// answered while the request waited, others were faster.
     #[inline(never)]
-    fn decide(&self, engine: &Engine, host: &impl Host, waiting: &Waiting, word: Word) -> Option<Ruling> {
+    fn decide(
+        &self,
+        engine: &Engine,
+        host: &impl NodeHost,
+        waiting: &Waiting,
+        word: StoreReply,
+    ) -> Option<Ruling> {
         let times = self.times(host);
-        let is_late = word == Word::Silent && waiting.is_heard.get();
-        let word = if is_late { Word::Heard } else { word };
+        let is_late = word == StoreReply::Silent && waiting.is_heard.get();
+        let word = if is_late { StoreReply::Heard } else { word };
         let ruling = self.settle(engine, host, &waiting.question, times, word);
         if ruling.is_some() || !is_late {
             return ruling;
@@ -314,23 +329,23 @@ impl Lender {
     fn settle(
         &self,
         engine: &Engine,
-        host: &impl Host,
+        host: &impl NodeHost,
         question: &Question,
-        times: Times,
-        word: Word,
+        times: Now,
+        word: StoreReply,
     ) -> Option<Ruling> {
         let mut borrower = self.borrower.borrow_mut();
         engine.settle(question, host.shared(), &mut borrower, times, word, &|| host.peer())
     }
 
     /// Lets those of `id`'s requests go on that have made no call and can be decided now; on hosts that allow it.
-    fn release(&self, engine: &Engine, host: &impl Host, id: &ClientId) {
+    fn release(&self, engine: &Engine, host: &impl NodeHost, id: &ClientId) {
         if !host.resumes_others() || self.store.mode == StoreMode::Strict {
             return;
         }
         for waiting in self.crowd.without_call(id) {
             host.speak_for(waiting.context);
-            let Some(ruling) = self.decide(engine, host, &waiting, Word::Heard) else { continue };
+            let Some(ruling) = self.decide(engine, host, &waiting, StoreReply::Heard) else { continue };
             self.crowd.leave(&waiting);
             waiting.conclude(host, ruling);
         }

@@ -8,11 +8,11 @@ use redis::{
     RedisConnectionInfo, RedisError, TlsCertificates, Value,
 };
 
-use super::target::{Host, Login, Target, Tls, UrlError};
+use super::target::{Address, Login, Target, Tls, UrlError};
 
 /// How to connect to any server of one Redis.
 #[derive(Clone)]
-pub(super) struct Dial {
+pub(super) struct Connector {
     login: Login,
     database: i64,
     tls: Option<TlsCertificates>,
@@ -23,14 +23,14 @@ pub(super) struct Dial {
 
 /// Where a connection goes.
 #[derive(Clone, Debug)]
-pub(super) enum Goal {
+pub(super) enum Endpoint {
     /// To this server.
-    Server(Host),
+    Server(Address),
     /// To whichever server these Sentinels call the master of the service.
-    Master { sentinels: Vec<Host>, service: String, login: Login },
+    Master { sentinels: Vec<Address>, service: String, login: Login },
 }
 
-impl Dial {
+impl Connector {
     /// Reads the certificates that `target` names.
     pub fn new(target: &Target, database: i64) -> Result<Self, UrlError> {
         Ok(Self {
@@ -43,21 +43,23 @@ impl Dial {
     }
 
     /// Connects; why not is for the log and for whoever asked meanwhile.
-    pub async fn connect(&self, goal: &Goal) -> Result<MultiplexedConnection, String> {
+    pub async fn connect(&self, goal: &Endpoint) -> Result<MultiplexedConnection, String> {
         match goal {
-            Goal::Server(host) => {
+            Endpoint::Server(host) => {
                 let mut connection = self.reach(host, &self.login, self.database).await?;
                 // The system connects to a server that hangs, too; and one that still loads is of no use.
                 self.query(&mut connection, &redis::cmd("PING")).await?;
                 Ok(connection)
             }
-            Goal::Master { sentinels, service, login } => self.find_master(sentinels, service, login).await,
+            Endpoint::Master { sentinels, service, login } => {
+                self.find_master(sentinels, service, login).await
+            }
         }
     }
 
     async fn find_master(
         &self,
-        sentinels: &[Host],
+        sentinels: &[Address],
         service: &str,
         login: &Login,
     ) -> Result<MultiplexedConnection, String> {
@@ -73,7 +75,7 @@ impl Dial {
 
     async fn ask_sentinel(
         &self,
-        sentinel: &Host,
+        sentinel: &Address,
         service: &str,
         login: &Login,
     ) -> Result<MultiplexedConnection, String> {
@@ -84,7 +86,7 @@ impl Dial {
         let place: Option<(String, u16)> =
             redis::from_redis_value(place).map_err(|error| error.to_string())?;
         let (name, port) = place.ok_or("it knows no such service")?;
-        let master = Host { name, port };
+        let master = Address { name, port };
         let mut connection = self.reach(&master, &self.login, self.database).await?;
         // A Sentinel may not know yet that its master was demoted.
         match self.query(&mut connection, &redis::cmd("ROLE")).await? {
@@ -111,7 +113,7 @@ impl Dial {
 
     async fn reach(
         &self,
-        host: &Host,
+        host: &Address,
         login: &Login,
         database: i64,
     ) -> Result<MultiplexedConnection, String> {
@@ -126,7 +128,7 @@ impl Dial {
         }
     }
 
-    fn client(&self, host: &Host, login: &Login, database: i64) -> Result<Client, RedisError> {
+    fn client(&self, host: &Address, login: &Login, database: i64) -> Result<Client, RedisError> {
         let (name, port) = (host.name.clone(), host.port);
         let address = match &self.tls {
             Some(_) => tls_address(name, port),

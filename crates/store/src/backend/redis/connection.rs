@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::dial::{Dial, Goal};
+use super::connector::{Connector, Endpoint};
 
 /// Pause before the second try to connect; doubled until [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -25,14 +25,14 @@ const GOOD_AFTER: Duration = Duration::from_secs(1);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// A connection, kept up by a task of its own until this is dropped.
-pub(super) struct Link {
+pub(super) struct Connection {
     shared: Arc<Shared>,
     keeper: AbortHandle,
 }
 
 struct Shared {
-    goal: Goal,
-    dial: Dial,
+    goal: Endpoint,
+    dial: Connector,
     state: RwLock<State>,
     /// Told when the connection is found broken.
     broken: Notify,
@@ -47,9 +47,9 @@ enum State {
     Down { why: String },
 }
 
-impl Link {
+impl Connection {
     /// Starts to connect.
-    pub fn start(dial: Dial, goal: Goal) -> Self {
+    pub fn start(dial: Connector, goal: Endpoint) -> Self {
         let shared = Arc::new(Shared {
             goal,
             dial,
@@ -100,7 +100,7 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for Connection {
     fn drop(&mut self) {
         self.keeper.abort();
     }

@@ -1,16 +1,16 @@
-//! What the lender needs of a gateway.
+//! What the store_client needs of a gateway.
 
 use crate::engine::Ruling;
 use crate::engine::borrowing::Question;
-use crate::table::SharedStore;
+use crate::table::SharedData;
 use tollgate_core::client::Network;
 use tollgate_core::units::UnixNanos;
 use tollgate_core::wire::Batch;
 
 /// A gateway, as one of its workers reaches it. *At hand* is the request or the root that the gateway has called for.
-pub trait Host {
+pub trait NodeHost {
     /// The node's shared data.
-    type Shared: SharedStore;
+    type Shared: SharedData;
     /// The node's shared data.
     fn shared(&self) -> &Self::Shared;
     /// Nanoseconds of a clock that nobody sets, the same for all workers of a node.
@@ -65,5 +65,5 @@ pub enum Note {
     /// It is back.
     Back,
     /// It has just been given up: the gateway does not know where it is.
-    NoWay,
+    NoRoute,
 }

@@ -1,4 +1,4 @@
-//! What the product's lender needs of a gateway, and what the gateway makes of it.
+//! What the product's store_client needs of a gateway, and what the gateway makes of it.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use tollgate_core::client::Network;
 use tollgate_core::units::UnixNanos;
 use tollgate_core::wire::{Batch, header};
 use tollgate_node::engine::borrowing::Question;
-use tollgate_node::engine::lender::{self, Host, Met, Note};
+use tollgate_node::engine::store_client::{self, Admission, NodeHost, Note};
 use tollgate_node::engine::{Outcome, Ruling};
 use tollgate_node::request::{Gateway, Headers, Request};
 
@@ -19,7 +19,7 @@ use crate::log::{Shot, Verdict};
 use crate::plan::{MILLISECOND, Personality};
 
 /// One call of the gateway's into the filter.
-pub struct Seat<'a> {
+pub struct HostCall<'a> {
     shared: Shared<'a>,
     root: &'a Rc<Root>,
     /// The request at hand; none: the root.
@@ -73,8 +73,8 @@ impl Cluster {
         worker: &'a Worker,
         root: &'a Rc<Root>,
         first: Option<(u32, [u8; 4])>,
-    ) -> Seat<'a> {
-        Seat {
+    ) -> HostCall<'a> {
+        HostCall {
             shared: Shared { cluster: self, node, worker },
             root,
             at_hand: Cell::new(first.map(|(context, _)| context)),
@@ -102,14 +102,14 @@ impl Cluster {
             return;
         }
         let was_tripped = root.failures.get().is_some_and(|failures| failures >= 3);
-        let met = root.lender.meet(&root.engine, &seat, context, &request);
+        let met = root.store_client.meet(&root.engine, &seat, context, &request);
         match met {
-            Met::Off => {}
-            Met::Known(answer) => match answer.ruling {
+            Admission::Off => {}
+            Admission::Known(answer) => match answer.ruling {
                 None => self.log.free(sent.client),
                 Some(ruling) => self.decided(node, worker, &root, sent, 0, &ruling),
             },
-            Met::Waits(waiting) => {
+            Admission::Waits(waiting) => {
                 if was_tripped {
                     self.log.broken("breaker", self.now(), "a request waits after three failed calls");
                 }
@@ -138,7 +138,7 @@ impl Cluster {
         let Some(node) = self.node(node).filter(|node| node.life == life) else { return };
         let guest = node.workers[worker].waiting.borrow_mut().remove(&context);
         if let Some(guest) = guest {
-            guest.root.lender.forget(&guest.waiting);
+            guest.root.store_client.forget(&guest.waiting);
             self.log.abandoned(guest.client, guest.cost);
             self.gone(guest.client);
         }
@@ -148,11 +148,11 @@ impl Cluster {
     pub fn tick(&self, node: &Node, worker: &Worker, root: &Rc<Root>) {
         worker.is_busy.set(true);
         let seat = self.seat(node, worker, root, None);
-        root.lender.tick(&root.engine, &seat);
+        root.store_client.tick(&root.engine, &seat);
         worker.is_busy.set(false);
     }
 
-    /// A call has ended, for whom it was made; `reply`: what came, if anything that is a 200. `was_cut_short`: see [`Seat`].
+    /// A call has ended, for whom it was made; `reply`: what came, if anything that is a 200. `was_cut_short`: see [`HostCall`].
     pub fn call_ended(
         &self,
         node: &Node,
@@ -166,18 +166,18 @@ impl Cluster {
         match caller {
             Caller::Root => {
                 root.is_calling.set(false);
-                let seat = Seat { is_roots_reply: true, ..self.seat(node, worker, root, None) };
+                let seat = HostCall { is_roots_reply: true, ..self.seat(node, worker, root, None) };
                 *seat.reply.borrow_mut() = reply;
-                root.lender.take_batch(&root.engine, &seat);
+                root.store_client.take_batch(&root.engine, &seat);
             }
             Caller::Request(context) => {
                 let guest = worker.waiting.borrow().get(&context).cloned();
                 // Whose request is gone hears nothing.
                 if let Some(guest) = guest {
                     let first = Some((context, guest.address));
-                    let seat = Seat { was_cut_short, ..self.seat(node, worker, root, first) };
+                    let seat = HostCall { was_cut_short, ..self.seat(node, worker, root, first) };
                     *seat.reply.borrow_mut() = reply;
-                    root.lender.answer(&root.engine, &seat, &guest.waiting);
+                    root.store_client.answer(&root.engine, &seat, &guest.waiting);
                 }
             }
         }
@@ -216,7 +216,7 @@ impl Cluster {
             node: node.number,
             root: root.id,
             by_wall: (!root.was_answered.get() && differs).then_some(wall),
-            was_away: root.lender.borrower().borrow().is_store_away(),
+            was_away: root.store_client.borrower().borrow().is_store_away(),
             waited,
             tier,
             verdict,
@@ -232,7 +232,7 @@ impl Cluster {
     }
 }
 
-impl<'a> Host for Seat<'a> {
+impl<'a> NodeHost for HostCall<'a> {
     type Shared = Shared<'a>;
 
     fn shared(&self) -> &Shared<'a> {
@@ -277,11 +277,11 @@ impl<'a> Host for Seat<'a> {
         self.at_hand.set(Some(context));
     }
 
-    fn dispatch(&self, by: lender::Caller, batch: &Batch, timeout_ms: u64) -> bool {
+    fn dispatch(&self, by: store_client::Caller, batch: &Batch, timeout_ms: u64) -> bool {
         let cluster = self.shared.cluster;
         let message = match by {
-            lender::Caller::Request => header::decode(batch.to_header().as_bytes()).expect("base64url"),
-            lender::Caller::Root => batch.to_bytes(),
+            store_client::Caller::Request => header::decode(batch.to_header().as_bytes()).expect("base64url"),
+            store_client::Caller::Root => batch.to_bytes(),
         };
         let caller = match self.at_hand.get() {
             Some(context) => Caller::Request(context),
@@ -348,7 +348,7 @@ impl<'a> Host for Seat<'a> {
             Note::Away | Note::Back => {
                 cluster.trace(None, || format!("node {node} root {}: {note:?}", self.root.id));
             }
-            Note::Hit | Note::Miss | Note::NoWay => {}
+            Note::Hit | Note::Miss | Note::NoRoute => {}
         }
     }
 }

@@ -1,14 +1,14 @@
 //! What one worker remembers of a client that it has served.
 
-use super::{Rhythm, Subject};
-use crate::lease::{Hold, Rarity, Tick, tick};
+use super::{Subject, Timing};
+use crate::lease::{LeaseState, Rarity, Tick, tick};
 use tollgate_core::client::ClientId;
 use tollgate_core::name;
 use tollgate_core::units::Cost;
 
 /// A client that this worker has served lately. Hints alone: what counts is in the record.
 #[derive(Debug)]
-pub struct Known {
+pub struct ClientStats {
     pub name: Option<Box<[u8]>>,
     pub offer: u8,
     /// Whether the store has been told the name.
@@ -67,7 +67,7 @@ const RENEWED_AFTER: u32 = 3_000;
 /// A client's first requests often come together, from a page or a pool of connections.
 const AHEAD_OF_A_CROWD: u64 = 16;
 
-impl Known {
+impl ClientStats {
     pub fn new(subject: &Subject<'_>, mono: u64) -> Self {
         Self {
             name: subject.name.map(Into::into),
@@ -90,7 +90,7 @@ impl Known {
             has_paid: false,
             is_patient: false,
             asked_at: mono,
-            due_at: mono.saturating_add(Rhythm::REPORT),
+            due_at: mono.saturating_add(Timing::REPORT),
             queued_at: None,
         }
     }
@@ -103,7 +103,7 @@ impl Known {
         let due_at = if is_refused {
             self.refused = self.refused.saturating_add(1);
             // Who comes again when it was told to is not refused by what is over.
-            if self.refused_at.is_some_and(|at| mono.saturating_sub(at) < Rhythm::REPORT) {
+            if self.refused_at.is_some_and(|at| mono.saturating_sub(at) < Timing::REPORT) {
                 self.pressed_at = Some(mono);
             }
             self.refused_at = Some(mono);
@@ -123,7 +123,7 @@ impl Known {
             } else if self.is_patient && !self.is_hurried {
                 self.asked_at.saturating_add(REPORT_PATIENT).max(mono)
             } else {
-                mono.saturating_add(Rhythm::REPORT)
+                mono.saturating_add(Timing::REPORT)
             }
         };
         self.due_at = self.due_at.min(due_at);
@@ -131,7 +131,7 @@ impl Known {
 
     /// What is spent is reported after so long, milliseconds.
     const fn report_after(&self, is_patient: bool) -> u64 {
-        if is_patient && !self.is_hurried { REPORT_PATIENT } else { Rhythm::REPORT }
+        if is_patient && !self.is_hurried { REPORT_PATIENT } else { Timing::REPORT }
     }
 
     /// When it is to be looked at, milliseconds.
@@ -141,7 +141,7 @@ impl Known {
 
     /// Its record has changed: it is to be looked at soon.
     pub fn poke(&mut self, mono: u64) {
-        let soon = mono.saturating_add(Rhythm::REPORT);
+        let soon = mono.saturating_add(Timing::REPORT);
         self.due_at = if self.due_at > mono { self.due_at.min(soon) } else { soon };
     }
 
@@ -153,15 +153,15 @@ impl Known {
     /// A request of its waits for the store.
     pub fn touch(&mut self, mono: u64) {
         self.last_served = mono;
-        self.due_at = self.due_at.min(mono.saturating_add(Rhythm::REPORT));
+        self.due_at = self.due_at.min(mono.saturating_add(Timing::REPORT));
     }
 
     pub const fn is_pressed(&self, mono: u64) -> bool {
         // A tick that does not come is not waited for.
         match self.pressed_at {
             Some(at) => {
-                mono.saturating_sub(at) < Rhythm::REPORT
-                    && mono.saturating_sub(self.last_look) < 2 * Rhythm::REPORT
+                mono.saturating_sub(at) < Timing::REPORT
+                    && mono.saturating_sub(self.last_look) < 2 * Timing::REPORT
             }
             None => false,
         }
@@ -191,19 +191,19 @@ impl Known {
     /// is at it.
     pub fn wishes(
         &mut self,
-        hold: &mut Hold,
+        hold: &mut LeaseState,
         borrows: bool,
-        rhythm: Rhythm,
+        timing: Timing,
         mono: u64,
     ) -> Option<(u64, u64)> {
-        let (now, interval) = (tick(mono), rhythm.interval);
+        let (now, interval) = (tick(mono), timing.interval);
         let since = now.since(hold.asked);
-        if (hold.is_asking && since <= rhythm.patience()) || since < interval {
+        if (hold.is_asking && since <= timing.patience()) || since < interval {
             return None;
         }
         // A message that is still without an answer was lost: until there is one, the record cannot go.
         let is_late = (hold.owed() > 0 && u64::from(since) >= self.report_after(hold.is_patient()))
-            || (hold.is_asking && u64::from(since) >= Rhythm::REPORT);
+            || (hold.is_asking && u64::from(since) >= Timing::REPORT);
         let is_idle =
             hold.spent == self.seen_spent && mono.saturating_sub(self.last_served) >= hold.idle_ms().into();
         if is_idle && hold.left > 0 {
@@ -214,7 +214,7 @@ impl Known {
             return is_late.then_some((0, 0));
         }
         // Who has just given back what it did not spend has no use for as much again.
-        let is_active = !is_idle && mono.saturating_sub(self.last_served) < 2 * Rhythm::REPORT;
+        let is_active = !is_idle && mono.saturating_sub(self.last_served) < 2 * Timing::REPORT;
         // What was let through since the last look, carried on for some looks more.
         let elapsed = mono.saturating_sub(self.last_report).clamp(u64::from(interval).max(1), 10_000);
         let rate = self.spent.saturating_mul(u64::from(interval).saturating_mul(AHEAD)).checked_div(elapsed);
@@ -245,29 +245,29 @@ impl Known {
     }
 
     /// It was looked at. Whether it is still to be remembered.
-    pub fn looked(&mut self, hold: &Hold, is_reported: bool, rhythm: Rhythm, mono: u64) -> bool {
+    pub fn looked(&mut self, hold: &LeaseState, is_reported: bool, timing: Timing, mono: u64) -> bool {
         if is_reported {
             self.spent = 0;
             self.refused = 0;
             self.last_report = mono;
         }
         // Another worker's report is as good: somebody looks after the client.
-        if is_reported || u64::from(tick(mono).since(hold.asked)) < Rhythm::REPORT {
+        if is_reported || u64::from(tick(mono).since(hold.asked)) < Timing::REPORT {
             self.last_look = mono;
         }
         // Other workers serve it, too.
         if hold.spent > self.seen_spent.saturating_add(self.unseen) {
-            self.last_served = self.last_served.max(mono.saturating_sub(Rhythm::REPORT));
+            self.last_served = self.last_served.max(mono.saturating_sub(Timing::REPORT));
         }
         self.seen_spent = hold.spent;
         self.unseen = 0;
-        self.rest(hold, rhythm, mono);
-        let is_gone = mono.saturating_sub(self.last_served) > 2 * Rhythm::REPORT;
+        self.rest(hold, timing, mono);
+        let is_gone = mono.saturating_sub(self.last_served) > 2 * Timing::REPORT;
         hold.is_worth_keeping() || !is_gone
     }
 
     /// Need not be looked at until there may be something to say, should nothing happen before.
-    fn rest(&mut self, hold: &Hold, rhythm: Rhythm, mono: u64) {
+    fn rest(&mut self, hold: &LeaseState, timing: Timing, mono: u64) {
         let now = tick(mono);
         let asked = mono.saturating_sub(now.since(hold.asked).into());
         self.is_patient = hold.is_patient();
@@ -275,7 +275,7 @@ impl Known {
         let until = |moment: Tick| mono.saturating_add(moment.since(now).into());
         let mut next = u64::MAX;
         if hold.is_asking {
-            next = asked.saturating_add(rhythm.patience().into()).saturating_add(1);
+            next = asked.saturating_add(timing.patience().into()).saturating_add(1);
         } else {
             if self.refused > 0 {
                 next = until(hold.refused.until);
@@ -291,15 +291,15 @@ impl Known {
         }
         if !hold.is_worth_keeping() {
             // It may be forgotten then.
-            next = next.min(self.last_served.saturating_add(2 * Rhythm::REPORT).saturating_add(1));
+            next = next.min(self.last_served.saturating_add(2 * Timing::REPORT).saturating_add(1));
         }
-        self.due_at = next.max(mono.saturating_add(rhythm.interval.max(1).into()));
+        self.due_at = next.max(mono.saturating_add(timing.interval.max(1).into()));
     }
 
     /// The store has taken a message in which the name stood; what came of it is `hold`.
-    pub fn told(&mut self, hold: &Hold, rhythm: Rhythm, mono: u64) {
+    pub fn told(&mut self, hold: &LeaseState, timing: Timing, mono: u64) {
         self.is_told = true;
-        self.rest(hold, rhythm, mono);
+        self.rest(hold, timing, mono);
     }
 
     /// The name, until the store knows it.

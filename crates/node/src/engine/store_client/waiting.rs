@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::Host;
-use crate::borrower::{Call, Times};
+use super::NodeHost;
+use crate::borrower::{Call, Now};
 use crate::engine::Ruling;
 use crate::engine::borrowing::Question;
 use tollgate_core::client::{ClientId, ClientMap, ClientSecret};
@@ -48,7 +48,7 @@ impl Waiting {
     }
 
     /// Does what `ruling` says about it: it is at hand.
-    pub(super) fn conclude(&self, host: &impl Host, ruling: Ruling) {
+    pub(super) fn conclude(&self, host: &impl NodeHost, ruling: Ruling) {
         host.conclude(&self.question, &ruling);
         *self.ruling.borrow_mut() = Some(ruling);
     }
@@ -60,9 +60,9 @@ impl Waiting {
 
 /// All requests of a worker that wait, by client.
 #[derive(Debug)]
-pub struct Crowd(RefCell<ClientMap<Vec<Rc<Waiting>>>>);
+pub struct WaitQueue(RefCell<ClientMap<Vec<Rc<Waiting>>>>);
 
-impl Crowd {
+impl WaitQueue {
     pub(super) fn new(seed: u64) -> Self {
         Self(RefCell::new(ClientMap::with_hasher(ClientSecret::with_seed(seed))))
     }
@@ -97,7 +97,7 @@ impl Crowd {
     pub(super) fn hear(&self, call: &Call, reply: &Reply, until: u64) {
         let waiting = self.0.borrow();
         for (entry, answer) in call.batch.entries.iter().zip(&reply.answers) {
-            if let (Answer::Standing(_), Some(of_client)) = (answer, waiting.get(&entry.client)) {
+            if let (Answer::Grant(_), Some(of_client)) = (answer, waiting.get(&entry.client)) {
                 for one in of_client.iter().filter(|one| !one.question.is_charged) {
                     one.is_heard.set(true);
                     one.until.set(until);
@@ -113,7 +113,7 @@ impl Crowd {
     }
 
     /// Those that have made no call and wait no longer.
-    pub(super) fn late(&self, times: Times) -> Vec<Rc<Waiting>> {
+    pub(super) fn late(&self, times: Now) -> Vec<Rc<Waiting>> {
         let all = self.0.borrow();
         let is_late = |one: &&Rc<Waiting>| !one.has_call() && times.mono >= one.until.get();
         all.values().flatten().filter(is_late).cloned().collect()

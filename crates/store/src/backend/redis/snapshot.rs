@@ -4,12 +4,12 @@ use redis::Value;
 use tollgate_core::client::ClientId;
 
 use super::bytes::Reader;
-use super::fleet::{Fleet, Order};
 use super::key::Keys;
 use super::script::{Call, Script};
+use super::servers::{Command, Servers};
 use crate::backend::{
-    AUDIT_KEPT, BULLETIN_REMEMBERS, BackendError, Bulletin, CHANGES_REMEMBERED, Changed, Condition, Mark,
-    OverrideChange, OverrideRow,
+    AUDIT_KEPT, BULLETIN_REMEMBERS, BackendError, CHANGES_REMEMBERED, Changed, Condition, Mark,
+    NamespaceSnapshot, OverrideChange, OverrideRow,
 };
 
 type Bytes = Vec<u8>;
@@ -25,7 +25,7 @@ impl Scripts {
     pub fn new() -> Self {
         Self {
             tell: Script::new(include_str!("../../../scripts/tell.lua")),
-            read: Script::new(include_str!("../../../scripts/bulletin.lua")),
+            read: Script::new(include_str!("../../../scripts/snapshot.lua")),
             audit: Script::new(include_str!("../../../scripts/audit.lua")),
         }
     }
@@ -33,7 +33,7 @@ impl Scripts {
     /// Tells that `client` was reset.
     pub async fn reset(
         &self,
-        fleet: &Fleet,
+        fleet: &Servers,
         keys: &Keys,
         client: ClientId,
         audit: Vec<u8>,
@@ -48,7 +48,7 @@ impl Scripts {
     /// Sets or removes an override, if that may be.
     pub async fn change_override(
         &self,
-        fleet: &Fleet,
+        fleet: &Servers,
         keys: &Keys,
         consumer: &str,
         change: OverrideChange,
@@ -59,7 +59,7 @@ impl Scripts {
 
     async fn tell(
         &self,
-        fleet: &Fleet,
+        fleet: &Servers,
         keys: &Keys,
         what: &str,
         whom: Vec<u8>,
@@ -94,16 +94,21 @@ impl Scripts {
     }
 
     /// What has changed after `after`, or all overrides and recent resets.
-    pub async fn read(&self, fleet: &Fleet, keys: &Keys, after: Mark) -> Result<Bulletin, BackendError> {
+    pub async fn read(
+        &self,
+        fleet: &Servers,
+        keys: &Keys,
+        after: Mark,
+    ) -> Result<NamespaceSnapshot, BackendError> {
         let arguments = [after.revision, after.at].map(|number| number.to_string().into_bytes());
         let keys = vec![keys.counters(), keys.news(), keys.overrides(), keys.changes()];
-        read_bulletin(self.read.call(fleet, Call { keys, arguments: arguments.into() }).await?)
+        read_snapshot(self.read.call(fleet, Call { keys, arguments: arguments.into() }).await?)
     }
 
     /// The log's lines.
     pub async fn audit(
         &self,
-        fleet: &Fleet,
+        fleet: &Servers,
         keys: &Keys,
         before: Option<u64>,
         limit: usize,
@@ -115,14 +120,14 @@ impl Scripts {
     }
 }
 
-/// What `bulletin.lua` returns.
-pub(super) fn read_bulletin(answer: Value) -> Result<Bulletin, BackendError> {
+/// What `snapshot.lua` returns.
+pub(super) fn read_snapshot(answer: Value) -> Result<NamespaceSnapshot, BackendError> {
     type Parts = (u64, u64, u64, u64, Vec<Bytes>, Vec<(Bytes, Bytes)>);
     let parts: Parts = redis::from_redis_value(answer).map_err(unreadable)?;
     let (revision, at, since, after, news, overrides) = parts;
     let overrides = overrides.into_iter().map(|(consumer, row)| read_override(consumer, &row));
     let resets = news.iter().filter_map(|bytes| read_reset(bytes).transpose());
-    Ok(Bulletin {
+    Ok(NamespaceSnapshot {
         revision,
         at,
         after,
@@ -139,10 +144,10 @@ pub(super) fn read_lines(answer: Value) -> Result<Vec<(u64, Vec<u8>)>, BackendEr
 }
 
 /// The revision alone.
-pub(super) async fn revision(fleet: &Fleet, keys: &Keys) -> Result<u64, BackendError> {
+pub(super) async fn revision(fleet: &Servers, keys: &Keys) -> Result<u64, BackendError> {
     let mut get = redis::cmd("HGET");
     get.arg(keys.counters()).arg("revision");
-    let answer = fleet.ask(Order::new(&keys.counters(), get)).await?;
+    let answer = fleet.ask(Command::new(&keys.counters(), get)).await?;
     if answer == Value::Nil {
         return Ok(0);
     }

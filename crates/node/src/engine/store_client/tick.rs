@@ -1,18 +1,18 @@
 //! What a worker does when no request is at hand.
 
-use super::{Caller, Host, Lender};
-use crate::borrower::{Call, Times};
+use super::{Caller, NodeHost, StoreClient};
+use crate::borrower::{Call, Now};
 use crate::engine::Engine;
-use crate::engine::borrowing::Word;
+use crate::engine::borrowing::StoreReply;
 use tollgate_core::wire::MAX_ENTRIES;
 
 /// For so many of those that wait a batch has room; the rest of it are reports. A store takes no longer one.
 const WAITING: usize = MAX_ENTRIES / 2;
 
-impl Lender {
+impl StoreClient {
     /// The tick: a slice of what has been answered is taken in, a slice of what is due is put together, and where it is time
     /// it goes to the store. Nobody waits for ever.
-    pub fn tick(&self, engine: &Engine, host: &impl Host) {
+    pub fn tick(&self, engine: &Engine, host: &impl NodeHost) {
         let times = self.times(host);
         self.expire(engine, host, times);
         let is_under_way = self.batch.borrow().as_ref().is_some_and(|(_, until)| times.mono < *until);
@@ -29,14 +29,14 @@ impl Lender {
     }
 
     /// The response to the tick's call is at hand.
-    pub fn take_batch(&self, engine: &Engine, host: &impl Host) {
+    pub fn take_batch(&self, engine: &Engine, host: &impl NodeHost) {
         let Some((call, _)) = self.batch.borrow_mut().take() else { return };
         *self.heard.borrow_mut() = self.hear(engine, host, call, self.store.timeout_ms);
         self.go_on(engine, host);
     }
 
     /// Goes on with what the last batch was answered; whether anything was left.
-    fn go_on(&self, engine: &Engine, host: &impl Host) -> bool {
+    fn go_on(&self, engine: &Engine, host: &impl NodeHost) -> bool {
         let Some(mut heard) = self.heard.borrow_mut().take() else { return false };
         let is_more = self.take_slice(engine, host, &mut heard);
         for id in self.crowd.clients() {
@@ -49,7 +49,7 @@ impl Lender {
     }
 
     /// The batch that is due: reports, and what requests ask for whose call has ended.
-    fn due(&self, engine: &Engine, host: &impl Host, times: Times) -> Option<Call> {
+    fn due(&self, engine: &Engine, host: &impl NodeHost, times: Now) -> Option<Call> {
         let mut waiting = self.crowd.leaderless();
         waiting.truncate(WAITING);
         let mut borrower = self.borrower.borrow_mut();
@@ -71,11 +71,11 @@ impl Lender {
     }
 
     /// Decides about requests that wait for a call that is not theirs and does not come.
-    fn expire(&self, engine: &Engine, host: &impl Host, times: Times) {
+    fn expire(&self, engine: &Engine, host: &impl NodeHost, times: Now) {
         for waiting in self.crowd.late(times) {
             host.speak_for(waiting.context);
             self.crowd.leave(&waiting);
-            if let Some(ruling) = self.decide(engine, host, &waiting, Word::Silent) {
+            if let Some(ruling) = self.decide(engine, host, &waiting, StoreReply::Silent) {
                 waiting.conclude(host, ruling);
             }
         }
