@@ -6,6 +6,8 @@
 #![allow(unsafe_code)] // The foreign functions; each use says why it is sound.
 
 use std::ptr::null_mut;
+use tollgate_core::units::Millis;
+use tollgate_node::clock::NodeNanos;
 
 /// What a call came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,12 +148,12 @@ pub fn now() -> u64 {
 
 /// Nanoseconds of a clock that nobody sets, the same for all workers of a node. Kong's clocks have steps of a
 /// millisecond, this one and [`now`].
-pub fn monotonic() -> u64 {
+pub fn monotonic() -> NodeNanos {
     const MONOTONIC: u32 = 1;
     let mut time = 0;
     // SAFETY: the host writes eight bytes to a place that is ours.
     unsafe { clock_time_get(MONOTONIC, 0, &mut time) };
-    time
+    NodeNanos(time)
 }
 
 /// The filter's configuration, as the operator wrote it.
@@ -174,7 +176,8 @@ fn buffer(buffer: u32, most: usize) -> Vec<u8> {
 }
 
 /// Asks for a tick every so many milliseconds. Once a root context: a second time traps.
-pub fn tick_every(milliseconds: u32) {
+pub fn tick_every(interval: Millis) {
+    let milliseconds = u32::try_from(interval.0).unwrap_or(u32::MAX);
     // SAFETY: plain numbers.
     unsafe { proxy_set_tick_period_milliseconds(milliseconds) };
 }

@@ -5,29 +5,29 @@
 //! were due before it can still come first, all of them in one turn of the host's event loop. So the root lets some ticks
 //! pass that are too far apart for one turn.
 
+use tollgate_core::units::Millis;
+use tollgate_node::clock::NodeNanos;
+
 use super::abi;
 
 /// The ticks since the root was configured, as far as that matters.
 #[derive(Default)]
 pub struct FirstTicks {
-    /// A tick from then on counts, nanoseconds of the monotonic clock.
-    next: u64,
+    /// A tick from then on counts, by the node's clock.
+    next: NodeNanos,
     /// How many that count are still to come.
     left: u8,
 }
 
-const MILLISECOND: u64 = 1_000_000;
-
 /// Between two ticks of one turn there is a fraction of that, unless something blocks the worker.
-const APART: u64 = 10 * MILLISECOND;
+const APART: Millis = Millis(10);
 
 impl FirstTicks {
-    /// Of a root whose own timer begins now, with so many milliseconds between two ticks.
-    pub fn from_now(interval: u32) -> Self {
+    /// Of a root whose own timer begins now, with `interval` between two ticks.
+    pub fn from_now(interval: Millis) -> Self {
         // More than one: something may block the worker just between two ticks.
         const TICKS: u8 = 3;
-        let interval = u64::from(interval).saturating_mul(MILLISECOND);
-        Self { next: abi::monotonic().saturating_add(interval), left: TICKS }
+        Self { next: abi::monotonic().after(interval), left: TICKS }
     }
 
     /// Asked once in every tick.
@@ -35,7 +35,7 @@ impl FirstTicks {
         if self.left > 0 {
             let now = abi::monotonic();
             if now >= self.next {
-                self.next = now.saturating_add(APART);
+                self.next = now.after(APART);
                 self.left = self.left.saturating_sub(1);
             }
         }

@@ -29,7 +29,7 @@ impl HostKind {
     /// nanosecond.
     pub fn may_be_kong() -> bool {
         const STEP: u64 = 1_000_000;
-        abi::monotonic().is_multiple_of(STEP)
+        abi::monotonic().0.is_multiple_of(STEP)
     }
 
     /// Finds out by writing to shared data twice. Where Kong has no zone for it, this traps, which leaves the routes

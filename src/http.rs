@@ -209,7 +209,7 @@ fn refuse_forgery() {
 }
 
 /// A consumer's tier: what it was decided under, unless that was its address; then `otherwise`.
-fn tier_name<'a>(ready: &'a Ready, ruling: Option<&'a Ruling>, otherwise: &'a Under) -> &'a str {
+fn tier_name<'a>(ready: &'a Ready, ruling: Option<&'a Ruling>, otherwise: &'a AppliedTier) -> &'a str {
     let decided = ruling.map(|ruling| &ruling.under).filter(|under| **under != AppliedTier::Anonymous);
     &ready.engine.tier(decided.unwrap_or(otherwise)).name
 }

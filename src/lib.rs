@@ -12,9 +12,9 @@ mod host;
 mod http;
 mod memory;
 mod metrics;
+mod node_host;
 mod once;
 mod root;
-mod store_client;
 
 use proxy_wasm::types::LogLevel;
 

@@ -16,6 +16,7 @@ use clap::Args;
 use serde_json::json;
 use tollgate_core::client::ClientId;
 use tollgate_core::terms::{Offer, Rate, Terms};
+use tollgate_core::units::Cost;
 use tollgate_core::wire::{Answer, Ask, LeaseRequest};
 use tollgate_store::backend::memory::{Memory, wall_clock};
 use tollgate_store::backend::redb::Redb;
@@ -237,9 +238,9 @@ async fn lane(
             let lease = LeaseRequest {
                 epoch: load.epoch,
                 seq: round,
-                spent,
-                hold: 500,
-                want: 1_000,
+                spent: Cost(spent),
+                hold: Cost(500),
+                want: Cost(1_000),
                 ..LeaseRequest::default()
             };
             Settle {

@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use tollgate_core::limit::Month;
 use tollgate_core::name::MAX_NAME;
 use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
-use tollgate_core::units::Cost;
+use tollgate_core::units::{Cost, Millis, UnixMicros, Work};
 use tollgate_core::wire::{Answer, Ask, Batch, Grant, LeaseRequest, MAX_ENTRIES, MAX_OFFERS, Reply};
 use tollgate_node::lease::{LeaseState, Spend, Wish, tick};
 use tollgate_store::accounts::{Account, Settled, month_of};
@@ -45,20 +45,20 @@ fn settle(batch: &Batch) {
         match &entry.ask {
             Ask::Lease(lease) => lend(&mut account, &terms, batch.node, lease, now),
             Ask::Charge { cost } => {
-                let grant = account.charge(&terms, *cost, now);
-                if grant.refusal.is_none() && *cost > 0 {
+                let grant = account.charge(&terms, *cost, UnixMicros(now));
+                if grant.refusal.is_none() && *cost > Cost(0) {
                     is_within(&account, &terms, now);
                 }
             }
         }
         // Of a larger limit that went before there may be more than this one holds; nothing is lent then (`is_within`).
-        assert!(account.levels.iter().all(|level| level.work <= EXACT));
+        assert!(account.levels.iter().all(|level| level.work <= Work(EXACT)));
     }
 }
 
 fn lend(account: &mut Account, terms: &Terms, node: u64, lease: &LeaseRequest, now: u64) {
     let known = account.loans.iter().find(|loan| loan.node == node).map(|loan| (loan.epoch, loan.seq));
-    let Settled::Grant(grant) = account.settle(terms, node, lease, now) else { return };
+    let Settled::Grant(grant) = account.settle(terms, node, lease, UnixMicros(now)) else { return };
     assert_eq!((grant.epoch, grant.seq), (lease.epoch, lease.seq));
     let is_repeated = known == Some((lease.epoch, lease.seq));
     // More than the node said to hold: the rest was lent just now.
@@ -67,7 +67,7 @@ fn lend(account: &mut Account, terms: &Terms, node: u64, lease: &LeaseRequest, n
         assert_eq!(grant.refusal, None);
     }
     if !is_repeated && grant.refusal.is_none() {
-        assert!(grant.hold >= lease.need.min(EXACT), "what it needs, or a refusal");
+        assert!(grant.hold >= lease.need.min(Cost(EXACT)), "what it needs, or a refusal");
     }
     if let Some(refusal) = grant.refusal {
         assert!(refusal.limits != 0 || refusal.month, "a refusal says by what");
@@ -81,17 +81,23 @@ fn is_within(account: &Account, terms: &Terms, now: u64) {
         assert!(u128::from(level.work) + out * u128::from(bucket.weight) <= bucket.capacity.into());
     }
     if let Some(quota) = terms.monthly {
-        assert!(u128::from(account.used(month_of(now))) + out <= quota.into());
+        assert!(u128::from(account.used(month_of(UnixMicros(now)))) + out <= quota.into());
     }
 }
 
 /// A node takes in what the store says, and spends no more than that.
 fn take(grant: &Grant) {
     let mut hold = LeaseState::default();
-    let lease = hold.message(Month(682), Wish { need: 1_000, ..Wish::default() }, [0; 3], 0, 1_000);
+    let lease = hold.message(
+        Month(682),
+        Wish { need: Cost(1_000), ..Wish::default() },
+        [0; 3],
+        Millis(0),
+        tollgate_node::clock::NodeMillis(1_000),
+    );
     let mut theirs = *grant;
     (theirs.epoch, theirs.seq) = (lease.epoch, lease.seq);
-    hold.take(&theirs, 1_000, tick(1_000), tick(1_001));
+    hold.take(&theirs, Cost(1_000), tick(1_000), tick(1_001));
     assert!(hold.acked <= hold.spent);
     assert!(u64::from(hold.left) <= grant.hold);
     let (left, spent) = (hold.left, hold.spent);

@@ -6,20 +6,21 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use tollgate_core::units::{Cost, Micros, Millis, UnixMicros};
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use tollgate_core::client::ClientId;
 use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
 use tollgate_core::wire::{Answer, Ask, Grant, LeaseRequest, Refusal};
-use tollgate_store::accounts::IDLE_PATIENT_MS;
+use tollgate_store::accounts::IDLE_PATIENT;
 use tollgate_store::backend::Settle;
 use tollgate_store::backend::redis::fuzzing::{self, Stored, Value};
 
 const SETTLE: &str = include_str!("../../crates/store/scripts/settle.lua");
 const ACCOUNT: &str = include_str!("../../crates/store/scripts/account.lua");
 
-const STRANGER: u64 = 1;
+const ANONYMOUS: u64 = 1;
 const NAMED: u64 = 2;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -41,7 +42,7 @@ fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
     while !dice.is_empty() && entries.len() < 300 {
         entries.push(entry(dice, &terms)?);
     }
-    let calls = fuzzing::calls("n}{s", &entries, is_cluster, at);
+    let calls = fuzzing::calls("n}{s", &entries, is_cluster, at.map(UnixMicros));
     let mut places: Vec<usize> = calls.iter().flat_map(|call| call.entries.clone()).collect();
     // What one client says is settled in the order in which it says it.
     for client in 0..8_u8 {
@@ -72,11 +73,11 @@ fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
             let head = unpack("<BBBB", &mut bytes);
             let [what, flags, offer, set] = head[..] else { panic!("four numbers") };
             let named = entry.name.as_ref().map_or(0, |_| NAMED);
-            assert_eq!(flags, named | if entry.is_anonymous { STRANGER } else { 0 });
+            assert_eq!(flags, named | if entry.is_anonymous { ANONYMOUS } else { 0 });
             match &entry.ask {
                 Ask::Lease(lease) => {
                     assert_eq!(what, 0);
-                    let exact = |amount: u64| amount.min(EXACT);
+                    let exact = |amount: Cost| amount.0.min(EXACT);
                     let said = [
                         entry.node,
                         lease.epoch & 0xFFFF_FFFF,
@@ -90,9 +91,9 @@ fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
                         exact(lease.need),
                         exact(lease.queued),
                         exact(lease.want),
-                        exact(lease.since[0]),
-                        exact(lease.since[1]),
-                        exact(lease.since[2]),
+                        lease.since[0].min(EXACT),
+                        lease.since[1].min(EXACT),
+                        lease.since[2].min(EXACT),
                     ];
                     assert_eq!(unpack(format(SETTLE, "local LEASE"), &mut bytes), said);
                 }
@@ -100,7 +101,7 @@ fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
                     assert_eq!(what, 1);
                     assert_eq!(
                         unpack(format(SETTLE, "cost, text = unpack"), &mut bytes),
-                        [*cost.min(&EXACT)]
+                        [cost.0.min(EXACT)]
                     );
                 }
             }
@@ -114,9 +115,9 @@ fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
             let buckets = &entry.terms.buckets;
             assert_eq!(numbers[0], buckets.len() as u64);
             for (bucket, said) in buckets.iter().zip(numbers[1..10].chunks(3)) {
-                assert_eq!(said, [bucket.drain, bucket.weight, bucket.capacity]);
+                assert_eq!(said, [bucket.drain, bucket.weight, bucket.capacity.0]);
             }
-            assert_eq!(entry.terms.monthly, (numbers[10] == 1).then_some(numbers[11]));
+            assert_eq!(entry.terms.monthly, (numbers[10] == 1).then_some(Cost(numbers[11])));
             assert_eq!(bytes, entry.tier.as_bytes());
         }
     }
@@ -136,20 +137,20 @@ fn terms(dice: &mut Unstructured<'_>, tier: u8) -> Result<(Arc<Terms>, Arc<str>)
 fn entry(dice: &mut Unstructured<'_>, terms: &[(Arc<Terms>, Arc<str>)]) -> Result<Settle> {
     let (terms, tier) = dice.choose(terms)?;
     let ask = if dice.ratio(1, 4)? {
-        Ask::Charge { cost: dice.arbitrary()? }
+        Ask::Charge { cost: Cost(dice.arbitrary()?) }
     } else {
         Ask::Lease(LeaseRequest {
             since: [dice.arbitrary()?, dice.arbitrary()?, dice.arbitrary()?],
             epoch: dice.arbitrary()?,
             seq: dice.arbitrary()?,
-            spent: dice.arbitrary()?,
-            acked: dice.arbitrary()?,
-            spent_before_month: dice.arbitrary()?,
+            spent: Cost(dice.arbitrary()?),
+            acked: Cost(dice.arbitrary()?),
+            spent_before_month: Cost(dice.arbitrary()?),
             month: dice.arbitrary()?,
-            hold: dice.arbitrary()?,
-            need: dice.arbitrary()?,
-            queued: dice.arbitrary()?,
-            want: dice.arbitrary()?,
+            hold: Cost(dice.arbitrary()?),
+            need: Cost(dice.arbitrary()?),
+            queued: Cost(dice.arbitrary()?),
+            want: Cost(dice.arbitrary()?),
         })
     };
     Ok(Settle {
@@ -173,14 +174,14 @@ fn grants(dice: &mut Unstructured<'_>) -> Result<()> {
     let Ask::Lease(lease) = ask else { return Ok(()) };
     let (hold, spent, used, month_used) =
         (dice.arbitrary()?, dice.arbitrary()?, dice.arbitrary()?, dice.arbitrary()?);
-    let (ttl_ms, idle_ms, month, flags, wait): (u32, u32, u16, u8, u64) = dice.arbitrary()?;
+    let (ttl, idle, month, flags, wait): (u32, u32, u16, u8, u64) = dice.arbitrary()?;
     let [first, second, third]: [u64; 3] = used;
     let numbers = [
         0,
         hold,
         spent,
-        ttl_ms.into(),
-        idle_ms.into(),
+        ttl.into(),
+        idle.into(),
         first,
         second,
         third,
@@ -190,17 +191,18 @@ fn grants(dice: &mut Unstructured<'_>) -> Result<()> {
         wait,
     ];
     let mut bytes = pack(format(ACCOUNT, "return pack('<BI8I8I4I4"), &numbers);
-    let refusal = Refusal { limits: flags & 7, month: flags & 8 != 0, never: flags & 16 != 0, wait };
+    let refusal =
+        Refusal { limits: flags & 7, month: flags & 8 != 0, never: flags & 16 != 0, wait: Micros(wait) };
     let grant = Grant {
         epoch: lease.epoch,
         seq: lease.seq,
-        spent,
-        hold,
-        ttl_ms,
-        idle_ms: idle_ms.min(IDLE_PATIENT_MS),
-        used,
+        spent: Cost(spent),
+        hold: Cost(hold),
+        ttl: Millis(ttl.into()),
+        idle: Millis(idle.into()).min(IDLE_PATIENT),
+        used: used.map(Cost),
         month,
-        month_used,
+        month_used: Cost(month_used),
         refusal: (flags & 128 != 0).then_some(refusal),
     };
     let now: u64 = dice.arbitrary()?;
@@ -222,7 +224,7 @@ fn grants(dice: &mut Unstructured<'_>) -> Result<()> {
 fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
     let bytes = if dice.arbitrary()? { account(dice)? } else { dice.take_rest_bytes() };
     let Ok(Stored { name, tier, monthly, account }) = Stored::from_bytes(&bytes) else { return Ok(()) };
-    let mut description = pack("<BI8", &[monthly.is_some().into(), monthly.unwrap_or(0)]);
+    let mut description = pack("<BI8", &[monthly.is_some().into(), monthly.unwrap_or(Cost(0))]);
     description.extend(tier.into_bytes());
     // How many levels there are is not known any more; those that are left out are zero.
     let mut repacked = Vec::new();
@@ -236,7 +238,7 @@ fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
         );
         for level in &account.levels[..levels as usize] {
             // An empty bucket's work is less than nothing: how long it has been empty.
-            let work = if level.idle > 0 { level.idle.wrapping_neg() } else { level.work };
+            let work = if level.idle > Micros(0) { level.idle.wrapping_neg() } else { level.work };
             packed.extend(pack(format(SETTLE, "local LEVEL"), &[work, level.weight, level.drain]));
         }
         packed.extend(&description);
@@ -296,7 +298,7 @@ fn account(dice: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 fn hostile(dice: &mut Unstructured<'_>) -> Result<()> {
     let reply = value(dice, 5)?;
     let count = dice.int_in_range(0..=3)?;
-    let asks = vec![Ask::Charge { cost: 1 }; count];
+    let asks = vec![Ask::Charge { cost: Cost(1) }; count];
     if let Some((_, answers)) = fuzzing::answers(reply.clone(), &asks) {
         assert_eq!(answers.len(), asks.len());
     }

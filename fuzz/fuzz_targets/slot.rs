@@ -13,7 +13,8 @@ use tollgate_core::client::Client;
 use tollgate_core::limit::{Level, Limit, Month, PackedRate, Period};
 use tollgate_core::tier::Tier;
 use tollgate_core::units::{Cost, UnixNanos};
-use tollgate_node::lease::{LeaseState, Refused, Tick};
+use tollgate_node::clock::Tick;
+use tollgate_node::lease::{LeaseState, Refused};
 use tollgate_node::table::{
     Change, Expected, FingerprintKey, Read, Record, SharedData, SlotKey, State, Table, Updated, Write,
 };
@@ -132,16 +133,16 @@ fn state(numbers: &[u8]) -> State {
     let mut lease = LeaseState {
         epoch: ticks as u32,
         seq: (ticks >> 32) as u32,
-        spent: next() & MOST,
-        spent_before_month: next() & MOST,
-        acked: next() & MOST,
-        left: next() as u32,
+        spent: Cost(next() & MOST),
+        spent_before_month: Cost(next() & MOST),
+        acked: Cost(next() & MOST),
+        left: Cost((next() as u32).into()),
         ends: Tick(next() as u32),
         asked: Tick(next() as u32),
         is_asking: flags >> 16 & 1 == 1,
         idle: (flags >> 24) as u8,
         refused: Refused {
-            cost: (flags >> 32) as u32 & Refused::MAX_COST,
+            cost: Cost(flags >> 32 & Refused::MAX_COST.0),
             until: Tick(next() as u32),
             limits: (flags >> 56) as u8,
         },

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tollgate_core::units::UnixMicros;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -80,7 +81,7 @@ async fn run(bytes: &[u8], guarded: &Router) {
 
 fn replica(now: &Arc<AtomicU64>, tokens: Tokens) -> (Arc<Store>, Router) {
     let clock = Arc::clone(now);
-    let memory = Memory::new(Arc::new(move || clock.load(Ordering::Relaxed)));
+    let memory = Memory::new(Arc::new(move || UnixMicros(clock.load(Ordering::Relaxed))));
     let store = Store::new(Arc::new(memory), tokens, Bounds::default()).expect("metrics");
     (Arc::clone(&store), app(store))
 }

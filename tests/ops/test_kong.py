@@ -17,7 +17,7 @@ def known(setting):
     return any(setting == one or (one.endswith("*") and setting.startswith(one[:-1])) for one in SETTINGS)
 
 
-def anonymous clients(documents):
+def anonymous(documents):
     """Variables that Kong would ignore."""
     for one in pods(documents):
         for container in one.containers():
@@ -28,13 +28,13 @@ def anonymous clients(documents):
 
 @pytest.mark.parametrize("overlay", WITH_KONG)
 def test_kong_knows_every_setting(overlay):
-    assert list(anonymous clients(built(overlay))) == []
+    assert list(anonymous(built(overlay))) == []
 
 
 def test_a_misspelt_setting_is_found():
     documents = built("dbless")
     pod(documents, "kong").container("proxy")["env"].append({"name": "KONG_WASM_FILTER_PATH", "value": "/opt/tollgate"})
-    assert list(anonymous clients(documents)) == ["Deployment kong: KONG_WASM_FILTER_PATH"]
+    assert list(anonymous(documents)) == ["Deployment kong: KONG_WASM_FILTER_PATH"]
 
 
 def keepalive_requests(settings):

@@ -23,7 +23,7 @@ pub use problem::{Problem, Visible};
 
 use crate::price::Rule;
 use crate::tier::{OnFailure, Tier};
-use crate::units::Cost;
+use crate::units::{Cost, Millis};
 
 /// A whole policy, ready to decide with.
 #[derive(Clone, Debug)]
@@ -123,10 +123,10 @@ pub struct Store {
     pub upstream: String,
     /// How the node works with it.
     pub mode: StoreMode,
-    /// The longest that one call may take, in milliseconds.
-    pub timeout_ms: u64,
-    /// Time between two reports of a worker, in milliseconds.
-    pub sync_interval_ms: u64,
+    /// The longest that one call may take.
+    pub timeout: Millis,
+    /// Time between two reports of a worker.
+    pub sync_interval: Millis,
     /// The bearer token of this gateway.
     pub token: Option<Token>,
     /// What to do when the store cannot be asked.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limit::{Limit, Period};
 use crate::tier::{MAX_LIMITS, Tier};
-use crate::units::Cost;
+use crate::units::{Cost, MILLI_PER_UNIT, Micros, Work};
 
 /// The greatest number that the store computes with: sums of two stay exact in Lua.
 pub const EXACT: u64 = 1 << 52;
@@ -43,8 +43,8 @@ pub struct Bucket {
     pub drain: u64,
     /// Work of a thousandth of a cost unit, ≥ 1.
     pub weight: u64,
-    /// Work that it holds, at most [`EXACT`].
-    pub capacity: u64,
+    /// What it holds, at most [`EXACT`].
+    pub capacity: Work,
 }
 
 /// What a tier allows, ready to compute with.
@@ -52,8 +52,8 @@ pub struct Bucket {
 pub struct Terms {
     /// One bucket a rate, at most [`MAX_LIMITS`].
     pub buckets: Vec<Bucket>,
-    /// The month's quota in thousandths of a unit, at most [`EXACT`].
-    pub monthly: Option<u64>,
+    /// The month's quota, at most [`EXACT`] thousandths of a unit.
+    pub monthly: Option<Cost>,
 }
 
 /// Why an [`Offer`] cannot be computed with.
@@ -150,16 +150,46 @@ impl Bucket {
             .and_then(|micros| micros.checked_mul(drain))
             .filter(|capacity| *capacity <= EXACT)
             .ok_or(OfferError::TooFine)?;
-        Ok(Self { drain, weight, capacity })
+        Ok(Self { drain, weight, capacity: Work(capacity) })
     }
 
-    /// What a full bucket holds, thousandths of a unit, rounded down.
+    /// What a full bucket holds, rounded down.
     #[must_use]
-    pub const fn holds(&self) -> u64 {
-        match self.capacity.checked_div(self.weight) {
-            Some(milli) => milli,
-            None => 0,
+    pub const fn holds(&self) -> Cost {
+        self.cost_of(self.capacity)
+    }
+
+    /// The work of `cost`, or the end of the range.
+    #[must_use]
+    pub const fn work_of(&self, cost: Cost) -> Work {
+        Work(cost.0.saturating_mul(self.weight))
+    }
+
+    /// The cost whose work is `work`, rounded down.
+    #[must_use]
+    pub const fn cost_of(&self, work: Work) -> Cost {
+        match work.0.checked_div(self.weight) {
+            Some(milli) => Cost(milli),
+            None => Cost(0),
         }
+    }
+
+    /// What drains in `time`, or the end of the range.
+    #[must_use]
+    pub const fn drained_in(&self, time: Micros) -> Work {
+        Work(time.0.saturating_mul(self.drain))
+    }
+
+    /// How long `work` takes to drain, rounded up.
+    #[must_use]
+    pub fn time_for(&self, work: Work) -> Micros {
+        Micros(work.0.div_ceil(self.drain.max(1)))
+    }
+
+    /// The highest cost whose work is exact: see [`EXACT`].
+    #[must_use]
+    pub fn most_exact(&self) -> Cost {
+        Cost(EXACT.checked_div(self.weight).unwrap_or(0))
     }
 }
 
@@ -184,7 +214,8 @@ impl Offer {
         }
         let monthly = match self.monthly {
             Some(units) => {
-                Some(units.checked_mul(1_000).filter(|milli| *milli <= EXACT).ok_or(OfferError::Monthly)?)
+                let milli = units.checked_mul(MILLI_PER_UNIT).filter(|milli| *milli <= EXACT);
+                Some(Cost(milli.ok_or(OfferError::Monthly)?))
             }
             None => None,
         };
@@ -212,9 +243,9 @@ mod tests {
     #[test]
     fn a_bucket_holds_what_the_policy_says() {
         let bucket = Bucket::of(&rate(100, 60, 150)).unwrap();
-        assert_eq!(bucket.holds(), 150_000);
+        assert_eq!(bucket.holds(), Cost(150_000));
         // Full again after a minute and a half.
-        assert_eq!(bucket.capacity / bucket.drain, 90_000_000);
+        assert_eq!(bucket.time_for(bucket.capacity), Micros(90_000_000));
     }
 
     #[test]
@@ -270,7 +301,7 @@ mod tests {
             let rate = rate(units, seconds, burst);
             if let Ok(bucket) = Bucket::of(&rate) {
                 let limit = rate.limit().unwrap();
-                prop_assert_eq!(bucket.holds(), limit.capacity().0);
+                prop_assert_eq!(bucket.holds(), limit.capacity());
                 prop_assert_eq!(Rate::of(&limit), Some(rate));
             }
         }

@@ -4,7 +4,14 @@
 //! | --- | --- | --- |
 //! | [`UnixNanos`] | nanoseconds since 1970-01-01T00:00:00Z | up to the year 2554 |
 //! | [`Nanos`] | nanoseconds between two moments | up to 584 years |
+//! | [`UnixMicros`] | microseconds since 1970-01-01T00:00:00Z, by the store's clock | up to the year 586,000 |
+//! | [`Micros`], [`Millis`] | microseconds, milliseconds between two moments | up to 584,000 years |
 //! | [`Cost`] | thousandths of a cost unit | up to 1.8 × 10¹⁶ units |
+//! | [`Work`] | the level of a bucket at the store: what drains, in the bucket's own unit | up to [`EXACT`](crate::terms::EXACT) |
+//!
+//! Each conversion is a method here, so that a nanosecond cannot pass for a millisecond, nor a cost for work.
+
+use serde::{Deserialize, Serialize};
 
 /// Nanoseconds in a second.
 pub const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -17,6 +24,12 @@ pub const MILLI_PER_UNIT: u64 = 1_000;
 pub struct UnixNanos(pub u64);
 
 impl UnixNanos {
+    /// The same moment in whole microseconds, rounded down.
+    #[must_use]
+    pub const fn micros(self) -> UnixMicros {
+        UnixMicros(self.0 / 1_000)
+    }
+
     /// The time from `earlier` to `self`; zero when `earlier` lies in the future.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Nanos {
@@ -53,6 +66,18 @@ impl UnixNanos {
 pub struct Nanos(pub u64);
 
 impl Nanos {
+    /// Whole microseconds, rounded down.
+    #[must_use]
+    pub const fn micros(self) -> Micros {
+        Micros(self.0 / 1_000)
+    }
+
+    /// Whole microseconds, rounded up.
+    #[must_use]
+    pub const fn micros_rounded_up(self) -> Micros {
+        Micros(self.0.div_ceil(1_000))
+    }
+
     /// `seconds` as nanoseconds, or the end of the range.
     #[must_use]
     pub const fn from_seconds(seconds: u64) -> Self {
@@ -66,8 +91,126 @@ impl Nanos {
     }
 }
 
+/// A length of time in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// The sum, or the end of the range.
+    #[must_use]
+    pub const fn plus(self, more: Self) -> Self {
+        Self(self.0.saturating_add(more.0))
+    }
+
+    /// What is left of `self` after `time`; zero when `time` is longer.
+    #[must_use]
+    pub const fn less(self, time: Self) -> Self {
+        Self(self.0.saturating_sub(time.0))
+    }
+
+    /// `factor` times as long, or the end of the range.
+    #[must_use]
+    pub const fn times(self, factor: u64) -> Self {
+        Self(self.0.saturating_mul(factor))
+    }
+
+    /// The same length in nanoseconds, or the end of the range.
+    #[must_use]
+    pub const fn nanos(self) -> Nanos {
+        Nanos(self.0.saturating_mul(1_000_000))
+    }
+
+    /// The same length in microseconds, or the end of the range.
+    #[must_use]
+    pub const fn micros(self) -> Micros {
+        Micros(self.0.saturating_mul(1_000))
+    }
+}
+
+/// A length of time in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Micros(pub u64);
+
+impl Micros {
+    /// The sum, or the end of the range.
+    #[must_use]
+    pub const fn plus(self, more: Self) -> Self {
+        Self(self.0.saturating_add(more.0))
+    }
+
+    /// What is left of `self` after `time`; zero when `time` is longer.
+    #[must_use]
+    pub const fn less(self, time: Self) -> Self {
+        Self(self.0.saturating_sub(time.0))
+    }
+
+    /// The same length in nanoseconds, or the end of the range.
+    #[must_use]
+    pub const fn nanos(self) -> Nanos {
+        Nanos(self.0.saturating_mul(1_000))
+    }
+
+    /// Whole milliseconds, rounded down: what is lent is never lent for longer.
+    #[must_use]
+    pub const fn millis(self) -> Millis {
+        Millis(self.0 / 1_000)
+    }
+
+    /// Whole milliseconds, rounded up: whoever waits for them has waited enough.
+    #[must_use]
+    pub const fn millis_rounded_up(self) -> Millis {
+        Millis(self.0.div_ceil(1_000))
+    }
+}
+
+/// A moment of the store's clock: microseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct UnixMicros(pub u64);
+
+impl UnixMicros {
+    /// The time from `earlier` to `self`; zero when `earlier` lies in the future.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Micros {
+        Micros(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The moment `wait` later, or the end of the range.
+    #[must_use]
+    pub const fn after(self, wait: Micros) -> Self {
+        Self(self.0.saturating_add(wait.0))
+    }
+
+    /// The same moment in nanoseconds, or the end of the range.
+    #[must_use]
+    pub const fn nanos(self) -> UnixNanos {
+        UnixNanos(self.0.saturating_mul(1_000))
+    }
+}
+
+/// What a bucket at the store holds, in the bucket's own unit: a microsecond drains [`Bucket::drain`], and a thousandth of a cost
+/// unit weighs [`Bucket::weight`].
+///
+/// [`Bucket::drain`]: crate::terms::Bucket::drain
+/// [`Bucket::weight`]: crate::terms::Bucket::weight
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Work(pub u64);
+
+impl Work {
+    /// The sum, or the end of the range.
+    #[must_use]
+    pub const fn plus(self, more: Self) -> Self {
+        Self(self.0.saturating_add(more.0))
+    }
+
+    /// What is left of `self` after `done`; zero when more was done.
+    #[must_use]
+    pub const fn less(self, done: Self) -> Self {
+        Self(self.0.saturating_sub(done.0))
+    }
+}
+
 /// What a request costs, in thousandths of a unit. `Cost(1_000)` is one unit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cost(pub u64);
 
 impl Cost {
@@ -96,6 +239,12 @@ impl Cost {
     #[must_use]
     pub const fn plus(self, more: Self) -> Self {
         Self(self.0.saturating_add(more.0))
+    }
+
+    /// `factor` times as much, or the end of the range.
+    #[must_use]
+    pub const fn times(self, factor: u64) -> Self {
+        Self(self.0.saturating_mul(factor))
     }
 }
 

@@ -15,6 +15,7 @@ pub mod header;
 use crate::client::ClientId;
 use crate::name::MAX_NAME;
 use crate::terms::Offer;
+use crate::units::{Cost, Micros, Millis, UnixMicros};
 
 /// The first byte of every message.
 pub const VERSION: u8 = 2;
@@ -30,7 +31,7 @@ pub const MAX_OFFERS: usize = 65;
 
 /// For so long at most a bucket is remembered to have been empty, microseconds: more than any report is late that a node
 /// makes of a lease that has not ended.
-pub const LONGEST_EMPTY: u64 = 60_000_000;
+pub const LONGEST_EMPTY: Micros = Micros(60_000_000);
 
 /// The longest reply that a gateway reads, bytes: four times what a full batch's is that comes with as many overrides as
 /// a store keeps. A longer one is cut off, and so none.
@@ -75,7 +76,7 @@ pub enum Ask {
     /// Decides about one request of this cost and charges it, without a lease (`strict`, and `POST /v1/check`).
     Charge {
         /// Its cost.
-        cost: u64,
+        cost: Cost,
     },
 }
 
@@ -93,22 +94,22 @@ pub struct LeaseRequest {
     /// Counts up with every message of the epoch.
     pub seq: u32,
     /// What the node has let through since the epoch began, by lease or without one.
-    pub spent: u64,
+    pub spent: Cost,
     /// As much of `spent` as the store need not be told again, should it not know the node: of anonymous clients, whom it forgets,
     /// what it has acknowledged. Of consumers nothing: a store that has lost writes hears all of the epoch anew.
-    pub acked: u64,
+    pub acked: Cost,
     /// What `spent` was when `month` began, if it began since; all before belongs to the month before.
-    pub spent_before_month: u64,
+    pub spent_before_month: Cost,
     /// The month of what was spent last, months since January 1970; 0: the store's own.
     pub month: u16,
     /// What it still holds of its lease.
-    pub hold: u64,
+    pub hold: Cost,
     /// What it must hold for a request that waits, the cheapest of its client's; 0: none waits.
-    pub need: u64,
+    pub need: Cost,
     /// What the other requests that wait need beyond that, as far as there is.
-    pub queued: u64,
+    pub queued: Cost,
     /// What it would like to hold.
-    pub want: u64,
+    pub want: Cost,
     /// When each bucket took what is reported for the first time: 0, it counts as spent now; 1, before now, and the bucket
     /// was never empty then; more, the bucket was empty at some moment of it, and spending from there on, alone, empties it
     /// again so many microseconds after [`LONGEST_EMPTY`] before now.
@@ -118,8 +119,8 @@ pub struct LeaseRequest {
 /// What the store answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
-    /// The store's clock, microseconds since the Unix epoch.
-    pub now: u64,
+    /// The store's clock.
+    pub now: UnixMicros,
     /// The namespace's overrides are those of this revision once `changes` are taken in.
     pub revision: u64,
     /// Whether `changes` are all overrides there are, and others are to be forgotten.
@@ -172,19 +173,19 @@ pub struct Grant {
     pub seq: u32,
     /// The `spent` that the store knows and computed `hold` with: what the node has spent since has to come off `hold`.
     /// The entry's, but for a message that repeats another's `seq`: then the first one's.
-    pub spent: u64,
+    pub spent: Cost,
     /// What the node may now hold, all in all.
-    pub hold: u64,
-    /// For how long, milliseconds from when the node sent its message.
-    pub ttl_ms: u32,
-    /// A lease that is not spent from for so long, milliseconds, is to be given back.
-    pub idle_ms: u32,
+    pub hold: Cost,
+    /// For how long, from when the node sent its message.
+    pub ttl: Millis,
+    /// A lease that is not spent from for this long is to be given back.
+    pub idle: Millis,
     /// What each bucket has taken that has not drained yet, without what is lent and not spent; rounded up.
-    pub used: [u64; 3],
+    pub used: [Cost; 3],
     /// The store's month.
     pub month: u16,
     /// Spent in it, as far as reported.
-    pub month_used: u64,
+    pub month_used: Cost,
     /// Why `need` or the charge was refused; none: it was not.
     pub refusal: Option<Refusal>,
 }
@@ -198,8 +199,8 @@ pub struct Refusal {
     pub month: bool,
     /// Whether this cost can never be allowed.
     pub never: bool,
-    /// From now until it would be allowed, were nothing else to arrive, microseconds: the node need not ask before.
-    pub wait: u64,
+    /// From now until it would be allowed, were nothing else to arrive: the node need not ask before.
+    pub wait: Micros,
 }
 
 /// Why a message cannot be read.

@@ -21,13 +21,12 @@ pub use self::overrides::Overridden;
 use self::overrides::Overrides;
 use self::recent::Recent;
 use crate::breaker::{Breaker, Transition};
-use crate::table::Moment;
-use tollgate_core::client::Client;
-use tollgate_core::client::{ClientId, ClientMap, ClientSecret, Namespace};
+use crate::clock::{NodeMillis, NodeNanos, Now, Offset};
+use tollgate_core::client::{Client, ClientId, ClientMap, ClientSecret, Namespace};
 use tollgate_core::name;
 use tollgate_core::policy::{Policy, StoreMode};
 use tollgate_core::terms::Offer;
-use tollgate_core::units::{Cost, UnixNanos};
+use tollgate_core::units::{Cost, Millis, UnixNanos};
 use tollgate_core::wire::{Ask, Batch, Entry};
 
 /// A client that a request is about.
@@ -41,89 +40,71 @@ pub struct Subject<'a> {
     pub offer: u8,
 }
 
-/// The moments that one step works with.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Now {
-    /// The store's time, as far as it is known; else the gateway's.
-    pub now: UnixNanos,
-    /// Milliseconds of the node's monotonic clock.
-    pub mono: u64,
-    /// Nanoseconds of the same.
-    pub node: u64,
-}
-
-impl Now {
-    /// The moment for the node's table.
-    #[must_use]
-    pub const fn moment(&self) -> Moment {
-        Moment { now: self.now, node: self.node }
-    }
-}
-
 /// A message to the store, and what its answer needs.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The message.
     pub batch: Batch,
-    /// When it was made, milliseconds.
-    sent: u64,
+    /// When it was made.
+    sent: NodeMillis,
 }
 
 impl Call {
-    /// Milliseconds since it was made.
+    /// The time since it was made.
     #[must_use]
-    pub const fn age(&self, mono: u64) -> u64 {
-        mono.saturating_sub(self.sent)
+    pub const fn age(&self, mono: NodeMillis) -> Millis {
+        mono.since(self.sent)
     }
 }
 
 /// The most clients that one worker remembers; of others it knows what is in the table.
 const MAX_KNOWN: usize = 65_536;
 
-/// How a worker calls the store. All times are milliseconds.
+/// How a worker calls the store.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
     /// Between two batches.
-    pub interval: u32,
+    pub interval: Millis,
     /// The longest that a call may take.
-    pub timeout: u32,
+    pub timeout: Millis,
 }
 
 impl Timing {
     /// What was spent is reported after so long at the latest.
-    const REPORT: u64 = 500;
+    const REPORT: Millis = Millis(500);
     /// A worker that has nothing to say says so: overrides come with the answer.
-    const HEARTBEAT: u64 = 1_000;
+    const HEARTBEAT: Millis = Millis(1_000);
     /// A worker that has served nobody for so long is silent.
-    const RETIRED: u64 = 60_000;
+    const RETIRED: Millis = Millis(60_000);
     /// A record that nobody reports on is found by the sweep after so long; one whose lease may lie unspent for longer, so
     /// much later than that.
-    const ORPHANED: u32 = 12_000;
-    const LATE: u32 = 5_000;
+    const ORPHANED: Millis = Millis(12_000);
+    const LATE: Millis = Millis(5_000);
     /// A record whose client was silent for so long begins a new epoch: the store may not remember the old one for ever.
-    const QUIET: u32 = 3_600_000;
+    const QUIET: Millis = Millis(3_600_000);
     /// Slots that are looked at for such records in an interval, at most.
     const SWEPT: u32 = 16;
     /// Clients that a tick looks after at most, and answers that it takes in: a worker serves nobody meanwhile.
     const SLICE: usize = 48;
     /// The same where somebody is looked after so much too late, milliseconds: leases must not end meanwhile.
     const LARGE_SLICE: usize = 384;
-    const BEHIND: u64 = 1_000;
+    const BEHIND: Millis = Millis(1_000);
     /// Ticks between two batches: each wakes a worker that may have nothing else to do.
-    const TICKS: u32 = 5;
+    const TICKS: u64 = 5;
     /// A small table needs no more than one look in so long.
-    const ROUND: u32 = 2_000;
+    const ROUND: Millis = Millis(2_000);
 
-    /// Milliseconds between two ticks.
+    /// The time between two ticks.
     #[must_use]
-    pub const fn tick(self) -> u32 {
-        let tick = self.interval / Self::TICKS;
-        if tick < 5 { 5 } else { tick }
+    pub const fn tick(self) -> Millis {
+        const LEAST: Millis = Millis(5);
+        let tick = Millis(self.interval.0 / Self::TICKS);
+        if tick.0 < LEAST.0 { LEAST } else { tick }
     }
 
     /// After so long a message without an answer is lost.
-    const fn patience(self) -> u32 {
-        self.timeout.saturating_add(100)
+    const fn patience(self) -> Millis {
+        self.timeout.plus(Millis(100))
     }
 }
 
@@ -141,19 +122,19 @@ pub struct Borrower {
     recent: Recent,
     overrides: Overrides,
     breaker: Breaker,
-    /// The store's clock less the node's, nanoseconds.
-    offset: Option<u64>,
-    last_request: Option<u64>,
-    last_call: u64,
+    /// What makes the store's time of the node's clock, once the store has been heard.
+    offset: Option<Offset>,
+    last_request: Option<NodeMillis>,
+    last_call: NodeMillis,
     /// When the last batch of a tick was sent, and how many ticks before the next one is to be begun.
-    last_batch: u64,
-    slices: u32,
+    last_batch: NodeMillis,
+    slices: u64,
     /// How much a tick does now.
     slice: usize,
     batch: Composed,
     /// The next slot to sweep, and when the last ones were.
     sweep_cursor: u32,
-    last_sweep: u64,
+    last_sweep: NodeMillis,
 }
 
 impl Borrower {
@@ -175,13 +156,13 @@ impl Borrower {
             breaker: Breaker::default(),
             offset: None,
             last_request: None,
-            last_call: 0,
-            last_batch: 0,
+            last_call: NodeMillis(0),
+            last_batch: NodeMillis(0),
             slices: 0,
             slice: Timing::SLICE,
             batch: Composed::default(),
             sweep_cursor: 0,
-            last_sweep: 0,
+            last_sweep: NodeMillis(0),
         }
     }
 
@@ -210,11 +191,10 @@ impl Borrower {
         self.breaker.is_open()
     }
 
-    /// The moments of now: `mono` nanoseconds of the node's clock, `wall` of the gateway's.
+    /// The moment by both clocks: `node` is the node's, `wall` the gateway's time of day.
     #[must_use]
-    pub fn times(&self, mono: u64, wall: impl FnOnce() -> UnixNanos) -> Now {
-        let now = self.offset.map_or_else(wall, |offset| UnixNanos(mono.wrapping_add(offset)));
-        Now { now, mono: mono / 1_000_000, node: mono }
+    pub fn now(&self, node: NodeNanos, wall: impl FnOnce() -> UnixNanos) -> Now {
+        Now { unix: self.offset.map_or_else(wall, |offset| offset.unix(node)), node }
     }
 
     /// The number of `client` in the policy's `namespace`.
@@ -229,13 +209,20 @@ impl Borrower {
     }
 
     /// A request of `subject` was let through, or refused by what is known.
-    pub fn served(&mut self, subject: &Subject<'_>, cost: Cost, is_refused: bool, left: u32, mono: u64) {
+    pub fn served(
+        &mut self,
+        subject: &Subject<'_>,
+        cost: Cost,
+        is_refused: bool,
+        left: Option<Cost>,
+        mono: NodeMillis,
+    ) {
         self.last_request = Some(mono);
         self.with_known(subject, mono, |known| known.served(subject.offer, cost, is_refused, left, mono));
     }
 
     /// Lets `change` what is remembered of `subject`, if there is room for it.
-    fn with_known(&mut self, subject: &Subject<'_>, mono: u64, change: impl FnOnce(&mut ClientStats)) {
+    fn with_known(&mut self, subject: &Subject<'_>, mono: NodeMillis, change: impl FnOnce(&mut ClientStats)) {
         if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&subject.id) {
             return;
         }
@@ -246,7 +233,7 @@ impl Borrower {
 
     /// Whether enough requests of `id` were refused here that the next tick asks for it: then requests need not.
     #[must_use]
-    pub fn is_pressed(&self, id: &ClientId, mono: u64) -> bool {
+    pub fn is_pressed(&self, id: &ClientId, mono: NodeMillis) -> bool {
         self.known.get(id).is_some_and(|known| known.is_pressed(mono))
     }
 
@@ -260,7 +247,7 @@ impl Borrower {
         }
     }
 
-    fn call(&mut self, entries: Vec<Entry>, mono: u64) -> Call {
+    fn call(&mut self, entries: Vec<Entry>, mono: NodeMillis) -> Call {
         self.last_call = mono;
         let batch = Batch {
             namespace: self.namespace.clone(),
@@ -273,7 +260,7 @@ impl Borrower {
     }
 
     /// The call has failed: `random` spreads the next try. Whether the store has just been given up.
-    pub fn failed(&mut self, mono: u64, random: u64) -> bool {
+    pub fn failed(&mut self, mono: NodeMillis, random: u64) -> bool {
         self.breaker.failed(mono, random) == Transition::Opened
     }
 }

@@ -4,12 +4,16 @@
 //! then, in intervals that grow and are jittered so that not all nodes ask at once, one call from a tick tries whether it
 //! is back.
 
-/// Whether to call the store. Times are milliseconds of the node's monotonic clock.
+use tollgate_core::units::Millis;
+
+use crate::clock::NodeMillis;
+
+/// Whether to call the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Breaker {
     failures: u32,
     /// When an open breaker tries again.
-    retry_at: u64,
+    retry_at: NodeMillis,
 }
 
 /// What a call's end changes.
@@ -26,10 +30,10 @@ pub enum Transition {
 impl Breaker {
     /// So many failed calls in a row open it.
     pub const TRIPS_AT: u32 = 3;
-    /// The first wait, milliseconds.
-    const FIRST_WAIT: u64 = 200;
-    /// The longest wait, milliseconds: a store that is back is used again within two seconds.
-    const LONGEST_WAIT: u64 = 1_000;
+    /// The first wait.
+    const FIRST_WAIT: Millis = Millis(200);
+    /// The longest wait: a store that is back is used again within two seconds.
+    const LONGEST_WAIT: Millis = Millis(1_000);
 
     /// Whether requests do without the store.
     #[must_use]
@@ -39,22 +43,23 @@ impl Breaker {
 
     /// Whether a tick may call the store at `now`: always while closed, and once a wait while open.
     #[must_use]
-    pub const fn may_try(&self, now: u64) -> bool {
-        !self.is_open() || now >= self.retry_at
+    pub const fn may_try(&self, now: NodeMillis) -> bool {
+        !self.is_open() || now.0 >= self.retry_at.0
     }
 
     /// A call has failed; `random` spreads the next try.
-    pub fn failed(&mut self, now: u64, random: u64) -> Transition {
+    pub fn failed(&mut self, now: NodeMillis, random: u64) -> Transition {
         let was_open = self.is_open();
         self.failures = self.failures.saturating_add(1);
         if !self.is_open() {
             return Transition::None;
         }
         let doublings = self.failures.saturating_sub(Self::TRIPS_AT).min(8);
-        let wait = Self::FIRST_WAIT.saturating_mul(1 << doublings).min(Self::LONGEST_WAIT);
+        let wait = Self::FIRST_WAIT.times(1 << doublings).min(Self::LONGEST_WAIT);
         // Between half of the wait and all of it.
-        let half = wait / 2;
-        self.retry_at = now.saturating_add(half).saturating_add(random.checked_rem(half.max(1)).unwrap_or(0));
+        let half = Millis(wait.0 / 2);
+        let spread = Millis(random.checked_rem(half.0.max(1)).unwrap_or(0));
+        self.retry_at = now.after(half).after(spread);
         if was_open { Transition::None } else { Transition::Opened }
     }
 
@@ -73,15 +78,21 @@ mod tests {
     #[test]
     fn three_failures_in_a_row_open_it_and_one_success_closes_it() {
         let mut breaker = Breaker::default();
-        assert_eq!((breaker.failed(0, 0), breaker.failed(0, 0)), (Transition::None, Transition::None));
+        assert_eq!(
+            (breaker.failed(NodeMillis(0), 0), breaker.failed(NodeMillis(0), 0)),
+            (Transition::None, Transition::None)
+        );
         assert_eq!(breaker.worked(), Transition::None);
-        assert_eq!((breaker.failed(0, 0), breaker.failed(0, 0)), (Transition::None, Transition::None));
+        assert_eq!(
+            (breaker.failed(NodeMillis(0), 0), breaker.failed(NodeMillis(0), 0)),
+            (Transition::None, Transition::None)
+        );
         assert!(!breaker.is_open());
-        assert_eq!(breaker.failed(0, 0), Transition::Opened);
-        assert_eq!(breaker.failed(0, 0), Transition::None);
+        assert_eq!(breaker.failed(NodeMillis(0), 0), Transition::Opened);
+        assert_eq!(breaker.failed(NodeMillis(0), 0), Transition::None);
         assert!(breaker.is_open());
         assert_eq!(breaker.worked(), Transition::Closed);
-        assert!(!breaker.is_open() && breaker.may_try(0));
+        assert!(!breaker.is_open() && breaker.may_try(NodeMillis(0)));
     }
 
     #[test]
@@ -89,10 +100,12 @@ mod tests {
         let mut breaker = Breaker::default();
         let mut waits = Vec::new();
         for random in 0..40_u64 {
-            breaker.failed(1_000, random.wrapping_mul(0x9E37_79B9));
+            breaker.failed(NodeMillis(1_000), random.wrapping_mul(0x9E37_79B9));
             if breaker.is_open() {
-                waits.push(breaker.retry_at - 1_000);
-                assert!(!breaker.may_try(breaker.retry_at - 1) && breaker.may_try(breaker.retry_at));
+                waits.push(breaker.retry_at.0 - 1_000);
+                assert!(
+                    !breaker.may_try(breaker.retry_at.before(Millis(1))) && breaker.may_try(breaker.retry_at)
+                );
             }
         }
         assert!(waits[0] <= 200 && waits.iter().all(|wait| (100..=1_000).contains(wait)), "{waits:?}");

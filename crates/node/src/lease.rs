@@ -7,36 +7,10 @@
 mod refused;
 
 pub use self::refused::Refused;
+use crate::clock::{NodeMillis, Tick};
 use tollgate_core::limit::Month;
-use tollgate_core::units::Cost;
+use tollgate_core::units::{Cost, Millis};
 use tollgate_core::wire::{Grant, LeaseRequest, Refusal};
-
-/// A moment of the node's monotonic clock, in milliseconds, of which the lowest 32 bits are kept: two moments can be
-/// compared that lie less than 24 days apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tick(pub u32);
-
-impl Tick {
-    /// The moment `milli` later, at most 20 days.
-    #[must_use]
-    pub fn after(self, milli: u64) -> Self {
-        const MOST: u64 = 20 * 86_400_000;
-        Self(self.0.wrapping_add(u32::try_from(milli.min(MOST)).unwrap_or(u32::MAX)))
-    }
-
-    /// Whether `self` has come when it is `now`.
-    #[must_use]
-    pub const fn has_come(self, now: Self) -> bool {
-        now.0.wrapping_sub(self.0) < 1 << 31
-    }
-
-    /// Milliseconds from `earlier` to `self`; zero when `earlier` lies ahead.
-    #[must_use]
-    pub const fn since(self, earlier: Self) -> u32 {
-        let milli = self.0.wrapping_sub(earlier.0);
-        if milli < 1 << 31 { milli } else { 0 }
-    }
-}
 
 /// What a node's record knows of one client's lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,20 +20,20 @@ pub struct LeaseState {
     /// Of the last message.
     pub seq: u32,
     /// Let through in this epoch.
-    pub spent: u64,
+    pub spent: Cost,
     /// What `spent` was when the record's month began, if it began since; all before belongs to the month before.
-    pub spent_before_month: u64,
+    pub spent_before_month: Cost,
     /// As much of `spent` as the store is known to know.
-    pub acked: u64,
+    pub acked: Cost,
     /// What may still be spent of the lease.
-    pub left: u32,
+    pub left: Cost,
     /// When the lease ends.
     pub ends: Tick,
     /// When the last message was made.
     pub asked: Tick,
     /// Whether the last message has not been answered.
     pub is_asking: bool,
-    /// After how long an unspent lease goes back, in [steps](Self::IDLE_STEP_MS).
+    /// After how long an unspent lease goes back, in [steps](Self::IDLE_STEP).
     pub idle: u8,
     /// What the store has refused.
     pub refused: Refused,
@@ -77,11 +51,11 @@ pub struct LeaseState {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
     /// For the cheapest request that waits; 0: none waits.
-    pub need: u64,
+    pub need: Cost,
     /// For the others that wait, beyond that.
-    pub queued: u64,
+    pub queued: Cost,
     /// All in all, for those that may come.
-    pub want: u64,
+    pub want: Cost,
 }
 
 /// How seldom a client comes that does not come often.
@@ -107,39 +81,39 @@ pub enum Spend {
 impl LeaseState {
     /// A lease that lasts to the last millisecond might be used in the first one after: clocks have steps. And of two clocks
     /// one is faster: by one part in so many.
-    const MARGIN_MS: u64 = 5;
+    const MARGIN: Millis = Millis(5);
     const DRIFT_PART: u64 = 2_000;
 
     /// The bit of [`Self::fresh`] that says that it is not known, so that what was spent counts as spent when it is told.
     pub const UNKNOWN: u8 = 1 << 3;
     const SINCE_MESSAGE: u8 = 15;
 
-    /// Milliseconds that a step of [`Self::idle`] is.
-    pub const IDLE_STEP_MS: u32 = 250;
+    /// The time that a step of [`Self::idle`] is.
+    pub const IDLE_STEP: Millis = Millis(250);
 
     /// Who has to give an unspent lease back so soon has little left.
-    const SCARCE_MS: u32 = 1_000;
+    const SCARCE: Millis = Millis(1_000);
 
     /// Whose lease may lie so long has a calm one, and whose so much longer, a patient one.
-    const CALM_MS: u32 = 10_000;
-    const PATIENT_MS: u32 = 40_000;
+    const CALM: Millis = Millis(10_000);
+    const PATIENT: Millis = Millis(40_000);
 
     /// A client of whom nothing was said for so long comes so seldom that a lease would end before it comes again, milliseconds.
-    const SELDOM_MS: u32 = 55_000;
+    const SELDOM: Millis = Millis(55_000);
 
     /// The most that is ever held, so that it fits its field.
-    pub const MOST: u64 = u32::MAX as u64;
+    pub const MOST: Cost = Cost(u32::MAX as u64);
 
     /// Pays `cost` from the lease, if it lasts and holds as much.
     pub fn spend(&mut self, cost: Cost, now: Tick) -> Spend {
-        let cost = u32::try_from(cost.0).unwrap_or(u32::MAX);
-        if let (Some(left), false) = (self.left.checked_sub(cost), self.ends.has_come(now)) {
-            self.left = left;
-            self.spent = self.spent.saturating_add(cost.into());
+        if cost <= self.left && !self.ends.has_come(now) {
+            self.left = self.left.less(cost);
+            self.spent = self.spent.plus(cost);
             return Spend::Paid;
         }
         let refused = self.refused;
-        if refused.cost > 0 && cost.min(Refused::MAX_COST) >= refused.cost && !refused.until.has_come(now) {
+        let is_refused = refused.cost > Cost(0) && cost.min(Refused::MAX_COST) >= refused.cost;
+        if is_refused && !refused.until.has_come(now) {
             return Spend::Refused(refused);
         }
         Spend::Ask
@@ -163,31 +137,31 @@ impl LeaseState {
     }
 
     /// Counts `cost` as let through without a lease.
-    pub fn owe(&mut self, cost: Cost, now_ms: u64) {
+    pub fn owe(&mut self, cost: Cost, at: NodeMillis) {
         if self.epoch == 0 {
-            self.begin(now_ms);
+            self.begin(at);
         }
-        if self.owed() == 0 && !self.is_asking {
+        if self.owed() == Cost(0) && !self.is_asking {
             // What is owed is told some time after this moment; the last message may be so old that it seems to lie ahead.
-            self.asked = tick(now_ms);
+            self.asked = at.tick();
         }
         // No lease answers for it: it is told soon.
         if self.is_calm() {
             self.idle = 1;
         }
-        self.spent = self.spent.saturating_add(cost.0);
+        self.spent = self.spent.plus(cost);
     }
 
     /// Let through and not yet known to the store.
     #[must_use]
-    pub const fn owed(&self) -> u64 {
-        self.spent.saturating_sub(self.acked)
+    pub const fn owed(&self) -> Cost {
+        self.spent.less(self.acked)
     }
 
     /// Whether the store or the client would lose something with this record.
     #[must_use]
     pub const fn is_worth_keeping(&self) -> bool {
-        self.owed() > 0 || self.left > 0 || self.is_asking
+        self.owed().0 > 0 || self.left.0 > 0 || self.is_asking
     }
 
     /// The month has turned: what was spent so far belongs to the one before.
@@ -202,17 +176,17 @@ impl LeaseState {
         month: Month,
         wish: Wish,
         until_empty: [u64; 3],
-        patience_ms: u32,
-        now_ms: u64,
+        patience: Millis,
+        at: NodeMillis,
     ) -> LeaseRequest {
-        let now = tick(now_ms);
+        let now = at.tick();
         if self.epoch == 0 {
-            self.begin(now_ms);
+            self.begin(at);
         }
         if self.ends.has_come(now) {
-            self.left = 0;
+            self.left = Cost(0);
         }
-        if !self.is_asking || now.since(self.asked) > patience_ms {
+        if !self.is_asking || now.since(self.asked) > patience {
             self.seq = self.seq.saturating_add(1);
             self.asked = now;
             self.is_asking = true;
@@ -237,7 +211,7 @@ impl LeaseState {
             acked: self.acked,
             spent_before_month: self.spent_before_month,
             month: month.0,
-            hold: self.left.into(),
+            hold: self.left,
             need: wish.need.min(Self::MOST),
             queued: wish.queued.min(Self::MOST),
             want: wish.want.min(Self::MOST),
@@ -245,53 +219,51 @@ impl LeaseState {
     }
 
     /// Takes in what the store has answered to a message that was sent at `sent`, if it is the last one's.
-    pub fn take(&mut self, grant: &Grant, cost: u64, sent: Tick, now: Tick) -> bool {
+    pub fn take(&mut self, grant: &Grant, cost: Cost, sent: Tick, now: Tick) -> bool {
         if grant.epoch != u64::from(self.epoch) || grant.seq != self.seq {
             return false;
         }
         self.is_asking = false;
         self.fresh &= Self::SINCE_MESSAGE;
         self.acked = self.acked.max(grant.spent.min(self.spent));
-        let since = self.spent.saturating_sub(grant.spent);
-        let left = grant.hold.saturating_sub(since).min(Self::MOST);
-        self.left = u32::try_from(left).unwrap_or(u32::MAX);
-        let ttl = u64::from(grant.ttl_ms);
-        let ttl = ttl.saturating_sub(Self::MARGIN_MS.max(ttl.div_ceil(Self::DRIFT_PART)));
-        self.ends = sent.after(ttl);
-        self.idle = u8::try_from(grant.idle_ms / Self::IDLE_STEP_MS).unwrap_or(u8::MAX).max(1);
+        let since = self.spent.less(grant.spent);
+        self.left = grant.hold.less(since).min(Self::MOST);
+        let margin = Self::MARGIN.max(Millis(grant.ttl.0.div_ceil(Self::DRIFT_PART)));
+        self.ends = sent.after(grant.ttl.less(margin));
+        self.idle = u8::try_from(grant.idle.0 / Self::IDLE_STEP.0).unwrap_or(u8::MAX).max(1);
         self.refused = match &grant.refusal {
             Some(refusal) => Refused::new(refusal, cost, now),
             // Where little is left the next refusal is near; what it would say is kept for requests that need not ask.
-            None if grant.idle_ms <= Self::SCARCE_MS => Refused { until: now, ..self.refused },
+            None if grant.idle <= Self::SCARCE => Refused { until: now, ..self.refused },
             None => Refused::default(),
         };
         true
     }
 
     /// Takes in what the store has answered to a request of `cost` that it has decided itself.
-    pub fn take_charge(&mut self, refusal: Option<&Refusal>, cost: Cost, now_ms: u64) {
+    pub fn take_charge(&mut self, refusal: Option<&Refusal>, cost: Cost, at: NodeMillis) {
         if self.epoch == 0 {
-            self.begin(now_ms);
+            self.begin(at);
         }
         self.refused =
-            refusal.map_or_else(Refused::default, |refusal| Refused::new(refusal, cost.0, tick(now_ms)));
+            refusal.map_or_else(Refused::default, |refusal| Refused::new(refusal, cost, at.tick()));
     }
 
     /// The store knows a later message than the record's last: the record begins anew, with what it still owes.
-    pub fn begin_anew(&mut self, now_ms: u64) {
+    pub fn begin_anew(&mut self, at: NodeMillis) {
         let owed = self.owed();
-        let before = self.spent_before_month.saturating_sub(self.acked);
+        let before = self.spent_before_month.less(self.acked);
         let epoch = self.epoch;
         let fresh = (self.fresh | self.fresh >> 4) & Self::SINCE_MESSAGE;
         *self = Self { spent: owed, spent_before_month: before, fresh, ..Self::default() };
-        self.begin(now_ms);
+        self.begin(at);
         self.epoch = self.epoch.max(epoch.saturating_add(1));
     }
 
     /// Forgets a refusal whose time is long over: its moment would come again when the clock's range begins anew. Whether
     /// there was one.
     pub fn forget_refusal(&mut self, now: Tick) -> bool {
-        let is_over = self.refused.cost > 0 && self.refused.until.has_come(now);
+        let is_over = self.refused.cost > Cost(0) && self.refused.until.has_come(now);
         if is_over {
             self.refused = Refused::default();
         }
@@ -301,73 +273,67 @@ impl LeaseState {
     /// Whether the record has a past that no report is about any more.
     #[must_use]
     pub const fn has_idle_past(&self) -> bool {
-        self.epoch > 0 && self.spent > 0 && !self.is_worth_keeping()
+        self.epoch > 0 && self.spent.0 > 0 && !self.is_worth_keeping()
     }
 
-    /// Milliseconds after which an unspent lease goes back.
+    /// After how long an unspent lease goes back.
     #[must_use]
-    pub const fn idle_ms(&self) -> u32 {
-        (self.idle as u32).saturating_mul(Self::IDLE_STEP_MS)
+    pub const fn idle_time(&self) -> Millis {
+        Self::IDLE_STEP.times(self.idle as u64)
     }
 
     /// Whether the store has said that there is plenty.
     #[must_use]
     pub const fn has_plenty(&self) -> bool {
-        self.idle_ms() > Self::SCARCE_MS
+        self.idle_time().0 > Self::SCARCE.0
     }
 
     /// Whether the lease is a calm one.
     #[must_use]
     pub const fn is_calm(&self) -> bool {
-        self.idle_ms() >= Self::CALM_MS
+        self.idle_time().0 >= Self::CALM.0
     }
 
     /// Whether what is spent of the lease may be reported late.
     #[must_use]
     pub const fn is_patient(&self) -> bool {
-        self.idle_ms() >= Self::PATIENT_MS
+        self.idle_time().0 >= Self::PATIENT.0
     }
 
     /// How seldom a client comes that has no lease at `now`; none: nothing is known of it. Of one that was served before, a
     /// lease has gone back or has ended.
     #[must_use]
     pub const fn rarity(&self, now: Tick) -> Option<Rarity> {
-        if self.epoch == 0 || self.is_asking || self.owed() > 0 {
+        if self.epoch == 0 || self.is_asking || self.owed().0 > 0 {
             return None;
         }
-        let is_seldom = now.since(self.asked) >= Self::SELDOM_MS && self.left == 0;
+        let is_seldom = now.since(self.asked).0 >= Self::SELDOM.0 && self.left.0 == 0;
         Some(if is_seldom { Rarity::Seldom } else { Rarity::Sparse })
     }
 
     /// Gives up the lease: the next message says so.
     pub fn give_back(&mut self) {
-        self.left = 0;
+        self.left = Cost(0);
     }
 
     /// Gives up the lease though no message is being made: one counts as sent and lost, so that the next one is made soon.
     /// Until it is, what was lent counts as held, and when its time is over, as spent.
-    pub fn give_up(&mut self, now_ms: u64) {
+    pub fn give_up(&mut self, at: NodeMillis) {
         // What was plenty is not known to be so now.
         self.idle = 1;
-        if self.left > 0 {
-            self.left = 0;
+        if self.left > Cost(0) {
+            self.left = Cost(0);
             self.seq = self.seq.saturating_add(1);
-            self.asked = tick(now_ms);
+            self.asked = at.tick();
             self.is_asking = true;
         }
     }
 
-    fn begin(&mut self, now_ms: u64) {
-        self.epoch = u32::try_from(now_ms / 16).unwrap_or(u32::MAX).max(1);
+    fn begin(&mut self, at: NodeMillis) {
+        self.epoch = u32::try_from(at.0 / 16).unwrap_or(u32::MAX).max(1);
         self.seq = 0;
-        self.asked = tick(now_ms);
+        self.asked = at.tick();
     }
-}
-
-/// The lowest bits of a moment.
-#[must_use]
-pub const fn tick(now_ms: u64) -> Tick {
-    Tick((now_ms & 0xFFFF_FFFF) as u32)
 }
 
 #[cfg(test)]

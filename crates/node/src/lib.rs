@@ -21,6 +21,7 @@
 
 pub mod borrower;
 pub mod breaker;
+pub mod clock;
 pub mod endpoint;
 pub mod engine;
 pub mod identity;

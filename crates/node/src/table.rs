@@ -25,6 +25,7 @@ pub use slot::{Record, SLOT_BYTES, State, WAYS};
 
 use std::cell::Cell;
 
+use crate::clock::{NodeNanos, Now};
 use marker::Marker;
 use tollgate_core::client::{Client, ClientId};
 use tollgate_core::tier::Tier;
@@ -90,36 +91,6 @@ pub enum Updated<T> {
     },
     /// The record was under too much contention, or the host does not answer: nothing is known.
     Unknown,
-}
-
-/// The moment of an update, by two clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// The time of the day: what months and headers are made of.
-    pub now: UnixNanos,
-    /// Nanoseconds of a clock that nobody sets, the same for all workers of the node: between two moments of it lies as
-    /// much time as has passed, also where the workers are not agreed on the time of the day.
-    pub node: u64,
-}
-
-impl Moment {
-    /// The moment by the node's clock that is `at` by the time of the day.
-    const fn to_node(self, at: UnixNanos) -> u64 {
-        self.node.saturating_sub(self.now.since(at).0).saturating_add(at.since(self.now).0)
-    }
-
-    /// The other way round.
-    const fn to_unix(self, at: u64) -> UnixNanos {
-        let past = self.now.0.saturating_sub(self.node.saturating_sub(at));
-        UnixNanos(past.saturating_add(at.saturating_sub(self.node)))
-    }
-}
-
-impl From<UnixNanos> for Moment {
-    /// A gateway without a store has one clock.
-    fn from(now: UnixNanos) -> Self {
-        Self { now, node: now.0 }
-    }
 }
 
 /// How often an update is decided anew before it gives up. Each lost try means that another worker's has won, so
@@ -248,12 +219,12 @@ impl Table {
         store: &impl SharedData,
         client: Fingerprint,
         tier: &Tier,
-        moment: impl Into<Moment>,
+        now: impl Into<Now>,
         mut decide: impl FnMut(State) -> (Change, T),
     ) -> Updated<T> {
         let mut answer = None;
         // One function for all kinds of answers: it is most of what the module is made of otherwise.
-        let updated = self.update_by(store, client, tier, moment.into(), &mut |state| {
+        let updated = self.update_by(store, client, tier, now.into(), &mut |state| {
             let (change, found) = decide(*state);
             answer = Some(found);
             match change {
@@ -276,7 +247,7 @@ impl Table {
         store: &impl SharedData,
         client: Fingerprint,
         tier: &Tier,
-        moment: Moment,
+        now: Now,
         decide: &mut dyn FnMut(&mut State) -> bool,
     ) -> Updated<()> {
         let key = self.geometry.slot_of(&client);
@@ -291,16 +262,16 @@ impl Table {
             }
             let found = slot::find(&bytes, &client);
             let mut state = found.as_ref().map_or_else(State::default, |(_, record)| record.state);
-            state.account.at = moment.to_unix(state.account.at.0);
+            state.account.at = now.to_unix(NodeNanos(state.account.at.0));
             if !decide(&mut state) {
                 return Updated::Done { answer: () };
             }
             let (way, evicted) = match found {
                 Some((way, _)) => (way, false),
-                None => slot::way_for_newcomer(&bytes, moment),
+                None => slot::way_for_newcomer(&bytes, now),
             };
-            let full_at = UnixNanos(moment.to_node(state.account.full_at(tier)));
-            state.account.at = UnixNanos(moment.to_node(state.account.at));
+            let full_at = UnixNanos(now.to_node(state.account.full_at(tier)).0);
+            state.account.at = UnixNanos(now.to_node(state.account.at).0);
             slot::put(&mut bytes, way, &Record::new(&client, state, full_at));
             match store.set(&key, &bytes, expected) {
                 Write::Done => {

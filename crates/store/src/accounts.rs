@@ -34,27 +34,30 @@ use self::loan::Pace;
 use self::room::may_lie_idle;
 use tollgate_core::limit::Month;
 use tollgate_core::terms::{Bucket, EXACT, Terms};
-use tollgate_core::units::UnixNanos;
+use tollgate_core::units::{Cost, Micros, Millis, UnixMicros};
 use tollgate_core::wire::{Grant, LeaseRequest};
 
-/// How long a node may hold a lease without a word, microseconds.
-pub const LEASE_TTL: u64 = 10_000_000;
+/// How long a node may hold a lease without a word.
+pub const LEASE_TTL: Micros = Micros(10_000_000);
 
 /// The same of a calm one: long enough that a client that comes now and then finds what it was lent the last time. Below
 /// [`LONGEST_EMPTY`], so that what is reported late still drains from when it was spent.
-pub const CALM_TTL: u64 = 58_000_000;
+pub const CALM_TTL: Micros = Micros(58_000_000);
 
-/// How long a lease may lie unspent while there is plenty, milliseconds.
-pub const IDLE_MS: u32 = 5_000;
+/// The longest that a grant says it lasts: a message has 32 bits for it, and a clock that is set back makes it seem long.
+const LONGEST_TTL: Millis = Millis(u32::MAX as u64);
+
+/// How long a lease may lie unspent while there is plenty.
+pub const IDLE: Millis = Millis(5_000);
 
 /// The same of one that is calm.
-pub const IDLE_CALM_MS: u32 = 25_000;
+pub const IDLE_CALM: Millis = Millis(25_000);
 
 /// The same of one that was calm before. It goes back before it ends, and what is spent of it may be reported late.
-pub const IDLE_PATIENT_MS: u32 = 50_000;
+pub const IDLE_PATIENT: Millis = Millis(50_000);
 
 /// How long a lease may lie unspent where others may need it.
-pub const IDLE_SCARCE_MS: u32 = 500;
+pub const IDLE_SCARCE: Millis = Millis(500);
 
 /// Beyond what a request needs, a node is lent at most one part in so many of what is left: others need some too.
 pub const SHARE: u64 = 4;
@@ -62,11 +65,8 @@ pub const SHARE: u64 = 4;
 /// Of a bucket one part in so many may lie on nodes for long, all nodes together: nobody misses it.
 const CALM_PART: u64 = 8;
 
-/// A whole unit of cost, thousandths.
-const UNIT: u64 = 1_000;
-
-/// How long the store remembers a node that holds nothing, microseconds: a late report is still counted once.
-pub const REMEMBERED: u64 = 35 * 86_400 * 1_000_000;
+/// How long the store remembers a node that holds nothing: a late report is still counted once.
+pub const REMEMBERED: Micros = Micros(35 * 86_400 * 1_000_000);
 
 /// The most nodes that one account remembers; beyond, the one that has been silent the longest and holds nothing goes.
 pub const MAX_LOANS: usize = 256;
@@ -74,24 +74,27 @@ pub const MAX_LOANS: usize = 256;
 /// Months of use that an account keeps: 400 days and the one that runs.
 pub const MONTHS_KEPT: u16 = 15;
 
-/// Up to this much the store's clock may step back, microseconds, and time just stands still. Beyond, somebody set it,
+/// Up to this much the store's clock may step back, and time just stands still. Beyond, somebody set it,
 /// and the account goes on from the new time with what it holds.
-pub const CLOCK_SKEW: u64 = 1_000_000;
+pub const CLOCK_SKEW: Micros = Micros(1_000_000);
+
+/// The most that an account computes with: see [`EXACT`].
+const MOST: Cost = Cost(EXACT);
 
 /// Spent in one month.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Months since January 1970.
     pub month: u16,
-    /// Thousandths of a unit.
-    pub used: u64,
+    /// What was spent.
+    pub used: Cost,
 }
 
 /// One client's account. The default is a client never seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
-    /// The moment that `levels` speak of, microseconds since the Unix epoch.
-    pub at: u64,
+    /// The moment that `levels` speak of.
+    pub at: UnixMicros,
     /// One a limit of the tier, in its order.
     pub levels: [Level; 3],
     /// The nodes that have borrowed, in the order in which they first did.
@@ -109,26 +112,31 @@ pub enum Settled {
     Stale,
 }
 
-/// The month that `micros` lies in.
+/// The month that `moment` lies in.
 #[must_use]
-pub fn month_of(micros: u64) -> u16 {
-    Month::of(UnixNanos(micros.saturating_mul(1_000))).0
+pub fn month_of(moment: UnixMicros) -> u16 {
+    Month::of(moment.nanos()).0
 }
 
-/// The end of `month`, microseconds since the Unix epoch.
+/// The end of `month`.
 #[must_use]
-pub fn end_of(month: u16) -> u64 {
-    Month(month).end().0 / 1_000
+pub fn end_of(month: u16) -> UnixMicros {
+    Month(month).end().micros()
+}
+
+/// `amount`, or the most that is computed with.
+fn exact(amount: Cost) -> Cost {
+    amount.min(MOST)
 }
 
 impl Account {
-    /// Takes `node`'s report and lends it what it wants, as far as `terms` allow at `now` (microseconds).
-    pub fn settle(&mut self, terms: &Terms, node: u64, lease: &LeaseRequest, now: u64) -> Settled {
+    /// Takes `node`'s report and lends it what it wants, as far as `terms` allow at `now`.
+    pub fn settle(&mut self, terms: &Terms, node: u64, lease: &LeaseRequest, now: UnixMicros) -> Settled {
         let now = self.advance(terms, now);
         let month = month_of(now);
         let Some(index) = self.loan_of(node, lease, terms) else { return Settled::Stale };
         let mut loan = self.loans.get(index).copied().unwrap_or_default();
-        let is_repeated = loan.seq == lease.seq && loan.epoch == lease.epoch && loan.ends > 0;
+        let is_repeated = loan.seq == lease.seq && loan.epoch == lease.epoch && loan.has_been();
         let pace = loan.pace(lease, now);
         if !is_repeated {
             self.report(terms, &mut loan, lease, month);
@@ -139,25 +147,24 @@ impl Account {
         // Lending. A repeated message is answered by what it was lent the first time; whoever repeats it needs more, and
         // hears whether there is.
         let left = self.left(terms, month);
-        let (need, want) = (lease.need.min(EXACT), lease.want.min(EXACT));
-        let missing = need.saturating_sub(loan.lent);
+        let (need, want) = (exact(lease.need), exact(lease.want));
+        let missing = need.less(loan.lent);
         let refusal = (missing > left).then(|| self.refusal(terms, missing, month, now));
         if !is_repeated {
             if refusal.is_none() {
                 // In whole units: crumbs on several nodes pay for nobody's request.
-                let whole = |milli: u64| (milli / UNIT).saturating_mul(UNIT);
-                let mut held = loan.lent.saturating_add(missing);
-                let left = left.saturating_sub(missing);
-                let waiting =
-                    whole(need.saturating_add(lease.queued.min(EXACT)).saturating_sub(held).min(left));
-                held = held.saturating_add(waiting);
-                let mut share = whole(left.saturating_sub(waiting) / SHARE);
+                let whole = |cost: Cost| Cost::from_units(cost.whole_units());
+                let mut held = loan.lent.plus(missing);
+                let left = left.less(missing);
+                let waiting = whole(need.plus(exact(lease.queued)).less(held).min(left));
+                held = held.plus(waiting);
+                let mut share = whole(Cost(left.less(waiting).0 / SHARE));
                 if pace != Pace::Brisk {
                     // No more than may lie idle for long.
-                    let out = self.lent().saturating_sub(loan.lent).saturating_add(held);
-                    share = share.min(whole(may_lie_idle(terms).saturating_sub(out)));
+                    let lent = self.lent().less(loan.lent).plus(held);
+                    share = share.min(whole(may_lie_idle(terms).less(lent)));
                 }
-                loan.lent = held.saturating_add(want.saturating_sub(held).min(share)).min(EXACT);
+                loan.lent = exact(held.plus(want.less(held).min(share)));
             }
             self.put(index, loan);
         }
@@ -166,21 +173,21 @@ impl Account {
         if !is_repeated {
             let lasts = if is_calm { CALM_TTL } else { LEASE_TTL };
             loan.month = month;
-            loan.ends = now.saturating_add(lasts).min(end_of(month));
+            loan.ends = now.after(lasts).min(end_of(month));
             self.put(index, loan);
         }
         let grant = Grant {
             epoch: lease.epoch,
             seq: lease.seq,
-            // What `out` was computed with: a repeated message may tell of more, which has not been looked at.
+            // What `lent` was computed with: a repeated message may tell of more, which has not been looked at.
             spent: loan.spent,
             hold: loan.lent,
-            ttl_ms: u32::try_from(loan.ends.saturating_sub(now) / 1_000).unwrap_or(u32::MAX),
-            idle_ms: match pace {
-                _ if is_scarce => IDLE_SCARCE_MS,
-                Pace::Calm if is_calm => IDLE_CALM_MS,
-                Pace::Patient if is_calm => IDLE_PATIENT_MS,
-                _ => IDLE_MS,
+            ttl: loan.ends.since(now).millis().min(LONGEST_TTL),
+            idle: match pace {
+                _ if is_scarce => IDLE_SCARCE,
+                Pace::Calm if is_calm => IDLE_CALM,
+                Pace::Patient if is_calm => IDLE_PATIENT,
+                _ => IDLE,
             },
             refusal,
             ..self.grant(terms, month)
@@ -188,13 +195,13 @@ impl Account {
         Settled::Grant(grant)
     }
 
-    /// Decides about one request of `cost` thousandths of a unit and charges it: in one step, without a lease.
-    pub fn charge(&mut self, terms: &Terms, cost: u64, now: u64) -> Grant {
+    /// Decides about one request of `cost` and charges it: in one step, without a lease.
+    pub fn charge(&mut self, terms: &Terms, cost: Cost, now: UnixMicros) -> Grant {
         let now = self.advance(terms, now);
         let month = month_of(now);
-        let cost = cost.min(EXACT);
+        let cost = exact(cost);
         let refusal = if cost <= self.left(terms, month) {
-            self.fill(terms, cost, 0, [Poured::Now; 3]);
+            self.fill(terms, cost, Cost(0), [Poured::Now; 3]);
             self.use_up(month, cost);
             None
         } else {
@@ -204,7 +211,7 @@ impl Account {
     }
 
     /// Makes every bucket full again, or the month that runs untouched, or both.
-    pub fn reset(&mut self, bucket: bool, month: bool, now: u64) {
+    pub fn reset(&mut self, bucket: bool, month: bool, now: UnixMicros) {
         if bucket {
             self.levels = Default::default();
         }
@@ -214,39 +221,39 @@ impl Account {
         }
     }
 
-    /// What was spent in `month`, thousandths of a unit, as far as it is known.
+    /// What was spent in `month`, as far as it is known.
     #[must_use]
-    pub fn used(&self, month: u16) -> u64 {
-        self.usage.iter().find(|usage| usage.month == month).map_or(0, |usage| usage.used)
+    pub fn used(&self, month: u16) -> Cost {
+        self.usage.iter().find(|usage| usage.month == month).map_or(Cost(0), |usage| usage.used)
     }
 
-    /// The same with what was lent in `month` and whose lease has ended at `now`, microseconds: it counts as spent, though
+    /// The same with what was lent in `month` and whose lease has ended at `now`: it counts as spent, though
     /// nobody has asked for the client since.
     #[must_use]
-    pub fn used_at(&self, month: u16, now: u64) -> u64 {
+    pub fn used_at(&self, month: u16, now: UnixMicros) -> Cost {
         let ended = self.loans.iter().filter(|loan| loan.month == month && loan.ends <= now);
-        ended.fold(self.used(month), |sum, loan| sum.saturating_add(loan.lent))
+        ended.fold(self.used(month), |sum, loan| sum.plus(loan.lent))
     }
 
-    /// From when on the account is as good as one never seen, if no month is to be kept: microseconds.
+    /// From when on the account is as good as one never seen, if no month is to be kept.
     #[must_use]
-    pub fn forgettable_at(&self, terms: &Terms) -> u64 {
+    pub fn forgettable_at(&self, terms: &Terms) -> UnixMicros {
         let drained = self
             .levels
             .iter()
             .zip(&terms.buckets)
-            .map(|(level, bucket)| self.at.saturating_add(level.until_empty(bucket)).saturating_add(1));
-        let ended = self.loans.iter().map(|loan| loan.ends.saturating_add(LEASE_TTL));
+            .map(|(level, bucket)| self.at.after(level.until_empty(bucket)).after(Micros(1)));
+        let ended = self.loans.iter().map(|loan| loan.ends.after(LEASE_TTL));
         drained.chain(ended).max().unwrap_or(self.at)
     }
 
     /// Lets the time pass: buckets drain, leases end. What comes back is the moment, which never is before the last one.
-    fn advance(&mut self, terms: &Terms, now: u64) -> u64 {
-        let was_set_back = self.at.saturating_sub(now) > CLOCK_SKEW;
+    fn advance(&mut self, terms: &Terms, now: UnixMicros) -> UnixMicros {
+        let was_set_back = self.at.since(now) > CLOCK_SKEW;
         let moment = if was_set_back { now } else { self.at.max(now) };
         // What was lent is spent when its lease ends, however much later somebody asks: from then on it drains. Of several
         // that have ended, from the last one's end on.
-        let has_ended = |loan: &Loan| loan.lent > 0 && loan.ends <= moment;
+        let has_ended = |loan: &Loan| loan.lent > Cost(0) && loan.ends <= moment;
         let ended = self.loans.iter().filter(|loan| has_ended(loan)).map(|loan| loan.ends).max();
         if let Some(ended) = ended {
             self.drain(terms, ended.max(self.at).min(moment));
@@ -257,7 +264,7 @@ impl Account {
             }
         }
         self.drain(terms, moment);
-        self.loans.retain(|loan| loan.lent > 0 || moment.saturating_sub(loan.ends) < REMEMBERED);
+        self.loans.retain(|loan| loan.lent > Cost(0) || moment.since(loan.ends) < REMEMBERED);
         moment
     }
 
@@ -281,9 +288,9 @@ impl Account {
     }
 
     /// Lets the buckets drain until `moment`.
-    fn drain(&mut self, terms: &Terms, moment: u64) {
+    fn drain(&mut self, terms: &Terms, moment: UnixMicros) {
         self.arrange(terms);
-        let elapsed = moment.saturating_sub(self.at);
+        let elapsed = moment.since(self.at);
         for level in self.levels.iter_mut().skip(terms.buckets.len()) {
             level.drain(elapsed);
         }
@@ -297,17 +304,17 @@ impl Account {
     fn lose(&mut self, terms: &Terms, loan: &mut Loan) {
         self.fill(terms, loan.lent, loan.lent, [Poured::Now; 3]);
         self.use_up(loan.month, loan.lent);
-        loan.forfeited = loan.forfeited.saturating_add(loan.lent).min(EXACT);
-        loan.lent = 0;
+        loan.forfeited = exact(loan.forfeited.plus(loan.lent));
+        loan.lent = Cost(0);
     }
 
     /// The place of `node`'s loan, made if there is none; none for a message that is older than it.
     fn loan_of(&mut self, node: u64, lease: &LeaseRequest, terms: &Terms) -> Option<usize> {
-        let known = lease.acked.min(lease.spent).min(EXACT);
+        let known = exact(lease.acked.min(lease.spent));
         let fresh = Loan { node, epoch: lease.epoch, spent: known, ..Loan::default() };
         let Some(index) = self.loans.iter().position(|loan| loan.node == node) else {
             if self.loans.len() >= MAX_LOANS {
-                let idle = self.loans.iter().enumerate().filter(|(_, loan)| loan.lent == 0);
+                let idle = self.loans.iter().enumerate().filter(|(_, loan)| loan.lent == Cost(0));
                 let (oldest, _) = idle.min_by_key(|(_, loan)| loan.ends)?;
                 self.loans.remove(oldest);
             }
@@ -328,57 +335,57 @@ impl Account {
 
     /// Counts what the node has spent since its last report, and takes back what it no longer holds.
     fn report(&mut self, terms: &Terms, loan: &mut Loan, lease: &LeaseRequest, month: u16) {
-        let spent = lease.spent.min(EXACT);
-        let delta = spent.saturating_sub(loan.spent);
+        let spent = exact(lease.spent);
+        let delta = spent.less(loan.spent);
         let from_lease = delta.min(loan.lent);
-        let without = delta.saturating_sub(from_lease);
+        let without = delta.less(from_lease);
         let current = if lease.month == 0 { month } else { lease.month.min(month) };
         // A node whose clock runs ahead has turned already: all of it belongs to the month that runs here.
-        let turn = if lease.month > month { 0 } else { lease.spent_before_month.min(spent) };
-        let before = turn.saturating_sub(loan.spent).min(delta);
-        let after = delta.saturating_sub(before);
+        let turn = if lease.month > month { Cost(0) } else { lease.spent_before_month.min(spent) };
+        let before = turn.less(loan.spent).min(delta);
+        let after = delta.less(before);
         // What had been counted as spent when the loan ended is not counted again.
         let (known_before, known_after) = if loan.month < current {
-            (loan.forfeited.min(without).min(before), 0)
+            (loan.forfeited.min(without).min(before), Cost(0))
         } else {
-            (0, loan.forfeited.min(without).min(after))
+            (Cost(0), loan.forfeited.min(without).min(after))
         };
         let known = known_before.max(known_after);
-        let unknown = without.saturating_sub(known);
-        self.fill(terms, from_lease.saturating_add(unknown), from_lease, lease.since.map(Poured::from_wire));
-        self.use_up(current.saturating_sub(1), before.saturating_sub(known_before));
-        self.use_up(current, after.saturating_sub(known_after));
+        let unknown = without.less(known);
+        self.fill(terms, from_lease.plus(unknown), from_lease, lease.since.map(Poured::from_wire));
+        self.use_up(current.saturating_sub(1), before.less(known_before));
+        self.use_up(current, after.less(known_after));
         // And what the node did not spend after all is not used.
-        self.give_back(loan.month, loan.forfeited.saturating_sub(known));
-        loan.forfeited = 0;
+        self.give_back(loan.month, loan.forfeited.less(known));
+        loan.forfeited = Cost(0);
         loan.spent = loan.spent.max(spent);
-        loan.lent = loan.lent.saturating_sub(from_lease).min(lease.hold);
+        loan.lent = loan.lent.less(from_lease).min(lease.hold);
     }
 
-    /// Fills the buckets with `milli`, of which `lent` was lent; more than full is full.
-    fn fill(&mut self, terms: &Terms, milli: u64, lent: u64, poured: [Poured; 3]) {
+    /// Fills the buckets with `cost`, of which `lent` was lent; more than full is full.
+    fn fill(&mut self, terms: &Terms, cost: Cost, lent: Cost, poured: [Poured; 3]) {
         for ((level, bucket), poured) in self.levels.iter_mut().zip(&terms.buckets).zip(poured) {
-            level.fill(bucket, milli, lent, poured);
+            level.fill(bucket, cost, lent, poured);
         }
     }
 
-    fn use_up(&mut self, month: u16, milli: u64) {
-        if milli == 0 {
+    fn use_up(&mut self, month: u16, cost: Cost) {
+        if cost == Cost(0) {
             return;
         }
         if let Some(usage) = self.usage.iter_mut().find(|usage| usage.month == month) {
-            usage.used = usage.used.saturating_add(milli).min(EXACT);
+            usage.used = exact(usage.used.plus(cost));
             return;
         }
-        self.usage.push(Usage { month, used: milli.min(EXACT) });
+        self.usage.push(Usage { month, used: exact(cost) });
         self.usage.sort_unstable_by_key(|usage| usage.month);
         let newest = self.usage.last().map_or(0, |usage| usage.month);
         self.usage.retain(|usage| usage.month.saturating_add(MONTHS_KEPT) > newest);
     }
 
-    fn give_back(&mut self, month: u16, milli: u64) {
+    fn give_back(&mut self, month: u16, cost: Cost) {
         if let Some(usage) = self.usage.iter_mut().find(|usage| usage.month == month) {
-            usage.used = usage.used.saturating_sub(milli);
+            usage.used = usage.used.less(cost);
         }
     }
 

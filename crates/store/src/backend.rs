@@ -17,6 +17,7 @@ use futures_util::stream::BoxStream;
 use std::sync::Arc;
 use tollgate_core::client::ClientId;
 use tollgate_core::terms::Terms;
+use tollgate_core::units::{Cost, UnixMicros};
 use tollgate_core::wire::{Answer, Ask};
 
 /// One client's entry of a batch, ready to settle.
@@ -42,7 +43,7 @@ pub struct Settle {
 #[derive(Clone, Debug)]
 pub struct SettledBatch {
     /// The backend's clock, microseconds since the Unix epoch.
-    pub now: u64,
+    pub now: UnixMicros,
     /// One an entry, in their order. A client whose part of the backend is away has [`Answer::Failed`].
     pub answers: Vec<Answer>,
 }
@@ -57,9 +58,9 @@ pub struct Usage {
     /// The tier that it was last seen in.
     pub tier: String,
     /// The month's quota of that tier, thousandths of a unit; none: unlimited.
-    pub monthly: Option<u64>,
+    pub monthly: Option<Cost>,
     /// Thousandths of a unit.
-    pub used: u64,
+    pub used: Cost,
 }
 
 /// One consumer's override as it stands since a revision.
@@ -191,7 +192,7 @@ pub trait Backend: Send + Sync + 'static {
     fn kind(&self) -> &'static str;
 
     /// Its clock, microseconds since the Unix epoch. That it can be read does not say that anything can be written.
-    async fn now(&self) -> Result<u64, BackendError>;
+    async fn now(&self) -> Result<UnixMicros, BackendError>;
 
     /// Writes what a charge writes, in every part of it that clients' accounts are in. Whether it takes writes now is
     /// what comes back, and if not, why, and which part.

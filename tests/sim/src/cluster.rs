@@ -337,7 +337,7 @@ impl Cluster {
         let worker = &node.workers[worker];
         let found = worker.roots.borrow().iter().find(|one| one.id == root).cloned();
         let Some(found) = found.filter(|_| worker.life.get() == worker_life) else { return };
-        let interval = u64::from(found.store_client.interval()) * crate::plan::MILLISECOND;
+        let interval = found.store_client.interval().nanos().0;
         let event = Event::Tick { node: number, life, worker: worker.number, worker_life, root };
         self.queue.push(self.now() + interval, event);
         self.tick(&node, worker, &found);

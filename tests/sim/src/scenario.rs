@@ -25,7 +25,7 @@ pub const ALL: [Scenario; 27] = [
     Scenario { name: "few", make: fair::few },
     Scenario { name: "modest", make: calm::modest },
     Scenario { name: "patient", make: calm::patient },
-    Scenario { name: "anonymous clients", make: calm::anonymous },
+    Scenario { name: "anonymous", make: calm::anonymous },
     Scenario { name: "flood", make: calm::flood },
     Scenario { name: "unlimited", make: calm::unlimited },
     Scenario { name: "month", make: calm::month },

@@ -1,19 +1,20 @@
 use super::*;
 use crate::terms::Rate;
+use crate::units;
 use proptest::prelude::*;
 
 fn batch() -> Batch {
     let lease = LeaseRequest {
         epoch: 900_000,
         seq: 3,
-        spent: 12_000,
-        acked: 11_000,
-        spent_before_month: 2_000,
+        spent: units::Cost(12_000),
+        acked: units::Cost(11_000),
+        spent_before_month: units::Cost(2_000),
         month: 682,
-        hold: 1_000,
-        need: 2_000,
-        queued: 3_000,
-        want: 8_000,
+        hold: units::Cost(1_000),
+        need: units::Cost(2_000),
+        queued: units::Cost(3_000),
+        want: units::Cost(8_000),
         since: [0, 1, 60_000_500],
     };
     Batch {
@@ -35,7 +36,7 @@ fn batch() -> Batch {
             Entry {
                 client: ClientId([0x22; 16]),
                 is_anonymous: true,
-                ask: Ask::Charge { cost: 2_000 },
+                ask: Ask::Charge { cost: units::Cost(2_000) },
                 ..Entry::default()
             },
         ],
@@ -44,7 +45,7 @@ fn batch() -> Batch {
 
 fn reply() -> Reply {
     Reply {
-        now: 1_795_478_400_000_000,
+        now: units::UnixMicros(1_795_478_400_000_000),
         revision: 5,
         is_whole: false,
         changes: vec![Change { client: ClientId([0x33; 16]), what: ChangeKind::Reset }],
@@ -52,13 +53,13 @@ fn reply() -> Reply {
             Answer::Grant(Grant {
                 epoch: 900_000,
                 seq: 3,
-                spent: 12_000,
-                hold: 9_000,
-                ttl_ms: 10_000,
-                idle_ms: 5_000,
-                used: [12_000, 0, 0],
+                spent: units::Cost(12_000),
+                hold: units::Cost(9_000),
+                ttl: units::Millis(10_000),
+                idle: units::Millis(5_000),
+                used: [units::Cost(12_000), units::Cost(0), units::Cost(0)],
                 month: 682,
-                month_used: 12_000,
+                month_used: units::Cost(12_000),
                 refusal: None,
             }),
             Answer::Stale,

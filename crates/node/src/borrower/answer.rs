@@ -1,8 +1,9 @@
 //! What the store has answered, and what that changes on the node.
 
-use super::{Borrower, Call, Now, enqueue};
+use super::{Borrower, Call, enqueue};
 use crate::breaker::Transition;
-use crate::lease::{LeaseState, tick};
+use crate::clock::{NodeMillis, NodeNanos, Now, Offset, at_most};
+use crate::lease::LeaseState;
 use crate::table::{Change, SharedData, Table, Updated};
 use tollgate_core::account::Account;
 use tollgate_core::client::ClientId;
@@ -10,15 +11,15 @@ use tollgate_core::limit::Month;
 use tollgate_core::policy::Policy;
 use tollgate_core::terms::tag;
 use tollgate_core::tier::Tier;
-use tollgate_core::units::{Cost, Nanos, UnixNanos};
+use tollgate_core::units::{Cost, Millis, UnixNanos};
 use tollgate_core::wire::{Answer, Ask, Entry, Grant, LeaseRequest, Reply};
 
 impl Borrower {
     /// `reply` to `call` has come: the store is there, this is its clock, and what has changed for all. Its answers are still
     /// to be taken in. And whether the store has just come back.
-    pub fn hear(&mut self, policy: &Policy, call: Call, reply: Reply, mono_nanos: u64) -> (Heard, bool) {
+    pub fn hear(&mut self, policy: &Policy, call: Call, reply: Reply, node: NodeNanos) -> (Heard, bool) {
         let is_back = self.breaker.worked() == Transition::Closed;
-        self.offset = Some(reply.now.saturating_mul(1_000).wrapping_sub(mono_nanos));
+        self.offset = Some(Offset::between(reply.now.nanos(), node));
         let changed = self.overrides.take(policy, &reply);
         (Heard { call, reply, next: 0, changed, charge: None }, is_back)
     }
@@ -30,9 +31,9 @@ impl Borrower {
         table: &Table,
         store: &impl SharedData,
         heard: &mut Heard,
-        mono_nanos: u64,
+        node: NodeNanos,
     ) -> bool {
-        let times = self.times(mono_nanos, || UnixNanos(heard.reply.now.saturating_mul(1_000)));
+        let times = self.now(node, || heard.reply.now.nanos());
         let all = heard.call.batch.entries.iter().zip(&heard.reply.answers);
         for (entry, answer) in all.skip(heard.next).take(self.slice) {
             heard.next = heard.next.saturating_add(1);
@@ -51,17 +52,17 @@ impl Borrower {
         let changed = std::mem::take(&mut heard.changed);
         for (id, is_anonymous) in changed.into_iter().flat_map(|id| [(id, false), (id, true)]) {
             let client = table.fingerprint_of(id, is_anonymous);
-            table.update(store, client, &policy.anonymous, times.moment(), |mut state| {
+            table.update(store, client, &policy.anonymous, times, |mut state| {
                 if state.lease.epoch == 0 {
                     return (Change::Keep, ());
                 }
                 state.lease.refused = Default::default();
-                state.lease.give_up(times.mono);
+                state.lease.give_up(times.millis());
                 state.lease.fresh |= LeaseState::UNKNOWN;
                 (Change::Write(state), ())
             });
             if let Some(known) = self.known.get_mut(&id) {
-                known.poke(times.mono);
+                known.poke(times.millis());
                 enqueue(&mut self.queue, id, known);
             }
         }
@@ -77,34 +78,34 @@ impl Borrower {
         entry: &Entry,
         lease: &LeaseRequest,
         answer: &Answer,
-        sent: u64,
+        sent: NodeMillis,
         times: Now,
     ) {
         let tier = policy.tiers.get(usize::from(entry.offer)).unwrap_or(&policy.anonymous);
         let overridden = self.overrides.of(&entry.client).cloned();
         let tier = overridden.as_ref().map_or(tier, |overridden| &overridden.tier);
         let client = table.fingerprint_of(entry.client, entry.is_anonymous);
-        let seen = Seen { times, took_ms: times.mono.saturating_sub(sent) };
-        let updated = table.update(store, client, tier, times.moment(), |mut state| match answer {
+        let seen = Seen { times, took: times.millis().since(sent) };
+        let updated = table.update(store, client, tier, times, |mut state| match answer {
             Answer::Grant(grant) => {
-                let is_taken = state.lease.take(grant, lease.need, tick(sent), tick(times.mono));
+                let is_taken = state.lease.take(grant, lease.need, sent.tick(), times.millis().tick());
                 if is_taken {
-                    let since = Cost(state.lease.spent.saturating_sub(grant.spent));
+                    let since = state.lease.spent.less(grant.spent);
                     state.lease.terms = tag(tier);
                     state.account = account_seen(grant, &state.account, since, tier, seen);
                 }
                 (if is_taken { Change::Write(state) } else { Change::Keep }, is_taken.then_some(state.lease))
             }
             Answer::Stale if state.lease.epoch == lease.epoch as u32 && state.lease.seq == lease.seq => {
-                state.lease.begin_anew(times.mono);
+                state.lease.begin_anew(times.millis());
                 (Change::Write(state), None)
             }
             _ => (Change::Keep, None),
         });
-        if let (Some(known), Updated::Done { answer: Some(hold) }) =
+        if let (Some(known), Updated::Done { answer: Some(lease) }) =
             (self.known.get_mut(&entry.client), updated)
         {
-            known.told(&hold, self.timing, times.mono);
+            known.told(&lease, self.timing, times.millis());
             enqueue(&mut self.queue, entry.client, known);
         }
     }
@@ -147,8 +148,8 @@ impl Heard {
 pub struct Seen {
     /// Now.
     pub times: Now,
-    /// Milliseconds from when the message was made.
-    pub took_ms: u64,
+    /// The time since the message was made.
+    pub took: Millis,
 }
 
 /// What a node's record may believe of the client's account: the store's word, and `since`, which this node has spent
@@ -160,14 +161,13 @@ pub struct Seen {
 /// the store, unless the bucket was reset since.
 #[must_use]
 pub fn account_seen(grant: &Grant, before: &Account, since: Cost, tier: &Tier, seen: Seen) -> Account {
-    let now = seen.times.now;
+    let now = seen.times.unix;
     let before = before.at(now, tier);
-    let mut account =
-        Account { month: Month(grant.month), used: Cost(grant.month_used).plus(since), ..before };
-    let age = Nanos(seen.took_ms.saturating_add(1).saturating_mul(1_000_000));
+    let mut account = Account { month: Month(grant.month), used: grant.month_used.plus(since), ..before };
+    let age = at_most(seen.took);
     for ((level, limit), used) in account.levels.iter_mut().zip(&tier.limits).zip(grant.used) {
         // The store rounds up.
-        let said = limit.level(Cost(used.saturating_sub(1)));
+        let said = limit.level(used.less(Cost(1)));
         let most = limit.filled(said, since.plus(Cost(1)));
         *level = limit.filled(limit.drained(said, age), since).max(most.min(*level));
     }
@@ -178,10 +178,10 @@ pub fn account_seen(grant: &Grant, before: &Account, since: Cost, tier: &Tier, s
 #[must_use]
 pub fn account_of(grant: &Grant, tier: &Tier, now: UnixNanos) -> Account {
     let mut account =
-        Account { at: now, month: Month(grant.month), used: Cost(grant.month_used), ..Default::default() };
+        Account { at: now, month: Month(grant.month), used: grant.month_used, ..Default::default() };
     let mut levels = account.levels;
     for ((level, limit), used) in levels.iter_mut().zip(&tier.limits).zip(grant.used) {
-        *level = limit.level(Cost(used));
+        *level = limit.level(used);
     }
     account.set_levels(tier, levels);
     account

@@ -1,10 +1,11 @@
 //! What one worker remembers of a client that it has served.
 
 use super::{Subject, Timing};
-use crate::lease::{LeaseState, Rarity, Tick, tick};
+use crate::clock::{NodeMillis, Tick};
+use crate::lease::{LeaseState, Rarity};
 use tollgate_core::client::ClientId;
 use tollgate_core::name;
-use tollgate_core::units::Cost;
+use tollgate_core::units::{Cost, Millis};
 
 /// A client that this worker has served lately. Hints alone: what counts is in the record.
 #[derive(Debug)]
@@ -14,24 +15,24 @@ pub struct ClientStats {
     /// Whether the store has been told the name.
     is_told: bool,
     /// What the last request cost.
-    cost: u64,
+    cost: Cost,
     /// Let through since the last look, and the last look's share of a second.
-    spent: u64,
+    spent: Cost,
     /// Refused since the last look.
     refused: u32,
-    refused_at: Option<u64>,
+    refused_at: Option<NodeMillis>,
     /// When it last was refused so shortly after another refusal that its requests need not ask.
-    pressed_at: Option<u64>,
+    pressed_at: Option<NodeMillis>,
     /// What the node had spent at the last look, and this worker since.
-    seen_spent: u64,
-    unseen: u64,
+    seen_spent: Cost,
+    unseen: Cost,
     /// What it would like to hold beyond what requests need.
-    want: u64,
-    last_served: u64,
-    last_look: u64,
-    last_report: u64,
+    want: Cost,
+    last_served: NodeMillis,
+    last_look: NodeMillis,
+    last_report: NodeMillis,
     /// When a request of its was let through.
-    last_paid: u64,
+    last_paid: NodeMillis,
     /// Whether the last ones came shortly after each other.
     is_hurried: bool,
     /// Whether it comes so seldom that it is lent no more than its first request needs.
@@ -39,48 +40,51 @@ pub struct ClientStats {
     has_paid: bool,
     /// Whether its lease was a patient one at the last look, and when the message was that it came with.
     is_patient: bool,
-    asked_at: u64,
-    due_at: u64,
+    asked_at: NodeMillis,
+    due_at: NodeMillis,
     /// For when it stands in the queue; none: it does not.
-    pub queued_at: Option<u64>,
+    pub queued_at: Option<NodeMillis>,
 }
 
 /// So many refusals since the last look, and the tick asks instead of requests.
 const PRESSED: u32 = 2;
 
+/// What was let through is carried on from no longer than this.
+const LONGEST_LOOK: Millis = Millis(10_000);
+
 /// A lease is wished to last for so many times the interval between two looks.
 const AHEAD: u64 = 4;
 
 /// Requests that come one by one have so many milliseconds between them.
-const SINGLE: u64 = 4_000;
+const SINGLE: Millis = Millis(4_000);
 
 /// What is spent of a patient lease is reported after so long at the latest, milliseconds: it lasts longer, and is renewed by
 /// that.
-const REPORT_PATIENT: u64 = 30_000;
+const REPORT_PATIENT: Millis = Millis(30_000);
 
 /// A lease is renewed when it lasts no longer than this, milliseconds.
-const RENEWED: u32 = 4_000;
+const RENEWED: Millis = Millis(4_000);
 
 /// And not sooner than this after the last message: at a month's end all leases are short.
-const RENEWED_AFTER: u32 = 3_000;
+const RENEWED_AFTER: Millis = Millis(3_000);
 
 /// A client's first requests often come together, from a page or a pool of connections.
 const AHEAD_OF_A_CROWD: u64 = 16;
 
 impl ClientStats {
-    pub fn new(subject: &Subject<'_>, mono: u64) -> Self {
+    pub fn new(subject: &Subject<'_>, mono: NodeMillis) -> Self {
         Self {
             name: subject.name.map(Into::into),
             offer: subject.offer,
             is_told: false,
-            cost: 0,
-            spent: 0,
+            cost: Cost(0),
+            spent: Cost(0),
             refused: 0,
             refused_at: None,
             pressed_at: None,
-            seen_spent: 0,
-            unseen: 0,
-            want: 0,
+            seen_spent: Cost(0),
+            unseen: Cost(0),
+            want: Cost(0),
             last_served: mono,
             last_look: mono,
             last_report: mono,
@@ -90,78 +94,78 @@ impl ClientStats {
             has_paid: false,
             is_patient: false,
             asked_at: mono,
-            due_at: mono.saturating_add(Timing::REPORT),
+            due_at: mono.after(Timing::REPORT),
             queued_at: None,
         }
     }
 
     /// A request was let through with `left` still to spend, or refused.
-    pub fn served(&mut self, offer: u8, cost: Cost, is_refused: bool, left: u32, mono: u64) {
+    pub fn served(&mut self, offer: u8, cost: Cost, is_refused: bool, left: Option<Cost>, mono: NodeMillis) {
         self.offer = offer;
-        self.cost = cost.0;
+        self.cost = cost;
         self.last_served = mono;
         let due_at = if is_refused {
             self.refused = self.refused.saturating_add(1);
             // Who comes again when it was told to is not refused by what is over.
-            if self.refused_at.is_some_and(|at| mono.saturating_sub(at) < Timing::REPORT) {
+            if self.refused_at.is_some_and(|at| mono.since(at) < Timing::REPORT) {
                 self.pressed_at = Some(mono);
             }
             self.refused_at = Some(mono);
             mono
         } else {
-            self.spent = self.spent.saturating_add(cost.0);
-            self.unseen = self.unseen.saturating_add(cost.0);
-            self.is_hurried = self.has_paid && mono.saturating_sub(self.last_paid) < SINGLE;
+            self.spent = self.spent.plus(cost);
+            self.unseen = self.unseen.plus(cost);
+            self.is_hurried = self.has_paid && mono.since(self.last_paid) < SINGLE;
             self.is_seldom &= !self.has_paid;
             self.has_paid = true;
             // No lease answers for what was let through without one.
-            self.is_patient &= left != u32::MAX;
+            self.is_patient &= left.is_some();
             self.last_paid = mono;
             // Low: the next tick sees to it. Else the report can wait.
-            if u64::from(left) <= self.want.max(cost.0) / 2 {
+            if left.is_some_and(|left| left.0 <= self.want.max(cost).0 / 2) {
                 mono
             } else if self.is_patient && !self.is_hurried {
-                self.asked_at.saturating_add(REPORT_PATIENT).max(mono)
+                self.asked_at.after(REPORT_PATIENT).max(mono)
             } else {
-                mono.saturating_add(Timing::REPORT)
+                mono.after(Timing::REPORT)
             }
         };
         self.due_at = self.due_at.min(due_at);
     }
 
     /// What is spent is reported after so long, milliseconds.
-    const fn report_after(&self, is_patient: bool) -> u64 {
+    const fn report_after(&self, is_patient: bool) -> Millis {
         if is_patient && !self.is_hurried { REPORT_PATIENT } else { Timing::REPORT }
     }
 
     /// When it is to be looked at, milliseconds.
-    pub const fn due_at(&self) -> u64 {
+    pub const fn due_at(&self) -> NodeMillis {
         self.due_at
     }
 
     /// Its record has changed: it is to be looked at soon.
-    pub fn poke(&mut self, mono: u64) {
-        let soon = mono.saturating_add(Timing::REPORT);
+    pub fn poke(&mut self, mono: NodeMillis) {
+        let soon = mono.after(Timing::REPORT);
         self.due_at = if self.due_at > mono { self.due_at.min(soon) } else { soon };
     }
 
     /// What its last request cost.
     pub const fn cost(&self) -> Cost {
-        Cost(self.cost)
+        self.cost
     }
 
     /// A request of its waits for the store.
-    pub fn touch(&mut self, mono: u64) {
+    pub fn touch(&mut self, mono: NodeMillis) {
         self.last_served = mono;
-        self.due_at = self.due_at.min(mono.saturating_add(Timing::REPORT));
+        self.due_at = self.due_at.min(mono.after(Timing::REPORT));
     }
 
-    pub const fn is_pressed(&self, mono: u64) -> bool {
+    pub const fn is_pressed(&self, mono: NodeMillis) -> bool {
         // A tick that does not come is not waited for.
         match self.pressed_at {
             Some(at) => {
-                mono.saturating_sub(at) < Timing::REPORT
-                    && mono.saturating_sub(self.last_look) < 2 * Timing::REPORT
+                mono.since(at).0 < Timing::REPORT.0
+                    && mono.since(self.last_look).0 < Timing::REPORT.times(2).0
             }
             None => false,
         }
@@ -169,16 +173,16 @@ impl ClientStats {
 
     /// What it would like to hold beyond what requests need: twice what it has spent since the last look, so that a
     /// burst asks less and less often.
-    pub fn want(&self) -> u64 {
-        self.want.max(self.spent.saturating_mul(2)).max(self.cost.saturating_mul(AHEAD))
+    pub fn want(&self) -> Cost {
+        self.want.max(self.spent.times(2)).max(self.cost.times(AHEAD))
     }
 
     /// The same for a client of which this worker knows nothing but what its first requests `need`, and its `rarity`.
-    pub const fn want_first(need: u64, rarity: Option<Rarity>) -> u64 {
+    pub const fn want_first(need: Cost, rarity: Option<Rarity>) -> Cost {
         match rarity {
-            None => need.saturating_mul(AHEAD_OF_A_CROWD),
-            Some(Rarity::Sparse) => need.saturating_mul(AHEAD),
-            Some(Rarity::Seldom) => 0,
+            None => need.times(AHEAD_OF_A_CROWD),
+            Some(Rarity::Sparse) => need.times(AHEAD),
+            Some(Rarity::Seldom) => Cost(0),
         }
     }
 
@@ -191,115 +195,120 @@ impl ClientStats {
     /// is at it.
     pub fn wishes(
         &mut self,
-        hold: &mut LeaseState,
+        lease: &mut LeaseState,
         borrows: bool,
         timing: Timing,
-        mono: u64,
-    ) -> Option<(u64, u64)> {
-        let (now, interval) = (tick(mono), timing.interval);
-        let since = now.since(hold.asked);
-        if (hold.is_asking && since <= timing.patience()) || since < interval {
+        mono: NodeMillis,
+    ) -> Option<(Cost, Cost)> {
+        let (now, interval) = (mono.tick(), timing.interval);
+        let since = now.since(lease.asked);
+        if (lease.is_asking && since <= timing.patience()) || since < interval {
             return None;
         }
         // A message that is still without an answer was lost: until there is one, the record cannot go.
-        let is_late = (hold.owed() > 0 && u64::from(since) >= self.report_after(hold.is_patient()))
-            || (hold.is_asking && u64::from(since) >= Timing::REPORT);
-        let is_idle =
-            hold.spent == self.seen_spent && mono.saturating_sub(self.last_served) >= hold.idle_ms().into();
-        if is_idle && hold.left > 0 {
-            hold.give_back();
-            return Some((0, 0));
+        let is_late = (lease.owed() > Cost(0) && since >= self.report_after(lease.is_patient()))
+            || (lease.is_asking && since >= Timing::REPORT);
+        let is_idle = lease.spent == self.seen_spent && mono.since(self.last_served) >= lease.idle_time();
+        if is_idle && lease.left > Cost(0) {
+            lease.give_back();
+            return Some((Cost(0), Cost(0)));
         }
         if !borrows {
-            return is_late.then_some((0, 0));
+            return is_late.then_some((Cost(0), Cost(0)));
         }
         // Who has just given back what it did not spend has no use for as much again.
-        let is_active = !is_idle && mono.saturating_sub(self.last_served) < 2 * Timing::REPORT;
+        let is_active = !is_idle && mono.since(self.last_served) < Timing::REPORT.times(2);
         // What was let through since the last look, carried on for some looks more.
-        let elapsed = mono.saturating_sub(self.last_report).clamp(u64::from(interval).max(1), 10_000);
-        let rate = self.spent.saturating_mul(u64::from(interval).saturating_mul(AHEAD)).checked_div(elapsed);
-        let want = rate.unwrap_or(0).max(self.cost);
+        let elapsed = mono.since(self.last_report).clamp(interval.max(Millis(1)), LONGEST_LOOK);
+        let rate = self.spent.0.saturating_mul(interval.times(AHEAD).0).checked_div(elapsed.0);
+        let want = Cost(rate.unwrap_or(0)).max(self.cost);
         self.want = want;
         // Where there is plenty a lease is to last until the report after the next one, however late they are.
-        let ample = match hold.has_plenty() && hold.owed() > 0 && !self.is_seldom {
-            true if hold.is_calm() => self.spent.saturating_mul(2).max(self.cost.saturating_mul(AHEAD)),
-            true => self.spent.saturating_mul(2),
-            false => 0,
+        let ample = match lease.has_plenty() && lease.owed() > Cost(0) && !self.is_seldom {
+            true if lease.is_calm() => self.spent.times(2).max(self.cost.times(AHEAD)),
+            true => self.spent.times(2),
+            false => Cost(0),
         };
-        let is_refused = hold.refused.cost > 0;
-        if is_refused && !hold.refused.until.has_come(now) {
+        let is_refused = lease.refused.cost > Cost(0);
+        if is_refused && !lease.refused.until.has_come(now) {
             // Asking again would not help, but what is owed may have to be told.
-            return is_late.then_some((0, 0));
+            return is_late.then_some((Cost(0), Cost(0)));
         }
         // One that was refused comes again when it was told to, perhaps to another node: it asks for itself.
-        if self.refused >= PRESSED && is_active && u64::from(hold.left) < self.cost {
+        if self.refused >= PRESSED && is_active && lease.left < self.cost {
             return Some((self.cost, want));
         }
         let is_low = is_active
             && !is_refused
             && !self.is_seldom
-            && u64::from(hold.left) < want.div_ceil(2).max(self.cost);
-        let is_old = hold.left > 0 && since >= RENEWED_AFTER && hold.ends.since(now) <= RENEWED;
-        let kept = if (is_active && !self.is_seldom) || is_old { want } else { hold.left.into() };
-        (is_low || is_late || is_old).then_some((0, kept.max(ample)))
+            && lease.left < Cost(want.0.div_ceil(2)).max(self.cost);
+        let is_old = lease.left > Cost(0) && since >= RENEWED_AFTER && lease.ends.since(now) <= RENEWED;
+        let kept = if (is_active && !self.is_seldom) || is_old { want } else { lease.left };
+        (is_low || is_late || is_old).then_some((Cost(0), kept.max(ample)))
     }
 
     /// It was looked at. Whether it is still to be remembered.
-    pub fn looked(&mut self, hold: &LeaseState, is_reported: bool, timing: Timing, mono: u64) -> bool {
+    pub fn looked(
+        &mut self,
+        lease: &LeaseState,
+        is_reported: bool,
+        timing: Timing,
+        mono: NodeMillis,
+    ) -> bool {
         if is_reported {
-            self.spent = 0;
+            self.spent = Cost(0);
             self.refused = 0;
             self.last_report = mono;
         }
         // Another worker's report is as good: somebody looks after the client.
-        if is_reported || u64::from(tick(mono).since(hold.asked)) < Timing::REPORT {
+        if is_reported || mono.tick().since(lease.asked) < Timing::REPORT {
             self.last_look = mono;
         }
         // Other workers serve it, too.
-        if hold.spent > self.seen_spent.saturating_add(self.unseen) {
-            self.last_served = self.last_served.max(mono.saturating_sub(Timing::REPORT));
+        if lease.spent > self.seen_spent.plus(self.unseen) {
+            self.last_served = self.last_served.max(mono.before(Timing::REPORT));
         }
-        self.seen_spent = hold.spent;
-        self.unseen = 0;
-        self.rest(hold, timing, mono);
-        let is_gone = mono.saturating_sub(self.last_served) > 2 * Timing::REPORT;
-        hold.is_worth_keeping() || !is_gone
+        self.seen_spent = lease.spent;
+        self.unseen = Cost(0);
+        self.rest(lease, timing, mono);
+        let is_gone = mono.since(self.last_served) > Timing::REPORT.times(2);
+        lease.is_worth_keeping() || !is_gone
     }
 
     /// Need not be looked at until there may be something to say, should nothing happen before.
-    fn rest(&mut self, hold: &LeaseState, timing: Timing, mono: u64) {
-        let now = tick(mono);
-        let asked = mono.saturating_sub(now.since(hold.asked).into());
-        self.is_patient = hold.is_patient();
+    fn rest(&mut self, lease: &LeaseState, timing: Timing, mono: NodeMillis) {
+        let now = mono.tick();
+        let asked = mono.before(now.since(lease.asked));
+        self.is_patient = lease.is_patient();
         self.asked_at = asked;
-        let until = |moment: Tick| mono.saturating_add(moment.since(now).into());
-        let mut next = u64::MAX;
-        if hold.is_asking {
-            next = asked.saturating_add(timing.patience().into()).saturating_add(1);
+        let until = |moment: Tick| mono.after(moment.since(now));
+        let mut next = NodeMillis::NEVER;
+        if lease.is_asking {
+            next = asked.after(timing.patience()).after(Millis(1));
         } else {
             if self.refused > 0 {
-                next = until(hold.refused.until);
+                next = until(lease.refused.until);
             }
-            if hold.owed() > 0 {
-                next = next.min(asked.saturating_add(self.report_after(self.is_patient)));
+            if lease.owed() > Cost(0) {
+                next = next.min(asked.after(self.report_after(self.is_patient)));
             }
-            if hold.left > 0 {
-                let given_back = self.last_served.saturating_add(hold.idle_ms().into());
-                let renewed = until(hold.ends).saturating_sub(RENEWED.into());
-                next = next.min(given_back).min(renewed.max(asked.saturating_add(RENEWED_AFTER.into())));
+            if lease.left > Cost(0) {
+                let given_back = self.last_served.after(lease.idle_time());
+                let renewed = until(lease.ends).before(RENEWED);
+                next = next.min(given_back).min(renewed.max(asked.after(RENEWED_AFTER)));
             }
         }
-        if !hold.is_worth_keeping() {
+        if !lease.is_worth_keeping() {
             // It may be forgotten then.
-            next = next.min(self.last_served.saturating_add(2 * Timing::REPORT).saturating_add(1));
+            next = next.min(self.last_served.after(Timing::REPORT.times(2)).after(Millis(1)));
         }
-        self.due_at = next.max(mono.saturating_add(timing.interval.max(1).into()));
+        self.due_at = next.max(mono.after(timing.interval.max(Millis(1))));
     }
 
-    /// The store has taken a message in which the name stood; what came of it is `hold`.
-    pub fn told(&mut self, hold: &LeaseState, timing: Timing, mono: u64) {
+    /// The store has taken a message in which the name stood; what came of it is `lease`.
+    pub fn told(&mut self, lease: &LeaseState, timing: Timing, mono: NodeMillis) {
         self.is_told = true;
-        self.rest(hold, timing, mono);
+        self.rest(lease, timing, mono);
     }
 
     /// The name, until the store knows it.

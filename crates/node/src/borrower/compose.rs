@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 
 use super::client_stats::ClientStats;
 use super::message::{message_of, told};
-use super::{Borrower, Call, Now, Timing};
+use super::{Borrower, Call, Timing};
+use crate::clock::{NodeMillis, Now};
 use crate::lease::Wish;
 use crate::table::{Change, SharedData, Table, Updated};
 use tollgate_core::client::ClientId;
 use tollgate_core::policy::Policy;
 use tollgate_core::terms::tag;
+use tollgate_core::units::Cost;
 use tollgate_core::wire::{Ask, Entry};
 
 /// When whom of a worker's clients is to be looked at; each of them once.
-pub(super) type Queue = BTreeSet<(u64, ClientId)>;
+pub(super) type Queue = BTreeSet<(NodeMillis, ClientId)>;
 
 /// So many bytes of names in one batch; with its entries it stays below what a store takes.
 const MAX_NAMES: usize = 256 * 1_024;
@@ -28,9 +30,9 @@ pub(super) struct Composed {
     /// Bytes of names in them.
     names: usize,
     /// How many full slices of work it has taken.
-    slices: u32,
-    /// When the first of them was made, milliseconds: what is lent lasts from then on.
-    since: u64,
+    slices: u64,
+    /// When the first of them was made: what is lent lasts from then on.
+    since: NodeMillis,
 }
 
 impl Composed {
@@ -54,44 +56,43 @@ impl Borrower {
             return None;
         }
         let is_probe = self.breaker.is_open();
-        if is_probe && !self.breaker.may_try(times.mono) {
+        if is_probe && !self.breaker.may_try(times.millis()) {
             // Whoever looks after their records tells it again.
             self.batch = Composed::default();
             return None;
         }
         let mut batch = std::mem::take(&mut self.batch);
         if batch.entries.is_empty() {
-            batch.since = times.mono;
+            batch.since = times.millis();
         }
-        let waited = times.mono.saturating_sub(self.last_batch);
+        let waited = times.millis().since(self.last_batch);
         // So late that what is put together is not out of date when it is sent, and so early that all is.
-        let early = self.slices.saturating_mul(self.timing.tick());
-        let is_near = waited.saturating_add(early.into()) >= self.timing.interval.into();
-        let first = self.queue.first().map_or(times.mono, |(at, _)| *at);
-        let is_late = times.mono.saturating_sub(first) > Timing::BEHIND;
+        let early = self.timing.tick().times(self.slices);
+        let is_near = waited.plus(early) >= self.timing.interval;
+        let first = self.queue.first().map_or(times.millis(), |(at, _)| *at);
+        let is_late = times.millis().since(first) > Timing::BEHIND;
         self.slice = if is_late { Timing::LARGE_SLICE } else { Timing::SLICE };
         if (is_near || is_probe || waiting > 0) && self.report(policy, table, store, times, &mut batch) {
             batch.slices = batch.slices.saturating_add(1);
         }
-        if times.mono.saturating_sub(self.last_sweep) >= self.timing.interval.into() {
-            self.last_sweep = times.mono;
+        if times.millis().since(self.last_sweep) >= self.timing.interval {
+            self.last_sweep = times.millis();
             self.sweep(policy, table, store, times, &mut batch.entries);
         }
-        let is_at_work =
-            self.last_request.is_some_and(|last| times.mono.saturating_sub(last) < Timing::RETIRED);
-        let is_silent = times.mono.saturating_sub(self.last_call) >= Timing::HEARTBEAT;
-        let is_time = waited >= self.timing.interval.into();
+        let is_at_work = self.last_request.is_some_and(|last| times.millis().since(last) < Timing::RETIRED);
+        let is_silent = times.millis().since(self.last_call) >= Timing::HEARTBEAT;
+        let is_time = waited >= self.timing.interval;
         let is_full = !batch.has_room();
         let has_something = !batch.entries.is_empty() || (is_at_work && is_silent);
         if !(waiting > 0 || is_full || is_probe || (is_time && has_something)) {
             self.batch = batch;
             return None;
         }
-        self.last_batch = times.mono;
-        let is_behind = self.queue.first().is_some_and(|(at, _)| *at <= times.mono);
+        self.last_batch = times.millis();
+        let is_behind = self.queue.first().is_some_and(|(at, _)| *at <= times.millis());
         self.slices = batch.slices.saturating_add(is_behind.into()).min(Timing::TICKS);
         (waiting == 0 || !batch.entries.is_empty())
-            .then(|| Call { sent: batch.since, ..self.call(batch.entries, times.mono) })
+            .then(|| Call { sent: batch.since, ..self.call(batch.entries, times.millis()) })
     }
 
     /// A slice of the clients that this worker knows and whose time it is; whether it was a full one.
@@ -105,34 +106,34 @@ impl Borrower {
     ) -> bool {
         let mut looks = 0;
         while looks < self.slice && batch.has_room() {
-            if self.queue.first().is_none_or(|(at, _)| *at > times.mono) {
+            if self.queue.first().is_none_or(|(at, _)| *at > times.millis()) {
                 return false;
             }
             let Some((_, id)) = self.queue.pop_first() else { return false };
             let Some(known) = self.known.get_mut(&id) else { continue };
             known.queued_at = None;
-            if known.due_at() <= times.mono {
+            if known.due_at() <= times.millis() {
                 looks = looks.saturating_add(1);
                 let tier = policy.tiers.get(usize::from(known.offer)).unwrap_or(&policy.anonymous);
                 let tier = self.overrides.of(&id).map_or(tier, |overridden| &overridden.tier);
                 let (timing, is_strict) = (self.timing, self.is_strict);
                 let client = table.fingerprint_of(id, known.name.is_none());
-                let updated = table.update(store, client, tier, times.moment(), |mut state| {
-                    state.turn_to(times.now);
+                let updated = table.update(store, client, tier, times, |mut state| {
+                    state.turn_to(times.unix);
                     let borrows = !is_strict && !tier.is_unlimited() && !tier.holds_few(known.cost());
-                    match known.wishes(&mut state.lease, borrows, timing, times.mono) {
+                    match known.wishes(&mut state.lease, borrows, timing, times.millis()) {
                         Some((need, want)) => {
                             state.lease.come_under(tag(tier));
-                            let wish = Wish { need, queued: 0, want };
-                            let lease = message_of(&mut state, tier, wish, timing.patience(), times);
-                            (Change::Write(state), (Some(lease), state.lease))
+                            let wish = Wish { need, queued: Cost(0), want };
+                            let request = message_of(&mut state, tier, wish, timing.patience(), times);
+                            (Change::Write(state), (Some(request), state.lease))
                         }
                         None => (Change::Keep, (None, state.lease)),
                     }
                 });
                 let is_remembered = match updated {
-                    Updated::Done { answer: (lease, hold) } => {
-                        if let Some(lease) = lease {
+                    Updated::Done { answer: (request, lease) } => {
+                        if let Some(request) = request {
                             let name = known.name_to_tell(id);
                             batch.names = batch.names.saturating_add(name.as_ref().map_or(0, Vec::len));
                             batch.entries.push(Entry {
@@ -140,13 +141,13 @@ impl Borrower {
                                 name,
                                 is_anonymous: known.name.is_none(),
                                 offer: known.offer,
-                                ask: Ask::Lease(told(lease, known.name.is_none())),
+                                ask: Ask::Lease(told(request, known.name.is_none())),
                             });
                         }
-                        known.looked(&hold, lease.is_some(), timing, times.mono)
+                        known.looked(&lease, request.is_some(), timing, times.millis())
                     }
                     Updated::Unknown => {
-                        known.poke(times.mono);
+                        known.poke(times.millis());
                         true
                     }
                 };

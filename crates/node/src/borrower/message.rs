@@ -1,12 +1,13 @@
 //! What one message to the store says about one client, made together with its record.
 
 use super::client_stats::ClientStats;
-use super::{Borrower, Call, Now, Subject, enqueue};
-use crate::lease::{Rarity, Wish, tick};
+use super::{Borrower, Call, Subject, enqueue};
+use crate::clock::Now;
+use crate::lease::{Rarity, Wish};
 use crate::table::{Change, SharedData, State, Table, Updated};
 use tollgate_core::terms::tag;
 use tollgate_core::tier::Tier;
-use tollgate_core::units::Cost;
+use tollgate_core::units::{Cost, Micros, Millis};
 use tollgate_core::wire::{Ask, LONGEST_EMPTY, LeaseRequest};
 
 impl Borrower {
@@ -21,12 +22,12 @@ impl Borrower {
         cost: Cost,
         times: Now,
     ) -> Call {
-        self.last_request = Some(times.mono);
+        self.last_request = Some(times.millis());
         self.take_out(subject.id);
         let lease = if self.is_strict { None } else { self.settle_up(table, store, subject, tier, times) };
-        let asks = lease.map(Ask::Lease).into_iter().chain([Ask::Charge { cost: cost.0 }]);
+        let asks = lease.map(Ask::Lease).into_iter().chain([Ask::Charge { cost }]);
         let entries = asks.map(|ask| self.entry(subject, ask)).collect();
-        self.call(entries, times.mono)
+        self.call(entries, times.millis())
     }
 
     /// The message that gives the client's lease back and reports what was spent of it, if there is anything to say.
@@ -40,11 +41,11 @@ impl Borrower {
     ) -> Option<LeaseRequest> {
         let client = table.fingerprint_of(subject.id, subject.name.is_none());
         let patience = self.timing.patience();
-        let updated = table.update(store, client, tier, times.moment(), |mut state| {
-            if state.lease.left == 0 && state.lease.owed() == 0 {
+        let updated = table.update(store, client, tier, times, |mut state| {
+            if state.lease.left == Cost(0) && state.lease.owed() == Cost(0) {
                 return (Change::Keep, None);
             }
-            state.turn_to(times.now);
+            state.turn_to(times.unix);
             state.lease.offer = subject.offer;
             state.lease.come_under(tag(tier));
             state.lease.give_back();
@@ -66,23 +67,23 @@ impl Borrower {
         store: &impl SharedData,
         subject: &Subject<'_>,
         tier: &Tier,
-        need: u64,
-        queued: u64,
+        need: Cost,
+        queued: Cost,
         times: Now,
     ) -> Option<Call> {
         self.take_out(subject.id);
         let remembered = self.known.get_mut(&subject.id).map(|known| {
-            known.touch(times.mono);
+            known.touch(times.millis());
             enqueue(&mut self.queue, subject.id, known);
             known.want()
         });
         let patience = self.timing.patience();
         let client = table.fingerprint_of(subject.id, subject.name.is_none());
-        let updated = table.update(store, client, tier, times.moment(), |mut state| {
-            let rarity = state.lease.rarity(tick(times.mono));
+        let updated = table.update(store, client, tier, times, |mut state| {
+            let rarity = state.lease.rarity(times.millis().tick());
             let beyond = remembered.unwrap_or_else(|| ClientStats::want_first(need, rarity));
-            let wish = Wish { need, queued, want: need.saturating_add(queued).saturating_add(beyond) };
-            state.turn_to(times.now);
+            let wish = Wish { need, queued, want: need.plus(queued).plus(beyond) };
+            state.turn_to(times.unix);
             state.lease.come_under(tag(tier));
             // Should no answer come, whoever finds the record has to know whose limits these are.
             state.lease.offer = subject.offer;
@@ -91,10 +92,10 @@ impl Borrower {
         });
         let Updated::Done { answer: (lease, rarity) } = updated else { return None };
         if let (None, Some(Rarity::Seldom)) = (remembered, rarity) {
-            self.with_known(subject, times.mono, ClientStats::comes_seldom);
+            self.with_known(subject, times.millis(), ClientStats::comes_seldom);
         }
         let ask = Ask::Lease(told(lease, subject.name.is_none()));
-        Some(self.call(vec![self.entry(subject, ask)], times.mono))
+        Some(self.call(vec![self.entry(subject, ask)], times.millis()))
     }
 }
 
@@ -103,21 +104,26 @@ pub(super) fn message_of(
     state: &mut State,
     tier: &Tier,
     wish: Wish,
-    patience: u32,
+    patience: Millis,
     times: Now,
 ) -> LeaseRequest {
     let until_empty = until_empty(state, tier, times);
-    state.lease.message(state.account.month, wish, until_empty, patience, times.mono)
+    state.lease.message(state.account.month, wish, until_empty, patience, times.millis())
 }
 
-/// The coarsest clock of a gateway, microseconds.
-const CLOCK_STEP: u64 = 1_000;
+/// The coarsest clock of a gateway.
+const CLOCK_STEP: Micros = Micros(1_000);
+
+/// Two clocks drift apart by no more than this while a node and the store do not speak.
+const MOST_DRIFT: Micros = Micros(60_000);
 
 /// When each bucket of the client will be empty, as far as this node knows: see [`LeaseRequest::since`].
 fn until_empty(state: &State, tier: &Tier, times: Now) -> [u64; 3] {
     // The node's clock may be slower than the store's: a thousandth of the time since it last spoke with it. And Kong's has
     // steps of a millisecond: what was spent may have been spent as much later than it says.
-    let drift = u64::from(tick(times.mono).since(state.lease.asked)).min(60_000).saturating_add(CLOCK_STEP);
+    let apart = times.millis().tick().since(state.lease.asked);
+    // A thousandth of milliseconds are as many microseconds.
+    let drift = Micros(apart.0).min(MOST_DRIFT).plus(CLOCK_STEP);
     let mut until_empty = [0; 3];
     if !state.account.is_of(tier) {
         return until_empty;
@@ -125,14 +131,14 @@ fn until_empty(state: &State, tier: &Tier, times: Now) -> [u64; 3] {
     let levels = state.account.levels.iter().zip(&tier.limits);
     for (place, (level, limit)) in until_empty.iter_mut().zip(levels) {
         let empty_at = limit.full_at(*level, state.account.at);
-        let ahead = empty_at.since(times.now).0.div_ceil(1_000);
-        let ago = times.now.since(empty_at).0 / 1_000;
-        *place = LONGEST_EMPTY.saturating_add(ahead).saturating_add(drift).saturating_sub(ago).max(2);
+        let ahead = empty_at.since(times.unix).micros_rounded_up();
+        let ago = times.unix.since(empty_at).micros();
+        *place = LONGEST_EMPTY.plus(ahead).plus(drift).less(ago).0.max(2);
     }
     until_empty
 }
 
 /// `lease` as it goes out: see [`LeaseRequest::acked`].
 pub(super) const fn told(lease: LeaseRequest, is_anonymous: bool) -> LeaseRequest {
-    LeaseRequest { acked: if is_anonymous { lease.acked } else { 0 }, ..lease }
+    LeaseRequest { acked: if is_anonymous { lease.acked } else { Cost(0) }, ..lease }
 }

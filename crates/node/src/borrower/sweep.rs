@@ -1,10 +1,12 @@
 //! What no worker remembers any queued: records that owe or hold something and that nobody has spoken for in a while.
 
 use super::message::{message_of, told};
-use super::{Borrower, Now, Timing};
-use crate::lease::{Wish, tick};
+use super::{Borrower, Timing};
+use crate::clock::Now;
+use crate::lease::Wish;
 use crate::table::{Change, Fingerprint, SharedData, State, Table, Updated};
 use tollgate_core::policy::Policy;
+use tollgate_core::units::Cost;
 use tollgate_core::wire::{Ask, Entry};
 
 impl Borrower {
@@ -18,17 +20,19 @@ impl Borrower {
         times: Now,
         entries: &mut Vec<Entry>,
     ) {
-        let now = tick(times.mono);
+        let now = times.millis().tick();
         let mut found = Vec::new();
         let is_silent = |state: &State| {
-            let looked_after = state.lease.idle_ms().saturating_add(Timing::LATE);
+            let looked_after = state.lease.idle_time().plus(Timing::LATE);
             now.since(state.lease.asked) > looked_after.max(Timing::ORPHANED)
         };
         let is_quiet =
             |state: &State| now.since(state.lease.asked) > Timing::QUIET && state.lease.has_idle_past();
-        let is_over = |state: &State| state.lease.refused.cost > 0 && state.lease.refused.until.has_come(now);
+        let is_over =
+            |state: &State| state.lease.refused.cost > Cost(0) && state.lease.refused.until.has_come(now);
         let slots = table.geometry().count();
-        let due = slots.saturating_mul(self.timing.interval).div_ceil(Timing::ROUND);
+        let due = u64::from(slots).saturating_mul(self.timing.interval.0).div_ceil(Timing::ROUND.0);
+        let due = u32::try_from(due).unwrap_or(u32::MAX);
         for _ in 0..due.clamp(1, Timing::SWEPT).min(slots) {
             table.each(store, self.sweep_cursor, |record, is_anonymous| {
                 let state = &record.state;
@@ -48,19 +52,19 @@ impl Borrower {
                 continue;
             }
             let client = table.fingerprint_of(id, is_anonymous);
-            let updated = table.update(store, client, &policy.anonymous, times.moment(), |mut state| {
+            let updated = table.update(store, client, &policy.anonymous, times, |mut state| {
                 if !is_silent(&state) {
                     return (Change::Keep, None);
                 }
                 let mut has_forgotten = state.lease.forget_refusal(now);
                 if is_quiet(&state) {
-                    state.lease.begin_anew(times.mono);
+                    state.lease.begin_anew(times.millis());
                     has_forgotten = true;
                 }
                 if !state.lease.is_worth_keeping() {
                     return (if has_forgotten { Change::Write(state) } else { Change::Keep }, None);
                 }
-                state.turn_to(times.now);
+                state.turn_to(times.unix);
                 state.lease.give_back();
                 let tier = policy.tiers.get(usize::from(state.lease.offer)).unwrap_or(&policy.anonymous);
                 let tier = self.overrides.of(&id).map_or(tier, |overridden| &overridden.tier);

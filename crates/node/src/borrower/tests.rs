@@ -1,8 +1,9 @@
 use super::*;
-use crate::lease::{Refused, Spend, tick};
+use crate::lease::{Refused, Spend};
 use crate::table::tests::{Fake, Rules};
 use crate::table::{Change, FingerprintKey, SharedData, State, Table, Updated};
 use tollgate_core::terms::{Rate, Terms};
+use tollgate_core::units::{Cost, Millis, UnixMicros, UnixNanos};
 use tollgate_core::wire::{Answer, Change as Said, ChangeKind, Reply};
 use tollgate_store::accounts::{Account, Settled, month_of};
 
@@ -28,7 +29,7 @@ impl Node {
         .unwrap();
         let shared = Fake::new(Rules::Envoy);
         let table = Table::open(&shared, 64, FingerprintKey([1; 16])).unwrap().table;
-        let mut borrower = Borrower::new(&policy, Timing { interval: 100, timeout: 50 }, 1);
+        let mut borrower = Borrower::new(&policy, Timing { interval: Millis(100), timeout: Millis(50) }, 1);
         borrower.settle_node(|| 5);
         Self { policy, table, shared, borrower, is_anonymous: false }
     }
@@ -49,10 +50,10 @@ impl Node {
     fn tick(&mut self, mono: u64) -> Vec<Entry> {
         let ticks = self.table.geometry().count();
         // So that all of that is about one moment.
-        self.borrower.timing.interval = 1;
+        self.borrower.timing.interval = Millis(1);
         let composed = (0..ticks).map(|tick| {
             let mono = mono + u64::from(tick);
-            let times = Now { now: NOW, mono, node: mono * 1_000_000 };
+            let times = Now { unix: NOW, node: NodeNanos(mono * 1_000_000) };
             self.borrower.compose(&self.policy, &self.table, &self.shared, times, 0)
         });
         composed.flatten().flat_map(|call| call.batch.entries).filter(|entry| entry.client == ID).collect()
@@ -63,29 +64,29 @@ impl Node {
 fn what_a_lost_worker_has_left_is_told_under_its_own_tier() {
     let mut node = Node::new();
     node.change(|state| {
-        state.lease.owe(Cost(3_000), 1_000);
+        state.lease.owe(Cost(3_000), NodeMillis(1_000));
         state.lease.offer = 1;
     });
-    assert_eq!(node.tick(900 + u64::from(Timing::ORPHANED)), [], "its worker may be about to");
-    let told = node.tick(1_100 + u64::from(Timing::ORPHANED));
+    assert_eq!(node.tick(900 + Timing::ORPHANED.0), [], "its worker may be about to");
+    let told = node.tick(1_100 + Timing::ORPHANED.0);
     let [Entry { offer: 1, ask: Ask::Lease(lease), .. }] = &told[..] else { panic!("{told:?}") };
-    assert_eq!((lease.spent, lease.need, lease.want), (3_000, 0, 0));
+    assert_eq!((lease.spent, lease.need, lease.want), (Cost(3_000), Cost(0), Cost(0)));
 }
 
 #[test]
 fn a_client_that_was_silent_for_an_hour_begins_a_new_epoch() {
     let mut node = Node::new();
     let before = node.change(|state| {
-        state.lease.owe(Cost(3_000), 1_000);
-        state.lease.acked = 3_000;
+        state.lease.owe(Cost(3_000), NodeMillis(1_000));
+        state.lease.acked = Cost(3_000);
     });
-    assert_eq!(node.tick(900 + u64::from(Timing::QUIET)), []);
+    assert_eq!(node.tick(900 + Timing::QUIET.0), []);
     assert_eq!(node.change(|_| ()).lease.epoch, before.lease.epoch);
-    assert_eq!(node.tick(1_100 + u64::from(Timing::QUIET)), [], "the store knows all of it");
+    assert_eq!(node.tick(1_100 + Timing::QUIET.0), [], "the store knows all of it");
     let after = node.change(|_| ());
     assert_eq!(
         (after.lease.spent, after.lease.seq),
-        (0, 0),
+        (Cost(0), 0),
         "a store that has forgotten it would count it again"
     );
     assert!(after.lease.epoch > before.lease.epoch);
@@ -94,10 +95,10 @@ fn a_client_that_was_silent_for_an_hour_begins_a_new_epoch() {
 #[test]
 fn whom_this_worker_knows_is_not_swept() {
     let mut node = Node::new();
-    node.change(|state| state.lease.owe(Cost(3_000), 1_000));
-    let mono = 1_100 + u64::from(Timing::ORPHANED);
+    node.change(|state| state.lease.owe(Cost(3_000), NodeMillis(1_000)));
+    let mono = 1_100 + Timing::ORPHANED.0;
     let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
-    node.borrower.served(&acme, Cost(1_000), false, u32::MAX, mono);
+    node.borrower.served(&acme, Cost(1_000), false, None, NodeMillis(mono));
     assert_eq!(node.tick(mono), [], "its report comes in its own time");
 }
 
@@ -106,14 +107,14 @@ fn of_a_consumer_all_is_told_and_of_an_anonymous_client_what_is_not_known() {
     for (is_anonymous, acked) in [(false, 0), (true, 2_000)] {
         let mut node = Node { is_anonymous, ..Node::new() };
         node.change(|state| {
-            state.lease.owe(Cost(3_000), 1_000);
-            state.lease.acked = 2_000;
+            state.lease.owe(Cost(3_000), NodeMillis(1_000));
+            state.lease.acked = Cost(2_000);
         });
-        let told = node.tick(1_100 + u64::from(Timing::ORPHANED));
+        let told = node.tick(1_100 + Timing::ORPHANED.0);
         let [Entry { ask: Ask::Lease(lease), .. }] = &told[..] else { panic!("{told:?}") };
         assert_eq!(
             (lease.spent, lease.acked),
-            (3_000, acked),
+            (Cost(3_000), Cost(acked)),
             "a store that has lost writes has lost consumers' too"
         );
     }
@@ -123,16 +124,16 @@ fn of_a_consumer_all_is_told_and_of_an_anonymous_client_what_is_not_known() {
 fn who_is_refused_often_is_asked_for_by_the_tick() {
     let mut node = Node::new();
     node.change(|state| {
-        state.lease.refused = Refused { cost: 1_000, until: tick(1_500), limits: 1 };
+        state.lease.refused = Refused { cost: Cost(1_000), until: NodeMillis(1_500).tick(), limits: 1 };
         state.lease.idle = 100;
     });
     let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
     for mono in 2_000..2_004 {
-        node.borrower.served(&acme, Cost(1_000), true, 0, mono);
+        node.borrower.served(&acme, Cost(1_000), true, None, NodeMillis(mono));
     }
     let told = node.tick(2_004);
     let [Entry { ask: Ask::Lease(lease), .. }] = &told[..] else { panic!("{told:?}") };
-    assert_eq!((lease.need, lease.hold), (1_000, 0), "requests do not ask for themselves then");
+    assert_eq!((lease.need, lease.hold), (Cost(1_000), Cost(0)), "requests do not ask for themselves then");
 }
 
 #[test]
@@ -140,8 +141,8 @@ fn who_comes_again_when_told_to_asks_for_itself() {
     let mut node = Node::new();
     let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
     for (at, is_pressed) in [(2_000, false), (2_600, false), (2_700, true)] {
-        node.borrower.served(&acme, Cost(1_000), true, 0, at);
-        assert_eq!(node.borrower.is_pressed(&ID, at + 50), is_pressed, "refused at {at} ms");
+        node.borrower.served(&acme, Cost(1_000), true, None, NodeMillis(at));
+        assert_eq!(node.borrower.is_pressed(&ID, NodeMillis(at + 50)), is_pressed, "refused at {at} ms");
     }
 }
 
@@ -152,16 +153,22 @@ fn what_was_lent_under_other_limits_is_given_up_when_they_change() {
     for what in [ChangeKind::Override(offer), ChangeKind::NoOverride, ChangeKind::Reset] {
         let mut node = Node::new();
         node.change(|state| {
-            state.lease.owe(Cost(3_000), 1_000);
-            state.lease.left = 9_000;
-            state.lease.refused = Refused { cost: 10_000, until: tick(60_000), limits: 1 };
+            state.lease.owe(Cost(3_000), NodeMillis(1_000));
+            state.lease.left = Cost(9_000);
+            state.lease.refused = Refused { cost: Cost(10_000), until: NodeMillis(60_000).tick(), limits: 1 };
         });
-        let call = node.borrower.call(Vec::new(), 2_000);
+        let call = node.borrower.call(Vec::new(), NodeMillis(2_000));
         let changes = vec![Said { client: ID, what }];
-        let reply = Reply { now: NOW.0 / 1_000, revision: 1, is_whole: false, changes, answers: Vec::new() };
+        let reply = Reply {
+            now: UnixMicros(NOW.0 / 1_000),
+            revision: 1,
+            is_whole: false,
+            changes,
+            answers: Vec::new(),
+        };
         node.borrower.take_all(&node.policy, &node.table, &node.shared, &call, &reply, 2_001_000_000);
         let lease = node.change(|_| ()).lease;
-        assert_eq!((lease.left, lease.refused, lease.owed()), (0, Refused::default(), 3_000));
+        assert_eq!((lease.left, lease.refused, lease.owed()), (Cost(0), Refused::default(), Cost(3_000)));
     }
 }
 
@@ -172,15 +179,15 @@ fn a_name_too_long_for_a_message_is_told_in_its_short_form() {
     let short = name::told(&long, ID).into_owned();
     assert!(short.len() < 300);
     let subject = Subject { id: ID, name: Some(&long), offer: 0 };
-    let times = Now { now: NOW, ..Now::default() };
+    let times = Now { unix: NOW, ..Now::default() };
     let free = node.policy.tiers[0].clone();
     let call = node.borrower.ask_charge(&node.table, &node.shared, &subject, &free, Cost(1_000), times);
     assert_eq!(call.batch.entries[0].name.as_ref(), Some(&short));
     assert!(Batch::from_bytes(&call.batch.to_bytes()).is_ok(), "the store takes it");
     // By a tick, too.
-    node.change(|state| state.lease.owe(Cost(3_000), 1_000));
-    node.borrower.served(&subject, Cost(3_000), false, 0, 1_000);
-    let told = node.tick(1_000 + u64::from(Timing::ORPHANED));
+    node.change(|state| state.lease.owe(Cost(3_000), NodeMillis(1_000)));
+    node.borrower.served(&subject, Cost(3_000), false, Some(Cost(0)), NodeMillis(1_000));
+    let told = node.tick(1_000 + Timing::ORPHANED.0);
     assert_eq!(told[0].name.as_ref(), Some(&short));
 }
 
@@ -195,8 +202,8 @@ impl Borrower {
         reply: &Reply,
         mono_nanos: u64,
     ) {
-        let (mut heard, _) = self.hear(policy, call.clone(), reply.clone(), mono_nanos);
-        while self.take_slice(policy, table, store, &mut heard, mono_nanos) {}
+        let (mut heard, _) = self.hear(policy, call.clone(), reply.clone(), NodeNanos(mono_nanos));
+        while self.take_slice(policy, table, store, &mut heard, NodeNanos(mono_nanos)) {}
     }
 }
 
@@ -221,14 +228,15 @@ impl Pair {
     fn answer(&mut self, call: &Call, mono: u64) {
         let now = NOW.0 / 1_000 + mono * 1_000;
         let settle = |entry: &Entry| match &entry.ask {
-            Ask::Lease(lease) => match self.account.settle(&self.terms, 5, lease, now) {
+            Ask::Lease(lease) => match self.account.settle(&self.terms, 5, lease, UnixMicros(now)) {
                 Settled::Grant(grant) => Answer::Grant(grant),
                 Settled::Stale => Answer::Stale,
             },
             Ask::Charge { .. } => panic!("nothing is charged"),
         };
         let answers = call.batch.entries.iter().map(settle).collect();
-        let reply = Reply { now, revision: 0, is_whole: false, changes: Vec::new(), answers };
+        let reply =
+            Reply { now: UnixMicros(now), revision: 0, is_whole: false, changes: Vec::new(), answers };
         let Node { policy, table, shared, borrower, .. } = &mut self.node;
         borrower.take_all(policy, table, shared, call, &reply, mono * 1_000_000);
     }
@@ -238,14 +246,18 @@ impl Pair {
         let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
         for _ in 0..2 {
             let mut spend = Spend::Ask;
-            let left =
-                self.node.change(|state| spend = state.lease.spend(Cost(1_000), tick(mono))).lease.left;
+            let left = self
+                .node
+                .change(|state| spend = state.lease.spend(Cost(1_000), NodeMillis(mono).tick()))
+                .lease
+                .left;
             if spend == Spend::Paid {
-                return self.node.borrower.served(&acme, Cost(1_000), false, left, mono);
+                return self.node.borrower.served(&acme, Cost(1_000), false, Some(left), NodeMillis(mono));
             }
             let Node { policy, table, shared, borrower, .. } = &mut self.node;
-            let times = Now { now: NOW, mono, node: mono * 1_000_000 };
-            let call = borrower.ask(table, shared, &acme, &policy.tiers[0], 1_000, 0, times).unwrap();
+            let times = Now { unix: NOW, node: NodeNanos(mono * 1_000_000) };
+            let call =
+                borrower.ask(table, shared, &acme, &policy.tiers[0], Cost(1_000), Cost(0), times).unwrap();
             self.asked += 1;
             self.answer(&call, mono);
         }
@@ -256,7 +268,7 @@ impl Pair {
     fn ticks(&mut self, mono: std::ops::Range<u64>) {
         for mono in mono.step_by(100) {
             let Node { policy, table, shared, borrower, .. } = &mut self.node;
-            let times = Now { now: NOW, mono, node: mono * 1_000_000 };
+            let times = Now { unix: NOW, node: NodeNanos(mono * 1_000_000) };
             let Some(call) = borrower.compose(policy, table, shared, times, 0) else { continue };
             self.told += call.batch.entries.len() as u32;
             self.answer(&call, mono);
@@ -286,8 +298,8 @@ fn who_comes_now_and_then_costs_less_than_a_message_a_request() {
     // It comes no queued: what is lent goes back, and all is told.
     pair.ticks(287_000..387_000);
     let lease = pair.node.change(|_| ()).lease;
-    assert_eq!((lease.left, lease.owed(), pair.node.borrower.remembers()), (0, 0, 0));
-    assert_eq!(pair.account.used(month_of(pair.account.at)), 22_000);
+    assert_eq!((lease.left, lease.owed(), pair.node.borrower.remembers()), (Cost(0), Cost(0), 0));
+    assert_eq!(pair.account.used(month_of(pair.account.at)), Cost(22_000));
 }
 
 #[test]
@@ -305,7 +317,7 @@ fn who_comes_seldom_is_lent_what_it_needs_and_gives_nothing_back() {
     let mut pair = Pair::new();
     pair.run(1_000, 70_000, 1);
     assert_eq!(pair.run(71_000, 70_000, 5), (5, 5), "each asks, and each is reported");
-    assert_eq!(pair.account.used(month_of(pair.account.at)), 6_000);
+    assert_eq!(pair.account.used(month_of(pair.account.at)), Cost(6_000));
 }
 
 #[test]
@@ -319,7 +331,7 @@ fn who_comes_now_and_then_and_then_often_is_reported_at_once() {
     assert_eq!(used(&pair), before, "one request can wait");
     pair.request(80_000);
     pair.ticks(80_000..80_600);
-    assert_eq!(used(&pair), 8_000, "two in a second cannot");
+    assert_eq!(used(&pair), Cost(8_000), "two in a second cannot");
     pair.run(81_000, 700, 40);
     assert_eq!(pair.node.borrower.queue.len(), 1, "brought forward again and again, it stands there once");
 }
@@ -328,28 +340,28 @@ fn who_comes_now_and_then_and_then_often_is_reported_at_once() {
 fn an_override_takes_a_calm_lease_back_soon() {
     let mut pair = Pair::new();
     pair.run(1_000, 13_000, 6);
-    assert!(pair.account.loans[0].lent > 0);
-    let call = pair.node.borrower.call(Vec::new(), 79_000);
+    assert!(pair.account.loans[0].lent > Cost(0));
+    let call = pair.node.borrower.call(Vec::new(), NodeMillis(79_000));
     let changes = vec![Said { client: ID, what: ChangeKind::Reset }];
     let now = NOW.0 / 1_000 + 79_000_000;
-    let reply = Reply { now, revision: 1, is_whole: false, changes, answers: Vec::new() };
+    let reply = Reply { now: UnixMicros(now), revision: 1, is_whole: false, changes, answers: Vec::new() };
     let Node { policy, table, shared, borrower, .. } = &mut pair.node;
     borrower.take_all(policy, table, shared, &call, &reply, 79_000_000_000);
     pair.ticks(79_000..80_000);
-    assert_eq!(pair.account.loans[0].lent, 0);
+    assert_eq!(pair.account.loans[0].lent, Cost(0));
 }
 
 #[test]
 fn a_calm_lease_is_another_workers_until_it_should_have_gone_back() {
     let mut pair = Pair::new();
     pair.run(1_000, 13_000, 6);
-    let asked = 79_000 - u64::from(tick(79_000).since(pair.node.change(|_| ()).lease.asked));
+    let asked = 79_000 - NodeMillis(79_000).tick().since(pair.node.change(|_| ()).lease.asked).0;
     // Another worker of the node: it has never heard of the client.
     pair.node.borrower = Node::new().borrower;
     let before = pair.told;
     pair.ticks(79_000..asked + 54_000);
     assert_eq!(pair.told, before, "its own may be about to say something yet");
     pair.ticks(asked + 54_000..asked + 58_000);
-    assert_eq!(pair.node.change(|_| ()).lease.left, 0);
-    assert_eq!(pair.account.loans[0].lent, 0, "before it ends");
+    assert_eq!(pair.node.change(|_| ()).lease.left, Cost(0));
+    assert_eq!(pair.account.loans[0].lent, Cost(0), "before it ends");
 }

@@ -9,17 +9,17 @@ mod record;
 
 use self::record::{LocalVerdict, find};
 use super::{Answer, AppliedTier, Engine, Outcome, Ruling};
-use crate::borrower::{Borrower, Call, Now, Seen, Subject, account_of, account_seen};
+use crate::borrower::{Borrower, Call, Seen, Subject, account_of, account_seen};
+use crate::clock::Now;
 use crate::identity::Caller;
 use crate::request::{Gateway, Request};
 use crate::table::{Change, SharedData, Updated};
 use tollgate_core::account::{Account, Refusal, Verdict, decide_all};
-use tollgate_core::client::ClientId;
-use tollgate_core::client::{Client, Network};
+use tollgate_core::client::{Client, ClientId, Network};
 use tollgate_core::policy::{Enforcement, StoreMode};
 use tollgate_core::terms::tag;
 use tollgate_core::tier::OnFailure;
-use tollgate_core::units::{Cost, Nanos, UnixNanos};
+use tollgate_core::units::{Cost, UnixNanos};
 use tollgate_core::wire::Grant;
 
 /// What was found out about a request without asking anybody.
@@ -139,13 +139,13 @@ impl Engine {
     pub fn ask(
         &self,
         question: &Question,
-        (need, more): (u64, u64),
+        (need, queued): (Cost, Cost),
         store: &impl SharedData,
         borrower: &mut Borrower,
         times: Now,
     ) -> Option<Call> {
         let tier = self.tier(&question.under);
-        borrower.ask(&self.table, store, &question.subject(), tier, need, more, times)
+        borrower.ask(&self.table, store, &question.subject(), tier, need, queued, times)
     }
 
     /// The message that has the store decide about `question` and charge it.
@@ -190,7 +190,7 @@ impl Engine {
         let passed = is_open
             .then(|| self.settle(question, store, borrower, times, StoreReply::Away, network))
             .flatten();
-        passed.unwrap_or_else(|| unknown(&question.under, times.now))
+        passed.unwrap_or_else(|| unknown(&question.under, times.unix))
     }
 
     /// Remembers what the store has said to a request that it has decided: until when it would refuse another one, and
@@ -206,12 +206,12 @@ impl Engine {
         let under = question.under_now(borrower);
         let tier = self.tier(&under);
         let client = self.table.fingerprint_of(question.id, question.name.is_none());
-        self.table.update(store, client, tier, seen.times.moment(), |mut state| {
-            state.turn_to(seen.times.now);
+        self.table.update(store, client, tier, seen.times, |mut state| {
+            state.turn_to(seen.times.unix);
             state.lease.offer = question.offer;
             state.lease.come_under(tag(tier));
-            state.lease.take_charge(grant.refusal.as_ref(), question.cost, seen.times.mono);
-            let since = Cost(state.lease.owed());
+            state.lease.take_charge(grant.refusal.as_ref(), question.cost, seen.times.millis());
+            let since = state.lease.owed();
             state.account = account_seen(grant, &state.account, since, tier, seen);
             (Change::Write(state), ())
         });
@@ -221,12 +221,12 @@ impl Engine {
     #[must_use]
     pub fn charged(&self, question: &Question, grant: &Grant, borrower: &Borrower, times: Now) -> Ruling {
         let under = question.under_now(borrower);
-        let account = account_of(grant, self.tier(&under), times.now);
-        let ruling = ruling_under(&under, account, times.now);
+        let account = account_of(grant, self.tier(&under), times.unix);
+        let ruling = ruling_under(&under, account, times.unix);
         match grant.refusal {
             None => ruling,
             Some(refusal) => {
-                let until = times.now.after(Nanos(refusal.wait.saturating_mul(1_000)));
+                let until = times.unix.after(refusal.wait.nanos());
                 self.refused(ruling, Refusal { limits: refusal.limits, month: refusal.month, until })
             }
         }
@@ -260,8 +260,8 @@ impl Engine {
             (_, failure) => Some(failure),
         };
         // While many requests are refused here, the tick asks for them.
-        let is_pressed = !tier.holds_few(cost) && borrower.is_pressed(&subject.id, times.mono);
-        let updated = self.table.update(store, client, tier, times.moment(), |mut state| {
+        let is_pressed = !tier.holds_few(cost) && borrower.is_pressed(&subject.id, times.millis());
+        let updated = self.table.update(store, client, tier, times, |mut state| {
             state.lease.offer = subject.offer;
             let found = find(&mut state, tier, cost, times, failure, is_pressed, subject.name.is_none());
             let change = match found {
@@ -272,23 +272,23 @@ impl Engine {
         });
         let found = match updated {
             Updated::Done { answer } => answer,
-            Updated::Unknown => return Some(unknown(under, times.now)),
+            Updated::Unknown => return Some(unknown(under, times.unix)),
         };
         Some(match found {
             LocalVerdict::Ask => return None,
             LocalVerdict::Paid(account, left) => {
-                borrower.served(subject, cost, false, left, times.mono);
-                ruling_under(under, account, times.now)
+                borrower.served(subject, cost, false, left, times.millis());
+                ruling_under(under, account, times.unix)
             }
             LocalVerdict::Without(account) => {
-                borrower.served(subject, cost, false, u32::MAX, times.mono);
-                Ruling { outcome: Outcome::Fallback, ..ruling_under(under, account, times.now) }
+                borrower.served(subject, cost, false, None, times.millis());
+                Ruling { outcome: Outcome::Fallback, ..ruling_under(under, account, times.unix) }
             }
             LocalVerdict::Refused(account, refusal) => {
-                borrower.served(subject, cost, true, 0, times.mono);
-                self.refused(ruling_under(under, account, times.now), refusal)
+                borrower.served(subject, cost, true, None, times.millis());
+                self.refused(ruling_under(under, account, times.unix), refusal)
             }
-            LocalVerdict::Closed => unknown(under, times.now),
+            LocalVerdict::Closed => unknown(under, times.unix),
             LocalVerdict::ByNetwork => {
                 self.rule_by_network(subject, under, cost, store, borrower, times, &network())
             }
@@ -311,36 +311,37 @@ impl Engine {
     ) -> Ruling {
         let tier = &self.policy.anonymous;
         // The same record as that of anonymous clients who come from there.
-        let Some(namespace) = &self.namespace else { return unknown(under, times.now) };
+        let Some(namespace) = &self.namespace else { return unknown(under, times.unix) };
         let client = self.table.fingerprint_of(namespace.id(&Client::Anonymous(*network)), true);
-        let updated = self.table.update(store, client, tier, times.moment(), |mut state| {
-            let verdict = decide_all(&mut state.account, tier, cost, times.now);
+        let updated = self.table.update(store, client, tier, times, |mut state| {
+            let verdict = decide_all(&mut state.account, tier, cost, times.unix);
             let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
             (change, (verdict, state.account))
         });
         match updated {
             Updated::Done { answer: (Verdict::Allowed, account), .. } => {
                 let consumer = self.table.fingerprint_of(subject.id, false);
-                let owed =
-                    self.table.update(store, consumer, self.tier(under), times.moment(), |mut state| {
-                        state.turn_to(times.now);
-                        state.lease.owe(cost, times.mono);
-                        record::pour(&mut state, self.tier(under), cost, times.now);
-                        (Change::Write(state), ())
-                    });
-                borrower.served(subject, cost, false, u32::MAX, times.mono);
+                let owed = self.table.update(store, consumer, self.tier(under), times, |mut state| {
+                    state.turn_to(times.unix);
+                    state.lease.owe(cost, times.millis());
+                    record::pour(&mut state, self.tier(under), cost, times.unix);
+                    (Change::Write(state), ())
+                });
+                borrower.served(subject, cost, false, None, times.millis());
                 if owed == Updated::Unknown {
-                    return unknown(under, times.now);
+                    return unknown(under, times.unix);
                 }
                 Ruling {
                     outcome: Outcome::Fallback,
-                    ..ruling_under(&AppliedTier::Anonymous, account, times.now)
+                    ..ruling_under(&AppliedTier::Anonymous, account, times.unix)
                 }
             }
             Updated::Done { answer: (Verdict::NotNow(refusal), account), .. } => {
-                self.refused(ruling_under(&AppliedTier::Anonymous, account, times.now), refusal)
+                self.refused(ruling_under(&AppliedTier::Anonymous, account, times.unix), refusal)
             }
-            Updated::Done { answer: (Verdict::Never, _), .. } | Updated::Unknown => unknown(under, times.now),
+            Updated::Done { answer: (Verdict::Never, _), .. } | Updated::Unknown => {
+                unknown(under, times.unix)
+            }
         }
     }
 }

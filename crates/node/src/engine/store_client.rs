@@ -19,11 +19,13 @@ use self::waiting::WaitQueue;
 pub use self::waiting::Waiting;
 use super::borrowing::{Considered, Question, StoreReply};
 use super::{Answer as Decided, Engine, Ruling};
-use crate::borrower::{Borrower, Call, Heard, Now, Seen, Timing};
+use crate::borrower::{Borrower, Call, Heard, Seen, Timing};
 use crate::breaker::Breaker;
+use crate::clock::{NodeMillis, Now};
 use crate::request::{Gateway, Request};
 use tollgate_core::client::ClientId;
 use tollgate_core::policy::{Policy, Store, StoreMode};
+use tollgate_core::units::{Cost, Millis};
 use tollgate_core::wire::{Answer, Ask, Entry, Reply};
 
 /// How often a request asks before it is given up: each time others were faster to spend what came.
@@ -46,23 +48,19 @@ pub struct StoreClient {
     store: Store,
     borrower: RefCell<Borrower>,
     crowd: WaitQueue,
-    /// The tick's call under way, and when it is given up, milliseconds.
-    batch: RefCell<Option<(Call, u64)>>,
+    /// The tick's call under way, and when it is given up.
+    batch: RefCell<Option<(Call, NodeMillis)>>,
     /// A reply to one of them, as far as it is still to be taken in.
     heard: RefCell<Option<Heard>>,
     random: Cell<u64>,
 }
 
 impl StoreClient {
-    /// The store_client of `policy`, if it has one. `seed` is a secret that differs from worker to worker.
+    /// The store client of `policy`, if it has one. `seed` is a secret that differs from worker to worker.
     #[must_use]
     pub fn new(policy: &Policy, seed: u64) -> Option<Self> {
         let store = policy.store.as_ref()?;
-        let milliseconds = |milli: u64| u32::try_from(milli).unwrap_or(u32::MAX);
-        let timing = Timing {
-            interval: milliseconds(store.sync_interval_ms),
-            timeout: milliseconds(store.timeout_ms),
-        };
+        let timing = Timing { interval: store.sync_interval, timeout: store.timeout };
         Some(Self {
             borrower: RefCell::new(Borrower::new(policy, timing, seed)),
             crowd: WaitQueue::new(seed),
@@ -73,9 +71,9 @@ impl StoreClient {
         })
     }
 
-    /// Milliseconds between two ticks.
+    /// The time between two ticks.
     #[must_use]
-    pub fn interval(&self) -> u32 {
+    pub fn interval(&self) -> Millis {
         self.borrower.borrow().timing().tick()
     }
 
@@ -87,7 +85,7 @@ impl StoreClient {
 
     /// The moments of now.
     fn times(&self, host: &impl NodeHost) -> Now {
-        self.borrower.borrow().times(host.monotonic(), || host.wall())
+        self.borrower.borrow().now(host.monotonic(), || host.wall())
     }
 
     /// A number that differs from node to node and call to call (xorshift).
@@ -123,7 +121,7 @@ impl StoreClient {
             Some(Considered::Ask(caller, question)) => (caller, question),
         };
         host.note(Note::Miss);
-        let until = times.mono.saturating_add(self.store.timeout_ms);
+        let until = times.millis().after(self.store.timeout);
         let waiting = Rc::new(Waiting::new(context, question, until));
         let is_first = self.crowd.stay(&waiting);
         let joins = !is_first && host.resumes_others() && !waiting.question.is_charged;
@@ -151,7 +149,7 @@ impl StoreClient {
             Some(engine.ask_charge(question, host.shared(), &mut borrower, times))
         } else if question.is_charged {
             // A charge without an answer may have counted; a lease that is asked for again does not count twice.
-            let need = (question.cost.0, 0);
+            let need = (question.cost, Cost(0));
             engine.ask(question, need, host.shared(), &mut borrower, times)
         } else {
             let need = self.crowd.need(&question.id);
@@ -160,10 +158,13 @@ impl StoreClient {
         drop(borrower);
         waiting.rounds.set(waiting.rounds.get().saturating_add(1));
         // All of a request's calls together take no longer than one may.
-        let left = waiting.until.get().saturating_sub(times.mono);
-        let allowed = left.min(self.store.timeout_ms);
+        let left = waiting.until.get().since(times.millis());
+        let allowed = left.min(self.store.timeout);
         match call {
-            Some(call) if allowed > 0 && self.dispatch(host, Caller::Request, &call, allowed, times.mono) => {
+            Some(call)
+                if allowed > Millis(0)
+                    && self.dispatch(host, Caller::Request, &call, allowed, times.millis()) =>
+            {
                 *waiting.call.borrow_mut() = Some((call, allowed));
                 true
             }
@@ -171,16 +172,16 @@ impl StoreClient {
         }
     }
 
-    /// Sends `call` from what is at hand at `mono`, milliseconds; whether it went out.
+    /// Sends `call` from what is at hand at `mono`; whether it went out.
     fn dispatch(
         &self,
         host: &impl NodeHost,
         caller: Caller,
         call: &Call,
-        timeout_ms: u64,
-        mono: u64,
+        timeout: Millis,
+        mono: NodeMillis,
     ) -> bool {
-        let is_out = host.dispatch(caller, &call.batch, timeout_ms);
+        let is_out = host.dispatch(caller, &call.batch, timeout);
         if !is_out {
             let mut borrower = self.borrower.borrow_mut();
             if borrower.failed(mono, self.random()) {
@@ -194,8 +195,8 @@ impl StoreClient {
     /// Whether a request that got no answer can ask again, and has the time. A store that is gone for good fails at once,
     /// three times, and is known to be away before its first request is decided.
     fn may_repeat(&self, host: &impl NodeHost, waiting: &Waiting) -> bool {
-        let left = waiting.until.get().saturating_sub(host.monotonic() / 1_000_000);
-        !self.borrower.borrow().is_store_away() && left >= self.store.timeout_ms / 2 && host.may_call_again()
+        let left = waiting.until.get().since(host.monotonic().millis());
+        !self.borrower.borrow().is_store_away() && left.0 >= self.store.timeout.0 / 2 && host.may_call_again()
     }
 
     /// The response at hand is to the call that `waiting`'s request has made.
@@ -234,7 +235,7 @@ impl StoreClient {
                 let times = self.times(host);
                 let borrower = self.borrower.borrow();
                 if self.store.mode == StoreMode::Leased {
-                    let seen = Seen { times, took_ms: call.age(times.mono) };
+                    let seen = Seen { times, took: call.age(times.millis()) };
                     engine.note_charge(question, grant, host.shared(), &borrower, seen);
                 }
                 Some(engine.charged(question, grant, &borrower, times))
@@ -263,8 +264,8 @@ impl StoreClient {
         self.decide(engine, host, waiting, StoreReply::Silent)
     }
 
-    /// Takes in the response at hand, to a request's `call`, which could take `allowed` milliseconds; none where it is none.
-    fn take(&self, engine: &Engine, host: &impl NodeHost, call: Call, allowed: u64) -> Option<Heard> {
+    /// Takes in the response at hand, to a request's `call`, which could take `allowed`; none where it is none.
+    fn take(&self, engine: &Engine, host: &impl NodeHost, call: Call, allowed: Millis) -> Option<Heard> {
         let mut heard = self.hear(engine, host, call, allowed)?;
         while self.take_slice(engine, host, &mut heard) {}
         Some(heard)
@@ -272,21 +273,21 @@ impl StoreClient {
 
     /// Takes in a slice of what was heard; whether there is more.
     fn take_slice(&self, engine: &Engine, host: &impl NodeHost, heard: &mut Heard) -> bool {
-        let mono = host.monotonic();
-        self.borrower.borrow_mut().take_slice(engine.policy(), engine.table(), host.shared(), heard, mono)
+        let node = host.monotonic();
+        self.borrower.borrow_mut().take_slice(engine.policy(), engine.table(), host.shared(), heard, node)
     }
 
-    /// The response at hand is to `call`, which could take `allowed` milliseconds; none where it is none.
-    fn hear(&self, engine: &Engine, host: &impl NodeHost, call: Call, allowed: u64) -> Option<Heard> {
-        let mono = host.monotonic();
+    /// The response at hand is to `call`, which could take `allowed`; none where it is none.
+    fn hear(&self, engine: &Engine, host: &impl NodeHost, call: Call, allowed: Millis) -> Option<Heard> {
+        let node = host.monotonic();
+        let mono = node.millis();
         let reply = host.reply().and_then(|bytes| Reply::from_bytes(&bytes).ok());
         let reply = reply.filter(|reply| reply.answers.len() == call.batch.entries.len());
         let mut borrower = self.borrower.borrow_mut();
         let Some(reply) = reply else {
             // A call that had only what others had left of a request's time says nothing about the store.
-            let is_cut_short =
-                allowed < self.store.timeout_ms && call.age(mono / 1_000_000).saturating_add(1) >= allowed;
-            if !is_cut_short && borrower.failed(mono / 1_000_000, self.random()) {
+            let is_cut_short = allowed < self.store.timeout && call.age(mono).plus(Millis(1)) >= allowed;
+            if !is_cut_short && borrower.failed(mono, self.random()) {
                 host.note(Note::Away);
             }
             host.note(Note::Called { has_worked: false, is_up: !borrower.is_store_away() });
@@ -294,9 +295,9 @@ impl StoreClient {
         };
         // A part of the backend that is away is no store to those whose accounts it has.
         if self.store.mode == StoreMode::Leased {
-            self.crowd.hear(&call, &reply, (mono / 1_000_000).saturating_add(self.store.timeout_ms));
+            self.crowd.hear(&call, &reply, mono.after(self.store.timeout));
         }
-        let (heard, is_back) = borrower.hear(engine.policy(), call, reply, mono);
+        let (heard, is_back) = borrower.hear(engine.policy(), call, reply, node);
         if is_back {
             host.note(Note::Back);
         }

@@ -1,11 +1,12 @@
 use super::*;
 use proptest::prelude::*;
+use tollgate_core::units::{Cost, Micros, Millis};
 use tollgate_core::wire::Refusal;
 
 const MONTH: Month = Month(682);
 
 const fn wish(need: u64, want: u64) -> Wish {
-    Wish { need, queued: 0, want }
+    Wish { need: Cost(need), queued: Cost(0), want: Cost(want) }
 }
 
 fn grant(request: &LeaseRequest, hold: u64) -> Grant {
@@ -13,9 +14,9 @@ fn grant(request: &LeaseRequest, hold: u64) -> Grant {
         epoch: request.epoch,
         seq: request.seq,
         spent: request.spent,
-        hold,
-        ttl_ms: 10_000,
-        idle_ms: 5_000,
+        hold: Cost(hold),
+        ttl: Millis(10_000),
+        idle: Millis(5_000),
         ..Grant::default()
     }
 }
@@ -24,52 +25,55 @@ fn grant(request: &LeaseRequest, hold: u64) -> Grant {
 fn a_request_is_paid_for_as_long_as_the_lease_lasts_and_holds_enough() {
     let mut lease = LeaseState::default();
     assert_eq!(lease.spend(Cost(1_000), Tick(0)), Spend::Ask, "there is no request yet");
-    let request = lease.message(MONTH, wish(1_000, 0), [0; 3], 100, 1_000);
-    assert!(lease.take(&grant(&request, 2_000), 1_000, Tick(1_000), Tick(1_002)));
+    let request = lease.message(MONTH, wish(1_000, 0), [0; 3], Millis(100), NodeMillis(1_000));
+    assert!(lease.take(&grant(&request, 2_000), Cost(1_000), Tick(1_000), Tick(1_002)));
     assert_eq!(lease.spend(Cost(1_500), Tick(1_003)), Spend::Paid);
     assert_eq!(lease.spend(Cost(1_500), Tick(1_003)), Spend::Ask);
     assert_eq!(lease.spend(Cost(500), Tick(10_995)), Spend::Ask, "it ends before the store's does");
     assert_eq!(lease.spend(Cost(500), Tick(10_994)), Spend::Paid);
-    assert_eq!((lease.spent, lease.owed()), (2_000, 2_000));
+    assert_eq!((lease.spent, lease.owed()), (Cost(2_000), Cost(2_000)));
 }
 
 #[test]
 fn what_was_spent_while_the_message_was_under_way_comes_off() {
     let mut lease = LeaseState::default();
-    let first = lease.message(MONTH, wish(1_000, 0), [0; 3], 100, 1_000);
-    lease.take(&grant(&first, 5_000), 1_000, Tick(1_000), Tick(1_000));
-    let second = lease.message(MONTH, wish(0, 5_000), [0; 3], 100, 1_100);
-    assert_eq!((second.hold, second.seq), (5_000, 2));
+    let first = lease.message(MONTH, wish(1_000, 0), [0; 3], Millis(100), NodeMillis(1_000));
+    lease.take(&grant(&first, 5_000), Cost(1_000), Tick(1_000), Tick(1_000));
+    let second = lease.message(MONTH, wish(0, 5_000), [0; 3], Millis(100), NodeMillis(1_100));
+    assert_eq!((second.hold, second.seq), (Cost(5_000), 2));
     lease.spend(Cost(3_000), Tick(1_101));
-    assert!(!lease.take(&grant(&first, 9_000), 0, Tick(1_000), Tick(1_101)), "an older message's answer");
-    assert!(lease.take(&grant(&second, 6_000), 0, Tick(1_100), Tick(1_102)));
-    assert_eq!((lease.left, lease.owed()), (3_000, 3_000));
+    assert!(
+        !lease.take(&grant(&first, 9_000), Cost(0), Tick(1_000), Tick(1_101)),
+        "an older message's answer"
+    );
+    assert!(lease.take(&grant(&second, 6_000), Cost(0), Tick(1_100), Tick(1_102)));
+    assert_eq!((lease.left, lease.owed()), (Cost(3_000), Cost(3_000)));
 }
 
 #[test]
 fn what_was_lent_or_refused_under_other_terms_is_given_back_or_void() {
     let mut lease = LeaseState { terms: 1, ..LeaseState::default() };
-    let request = lease.message(MONTH, wish(1_000, 4_000), [0; 3], 100, 1_000);
-    let refusal = Refusal { limits: 1, month: false, never: false, wait: 60_000_000 };
+    let request = lease.message(MONTH, wish(1_000, 4_000), [0; 3], Millis(100), NodeMillis(1_000));
+    let refusal = Refusal { limits: 1, month: false, never: false, wait: Micros(60_000_000) };
     let grant = Grant { refusal: Some(refusal), ..grant(&request, 5_000) };
-    assert!(lease.take(&grant, 7_000, Tick(1_000), Tick(1_002)));
+    assert!(lease.take(&grant, Cost(7_000), Tick(1_000), Tick(1_002)));
     assert!(matches!(lease.spend(Cost(7_000), Tick(1_003)), Spend::Refused(_)));
     lease.come_under(1);
-    assert_eq!((lease.left, lease.refused.cost), (5_000, 7_000), "the same terms change nothing");
+    assert_eq!((lease.left, lease.refused.cost), (Cost(5_000), Cost(7_000)), "the same terms change nothing");
     lease.spend(Cost(2_000), Tick(1_003));
     lease.come_under(2);
     assert_eq!(lease.spend(Cost(1_000), Tick(1_003)), Spend::Ask);
-    let next = lease.message(MONTH, wish(1_000, 0), [0; 3], 100, 1_004);
-    assert_eq!((next.seq, next.spent, next.hold), (2, 2_000, 0), "it tells what was spent");
+    let next = lease.message(MONTH, wish(1_000, 0), [0; 3], Millis(100), NodeMillis(1_004));
+    assert_eq!((next.seq, next.spent, next.hold), (2, Cost(2_000), Cost(0)), "it tells what was spent");
 }
 
 #[test]
 fn a_message_under_way_is_repeated_not_replaced() {
     let mut lease = LeaseState::default();
-    let first = lease.message(MONTH, wish(1_000, 0), [0; 3], 100, 1_000);
-    assert_eq!(lease.message(MONTH, wish(1_000, 0), [0; 3], 100, 1_050).seq, first.seq);
+    let first = lease.message(MONTH, wish(1_000, 0), [0; 3], Millis(100), NodeMillis(1_000));
+    assert_eq!(lease.message(MONTH, wish(1_000, 0), [0; 3], Millis(100), NodeMillis(1_050)).seq, first.seq);
     assert_eq!(
-        lease.message(MONTH, wish(1_000, 0), [0; 3], 100, 1_101).seq,
+        lease.message(MONTH, wish(1_000, 0), [0; 3], Millis(100), NodeMillis(1_101)).seq,
         first.seq + 1,
         "until patience ends"
     );
@@ -78,10 +82,10 @@ fn a_message_under_way_is_repeated_not_replaced() {
 #[test]
 fn a_refusal_holds_for_as_much_or_more_until_its_time() {
     let mut lease = LeaseState::default();
-    let request = lease.message(MONTH, wish(2_000, 0), [0; 3], 100, 1_000);
-    let refusal = Some(Refusal { limits: 2, month: true, never: false, wait: 600_001 });
-    lease.take(&Grant { refusal, ..grant(&request, 0) }, 2_000, Tick(1_000), Tick(1_001));
-    let refused = Refused { cost: 2_000, until: Tick(1_602), limits: 2 | Refused::MONTH };
+    let request = lease.message(MONTH, wish(2_000, 0), [0; 3], Millis(100), NodeMillis(1_000));
+    let refusal = Some(Refusal { limits: 2, month: true, never: false, wait: Micros(600_001) });
+    lease.take(&Grant { refusal, ..grant(&request, 0) }, Cost(2_000), Tick(1_000), Tick(1_001));
+    let refused = Refused { cost: Cost(2_000), until: Tick(1_602), limits: 2 | Refused::MONTH };
     assert_eq!(lease.spend(Cost(2_000), Tick(1_601)), Spend::Refused(refused));
     assert_eq!(lease.spend(Cost(1_999), Tick(1_601)), Spend::Ask);
     assert_eq!(lease.spend(Cost(2_000), Tick(1_602)), Spend::Ask);
@@ -90,12 +94,15 @@ fn a_refusal_holds_for_as_much_or_more_until_its_time() {
 #[test]
 fn a_record_that_begins_anew_keeps_what_it_owes() {
     let mut lease = LeaseState::default();
-    lease.owe(Cost(4_000), 1_000);
+    lease.owe(Cost(4_000), NodeMillis(1_000));
     lease.begin_month();
-    lease.owe(Cost(1_000), 1_000);
+    lease.owe(Cost(1_000), NodeMillis(1_000));
     let epoch = lease.epoch;
-    lease.begin_anew(1_001);
-    assert_eq!((lease.spent, lease.spent_before_month, lease.acked, lease.seq), (5_000, 4_000, 0, 0));
+    lease.begin_anew(NodeMillis(1_001));
+    assert_eq!(
+        (lease.spent, lease.spent_before_month, lease.acked, lease.seq),
+        (Cost(5_000), Cost(4_000), Cost(0), 0)
+    );
     assert!(lease.epoch > epoch);
 }
 
@@ -103,8 +110,8 @@ fn a_record_that_begins_anew_keeps_what_it_owes() {
 fn moments_compare_across_the_end_of_their_range() {
     let (before, after) = (Tick(u32::MAX - 5), Tick(10));
     assert!(before.has_come(after) && !after.has_come(before));
-    assert_eq!((after.since(before), before.since(after)), (16, 0));
-    assert_eq!(before.after(16), after);
+    assert_eq!((after.since(before), before.since(after)), (Millis(16), Millis(0)));
+    assert_eq!(before.after(Millis(16)), after);
 }
 
 proptest! {
@@ -118,23 +125,23 @@ proptest! {
             match what {
                 0 => {
                     let before = lease.spent;
-                    if lease.spend(Cost(amount), tick(now)) == Spend::Paid {
+                    if lease.spend(Cost(amount), NodeMillis(now).tick()) == Spend::Paid {
                         lent -= amount;
-                        prop_assert_eq!(lease.spent, before + amount);
+                        prop_assert_eq!(lease.spent, before.plus(Cost(amount)));
                     }
                 }
                 1 => {
-                    let request = lease.message(MONTH, wish(amount, 0), [0; 3], 0, now);
-                    lease.take(&grant(&request, amount), amount, tick(now), tick(now));
+                    let request = lease.message(MONTH, wish(amount, 0), [0; 3], Millis(0), NodeMillis(now));
+                    lease.take(&grant(&request, amount), Cost(amount), NodeMillis(now).tick(), NodeMillis(now).tick());
                     lent = amount;
                 }
                 2 => {
-                    let foreign = LeaseRequest { epoch: noise.into(), seq: noise, spent: amount, ..LeaseRequest::default() };
-                    lease.take(&grant(&foreign, u64::MAX), amount, tick(now), tick(now));
+                    let foreign = LeaseRequest { epoch: noise.into(), seq: noise, spent: Cost(amount), ..LeaseRequest::default() };
+                    lease.take(&grant(&foreign, u64::MAX), Cost(amount), NodeMillis(now).tick(), NodeMillis(now).tick());
                 }
-                _ => lease.owe(Cost(amount), now),
+                _ => lease.owe(Cost(amount), NodeMillis(now)),
             }
-            prop_assert!(u64::from(lease.left) <= lent);
+            prop_assert!(lease.left.0 <= lent);
             prop_assert!(lease.acked <= lease.spent);
         }
     }
@@ -145,28 +152,38 @@ fn what_is_owed_without_a_lease_is_told_soon_whatever_the_clock_shows() {
     // The clock's lowest 32 bits, and a first record or one whose last message is weeks old.
     for now in [1_u64 << 20, (1 << 31) + 5, (1 << 32) - 5, 3 << 31] {
         let mut lease = LeaseState::default();
-        lease.owe(Cost(1_000), now);
-        assert_eq!(tick(now + 500).since(lease.asked), 500, "at {now}");
-        let request = lease.message(MONTH, Wish::default(), [0; 3], 100, now + 500);
-        assert!(lease.take(&grant(&request, 0), 0, tick(now + 500), tick(now + 501)));
+        lease.owe(Cost(1_000), NodeMillis(now));
+        assert_eq!(NodeMillis(now + 500).tick().since(lease.asked), Millis(500), "at {now}");
+        let request = lease.message(MONTH, Wish::default(), [0; 3], Millis(100), NodeMillis(now + 500));
+        assert!(lease.take(
+            &grant(&request, 0),
+            Cost(0),
+            NodeMillis(now + 500).tick(),
+            NodeMillis(now + 501).tick()
+        ));
         let later = now + (3 << 30);
-        lease.owe(Cost(1_000), later);
-        lease.owe(Cost(1_000), later + 300);
-        assert_eq!(tick(later + 500).since(lease.asked), 500, "at {now}");
+        lease.owe(Cost(1_000), NodeMillis(later));
+        lease.owe(Cost(1_000), NodeMillis(later + 300));
+        assert_eq!(NodeMillis(later + 500).tick().since(lease.asked), Millis(500), "at {now}");
     }
 }
 
 #[test]
 fn a_lease_that_is_given_up_is_told_of_by_the_next_message() {
     let mut lease = LeaseState::default();
-    let first = lease.message(MONTH, wish(1_000, 9_000), [0; 3], 100, 1_000);
-    assert!(lease.take(&grant(&first, 9_000), 1_000, tick(1_000), tick(1_001)));
-    lease.give_up(2_000);
+    let first = lease.message(MONTH, wish(1_000, 9_000), [0; 3], Millis(100), NodeMillis(1_000));
+    assert!(lease.take(
+        &grant(&first, 9_000),
+        Cost(1_000),
+        NodeMillis(1_000).tick(),
+        NodeMillis(1_001).tick()
+    ));
+    lease.give_up(NodeMillis(2_000));
     assert!(lease.is_worth_keeping(), "the store has yet to hear of it");
-    let next = lease.message(MONTH, Wish::default(), [0; 3], 100, 2_050);
-    assert_eq!((next.hold, next.seq), (0, first.seq + 1), "it repeats none that the store knows");
-    assert!(lease.take(&grant(&next, 0), 0, tick(2_050), tick(2_051)));
+    let next = lease.message(MONTH, Wish::default(), [0; 3], Millis(100), NodeMillis(2_050));
+    assert_eq!((next.hold, next.seq), (Cost(0), first.seq + 1), "it repeats none that the store knows");
+    assert!(lease.take(&grant(&next, 0), Cost(0), NodeMillis(2_050).tick(), NodeMillis(2_051).tick()));
     assert!(!lease.is_worth_keeping());
-    lease.give_up(3_000);
+    lease.give_up(NodeMillis(3_000));
     assert!(!lease.is_worth_keeping(), "there is nothing to give up");
 }

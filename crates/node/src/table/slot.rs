@@ -19,9 +19,9 @@
 //! The checksum is a record's, not the slot's: what another client's bytes say never matters to a decision, a torn
 //! slot cannot be written back (its version has moved on), and 128 bytes cost a seventh of 912.
 
-use super::Moment;
 use super::fingerprint::Fingerprint;
-use crate::lease::{LeaseState, Refused, Tick};
+use crate::clock::{Now, Tick};
+use crate::lease::{LeaseState, Refused};
 use tollgate_core::account::Account;
 use tollgate_core::limit::{Level, Month, PackedRate};
 use tollgate_core::terms::MAX_TAG;
@@ -99,7 +99,8 @@ impl Record {
         let [first, second] = self.client;
         let [a, b, c] = account.levels;
         let [of_a, of_b, of_c] = account.rates.map(|rate| rate.0);
-        let amount = |amount: u64| amount.min(MAX_USED);
+        let amount = |amount: Cost| amount.0.min(MAX_USED);
+        let narrow = |amount: Cost| u32::try_from(amount.0).unwrap_or(u32::MAX);
         let halves = |upper: u32, lower: u32| u64::from(upper) << 32 | u64::from(lower);
         let mut words: [u64; WORDS] = [
             first,
@@ -108,19 +109,19 @@ impl Record {
             a.0,
             b.0,
             c.0,
-            u64::from(account.month.0) << 48 | amount(account.used.0),
+            u64::from(account.month.0) << 48 | amount(account.used),
             u64::from(lease.offer & 127) << 57
                 | u64::from(lease.is_asking) << 56
                 | u64::from(lease.idle) << 48
                 | amount(lease.spent),
             amount(lease.spent_before_month),
             amount(lease.acked),
-            halves(self.full_at, lease.left),
+            halves(self.full_at, narrow(lease.left)),
             halves(lease.seq, lease.epoch),
             halves(lease.asked.0, lease.ends.0),
             halves(
                 lease.refused.until.0,
-                u32::from(lease.refused.limits) << 24 | lease.refused.cost.min(Refused::MAX_COST),
+                u32::from(lease.refused.limits) << 24 | narrow(lease.refused.cost.min(Refused::MAX_COST)),
             ),
             halves(of_b, of_a),
             halves(u32::from(lease.fresh) << 24 | lease.terms & MAX_TAG, of_c),
@@ -172,17 +173,17 @@ impl Record {
         let lease = LeaseState {
             epoch: lower(epoch),
             seq: upper(epoch),
-            spent: spent & MAX_USED,
-            spent_before_month: turn & MAX_USED,
-            acked: acked & MAX_USED,
-            left: lower(left),
+            spent: Cost(spent & MAX_USED),
+            spent_before_month: Cost(turn & MAX_USED),
+            acked: Cost(acked & MAX_USED),
+            left: Cost(lower(left).into()),
             ends: Tick(lower(asked)),
             asked: Tick(upper(asked)),
             is_asking: (spent >> 56) & 1 == 1,
             offer: (spent >> 57) as u8,
             idle: (spent >> 48) as u8,
             refused: Refused {
-                cost: lower(refused) & Refused::MAX_COST,
+                cost: Cost(u64::from(lower(refused)) & Refused::MAX_COST.0),
                 until: Tick(upper(refused)),
                 limits: (lower(refused) >> 24) as u8,
             },
@@ -232,9 +233,8 @@ pub(super) fn find(bytes: &[u8], client: &Fingerprint) -> Option<(usize, Record)
 
 /// The way that a client without a record takes, and whether somebody else's goes that still means something.
 #[must_use]
-pub(super) fn way_for_newcomer(bytes: &[u8], moment: Moment) -> (usize, bool) {
-    let month = Month::of(moment.now);
-    let now = UnixNanos(moment.node).seconds();
+pub(super) fn way_for_newcomer(bytes: &[u8], now: Now) -> (usize, bool) {
+    let (month, now) = (Month::of(now.unix), now.node.seconds());
     let mut least = (0, (true, u64::MAX, u64::MAX));
     for (way, record) in ways(bytes).iter().enumerate() {
         let worth = match Record::from_bytes(record) {

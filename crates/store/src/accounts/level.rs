@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use tollgate_core::terms::{Bucket, EXACT};
+use tollgate_core::units::{Cost, Micros, Work};
 use tollgate_core::wire::LONGEST_EMPTY;
 
 /// When the spending that a node reports was poured into one bucket.
@@ -19,8 +20,8 @@ pub enum Poured {
     /// Before now, and the bucket was not empty then: what it drained since has drained this spending, too.
     Earlier,
     /// Before now, and the bucket was empty at some moment of it: alone, the spending from then on lasts until this
-    /// moment, microseconds after [`LONGEST_EMPTY`] before now.
-    Until(u64),
+    /// moment, which is counted from [`LONGEST_EMPTY`] before now.
+    Until(Micros),
 }
 
 impl Poured {
@@ -30,7 +31,7 @@ impl Poured {
         match since {
             0 => Self::Now,
             1 => Self::Earlier,
-            since => Self::Until(since),
+            since => Self::Until(Micros(since)),
         }
     }
 }
@@ -39,38 +40,38 @@ impl Poured {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Level {
     /// Work that has not drained.
-    pub work: u64,
+    pub work: Work,
     /// [`Bucket::weight`] of that work; 0: never used.
     pub weight: u64,
     /// [`Bucket::drain`] of it: it drains also while the client's tier has no such limit.
     pub drain: u64,
-    /// How long it has been empty, microseconds, at most [`LONGEST_EMPTY`]: spending that is reported later than it
+    /// How long it has been empty, at most [`LONGEST_EMPTY`]: spending that is reported later than it
     /// happened drains from when it happened, but not from before the bucket was empty.
-    pub idle: u64,
+    pub idle: Micros,
 }
 
 impl Level {
-    /// Lets `elapsed` microseconds pass for a client whose tier has no such limit.
-    pub(super) fn drain(&mut self, elapsed: u64) {
+    /// Lets `elapsed` pass for a client whose tier has no such limit.
+    pub(super) fn drain(&mut self, elapsed: Micros) {
         if self.weight == 0 {
             return;
         }
-        let until_empty = self.work.div_ceil(self.drain.max(1));
+        let until_empty = self.time_for(self.work);
         if elapsed < until_empty {
-            self.work = self.work.saturating_sub(elapsed.saturating_mul(self.drain));
+            self.work = self.work.less(Work(elapsed.0.saturating_mul(self.drain)));
         } else {
-            self.work = 0;
-            self.idle = self.idle.saturating_add(elapsed.saturating_sub(until_empty)).min(LONGEST_EMPTY);
+            self.work = Work(0);
+            self.idle = self.idle.plus(elapsed.less(until_empty)).min(LONGEST_EMPTY);
         }
     }
 
     /// The same for a client whose limit is that of `bucket`.
-    pub(super) fn drain_as(&mut self, bucket: &Bucket, elapsed: u64) {
+    pub(super) fn drain_as(&mut self, bucket: &Bucket, elapsed: Micros) {
         self.become_of(bucket);
-        let too_much = if self.is_of(bucket) { 0 } else { self.until_fits(bucket).min(elapsed) };
+        let too_much = if self.is_of(bucket) { Micros(0) } else { self.until_fits(bucket).min(elapsed) };
         self.drain(too_much);
         self.become_of(bucket);
-        self.drain(elapsed.saturating_sub(too_much));
+        self.drain(elapsed.less(too_much));
     }
 
     /// Whether it is kept in the numbers of `bucket`.
@@ -83,14 +84,14 @@ impl Level {
         if self.is_of(bucket) {
             return;
         }
-        let milli = self.milli();
-        let is_too_much = milli > bucket.holds();
-        let fits = milli <= EXACT.checked_div(bucket.weight).unwrap_or(0);
+        let cost = self.cost();
+        let is_too_much = cost > bucket.holds();
+        let fits = cost <= bucket.most_exact();
         if is_too_much && (self.is_faster_than(bucket) || !fits) {
             return;
         }
-        let work = milli.saturating_mul(bucket.weight);
-        *self = Self { work, weight: bucket.weight, drain: bucket.drain, idle: 0 };
+        *self =
+            Self { work: bucket.work_of(cost), weight: bucket.weight, drain: bucket.drain, idle: Micros(0) };
     }
 
     fn is_faster_than(&self, bucket: &Bucket) -> bool {
@@ -98,74 +99,74 @@ impl Level {
         product(self.drain, bucket.weight) > product(bucket.drain, self.weight)
     }
 
-    /// What has not drained, thousandths of a unit, rounded up.
-    pub(super) fn milli(&self) -> u64 {
-        if self.weight == 0 { 0 } else { self.work.div_ceil(self.weight) }
+    /// What has not drained, rounded up.
+    pub(super) fn cost(&self) -> Cost {
+        Cost(if self.weight == 0 { 0 } else { self.work.0.div_ceil(self.weight) })
     }
 
-    /// What `bucket` has room for above it, in the bucket's work.
-    pub(super) const fn room(&self, bucket: &Bucket) -> u64 {
-        if self.is_of(bucket) { bucket.capacity.saturating_sub(self.work) } else { 0 }
+    /// How long `work` takes to drain as the level does, rounded up.
+    fn time_for(&self, work: Work) -> Micros {
+        Micros(work.0.div_ceil(self.drain.max(1)))
     }
 
-    /// Microseconds until it is no more than `bucket` holds.
-    pub(super) fn until_fits(&self, bucket: &Bucket) -> u64 {
-        let most =
-            if self.is_of(bucket) { bucket.capacity } else { bucket.holds().saturating_mul(self.weight) };
-        self.work.saturating_sub(most).div_ceil(self.drain.max(1))
+    /// What `bucket` has room for above it.
+    pub(super) const fn room(&self, bucket: &Bucket) -> Work {
+        if self.is_of(bucket) { bucket.capacity.less(self.work) } else { Work(0) }
     }
 
-    /// Microseconds until it is nothing, at most.
-    pub(super) fn until_empty(&self, bucket: &Bucket) -> u64 {
-        let rest = if self.is_of(bucket) { 0 } else { bucket.capacity.div_ceil(bucket.drain.max(1)) };
-        self.work.div_ceil(self.drain.max(1)).saturating_add(rest)
+    /// The time until it is no more than `bucket` holds.
+    pub(super) fn until_fits(&self, bucket: &Bucket) -> Micros {
+        let in_own = || Work(bucket.holds().0.saturating_mul(self.weight));
+        let most = if self.is_of(bucket) { bucket.capacity } else { in_own() };
+        self.time_for(self.work.less(most))
+    }
+
+    /// The time until it is nothing, at most.
+    pub(super) fn until_empty(&self, bucket: &Bucket) -> Micros {
+        let rest = if self.is_of(bucket) { Micros(0) } else { bucket.time_for(bucket.capacity) };
+        self.time_for(self.work).plus(rest)
     }
 
     /// Whether `bucket` holds it.
     const fn is_within(&self, bucket: &Bucket) -> bool {
-        self.is_of(bucket) && self.work <= bucket.capacity
+        self.is_of(bucket) && self.work.0 <= bucket.capacity.0
     }
 
-    /// Fills `bucket` with `milli`; more than full is full. Of it, `lent` was lent: where the bucket is more than full
+    /// Fills `bucket` with `cost`; more than full is full. Of it, `lent` was lent: where the bucket is more than full
     /// already, it becomes more by that.
-    pub(super) fn fill(&mut self, bucket: &Bucket, milli: u64, lent: u64, poured: Poured) {
+    pub(super) fn fill(&mut self, bucket: &Bucket, cost: Cost, lent: Cost, poured: Poured) {
         if !self.is_within(bucket) {
-            self.work = self.work.saturating_add(lent.saturating_mul(self.weight)).min(EXACT);
+            self.work = self.work.plus(Work(lent.0.saturating_mul(self.weight))).min(Work(EXACT));
             return;
         }
-        if milli == 0 {
+        if cost == Cost(0) {
             return;
         }
         if poured == Poured::Now {
-            self.idle = 0;
+            self.idle = Micros(0);
         }
         // Of more than a bucket holds, the bucket drained the rest first.
-        let rest = milli.saturating_sub(bucket.holds());
-        if rest > 0 {
-            let is_exact = rest <= EXACT.checked_div(bucket.weight).unwrap_or(0);
-            let time = if is_exact {
-                rest.saturating_mul(bucket.weight).div_ceil(bucket.drain)
-            } else {
-                LONGEST_EMPTY
-            };
-            self.idle = self.idle.saturating_sub(time);
+        let rest = cost.less(bucket.holds());
+        if rest > Cost(0) {
+            let is_exact = rest <= bucket.most_exact();
+            let time = if is_exact { bucket.time_for(bucket.work_of(rest)) } else { LONGEST_EMPTY };
+            self.idle = self.idle.less(time);
         }
         // What the bucket drained while it was empty, it drained of this.
-        let work = milli.min(bucket.holds().saturating_add(1)).saturating_mul(bucket.weight);
+        let work = bucket.work_of(cost.min(bucket.holds().plus(Cost(1))));
         // As if all of it were spent now: it cannot be more, however late a node's clock says that it was.
-        let most = self.work.saturating_add(work);
-        let drained = self.idle.min(work.div_ceil(bucket.drain));
-        self.idle = self.idle.saturating_sub(drained);
-        self.work = self.work.saturating_add(work.saturating_sub(drained.saturating_mul(bucket.drain)));
+        let most = self.work.plus(work);
+        let drained = self.idle.min(bucket.time_for(work));
+        self.idle = self.idle.less(drained);
+        self.work = self.work.plus(work.less(bucket.drained_in(drained)));
         if let Poured::Until(moment) = poured {
-            let until_empty =
-                moment.saturating_sub(LONGEST_EMPTY).min(bucket.capacity.div_ceil(bucket.drain));
-            self.work = self.work.max(until_empty.saturating_mul(bucket.drain).min(most));
-            self.idle = self.idle.min(LONGEST_EMPTY.saturating_sub(moment));
+            let until_empty = moment.less(LONGEST_EMPTY).min(bucket.time_for(bucket.capacity));
+            self.work = self.work.max(bucket.drained_in(until_empty).min(most));
+            self.idle = self.idle.min(LONGEST_EMPTY.less(moment));
         }
         self.work = self.work.min(bucket.capacity);
-        if self.work > 0 {
-            self.idle = 0;
+        if self.work > Work(0) {
+            self.idle = Micros(0);
         }
     }
 }

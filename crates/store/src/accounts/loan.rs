@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CALM_TTL, LEASE_TTL};
-use tollgate_core::terms::EXACT;
+use super::{CALM_TTL, LEASE_TTL, exact};
+use tollgate_core::units::{Cost, Micros, UnixMicros};
 use tollgate_core::wire::LeaseRequest;
 
-/// A node that has said nothing of a client for so long is calm about it, microseconds.
-const CALM_AFTER: u64 = 4_000_000;
+/// A node that has said nothing of a client for so long is calm about it.
+const CALM_AFTER: Micros = Micros(4_000_000);
 
 /// What one node has borrowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,31 +19,38 @@ pub struct Loan {
     /// Of the last message.
     pub seq: u32,
     /// Of the last message.
-    pub spent: u64,
+    pub spent: Cost,
     /// Lent and neither reported as spent nor given back.
-    pub lent: u64,
+    pub lent: Cost,
     /// Was lent when the loan ended, and counts as spent.
-    pub forfeited: u64,
-    /// The month that `out` and `lost` belong to.
+    pub forfeited: Cost,
+    /// The month that `lent` and `forfeited` belong to.
     pub month: u16,
-    /// When `out` ends, microseconds; afterwards, when it ended.
-    pub ends: u64,
+    /// When `lent` ends; afterwards, when it ended.
+    pub ends: UnixMicros,
 }
 
 impl Loan {
+    /// Whether the node was ever lent anything.
+    pub(super) fn has_been(&self) -> bool {
+        self.ends > UnixMicros(0)
+    }
+
     /// How its client comes to the node, now that `lease` has come.
-    pub(super) fn pace(&self, lease: &LeaseRequest, now: u64) -> Pace {
+    pub(super) fn pace(&self, lease: &LeaseRequest, now: UnixMicros) -> Pace {
         // What ends later than any other lease is calm.
-        let was_calm = self.ends > now.saturating_add(LEASE_TTL);
+        let was_calm = self.ends > now.after(LEASE_TTL);
         let lasts = if was_calm { CALM_TTL } else { LEASE_TTL };
-        let is_long_ago = self.ends > 0 && now.saturating_add(lasts) >= self.ends.saturating_add(CALM_AFTER);
+        let is_long_ago = self.has_been() && now.after(lasts) >= self.ends.after(CALM_AFTER);
         // Its client has let a lease lie until it went back, and comes again.
-        let gave_back =
-            self.ends > 0 && self.lent == 0 && lease.hold == 0 && lease.spent.min(EXACT) == self.spent;
-        match lease.need {
+        let gave_back = self.has_been()
+            && self.lent == Cost(0)
+            && lease.hold == Cost(0)
+            && exact(lease.spent) == self.spent;
+        match lease.need.0 {
             // What a request has just spent is reported: that does not make it less calm.
             0 if was_calm && is_long_ago => Pace::Patient,
-            0 if was_calm || (is_long_ago && lease.hold > 0) => Pace::Calm,
+            0 if was_calm || (is_long_ago && lease.hold > Cost(0)) => Pace::Calm,
             0 => Pace::Brisk,
             _ if was_calm && (is_long_ago || gave_back) => Pace::Patient,
             _ if is_long_ago || gave_back => Pace::Calm,

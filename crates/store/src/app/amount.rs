@@ -8,9 +8,9 @@ use serde_json::value::RawValue;
 use tollgate_core::terms::EXACT;
 use tollgate_core::units::Cost;
 
-/// Thousandths of a cost unit; a JSON number of units.
+/// A cost whose JSON is a number of units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Units(pub u64);
+pub struct Units(pub Cost);
 
 /// What may be written.
 const ADVICE: &str = "is not an amount of cost units; write a number with three decimals at most, like 1 or 0.5, up to 4500000000000";
@@ -30,13 +30,13 @@ impl Units {
         }
         let milli: u64 = format!("{fraction:0<3}").parse().ok()?;
         let units: u64 = whole.parse().ok()?;
-        units.checked_mul(1_000)?.checked_add(milli).filter(|amount| *amount <= EXACT).map(Self)
+        units.checked_mul(1_000)?.checked_add(milli).filter(|amount| *amount <= EXACT).map(Cost).map(Self)
     }
 }
 
 impl Serialize for Units {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        RawValue::from_string(Cost(self.0).to_string()).map_err(S::Error::custom)?.serialize(serializer)
+        RawValue::from_string(self.0.to_string()).map_err(S::Error::custom)?.serialize(serializer)
     }
 }
 
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn what_is_finer_greater_or_no_number_is_refused() {
         for (text, amount) in [("0", 0), ("1", 1_000), ("0.5", 500), ("2.125", 2_125), ("1.500000", 1_500)] {
-            assert_eq!(Units::parse(text), Some(Units(amount)), "{text}");
+            assert_eq!(Units::parse(text), Some(Units(Cost(amount))), "{text}");
         }
         for text in [
             "",
@@ -78,8 +78,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_what_is_read(amount in 0..=EXACT) {
-            let text = serde_json::to_string(&Units(amount)).unwrap();
-            prop_assert_eq!(serde_json::from_str::<Units>(&text).unwrap(), Units(amount));
+            let text = serde_json::to_string(&Units(Cost(amount))).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Units>(&text).unwrap(), Units(Cost(amount)));
         }
 
         #[test]

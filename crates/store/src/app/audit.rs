@@ -1,6 +1,7 @@
 //! `GET /v1/audit/{namespace}`: who changed what, and why.
 
 use std::sync::Arc;
+use tollgate_core::units::UnixMicros;
 
 use axum::Json;
 use axum::extract::State;
@@ -92,7 +93,7 @@ fn read_line(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
 
 /// The line that says that `consumer`'s override came to its end, and the place of what it was.
 #[must_use]
-pub fn expired(consumer: &str, now: u64) -> (Vec<u8>, usize) {
+pub fn expired(consumer: &str, now: UnixMicros) -> (Vec<u8>, usize) {
     let line = Line {
         at: moment::rfc3339(now),
         actor: "tollgate",

@@ -113,7 +113,7 @@ pub async fn check(
             if is_sent { sent_tier(name, &offered)? } else { told_tier(&store, &space, name).await? }
         }
     };
-    let cost = check.cost.map_or(offered.default_cost, |units| Cost(units.0));
+    let cost = check.cost.map_or(offered.default_cost, |units| units.0);
     if cost == Cost::FREE || offered.enforcement == Enforcement::Off {
         return Ok(Answered(Decision::free(&tier)));
     }
@@ -124,14 +124,14 @@ pub async fn check(
         tier: Arc::clone(&tier.name),
         terms: Arc::clone(&tier.terms),
         node: 0,
-        ask: Ask::Charge { cost: cost.0 },
+        ask: Ask::Charge { cost },
     };
     let noted = [Noted::of(&settle)];
     let settled = store.backend.settle(&space.name, vec![settle]).await?;
     store.ledger.note(&space.name, &noted, &settled.answers, settled.now, &store.metrics);
     match settled.answers.first() {
         Some(Answer::Grant(grant)) => {
-            let now = UnixNanos(settled.now.saturating_mul(1_000));
+            let now = settled.now.nanos();
             Ok(Answered(Decision::of(&tier, grant, cost, now, &offered)))
         }
         Some(Answer::Failed) => Err(AppError::Away),
@@ -216,7 +216,7 @@ impl Decision {
         let document = if refusal.never {
             never(&tier.offer.tier, cost)
         } else {
-            let until = UnixNanos(now.0.saturating_add(refusal.wait.saturating_mul(1_000)));
+            let until = now.after(refusal.wait.nanos());
             let refusal = Refusal { limits: refusal.limits, month: refusal.month, until };
             let document = headers::refused(&tier.tier, &tier.texts, &refusal, now);
             decision.retry_after = Some(document.retry_after);
@@ -233,10 +233,10 @@ impl Decision {
 /// The account that a node would have of `grant`.
 fn account(tier: &CompiledTier, grant: &Grant, now: UnixNanos) -> Account {
     let mut account =
-        Account { at: now, month: Month(grant.month), used: Cost(grant.month_used), ..Account::default() };
+        Account { at: now, month: Month(grant.month), used: grant.month_used, ..Account::default() };
     for ((level, limit), used) in account.levels.iter_mut().zip(&tier.tier.limits).zip(grant.used) {
         // Rounded up, it may be more than the bucket holds.
-        let used = Cost(used).min(limit.capacity());
+        let used = used.min(limit.capacity());
         *level = limit.charged(Level(0), used).unwrap_or_default();
     }
     account

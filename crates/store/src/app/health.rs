@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use tollgate_core::units::MILLI_PER_UNIT;
 
 use axum::extract::State;
 use axum::http::header;
@@ -37,7 +38,7 @@ pub async fn readyz(State(store): State<Arc<Store>>) -> Result<&'static str, App
 pub async fn metrics(State(store): State<Arc<Store>>) -> Result<Response, AppError> {
     let is_up = store.watched.is_up(SEEN_WITHIN).await;
     if is_up && let Ok(now) = store.backend.now().await {
-        store.metrics.leased_tokens.set(store.ledger.leased(now) as f64 / 1_000.0);
+        store.metrics.leased_tokens.set(store.ledger.leased(now).0 as f64 / MILLI_PER_UNIT as f64);
         store.ledger.spenders.count(now, &store.metrics);
     }
     let text = store.metrics.text().map_err(|why| AppError::corrupt(&format!("metrics: {why}")))?;

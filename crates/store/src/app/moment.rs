@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 use jiff::civil::{DateTime, date};
 use tollgate_core::limit::Month;
+use tollgate_core::units::UnixMicros;
 
 use super::problem::AppError;
 
@@ -46,7 +47,7 @@ pub fn end_of(month: u16) -> String {
 ///
 /// # Errors
 /// What to write.
-pub fn micros(text: &str) -> Result<u64, AppError> {
+pub fn micros(text: &str) -> Result<UnixMicros, AppError> {
     Some(text).filter(|text| text.len() <= MAX_MOMENT).and_then(parsed).ok_or_else(|| {
         AppError::Unprocessable(
             "expires_at is not a time; write it as RFC 3339: 2026-12-24T18:00:00Z".to_owned(),
@@ -54,7 +55,7 @@ pub fn micros(text: &str) -> Result<u64, AppError> {
     })
 }
 
-fn parsed(text: &str) -> Option<u64> {
+fn parsed(text: &str) -> Option<UnixMicros> {
     let (moment, offset) = match text.strip_suffix(['Z', 'z']) {
         Some(moment) => (moment, 0),
         None => {
@@ -77,7 +78,8 @@ fn parsed(text: &str) -> Option<u64> {
     let time = (small(hour)?, small(minute)?, small(if second == 60 { 59 } else { second })?);
     let moment = DateTime::new(year, small(month)?, small(day)?, time.0, time.1, time.2, 0).ok()?;
     let seconds = moment.duration_since(EPOCH).as_secs().checked_add(leap)?.checked_sub(offset)?;
-    Some(u64::try_from(seconds.checked_mul(1_000_000)?.checked_add(micros)?).unwrap_or(0))
+    let micros = seconds.checked_mul(1_000_000)?.checked_add(micros)?;
+    Some(UnixMicros(u64::try_from(micros).unwrap_or(0)))
 }
 
 /// The seconds of an offset: `+01:30`.
@@ -106,11 +108,11 @@ fn numbers<const N: usize>(text: &str, between: char, digits: [usize; N]) -> Opt
     parts.next().is_none().then_some(numbers)
 }
 
-/// `micros` since the Unix epoch as RFC 3339; the end of the year 9999, which it ends with, for what is later.
+/// `moment` as RFC 3339; the end of the year 9999, which it ends with, for what is later.
 #[must_use]
-pub fn rfc3339(micros: u64) -> String {
-    let moment = SignedDuration::from_micros(i64::try_from(micros).unwrap_or(i64::MAX));
-    format!("{}Z", EPOCH.saturating_add(moment))
+pub fn rfc3339(moment: UnixMicros) -> String {
+    let since = SignedDuration::from_micros(i64::try_from(moment.0).unwrap_or(i64::MAX));
+    format!("{}Z", EPOCH.saturating_add(since))
 }
 
 #[cfg(test)]
@@ -143,7 +145,7 @@ mod tests {
     #[test]
     fn a_moment_is_read_in_every_offset_and_written_in_utc() {
         assert_eq!(rfc3339(micros("2026-11-24T01:00:00+01:00").unwrap()), "2026-11-24T00:00:00Z");
-        assert_eq!(micros("1970-01-01T00:00:00.000001Z").unwrap(), 1);
+        assert_eq!(micros("1970-01-01T00:00:00.000001Z").unwrap(), UnixMicros(1));
         for bad in [
             "",
             "tomorrow",
@@ -182,23 +184,23 @@ mod tests {
             assert_eq!(rfc3339(micros(text).unwrap()), written, "{text}");
         }
         assert!(micros("9999-12-31T23:59:59-23:59").unwrap() > micros("9999-12-31T23:59:59Z").unwrap());
-        assert!(rfc3339(u64::MAX).starts_with("9999-12-31T23:59:59"));
+        assert!(rfc3339(UnixMicros(u64::MAX)).starts_with("9999-12-31T23:59:59"));
     }
 
     proptest! {
         #[test]
         fn no_text_is_a_panic(text in any::<String>(), number in any::<u64>()) {
-            let _ = (month(&text), micros(&text), rfc3339(number));
+            let _ = (month(&text), micros(&text), rfc3339(UnixMicros(number)));
         }
 
         #[test]
         fn a_moment_is_read_as_it_is_written(number in 0..253_402_300_800_000_000_u64, zone in -1_439..1_440_i64) {
-            prop_assert_eq!(micros(&rfc3339(number)).unwrap(), number);
+            prop_assert_eq!(micros(&rfc3339(UnixMicros(number))).unwrap(), UnixMicros(number));
             let sign = if zone < 0 { '-' } else { '+' };
-            let local = rfc3339(number.saturating_add_signed(zone * 60_000_000));
+            let local = rfc3339(UnixMicros(number.saturating_add_signed(zone * 60_000_000)));
             let text = format!("{}{sign}{:02}:{:02}", local.trim_end_matches('Z'), zone.abs() / 60, zone.abs() % 60);
             prop_assume!(!local.starts_with("9999-12-31T2") && number > 86_400_000_000);
-            prop_assert_eq!(micros(&text).unwrap(), number);
+            prop_assert_eq!(micros(&text).unwrap(), UnixMicros(number));
         }
     }
 }

@@ -6,6 +6,7 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use tollgate_core::client::{ClientId, Namespace};
 use tollgate_core::name::{self, MAX_TEXT, Named};
+use tollgate_core::units::UnixMicros;
 
 use super::problem::AppError;
 use crate::backend::Backend;
@@ -96,7 +97,7 @@ impl Whose {
     ///
     /// # Errors
     /// That it is not, or the backend's.
-    pub async fn is_listed_so(&self, backend: &dyn Backend, now: u64) -> Result<(), AppError> {
+    pub async fn is_listed_so(&self, backend: &dyn Backend, now: UnixMicros) -> Result<(), AppError> {
         if self.is_whole {
             return Ok(());
         }

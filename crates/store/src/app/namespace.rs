@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
+use tollgate_core::units::UnixMicros;
 
 use tokio::time::Instant;
 use tollgate_core::client::{ClientId, Namespace};
@@ -169,7 +170,7 @@ impl NamespaceState {
     ///
     /// # Errors
     /// The backend's; it is to be tried again.
-    pub async fn remove_what_is_over(&self, backend: &dyn Backend, now: u64) -> Result<(), AppError> {
+    pub async fn remove_what_is_over(&self, backend: &dyn Backend, now: UnixMicros) -> Result<(), AppError> {
         let board = self.board();
         let over = board.over(now);
         if over.is_empty() {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use tollgate_core::units::UnixMicros;
 
 use tollgate_core::client::Client;
 use tollgate_core::client::{ClientId, Namespace};
@@ -116,7 +117,7 @@ impl OverrideIndex {
 
     /// What `client` is offered at `now` whatever its tier.
     #[must_use]
-    pub fn offered(&self, client: ClientId, now: u64) -> Option<&Arc<CompiledTier>> {
+    pub fn offered(&self, client: ClientId, now: UnixMicros) -> Option<&Arc<CompiledTier>> {
         self.part(client)?.get(&client).and_then(|row| row.offered(now))
     }
 
@@ -153,7 +154,7 @@ impl OverrideIndex {
 
     /// Whose overrides are over at `now`, and the revisions that made them.
     #[must_use]
-    pub fn over(&self, now: u64) -> Vec<(&str, u64)> {
+    pub fn over(&self, now: UnixMicros) -> Vec<(&str, u64)> {
         if !self.has_ending() {
             return Vec::new();
         }
@@ -163,7 +164,7 @@ impl OverrideIndex {
 
     /// What a node has to be told that knows revision `known`; and whether that is all there is.
     #[must_use]
-    pub fn news(&self, known: u64, now: u64) -> (bool, Vec<Change>) {
+    pub fn news(&self, known: u64, now: UnixMicros) -> (bool, Vec<Change>) {
         let revision = self.mark.revision;
         // A node from before what is remembered, or from a future that this backend has lost.
         let is_whole = known == 0 || known < self.since || known > revision;
@@ -244,7 +245,7 @@ impl OverrideIndex {
 }
 
 impl Row {
-    fn offered(&self, now: u64) -> Option<&Arc<CompiledTier>> {
+    fn offered(&self, now: UnixMicros) -> Option<&Arc<CompiledTier>> {
         let is_over = self.stored.as_ref().is_some_and(|stored| stored.is_over(now));
         self.tier.as_ref().filter(|_| !is_over)
     }

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tollgate_core::policy::{Policy, read_json};
 use tollgate_core::terms::{Offer, Rate};
+use tollgate_core::units::UnixMicros;
 use utoipa::ToSchema;
 
 use super::moment;
@@ -69,12 +70,12 @@ pub struct StoredOverride {
     pub monthly: Option<Quota>,
     /// What the tier offered when it was granted; counts once no gateway tells of the tier any more.
     pub base: Offer,
-    /// Microseconds since the Unix epoch.
-    pub expires_at: Option<u64>,
+    /// When it ends.
+    pub expires_at: Option<UnixMicros>,
     /// Who granted it.
     pub actor: String,
-    /// When, microseconds since the Unix epoch.
-    pub at: u64,
+    /// When.
+    pub at: UnixMicros,
 }
 
 impl StoredOverride {
@@ -87,7 +88,7 @@ impl StoredOverride {
         seen: Option<String>,
         tiers: &Tiers,
         actor: String,
-        now: u64,
+        now: UnixMicros,
     ) -> Result<Self, AppError> {
         check_reason(&wish.reason)?;
         let expires_at = wish.expires_at.as_deref().map(moment::micros).transpose()?;
@@ -155,7 +156,7 @@ impl StoredOverride {
 
     /// Whether it has ended at `now`.
     #[must_use]
-    pub fn is_over(&self, now: u64) -> bool {
+    pub fn is_over(&self, now: UnixMicros) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= now)
     }
 }

@@ -1,6 +1,7 @@
 //! `/v1/overrides/…`: another tier for one consumer, or limits of its own.
 
 use std::sync::Arc;
+use tollgate_core::units::UnixMicros;
 
 use crate::accounts::month_of;
 use axum::Json as Answered;
@@ -214,7 +215,10 @@ fn none() -> AppError {
     AppError::NotFound("this consumer has no override".to_owned())
 }
 
-fn in_force(found: Option<(u64, &StoredOverride)>, now: u64) -> Result<(u64, &StoredOverride), AppError> {
+fn in_force(
+    found: Option<(u64, &StoredOverride)>,
+    now: UnixMicros,
+) -> Result<(u64, &StoredOverride), AppError> {
     let found = found.filter(|(_, stored)| !stored.is_over(now));
     found.ok_or_else(none)
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use tollgate_core::client::ClientId;
 use tollgate_core::limit::Month;
-use tollgate_core::units::UnixNanos;
+use tollgate_core::units::{Cost, UnixMicros};
 
 use super::metrics::Metrics;
 use super::usage_metrics::{MAX_LABELS, OTHER, locked};
@@ -42,15 +42,15 @@ pub struct QuotaMetrics {
 }
 
 impl QuotaMetrics {
-    /// `client` has used `used` of `monthly`, thousandths of a unit, in `month`; no `monthly`: it is unlimited.
+    /// `client` has used `used` of `monthly` in `month`; without `monthly` it is unlimited.
     pub fn note(
         &self,
         namespace: &str,
         client: ClientId,
         tier: &Arc<str>,
-        monthly: Option<u64>,
+        monthly: Option<Cost>,
         month: u16,
-        used: u64,
+        used: Cost,
     ) {
         let [first, ..] = client.0;
         let Some(shard) = self.shards.get(usize::from(first) % SHARDS) else { return };
@@ -59,7 +59,7 @@ impl QuotaMetrics {
             spenders.remove(&client);
             return;
         };
-        let percent = match used.saturating_mul(100).checked_div(monthly) {
+        let percent = match used.times(100).0.checked_div(monthly.0) {
             Some(percent) => u8::try_from(percent.min(100)).unwrap_or(100),
             // A quota of nothing is used up.
             None => 100,
@@ -80,9 +80,9 @@ impl QuotaMetrics {
         }
     }
 
-    /// Tells `metrics` how many there are at `now`, microseconds since the Unix epoch. Forgets other months.
-    pub fn count(&self, now: u64, metrics: &Metrics) {
-        let month = Month::of(UnixNanos(now.saturating_mul(1_000))).0;
+    /// Tells `metrics` how many there are at `now`. Forgets other months.
+    pub fn count(&self, now: UnixMicros, metrics: &Metrics) {
+        let month = Month::of(now.nanos()).0;
         let mut counted = locked(&self.counted);
         for counts in counted.values_mut() {
             *counts = Default::default();
@@ -118,11 +118,11 @@ mod tests {
     const NOVEMBER: u16 = 56 * 12 + 10;
     const WEEK: u64 = 7 * 86_400_000_000;
 
-    fn note(spenders: &QuotaMetrics, client: u128, tier: &str, monthly: Option<u64>, used: u64) {
+    fn note(spenders: &QuotaMetrics, client: u128, tier: &str, monthly: Option<Cost>, used: Cost) {
         spenders.note("n", ClientId(client.to_le_bytes()), &tier.into(), monthly, NOVEMBER, used);
     }
 
-    fn counts(spenders: &QuotaMetrics, now: u64, tier: &str) -> [i64; SHARES.len()] {
+    fn counts(spenders: &QuotaMetrics, now: UnixMicros, tier: &str) -> [i64; SHARES.len()] {
         let metrics = Metrics::new().unwrap();
         spenders.count(now, &metrics);
         SHARES.map(|(_, share)| metrics.quota_consumers.with_label_values(&["n", tier, share]).get())
@@ -131,39 +131,39 @@ mod tests {
     #[test]
     fn a_consumer_counts_once_at_every_share_that_it_has_reached() {
         let spenders = QuotaMetrics::default();
-        note(&spenders, 1, "pro", Some(1_000), 0);
-        note(&spenders, 2, "pro", Some(1_000), 499);
-        note(&spenders, 3, "pro", Some(1_000), 500);
-        note(&spenders, 4, "pro", Some(1_000), 899);
-        note(&spenders, 4, "pro", Some(1_000), 900);
-        note(&spenders, 5, "pro", Some(1_000), 1_000);
-        note(&spenders, 6, "pro", Some(0), 0);
-        note(&spenders, 7, "enterprise", None, 1_000);
-        assert_eq!(counts(&spenders, NOW, "pro"), [6, 4, 3, 3, 2]);
-        assert_eq!(counts(&spenders, NOW, "enterprise"), [0; 5]);
+        note(&spenders, 1, "pro", Some(Cost(1_000)), Cost(0));
+        note(&spenders, 2, "pro", Some(Cost(1_000)), Cost(499));
+        note(&spenders, 3, "pro", Some(Cost(1_000)), Cost(500));
+        note(&spenders, 4, "pro", Some(Cost(1_000)), Cost(899));
+        note(&spenders, 4, "pro", Some(Cost(1_000)), Cost(900));
+        note(&spenders, 5, "pro", Some(Cost(1_000)), Cost(1_000));
+        note(&spenders, 6, "pro", Some(Cost(0)), Cost(0));
+        note(&spenders, 7, "enterprise", None, Cost(1_000));
+        assert_eq!(counts(&spenders, UnixMicros(NOW), "pro"), [6, 4, 3, 3, 2]);
+        assert_eq!(counts(&spenders, UnixMicros(NOW), "enterprise"), [0; 5]);
     }
 
     #[test]
     fn another_quota_or_tier_moves_it() {
         let spenders = QuotaMetrics::default();
-        note(&spenders, 1, "free", Some(1_000), 950);
-        assert_eq!(counts(&spenders, NOW, "free"), [1, 1, 1, 1, 0]);
-        note(&spenders, 1, "pro", Some(10_000), 950);
-        assert_eq!(counts(&spenders, NOW, "free"), [0; 5]);
-        assert_eq!(counts(&spenders, NOW, "pro"), [1, 0, 0, 0, 0]);
-        note(&spenders, 1, "pro", None, 950);
-        assert_eq!(counts(&spenders, NOW, "pro"), [0; 5]);
+        note(&spenders, 1, "free", Some(Cost(1_000)), Cost(950));
+        assert_eq!(counts(&spenders, UnixMicros(NOW), "free"), [1, 1, 1, 1, 0]);
+        note(&spenders, 1, "pro", Some(Cost(10_000)), Cost(950));
+        assert_eq!(counts(&spenders, UnixMicros(NOW), "free"), [0; 5]);
+        assert_eq!(counts(&spenders, UnixMicros(NOW), "pro"), [1, 0, 0, 0, 0]);
+        note(&spenders, 1, "pro", None, Cost(950));
+        assert_eq!(counts(&spenders, UnixMicros(NOW), "pro"), [0; 5]);
     }
 
     #[test]
     fn a_month_that_is_over_is_forgotten_and_its_gauges_say_0() {
         let spenders = QuotaMetrics::default();
         let metrics = Metrics::new().unwrap();
-        note(&spenders, 1, "free", Some(1_000), 1_000);
-        spenders.count(NOW, &metrics);
+        note(&spenders, 1, "free", Some(Cost(1_000)), Cost(1_000));
+        spenders.count(UnixMicros(NOW), &metrics);
         let full = metrics.quota_consumers.with_label_values(&["n", "free", "100"]);
         assert_eq!(full.get(), 1);
-        spenders.count(NOW + WEEK, &metrics);
+        spenders.count(UnixMicros(NOW + WEEK), &metrics);
         assert_eq!(full.get(), 0);
     }
 
@@ -172,8 +172,8 @@ mod tests {
         let spenders = QuotaMetrics::default();
         // All in one shard: their first byte is 0.
         for client in 0..MAX_SPENDERS as u128 + 10 {
-            note(&spenders, client << 8, "free", Some(1_000), 1);
+            note(&spenders, client << 8, "free", Some(Cost(1_000)), Cost(1));
         }
-        assert_eq!(counts(&spenders, NOW, "free")[0], MAX_SPENDERS as i64);
+        assert_eq!(counts(&spenders, UnixMicros(NOW), "free")[0], MAX_SPENDERS as i64);
     }
 }

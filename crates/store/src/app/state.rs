@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tollgate_core::units::UnixMicros;
 
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -108,8 +109,8 @@ impl Store {
     ///
     /// # Errors
     /// The backend's.
-    pub async fn time_for(&self, board: &OverrideIndex) -> Result<u64, AppError> {
-        if board.has_ending() { Ok(self.backend.now().await?) } else { Ok(0) }
+    pub async fn time_for(&self, board: &OverrideIndex) -> Result<UnixMicros, AppError> {
+        if board.has_ending() { Ok(self.backend.now().await?) } else { Ok(UnixMicros(0)) }
     }
 
     /// Keeps up with other replicas, and with whether the backend takes writes, for as long as it is polled.

@@ -11,6 +11,7 @@ mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tollgate_core::units::{Cost, UnixMicros};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -83,7 +84,7 @@ impl Replica {
     fn new() -> Self {
         let now = Arc::new(AtomicU64::new(NOW));
         let clock = Arc::clone(&now);
-        let memory = Memory::new(Arc::new(move || clock.load(Ordering::Relaxed)));
+        let memory = Memory::new(Arc::new(move || UnixMicros(clock.load(Ordering::Relaxed))));
         Self::on(Arc::new(memory), now, Bounds::default())
     }
 
@@ -186,7 +187,7 @@ fn id(consumer: &str) -> ClientId {
 
 /// What a node sends that wants `want` thousandths for `consumer`, of tier free.
 fn wants(consumer: &str, seq: u32, want: u64, revision: u64) -> Batch {
-    let lease = LeaseRequest { epoch: 1, seq, need: want, want, ..LeaseRequest::default() };
+    let lease = LeaseRequest { epoch: 1, seq, need: Cost(want), want: Cost(want), ..LeaseRequest::default() };
     Batch {
         namespace: "n".into(),
         node: 7,

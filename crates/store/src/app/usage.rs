@@ -3,6 +3,7 @@
 mod export;
 
 use std::sync::Arc;
+use tollgate_core::units::UnixMicros;
 
 use crate::accounts::month_of;
 use axum::Json;
@@ -55,7 +56,7 @@ impl Usage {
             month: Month(month).to_string(),
             used: Units(usage.used),
             limit: usage.monthly.map(Units),
-            remaining: usage.monthly.map(|quota| Units(quota.saturating_sub(usage.used))),
+            remaining: usage.monthly.map(|quota| Units(quota.less(usage.used))),
             resets_at: moment::end_of(month),
         }
     }
@@ -84,7 +85,7 @@ pub struct OfMonthAs {
 }
 
 /// The months since January 1970 that is meant, and the one that runs, and the time.
-async fn month(store: &Store, asked: Option<&str>) -> Result<(u16, u64), AppError> {
+async fn month(store: &Store, asked: Option<&str>) -> Result<(u16, UnixMicros), AppError> {
     let asked = asked.map(moment::month).transpose()?;
     let now = store.backend.now().await?;
     Ok((asked.unwrap_or_else(|| month_of(now)), now))

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tollgate_core::units::{Cost, MILLI_PER_UNIT, Micros, UnixMicros};
 
 use tollgate_core::client::ClientId;
 use tollgate_core::wire::{Answer, Ask};
@@ -20,7 +21,7 @@ const SHARDS: usize = 16;
 const MAX_LEASES: usize = 8_192;
 
 /// How long an ended lease is remembered, microseconds: its node may report yet.
-const REMEMBERED: u64 = 60_000_000;
+const REMEMBERED: Micros = Micros(60_000_000);
 
 /// Pairs of namespace and tier that have a counter of their own; all others share one.
 pub(super) const MAX_LABELS: usize = 2_048;
@@ -32,10 +33,10 @@ pub(super) const OTHER: &str = "other";
 struct Seen {
     epoch: u64,
     seq: u32,
-    spent: u64,
-    hold: u64,
+    spent: Cost,
+    hold: Cost,
     /// Microseconds since the Unix epoch.
-    ends: u64,
+    ends: UnixMicros,
 }
 
 /// See the [module](self).
@@ -53,7 +54,7 @@ pub struct Noted {
     node: u64,
     tier: Arc<str>,
     is_anonymous: bool,
-    monthly: Option<u64>,
+    monthly: Option<Cost>,
     ask: Ask,
 }
 
@@ -74,8 +75,15 @@ impl Noted {
 
 impl UsageMetrics {
     /// Counts what was settled at `now`.
-    pub fn note(&self, namespace: &str, entries: &[Noted], answers: &[Answer], now: u64, metrics: &Metrics) {
-        let mut by_tier: Vec<(&Arc<str>, u64)> = Vec::new();
+    pub fn note(
+        &self,
+        namespace: &str,
+        entries: &[Noted],
+        answers: &[Answer],
+        now: UnixMicros,
+        metrics: &Metrics,
+    ) {
+        let mut by_tier: Vec<(&Arc<str>, Cost)> = Vec::new();
         for (entry, answer) in entries.iter().zip(answers) {
             let spent = self.spent(entry, answer, now);
             if let (Answer::Grant(grant), false) = (answer, entry.is_anonymous) {
@@ -84,49 +92,49 @@ impl UsageMetrics {
                 self.spenders.note(namespace, client, tier, entry.monthly, month, used);
             }
             match by_tier.iter_mut().find(|(tier, _)| **tier == entry.tier) {
-                Some((_, sum)) => *sum = sum.saturating_add(spent),
+                Some((_, sum)) => *sum = sum.plus(spent),
                 None => by_tier.push((&entry.tier, spent)),
             }
         }
-        for (tier, milli) in by_tier.into_iter().filter(|(_, milli)| *milli > 0) {
+        for (tier, spent) in by_tier.into_iter().filter(|(_, spent)| *spent > Cost(0)) {
             let labels = if self.has_label(namespace, tier) { [namespace, tier] } else { [OTHER; 2] };
-            metrics.usage_units.with_label_values(&labels).inc_by(milli as f64 / 1_000.0);
+            metrics.usage_units.with_label_values(&labels).inc_by(spent.0 as f64 / MILLI_PER_UNIT as f64);
         }
     }
 
-    /// Thousandths of a unit lent at `now` and not reported as spent. Forgets what ended long ago.
-    pub fn leased(&self, now: u64) -> u64 {
-        let mut sum = 0_u64;
+    /// What is lent at `now` and not reported as spent. Forgets what ended long ago.
+    pub fn leased(&self, now: UnixMicros) -> Cost {
+        let mut sum = Cost(0);
         for shard in &self.shards {
             let mut leases = locked(shard);
-            leases.retain(|_, seen| seen.ends.saturating_add(REMEMBERED) > now);
+            leases.retain(|_, seen| seen.ends.after(REMEMBERED) > now);
             let live = leases.values().filter(|seen| seen.ends > now);
-            sum = live.fold(sum, |sum, seen| sum.saturating_add(seen.hold));
+            sum = live.fold(sum, |sum, seen| sum.plus(seen.hold));
         }
         sum
     }
 
-    fn spent(&self, entry: &Noted, answer: &Answer, now: u64) -> u64 {
-        let Answer::Grant(grant) = answer else { return 0 };
+    fn spent(&self, entry: &Noted, answer: &Answer, now: UnixMicros) -> Cost {
+        let Answer::Grant(grant) = answer else { return Cost(0) };
         let lease = match entry.ask {
-            Ask::Charge { cost } => return if grant.refusal.is_none() { cost } else { 0 },
+            Ask::Charge { cost } => return if grant.refusal.is_none() { cost } else { Cost(0) },
             Ask::Lease(lease) => lease,
         };
         let [first, ..] = entry.client.0;
-        let Some(shard) = self.shards.get(usize::from(first) % SHARDS) else { return 0 };
+        let Some(shard) = self.shards.get(usize::from(first) % SHARDS) else { return Cost(0) };
         let mut leases = locked(shard);
         let key = (entry.client, entry.node);
         let before = leases.get(&key).filter(|seen| seen.epoch == lease.epoch);
         let added = match before {
             Some(seen) => {
                 let messages = u64::from(lease.seq.saturating_sub(seen.seq));
-                lease.spent.saturating_sub(seen.spent).checked_div(messages).unwrap_or(0)
+                Cost(lease.spent.less(seen.spent).0.checked_div(messages).unwrap_or(0))
             }
             // Its first message; of a later one it cannot be said what is new.
             None if lease.seq <= 1 => lease.spent,
-            None => 0,
+            None => Cost(0),
         };
-        let ends = now.saturating_add(u64::from(grant.ttl_ms).saturating_mul(1_000));
+        let ends = now.after(grant.ttl.micros());
         let seen = Seen { epoch: lease.epoch, seq: lease.seq, spent: lease.spent, hold: grant.hold, ends };
         if leases.len() < MAX_LEASES || leases.contains_key(&key) {
             leases.insert(key, seen);
@@ -155,10 +163,10 @@ mod tests {
     }
 
     fn note(ledger: &UsageMetrics, metrics: &Metrics, client: u8, seq: u32, spent: u64, hold: u64) {
-        let ask = Ask::Lease(LeaseRequest { epoch: 5, seq, spent, ..LeaseRequest::default() });
+        let ask = Ask::Lease(LeaseRequest { epoch: 5, seq, spent: Cost(spent), ..LeaseRequest::default() });
         let entry = noted(ClientId([client; 16]), 1, ask);
-        let answer = Answer::Grant(Grant { hold, ttl_ms: 10_000, ..Grant::default() });
-        ledger.note("n", &[entry], &[answer], 0, metrics);
+        let answer = Answer::Grant(Grant { hold: Cost(hold), ttl: Millis(10_000), ..Grant::default() });
+        ledger.note("n", &[entry], &[answer], UnixMicros(0), metrics);
     }
 
     fn units(metrics: &Metrics) -> f64 {
@@ -172,8 +180,8 @@ mod tests {
         note(&ledger, &metrics, 1, 2, 3_500, 6_500);
         note(&ledger, &metrics, 1, 2, 3_500, 6_500);
         assert_eq!(units(&metrics), 3.5);
-        assert_eq!(ledger.leased(0), 6_500);
-        assert_eq!(ledger.leased(10_000_000), 0, "it has ended");
+        assert_eq!(ledger.leased(UnixMicros(0)), Cost(6_500));
+        assert_eq!(ledger.leased(UnixMicros(10_000_000)), Cost(0), "it has ended");
     }
 
     #[test]
@@ -194,12 +202,12 @@ mod tests {
         for node in 0..MAX_LEASES as u64 + 10 {
             let ask = Ask::Lease(LeaseRequest { epoch: 5, seq: 1, ..LeaseRequest::default() });
             let entry = noted(ClientId([1; 16]), node, ask);
-            let answer = Answer::Grant(Grant { hold: 1, ttl_ms: 1, ..Grant::default() });
-            ledger.note("n", &[entry], &[answer], 0, &metrics);
+            let answer = Answer::Grant(Grant { hold: Cost(1), ttl: Millis(1), ..Grant::default() });
+            ledger.note("n", &[entry], &[answer], UnixMicros(0), &metrics);
         }
-        assert_eq!(ledger.leased(0), MAX_LEASES as u64);
-        assert_eq!(ledger.leased(REMEMBERED + 1_000), 0);
+        assert_eq!(ledger.leased(UnixMicros(0)), Cost(MAX_LEASES as u64));
+        assert_eq!(ledger.leased(UnixMicros(REMEMBERED.0 + 1_000)), Cost(0));
         note(&ledger, &metrics, 1, 1, 0, 5);
-        assert_eq!(ledger.leased(0), 5, "what has ended makes room");
+        assert_eq!(ledger.leased(UnixMicros(0)), Cost(5), "what has ended makes room");
     }
 }

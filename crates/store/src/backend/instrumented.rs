@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use tollgate_core::units::UnixMicros;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -159,7 +160,7 @@ impl Backend for Instrumented {
         self.backend.kind()
     }
 
-    async fn now(&self) -> Result<u64, BackendError> {
+    async fn now(&self) -> Result<UnixMicros, BackendError> {
         self.read("now", self.backend.now()).await
     }
 

@@ -8,6 +8,7 @@ mod shard;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tollgate_core::units::UnixMicros;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -27,7 +28,7 @@ const SHARDS: usize = 64;
 const CHUNK: usize = 256;
 
 /// Microseconds since the Unix epoch.
-pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+pub type Clock = Arc<dyn Fn() -> UnixMicros + Send + Sync>;
 
 /// The system's clock.
 #[must_use]
@@ -35,7 +36,7 @@ pub fn wall_clock() -> Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the adapter that the time comes in by")]
     Arc::new(|| {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+        UnixMicros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
     })
 }
 
@@ -97,7 +98,7 @@ impl Backend for Memory {
         "memory"
     }
 
-    async fn now(&self) -> Result<u64, BackendError> {
+    async fn now(&self) -> Result<UnixMicros, BackendError> {
         Ok((self.clock)())
     }
 

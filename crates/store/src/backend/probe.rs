@@ -1,6 +1,7 @@
 //! What [`Backend::probe`](super::Backend::probe) writes: a charge like any other, of nothing, to a client that nobody is.
 
 use std::sync::Arc;
+use tollgate_core::units::Cost;
 
 use tollgate_core::client::ClientId;
 use tollgate_core::terms::Terms;
@@ -21,6 +22,6 @@ pub(super) fn charge(client: ClientId) -> Settle {
         tier: "".into(),
         terms: Arc::new(Terms::default()),
         node: 0,
-        ask: Ask::Charge { cost: 0 },
+        ask: Ask::Charge { cost: Cost(0) },
     }
 }

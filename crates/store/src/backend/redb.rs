@@ -24,6 +24,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use tollgate_core::units::{Cost, UnixMicros};
 
 use crate::accounts::Settled;
 use async_trait::async_trait;
@@ -41,7 +42,7 @@ use row::Row;
 use writer::Writer;
 
 /// Tells the time, microseconds since the Unix epoch.
-pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+pub type Clock = Arc<dyn Fn() -> UnixMicros + Send + Sync>;
 
 /// Pages of the file that are kept in memory, bytes.
 const CACHE: usize = 128 << 20;
@@ -104,7 +105,7 @@ impl Backend for Redb {
         "redb"
     }
 
-    async fn now(&self) -> Result<u64, BackendError> {
+    async fn now(&self) -> Result<UnixMicros, BackendError> {
         self.read(|_| Ok(())).await?;
         Ok((self.clock)())
     }
@@ -265,7 +266,7 @@ fn settle(
     transaction: &redb::WriteTransaction,
     namespace: &str,
     entries: &[Settle],
-    now: u64,
+    now: UnixMicros,
 ) -> Result<SettledBatch, BackendError> {
     let mut accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
     let mut answers = Vec::with_capacity(entries.len());
@@ -301,7 +302,7 @@ fn page(
     namespace: &str,
     after: Option<[u8; 16]>,
     month: u16,
-    now: u64,
+    now: UnixMicros,
 ) -> Result<(Vec<Usage>, Option<[u8; 16]>), BackendError> {
     use std::ops::Bound::{Excluded, Included};
     let accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
@@ -314,7 +315,7 @@ fn page(
         let (key, bytes) = row.map_err(table::failed)?;
         let id = key.value().1;
         let usage = Row::from_bytes(bytes.value())?.usage(ClientId(id), month, now);
-        if usage.name.is_some() && usage.used > 0 {
+        if usage.name.is_some() && usage.used > Cost(0) {
             usages.push(usage);
         }
         seen = seen.saturating_add(1);
@@ -328,7 +329,7 @@ fn stopped(error: impl std::fmt::Display) -> BackendError {
 }
 
 #[allow(clippy::disallowed_methods, reason = "where the machine's clock enters")]
-fn system_clock() -> u64 {
+fn system_clock() -> UnixMicros {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    UnixMicros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }

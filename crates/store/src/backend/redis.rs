@@ -39,6 +39,7 @@ mod target;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tollgate_core::units::UnixMicros;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -109,7 +110,7 @@ impl Backend for Redis {
         "redis"
     }
 
-    async fn now(&self) -> Result<u64, BackendError> {
+    async fn now(&self) -> Result<UnixMicros, BackendError> {
         time(&self.fleet).await
     }
 
@@ -227,8 +228,8 @@ impl Backend for Redis {
 }
 
 /// The clock, microseconds since the Unix epoch.
-async fn time(fleet: &Servers) -> Result<u64, BackendError> {
+async fn time(fleet: &Servers) -> Result<UnixMicros, BackendError> {
     let (seconds, micros): (u64, u64) = redis::from_redis_value(fleet.time().await?)
         .map_err(|error| BackendError::Corrupt(format!("the time cannot be read: {error}")))?;
-    Ok(seconds.saturating_mul(1_000_000).saturating_add(micros))
+    Ok(UnixMicros(seconds.saturating_mul(1_000_000).saturating_add(micros)))
 }

@@ -1,6 +1,7 @@
 //! What gateways ask, in few words.
 
 use std::sync::Arc;
+use tollgate_core::units::Cost;
 
 use tollgate_core::client::ClientId;
 use tollgate_core::terms::{Offer, Rate, Terms};
@@ -41,7 +42,7 @@ pub fn charge(number: u32, terms: &Arc<Terms>, cost: u64) -> Settle {
         tier: "free".into(),
         terms: Arc::clone(terms),
         node: 0,
-        ask: Ask::Charge { cost },
+        ask: Ask::Charge { cost: Cost(cost) },
     }
 }
 
@@ -55,7 +56,14 @@ pub fn lease(number: u32, terms: &Arc<Terms>, node: u64, lease: LeaseRequest) ->
 
 /// A node's report number `seq`: so much spent in all, so much held, so much needed.
 pub fn report(seq: u32, spent: u64, hold: u64, need: u64) -> LeaseRequest {
-    LeaseRequest { epoch: 1, seq, spent, hold, need, ..LeaseRequest::default() }
+    LeaseRequest {
+        epoch: 1,
+        seq,
+        spent: Cost(spent),
+        hold: Cost(hold),
+        need: Cost(need),
+        ..LeaseRequest::default()
+    }
 }
 
 /// Settles one entry.
@@ -80,7 +88,7 @@ pub async fn month(backend: &Arc<dyn Backend>) -> u16 {
 /// What the client used this month.
 pub async fn used(backend: &Arc<dyn Backend>, namespace: &str, number: u32) -> u64 {
     let month = month(backend).await;
-    backend.usage(namespace, client(number), month).await.unwrap().map_or(0, |usage| usage.used)
+    backend.usage(namespace, client(number), month).await.unwrap().map_or(0, |usage| usage.used.0)
 }
 
 /// Sets a consumer's override, or removes it, whatever there is; the new revision.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tollgate_core::units::Cost;
 
 use tollgate_core::wire::Answer;
 use tollgate_store::backend::redis::Redis;
@@ -135,7 +136,7 @@ async fn when_a_node_of_a_cluster_dies_its_clients_alone_fail_until_the_replica_
     assert!((50..200).contains(&failed), "a third of 300 clients, but {failed}");
     assert_eq!(answers[1], Answer::Failed);
     for answer in answers.into_iter().filter(|answer| *answer != Answer::Failed) {
-        assert_eq!(grant(answer).month_used, UNIT);
+        assert_eq!(grant(answer).month_used, Cost(UNIT));
     }
     cluster.failed_over().unwrap();
     settles(&redis).await;

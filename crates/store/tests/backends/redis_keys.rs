@@ -1,6 +1,7 @@
 //! What Redis is left with.
 
 use std::sync::Arc;
+use tollgate_core::units::Cost;
 
 use futures_util::TryStreamExt as _;
 use tollgate_core::terms::Rate;
@@ -91,7 +92,7 @@ async fn a_damaged_account_is_an_error_and_hurts_no_neighbour() {
         if (3..=5).contains(&number) {
             assert_eq!(answer, tollgate_core::wire::Answer::Failed);
         } else {
-            assert_eq!(grant(answer).month_used, 2 * UNIT);
+            assert_eq!(grant(answer).month_used, Cost(2 * UNIT));
         }
     }
 }

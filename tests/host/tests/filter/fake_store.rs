@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::time::Duration;
+use tollgate_core::units::UnixMicros;
 
 use serde_json::{Value, json};
 use tollgate_core::client::Client;
@@ -40,22 +41,23 @@ impl FakeStore {
             let terms = offer.terms().expect("an offer");
             let account = self.accounts.entry(entry.client).or_default();
             match &entry.ask {
-                Ask::Lease(lease) => match account.settle(&terms, batch.node, lease, now) {
+                Ask::Lease(lease) => match account.settle(&terms, batch.node, lease, UnixMicros(now)) {
                     Settled::Grant(grant) => Answer::Grant(grant),
                     Settled::Stale => Answer::Stale,
                 },
-                Ask::Charge { cost } => Answer::Grant(account.charge(&terms, *cost, now)),
+                Ask::Charge { cost } => Answer::Grant(account.charge(&terms, *cost, UnixMicros(now))),
             }
         });
         let answers = answers.collect();
         let changes = if batch.revision < self.revision { self.changes.clone() } else { Vec::new() };
-        let reply = Reply { now, revision: self.revision, is_whole: false, changes, answers };
+        let reply =
+            Reply { now: UnixMicros(now), revision: self.revision, is_whole: false, changes, answers };
         CallReply::Answer(Response { status: 200, headers: Headers::default(), body: reply.to_bytes() })
     }
 
     pub fn used(&self, consumer: &str, now: u64) -> u64 {
         let id = Namespace::new("fingerprint").id(&Client::Consumer(consumer.as_bytes()));
-        self.accounts.get(&id).map_or(0, |account| account.used(month_of(now)) / 1_000)
+        self.accounts.get(&id).map_or(0, |account| account.used(month_of(UnixMicros(now))).whole_units())
     }
 }
 

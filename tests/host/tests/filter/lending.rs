@@ -1,6 +1,7 @@
 //! With a store: the filter on both hosts, several nodes, and the store's own account behind their calls.
 
 use std::time::Duration;
+use tollgate_core::units::{Cost, UnixMicros};
 
 use serde_json::json;
 use tollgate_core::client::Client;
@@ -37,7 +38,7 @@ fn of_many_that_wait_at_once_for_the_last_two_units_two_pass() {
     let rates = vec![Rate { units: 100, seconds: 60, burst: 150 }];
     let terms = Offer { tier: "free".into(), rates, monthly: Some(50_000) }.terms().expect("an offer");
     let now = nodes.now();
-    nodes.bank.accounts.entry(id).or_default().charge(&terms, 148_000, now);
+    nodes.bank.accounts.entry(id).or_default().charge(&terms, Cost(148_000), UnixMicros(now));
     let first: Vec<Exchange> = (0..12).map(|_| nodes.gates[0].ask(by("acme"))).collect();
     let mut statuses: Vec<u16> =
         first.iter().filter(|one| one.paused.is_none()).map(|one| one.client.status).collect();

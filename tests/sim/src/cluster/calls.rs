@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use tollgate_core::units::Millis;
 
 use super::gateway::{Node, Root, Worker};
 use super::{Cluster, Event};
@@ -109,7 +110,7 @@ impl Cluster {
         root: &Rc<Root>,
         caller: Caller,
         message: &[u8],
-        timeout_ms: u64,
+        timeout: Millis,
     ) {
         let (now, id) = (self.now(), self.next_id());
         let message: Rc<[u8]> = Rc::from(message);
@@ -121,8 +122,8 @@ impl Cluster {
             worker_life: worker.life.get(),
             root: Rc::clone(root),
             caller,
-            until: now + timeout_ms * MILLISECOND,
-            is_short: timeout_ms < self.plan.store.timeout,
+            until: now + timeout.nanos().0,
+            is_short: timeout.0 < self.plan.store.timeout,
             message: Rc::clone(&message),
         };
         let until = open.until;

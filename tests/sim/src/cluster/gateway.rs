@@ -182,7 +182,7 @@ impl Cluster {
     }
 
     fn begin_ticks(&self, node: &Node, worker: &Worker, root: &Root) {
-        let interval = u64::from(root.store_client.interval()) * MILLISECOND;
+        let interval = root.store_client.interval().nanos().0;
         let event = Event::Tick {
             node: node.number,
             life: node.life,

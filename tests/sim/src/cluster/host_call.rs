@@ -4,8 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use tollgate_core::client::Network;
-use tollgate_core::units::UnixNanos;
+use tollgate_core::units::{Millis, UnixNanos};
 use tollgate_core::wire::{Batch, header};
+use tollgate_node::clock::NodeNanos;
 use tollgate_node::engine::borrowing::Question;
 use tollgate_node::engine::store_client::{self, Admission, NodeHost, Note};
 use tollgate_node::engine::{Outcome, Ruling};
@@ -239,9 +240,9 @@ impl<'a> NodeHost for HostCall<'a> {
         &self.shared
     }
 
-    fn monotonic(&self) -> u64 {
+    fn monotonic(&self) -> NodeNanos {
         let cluster = self.shared.cluster;
-        self.shared.node.monotonic(cluster.now(), cluster.plan.start)
+        NodeNanos(self.shared.node.monotonic(cluster.now(), cluster.plan.start))
     }
 
     fn wall(&self) -> UnixNanos {
@@ -277,7 +278,7 @@ impl<'a> NodeHost for HostCall<'a> {
         self.at_hand.set(Some(context));
     }
 
-    fn dispatch(&self, by: store_client::Caller, batch: &Batch, timeout_ms: u64) -> bool {
+    fn dispatch(&self, by: store_client::Caller, batch: &Batch, timeout: Millis) -> bool {
         let cluster = self.shared.cluster;
         let message = match by {
             store_client::Caller::Request => header::decode(batch.to_header().as_bytes()).expect("base64url"),
@@ -299,7 +300,7 @@ impl<'a> NodeHost for HostCall<'a> {
         if caller == Caller::Root {
             self.root.is_calling.set(true);
         }
-        cluster.dispatch(self.shared.node, self.shared.worker, self.root, caller, &message, timeout_ms);
+        cluster.dispatch(self.shared.node, self.shared.worker, self.root, caller, &message, timeout);
         true
     }
 

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
 use tollgate_core::client::ClientId;
+use tollgate_core::units::UnixMicros;
 use tollgate_store::backend::memory::Memory;
 use tollgate_store::backend::{
     Backend, BackendError, Changed, Mark, NamespaceSnapshot, OverrideChange, Settle, SettledBatch, Usage,
@@ -64,7 +65,7 @@ impl Copy {
     fn new() -> Self {
         let micros = Arc::new(AtomicU64::new(0));
         let clock = Arc::clone(&micros);
-        Self { memory: Arc::new(Memory::new(Arc::new(move || clock.load(Relaxed)))), micros }
+        Self { memory: Arc::new(Memory::new(Arc::new(move || UnixMicros(clock.load(Relaxed))))), micros }
     }
 
     /// Does what another has done at `micros`.
@@ -225,7 +226,7 @@ impl Backend for Redis {
         "simulated"
     }
 
-    async fn now(&self) -> Result<u64, BackendError> {
+    async fn now(&self) -> Result<UnixMicros, BackendError> {
         self.way().await?;
         let now = self.reader().memory.now().await?;
         self.way().await?;

@@ -54,8 +54,8 @@ impl Cluster {
                     grant.seq,
                     grant.spent,
                     grant.hold,
-                    grant.ttl_ms,
-                    grant.idle_ms,
+                    grant.ttl.0,
+                    grant.idle.0,
                     grant.used,
                     grant.month_used,
                     grant.refusal

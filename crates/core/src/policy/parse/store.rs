@@ -43,8 +43,8 @@ impl Checker {
                     &[StoreMode::Leased, StoreMode::Strict],
                 )
                 .unwrap_or_default(),
-            timeout_ms: self.milliseconds(&place.field("timeout"), &store.timeout, 1, 50),
-            sync_interval_ms: self.milliseconds(&place.field("sync_interval"), &store.sync_interval, 10, 100),
+            timeout: self.milliseconds(&place.field("timeout"), &store.timeout, 1, 50),
+            sync_interval: self.milliseconds(&place.field("sync_interval"), &store.sync_interval, 10, 100),
             token: store.token.0.as_ref().and_then(|token| self.token(&place.field("token"), token)),
             on_failure: self
                 .choice(&place.field("on_failure"), &store.on_failure, &ON_FAILURE, &ON_FAILURES)

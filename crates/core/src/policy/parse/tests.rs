@@ -4,6 +4,7 @@ mod fields;
 mod properties;
 mod values;
 
+use crate::units::Millis;
 use serde_json::json;
 
 use super::*;
@@ -208,14 +209,14 @@ fn an_empty_list_may_come_as_kongs_empty_object() {
 fn a_store_is_read_whole_although_it_does_not_work_yet() {
     let read = store(json!({ "upstream": "127.0.0.1:7600" }));
     assert_eq!((read.mode, read.on_failure), (StoreMode::Leased, OnFailure::Local));
-    assert_eq!((read.timeout_ms, read.sync_interval_ms, read.token), (50, 100, None));
+    assert_eq!((read.timeout, read.sync_interval, read.token), (Millis(50), Millis(100), None));
     let read = store(json!({
         "upstream": "tollgate_store", "mode": "strict", "timeout": "1ms", "sync_interval": "10s",
         "token": "0123456789abcdef", "on_failure": "ip",
     }));
     assert_eq!(read.upstream, "tollgate_store");
     assert_eq!((read.mode, read.on_failure), (StoreMode::Strict, OnFailure::Ip));
-    assert_eq!((read.timeout_ms, read.sync_interval_ms), (1, 10_000));
+    assert_eq!((read.timeout, read.sync_interval), (Millis(1), Millis(10_000)));
     assert_eq!(read.token, Some(Token::Literal("0123456789abcdef".to_owned())));
     let read = store(json!({ "upstream": "s", "token": { "env": "TOLLGATE_TOKEN" } }));
     assert_eq!(read.token, Some(Token::Env("TOLLGATE_TOKEN".to_owned())));

@@ -6,6 +6,7 @@ use super::Checker;
 use crate::policy::decimal::in_parts;
 use crate::policy::place::Place;
 use crate::policy::raw::Given;
+use crate::units::Millis;
 
 /// A wrong value as a message shows it: JSON, cut where it is long.
 #[inline(never)]
@@ -126,18 +127,19 @@ impl Checker {
 
     /// `50ms` or `1s` in milliseconds; `default` if nothing is given.
     #[inline(never)]
-    pub fn milliseconds(&mut self, place: &Place<'_>, given: &Given, least: u64, default: u64) -> u64 {
+    pub fn milliseconds(&mut self, place: &Place<'_>, given: &Given, least: u64, default: u64) -> Millis {
         const GREATEST: u64 = 10_000;
-        let Some(value) = &given.0 else { return default };
+        let Some(value) = &given.0 else { return Millis(default) };
         let parsed = value.as_str().and_then(|text| match text.strip_suffix("ms") {
             Some(number) => plain(number),
             None => plain(text.strip_suffix('s')?)?.checked_mul(1000),
         });
-        parsed.filter(|milliseconds| (least..=GREATEST).contains(milliseconds)).unwrap_or_else(|| {
+        let fits = parsed.filter(|milliseconds| (least..=GREATEST).contains(milliseconds));
+        Millis(fits.unwrap_or_else(|| {
             let advice = format!("{least}ms to 10s, as a whole number and ms or s: 50ms, 1s");
             self.not(place, value, "a time that fits here", &advice);
             default
-        })
+        }))
     }
 }
 

@@ -1,18 +1,18 @@
 //! What a client's record says to a request.
 
-use crate::borrower::Now;
-use crate::lease::{LeaseState, Refused, Spend, tick};
+use crate::clock::Now;
+use crate::lease::{LeaseState, Refused, Spend};
 use crate::table::State;
 use tollgate_core::account::{Account, Refusal, Verdict, decide_all};
 use tollgate_core::limit::Month;
 use tollgate_core::terms;
 use tollgate_core::tier::{OnFailure, Tier};
-use tollgate_core::units::{Cost, Nanos, UnixNanos};
+use tollgate_core::units::{Cost, Millis, Nanos, UnixNanos};
 
 /// What it says.
 pub enum LocalVerdict {
-    /// Paid from the lease, of which so much is left.
-    Paid(Account, u32),
+    /// Paid from the lease, of which this is left; `None` where nothing limits the client.
+    Paid(Account, Option<Cost>),
     /// Let through without the store.
     Without(Account),
     Refused(Account, Refusal),
@@ -33,20 +33,20 @@ pub fn find(
     is_pressed: bool,
     is_anonymous: bool,
 ) -> LocalVerdict {
-    state.turn_to(times.now);
+    state.turn_to(times.unix);
     if tier.is_unlimited() {
         if is_anonymous {
-            return LocalVerdict::Paid(state.account.at(times.now, tier), u32::MAX);
+            return LocalVerdict::Paid(state.account.at(times.unix, tier), None);
         }
-        state.lease.owe(cost, times.mono);
-        return LocalVerdict::Paid(pour(state, tier, cost, times.now), u32::MAX);
+        state.lease.owe(cost, times.millis());
+        return LocalVerdict::Paid(pour(state, tier, cost, times.unix), None);
     }
-    let now = tick(times.mono);
+    let now = times.millis().tick();
     // What was lent or refused under other terms says nothing about these.
     let is_same = state.lease.is_under(terms::tag(tier));
     let spend = if is_same { state.lease.spend(cost, now) } else { Spend::Ask };
     match (spend, failure) {
-        (Spend::Paid, _) => LocalVerdict::Paid(pour(state, tier, cost, times.now), state.lease.left),
+        (Spend::Paid, _) => LocalVerdict::Paid(pour(state, tier, cost, times.unix), Some(state.lease.left)),
         (Spend::Refused(refused), None) => refuse(&state.account, &refused, tier, cost, times),
         (Spend::Ask, None) if is_pressed && is_same && is_covered(&state.lease, cost) => {
             refuse(&state.account, &state.lease.refused, tier, cost, times)
@@ -54,15 +54,15 @@ pub fn find(
         (Spend::Ask, None) => LocalVerdict::Ask,
         (_, Some(OnFailure::Closed)) => LocalVerdict::Closed,
         (_, Some(OnFailure::Open)) => {
-            state.lease.owe(cost, times.mono);
-            LocalVerdict::Without(pour(state, tier, cost, times.now))
+            state.lease.owe(cost, times.millis());
+            LocalVerdict::Without(pour(state, tier, cost, times.unix))
         }
         (_, Some(OnFailure::Ip)) if !is_anonymous => LocalVerdict::ByNetwork,
         (_, Some(OnFailure::Local | OnFailure::Ip)) => {
-            let fresh = empty(&state.account.at(times.now, tier), tier);
-            match decide_all(&mut state.account, tier, cost, times.now) {
+            let fresh = empty(&state.account.at(times.unix, tier), tier);
+            match decide_all(&mut state.account, tier, cost, times.unix) {
                 Verdict::Allowed => {
-                    state.lease.owe(cost, times.mono);
+                    state.lease.owe(cost, times.millis());
                     state.lease.fresh |= fresh;
                     LocalVerdict::Without(state.account)
                 }
@@ -74,8 +74,8 @@ pub fn find(
 }
 
 /// Whether the store's last refusal was of as much, though its time is over.
-fn is_covered(hold: &LeaseState, cost: Cost) -> bool {
-    hold.refused.cost > 0 && cost.0 >= hold.refused.cost.into()
+fn is_covered(lease: &LeaseState, cost: Cost) -> bool {
+    lease.refused.cost > Cost(0) && cost >= lease.refused.cost
 }
 
 /// Charges the node's view of the client's account, which headers speak of.
@@ -93,7 +93,7 @@ pub fn pour(state: &mut State, tier: &Tier, cost: Cost, now: UnixNanos) -> Accou
 fn empty(account: &Account, tier: &Tier) -> u8 {
     // As much as clocks differ while a lease lasts; what is taken for empty and is not costs nothing but a little of what
     // drains meanwhile.
-    const NEARLY: Nanos = Nanos(5_000_000);
+    const NEARLY: Nanos = Millis(5).nanos();
     let limits = account.levels.iter().zip(&tier.limits).enumerate();
     limits.fold(0, |bits, (index, (level, limit))| {
         bits | u8::from(limit.is_full_within(*level, NEARLY)) << index
@@ -103,8 +103,8 @@ fn empty(account: &Account, tier: &Tier) -> u8 {
 /// The refusal of a cost that is at least what the store has refused: later by what it is more. The account is shown as
 /// one that refuses: what other nodes have spent may not be known here.
 fn refuse(account: &Account, refused: &Refused, tier: &Tier, cost: Cost, times: Now) -> LocalVerdict {
-    let wait = refused.until.since(tick(times.mono));
-    let more = Cost(cost.0.saturating_sub(refused.cost.into()));
+    let wait = refused.until.since(times.millis().tick());
+    let more = cost.less(refused.cost);
     let longer = tier
         .limits
         .iter()
@@ -114,13 +114,13 @@ fn refuse(account: &Account, refused: &Refused, tier: &Tier, cost: Cost, times: 
         .max()
         .unwrap_or_default();
     let is_month = refused.limits & Refused::MONTH != 0;
-    let until = times.now.after(Nanos(u64::from(wait).saturating_mul(1_000_000))).after(longer);
-    let until = if is_month { until.max(Month::of(times.now).end()) } else { until };
+    let until = times.unix.after(wait.nanos()).after(longer);
+    let until = if is_month { until.max(Month::of(times.unix).end()) } else { until };
     let refusal = Refusal { limits: refused.limits & 7, month: is_month, until };
-    let mut account = account.at(times.now, tier);
+    let mut account = account.at(times.unix, tier);
     let levels = account.levels.iter_mut().zip(&tier.limits).enumerate();
     for (level, limit) in levels.filter(|(index, _)| refusal.by_limit(*index)).map(|(_, pair)| pair) {
-        *level = (*level).max(limit.refusing(cost, until.since(times.now)));
+        *level = (*level).max(limit.refusing(cost, until.since(times.unix)));
     }
     if let (true, Some(quota)) = (is_month, tier.monthly) {
         account.used = account.used.max(quota.less(cost).plus(Cost(1)));

@@ -1,5 +1,7 @@
 use super::*;
 use crate::borrower::Timing;
+use crate::clock::NodeMillis;
+use crate::clock::NodeNanos;
 use crate::request::Headers;
 use crate::request::tests::{Answers, pairs};
 use crate::table::tests::{Fake, Rules};
@@ -7,6 +9,7 @@ use crate::table::{FingerprintKey, Table};
 use serde_json::{Value, json};
 use tollgate_core::policy::Policy;
 use tollgate_core::terms::Offer;
+use tollgate_core::units::{Cost, Millis, Nanos, UnixNanos};
 use tollgate_core::wire::{Answer as Said, Ask, Change as Told, ChangeKind, Reply};
 use tollgate_store::accounts::{Account as Kept, Settled};
 
@@ -63,18 +66,18 @@ impl Node {
     fn go_down(&mut self) {
         self.is_down = true;
         for _ in 0..3 {
-            self.borrower.failed(self.milli, 1);
+            self.borrower.failed(NodeMillis(self.milli), 1);
         }
         assert!(self.borrower.is_store_away());
     }
 
     fn times(&self) -> Now {
         let node = self.milli * 1_000_000;
-        Now { now: NOW.after(Nanos(node)), mono: self.milli, node }
+        Now { unix: NOW.after(Nanos(node)), node: NodeNanos(node) }
     }
 
     fn reply(&mut self, call: &Call) -> Reply {
-        let now = self.times().now.0 / 1_000;
+        let now = self.times().unix.micros();
         let answers = call.batch.entries.iter().map(|entry| {
             let offer = self.stored.as_ref().unwrap_or(&call.batch.offers[usize::from(entry.offer)]);
             let Ask::Lease(lease) = &entry.ask else { panic!("leased") };
@@ -120,7 +123,7 @@ impl Node {
 
     fn asks(&mut self, question: &Question) -> Call {
         let times = self.times();
-        self.engine.ask(question, (1_000, 0), &self.shared, &mut self.borrower, times).unwrap()
+        self.engine.ask(question, (Cost(1_000), Cost(0)), &self.shared, &mut self.borrower, times).unwrap()
     }
 
     fn decide(&mut self, question: &Question) -> Option<Ruling> {
@@ -161,7 +164,7 @@ impl Node {
 }
 
 fn worker(policy: &Policy) -> Borrower {
-    let mut borrower = Borrower::new(policy, Timing { interval: 100, timeout: 50 }, 1);
+    let mut borrower = Borrower::new(policy, Timing { interval: Millis(100), timeout: Millis(50) }, 1);
     borrower.settle_node(|| 1);
     borrower
 }
@@ -203,8 +206,8 @@ fn what_was_lent_under_larger_limits_is_given_back() {
     let mut node = Node::new(policy(&json!({ "rate": "10/minute" }), &large()));
     assert_eq!(node.passed("maxi", 4), 4);
     assert_eq!(node.passed("mini", 40), 6);
-    let out: u64 = node.kept.loans.iter().map(|loan| loan.lent).sum();
-    assert_eq!(out, 0);
+    let lent = node.kept.loans.iter().fold(Cost(0), |sum, loan| sum.plus(loan.lent));
+    assert_eq!(lent, Cost(0));
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! What the store_client needs of a gateway.
 
+use crate::clock::NodeNanos;
 use crate::engine::Ruling;
 use crate::engine::borrowing::Question;
 use crate::table::SharedData;
 use tollgate_core::client::Network;
-use tollgate_core::units::UnixNanos;
+use tollgate_core::units::{Millis, UnixNanos};
 use tollgate_core::wire::Batch;
 
 /// A gateway, as one of its workers reaches it. *At hand* is the request or the root that the gateway has called for.
@@ -13,8 +14,8 @@ pub trait NodeHost {
     type Shared: SharedData;
     /// The node's shared data.
     fn shared(&self) -> &Self::Shared;
-    /// Nanoseconds of a clock that nobody sets, the same for all workers of a node.
-    fn monotonic(&self) -> u64;
+    /// The node's clock: nobody sets it, and it is the same for all workers of a node.
+    fn monotonic(&self) -> NodeNanos;
     /// The wall clock.
     fn wall(&self) -> UnixNanos;
     /// What the gateway calls this node; it asks the request at hand.
@@ -26,7 +27,7 @@ pub trait NodeHost {
     /// From here on everything is about the request of this context.
     fn speak_for(&self, context: u32);
     /// Sends a message to the store from what is at hand, which is the `caller`; whether it went out.
-    fn dispatch(&self, caller: Caller, batch: &Batch, timeout_ms: u64) -> bool;
+    fn dispatch(&self, caller: Caller, batch: &Batch, timeout: Millis) -> bool;
     /// The message in the response at hand; none where the call has failed.
     fn reply(&self) -> Option<Vec<u8>>;
     /// Whether the request at hand, whose call has failed, can make another.

@@ -1,11 +1,12 @@
 use super::*;
+use crate::clock::NodeNanos;
 use crate::engine::Outcome;
 use crate::request::Headers;
 use crate::request::tests::{Answers, pairs};
 use crate::table::tests::{Fake, Rules};
 use crate::table::{FingerprintKey, Table};
 use tollgate_core::client::Network;
-use tollgate_core::units::UnixNanos;
+use tollgate_core::units::{Millis, UnixMicros, UnixNanos};
 use tollgate_core::wire::{Batch, Grant};
 
 /// An Envoy whose store says what it is told to; at first not a word.
@@ -29,8 +30,8 @@ impl NodeHost for Puppet {
         &self.shared
     }
 
-    fn monotonic(&self) -> u64 {
-        self.milli.get() * 1_000_000
+    fn monotonic(&self) -> NodeNanos {
+        NodeNanos(self.milli.get() * 1_000_000)
     }
 
     fn wall(&self) -> UnixNanos {
@@ -53,9 +54,9 @@ impl NodeHost for Puppet {
         self.at_hand.set(context);
     }
 
-    fn dispatch(&self, _: Caller, batch: &Batch, timeout_ms: u64) -> bool {
+    fn dispatch(&self, _: Caller, batch: &Batch, timeout: Millis) -> bool {
         *self.said.borrow_mut() = batch.to_bytes();
-        self.calls.borrow_mut().push(timeout_ms);
+        self.calls.borrow_mut().push(timeout.0);
         true
     }
 
@@ -135,7 +136,13 @@ fn a_call_that_had_only_the_rest_of_a_requests_time_does_not_speak_against_the_s
     // The store is slow, and what it says helps nobody: they ask again.
     host.milli.set(1_040);
     let answers = vec![Answer::Stale];
-    let stale = Reply { now: 1_795_478_400_000_000, revision: 0, is_whole: false, changes: vec![], answers };
+    let stale = Reply {
+        now: UnixMicros(1_795_478_400_000_000),
+        revision: 0,
+        is_whole: false,
+        changes: vec![],
+        answers,
+    };
     *host.says.borrow_mut() = Some(stale.to_bytes());
     waiting.iter().for_each(|one| store_client.answer(engine, host, one));
     assert_eq!(*host.calls.borrow(), [50, 50, 50, 10, 10, 10]);
@@ -191,14 +198,14 @@ fn lend(host: &Puppet) {
             seq: lease.seq,
             spent: lease.spent,
             hold: lease.hold.max(lease.want),
-            ttl_ms: 10_000,
-            idle_ms: 5_000,
+            ttl: Millis(10_000),
+            idle: Millis(5_000),
             ..Grant::default()
         })
     };
     let answers = batch.entries.iter().map(grant).collect();
     let now = 1_795_478_400_000_000 + host.milli.get() * 1_000;
-    let reply = Reply { now, revision: 0, is_whole: false, changes: vec![], answers };
+    let reply = Reply { now: UnixMicros(now), revision: 0, is_whole: false, changes: vec![], answers };
     *host.says.borrow_mut() = Some(reply.to_bytes());
 }
 
@@ -212,8 +219,8 @@ fn run_ticks(all: &(Puppet, Engine, StoreClient), clients: u32, seconds: u64) ->
         store_client.answer(engine, host, &waiting);
     }
     let (mut told, mut most, mut is_out) = (0, 0, false);
-    for _ in 0..seconds * 1_000 / u64::from(store_client.interval()) {
-        host.milli.update(|milli| milli + u64::from(store_client.interval()));
+    for _ in 0..seconds * 1_000 / store_client.interval().0 {
+        host.milli.update(|milli| milli + store_client.interval().0);
         let (reads, calls) = (host.shared.reads.get(), host.calls.borrow().len());
         if std::mem::take(&mut is_out) {
             store_client.take_batch(engine, host);

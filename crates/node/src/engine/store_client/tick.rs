@@ -1,9 +1,11 @@
 //! What a worker does when no request is at hand.
 
 use super::{Caller, NodeHost, StoreClient};
-use crate::borrower::{Call, Now};
+use crate::borrower::Call;
+use crate::clock::Now;
 use crate::engine::Engine;
 use crate::engine::borrowing::StoreReply;
+use tollgate_core::units::Millis;
 use tollgate_core::wire::MAX_ENTRIES;
 
 /// For so many of those that wait a batch has room; the rest of it are reports. A store takes no longer one.
@@ -15,15 +17,15 @@ impl StoreClient {
     pub fn tick(&self, engine: &Engine, host: &impl NodeHost) {
         let times = self.times(host);
         self.expire(engine, host, times);
-        let is_under_way = self.batch.borrow().as_ref().is_some_and(|(_, until)| times.mono < *until);
+        let is_under_way = self.batch.borrow().as_ref().is_some_and(|(_, until)| times.millis() < *until);
         if is_under_way || self.go_on(engine, host) {
             return;
         }
         let Some(call) = self.due(engine, host, times) else { return };
-        let timeout = self.store.timeout_ms;
-        if self.dispatch(host, Caller::Root, &call, timeout, times.mono) {
+        let timeout = self.store.timeout;
+        if self.dispatch(host, Caller::Root, &call, timeout, times.millis()) {
             // The host ends it at its timeout; should it not, another is sent all the same.
-            let until = times.mono.saturating_add(timeout.saturating_mul(4)).saturating_add(1_000);
+            let until = times.millis().after(timeout.times(4)).after(Millis(1_000));
             *self.batch.borrow_mut() = Some((call, until));
         }
     }
@@ -31,7 +33,7 @@ impl StoreClient {
     /// The response to the tick's call is at hand.
     pub fn take_batch(&self, engine: &Engine, host: &impl NodeHost) {
         let Some((call, _)) = self.batch.borrow_mut().take() else { return };
-        *self.heard.borrow_mut() = self.hear(engine, host, call, self.store.timeout_ms);
+        *self.heard.borrow_mut() = self.hear(engine, host, call, self.store.timeout);
         self.go_on(engine, host);
     }
 

@@ -4,10 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::NodeHost;
-use crate::borrower::{Call, Now};
+use crate::borrower::Call;
+use crate::clock::{NodeMillis, Now};
 use crate::engine::Ruling;
 use crate::engine::borrowing::Question;
 use tollgate_core::client::{ClientId, ClientMap, ClientSecret};
+use tollgate_core::units::{Cost, Millis};
 use tollgate_core::wire::{Answer, Reply};
 
 /// A request that waits for the store.
@@ -17,19 +19,19 @@ pub struct Waiting {
     pub context: u32,
     /// What it wants to know.
     pub question: Question,
-    /// The call that it has made itself, and how many milliseconds that may take.
-    pub(super) call: RefCell<Option<(Call, u64)>>,
+    /// The call that it has made itself, and how long that may take.
+    pub(super) call: RefCell<Option<(Call, Millis)>>,
     pub(super) rounds: Cell<u32>,
     /// Whether the store has answered for its client while it waited: then it is not away.
     pub(super) is_heard: Cell<bool>,
-    /// When it waits no more, milliseconds: a timeout after it came, or after the store has last answered for its client.
-    pub(super) until: Cell<u64>,
+    /// When it waits no more: a timeout after it came, or after the store has last answered for its client.
+    pub(super) until: Cell<NodeMillis>,
     /// What came of it.
     ruling: RefCell<Option<Ruling>>,
 }
 
 impl Waiting {
-    pub(super) fn new(context: u32, question: Question, until: u64) -> Self {
+    pub(super) fn new(context: u32, question: Question, until: NodeMillis) -> Self {
         Self {
             context,
             question,
@@ -89,12 +91,12 @@ impl WaitQueue {
     }
 
     /// What the requests of a client that wait here cost: the cheapest, and all others.
-    pub(super) fn need(&self, id: &ClientId) -> (u64, u64) {
-        self.0.borrow().get(id).map_or((0, 0), |waiting| need_of(waiting))
+    pub(super) fn need(&self, id: &ClientId) -> (Cost, Cost) {
+        self.0.borrow().get(id).map_or_else(Default::default, |waiting| need_of(waiting))
     }
 
-    /// Notes for whom the store has an answer; they may wait until `until`, milliseconds.
-    pub(super) fn hear(&self, call: &Call, reply: &Reply, until: u64) {
+    /// Notes for whom the store has an answer; they may wait until `until`.
+    pub(super) fn hear(&self, call: &Call, reply: &Reply, until: NodeMillis) {
         let waiting = self.0.borrow();
         for (entry, answer) in call.batch.entries.iter().zip(&reply.answers) {
             if let (Answer::Grant(_), Some(of_client)) = (answer, waiting.get(&entry.client)) {
@@ -115,12 +117,12 @@ impl WaitQueue {
     /// Those that have made no call and wait no longer.
     pub(super) fn late(&self, times: Now) -> Vec<Rc<Waiting>> {
         let all = self.0.borrow();
-        let is_late = |one: &&Rc<Waiting>| !one.has_call() && times.mono >= one.until.get();
+        let is_late = |one: &&Rc<Waiting>| !one.has_call() && times.millis() >= one.until.get();
         all.values().flatten().filter(is_late).cloned().collect()
     }
 
     /// For each client of whose requests none has a call: one of them, and what they need.
-    pub(super) fn leaderless(&self) -> Vec<(Question, (u64, u64))> {
+    pub(super) fn leaderless(&self) -> Vec<(Question, (Cost, Cost))> {
         let all = self.0.borrow();
         let leads = |one: &&Rc<Waiting>| !one.question.is_charged;
         let leaderless =
@@ -138,8 +140,8 @@ impl WaitQueue {
 }
 
 /// What requests cost: the cheapest, and all others.
-fn need_of(waiting: &[Rc<Waiting>]) -> (u64, u64) {
-    let costs = || waiting.iter().filter(|one| !one.question.is_charged).map(|one| one.question.cost.0);
-    let cheapest = costs().min().unwrap_or(0);
-    (cheapest, costs().fold(0, u64::saturating_add).saturating_sub(cheapest))
+fn need_of(waiting: &[Rc<Waiting>]) -> (Cost, Cost) {
+    let costs = || waiting.iter().filter(|one| !one.question.is_charged).map(|one| one.question.cost);
+    let cheapest = costs().min().unwrap_or_default();
+    (cheapest, costs().fold(Cost(0), Cost::plus).less(cheapest))
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::clock::NodeMillis;
 use proptest::prelude::*;
 
 fn client(first: u64) -> Fingerprint {
@@ -55,11 +56,11 @@ fn what_the_store_has_to_hear_of_goes_last_and_a_month_that_the_store_keeps_is_n
     let mut bytes = empty();
     for way in 0..WAYS {
         let mut owing = record(way as u64 + 1, 5, LATER);
-        owing.state.lease = LeaseState { epoch: 1, spent: 9, acked: 8, ..LeaseState::default() };
+        owing.state.lease = LeaseState { epoch: 1, spent: Cost(9), acked: Cost(8), ..LeaseState::default() };
         put(&mut bytes, way, &owing);
     }
     let mut reported = record(3, 5_000, LATER);
-    reported.state.lease = LeaseState { epoch: 1, spent: 9, acked: 9, ..LeaseState::default() };
+    reported.state.lease = LeaseState { epoch: 1, spent: Cost(9), acked: Cost(9), ..LeaseState::default() };
     put(&mut bytes, 2, &reported);
     assert_eq!(way_for_newcomer(&bytes, NOW.into()), (2, true), "full in a minute");
     put(&mut bytes, 2, &Record { full_at: 0, ..reported });
@@ -70,19 +71,19 @@ fn what_the_store_has_to_hear_of_goes_last_and_a_month_that_the_store_keeps_is_n
 fn when_the_month_turns_what_was_spent_belongs_to_the_one_before() {
     let december = Month(683).start();
     let mut state = record(1, 9_000, LATER).state;
-    state.lease.owe(Cost(4_000), 1_000);
+    state.lease.owe(Cost(4_000), NodeMillis(1_000));
     state.turn_to(UnixNanos(december.0 - 1));
-    assert_eq!((state.lease.spent_before_month, state.account.used), (0, Cost(9_000)));
+    assert_eq!((state.lease.spent_before_month, state.account.used), (Cost(0), Cost(9_000)));
     state.turn_to(december);
     assert_eq!(
         (state.lease.spent_before_month, state.account.used, state.account.month),
-        (4_000, Cost(0), Month(683))
+        (Cost(4_000), Cost(0), Month(683))
     );
-    state.lease.owe(Cost(1_000), 1_000);
+    state.lease.owe(Cost(1_000), NodeMillis(1_000));
     state.turn_to(NOW);
     assert_eq!(
         (state.lease.spent_before_month, state.account.month),
-        (4_000, Month(683)),
+        (Cost(4_000), Month(683)),
         "it never turns back"
     );
 }
@@ -119,9 +120,9 @@ proptest! {
         let account = Account {
             at: UnixNanos(at), levels: levels.map(Level), rates: rates.map(PackedRate), month: Month(month), used: Cost(used),
         };
-        let refused = Refused { cost: full_at & Refused::MAX_COST, until: Tick(until), limits };
+        let refused = Refused { cost: Cost(u64::from(full_at) & Refused::MAX_COST.0), until: Tick(until), limits };
         let lease = LeaseState {
-            epoch, seq, spent, spent_before_month: turn, acked, left, ends: Tick(ends), asked: Tick(asked), is_asking, idle, refused, offer: limits & 127, terms,
+            epoch, seq, spent: Cost(spent), spent_before_month: Cost(turn), acked: Cost(acked), left: Cost(left.into()), ends: Tick(ends), asked: Tick(asked), is_asking, idle, refused, offer: limits & 127, terms,
             fresh,
         };
         let record = Record { client: bits, state: State { account, lease }, full_at };

@@ -1,7 +1,8 @@
-use super::super::tests::{NOW, SECOND, ask, free, terms};
-use super::super::{Account, UNIT};
+use super::super::Account;
+use super::super::tests::{NOW, SECOND, UNIT, ask, free, terms};
 use proptest::prelude::*;
 use tollgate_core::terms::{Bucket, Terms};
+use tollgate_core::units::{Cost, Micros, UnixMicros};
 use tollgate_core::wire::LONGEST_EMPTY;
 use tollgate_core::wire::LeaseRequest;
 
@@ -9,12 +10,12 @@ use tollgate_core::wire::LeaseRequest;
 fn another_tier_does_not_refill_a_bucket() {
     let mut account = Account::default();
     for _ in 0..150 {
-        assert!(account.charge(&free(), UNIT, NOW).refusal.is_none());
+        assert!(account.charge(&free(), Cost(UNIT), UnixMicros(NOW)).refusal.is_none());
     }
     let pro = terms(&[(1_000, 60, 150)], None);
-    let grant = account.charge(&pro, UNIT, NOW);
-    assert_eq!((grant.refusal, grant.used[0]), (None, 151 * UNIT));
-    assert!(account.charge(&free(), UNIT, NOW).refusal.is_some(), "and back");
+    let grant = account.charge(&pro, Cost(UNIT), UnixMicros(NOW));
+    assert_eq!((grant.refusal, grant.used[0]), (None, Cost(151 * UNIT)));
+    assert!(account.charge(&free(), Cost(UNIT), UnixMicros(NOW)).refusal.is_some(), "and back");
 }
 
 #[test]
@@ -25,17 +26,19 @@ fn a_limit_that_comes_or_goes_leaves_the_others_their_levels() {
     let mut account = Account::default();
     // 900 in the minute's bucket, of which the second's has ten.
     for step in 0..90 {
-        assert_eq!(account.charge(&both, 10 * UNIT, NOW + step * SECOND / 2).refusal, None);
+        assert_eq!(account.charge(&both, Cost(10 * UNIT), UnixMicros(NOW + step * SECOND / 2)).refusal, None);
     }
     let now = NOW + 89 * SECOND / 2;
-    let used = account.clone().charge(&both, 0, now).used;
-    assert_eq!(used[1], 10 * UNIT);
-    for (terms, expected) in
-        [(&turned, [used[1], used[0], 0]), (&second, [used[1], 0, 0]), (&minute, [used[0], 0, 0])]
-    {
+    let used = account.clone().charge(&both, Cost(0), UnixMicros(now)).used;
+    assert_eq!(used[1], Cost(10 * UNIT));
+    for (terms, expected) in [
+        (&turned, [used[1], used[0], Cost(0)]),
+        (&second, [used[1], Cost(0), Cost(0)]),
+        (&minute, [used[0], Cost(0), Cost(0)]),
+    ] {
         let mut other = account.clone();
-        assert_eq!(other.charge(terms, 0, now).used, expected);
-        assert_eq!(other.charge(&both, 0, now).used, used, "and back");
+        assert_eq!(other.charge(terms, Cost(0), UnixMicros(now)).used, expected);
+        assert_eq!(other.charge(&both, Cost(0), UnixMicros(now)).used, used, "and back");
     }
 }
 
@@ -47,7 +50,7 @@ fn gateways_whose_limits_differ_let_nobody_use_the_larger_one_again_and_again() 
     for turn in 0..200 {
         let now = NOW + turn * SECOND / 10;
         for terms in [&large, &small] {
-            while account.charge(terms, UNIT, now).refusal.is_none() {
+            while account.charge(terms, Cost(UNIT), UnixMicros(now)).refusal.is_none() {
                 admitted += UNIT;
             }
         }
@@ -62,40 +65,46 @@ fn what_a_smaller_limit_cannot_hold_drains_first_at_the_faster_rate() {
     {
         let mut account = Account::default();
         let holds = first.buckets[0].holds();
-        assert_eq!(account.charge(first, holds, NOW).refusal, None);
-        let refused = account.charge(second, UNIT, NOW);
-        let wait = refused.refusal.unwrap().wait;
+        assert_eq!(account.charge(first, holds, UnixMicros(NOW)).refusal, None);
+        let refused = account.charge(second, Cost(UNIT), UnixMicros(NOW));
+        let wait = refused.refusal.unwrap().wait.0;
         assert_eq!(refused.used[0], holds);
-        assert!(account.clone().charge(second, UNIT, NOW + wait - 1).refusal.is_some());
-        assert_eq!(account.charge(second, UNIT, NOW + wait).refusal, None, "{wait}");
+        assert!(account.clone().charge(second, Cost(UNIT), UnixMicros(NOW + wait - 1)).refusal.is_some());
+        assert_eq!(account.charge(second, Cost(UNIT), UnixMicros(NOW + wait)).refusal, None, "{wait}");
     }
     let mut account = Account::default();
-    account.charge(&large, 100 * UNIT, NOW);
-    assert_eq!(account.charge(&small, UNIT, NOW).refusal.unwrap().wait, 900_000 + SECOND);
+    account.charge(&large, Cost(100 * UNIT), UnixMicros(NOW));
+    assert_eq!(
+        account.charge(&small, Cost(UNIT), UnixMicros(NOW)).refusal.unwrap().wait,
+        Micros(900_000 + SECOND)
+    );
 }
 
 #[test]
 fn a_lease_of_a_larger_limit_that_is_reported_by_a_smaller_one_is_not_forgotten() {
     let (large, small) = (terms(&[(100, 1, 100)], None), terms(&[(1, 1, 1_000)], None));
     let mut account = Account::default();
-    account.charge(&large, 60 * UNIT, NOW);
-    account.settle(&large, 1, &ask(1, 0, 0, 40 * UNIT, 0), NOW);
-    account.settle(&small, 1, &ask(2, 40 * UNIT, 0, 0, 0), NOW);
-    assert_eq!(account.charge(&large, 10 * UNIT, NOW).refusal.unwrap().wait, SECOND / 10);
+    account.charge(&large, Cost(60 * UNIT), UnixMicros(NOW));
+    account.settle(&large, 1, &ask(1, 0, 0, 40 * UNIT, 0), UnixMicros(NOW));
+    account.settle(&small, 1, &ask(2, 40 * UNIT, 0, 0, 0), UnixMicros(NOW));
+    assert_eq!(
+        account.charge(&large, Cost(10 * UNIT), UnixMicros(NOW)).refusal.unwrap().wait,
+        Micros(SECOND / 10)
+    );
 }
 
 #[test]
 fn a_bucket_drains_while_the_tier_has_none() {
     let mut account = Account::default();
-    account.charge(&free(), 150 * UNIT, NOW);
-    account.charge(&Terms::default(), UNIT, NOW + 45 * SECOND);
-    assert!(account.charge(&free(), 75 * UNIT, NOW + 45 * SECOND).refusal.is_none());
-    assert!(account.charge(&free(), UNIT, NOW + 45 * SECOND).refusal.is_some());
+    account.charge(&free(), Cost(150 * UNIT), UnixMicros(NOW));
+    account.charge(&Terms::default(), Cost(UNIT), UnixMicros(NOW + 45 * SECOND));
+    assert!(account.charge(&free(), Cost(75 * UNIT), UnixMicros(NOW + 45 * SECOND)).refusal.is_none());
+    assert!(account.charge(&free(), Cost(UNIT), UnixMicros(NOW + 45 * SECOND)).refusal.is_some());
 }
 
 /// A report of `spent` in all, and when a bucket that had only that would be empty, microseconds from now.
 fn report(seq: u32, spent: u64, empty_in: i64) -> LeaseRequest {
-    let since = LONGEST_EMPTY.saturating_add_signed(empty_in).max(2);
+    let since = LONGEST_EMPTY.0.saturating_add_signed(empty_in).max(2);
     LeaseRequest { since: [since; 3], ..ask(seq, spent, 0, 0, 0) }
 }
 
@@ -103,20 +112,20 @@ fn report(seq: u32, spent: u64, empty_in: i64) -> LeaseRequest {
 fn what_was_spent_drains_from_when_it_was_spent_and_not_from_the_report() {
     let one = terms(&[(1, 1, 100)], None);
     let mut account = Account::default();
-    account.settle(&one, 1, &ask(1, 0, 0, UNIT, 0), NOW);
-    let asked_again = |empty_in| LeaseRequest { need: UNIT, ..report(2, UNIT, empty_in) };
+    account.settle(&one, 1, &ask(1, 0, 0, UNIT, 0), UnixMicros(NOW));
+    let asked_again = |empty_in| LeaseRequest { need: Cost(UNIT), ..report(2, UNIT, empty_in) };
     let refusal = |account: &Account, lease: LeaseRequest| {
         let mut account = account.clone();
-        match account.settle(&one, 1, &lease, NOW + SECOND) {
+        match account.settle(&one, 1, &lease, UnixMicros(NOW + SECOND)) {
             super::super::Settled::Grant(grant) => grant.refusal,
             super::super::Settled::Stale => panic!("stale"),
         }
     };
     assert_eq!(refusal(&account, asked_again(0)), None);
     assert_eq!(refusal(&account, asked_again(-200_000)), None);
-    assert_eq!(refusal(&account, asked_again(1)).unwrap().wait, 1, "spent a microsecond too late");
+    assert_eq!(refusal(&account, asked_again(1)).unwrap().wait, Micros(1), "spent a microsecond too late");
     let unknown = LeaseRequest { since: [0; 3], ..asked_again(0) };
-    assert_eq!(refusal(&account, unknown).unwrap().wait, SECOND, "it counts as spent now");
+    assert_eq!(refusal(&account, unknown).unwrap().wait, Micros(SECOND), "it counts as spent now");
 }
 
 #[test]
@@ -124,10 +133,15 @@ fn what_was_spent_before_the_bucket_was_empty_drains_from_there() {
     let one = terms(&[(1, 1, 1_000)], None);
     let mut account = Account::default();
     // Another node's, empty after two seconds.
-    account.charge(&one, 2 * UNIT, NOW);
+    account.charge(&one, Cost(2 * UNIT), UnixMicros(NOW));
     // Three more at the first second are empty after five, whoever tells of them when.
-    account.settle(&one, 1, &LeaseRequest { since: [1; 3], ..ask(1, 3 * UNIT, 0, 0, 0) }, NOW + 4 * SECOND);
-    assert_eq!(account.charge(&one, 0, NOW + 4 * SECOND).used[0], UNIT);
+    account.settle(
+        &one,
+        1,
+        &LeaseRequest { since: [1; 3], ..ask(1, 3 * UNIT, 0, 0, 0) },
+        UnixMicros(NOW + 4 * SECOND),
+    );
+    assert_eq!(account.charge(&one, Cost(0), UnixMicros(NOW + 4 * SECOND)).used[0], Cost(UNIT));
 }
 
 #[test]
@@ -135,13 +149,13 @@ fn what_is_more_than_a_bucket_drained_before_what_is_left_of_it() {
     let one = terms(&[(10, 1, 100)], None);
     for seconds in [1, 3, 40] {
         let mut account = Account::default();
-        account.charge(&one, UNIT, NOW);
+        account.charge(&one, Cost(UNIT), UnixMicros(NOW));
         // An outage: all that the node's own bucket allows, told when it is over.
         let spent = 10 * (1 + seconds) * UNIT - UNIT;
         let now = NOW + seconds * SECOND;
-        account.settle(&one, 1, &LeaseRequest { since: [1; 3], ..ask(1, spent, 0, 0, 0) }, now);
-        let used = account.charge(&one, 0, now).used[0];
-        assert!(used >= 10 * UNIT - 1, "{used} after {seconds} s");
+        account.settle(&one, 1, &LeaseRequest { since: [1; 3], ..ask(1, spent, 0, 0, 0) }, UnixMicros(now));
+        let used = account.charge(&one, Cost(0), UnixMicros(now)).used[0];
+        assert!(used >= Cost(10 * UNIT - 1), "{used} after {seconds} s");
     }
 }
 
@@ -178,16 +192,16 @@ proptest! {
                 *seq += 1;
                 let allowed = step as i64 - 1;
                 let empty = empty_at(&bucket, since).div_ceil(bucket.drain) as i64 - theirs as i64 + allowed;
-                account.settle(&terms, node, &report(*seq, *spent, empty), NOW + now);
+                account.settle(&terms, node, &report(*seq, *spent, empty), UnixMicros(NOW + now));
                 since.clear();
             }
-            let level = account.clone().charge(&terms, 0, NOW + now).used[0];
+            let level = account.clone().charge(&terms, Cost(0), UnixMicros(NOW + now)).used[0];
             let untold: u64 = own.iter().flat_map(|(.., since)| since).map(|(_, milli)| milli).sum();
             let truth = empty_at(&bucket, &all).saturating_sub(now * bucket.drain).div_ceil(bucket.weight);
-            prop_assert!(level + untold >= truth, "{level} + {untold} of {truth}");
+            prop_assert!(level.0 + untold >= truth, "{level:?} + {untold} of {truth}");
             if nodes == 1 && reports && step == 1 {
                 // Moments are rounded up to microseconds.
-                prop_assert!(level <= truth + bucket.drain.div_ceil(bucket.weight), "{level} of {truth}");
+                prop_assert!(level <= Cost(truth + bucket.drain.div_ceil(bucket.weight)), "{level} of {truth}");
             }
         }
     }

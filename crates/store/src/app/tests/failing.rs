@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use std::time::Duration;
+use tollgate_core::units::UnixMicros;
 
 #[derive(Clone, Copy)]
 enum Failing {
@@ -35,7 +36,7 @@ impl Backend for Failing {
     fn kind(&self) -> &'static str {
         "failing"
     }
-    async fn now(&self) -> Result<u64, BackendError> {
+    async fn now(&self) -> Result<UnixMicros, BackendError> {
         self.fail().await
     }
     async fn probe(&self) -> Result<(), BackendError> {

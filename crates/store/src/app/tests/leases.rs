@@ -1,4 +1,5 @@
 use super::*;
+use tollgate_core::units::{Cost, UnixMicros};
 use tollgate_core::wire::{Answer as Settled, Change, ChangeKind, Grant, MAX_ENTRIES};
 
 fn grant(reply: &Reply) -> Grant {
@@ -12,10 +13,10 @@ fn grant(reply: &Reply) -> Grant {
 async fn a_node_is_lent_what_it_needs_on_the_stores_clock() {
     let replica = Replica::new();
     let reply = replica.lease(&wants("acme", 1, 10 * UNIT, 0)).await;
-    assert_eq!((reply.now, reply.revision, reply.is_whole), (NOW, 0, true));
-    assert_eq!((grant(&reply).hold, grant(&reply).refusal), (10 * UNIT, None));
+    assert_eq!((reply.now, reply.revision, reply.is_whole), (UnixMicros(NOW), 0, true));
+    assert_eq!((grant(&reply).hold, grant(&reply).refusal), (Cost(10 * UNIT), None));
     replica.pass(SECOND);
-    assert_eq!(replica.lease(&wants("acme", 2, 0, 0)).await.now, NOW + SECOND);
+    assert_eq!(replica.lease(&wants("acme", 2, 0, 0)).await.now, UnixMicros(NOW + SECOND));
 }
 
 #[tokio::test]
@@ -65,7 +66,7 @@ async fn a_batch_in_a_header_is_answered_as_one_in_a_body() {
     let answer = in_header(&batch.to_header()).await;
     assert_eq!(answer.header(header::CONTENT_TYPE), CONTENT_TYPE);
     let reply = Reply::from_bytes(&answer.body).unwrap();
-    assert_eq!(grant(&reply).hold, 10 * UNIT);
+    assert_eq!(grant(&reply).hold, Cost(10 * UNIT));
     assert_eq!(replica.lease(&batch).await.answers, reply.answers, "the same message again");
     assert!(in_header("no base64url!").await.problem(400).contains("base64url"));
     assert!(in_header("").await.problem(400).contains("not a message"));
@@ -82,7 +83,7 @@ async fn an_override_is_in_force_and_told_of_in_the_very_next_reply() {
     let reply = replica.lease(&wants("acme", 2, 1_500 * UNIT, 0)).await;
     assert_eq!(reply.revision, 1);
     assert_eq!(reply.changes, [Change { client: id("acme"), what: ChangeKind::Override(pro()) }]);
-    assert_eq!(grant(&reply).hold, 1_500 * UNIT, "more than tier free could ever lend");
+    assert_eq!(grant(&reply).hold, Cost(1_500 * UNIT), "more than tier free could ever lend");
     let later = replica.lease(&wants("acme", 3, 0, 1)).await;
     assert_eq!((later.is_whole, later.changes.len()), (false, 0), "it is told of once");
 
@@ -132,7 +133,7 @@ async fn a_node_that_another_replica_has_told_more_is_never_told_less() {
     let known = one.lease(&wants("acme", 3, 0, 0)).await.revision;
     let reply = other.lease(&wants("acme", 4, 1_500 * UNIT, known)).await;
     assert_eq!((reply.revision, reply.is_whole), (known, false));
-    assert_eq!(grant(&reply).hold, 1_500 * UNIT);
+    assert_eq!(grant(&reply).hold, Cost(1_500 * UNIT));
     // A revision that the backend itself does not have: it has lost some, and all is told.
     assert!(other.lease(&wants("acme", 5, 0, 99)).await.is_whole);
 }
@@ -171,7 +172,7 @@ async fn a_reset_is_told_of_and_makes_the_bucket_whole() {
     assert_eq!(replica.post("/v1/reset/n/acme", &body).await.json(), json!({ "revision": 1 }));
     let reply = replica.lease(&wants("acme", 2, 100 * UNIT, known.revision)).await;
     assert_eq!(reply.changes, [Change { client: id("acme"), what: ChangeKind::Reset }]);
-    assert_eq!((grant(&reply).hold, grant(&reply).month_used), (100 * UNIT, 150 * UNIT));
+    assert_eq!((grant(&reply).hold, grant(&reply).month_used), (Cost(100 * UNIT), Cost(150 * UNIT)));
     let line = replica.get("/v1/audit/n").await.json()["lines"][0].clone();
     assert_eq!(
         (&line["action"], &line["bucket"], &line["month"]),

@@ -54,10 +54,8 @@ async fn what_cannot_be_granted_says_what_to_write() {
         assert!(detail.contains(hint), "{wish}: {detail}");
     }
     replica.get(PATH).await.problem(404);
-    let detail = replica
-        .put("/v1/overrides/n/anonymous client", &json!({ "bonus": 5, "reason": "x" }))
-        .await
-        .problem(422);
+    let detail =
+        replica.put("/v1/overrides/n/anonymous", &json!({ "bonus": 5, "reason": "x" })).await.problem(422);
     assert!(detail.contains("write a tier"), "{detail}");
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use futures_util::StreamExt;
 use std::collections::HashSet;
+use tollgate_core::units::Cost;
 
 #[tokio::test]
 async fn usage_is_exact_to_the_thousandth() {
@@ -48,7 +49,7 @@ async fn a_hundred_thousand_consumers_are_streamed_in_small_parts_and_each_is_th
         Entry {
             client: id(&name),
             name: Some(name.into_bytes()),
-            ask: Ask::Charge { cost: UNIT + number as u64 % 1_000 },
+            ask: Ask::Charge { cost: Cost(UNIT + number as u64 % 1_000) },
             ..Entry::default()
         }
     };

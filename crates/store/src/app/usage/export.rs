@@ -7,7 +7,6 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
 use tollgate_core::name;
-use tollgate_core::units::Cost;
 use utoipa::ToSchema;
 
 use super::super::problem::AppError;
@@ -67,7 +66,7 @@ impl Format {
                 Ok(())
             }
             Self::Csv => {
-                let number = |units: super::Units| Cost(units.0).to_string();
+                let number = |units: super::Units| units.0.to_string();
                 let mut writer =
                     csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(part);
                 writer.write_record([
@@ -163,8 +162,8 @@ mod tests {
             client,
             name: Some(name.into()),
             tier: "free".into(),
-            monthly: Some(50_000_000),
-            used: 1_500,
+            monthly: Some(Cost(50_000_000)),
+            used: Cost(1_500),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a namespace's nodes have to know at once, and who changed it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use tollgate_core::units::UnixMicros;
 
 use tollgate_core::client::ClientId;
 
@@ -42,7 +43,7 @@ impl Overrides {
     }
 
     /// Notes that `client` was reset.
-    pub fn reset(&mut self, client: ClientId, audit: Vec<u8>, now: u64) -> u64 {
+    pub fn reset(&mut self, client: ClientId, audit: Vec<u8>, now: UnixMicros) -> u64 {
         let revision = self.next(now, Change::Reset(client), audit);
         self.resets.push_back((revision, client));
         if self.resets.len() > BULLETIN_REMEMBERS {
@@ -52,7 +53,7 @@ impl Overrides {
     }
 
     /// Sets or removes an override.
-    pub fn change_override(&mut self, consumer: &str, change: OverrideChange, now: u64) -> Changed {
+    pub fn change_override(&mut self, consumer: &str, change: OverrideChange, now: UnixMicros) -> Changed {
         let current = self.overrides.get(consumer);
         let count = || u64::try_from(self.overrides.len()).unwrap_or(u64::MAX);
         if let Some(refused) = change.refused(current.map(|(revision, _)| *revision), count) {
@@ -141,10 +142,10 @@ impl Overrides {
         wanted.take(limit).map(|(line, number)| (number, line.clone())).collect()
     }
 
-    fn next(&mut self, now: u64, change: Change, line: Vec<u8>) -> u64 {
+    fn next(&mut self, now: UnixMicros, change: Change, line: Vec<u8>) -> u64 {
         keep(&mut self.log, line, AUDIT_KEPT);
         self.lines = self.lines.saturating_add(1);
-        keep(&mut self.changes, (now, change), CHANGES_REMEMBERED);
+        keep(&mut self.changes, (now.0, change), CHANGES_REMEMBERED);
         self.revision = self.revision.saturating_add(1);
         self.revision
     }

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Bound;
 use std::sync::Arc;
+use tollgate_core::units::{Cost, UnixMicros};
 
 use crate::accounts::{Account, Settled};
 use tollgate_core::client::ClientId;
@@ -20,22 +21,22 @@ const FORGOTTEN_AT_ONCE: usize = 4;
 pub struct Shard {
     records: BTreeMap<ClientId, Record>,
     /// When to look at an anonymous client again, microseconds: once each, at or before the time its account may be forgotten.
-    anonymous: BinaryHeap<Reverse<(u64, ClientId)>>,
+    anonymous: BinaryHeap<Reverse<(UnixMicros, ClientId)>>,
 }
 
 #[derive(Default)]
 struct Record {
     name: Option<Vec<u8>>,
     tier: Arc<str>,
-    monthly: Option<u64>,
+    monthly: Option<Cost>,
     account: Account,
     /// For an anonymous client, when it is as good as never seen.
-    forgettable_at: Option<u64>,
+    forgettable_at: Option<UnixMicros>,
 }
 
 impl Shard {
     /// Settles one entry at `now`.
-    pub fn settle(&mut self, entry: Settle, now: u64) -> Answer {
+    pub fn settle(&mut self, entry: Settle, now: UnixMicros) -> Answer {
         self.forget(now);
         let record = self.records.entry(entry.client).or_default();
         let answer = match entry.ask {
@@ -61,14 +62,14 @@ impl Shard {
     }
 
     /// Makes bucket or month of `client` whole.
-    pub fn reset(&mut self, client: ClientId, bucket: bool, month: bool, now: u64) {
+    pub fn reset(&mut self, client: ClientId, bucket: bool, month: bool, now: UnixMicros) {
         if let Some(record) = self.records.get_mut(&client) {
             record.account.reset(bucket, month, now);
         }
     }
 
     /// What `client` used in `month`.
-    pub fn usage(&self, client: ClientId, month: u16, now: u64) -> Option<Usage> {
+    pub fn usage(&self, client: ClientId, month: u16, now: UnixMicros) -> Option<Usage> {
         self.records.get(&client).map(|record| record.usage(client, month, now))
     }
 
@@ -78,7 +79,7 @@ impl Shard {
         &self,
         after: Option<ClientId>,
         month: u16,
-        now: u64,
+        now: UnixMicros,
         most: usize,
     ) -> (Vec<Usage>, Option<ClientId>) {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -86,7 +87,7 @@ impl Shard {
         for (client, record) in self.records.range((from, Bound::Unbounded)).take(most) {
             looked_at = looked_at.saturating_add(1);
             last = Some(*client);
-            if record.name.is_some() && record.account.used_at(month, now) > 0 {
+            if record.name.is_some() && record.account.used_at(month, now) > Cost(0) {
                 usages.push(record.usage(*client, month, now));
             }
         }
@@ -99,7 +100,7 @@ impl Shard {
         self.records.len()
     }
 
-    fn forget(&mut self, now: u64) {
+    fn forget(&mut self, now: UnixMicros) {
         for _ in 0..FORGOTTEN_AT_ONCE {
             let Some(Reverse((at, client))) = self.anonymous.peek().copied() else { return };
             if at > now {
@@ -115,7 +116,7 @@ impl Shard {
 }
 
 impl Record {
-    fn usage(&self, client: ClientId, month: u16, now: u64) -> Usage {
+    fn usage(&self, client: ClientId, month: u16, now: UnixMicros) -> Usage {
         Usage {
             client,
             name: self.name.clone(),

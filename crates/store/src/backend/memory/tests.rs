@@ -1,4 +1,5 @@
 use std::sync::atomic::{AtomicU64, Ordering};
+use tollgate_core::units::{Cost, UnixMicros};
 
 use super::*;
 use crate::accounts::month_of;
@@ -26,7 +27,7 @@ fn setup() -> Setup {
     let terms = Offer { tier: "free".into(), rates, monthly: Some(50_000) }.terms().unwrap();
     Setup {
         now,
-        memory: Memory::new(Arc::new(move || clock.load(Ordering::Relaxed))),
+        memory: Memory::new(Arc::new(move || UnixMicros(clock.load(Ordering::Relaxed)))),
         terms: Arc::new(terms),
     }
 }
@@ -54,7 +55,7 @@ impl Setup {
             tier: "free".into(),
             terms: Arc::clone(&self.terms),
             node: 1,
-            ask: Ask::Charge { cost },
+            ask: Ask::Charge { cost: Cost(cost) },
         }
     }
 
@@ -71,9 +72,9 @@ impl Setup {
 fn a_charge_is_seen_in_the_usage_of_its_month_alone() {
     let setup = setup();
     setup.settle(vec![setup.entry("acme", 2_500)]);
-    let month = month_of(NOW);
+    let month = month_of(UnixMicros(NOW));
     let used = |month| block_on(setup.memory.usage("n", consumer("acme"), month)).unwrap().unwrap().used;
-    assert_eq!((used(month), used(month - 1)), (2_500, 0));
+    assert_eq!((used(month), used(month - 1)), (Cost(2_500), Cost(0)));
     assert_eq!(block_on(setup.memory.usage("n", consumer("nobody"), month)).unwrap(), None);
     assert_eq!(block_on(setup.memory.usage("other", consumer("acme"), month)).unwrap(), None);
 }
@@ -84,11 +85,12 @@ fn a_walk_sees_every_consumer_once_and_those_alone_that_used_something() {
     for number in 0..10_000 {
         setup.settle(vec![setup.entry(&format!("c{number}"), u64::from(number % 2 == 0))]);
     }
-    let mut names: Vec<_> = block_on(setup.memory.usages("n", month_of(NOW)).try_collect::<Vec<_>>())
-        .unwrap()
-        .into_iter()
-        .map(|usage| usage.name.unwrap())
-        .collect();
+    let mut names: Vec<_> =
+        block_on(setup.memory.usages("n", month_of(UnixMicros(NOW))).try_collect::<Vec<_>>())
+            .unwrap()
+            .into_iter()
+            .map(|usage| usage.name.unwrap())
+            .collect();
     assert_eq!(names.len(), 5_000);
     names.sort();
     names.dedup();
@@ -121,10 +123,11 @@ fn an_anonymous_client_is_forgotten_when_its_bucket_is_full_again_and_not_before
 #[test]
 fn a_lease_is_kept_and_a_repeated_message_changes_nothing() {
     let setup = setup();
-    let lease = LeaseRequest { epoch: 1, seq: 1, need: 1_000, want: 10_000, ..LeaseRequest::default() };
+    let lease =
+        LeaseRequest { epoch: 1, seq: 1, need: Cost(1_000), want: Cost(10_000), ..LeaseRequest::default() };
     let entry = Settle { ask: Ask::Lease(lease), ..setup.entry("acme", 0) };
     let first = setup.settle(vec![entry.clone()]);
-    assert!(matches!(first[0], Answer::Grant(grant) if grant.hold == 10_000));
+    assert!(matches!(first[0], Answer::Grant(grant) if grant.hold == Cost(10_000)));
     assert_eq!(setup.settle(vec![entry.clone()]), first);
     let later = Settle { ask: Ask::Lease(LeaseRequest { seq: 2, ..lease }), ..entry.clone() };
     setup.settle(vec![later]);
@@ -172,9 +175,10 @@ fn a_reset_makes_bucket_and_month_whole() {
     block_on(setup.memory.reset("n", consumer("acme"), true, false, Vec::new())).unwrap();
     let again = setup.settle(vec![setup.entry("acme", 150_000)]);
     assert!(
-        matches!(again[0], Answer::Grant(grant) if grant.refusal.is_none() && grant.month_used == 300_000)
+        matches!(again[0], Answer::Grant(grant) if grant.refusal.is_none() && grant.month_used == Cost(300_000))
     );
     block_on(setup.memory.reset("n", consumer("acme"), false, true, Vec::new())).unwrap();
-    let used = block_on(setup.memory.usage("n", consumer("acme"), month_of(NOW))).unwrap().unwrap().used;
-    assert_eq!(used, 0);
+    let used =
+        block_on(setup.memory.usage("n", consumer("acme"), month_of(UnixMicros(NOW)))).unwrap().unwrap().used;
+    assert_eq!(used, Cost(0));
 }

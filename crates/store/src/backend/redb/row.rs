@@ -3,6 +3,7 @@
 use crate::accounts::Account;
 use serde::{Deserialize, Serialize};
 use tollgate_core::client::ClientId;
+use tollgate_core::units::{Cost, Micros, UnixMicros};
 
 use crate::backend::{BackendError, Settle, Usage};
 
@@ -10,7 +11,7 @@ use crate::backend::{BackendError, Settle, Usage};
 const VERSION: u8 = 2;
 
 /// How long a consumer that nobody has settled is kept, microseconds: 400 days.
-const KEPT: u64 = 400 * 86_400 * 1_000_000;
+const KEPT: Micros = Micros(400 * 86_400 * 1_000_000);
 
 /// One client. The default is a client never seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,9 +21,9 @@ pub(super) struct Row {
     /// The tier it was last seen in.
     tier: String,
     /// That tier's quota.
-    monthly: Option<u64>,
+    monthly: Option<Cost>,
     /// From when on the row can go, microseconds.
-    pub forget_at: u64,
+    pub forget_at: UnixMicros,
     /// What it owes.
     pub account: Account,
 }
@@ -38,12 +39,12 @@ impl Row {
         self.forget_at = if entry.is_anonymous {
             self.account.forgettable_at(&entry.terms)
         } else {
-            self.account.at.saturating_add(KEPT)
+            self.account.at.after(KEPT)
         };
     }
 
     /// What `client`, whose row this is, used in `month`.
-    pub fn usage(&self, client: ClientId, month: u16, now: u64) -> Usage {
+    pub fn usage(&self, client: ClientId, month: u16, now: UnixMicros) -> Usage {
         Usage {
             client,
             name: self.name.clone(),

@@ -1,6 +1,7 @@
 //! Overrides, resets and the audit log of a namespace.
 
 use std::collections::BTreeSet;
+use tollgate_core::units::UnixMicros;
 
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -53,7 +54,7 @@ pub(super) fn change_override(
     namespace: &str,
     consumer: &str,
     change: &OverrideChange,
-    now: u64,
+    now: UnixMicros,
 ) -> Result<Changed, BackendError> {
     let mut overrides = transaction.open_table(table::OVERRIDES).map_err(failed)?;
     let counters = counters(&transaction.open_table(table::COUNTERS).map_err(failed)?, namespace)?;
@@ -116,7 +117,7 @@ pub(super) fn tell_reset(
     namespace: &str,
     client: ClientId,
     audit: &[u8],
-    now: u64,
+    now: UnixMicros,
 ) -> Result<u64, BackendError> {
     let mut overrides = transaction.open_table(table::OVERRIDES).map_err(failed)?;
     let before = counters(&transaction.open_table(table::COUNTERS).map_err(failed)?, namespace)?.revision;
@@ -136,7 +137,7 @@ fn tell(
     namespace: &str,
     news: &ChangeKind,
     line: &[u8],
-    now: u64,
+    now: UnixMicros,
 ) -> Result<u64, BackendError> {
     let mut table = transaction.open_table(table::COUNTERS).map_err(failed)?;
     let mut counters = counters(&table, namespace)?;
@@ -152,7 +153,7 @@ fn tell(
     let bytes = postcard::to_allocvec(news).map_err(|error| BackendError::Corrupt(error.to_string()))?;
     {
         let mut changes = transaction.open_table(table::CHANGES).map_err(failed)?;
-        changes.insert((namespace, counters.revision), (now, bytes.as_slice())).map_err(failed)?;
+        changes.insert((namespace, counters.revision), (now.0, bytes.as_slice())).map_err(failed)?;
         if let Some(oldest) = counters.revision.checked_sub(CHANGES_REMEMBERED) {
             changes.remove((namespace, oldest)).map_err(failed)?;
         }

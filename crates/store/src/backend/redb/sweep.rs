@@ -7,6 +7,7 @@ use super::file::File;
 use super::row::Row;
 use super::table;
 use crate::backend::BackendError;
+use tollgate_core::units::UnixMicros;
 
 /// Accounts looked at in a step where little happens.
 const STEP: usize = 512;
@@ -33,7 +34,7 @@ impl Sweep {
     }
 
     /// Looks at the next accounts, and removes those that can go at `now`.
-    pub fn step(&mut self, file: &File, now: u64) -> Result<(), BackendError> {
+    pub fn step(&mut self, file: &File, now: UnixMicros) -> Result<(), BackendError> {
         let most = self.calls.saturating_mul(STEP_A_CALL).clamp(STEP, STEP_AT_MOST);
         self.calls = 0;
         let old = self.look(file, most, now)?;
@@ -51,7 +52,7 @@ impl Sweep {
         transaction.commit().map_err(table::failed)
     }
 
-    fn look(&mut self, file: &File, most: usize, now: u64) -> Result<Vec<Key>, BackendError> {
+    fn look(&mut self, file: &File, most: usize, now: UnixMicros) -> Result<Vec<Key>, BackendError> {
         use std::ops::Bound::{Excluded, Unbounded};
         let transaction = file.read()?;
         let accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;

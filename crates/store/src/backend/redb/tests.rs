@@ -2,6 +2,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tollgate_core::units::{Cost, UnixMicros};
 
 use super::*;
 use tollgate_core::terms::{Offer, Terms};
@@ -27,14 +28,14 @@ fn charge(client: u8, is_anonymous: bool, cost: u64) -> Settle {
         tier: "free".into(),
         terms: terms(Some(1_000)),
         node: 0,
-        ask: Ask::Charge { cost },
+        ask: Ask::Charge { cost: Cost(cost) },
     }
 }
 
 fn fake_clock() -> (Arc<AtomicU64>, Clock) {
     let time = Arc::new(AtomicU64::new(NOW));
     let reader = Arc::clone(&time);
-    (time, Arc::new(move || reader.load(Ordering::SeqCst)))
+    (time, Arc::new(move || UnixMicros(reader.load(Ordering::SeqCst))))
 }
 
 #[tokio::test]
@@ -159,7 +160,7 @@ async fn what_was_answered_survives_a_kill() {
     let month = crate::accounts::month_of(redb.now().await.unwrap());
     for (lane, acknowledged) in (0_u8..).zip(acknowledged) {
         let used = redb.usage("n", ClientId([lane; 16]), month).await.unwrap().unwrap().used;
-        assert!(used >= acknowledged, "lane {lane}: {acknowledged} acknowledged, {used} kept");
-        assert!(used <= acknowledged + 1, "lane {lane}: {acknowledged} acknowledged, {used} kept");
+        assert!(used >= Cost(acknowledged), "lane {lane}: {acknowledged} acknowledged, {used} kept");
+        assert!(used <= Cost(acknowledged + 1), "lane {lane}: {acknowledged} acknowledged, {used} kept");
     }
 }

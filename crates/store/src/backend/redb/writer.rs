@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tollgate_core::units::UnixMicros;
 
 use redb::WriteTransaction;
 use tokio::sync::oneshot;
@@ -57,7 +58,7 @@ impl Writer {
     pub async fn change<T, F>(&self, change: F) -> Result<T, BackendError>
     where
         T: Send + 'static,
-        F: Fn(&WriteTransaction, u64) -> Result<T, BackendError> + Send + 'static,
+        F: Fn(&WriteTransaction, UnixMicros) -> Result<T, BackendError> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
         let job = Change { change, made: None, answer };
@@ -71,7 +72,7 @@ impl Writer {
 /// A queued change.
 trait Job: Send {
     /// Makes it, or tells why it failed: then the transaction holds half of it.
-    fn make(&mut self, transaction: &WriteTransaction, now: u64) -> Result<(), BackendError>;
+    fn make(&mut self, transaction: &WriteTransaction, now: UnixMicros) -> Result<(), BackendError>;
     /// Tells whoever waits: what it came to, or why the transaction failed.
     fn answer(self: Box<Self>, committed: Result<(), BackendError>);
 }
@@ -85,9 +86,9 @@ struct Change<T, F> {
 impl<T, F> Job for Change<T, F>
 where
     T: Send,
-    F: Fn(&WriteTransaction, u64) -> Result<T, BackendError> + Send,
+    F: Fn(&WriteTransaction, UnixMicros) -> Result<T, BackendError> + Send,
 {
-    fn make(&mut self, transaction: &WriteTransaction, now: u64) -> Result<(), BackendError> {
+    fn make(&mut self, transaction: &WriteTransaction, now: UnixMicros) -> Result<(), BackendError> {
         self.made.insert((self.change)(transaction, now)).as_ref().map(|_| ()).map_err(again)
     }
 
@@ -163,7 +164,7 @@ fn in_a(while_: Duration) -> Instant {
 
 /// Makes all of `group` in one transaction. One that fails is answered at once, and the others start again without it. What
 /// comes back is why the file could not be written.
-fn commit(file: &File, mut group: Vec<Box<dyn Job>>, now: u64) -> Result<(), BackendError> {
+fn commit(file: &File, mut group: Vec<Box<dyn Job>>, now: UnixMicros) -> Result<(), BackendError> {
     let mut cause = None;
     loop {
         let transaction = match file.write() {

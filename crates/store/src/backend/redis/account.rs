@@ -2,6 +2,7 @@
 
 use crate::accounts::{Account, Level, Loan, Usage as Month};
 use tollgate_core::client::ClientId;
+use tollgate_core::units::{Cost, Micros, UnixMicros, Work};
 
 use super::bytes::Reader;
 use crate::backend::{BackendError, Usage};
@@ -20,7 +21,7 @@ pub struct Stored {
     /// The tier that it was last seen in.
     pub tier: String,
     /// The month's quota of that tier, thousandths of a unit; none: unlimited.
-    pub monthly: Option<u64>,
+    pub monthly: Option<Cost>,
     /// Everything else.
     pub account: Account,
 }
@@ -45,15 +46,15 @@ impl Stored {
         if has >= 2 * NAMED {
             return None;
         }
-        let mut account = Account { at: reader.long()?, ..Account::default() };
+        let mut account = Account { at: UnixMicros(reader.long()?), ..Account::default() };
         let (description, name) = (reader.short()?, reader.short()?);
         let (loans, months) = (reader.short()?, reader.byte()?);
         for index in 0..usize::from(has % NAMED) {
             // An empty bucket's work is less than nothing: how long it has been empty.
             let work = reader.long()?.cast_signed();
             let level = Level {
-                work: work.max(0).unsigned_abs(),
-                idle: work.min(0).unsigned_abs(),
+                work: Work(work.max(0).unsigned_abs()),
+                idle: Micros(work.min(0).unsigned_abs()),
                 weight: reader.int()?.into(),
                 drain: reader.int()?.into(),
             };
@@ -71,26 +72,26 @@ impl Stored {
                 node: reader.long()?,
                 epoch: reader.long()?,
                 seq: reader.int()?,
-                spent: reader.long()?,
-                lent: reader.long()?,
-                forfeited: reader.long()?,
+                spent: Cost(reader.long()?),
+                lent: Cost(reader.long()?),
+                forfeited: Cost(reader.long()?),
                 month: reader.short()?,
-                ends: reader.long()?,
+                ends: UnixMicros(reader.long()?),
             });
         }
         for _ in 0..months {
-            account.usage.push(Month { month: reader.short()?, used: reader.long()? });
+            account.usage.push(Month { month: reader.short()?, used: Cost(reader.long()?) });
         }
         reader.is_empty().then_some(Self {
             name: (has >= NAMED).then_some(name),
             tier,
-            monthly: (has_month == 1).then_some(monthly),
+            monthly: (has_month == 1).then_some(Cost(monthly)),
             account,
         })
     }
 
     /// What `client`, whose account this is, used in `month`.
-    pub fn usage(self, client: ClientId, month: u16, now: u64) -> Usage {
+    pub fn usage(self, client: ClientId, month: u16, now: UnixMicros) -> Usage {
         Usage {
             client,
             name: self.name,

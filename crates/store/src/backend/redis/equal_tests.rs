@@ -4,6 +4,7 @@
 mod edges;
 
 use std::collections::HashMap;
+use tollgate_core::units::{Cost, UnixMicros};
 
 use crate::accounts::{REMEMBERED, Settled, end_of, month_of};
 use proptest::prelude::*;
@@ -94,15 +95,15 @@ fn deed() -> impl Strategy<Value = Deed> {
             lease: LeaseRequest {
                 epoch,
                 seq,
-                spent,
-                acked: spent / 3,
-                spent_before_month: turn,
+                spent: Cost(spent),
+                acked: Cost(spent / 3),
+                spent_before_month: Cost(turn),
                 month,
-                hold,
-                need,
-                queued: hold / 2,
-                want,
-                since: [spent % 3, need % (2 * LONGEST_EMPTY), want],
+                hold: Cost(hold),
+                need: Cost(need),
+                queued: Cost(hold / 2),
+                want: Cost(want),
+                since: [spent % 3, need % (2 * LONGEST_EMPTY.0), want],
             },
         });
     prop_oneof![6 => report, 1 => babble, 2 => amount().prop_map(Deed::Charge)]
@@ -168,12 +169,12 @@ impl Pair {
                     &self.namespace,
                     id,
                     what,
-                    Some(self.now),
+                    Some(UnixMicros(self.now)),
                 )
                 .await
                 .unwrap();
                 if let Some(stored) = self.stored.get_mut(client) {
-                    stored.account.reset(*bucket, *month, self.now);
+                    stored.account.reset(*bucket, *month, UnixMicros(self.now));
                 }
             }
         }
@@ -198,11 +199,16 @@ impl Pair {
                 }
             })
             .collect();
-        let batch =
-            settle::settle(&self.redis.fleet, &self.redis.settle, &self.namespace, &entries, Some(self.now))
-                .await
-                .unwrap();
-        assert_eq!(batch.now, self.now);
+        let batch = settle::settle(
+            &self.redis.fleet,
+            &self.redis.settle,
+            &self.namespace,
+            &entries,
+            Some(UnixMicros(self.now)),
+        )
+        .await
+        .unwrap();
+        assert_eq!(batch.now, UnixMicros(self.now));
         for (entry, answer) in entries.iter().zip(batch.answers) {
             assert_eq!(answer, self.expect(entry), "{entry:?}");
         }
@@ -211,7 +217,7 @@ impl Pair {
     /// What a node says, and that it has said it.
     fn ask(&mut self, client: u8, deed: &Deed) -> (u64, Ask) {
         match deed {
-            Deed::Charge(cost) => (0, Ask::Charge { cost: *cost }),
+            Deed::Charge(cost) => (0, Ask::Charge { cost: Cost(*cost) }),
             Deed::Babble { node, lease } => (*node, Ask::Lease(*lease)),
             Deed::Report { node, step, is_new, spends, keeps, need, want, turn } => {
                 let mut lease = self
@@ -223,10 +229,10 @@ impl Pair {
                     lease = LeaseRequest { epoch: lease.epoch.saturating_add(1), ..LeaseRequest::default() };
                 }
                 if *step > 0 || *is_new {
-                    let month = month_of(self.now);
+                    let month = month_of(UnixMicros(self.now));
                     lease.seq = lease.seq.saturating_add(*step);
                     if matches!(*turn, 1 | 3) {
-                        lease.spent_before_month = lease.spent.saturating_add(*spends / 2);
+                        lease.spent_before_month = lease.spent.plus(Cost(*spends / 2));
                     }
                     lease.month = match *turn {
                         2 => 0,
@@ -234,13 +240,13 @@ impl Pair {
                         3 => month.saturating_add(1),
                         _ => month,
                     };
-                    lease.spent = lease.spent.saturating_add(*spends);
-                    (lease.hold, lease.need, lease.want) = (*keeps, *need, *want);
+                    lease.spent = lease.spent.plus(Cost(*spends));
+                    (lease.hold, lease.need, lease.want) = (Cost(*keeps), Cost(*need), Cost(*want));
                     // Of each kind: now, earlier, some time ago, some time ahead.
                     let moment = |amount: u64| match amount % 4 {
                         kind @ 0..2 => kind,
-                        2 => 2 + amount % LONGEST_EMPTY,
-                        _ => LONGEST_EMPTY + amount % (30 * SECOND),
+                        2 => 2 + amount % LONGEST_EMPTY.0,
+                        _ => LONGEST_EMPTY.0 + amount % (30 * SECOND),
                     };
                     lease.since = [*spends, *keeps, *need].map(moment);
                 }
@@ -263,11 +269,15 @@ impl Pair {
         stored.tier = entry.tier.to_string();
         stored.monthly = entry.terms.monthly;
         match &entry.ask {
-            Ask::Lease(lease) => match stored.account.settle(&entry.terms, entry.node, lease, self.now) {
-                Settled::Grant(grant) => Answer::Grant(grant),
-                Settled::Stale => Answer::Stale,
-            },
-            Ask::Charge { cost } => Answer::Grant(stored.account.charge(&entry.terms, *cost, self.now)),
+            Ask::Lease(lease) => {
+                match stored.account.settle(&entry.terms, entry.node, lease, UnixMicros(self.now)) {
+                    Settled::Grant(grant) => Answer::Grant(grant),
+                    Settled::Stale => Answer::Stale,
+                }
+            }
+            Ask::Charge { cost } => {
+                Answer::Grant(stored.account.charge(&entry.terms, *cost, UnixMicros(self.now)))
+            }
         }
     }
 
@@ -329,7 +339,10 @@ fn agree(step: impl Strategy<Value = Step>) {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400);
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let case = std::cell::Cell::new(0_u64);
-    let start = prop_oneof![Just(NOW), (0..20 * SECOND).prop_map(|before| end_of(month_of(NOW)) - before)];
+    let start = prop_oneof![
+        Just(NOW),
+        (0..20 * SECOND).prop_map(|before| end_of(month_of(UnixMicros(NOW))).0 - before)
+    ];
     let strategy = (start, prop::collection::vec(terms(), 3), prop::collection::vec(step, 1..60));
     let result = runner.run(&strategy, |(now, offers, steps)| {
         case.set(case.get() + 1);

@@ -2,6 +2,7 @@
 
 pub use redis::Value;
 use tollgate_core::client::ClientId;
+use tollgate_core::units::UnixMicros;
 use tollgate_core::wire::{Answer, Ask};
 
 pub use super::account::Stored;
@@ -24,7 +25,7 @@ pub struct Call {
 
 /// A batch as calls: of one server, or of a cluster, where all keys of a call are in one slot.
 #[must_use]
-pub fn calls(namespace: &str, entries: &[Settle], is_cluster: bool, at: Option<u64>) -> Vec<Call> {
+pub fn calls(namespace: &str, entries: &[Settle], is_cluster: bool, at: Option<UnixMicros>) -> Vec<Call> {
     let keys = Keys::new(namespace);
     let chunks = settle::chunks(&keys, entries, |slot| if is_cluster { slot } else { 0 });
     let calls = chunks.into_iter().map(|chunk| {
@@ -51,7 +52,7 @@ pub fn slot_of(key: &str) -> u16 {
 #[must_use]
 pub fn answers(reply: Value, asks: &[Ask]) -> Option<(u64, Vec<Option<Answer>>)> {
     let (now, answers) = settle::read(reply, asks.len()).ok()?;
-    Some((now, answers.iter().zip(asks).map(|(bytes, ask)| settle::answer(bytes, ask)).collect()))
+    Some((now.0, answers.iter().zip(asks).map(|(bytes, ask)| settle::answer(bytes, ask)).collect()))
 }
 
 /// What `snapshot.lua` returned.

@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use tollgate_core::units::Cost;
 
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use redis::Value;
@@ -87,7 +88,7 @@ impl Listing {
                 Value::BulkString(bytes) => {
                     let client = client(member).ok_or_else(|| unreadable(member))?;
                     let usage = Stored::from_bytes(&bytes)?.usage(client, self.month, (wall_clock())());
-                    if usage.name.is_some() && usage.used > 0 {
+                    if usage.name.is_some() && usage.used > Cost(0) {
                         self.ready.push_back(usage);
                     }
                 }

@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use tollgate_core::units::{Cost, Micros, Millis, UnixMicros};
 
-use crate::accounts::IDLE_PATIENT_MS;
+use crate::accounts::IDLE_PATIENT;
 use redis::Value;
 use tollgate_core::client::ClientId;
 use tollgate_core::terms::{EXACT, Terms};
@@ -25,7 +26,7 @@ const LEASE: u8 = 0;
 const CHARGE: u8 = 1;
 const RESET: u8 = 2;
 
-const STRANGER: u8 = 1;
+const ANONYMOUS: u8 = 1;
 const NAMED: u8 = 2;
 const BUCKET: u8 = 4;
 const MONTH: u8 = 8;
@@ -50,7 +51,7 @@ pub(super) async fn settle(
     script: &Script,
     keys: &Keys,
     entries: &[Settle],
-    at: Option<u64>,
+    at: Option<UnixMicros>,
 ) -> Result<SettledBatch, BackendError> {
     let chunks = chunks(keys, entries, |slot| fleet.group_of(slot));
     let mut outcomes = Vec::with_capacity(chunks.len());
@@ -58,7 +59,7 @@ pub(super) async fn settle(
         let calls: Vec<Call> = window.iter().map(|chunk| call(keys, entries, chunk, at)).collect();
         outcomes.extend(script.run(fleet, &calls).await);
     }
-    let mut batch = SettledBatch { now: 0, answers: vec![Answer::Failed; entries.len()] };
+    let mut batch = SettledBatch { now: UnixMicros(0), answers: vec![Answer::Failed; entries.len()] };
     let mut first_fault = None;
     for (chunk, outcome) in chunks.iter().zip(outcomes) {
         match outcome.and_then(|value| read(value, chunk.len())) {
@@ -80,13 +81,13 @@ pub(super) async fn settle(
     }
     match first_fault {
         // Not one of them was reached.
-        Some(fault) if batch.now == 0 => Err(fault.into()),
+        Some(fault) if batch.now == UnixMicros(0) => Err(fault.into()),
         Some(fault) => {
             // Said once, by whoever watches the backend, and not with every batch.
             tracing::debug!("a part of a batch failed: {fault:?}");
             Ok(batch)
         }
-        None if batch.now == 0 => Ok(SettledBatch { now: super::time(fleet).await?, ..batch }),
+        None if batch.now == UnixMicros(0) => Ok(SettledBatch { now: super::time(fleet).await?, ..batch }),
         None => Ok(batch),
     }
 }
@@ -98,7 +99,7 @@ pub(super) async fn reset(
     keys: &Keys,
     client: ClientId,
     (bucket, month): (bool, bool),
-    at: Option<u64>,
+    at: Option<UnixMicros>,
 ) -> Result<(), BackendError> {
     let flags = if bucket { BUCKET } else { 0 } | if month { MONTH } else { 0 };
     let arguments = vec![time_argument(at), b"1".to_vec(), b"0".to_vec(), vec![RESET, flags, 0, 0]];
@@ -148,7 +149,7 @@ fn windows(mut chunks: &[Vec<usize>]) -> impl Iterator<Item = &[Vec<usize>]> {
 }
 
 /// The call that settles the entries of one chunk; at the server's time, or in tests at `at`.
-pub(super) fn call(keys: &Keys, entries: &[Settle], chunk: &[usize], at: Option<u64>) -> Call {
+pub(super) fn call(keys: &Keys, entries: &[Settle], chunk: &[usize], at: Option<UnixMicros>) -> Call {
     let entries = || chunk.iter().filter_map(|index| entries.get(*index));
     let mut offers: Vec<(&Arc<Terms>, &Arc<str>)> = Vec::new();
     let mut names: Vec<u16> = Vec::new();
@@ -185,25 +186,30 @@ fn place<T>(list: &mut Vec<T>, is_same: impl Fn(&T) -> bool, new: T) -> u8 {
     u8::try_from(found).unwrap_or(u8::MAX).saturating_add(1)
 }
 
-fn time_argument(at: Option<u64>) -> Vec<u8> {
-    at.map_or_else(Vec::new, |at| at.to_string().into_bytes())
+fn time_argument(at: Option<UnixMicros>) -> Vec<u8> {
+    at.map_or_else(Vec::new, |at| at.0.to_string().into_bytes())
 }
 
 fn pack_offer(terms: &Terms, tier: &str) -> Vec<u8> {
     let mut bytes = vec![u8::try_from(terms.buckets.len()).unwrap_or(u8::MAX)];
     for index in 0..3 {
         let bucket = terms.buckets.get(index);
-        let numbers = bucket.map_or([0; 3], |bucket| [bucket.drain, bucket.weight, bucket.capacity]);
+        let numbers = bucket.map_or([0; 3], |bucket| [bucket.drain, bucket.weight, bucket.capacity.0]);
         bytes.extend(numbers.into_iter().flat_map(u64::to_le_bytes));
     }
     bytes.push(terms.monthly.is_some().into());
-    bytes.extend(terms.monthly.unwrap_or(0).to_le_bytes());
+    bytes.extend(terms.monthly.unwrap_or_default().0.to_le_bytes());
     bytes.extend(tier.as_bytes());
     bytes
 }
 
+/// `amount` as the script reads it: what is beyond [`EXACT`] counts as that in `Account::settle` too.
+fn exact(amount: Cost) -> [u8; 8] {
+    amount.0.min(EXACT).to_le_bytes()
+}
+
 fn pack_entry(entry: &Settle, offer: u8, set: u8) -> Vec<u8> {
-    let flags = if entry.is_anonymous { STRANGER } else { 0 } | if entry.name.is_some() { NAMED } else { 0 };
+    let flags = if entry.is_anonymous { ANONYMOUS } else { 0 } | if entry.name.is_some() { NAMED } else { 0 };
     let mut bytes = Vec::with_capacity(90);
     match &entry.ask {
         Ask::Lease(lease) => {
@@ -211,19 +217,17 @@ fn pack_entry(entry: &Settle, offer: u8, set: u8) -> Vec<u8> {
             bytes.extend(entry.node.to_le_bytes());
             bytes.extend(lease.epoch.to_le_bytes());
             bytes.extend(lease.seq.to_le_bytes());
-            // What is beyond EXACT counts as EXACT in Account::settle too.
-            bytes.extend(lease.spent.min(EXACT).to_le_bytes());
-            bytes.extend(lease.acked.min(EXACT).to_le_bytes());
-            bytes.extend(lease.spent_before_month.min(EXACT).to_le_bytes());
+            bytes.extend(exact(lease.spent));
+            bytes.extend(exact(lease.acked));
+            bytes.extend(exact(lease.spent_before_month));
             bytes.extend(lease.month.to_le_bytes());
             let amounts = [lease.hold, lease.need, lease.queued, lease.want];
-            bytes.extend(
-                amounts.into_iter().chain(lease.since).flat_map(|amount| amount.min(EXACT).to_le_bytes()),
-            );
+            bytes.extend(amounts.into_iter().flat_map(exact));
+            bytes.extend(lease.since.into_iter().flat_map(|since| since.min(EXACT).to_le_bytes()));
         }
         Ask::Charge { cost } => {
             bytes.extend([CHARGE, flags, offer, set]);
-            bytes.extend(cost.min(&EXACT).to_le_bytes());
+            bytes.extend(exact(*cost));
         }
     }
     bytes.extend(entry.name.iter().flatten());
@@ -231,12 +235,12 @@ fn pack_entry(entry: &Settle, offer: u8, set: u8) -> Vec<u8> {
 }
 
 /// The script's answer: the clock, and one string a client.
-pub(super) fn read(value: Value, count: usize) -> Result<(u64, Vec<Vec<u8>>), Fault> {
+pub(super) fn read(value: Value, count: usize) -> Result<(UnixMicros, Vec<Vec<u8>>), Fault> {
     let wrong = || Fault::Refused("the script's answer cannot be read".into());
     let parts: Vec<Vec<u8>> = redis::from_redis_value(value).map_err(|_| wrong())?;
     let (now, answers) = parts.split_first().ok_or_else(wrong)?;
     let now = std::str::from_utf8(now).ok().and_then(|now| now.parse().ok()).ok_or_else(wrong)?;
-    if answers.len() == count { Ok((now, answers.to_vec())) } else { Err(wrong()) }
+    if answers.len() == count { Ok((UnixMicros(now), answers.to_vec())) } else { Err(wrong()) }
 }
 
 const STANDING: u8 = 0;
@@ -255,19 +259,19 @@ pub(super) fn answer(bytes: &[u8], ask: &Ask) -> Option<Answer> {
         Ask::Lease(lease) => *lease,
         Ask::Charge { .. } => LeaseRequest::default(),
     };
-    let (hold, spent) = (reader.long()?, reader.long()?);
-    let (ttl_ms, idle_ms) = (reader.int()?, reader.int()?);
-    let used = [reader.long()?, reader.long()?, reader.long()?];
-    let (month, month_used) = (reader.short()?, reader.long()?);
-    let (flags, wait) = (reader.byte()?, reader.long()?);
+    let (hold, spent) = (Cost(reader.long()?), Cost(reader.long()?));
+    let (ttl, idle) = (Millis(reader.int()?.into()), Millis(reader.int()?.into()));
+    let used = [Cost(reader.long()?), Cost(reader.long()?), Cost(reader.long()?)];
+    let (month, month_used) = (reader.short()?, Cost(reader.long()?));
+    let (flags, wait) = (reader.byte()?, Micros(reader.long()?));
     let refusal = Refusal { limits: flags & 7, month: flags & 8 != 0, never: flags & 16 != 0, wait };
     let grant = Grant {
         epoch: lease.epoch,
         seq: lease.seq,
         spent,
         hold,
-        ttl_ms,
-        idle_ms: idle_ms.min(IDLE_PATIENT_MS),
+        ttl,
+        idle: idle.min(IDLE_PATIENT),
         used,
         month,
         month_used,

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::time::Duration;
+use tollgate_core::units::{Cost, Millis};
 
 use tollgate_core::wire::Answer;
 use tollgate_store::accounts::{LEASE_TTL, SHARE};
@@ -13,20 +14,20 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub async fn a_node_is_lent_what_it_needs_and_no_two_the_same(backend: Arc<dyn Backend>, namespace: &str) {
     let terms = daily(100, None);
     let first = grant(settle(&backend, namespace, lease(1, &terms, 1, report(1, 0, 0, 60 * UNIT))).await);
-    assert_eq!((first.hold, first.refusal), (60 * UNIT, None));
-    assert!(first.ttl_ms > 0 && u64::from(first.ttl_ms) <= LEASE_TTL / 1_000, "{first:?}");
+    assert_eq!((first.hold, first.refusal), (Cost(60 * UNIT), None));
+    assert!(first.ttl > Millis(0) && first.ttl <= LEASE_TTL.millis(), "{first:?}");
     let second = grant(settle(&backend, namespace, lease(1, &terms, 2, report(1, 0, 0, 50 * UNIT))).await);
     let refusal = second.refusal.unwrap();
-    assert_eq!((second.hold, refusal.limits, refusal.month, refusal.never), (0, 1, false, false));
+    assert_eq!((second.hold, refusal.limits, refusal.month, refusal.never), (Cost(0), 1, false, false));
     // Ten units are missing, of a hundred a day.
-    let wait = Duration::from_micros(refusal.wait);
+    let wait = Duration::from_micros(refusal.wait.0);
     assert!(wait <= Duration::from_secs(8_640) && wait > Duration::from_secs(8_600), "{wait:?}");
     let never = grant(settle(&backend, namespace, lease(1, &terms, 3, report(1, 0, 0, 101 * UNIT))).await);
     assert!(never.refusal.unwrap().never);
     let mut greedy = report(2, 60 * UNIT, 0, 0);
-    greedy.want = 1_000 * UNIT;
+    greedy.want = Cost(1_000 * UNIT);
     let greedy = grant(settle(&backend, namespace, lease(1, &terms, 1, greedy)).await);
-    assert!(greedy.hold >= 40 * UNIT / SHARE && greedy.hold < 41 * UNIT / SHARE, "{greedy:?}");
+    assert!(greedy.hold >= Cost(40 * UNIT / SHARE) && greedy.hold < Cost(41 * UNIT / SHARE), "{greedy:?}");
     assert_eq!(used(&backend, namespace, 1).await, 60 * UNIT);
 }
 
@@ -36,7 +37,7 @@ pub async fn a_report_counts_once(backend: Arc<dyn Backend>, namespace: &str) {
     for _ in 0..3 {
         let again =
             grant(settle(&backend, namespace, lease(1, &terms, 1, report(2, 4 * UNIT, 6 * UNIT, 0))).await);
-        assert_eq!((again.hold, again.month_used), (6 * UNIT, 4 * UNIT));
+        assert_eq!((again.hold, again.month_used), (Cost(6 * UNIT), Cost(4 * UNIT)));
     }
     let older = settle(&backend, namespace, lease(1, &terms, 1, report(1, 0, 0, 10 * UNIT))).await;
     assert_eq!(older, Answer::Stale);
@@ -47,7 +48,7 @@ pub async fn a_lease_that_nobody_reports_on_counts_as_spent(backend: Arc<dyn Bac
     let terms = daily(100, None);
     let lent = grant(settle(&backend, namespace, lease(1, &terms, 1, report(1, 0, 0, 30 * UNIT))).await);
     assert_eq!(used(&backend, namespace, 1).await, 0);
-    let ends = Duration::from_millis(lent.ttl_ms.into());
+    let ends = Duration::from_millis(lent.ttl.0);
     wait::until_async("the lease to end", ends + PATIENCE, async || {
         // Any other node's word lets its time pass.
         settle(&backend, namespace, lease(1, &terms, 2, report(1, 0, 0, 0))).await;
@@ -94,8 +95,8 @@ pub async fn many_nodes_at_once_never_hold_more_than_the_limit(backend: Arc<dyn 
                 let mut hold = 0;
                 for seq in 1..20 {
                     let mut wish = report(seq, 0, hold, hold + 3 * UNIT);
-                    wish.want = hold + 20 * UNIT;
-                    hold = grant(settle(&backend, &namespace, lease(1, &terms, node, wish)).await).hold;
+                    wish.want = Cost(hold + 20 * UNIT);
+                    hold = grant(settle(&backend, &namespace, lease(1, &terms, node, wish)).await).hold.0;
                 }
                 hold
             })
@@ -121,9 +122,9 @@ pub async fn a_large_batch_is_answered_in_its_order(backend: Arc<dyn Backend>, n
         if number(place) == 0 {
             let nth = u64::from(place / 10) + 1;
             assert_eq!(grant.refusal.is_none(), nth <= 100, "{place}");
-            assert_eq!(grant.month_used, nth.min(100) * UNIT, "{place}");
+            assert_eq!(grant.month_used, Cost(nth.min(100) * UNIT), "{place}");
         } else {
-            assert_eq!(grant.month_used, UNIT, "{place}");
+            assert_eq!(grant.month_used, Cost(UNIT), "{place}");
         }
     }
     assert!(backend.settle(namespace, vec![]).await.unwrap().answers.is_empty());
@@ -135,7 +136,7 @@ pub async fn the_clock_never_goes_back(backend: Arc<dyn Backend>, namespace: &st
     let mut last = backend.now().await.unwrap();
     for _ in 0..20 {
         let settled = backend.settle(namespace, vec![charge(1, &terms, 0)]).await.unwrap().now;
-        assert!(settled >= last, "{settled} after {last}");
+        assert!(settled >= last, "{settled:?} after {last:?}");
         last = settled;
     }
 }

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tollgate_core::units::Cost;
 
 use futures_util::TryStreamExt as _;
 use tollgate_store::backend::{Backend, Settle, Usage};
@@ -38,8 +39,8 @@ pub async fn every_consumer_with_use_is_listed_once(backend: Arc<dyn Backend>, n
             client: client(number),
             name: Some(name(number)),
             tier: "free".into(),
-            monthly: Some(5_000 * UNIT),
-            used: UNIT + u64::from(number % 7),
+            monthly: Some(Cost(5_000 * UNIT)),
+            used: Cost(UNIT + u64::from(number % 7)),
         };
         assert_eq!(usage, Some(&expected));
     }
@@ -57,7 +58,12 @@ pub async fn usage_tells_the_tier_that_was_seen_last(backend: Arc<dyn Backend>, 
     let later = Settle { name: None, tier: "pro".into(), ..charge(1, &pro, UNIT) };
     settle(&backend, namespace, later).await;
     let usage = backend.usage(namespace, client(1), month(&backend).await).await.unwrap().unwrap();
-    let expected =
-        Usage { client: client(1), name: Some(name(1)), tier: "pro".into(), monthly: None, used: 2 * UNIT };
+    let expected = Usage {
+        client: client(1),
+        name: Some(name(1)),
+        tier: "pro".into(),
+        monthly: None,
+        used: Cost(2 * UNIT),
+    };
     assert_eq!(usage, expected);
 }

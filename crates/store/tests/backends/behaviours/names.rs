@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use tollgate_core::units::Cost;
 
 use futures_util::TryStreamExt as _;
 use tollgate_core::client::ClientId;
@@ -36,14 +37,17 @@ pub async fn no_name_is_too_strange(backend: Arc<dyn Backend>, namespace: &str) 
         let entry = charge(0, &terms, UNIT);
         let entry =
             Settle { client: ClientId(id), name: Some(name.clone()), tier: long.as_str().into(), ..entry };
-        assert_eq!(grant(settle(&backend, namespace, entry).await).month_used, UNIT);
+        assert_eq!(grant(settle(&backend, namespace, entry).await).month_used, Cost(UNIT));
     }
     let month = month(&backend).await;
     let listed: Vec<_> = backend.usages(namespace, month).try_collect().await.unwrap();
     assert_eq!(listed.len(), names.len());
     for (name, id) in names.iter().zip(ids) {
         let usage = listed.iter().find(|usage| usage.client == ClientId(id)).unwrap();
-        assert_eq!((usage.name.as_ref(), usage.used, usage.tier.as_str()), (Some(name), UNIT, long.as_str()));
+        assert_eq!(
+            (usage.name.as_ref(), usage.used, usage.tier.as_str()),
+            (Some(name), Cost(UNIT), long.as_str())
+        );
     }
     for consumer in ["", "a\0b", "\r\n", "{}*", &"x".repeat(MAX_NAME)] {
         let value = Some(vec![0, 255, b'\n']);
@@ -61,7 +65,11 @@ pub async fn namespaces_do_not_see_each_other(backend: Arc<dyn Backend>, namespa
     let names: Vec<String> = names.iter().map(|name| format!("{namespace}{name}")).collect();
     let long = format!("{namespace}{}", "n".repeat(MAX_NAME - namespace.len()));
     for name in names.iter().chain([&long]) {
-        assert_eq!(grant(settle(&backend, name, charge(1, &terms, UNIT)).await).month_used, UNIT, "{name:?}");
+        assert_eq!(
+            grant(settle(&backend, name, charge(1, &terms, UNIT)).await).month_used,
+            Cost(UNIT),
+            "{name:?}"
+        );
         assert_eq!(put_override(&backend, name, "c", Some(vec![1]), vec![]).await, 1, "{name:?}");
         assert_eq!(backend.reset(name, client(9), true, true, vec![]).await.unwrap(), 2, "{name:?}");
         assert_eq!(backend.audit(name, None, 10).await.unwrap().len(), 2, "{name:?}");

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use tollgate_core::units::Cost;
 
 use tollgate_store::backend::{
     BULLETIN_REMEMBERS, Backend, CHANGES_REMEMBERED, Changed, Condition, Mark, NamespaceSnapshot,
@@ -41,7 +42,7 @@ pub async fn a_reset_makes_the_bucket_full_and_the_month_untouched(
     assert_eq!((told.revision, told.since), (3, 0));
     // What is lent stays lent.
     let lent = grant(settle(&backend, namespace, lease(3, &terms, 1, report(1, 0, 0, 10 * UNIT))).await);
-    assert_eq!(lent.hold, 10 * UNIT);
+    assert_eq!(lent.hold, Cost(10 * UNIT));
     backend.reset(namespace, client(3), true, true, vec![]).await.unwrap();
     assert!(grant(settle(&backend, namespace, charge(3, &terms, UNIT)).await).refusal.is_some());
 }

@@ -1,6 +1,7 @@
 //! The same at the edges, where a random step seldom comes.
 
 use super::*;
+use tollgate_core::units::{Cost, UnixMicros};
 
 #[test]
 fn lua_and_rust_agree_where_more_nodes_ask_than_an_account_remembers() {
@@ -47,9 +48,10 @@ fn lua_and_rust_agree_on_the_edges_of_a_charge() {
         // Clocks step back, by just as much as is overlooked, and by more.
         for by in times.chain([-(SECOND as i64), SECOND as i64, -(SECOND as i64) - 1]) {
             pair.act(&Step::Time(by)).await;
-            let before = pair.stored.get(&0).map_or(0, |stored| stored.account.used(month_of(pair.now)));
+            let before =
+                pair.stored.get(&0).map_or(0, |stored| stored.account.used(month_of(UnixMicros(pair.now))).0);
             pair.act(&Step::Batch(vec![(0, 0, None, Deed::Charge(1_000))])).await;
-            passed.push(pair.stored[&0].account.used(month_of(pair.now)) > before);
+            passed.push(pair.stored[&0].account.used(month_of(UnixMicros(pair.now))) > Cost(before));
             // A client whose month and bucket always have room.
             pair.act(&Step::Batch(vec![(1, 0, None, Deed::Charge(1))])).await;
         }
@@ -67,7 +69,7 @@ fn lua_knows_the_calendar() {
         let mut pair = pair(redis, 0, NOW, vec![offer]);
         // A charge that the month refuses tells its end; one that it takes tells which month it is.
         for month in 0..2_000_u16 {
-            for now in [end_of(month) - 1, end_of(month)] {
+            for now in [end_of(month).0 - 1, end_of(month).0] {
                 pair.now = now;
                 pair.stored.clear();
                 let gone = pair.redis.fleet.ask(Command::new("", redis::cmd("FLUSHALL")));
@@ -99,12 +101,12 @@ fn lua_and_rust_agree_on_when_months_and_nodes_are_forgotten() {
         };
         for _ in 0..40 {
             pair.act(&Step::Batch(vec![(0, 0, None, report(1))])).await;
-            pair.now = end_of(month_of(pair.now));
+            pair.now = end_of(month_of(UnixMicros(pair.now))).0;
         }
-        for since in [REMEMBERED - 1, REMEMBERED, REMEMBERED + 1] {
+        for since in [REMEMBERED.0 - 1, REMEMBERED.0, REMEMBERED.0 + 1] {
             pair.act(&Step::Batch(vec![(0, 0, None, report(2))])).await;
             let ends = pair.stored[&0].account.loans.iter().find(|loan| loan.node == 2).unwrap().ends;
-            pair.now = ends + since;
+            pair.now = ends.0 + since;
             pair.act(&Step::Batch(vec![(0, 0, None, report(3))])).await;
         }
     });
@@ -121,11 +123,11 @@ fn lua_and_rust_agree_on_a_node_that_has_spent_more_than_can_be_told() {
             let lease = LeaseRequest {
                 epoch: 7,
                 seq,
-                spent: EXACT + 1,
-                acked: EXACT + 1,
-                month: month_of(NOW),
-                need,
-                want,
+                spent: Cost(EXACT + 1),
+                acked: Cost(EXACT + 1),
+                month: month_of(UnixMicros(NOW)),
+                need: Cost(need),
+                want: Cost(want),
                 ..LeaseRequest::default()
             };
             pair.act(&Step::Batch(vec![(0, 0, None, Deed::Babble { node: 1, lease })])).await;
@@ -142,7 +144,7 @@ fn charges(accounts: std::ops::Range<u128>, terms: &Arc<Terms>) -> Vec<Settle> {
         tier: "free".into(),
         terms: Arc::clone(terms),
         node: 0,
-        ask: Ask::Charge { cost: 1_000 },
+        ask: Ask::Charge { cost: Cost(1_000) },
     };
     accounts.map(charge).collect()
 }
@@ -156,7 +158,9 @@ fn what_a_request_waits_for_does_not_wait_for_all_of_a_long_batch() {
         let terms = Arc::new(Offer { monthly: Some(1_000), ..Offer::default() }.terms().unwrap());
         let keys = Keys::new("long");
         let settle = async |entries: Vec<Settle>| {
-            settle::settle(&redis.fleet, &redis.settle, &keys, &entries, Some(NOW)).await.unwrap();
+            settle::settle(&redis.fleet, &redis.settle, &keys, &entries, Some(UnixMicros(NOW)))
+                .await
+                .unwrap();
         };
         settle(charges(0..1, &terms)).await;
         // What the function calls is logged as well.
@@ -189,7 +193,9 @@ fn what_redis_keeps_of_the_function_does_not_grow_with_the_accounts() {
         let keys = Keys::new("growth");
         let settle = async |accounts: std::ops::Range<u128>| {
             let entries = charges(accounts, &terms);
-            settle::settle(&redis.fleet, &redis.settle, &keys, &entries, Some(NOW)).await.unwrap();
+            settle::settle(&redis.fleet, &redis.settle, &keys, &entries, Some(UnixMicros(NOW)))
+                .await
+                .unwrap();
         };
         for round in 0..20 {
             settle(round * 64..(round + 1) * 64).await;

@@ -9,8 +9,9 @@ use super::host::{HostGateway, HostKind};
 use super::root::Ready;
 use tollgate_core::client::Network;
 use tollgate_core::policy::{Store, Token};
-use tollgate_core::units::UnixNanos;
+use tollgate_core::units::{Millis, UnixNanos};
 use tollgate_core::wire::{self, Batch};
+use tollgate_node::clock::NodeNanos;
 use tollgate_node::engine::Ruling;
 use tollgate_node::engine::borrowing::Question;
 use tollgate_node::engine::store_client::{self, Caller, Note};
@@ -55,7 +56,7 @@ impl store_client::NodeHost for Ready {
         &self.host
     }
 
-    fn monotonic(&self) -> u64 {
+    fn monotonic(&self) -> NodeNanos {
         abi::monotonic()
     }
 
@@ -79,7 +80,7 @@ impl store_client::NodeHost for Ready {
         abi::speak_for(context);
     }
 
-    fn dispatch(&self, caller: Caller, batch: &Batch, timeout_ms: u64) -> bool {
+    fn dispatch(&self, caller: Caller, batch: &Batch, timeout: Millis) -> bool {
         let Some(route) = &self.route else { return false };
         let (header, body) = match caller {
             Caller::Request => ((wire::header::NAME, batch.to_header()), Vec::new()),
@@ -94,7 +95,7 @@ impl store_client::NodeHost for Ready {
         if let Some(authorization) = &route.authorization {
             headers.push(("authorization", authorization));
         }
-        abi::call(&route.upstream, headers, &body, Duration::from_millis(timeout_ms)).is_some()
+        abi::call(&route.upstream, headers, &body, Duration::from_millis(timeout.0)).is_some()
     }
 
     fn reply(&self) -> Option<Vec<u8>> {
