@@ -1,4 +1,5 @@
-//! What a client has spent: its [`Account`], and the one step that checks every limit of a tier and then charges every one.
+//! What a client has spent: its [`Account`], and the one step that checks every limit of a tier and then charges all of
+//! them.
 
 mod carry;
 
@@ -6,44 +7,44 @@ use crate::limit::{Level, Month, NotNow, PackedRate};
 use crate::tier::{MAX_LIMITS, Tier};
 use crate::units::{Cost, Nanos, UnixNanos};
 
-/// Up to this much a clock may lag behind another of the same node: workers read it before they compare and swap.
-/// A greater step back is somebody setting the clock.
+/// How far one worker's clock reading may lie behind another's on the same node: each reads the clock before it compares
+/// and swaps. A greater step back means that somebody has set the clock.
 const CLOCK_SKEW: Nanos = Nanos::from_seconds(1);
 
-/// What one client has spent. The default is a client never seen: every bucket and the month untouched.
+/// What one client has spent. The default is a client that was never seen: its buckets and its month are untouched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// The moment that `levels` speak of.
+    /// The moment that `levels` are of.
     pub at: UnixNanos,
-    /// One bucket a limit of the tier, in the tier's order.
+    /// One bucket per limit of the tier, in the tier's order.
     pub levels: [Level; MAX_LIMITS],
     /// The rates in whose units `levels` are kept.
     pub rates: [PackedRate; MAX_LIMITS],
     /// The month that `used` belongs to.
     pub month: Month,
-    /// Spent in `month`.
+    /// What was spent in `month`.
     pub used: Cost,
 }
 
-/// What [`decide_all`] finds.
+/// What [`decide_all`] decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every limit takes the cost, and all of them have been charged.
+    /// Every limit allows the cost, and all of them have been charged.
     Allowed,
-    /// At least one does not take it; none has been charged.
+    /// At least one limit refuses for now; none has been charged.
     NotNow(Refusal),
-    /// One never takes a cost as high as this.
+    /// The cost is above what a limit or the month ever allows.
     Never,
 }
 
-/// Why not now, and until when.
+/// Which limits refuse a request, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Which limits of the tier refuse; bit 0 is the first.
     pub limits: u8,
     /// Whether the month's quota refuses.
     pub month: bool,
-    /// The first moment at which this very request would be allowed, were nothing else to arrive.
+    /// The first moment at which the same request would be allowed if nothing else arrived.
     pub until: UnixNanos,
 }
 
@@ -56,11 +57,11 @@ impl Refusal {
 }
 
 impl Account {
-    /// The account at `now`: buckets drained, the month turned.
+    /// The account at `now`, with buckets drained and a new month begun.
     ///
-    /// A clock that steps back neither refills a bucket twice nor locks a client out: up to `CLOCK_SKEW` it is
-    /// another worker's earlier reading, and the account stays where it is; beyond, it goes on from the new time
-    /// with what it holds. A month never turns back. Levels that were written under other limits are carried over.
+    /// A clock that steps back neither refills a bucket twice nor locks a client out. A step of up to `CLOCK_SKEW` is
+    /// another worker's earlier reading, and the account stays where it is; after a greater one it goes on from the new
+    /// time as it is. A month never turns back. Levels written under other limits are carried over.
     #[must_use]
     pub fn at(self, now: UnixNanos, tier: &Tier) -> Self {
         let set_back = self.at.since(now) > CLOCK_SKEW;
@@ -84,7 +85,7 @@ impl Account {
         account
     }
 
-    /// When every bucket is full again; `self` is already of now. Its levels may be of other limits than `tier`'s.
+    /// When every bucket is full again. `self` is already of now; its levels may be of other limits than `tier`'s.
     #[must_use]
     pub fn full_at(&self, tier: &Tier) -> UnixNanos {
         if self.is_of(tier) {
@@ -95,7 +96,7 @@ impl Account {
         levels.map(|(level, rate)| rate.full_at(*level, self.at)).max().unwrap_or(self.at)
     }
 
-    /// Takes `levels` in the units of `tier`'s limits for its own.
+    /// Sets the account's levels, given in the units of `tier`'s limits.
     pub fn set_levels(&mut self, tier: &Tier, levels: [Level; MAX_LIMITS]) {
         self.levels = levels;
         self.rates = Default::default();
@@ -105,8 +106,8 @@ impl Account {
     }
 }
 
-/// Checks `cost` against every limit and the month of `tier`, and then charges all of them, or none: a refused
-/// request costs nothing. `account` becomes that of `now` either way.
+/// Checks `cost` against every limit and the month of `tier`, and then charges all of them or none: a refused request costs
+/// nothing. Either way `account` becomes that of `now`.
 pub fn decide_all(account: &mut Account, tier: &Tier, cost: Cost, now: UnixNanos) -> Verdict {
     let before = *account;
     *account = account.at(now, tier);

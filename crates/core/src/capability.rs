@@ -1,10 +1,10 @@
-//! What the filter needs of a gateway, by the names that the Proxy-Wasm ABI has for it: no more has to be granted.
+//! What the filter needs of a gateway, by the names in the Proxy-Wasm ABI. A gateway has to grant nothing else.
 //!
-//! Envoy can be told to grant a module these *capabilities* alone (`capability_restriction_config`). That is the least
-//! privilege, and spares callbacks that do nothing: the module exports them since Kong makes them whether they are there or
-//! not, and Envoy makes for every request those that are there and granted.
+//! Envoy can restrict a module to these *capabilities* (`capability_restriction_config`). That is the least privilege, and
+//! it spares callbacks that do nothing: the module exports them because Kong calls them whether they exist or not, and
+//! Envoy calls, on every request, those that exist and are granted.
 //!
-//! The built module is held against these lists, and Envoy's sample grants nothing else.
+//! Tests compare the built module with these lists, and Envoy's sample grants exactly these.
 
 /// The callbacks that do something.
 pub const CALLBACKS: &[&str] = &[
@@ -18,7 +18,7 @@ pub const CALLBACKS: &[&str] = &[
     "proxy_on_delete",
 ];
 
-/// The callbacks that the module exports for Kong alone, and that do nothing.
+/// The callbacks that the module exports only for Kong, and that do nothing.
 pub const IDLE_CALLBACKS: &[&str] = &[
     "proxy_on_request_body",
     "proxy_on_request_trailers",
@@ -28,7 +28,7 @@ pub const IDLE_CALLBACKS: &[&str] = &[
     "proxy_on_log",
 ];
 
-/// The calls into the gateway.
+/// The calls that the filter makes.
 pub const CALLS: &[&str] = &[
     "proxy_log",
     "proxy_get_current_time_nanoseconds",
@@ -53,15 +53,15 @@ pub const CALLS: &[&str] = &[
     "proxy_call_foreign_function",
 ];
 
-/// The calls into the gateway that the filter makes in Kong alone.
+/// The calls that the filter makes in Kong alone.
 pub const CALLS_IN_KONG: &[&str] = &["proxy_get_metric"];
 
-/// The calls into the system that the gateway stands in for: clock, randomness, the environment for tokens, and the standard
-/// error for last words.
+/// The WASI functions that the gateway provides: clock, randomness, the environment for tokens, and the standard error for
+/// last words.
 pub const SYSTEM_CALLS: &[&str] =
     &["clock_time_get", "random_get", "environ_get", "environ_sizes_get", "fd_write"];
 
-/// All that has to be granted.
+/// Every capability that has to be granted.
 pub fn all() -> impl Iterator<Item = &'static str> {
     [CALLBACKS, CALLS, SYSTEM_CALLS].into_iter().flatten().copied()
 }

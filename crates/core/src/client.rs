@@ -1,14 +1,14 @@
-//! How gateway and store name a client: 128 bits that both compute from its name.
+//! How gateway and store identify a client: by 128 bits that both compute from its name.
 //!
-//! A node's table has no room for names, and a worker that finds what another has left behind knows none. So reports go
-//! by this number, which any node computes alike; the name itself is told when a client is first seen. BLAKE2s, because
-//! consumers may choose their names: nobody may be able to make one that is another's number.
+//! A node's table has no room for names, and a worker does not know the names behind another worker's records. So reports
+//! use this number, which every node computes alike; the store gets the name when a client is first seen. The hash is
+//! BLAKE2s, because consumers may choose their names: nobody may be able to choose one with another's number.
 
 use blake2::{Blake2s256, Digest};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
-/// Whom limits are kept for.
+/// A client that limits are kept for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Client<'a> {
     /// A consumer, by the name that the gateway gives it.
@@ -17,14 +17,14 @@ pub enum Client<'a> {
     Anonymous(Network),
 }
 
-/// The part of an address that one anonymous client has to itself.
+/// The part of an address that identifies one anonymous client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Network {
     /// One IPv4 address.
     V4([u8; 4]),
-    /// An IPv6 /64: what a provider gives to a single customer at the least.
+    /// An IPv6 /64: the least that a provider gives to a single customer.
     V6([u8; 8]),
-    /// The gateway gives no address that can be read; all such clients share one bucket.
+    /// The gateway gives no address that can be read. All such clients share one bucket.
     Unknown,
 }
 
@@ -32,16 +32,16 @@ pub enum Network {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ClientId(pub [u8; 16]);
 
-/// A map of clients. Made with the same [`ClientSecret`] and used alike, two have the same order.
+/// A map of clients. Two maps with the same [`ClientSecret`] and the same history have the same order.
 pub type ClientMap<T> = HashMap<ClientId, T, ClientSecret>;
 
-/// Decides where a [`ClientMap`] has its entries: a consumer may choose its name, and so its number.
+/// Decides where a [`ClientMap`] has its entries, since consumers may choose their names and so their numbers.
 pub type ClientSecret = foldhash::fast::FixedState;
 
 /// Computes the numbers of one namespace's clients.
 #[derive(Clone, Debug)]
 pub struct Namespace {
-    /// Has taken in the namespace.
+    /// Has already hashed the namespace.
     hasher: Blake2s256,
 }
 
@@ -49,7 +49,7 @@ impl Namespace {
     /// The namespace called `name`.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        // A byte that no namespace has ends it.
+        // A byte that no namespace contains ends it.
         Self { hasher: Blake2s256::new().chain_update(b"tollgate\x01").chain_update(name).chain_update([0]) }
     }
 
@@ -69,7 +69,7 @@ impl Namespace {
 }
 
 impl std::fmt::Display for ClientId {
-    /// 32 hexadecimal digits.
+    /// Writes 32 hexadecimal digits.
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
     }

@@ -1,4 +1,4 @@
-//! What a client is told: where it stands, and why it was refused.
+//! What a response tells the client: what it has left, and why it was refused.
 //!
 //! Two families of headers carry the same numbers: `X-RateLimit-*` with `X-Quota-*`, and the IETF's `RateLimit` and
 //! `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10). A refusal adds `Retry-After` (RFC 9110, 10.2.3) and a
@@ -14,14 +14,14 @@ use crate::policy::HeaderFamilies;
 use crate::tier::Tier;
 use crate::units::{Cost, Nanos, UnixNanos};
 
-/// Every response header that is Tollgate's to say. An upstream's copies never reach the client.
+/// The response headers that only Tollgate may set. An upstream's copies never reach the client.
 pub const X_RATELIMIT: [&str; 3] = ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"];
 /// The tier, and what is left of its month.
 pub const X_QUOTA: [&str; 2] = ["X-Quota-Tier", "X-Quota-Monthly-Remaining"];
 /// The IETF's fields.
 pub const IETF: [&str; 2] = ["RateLimit-Policy", "RateLimit"];
 
-/// The request headers by which the upstream learns who called.
+/// The request headers that tell the upstream who is calling.
 pub const UPSTREAM_TIER: &str = "X-Quota-Tier";
 /// See [`UPSTREAM_TIER`].
 pub const UPSTREAM_CONSUMER: &str = "X-Quota-Consumer";
@@ -29,7 +29,7 @@ pub const UPSTREAM_CONSUMER: &str = "X-Quota-Consumer";
 /// Whether a request header is one that only Tollgate may send to the upstream.
 #[must_use]
 pub fn is_reserved(name: &[u8]) -> bool {
-    // Asked of every header of a request: three letters tell almost all of them.
+    // Every header of a request is checked here: three letters rule almost all of them out.
     let letter = |index: usize| name.get(index).map_or(0, |byte| byte | 0x20);
     let prefix: &[u8] = match (letter(0), letter(2), letter(3)) {
         (b'x', b'q', b'u') => b"x-quota-",
@@ -45,18 +45,18 @@ pub fn is_reserved(name: &[u8]) -> bool {
 /// Whether a response header is one that only Tollgate may send to the client, or might be taken for one.
 #[must_use]
 pub fn is_announced(name: &[u8]) -> bool {
-    // Asked of every header of a response, of which few begin so.
+    // Every header of a response is checked here, and few begin like this.
     let is_ietf = || name.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"ratelimit"));
     is_reserved(name) || (name.first().is_some_and(|byte| byte | 0x20 == b'r') && is_ietf())
 }
 
-/// The names of the [reserved](is_reserved) headers that mean something, in all their spellings: for a host that cannot list
-/// a request's headers.
+/// The names of the [reserved](is_reserved) headers that mean something, in all their spellings, for a host that cannot
+/// list a request's headers.
 pub fn reserved_names() -> impl Iterator<Item = Vec<u8>> {
     X_RATELIMIT.into_iter().chain(X_QUOTA).chain([UPSTREAM_CONSUMER]).flat_map(spellings)
 }
 
-/// `name` with each of its hyphens as it is or as an underscore.
+/// `name` with every choice of keeping each hyphen or writing it as an underscore.
 fn spellings(name: &'static str) -> impl Iterator<Item = Vec<u8>> {
     let hyphens = u32::try_from(name.matches('-').count()).unwrap_or(0);
     (0..1_u32.wrapping_shl(hyphens)).map(move |mut underscores| {
@@ -72,7 +72,7 @@ fn spellings(name: &'static str) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-/// A tier with the parts of its headers that never change.
+/// A tier with the parts of its headers that do not change.
 #[derive(Clone, Debug)]
 pub struct TierHeaders {
     /// The limits' names in the IETF fields, in the tier's order.
@@ -84,7 +84,7 @@ pub struct TierHeaders {
 }
 
 impl TierHeaders {
-    /// The unchanging parts of `tier`'s headers.
+    /// Builds the constant parts of `tier`'s headers.
     #[must_use]
     pub fn new(tier: &Tier) -> Self {
         let names = names(&tier.limits);
@@ -106,7 +106,7 @@ impl TierHeaders {
     }
 }
 
-/// `minute`; where a tier has several limits a minute, `minute`, `minute-2`, `minute-3`.
+/// `minute`; a tier with several limits per minute has `minute`, `minute-2`, `minute-3`.
 fn names(limits: &[Limit]) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(limits.len());
     for limit in limits {
@@ -121,8 +121,8 @@ fn names(limits: &[Limit]) -> Vec<String> {
     names
 }
 
-/// Hands every response header of a decision to `emit`: a value to set, or `None` where Tollgate says nothing and an
-/// upstream's copy is to be removed. `account` is that of the decision's moment.
+/// Hands every response header of a decision to `emit`: a value to set, or `None` where Tollgate sets nothing and an
+/// upstream's copy has to be removed. `account` is as of the decision's moment.
 pub fn announce(
     tier: &Tier,
     texts: &TierHeaders,
@@ -207,13 +207,13 @@ struct Nearest<'a> {
 }
 
 impl Nearest<'_> {
-    /// Whole units left now. A bucket may hold more than the rate's N; the number is never above it.
+    /// Whole units that are left now, at most the rate's N, though a bucket may hold more.
     fn remaining(&self) -> u64 {
         self.available.whole_units().min(self.limit.units())
     }
 }
 
-/// Of two limits with as little left, the one that takes longer to give more.
+/// The limit with the least left; on a tie, the slower to give more.
 fn nearest<'a>(tier: &'a Tier, account: &Account) -> Option<Nearest<'a>> {
     let wait = |near: &Nearest<'_>| Nanos(u64::MAX.saturating_sub(near.limit.until_more(near.level).0));
     tier.limits

@@ -1,9 +1,9 @@
 //! What gateways and the store both speak.
 //!
-//! Nothing in this crate knows a host, a clock, a network or a database. Time, randomness and bytes come in as arguments, and
-//! integers decide.
+//! Nothing in this crate knows a host, a clock, a network or a database. Time, randomness and bytes come in as arguments,
+//! and all decisions use integers.
 //!
-//! Begin with [`policy`]: it is what an operator wrote, as values that cannot be wrong. Then follow what it is made of:
+//! Begin with [`policy`]: it is what an operator wrote, as values that cannot be wrong. Then read what it is made of:
 //!
 //! | module | what it defines |
 //! | --- | --- |
@@ -13,7 +13,7 @@
 //! | [`account`] | what one client has spent, and the step that checks every limit and then charges every one |
 //! | [`client`], [`name`] | how a client is numbered, and how its name is written |
 //! | [`path`], [`price`] | how a path is read, and what a request to it costs |
-//! | [`headers`] | what a client is told |
+//! | [`headers`] | what a response tells the client |
 //! | [`terms`], [`wire`] | a tier in the store's numbers, and the messages between gateway and store |
 //! | [`capability`] | what a gateway has to grant the filter |
 

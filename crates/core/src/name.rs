@@ -1,15 +1,15 @@
-//! What a consumer is called wherever its name is written: in JSON, in CSV, in URLs, in the log of changes.
+//! How a consumer's name is written wherever it is text: in JSON, in CSV, in URLs, in the log of changes.
 //!
-//! A gateway hands on any bytes as a consumer's name. The rule that makes one text of them, and no text of two consumers:
+//! A gateway passes on any bytes as a consumer's name. These rules give each name one text, and no two consumers the same:
 //!
-//! - A name of 1,024 bytes at most that is UTF-8 without control characters, and does not begin with `%:`, is written as it
-//!   is.
-//! - Any other of 1,024 bytes at most is written as `%:` and its bytes, those percent-encoded that are not such text, and
-//!   `%` and `~`: `%:caf%E9`.
-//! - A longer one is written as `%:`, its first 64 bytes in the same way, `~`, and its [number](ClientId) in 32 hexadecimal
-//!   digits.
+//! - A name of at most 1,024 bytes is written as it is if it is UTF-8 without control characters and does not begin with
+//!   `%:`.
+//! - Any other name of at most 1,024 bytes is written as `%:` and its bytes, of which `%`, `~` and those that are not such
+//!   text are percent-encoded: `%:caf%E9`.
+//! - A longer name is written as `%:`, its first 64 bytes encoded in the same way, `~`, and its [number](ClientId) in 32
+//!   hexadecimal digits.
 //!
-//! Gateways tell the store a long name in its third form, since no record has room for it; all others as their bytes.
+//! Gateways send the store a long name in its third form, since no record has room for it, and all others as their bytes.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -19,16 +19,16 @@ use crate::client::{Client, ClientId, Namespace};
 /// The longest name of a namespace or consumer, bytes.
 pub const MAX_NAME: usize = 1_024;
 
-/// How a name begins that is not written as it is.
+/// The beginning of a name that is not written as it is.
 const MARK: &str = "%:";
 
-/// What stands between the beginning of a long name and its number.
+/// The character between the beginning of a long name and its number.
 const CUT: char = '~';
 
-/// How much of a long name is kept, bytes.
+/// How many bytes of a long name are kept.
 const KEPT: usize = 64;
 
-/// The longest text that is read as a name, characters: longer than any that is written.
+/// The longest text that is read as a name, in characters. Every text that is written is shorter.
 pub const MAX_TEXT: usize = 4_096;
 
 /// A consumer as a text names it.
@@ -36,27 +36,27 @@ pub const MAX_TEXT: usize = 4_096;
 pub struct Named {
     /// Its number.
     pub client: ClientId,
-    /// What accounts keep as its name.
+    /// The name as accounts keep it.
     pub stored: Vec<u8>,
-    /// The one text that it is written as.
+    /// The only text that the name is written as.
     pub text: String,
-    /// Whether the text had all of the name; of a long one it may have had the beginning alone, which nobody has compared.
+    /// Whether the text had all of the name. A long name's may have had only the beginning, which nobody has compared.
     pub is_whole: bool,
 }
 
-/// What a gateway tells the store as the name of `client`, whose name is `name`.
+/// What a gateway sends the store as the name of `client`, whose name is `name`.
 #[must_use]
 pub fn told(name: &[u8], client: ClientId) -> Cow<'_, [u8]> {
     if name.len() <= MAX_NAME { Cow::Borrowed(name) } else { Cow::Owned(long(name, client).into_bytes()) }
 }
 
-/// Whether `stored` is what is told as the name of `client` of `namespace`.
+/// Whether `stored` is what a gateway sends as the name of `client` in `namespace`.
 #[must_use]
 pub fn is_of(stored: &[u8], client: ClientId, namespace: &Namespace) -> bool {
     number_in(stored) == Some(client) || namespace.id(&Client::Consumer(stored)) == client
 }
 
-/// The text of what is stored as the name of `client`.
+/// The text of the stored name of `client`.
 #[must_use]
 pub fn text(stored: &[u8], client: ClientId) -> Cow<'_, str> {
     match std::str::from_utf8(stored) {
@@ -65,7 +65,7 @@ pub fn text(stored: &[u8], client: ClientId) -> Cow<'_, str> {
     }
 }
 
-/// The consumer of `namespace` that `text` names; none where it is not what any consumer is written as.
+/// The consumer of `namespace` that `text` names; `None` if no consumer is written like that.
 #[must_use]
 pub fn read(text: &str, namespace: &Namespace) -> Option<Named> {
     if let Some(client) = number_in(text.as_bytes()) {
@@ -78,7 +78,7 @@ pub fn read(text: &str, namespace: &Namespace) -> Option<Named> {
     Some(Named { client, stored: stored.into_owned(), text, is_whole: true })
 }
 
-/// The name that `text` is written for, where it has all of it.
+/// The name that is written as `text`, if the text has all of it.
 #[must_use]
 pub fn bytes(text: &str) -> Option<Cow<'_, [u8]>> {
     if text.is_empty() {
@@ -88,12 +88,12 @@ pub fn bytes(text: &str) -> Option<Cow<'_, [u8]>> {
         return is_plain(text).then_some(Cow::Borrowed(text.as_bytes()));
     };
     let name = decoded(encoded).filter(|name| !name.is_empty() && name.len() <= MAX_NAME)?;
-    // Only in its one spelling, and only where it is needed.
+    // Only its one spelling counts, and only if needed.
     let is_as_it_is = std::str::from_utf8(&name).is_ok_and(is_plain);
     (!is_as_it_is && Encoded(&name).to_string() == encoded).then_some(Cow::Owned(name))
 }
 
-/// The text of a name that no text is given for: what to write instead of `text`, if it is meant as it stands.
+/// The encoded text of a name: what to write instead of `text`, which is not a name's text, to name just these bytes.
 #[must_use]
 pub fn spelled(text: &[u8]) -> String {
     format!("{MARK}{}", Encoded(text))
@@ -108,7 +108,7 @@ fn long(name: &[u8], client: ClientId) -> String {
     format!("{MARK}{}{CUT}{client}", Encoded(kept))
 }
 
-/// The number in the text of a long name; none if it is not one.
+/// The number in the text of a long name; `None` if it is not one.
 fn number_in(text: &[u8]) -> Option<ClientId> {
     const MOST: usize = MARK.len() + 3 * KEPT + 1 + 32;
     if text.len() > MOST {
@@ -117,11 +117,12 @@ fn number_in(text: &[u8]) -> Option<ClientId> {
     let (kept, number) = std::str::from_utf8(text).ok()?.strip_prefix(MARK)?.split_once(CUT)?;
     let client = ClientId(u128::from_str_radix(number, 16).ok()?.to_be_bytes());
     let name = decoded(kept).filter(|name| name.len() == KEPT)?;
-    // Each has one spelling.
+    // Number and name each have one spelling.
     (client.to_string() == number && Encoded(&name).to_string() == kept).then_some(client)
 }
 
-/// Bytes as text: what is no character or a control character percent-encoded, and what [`decoded`] and [`number_in`] read.
+/// Bytes as text: invalid UTF-8, control characters and the characters that [`decoded`] and [`number_in`] read are
+/// percent-encoded.
 struct Encoded<'a>(&'a [u8]);
 
 impl std::fmt::Display for Encoded<'_> {

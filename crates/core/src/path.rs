@@ -1,61 +1,61 @@
-//! How servers read a path, each described by what it decodes, cuts and resolves.
+//! How servers read a path. A [`Dialect`] describes what one of them decodes, cuts and resolves.
 
-/// How one kind of server turns the path of a request into the path that it serves or hands on.
+/// How one kind of server turns the path of a request into the path that it serves or passes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Dialect {
-    /// Which percent-encoded bytes are decoded before segments are told apart.
+    /// Which percent-encoded bytes are decoded before the path is split into segments.
     decodes: Decodes,
-    /// What becomes of `.`, `..` and empty segments.
+    /// What happens to `.`, `..` and empty segments.
     dots: Dots,
     /// Whether `\` separates segments as `/` does.
     backslash: bool,
-    /// Whether the parameters of a segment, from `;` on, are cut away before anything is decoded.
+    /// Whether a segment's parameters, from `;` on, are cut off before anything is decoded.
     parameters: bool,
 }
 
 /// Which percent-encoded bytes are decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decodes {
-    /// Letters, digits and `-._~`, which mean the same when they are encoded (RFC 3986, 2.3).
+    /// Letters, digits and `-._~`, which mean the same if they are encoded (RFC 3986, 2.3).
     Unreserved,
     /// All but `%2f`.
     AllButSlash,
-    /// All of them.
+    /// All bytes.
     All,
 }
 
-/// What becomes of dot segments.
+/// What happens to dot segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dots {
-    /// They are segments like any other.
+    /// They are ordinary segments.
     Kept,
     /// They are resolved after several slashes have become one, as file systems do.
     AfterMerging,
-    /// They are resolved as RFC 3986 (5.2.4) does: `..` after two slashes takes away the nothing between them.
+    /// They are resolved as in RFC 3986 (5.2.4): `..` after two slashes removes the empty segment between them.
     BeforeMerging,
 }
 
-/// Decodes everything and reads nothing else into a path.
+/// Decodes everything and changes nothing else.
 pub const PLAIN: Dialect =
     Dialect { decodes: Decodes::All, dots: Dots::Kept, backslash: false, parameters: false };
 
-/// File systems and IIS. A path of the price list is written as it is read here.
+/// File systems and IIS. The price list's paths are written as this dialect reads them.
 pub const FILE_SYSTEM: Dialect = Dialect { dots: Dots::AfterMerging, backslash: true, ..PLAIN };
 
-/// Kong's router, and the path that Kong sends to the upstream. `#` and `;` are characters like others there.
+/// Kong's router, and the path that Kong sends to the upstream. It treats `#` and `;` as ordinary characters.
 pub const KONG: Dialect = Dialect { decodes: Decodes::Unreserved, dots: Dots::AfterMerging, ..PLAIN };
 
-/// Envoy with `normalize_path`, as Istio's sidecars have it.
+/// Envoy with `normalize_path`, which Istio's sidecars set.
 pub const ENVOY: Dialect =
     Dialect { decodes: Decodes::Unreserved, dots: Dots::BeforeMerging, backslash: true, ..PLAIN };
 
-/// nginx, where it hands on the path that it has decoded.
+/// nginx, where it passes on the path that it has decoded.
 pub const NGINX: Dialect = Dialect { dots: Dots::AfterMerging, ..PLAIN };
 
-/// How the server that answers may read `path`: every combination of what makes a difference in it. Such a server is
-/// Tomcat (parameters cut, everything decoded, dots resolved after slashes are merged), Jetty (dots before), Spring's
-/// WebFlux (dots kept), Express (nothing but all bytes except slashes decoded), a WSGI application ([`PLAIN`]), Go
-/// ([`NGINX`]), IIS ([`FILE_SYSTEM`]).
+/// The ways in which the answering server may read `path`: every combination of what makes a difference in it. Such servers
+/// are Tomcat (cuts parameters, decodes everything, merges slashes and then resolves dots), Jetty (resolves dots before),
+/// Spring's WebFlux (keeps dots), Express (only decodes, all bytes except slashes), a WSGI application ([`PLAIN`]), Go
+/// ([`NGINX`]) and IIS ([`FILE_SYSTEM`]).
 pub fn of_servers(path: &[u8]) -> Vec<Dialect> {
     let mut all = vec![PLAIN];
     let mut vary = |changes: &[fn(Dialect) -> Dialect]| {
@@ -80,19 +80,19 @@ pub fn of_servers(path: &[u8]) -> Vec<Dialect> {
     all
 }
 
-/// Whether `path` has `byte` in percent-encoding.
+/// Whether `path` contains `byte` percent-encoded.
 fn encodes(path: &[u8], byte: u8) -> bool {
     path.windows(3).any(|window| decoded(window).is_some_and(|(other, _)| other == byte))
 }
 
 impl Dialect {
-    /// What this server makes of `path`, which has no query. Every byte is looked at once, and written at most once.
+    /// How this server reads `path`, which has no query. Every byte is read once, and written at most once.
     #[must_use]
     pub fn read(&self, path: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(path.len().saturating_add(1));
         let mut rest = path;
         let mut in_parameters = false;
-        // Every segment stands in `out` behind its slash.
+        // In `out` every segment follows its slash.
         out.push(b'/');
         if let Some((_, tail)) = rest.split_first().filter(|(first, _)| self.separates(**first)) {
             rest = tail;
@@ -134,7 +134,7 @@ impl Dialect {
         byte == b'/' || byte == b'\\' && self.backslash
     }
 
-    /// Does what the last segment of `out` asks for.
+    /// Resolves the last segment of `out`.
     fn end_segment(&self, out: &mut Vec<u8>) {
         let start = out.iter().rposition(|byte| *byte == b'/').unwrap_or_default();
         let is_merged = self.dots == Dots::AfterMerging;

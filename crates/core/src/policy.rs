@@ -1,11 +1,11 @@
-//! What a node has to enforce: a [`Policy`], which cannot hold a wrong value.
+//! What a node enforces: a [`Policy`], which cannot hold a wrong value.
 //!
 //! ```text
 //! JSON text ──serde──▶ raw::Policy ──parse──▶ Policy
-//!             shape, unknown fields   values, references, what cannot work
+//!             shape, unknown fields   values, references, contradictions
 //! ```
 //!
-//! Both steps report [`Problem`]s: where, what is wrong, what to write instead.
+//! Both steps report [`Problem`]s: the place, what is wrong there, and what to write instead.
 
 mod decimal;
 mod parse;
@@ -25,42 +25,42 @@ use crate::price::Rule;
 use crate::tier::{OnFailure, Tier};
 use crate::units::{Cost, Millis};
 
-/// A whole policy, ready to decide with.
+/// A whole policy, checked and ready for decisions.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Keeps policies apart that share a node or a store.
+    /// Separates policies that share a node or a store.
     pub namespace: String,
-    /// What happens with a request that a limit refuses.
+    /// What happens to a request that a limit refuses.
     pub enforcement: Enforcement,
-    /// The tiers in the order of their names; a [`TierId`] is a place in it.
+    /// The tiers, sorted by name; a [`TierId`] is an index into it.
     pub tiers: Vec<Tier>,
-    /// The tier of a known consumer whose tier nothing says.
+    /// The tier of a known consumer for whom nothing names another.
     pub default_tier: TierId,
-    /// The limits of a client without a consumer, one bucket an address. Its name is [`ANONYMOUS`].
+    /// The limits of clients without a consumer, with one bucket per address. Its name is [`ANONYMOUS`].
     pub anonymous: Tier,
-    /// Where consumer and tier are read from.
+    /// Where to read consumer and tier from.
     pub identity: Identity,
     /// Prices of endpoints, in the policy's order.
     pub endpoints: Vec<Rule>,
     /// The price of a request that no rule matches.
     pub default_cost: Cost,
-    /// Consumers whose tier the policy itself says.
+    /// Consumers whose tier the policy itself names.
     pub overrides: HashMap<String, TierId>,
     /// Which response headers are sent.
     pub headers: HeaderFamilies,
-    /// Whether the upstream is told tier and consumer.
+    /// Whether the upstream is told the tier and the consumer.
     pub tells_upstream: bool,
-    /// The store; none: this node alone.
+    /// The store; `None` if this node counts alone.
     pub store: Option<Store>,
-    /// Client records the table holds.
+    /// The number of client records in the table.
     pub clients: u32,
 }
 
 impl Policy {
-    /// The clients that the table has room for where a policy does not say.
+    /// The number of clients that the table has room for if a policy names none.
     pub const DEFAULT_CLIENTS: u32 = 65_536;
 
-    /// The tier of an id. Every [`TierId`] of this policy names one; of another policy's, the default tier's.
+    /// The tier with this id. An id of another policy that is out of range here gives the anonymous tier.
     #[must_use]
     pub fn tier(&self, id: TierId) -> &Tier {
         self.tiers.get(id.0).unwrap_or(&self.anonymous)
@@ -73,37 +73,37 @@ impl Policy {
     }
 }
 
-/// A place in [`Policy::tiers`].
+/// An index into [`Policy::tiers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TierId(pub usize);
 
-/// What happens with a request that a limit refuses.
+/// What happens to a request that a limit refuses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Enforcement {
     /// Refuse it.
     #[default]
     Enforce,
-    /// Let it pass and count it as `shadow_refused`: decide, count, add headers, never refuse.
+    /// Let it pass and count it as `shadow_refused`; decisions, counters and headers stay the same.
     Shadow,
-    /// Do nothing at all.
+    /// Do nothing.
     Off,
 }
 
-/// Where consumer and tier are read from, first to last.
+/// Where to read consumer and tier from, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The first source that yields a value names the consumer.
     pub consumer: Vec<Source>,
-    /// The first source whose value, or comma-separated part of it, names a tier gives the tier.
+    /// The first source with a value that names a tier, or has a comma-separated part that does, gives the tier.
     pub tier: Vec<Source>,
 }
 
-/// One place where the gateway tells who is calling.
+/// A place where the gateway says who is calling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A property of the gateway; the path's segments in order.
+    /// A property of the gateway: its path's segments in order.
     Property(Vec<String>),
-    /// A request header, lower case. Only as trustworthy as what set it: see the gateway's own configuration.
+    /// A request header, in lower case. It is only as trustworthy as what sets it: see the gateway's own configuration.
     Header(String),
 }
 
@@ -133,22 +133,22 @@ pub struct Store {
     pub on_failure: OnFailure,
 }
 
-/// A node's way to work with the store.
+/// How a node uses the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StoreMode {
-    /// Spend what the store has lent; no call on the request path while it lasts.
+    /// Spend what the store has lent: no call on the request path while it lasts.
     #[default]
     Leased,
-    /// One store call a request.
+    /// One store call per request.
     Strict,
 }
 
 /// Where the gateway's token comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Token {
-    /// Written in the policy.
+    /// It is written in the policy.
     Literal(String),
-    /// In an environment variable of this name.
+    /// It is in the environment variable of this name.
     Env(String),
 }
 

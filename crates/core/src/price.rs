@@ -1,4 +1,4 @@
-//! The price list as the policy has it: a [`Rule`] per line, each with a [`Pattern`] of paths.
+//! The policy's price list: one [`Rule`] per line, each with a [`Pattern`] of paths.
 
 use crate::path;
 use crate::units::Cost;
@@ -6,20 +6,20 @@ use crate::units::Cost;
 /// One line of the price list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Which paths it is for.
+    /// Which paths it matches.
     pub pattern: Pattern,
-    /// Which methods it is for, upper case; empty: all.
+    /// Which methods it matches, in upper case; all if empty.
     pub methods: Vec<String>,
     /// What one request costs.
     pub cost: Cost,
 }
 
-/// Which paths a rule is for.
+/// Which paths a rule matches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Pattern {
-    /// This normalised path alone.
+    /// This normalized path alone.
     Exact(String),
-    /// This normalised path and all below it; `/` for every path.
+    /// This normalized path and all below it; `/` matches every path.
     Prefix(String),
 }
 
@@ -28,11 +28,11 @@ pub enum Pattern {
 pub enum PatternError {
     /// It does not start with a slash.
     Relative,
-    /// A `*` that is not the last segment.
+    /// A `*` is not the last segment.
     Wildcard,
-    /// A query or a fragment, which never match.
+    /// It has a query or a fragment, which never match.
     Query,
-    /// Requests are compared after normalisation, so this spelling could never match; the one that does.
+    /// Requests are compared after normalization, so this spelling could never match; the content is the one that does.
     NotNormalised(String),
 }
 
@@ -40,7 +40,7 @@ impl Pattern {
     /// Reads `/exact/path` or `/prefix/*`.
     ///
     /// # Errors
-    /// [`PatternError`] when no request could match, or another spelling would.
+    /// [`PatternError`] if no request could match, or only another spelling would.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         if !text.starts_with('/') {
             return Err(PatternError::Relative);

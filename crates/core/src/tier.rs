@@ -3,22 +3,23 @@
 use crate::limit::Limit;
 use crate::units::Cost;
 
-/// The most limits one tier may have; a client's record in the table has room for as many buckets.
+/// The most limits that one tier may have, and the number of buckets that a client's record has room for.
 pub const MAX_LIMITS: usize = 3;
 
-/// The tier name under which clients without a consumer appear.
+/// The tier name for clients without a consumer.
 pub const ANONYMOUS: &str = "anonymous";
 
 /// One tier's limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tier {
-    /// `[a-z][a-z0-9_-]*`, at most 32 characters; stands in headers, metrics and documents as it is.
+    /// `[a-z][a-z0-9_-]*`, at most 32 characters; headers, metrics and documents contain it unchanged.
     pub name: String,
-    /// Checked and charged together; none: unlimited. At most [`MAX_LIMITS`].
+    /// At most [`MAX_LIMITS`] limits, checked and charged together; an empty list means an unlimited rate.
     pub limits: Vec<Limit>,
-    /// Cost units a calendar month (UTC); none: unlimited.
+    /// Cost units per calendar month (UTC); `None` if unlimited.
     pub monthly: Option<Cost>,
-    /// What to do for this tier when the store cannot be asked; none: what [`Store::on_failure`] says.
+    /// What to do for this tier when the store cannot be asked; `None` to do what
+    /// [`Store::on_failure`](crate::policy::Store::on_failure) says.
     pub on_failure: Option<OnFailure>,
 }
 
@@ -29,9 +30,9 @@ impl Tier {
         self.limits.is_empty() && self.monthly.is_none()
     }
 
-    /// Whether a bucket of the tier, or its month, holds so few requests of `cost` that a few on each of some gateways are
-    /// all of them. What one gateway was lent and does not spend would be missing at the others, so requests of such a
-    /// cost are decided by the store, one by one.
+    /// Whether a bucket of the tier, or its month, holds so few requests of `cost` that some gateways with a few each would
+    /// hold them all. Budget that one gateway was lent and does not spend is missing at the others, so the store decides
+    /// requests of such a cost one by one.
     #[must_use]
     pub fn holds_few(&self, cost: Cost) -> bool {
         const FEW: u64 = 20;
@@ -41,16 +42,16 @@ impl Tier {
     }
 }
 
-/// What to do when it cannot be told whether a request is within its limit.
+/// What to do when nobody can tell whether a request is within its limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
-    /// Each node goes on by itself with the tier's own bucket.
+    /// Each node goes on alone with the tier's own bucket.
     #[default]
     Local,
-    /// Consumers are limited as anonymous clients are, by address.
+    /// Limit consumers by address, as anonymous clients are.
     Ip,
     /// Let everything through.
     Open,
-    /// Refuse everything, 503.
+    /// Refuse everything with status 503.
     Closed,
 }

@@ -1,18 +1,18 @@
-//! What an account's levels are to a tier: also to another than the one that they were written under.
+//! How an account's levels are read under a tier other than the one that they were written under.
 //!
 //! Policies are rolled out gateway by gateway, customers are upgraded, and two policies of one node may take turns. What
 //! was used then stays used, in cost units:
-//! - The level of the minute's bucket goes on as the minute's, whatever the number of units. It is read as it was when it
-//!   was written and drains from there at the rate that counts now.
-//! - What is more than the bucket now holds drains at the faster of the two rates until it fits. It is not forgotten, or
-//!   two policies in turn would each hand out a bucket again and again.
-//! - A limit of a period that had none takes over what a shorter period's bucket has. Where the limit of a longer period is
-//!   gone with the tier that had it, it begins with what that one's bucket has, as far as it can hold it.
-//! - The level of a period that the tier has no limit for is kept where the record has room, and charged, for the day on
-//!   which there is one again.
+//! - The level of the minute's bucket stays the minute's, whatever the number of units. It is read as of the moment at
+//!   which it was written, and drains from there at the rate that is in force now.
+//! - What exceeds the bucket's present capacity drains at the faster of the two rates until the rest fits. It is not
+//!   forgotten, or two policies that take turns would each hand out a bucket again and again.
+//! - A limit of a period that had no level takes over the level of a shorter period. If a longer period's limit went away
+//!   with its tier, the new limit begins with that level instead, up to its own capacity.
+//! - The level of a period for which the tier has no limit is kept where the record has room, and is charged, until the
+//!   period has a limit again.
 //!
-//! So over any interval a client is let through the larger capacity and the faster rate at most. A change costs it at most a
-//! thousandth of a unit, by rounding.
+//! So over any interval a client gets at most the larger capacity and the faster rate. By rounding, a change costs it at
+//! most a thousandth of a unit.
 
 use super::Account;
 use crate::limit::{Level, Limit, PackedRate};
@@ -20,14 +20,14 @@ use crate::tier::{MAX_LIMITS, Tier};
 use crate::units::{Cost, Nanos};
 
 impl Account {
-    /// Whether the levels are those of `tier`'s limits and of nothing else.
+    /// Whether the levels are those of `tier`'s limits and of no others.
     pub fn is_of(&self, tier: &Tier) -> bool {
         let mut limits = tier.limits.iter().map(PackedRate::of);
         self.rates.iter().all(|rate| *rate == limits.next().unwrap_or_default())
     }
 
-    /// The same account with a level for each of `tier`'s limits, in their order and in their units, `elapsed` after the
-    /// moment that the levels speak of. A level may be more than its bucket holds: it then has to drain that much first.
+    /// The same account with a level for each of `tier`'s limits, in their order and units, `elapsed` after the moment that
+    /// the levels are of. A level may exceed its bucket's capacity; the excess has to drain first.
     pub(super) fn carried(self, tier: &Tier, elapsed: Nanos) -> Self {
         let matched = self.matched(tier);
         let mut account = Self { levels: Default::default(), rates: Default::default(), ..self };
@@ -49,9 +49,9 @@ impl Account {
         account
     }
 
-    /// Charges the levels that the tier, which has `limits` limits, has none for. They are filled up to one period's units,
-    /// or to what they had in them `before`: what more their bucket would hold is not known, and whoever has a limit again
-    /// does not begin with a debt.
+    /// Charges the levels for which the tier, with its number of `limits`, has no limit. They are filled up to one period's
+    /// units, or to what they held `before`: how much more their buckets would hold is not known, and a client whose limit
+    /// comes back must not begin in debt.
     pub(super) fn charge_others(&mut self, limits: usize, cost: Cost, before: &Self) {
         for (level, rate) in self.places().skip(limits).filter(|(_, rate)| rate.units() > 0) {
             let known = before.levels.iter().zip(&before.rates).find(|(_, other)| *other == rate);
@@ -63,16 +63,16 @@ impl Account {
         self.levels.iter_mut().zip(&mut self.rates)
     }
 
-    /// The level at `index` and the rate in whose unit it is, if there is one.
+    /// The level at `index` and the rate in whose unit it is kept, if there is one.
     fn kept(&self, index: usize) -> Option<(Level, PackedRate)> {
         let (level, rate) = (self.levels.get(index)?, self.rates.get(index)?);
         (rate.units() > 0).then_some((*level, *rate))
     }
 
-    /// For each of `tier`'s limits the place of the level that goes on as its own: of several of one period, in order.
+    /// For each of `tier`'s limits, the place of the level that it takes over; several limits of one period match in order.
     fn matched(&self, tier: &Tier) -> [Option<usize>; MAX_LIMITS] {
         let mut matched = [None; MAX_LIMITS];
-        // One of the very same rate comes before one of the same period.
+        // A level of the very same rate comes before one of the same period.
         for is_exact in [true, false] {
             for (index, limit) in tier.limits.iter().enumerate() {
                 let is_free = |old: &usize| !matched.contains(&Some(*old));
@@ -90,8 +90,8 @@ impl Account {
         matched
     }
 
-    /// What is known to have been used of a `limit` whose period had no level. A slower bucket has at least as much in it
-    /// as a faster one, and at most as much where that is gone.
+    /// The cost that is known to be used of a `limit` whose period had no level. A longer period's bucket has at least as
+    /// much in it as a shorter one's, and is an upper bound if its limit is gone.
     fn known_for(&self, limit: &Limit, matched: &[Option<usize>; MAX_LIMITS]) -> Cost {
         let kept = |old: usize| self.kept(old).map(|(level, rate)| (rate.period(), rate.used(level)));
         let all = (0..MAX_LIMITS).filter_map(kept);
@@ -102,7 +102,7 @@ impl Account {
     }
 }
 
-/// `level`, kept in the unit of `rate`, as one of `limit`'s bucket, `elapsed` later.
+/// The level of `limit`'s bucket that corresponds to `level`, kept in the unit of `rate`, after `elapsed`.
 fn read(level: Level, rate: PackedRate, limit: &Limit, elapsed: Nanos) -> Level {
     if rate == PackedRate::of(limit) {
         return limit.drained(level, elapsed);

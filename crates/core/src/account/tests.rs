@@ -72,7 +72,7 @@ fn a_lagging_clock_refills_nothing_twice() {
     for _ in 0..60 {
         assert_eq!(decide_all(&mut account, &tier, ONE, NOW), Verdict::Allowed);
     }
-    // Two workers a millisecond apart take turns: only the later clock refills.
+    // Two workers whose clocks differ by a millisecond take turns: only the later clock refills.
     let ahead = UnixNanos(NOW.0 + 999_000_000);
     assert!(matches!(decide_all(&mut account, &tier, ONE, ahead), Verdict::NotNow(_)));
     assert!(matches!(decide_all(&mut account, &tier, ONE, NOW), Verdict::NotNow(_)));
@@ -107,8 +107,8 @@ fn a_month_does_not_turn_back_with_the_clock() {
 }
 
 proptest! {
-    /// The promise itself, checked by an independent sum: in any interval of length t, what was admitted costs at
-    /// most capacity + rate × t. Compared in whole numbers: thousandths of a unit × period.
+    /// The promise itself, checked by an independent sum: in any interval of length t, what was admitted costs at most
+    /// capacity + rate × t. The comparison is in whole numbers: thousandths of a unit × period.
     #[test]
     fn admitted_cost_stays_below_capacity_plus_rate_times_t(
         units in 1_u64..500, burst in 100_u64..300, period in proptest::sample::select(Period::ALL.to_vec()),
@@ -136,7 +136,7 @@ proptest! {
         }
     }
 
-    /// Nothing stranded: a client that always asks is given all that the rate allows.
+    /// No budget is lost: a client that always asks gets all that the rate allows.
     #[test]
     fn steady_overload_gets_all_of_the_rate(units in 1_u64..5_000, burst in 100_u64..200) {
         let limit = Limit::new(units, Period::Minute, burst).unwrap();

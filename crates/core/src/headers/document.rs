@@ -5,15 +5,15 @@ use crate::account::Refusal;
 use crate::tier::Tier;
 use crate::units::UnixNanos;
 
-/// A whole response of Tollgate's own. `Cache-Control: no-store` and `Content-Type: application/problem+json` go
-/// with it.
+/// A whole response of Tollgate's own. It is sent with `Cache-Control: no-store` and
+/// `Content-Type: application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
     /// The HTTP status.
     pub status: u16,
     /// Whole seconds, rounded up, at least 1.
     pub retry_after: u64,
-    /// The sentence in it for people: all that a gRPC client gets.
+    /// The sentence for people in the document, which is all that a gRPC client gets.
     pub detail: String,
     /// JSON, a problem document.
     pub body: String,
@@ -21,7 +21,7 @@ pub struct Document {
 
 impl Document {
     /// The status that a gRPC client gets instead ([its codes](https://grpc.io/docs/guides/status-codes/)). Clients retry
-    /// `UNAVAILABLE` by themselves, and by custom not `RESOURCE_EXHAUSTED`.
+    /// `UNAVAILABLE` by themselves, but by custom not `RESOURCE_EXHAUSTED`.
     #[must_use]
     pub const fn grpc_status(&self) -> u8 {
         const RESOURCE_EXHAUSTED: u8 = 8;
@@ -30,19 +30,19 @@ impl Document {
     }
 }
 
-/// Whether a request of this content type is one of gRPC.
+/// Whether a request with this content type is a gRPC call.
 #[must_use]
 pub fn is_grpc(content_type: &[u8]) -> bool {
     let rest = content_type.strip_prefix(b"application/grpc");
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
-/// 429: what `tier` allows, and when to come back.
+/// The response 429: what `tier` allows, and when to retry.
 #[must_use]
 pub fn refused(tier: &Tier, texts: &TierHeaders, refusal: &Refusal, now: UnixNanos) -> Document {
     let retry_after = refusal.until.since(now).seconds_rounded_up().max(1);
     let mut violated: Vec<String> = Vec::new();
-    // The policy that is named in words is the one that takes longest: the month, or the longest period's limit.
+    // The sentence names the limit that takes longest: the month, or else the limit of the longest period.
     let mut longest = None;
     for (index, limit) in tier.limits.iter().enumerate().filter(|(index, _)| refusal.by_limit(*index)) {
         violated.push(format!("\"{}\"", texts.name(index)));
@@ -72,8 +72,8 @@ pub fn refused(tier: &Tier, texts: &TierHeaders, refusal: &Refusal, now: UnixNan
     }
 }
 
-/// What a client is told when it cannot be told whether its request is within the limit: 503 where the policy says
-/// `closed`, 429 otherwise. Either way it may come back in a second.
+/// The response when nobody can tell whether a request is within its limit: 503 if the policy says `closed`, else 429.
+/// Either way the client may retry after a second.
 #[must_use]
 pub fn unavailable(tier: &Tier, status: u16) -> Document {
     let name = &tier.name;

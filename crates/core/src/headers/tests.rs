@@ -45,7 +45,7 @@ fn a_limited_tier_is_told_all_it_needs() {
         [
             "X-RateLimit-Limit: 1000",
             "X-RateLimit-Remaining: 987",
-            "X-RateLimit-Reset: 1795478431", // 513 of 1000 a minute: 30.78 s, rounded up
+            "X-RateLimit-Reset: 1795478431", // 513 of 1000 per minute: 30.78 s, rounded up
             "X-Quota-Tier: pro",
             "X-Quota-Monthly-Remaining: 999487",
             r#"RateLimit-Policy: "minute";q=1000;w=60, "month";q=1000000;w=2592000"#,

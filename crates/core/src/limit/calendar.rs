@@ -7,7 +7,7 @@ use crate::units::{Nanos, UnixNanos};
 
 const SECONDS_PER_DAY: u64 = 86_400;
 const DAYS_PER_ERA: u64 = 146_097;
-/// From 0000-03-01, where the arithmetic starts, to 1970-01-01.
+/// Days from 0000-03-01, where the arithmetic starts, to 1970-01-01.
 const DAYS_BEFORE_EPOCH: u64 = 719_468;
 
 /// A calendar month: months since January 1970, UTC. The clock's range ends in 2554, month 7,014.
@@ -21,11 +21,11 @@ impl Month {
         let day = (moment.seconds() / SECONDS_PER_DAY).wrapping_add(DAYS_BEFORE_EPOCH);
         let era = day / DAYS_PER_ERA;
         let day_of_era = day % DAYS_PER_ERA;
-        // Leap days of the era before this day: one every 4 years, none every 100, one again at its end.
+        // Leap days of the era before this day: one every 4 years, except every 100 years, and one at the era's end.
         let leaps = (day_of_era / 1_460).wrapping_sub(day_of_era / 36_524).wrapping_add(day_of_era / 146_096);
         let year_of_era = day_of_era.wrapping_sub(leaps) / 365;
         let day_of_year = day_of_era.wrapping_sub(days_of_years(year_of_era));
-        // 0 = March … 11 = February: five months are 153 days, always.
+        // 0 is March, 11 is February: five months have 153 days.
         let month = day_of_year.wrapping_mul(5).wrapping_add(2) / 153;
         let months_since_year_0 = era
             .wrapping_mul(400)
@@ -51,32 +51,32 @@ impl Month {
         UnixNanos::from_seconds(days.wrapping_mul(SECONDS_PER_DAY))
     }
 
-    /// The first moment of the month after: when a quota is whole again.
+    /// The first moment of the next month, when a quota is whole again.
     #[must_use]
     pub fn end(self) -> UnixNanos {
         Self(self.0.saturating_add(1)).start()
     }
 
-    /// 28 to 31 days.
+    /// The month's length, 28 to 31 days.
     #[must_use]
     pub fn length(self) -> Nanos {
         self.end().since(self.start())
     }
 
-    /// The calendar year, and the month 1 to 12.
+    /// The calendar year, and the month from 1 to 12.
     #[must_use]
     pub const fn year_and_month(self) -> (u16, u8) {
         ((self.0 / 12).saturating_add(1_970), ((self.0 % 12) as u8).saturating_add(1))
     }
 }
 
-/// Days in the first `years` years of an era.
+/// The number of days in the first `years` years of an era.
 const fn days_of_years(years: u64) -> u64 {
     years.wrapping_mul(365).wrapping_add(years / 4).wrapping_sub(years / 100)
 }
 
 impl std::fmt::Display for Month {
-    /// `2026-11`, as in the store's API.
+    /// Writes `2026-11`, as in the store's API.
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (year, month) = self.year_and_month();
         write!(out, "{year:04}-{month:02}")

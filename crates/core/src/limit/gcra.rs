@@ -1,18 +1,18 @@
 //! One rate limit and the arithmetic of its bucket: the generic cell rate algorithm, exact.
 //!
-//! A bucket is a leaky bucket as a meter (ITU-T I.371, which proves it the same as virtual scheduling): every
-//! admitted request pours its cost in, the bucket drains at the limit's rate, and a request is refused when it
-//! would overflow the capacity. The level is kept in *work*: the smallest unit in which both a thousandth of a
-//! cost unit and a nanosecond of draining are whole numbers. So `7/minute`, whose 8.571428… seconds a unit no
-//! integer of nanoseconds can hold, is as exact as `60/minute`: seven requests fit the bucket, an eighth does not,
-//! and no rounding accumulates in either direction.
+//! A bucket is a leaky bucket as a meter (ITU-T I.371, which proves that it equals virtual scheduling): every admitted
+//! request pours its cost in, the bucket drains at the limit's rate, and a request is refused if it would overflow the
+//! capacity. The level is kept in *work*: the smallest unit in which both a thousandth of a cost unit and a nanosecond of
+//! draining are whole numbers. So `7/minute`, which has 8.571428… seconds per unit that no integer of nanoseconds can hold,
+//! is as exact as `60/minute`: seven requests fit the bucket, an eighth does not, and no rounding accumulates in either
+//! direction.
 //!
-//! With period *P* (ns), *N* units a period and *g* = gcd(*N*, *P*/1000):
-//! a nanosecond drains *N*/*g* work, a thousandth of a unit costs (*P*/1000)/*g* work.
+//! With period *P* (ns), *N* units per period and *g* = gcd(*N*, *P*/1000): a nanosecond drains *N*/*g* work, and a
+//! thousandth of a unit costs (*P*/1000)/*g* work.
 
 use crate::units::{Cost, MILLI_PER_UNIT, Nanos, UnixNanos};
 
-/// The time over which a limit's units are given out.
+/// The time in which a limit gives out its units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Period {
     /// One second.
@@ -46,7 +46,7 @@ impl Period {
         Nanos::from_seconds(self.seconds())
     }
 
-    /// The word of a policy's `rate: N/word`, also the name of the limit in the IETF fields.
+    /// The word in a policy's `rate: N/word`, and the name of the limit in the IETF fields.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -61,29 +61,29 @@ impl Period {
 /// Why a rate and a burst cannot make a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitError {
-    /// A rate of nothing: it could never allow a request.
+    /// The rate is zero: it could never allow a request.
     NoUnits,
-    /// A burst below 1.00 or above [`Limit::MAX_BURST`].
+    /// The burst is below 1.00 or above [`Limit::MAX_BURST`].
     Burst,
-    /// Bucket times rate does not fit the arithmetic exactly.
+    /// The arithmetic cannot hold the product of bucket and rate exactly.
     TooFine,
 }
 
-/// One rate limit: `units` cost units a `period`, and a bucket that holds `burst` times as many.
+/// One rate limit: `units` cost units per `period`, and a bucket that holds `burst` times as many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     units: u64,
     period: Period,
     burst: u64,
-    /// Work that drains in a nanosecond, ≥ 1.
+    /// Work that drains per nanosecond, ≥ 1.
     drain: u64,
-    /// Work of a thousandth of a cost unit, ≥ 1.
+    /// Work per thousandth of a cost unit, ≥ 1.
     weight: u64,
     /// Work that the bucket holds.
     capacity: u64,
 }
 
-/// How full one bucket is, in the work of its [`Limit`]. Zero: nothing spent, the whole burst is there.
+/// How full one bucket is, in the work of its [`Limit`]. At zero nothing is spent and the whole burst is available.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Level(pub u64);
 
@@ -91,10 +91,10 @@ impl Limit {
     /// The greatest burst, in hundredths: a bucket of a thousand periods.
     pub const MAX_BURST: u64 = 100_000;
 
-    /// A limit of `units` a `period` with a bucket of `burst_hundredths` / 100 times `units`.
+    /// A limit of `units` per `period` with a bucket of `burst_hundredths` / 100 times `units`.
     ///
     /// # Errors
-    /// [`LimitError`] when the limit could never allow a request or could not be kept exactly.
+    /// [`LimitError`] if the limit could never allow a request or could not be kept exactly.
     pub fn new(units: u64, period: Period, burst_hundredths: u64) -> Result<Self, LimitError> {
         if units == 0 {
             return Err(LimitError::NoUnits);
@@ -112,13 +112,13 @@ impl Limit {
         Ok(Self { units, period, burst: burst_hundredths, drain, weight, capacity })
     }
 
-    /// Cost units a period.
+    /// Cost units per period.
     #[must_use]
     pub const fn units(&self) -> u64 {
         self.units
     }
 
-    /// The period that [`Self::units`] are given out over.
+    /// The period in which [`Self::units`] are given out.
     #[must_use]
     pub const fn period(&self) -> Period {
         self.period
@@ -145,13 +145,13 @@ impl Limit {
         Level(level.0.saturating_sub(elapsed.0.saturating_mul(self.drain)))
     }
 
-    /// The level of a bucket that `used` was poured into.
+    /// The level of an empty meter after `used` was poured in.
     #[must_use]
     pub const fn level(&self, used: Cost) -> Level {
         Level(used.0.saturating_mul(self.weight))
     }
 
-    /// The level that will be `level` after `wait`.
+    /// The level that will have drained to `level` after `wait`.
     #[must_use]
     pub const fn waiting(&self, level: Level, wait: Nanos) -> Level {
         Level(level.0.saturating_add(wait.0.saturating_mul(self.drain)))
@@ -160,8 +160,8 @@ impl Limit {
     /// The level with `cost` poured in, or how long until it fits. `level` is drained to now.
     ///
     /// # Errors
-    /// [`NotNow::Wait`]: refused at every moment before its end, allowed at it, were nothing else to arrive.
-    /// [`NotNow::Never`]: the cost is above the bucket's capacity.
+    /// [`NotNow::Wait`] if the cost will fit after that time, and not before, provided that nothing else arrives.
+    /// [`NotNow::Never`] if it is above the bucket's capacity.
     pub const fn charged(&self, level: Level, cost: Cost) -> Result<Level, NotNow> {
         let Some(work) = cost.0.checked_mul(self.weight) else { return Err(NotNow::Never) };
         if work > self.capacity {
@@ -174,8 +174,8 @@ impl Limit {
         }
     }
 
-    /// The level with `cost` poured in, whether it fits or not: a bucket that overflows is just empty. One that had too
-    /// much in it already has no more.
+    /// The level with `cost` poured in, whether it fits or not: it stops at the capacity. A level that is above the
+    /// capacity already stays as it is.
     #[must_use]
     pub const fn filled(&self, level: Level, cost: Cost) -> Level {
         let after = level.0.saturating_add(cost.0.saturating_mul(self.weight));
@@ -188,7 +188,7 @@ impl Limit {
         }
     }
 
-    /// The level now of a bucket that will take `cost` in `wait` and not before.
+    /// The level now of a bucket that will take `cost` after `wait` and not before.
     #[must_use]
     pub const fn refusing(&self, cost: Cost, wait: Nanos) -> Level {
         let room = self.capacity.saturating_sub(cost.0.saturating_mul(self.weight));
@@ -211,19 +211,19 @@ impl Limit {
         }
     }
 
-    /// When the bucket is full again, `level` being that of `now`.
+    /// The moment at which the bucket is full again; `level` is that of `now`.
     #[must_use]
     pub const fn full_at(&self, level: Level, now: UnixNanos) -> UnixNanos {
         now.after(Nanos(level.0.div_ceil(self.drain)))
     }
 
-    /// Whether the bucket is full again after `wait`, `level` being that of now.
+    /// Whether the bucket is full again after `wait`; `level` is that of now.
     #[must_use]
     pub const fn is_full_within(&self, level: Level, wait: Nanos) -> bool {
         level.0 <= wait.0.saturating_mul(self.drain)
     }
 
-    /// How long until one more whole unit can be spent than can be now; zero when the bucket is full.
+    /// How long until one more whole unit can be spent than now; zero if the bucket is full.
     #[must_use]
     pub const fn until_more(&self, level: Level) -> Nanos {
         let next = Cost::from_units(self.available(level).whole_units().saturating_add(1));
@@ -237,13 +237,13 @@ impl Limit {
 /// Why a bucket does not take a cost now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotNow {
-    /// It will, after this long.
+    /// The bucket will take it after this long.
     Wait(Nanos),
-    /// It never will: the cost is above its capacity.
+    /// The cost is above the bucket's capacity.
     Never,
 }
 
-/// Work that drains in a nanosecond at `units` a `period`, and the work of a thousandth of a cost unit.
+/// Work that drains per nanosecond at `units` per `period`, and the work of a thousandth of a cost unit.
 pub(super) const fn work(units: u64, period: Period) -> Option<(u64, u64)> {
     let period_by_milli = period.length().0 / MILLI_PER_UNIT;
     let divisor = gcd(units, period_by_milli);

@@ -1,10 +1,10 @@
-//! In which limit's unit a level is kept, in as little room as a record has for it.
+//! The rate in whose unit a level is kept, packed into the little room that a record has.
 
 use super::gcra::work;
 use super::{Level, Limit, Period};
 use crate::units::{Cost, MILLI_PER_UNIT, Nanos, UnixNanos};
 
-/// A limit's units and period, in 32 bits: all that it takes to read a [`Level`] that was kept for it.
+/// A limit's units and period, in 32 bits: all that is needed to read a [`Level`] that was kept for it.
 /// The default stands for no level at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PackedRate(pub u32);
@@ -12,14 +12,14 @@ pub struct PackedRate(pub u32);
 impl PackedRate {
     const UNITS: u32 = (1 << 30) - 1;
 
-    /// That of `limit`. No policy has a rate above a thousand million units, which 30 bits hold.
+    /// The packed rate of `limit`. No policy has a rate above 1,000,000,000 units, which fits 30 bits.
     #[must_use]
     pub fn of(limit: &Limit) -> Self {
         let units = u32::try_from(limit.units()).unwrap_or(u32::MAX).min(Self::UNITS);
         Self((limit.period() as u32) << 30 | units)
     }
 
-    /// Cost units a period; 0: no level is kept.
+    /// Cost units per period; 0 if no level is kept.
     #[must_use]
     pub const fn units(self) -> u64 {
         (self.0 & Self::UNITS) as u64
@@ -36,12 +36,12 @@ impl PackedRate {
         }
     }
 
-    /// What drains in a nanosecond, and what a thousandth of a unit weighs; both ≥ 1.
+    /// The work that drains per nanosecond, and the work of a thousandth of a unit; both ≥ 1.
     fn work(self) -> (u64, u64) {
         work(self.units().max(1), self.period()).unwrap_or((1, 1))
     }
 
-    /// What `level` has in it, rounded up to a thousandth of a unit.
+    /// The cost in `level`, rounded up to a thousandth of a unit.
     #[must_use]
     pub fn used(self, level: Level) -> Cost {
         let (_, weight) = self.work();
@@ -70,7 +70,7 @@ impl PackedRate {
         Nanos(cost.0.saturating_mul(weight).div_ceil(drain))
     }
 
-    /// When the bucket is full again, `level` being that of `now`.
+    /// The moment at which the bucket is full again; `level` is that of `now`.
     #[must_use]
     pub fn full_at(self, level: Level, now: UnixNanos) -> UnixNanos {
         let (drain, _) = self.work();

@@ -9,7 +9,7 @@ fn id(name: &[u8]) -> ClientId {
     namespace().id(&Client::Consumer(name))
 }
 
-/// What listings write of a consumer called `name`.
+/// How listings write a consumer called `name`.
 fn written(name: &[u8]) -> String {
     text(&told(name, id(name)), id(name)).into_owned()
 }
@@ -46,11 +46,11 @@ fn a_long_name_is_its_beginning_and_its_number() {
     assert_eq!(written(&name), expected);
     let named = read(&expected, &namespace()).unwrap();
     assert_eq!((named.client, named.text.as_str()), (id(&name), expected.as_str()));
-    // Said in full it is the same consumer.
+    // The full name is the same consumer.
     let name = "ä".repeat(600);
     let named = read(&name, &namespace()).unwrap();
     assert_eq!((named.client, named.text), (id(name.as_bytes()), written(name.as_bytes())));
-    // A short name that looks like a long one's is told apart.
+    // A short name that looks like a long one's text is written differently.
     let looks = format!("%:{}~{}", "a".repeat(64), id(b"another"));
     assert_ne!(written(looks.as_bytes()), looks);
     assert_eq!(read(&written(looks.as_bytes()), &namespace()).unwrap().client, id(looks.as_bytes()));
@@ -93,7 +93,7 @@ fn a_name_that_is_another_clients_is_not_taken() {
     assert!(told.len() <= MAX_NAME);
 }
 
-/// Names that are near what the rule looks at.
+/// Names that come close to what the rules look at.
 fn name() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
         Just(b"%:".to_vec()),
@@ -123,7 +123,7 @@ proptest! {
             let is_whole = name.len() <= MAX_NAME;
             prop_assert_eq!(named, Named { client, stored: stored.to_vec(), text: written.clone(), is_whole });
             prop_assert!(written.chars().count() <= MAX_TEXT && !written.contains(char::is_control));
-            // What listings wrote may be a name as well: of another consumer.
+            // What listings wrote may itself be the name of another consumer.
             if written.as_bytes() != name.as_slice() {
                 prop_assert_ne!(self::written(written.as_bytes()), written);
             }

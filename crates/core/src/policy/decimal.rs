@@ -1,12 +1,12 @@
-//! Numbers of a document as whole numbers of their smallest part.
+//! A document's numbers as whole numbers of their smallest part.
 //!
-//! They come as integers, as doubles (Envoy's `Struct` has nothing else) or as text (Envoy's YAML reader makes text of
-//! `1.5` and of what does not fit 32 bits), and leave as integers; nothing behind this file sees floating point.
+//! They come as integers, as doubles (the only numbers of Envoy's `Struct`) or as text (which Envoy's YAML reader makes of
+//! `1.5` and of what does not fit 32 bits), and leave as integers. No code beyond this file sees floating point.
 
 use serde_json::{Number, Value};
 
-/// `value` in parts of which `parts` make one: 1.5 in hundredths (`parts` 100) is 150. None where no integer says the
-/// same: no number, below zero, finer than a part, or too large to be kept exactly.
+/// `value` in parts of which `parts` make one: 1.5 in hundredths (`parts` = 100) is 150. `None` if it is not a number,
+/// below zero, finer than a part, or too large to be kept exactly.
 pub fn in_parts(value: &Value, parts: u32) -> Option<u64> {
     match value {
         Value::Number(number) => number_in_parts(number, parts),
@@ -22,13 +22,13 @@ fn number_in_parts(number: &Number, parts: u32) -> Option<u64> {
     let value = number.as_f64()?;
     let parts = f64::from(parts);
     let nearest = (value * parts).round();
-    // Up to here doubles hold every integer. Division is correctly rounded: it gives `value` back if and only if
-    // `value` is the double nearest to nearest / parts, which is to say, if that decimal is what was written.
+    // Up to this bound doubles hold every integer. Division is correctly rounded: it gives `value` back if and only if
+    // `value` is the double nearest to nearest / parts, that is, if this decimal is what was written.
     let exact = (0.0..=9_007_199_254_740_991.0).contains(&nearest) && nearest / parts == value;
     exact.then_some(nearest as u64)
 }
 
-/// Digits, and perhaps a point and more digits: the spelling that every YAML and JSON reader takes for the same number.
+/// Reads digits, then perhaps a point and more digits: all YAML and JSON readers take this spelling for the same number.
 fn text_in_parts(text: &str, parts: u32) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
@@ -52,7 +52,7 @@ mod tests {
 
     use super::*;
 
-    /// What `number` is, written as a number and as text.
+    /// Reads `number` as a number and as text, with one result.
     #[track_caller]
     fn both(number: &str, parts: u32) -> Option<u64> {
         let written = in_parts(&serde_json::from_str(number).unwrap(), parts);

@@ -1,4 +1,4 @@
-//! From text to [`Policy`]: all that is wrong with one, in one run.
+//! Reads text into a [`Policy`], and finds everything that is wrong with it in one run.
 
 mod document;
 mod identity;
@@ -15,10 +15,10 @@ use super::place::Place;
 use super::protobuf::read_struct;
 use super::{Enforcement, HeaderFamilies, OnFailure, Policy, Problem, TierId, raw};
 
-/// The smallest policy, for messages to those who have none yet.
+/// The smallest policy, for messages to users who have none yet.
 const MINIMAL: &str = r#"{"tiers": {"free": {"rate": "100/minute"}}, "default_tier": "free", "anonymous": {"rate": "30/minute"}}"#;
 
-/// The most that is said about one policy: a place that is written out may be as long as the policy itself.
+/// The most problems that are reported for one policy: each names a place, which may be as long as the policy itself.
 const MAX_PROBLEMS: usize = 100;
 
 const ON_FAILURE: [&str; 4] = ["local", "ip", "open", "closed"];
@@ -43,14 +43,14 @@ const CLIENTS: Kind = Kind {
 };
 
 impl Policy {
-    /// Reads what a gateway hands a filter as its configuration: JSON, or a Struct in protobuf's binary form, which is
-    /// how Envoy hands over one that was written as `google.protobuf.Struct`.
+    /// Reads the configuration that a gateway passes to a filter: JSON, or a Struct in protobuf's binary form, which is how
+    /// Envoy passes one that was written as `google.protobuf.Struct`.
     ///
     /// # Errors
-    /// Everything that is wrong with it; of wrong fields the first.
+    /// Everything that is wrong with it; of wrong fields only the first.
     #[inline(never)]
     pub fn from_configuration(bytes: &[u8]) -> Result<Self, Vec<Problem>> {
-        // Every Struct that is not empty starts with this byte, a line's end to JSON. Then what is JSON is JSON.
+        // Every Struct that is not empty starts with this byte, which is a newline in JSON. So JSON is tried first.
         const FIELD_1: &[u8] = b"\x0a";
         let text = document::read(bytes);
         let structure = if text.is_err() && bytes.starts_with(FIELD_1) { read_struct(bytes) } else { None };
@@ -60,7 +60,7 @@ impl Policy {
         }
     }
 
-    /// The namespace that a configuration of JSON names, whatever else is wrong with it.
+    /// The namespace that a JSON configuration names, whatever else is wrong with it.
     #[must_use]
     pub fn namespace_in(configuration: &[u8]) -> Option<String> {
         match document::read(configuration).ok()?.as_object()?.get("namespace") {
@@ -70,18 +70,18 @@ impl Policy {
         }
     }
 
-    /// Reads a policy, JSON in UTF-8.
+    /// Reads a policy from JSON in UTF-8.
     ///
     /// # Errors
-    /// Everything that is wrong with it; of wrong fields the first.
+    /// Everything that is wrong with it; of wrong fields only the first.
     pub fn from_json(text: &[u8]) -> Result<Self, Vec<Problem>> {
         Self::from_value(&document::read(text)?)
     }
 
-    /// Reads a policy from a document in which no key stands twice.
+    /// Reads a policy from a document in which no key is repeated.
     ///
     /// # Errors
-    /// Everything that is wrong with it; of wrong fields the first.
+    /// Everything that is wrong with it; of wrong fields only the first.
     pub fn from_value(document: &Value) -> Result<Self, Vec<Problem>> {
         let raw = shape::take(document).map_err(|problem| vec![problem])?;
         let mut checker = Checker { problems: Vec::new() };
@@ -90,16 +90,16 @@ impl Policy {
     }
 }
 
-/// Reads JSON text in which no key stands twice.
+/// Reads JSON text in which no key is repeated.
 ///
 /// # Errors
-/// What is wrong with it as JSON, and which keys stand twice.
+/// What is wrong with it as JSON, and which keys are repeated.
 pub fn read_json(text: &[u8]) -> Result<Value, Vec<Problem>> {
     document::read(text)
 }
 
-/// Reads values and keeps what is wrong with them. A wrong value is read as a harmless one, so that the rest can still
-/// be looked at; with any problem, none of it gets out.
+/// Reads values and collects what is wrong with them. A wrong value is read as a harmless one, so that the rest can still
+/// be checked; if there is any problem, no policy gets out.
 struct Checker {
     problems: Vec<Problem>,
 }
@@ -120,7 +120,7 @@ impl Checker {
             None => DEFAULT_NAMESPACE,
         };
         let enforcement = match &raw.enforcement.0 {
-            // What the YAML readers of Kong and Envoy make of `off` without quotes.
+            // The YAML readers of Kong and Envoy turn an unquoted `off` into this.
             Some(Value::Bool(false)) => Some(Enforcement::Off),
             _ => self.choice(
                 &at("enforcement"),

@@ -1,11 +1,11 @@
-//! What is wrong with a policy, said so that one edit mends it.
+//! What is wrong with a policy, said so that one edit fixes it.
 
 use std::fmt;
 
 /// One thing that is wrong with a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where: `tiers.pro.rate`, `endpoints[2].path`; empty for the document as a whole.
+    /// The place, such as `tiers.pro.rate`; empty for the whole document.
     pub path: String,
     /// What is wrong with the value there, and what to write instead.
     pub message: String,
@@ -19,7 +19,7 @@ impl Problem {
 }
 
 impl fmt::Display for Problem {
-    /// `tiers.pro.rate: "1000/mnth" is not a rate; write N/second, /minute, /hour or /day`
+    /// Writes `tiers.pro.rate: "1000/mnth" is not a rate; write N/second, /minute, /hour or /day`.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.path.is_empty() {
             write!(out, "{}: ", Visible(&self.path))?;
@@ -28,8 +28,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A text that others have chosen, as it may go to a terminal or into a log: what steers a terminal, changes the
-/// direction of writing or cannot be seen is written as `\u{202e}`.
+/// A text that others have chosen, made safe for a terminal or a log: a character that controls a terminal, changes the
+/// writing direction or is invisible is written like `\u{202e}`.
 #[derive(Clone, Copy, Debug)]
 pub struct Visible<'a>(pub &'a str);
 
@@ -48,8 +48,8 @@ impl fmt::Display for Visible<'_> {
     }
 }
 
-/// Whether a reader would not see `char` for what it is: control characters, spaces that are not the plain one, marks
-/// of direction, and what Unicode calls default-ignorable.
+/// Whether a reader would not recognize `char`: control characters, spaces other than the plain one, direction marks, and
+/// what Unicode calls default-ignorable.
 fn is_hidden(char: char) -> bool {
     match char {
         ' '..='~' => false,

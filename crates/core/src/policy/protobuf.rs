@@ -1,5 +1,5 @@
-//! A `google.protobuf.Struct` in its binary form, which is how Envoy hands a plugin a configuration that was written as
-//! one, as the JSON it stands for.
+//! Reads a `google.protobuf.Struct` in binary form as the JSON that it stands for. Envoy passes a plugin's configuration
+//! like this if it was written as one.
 //!
 //! ```text
 //! Struct    { 1: repeated Entry { 1: string key, 2: Value value } }
@@ -9,10 +9,10 @@
 
 use serde_json::{Map, Number, Value};
 
-/// As deep as a policy is, and then some: a stack is not for the input to fill.
+/// The deepest nesting that is read, deeper than any policy's: no input may exhaust the stack.
 const MAX_DEPTH: u32 = 32;
 
-/// The JSON object that `bytes` stand for; none if they are no Struct.
+/// The JSON object that `bytes` stand for; `None` if they are no Struct.
 #[must_use]
 pub fn read_struct(bytes: &[u8]) -> Option<Value> {
     structure(bytes, MAX_DEPTH)
@@ -61,7 +61,7 @@ fn list(bytes: &[u8], depth: u32) -> Option<Value> {
     values.collect::<Option<Vec<_>>>().map(Value::Array)
 }
 
-/// A whole number as one: 50000 was an integer before a Struct made it a double.
+/// A whole number as an integer: 50000 was one before a Struct made it a double.
 fn number_of(number: f64) -> Option<Value> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if number.fract() == 0.0 && number.abs() <= EXACT {
@@ -70,7 +70,7 @@ fn number_of(number: f64) -> Option<Value> {
     Number::from_f64(number).map(Value::Number)
 }
 
-/// The fields of a message, in the order they stand.
+/// The fields of a message, in their order.
 struct Fields<'a>(&'a [u8]);
 
 /// A field's content, by its wire type.
@@ -81,7 +81,7 @@ enum Content<'a> {
 }
 
 impl<'a> Iterator for Fields<'a> {
-    /// The field's number and content; none if the message is broken there.
+    /// The field's number and content; `None` if the message is broken there.
     type Item = Option<(u64, Content<'a>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_struct_is_the_json_it_stands_for() {
-        // As Envoy 1.40 hands over `{a: 1}`.
+        // Envoy 1.40 passes `{a: 1}` like this.
         assert_eq!(read_struct(b"\x0a\x0e\x0a\x01a\x12\x09\x11\0\0\0\0\0\0\xf0\x3f"), Some(json!({"a": 1})));
         let policy = json!({
             "tiers": {"free": {"rate": "100/minute", "burst": 1.5, "monthly": 50_000}},

@@ -1,7 +1,7 @@
-//! A policy as it is written: which fields there are, and which of them must be there.
+//! A policy as it is written: which fields exist, and which of them are required.
 //!
-//! Single values stay as the document has them ([`Value`], [`Given`]); what they say is checked in `parse`, which
-//! reports all that are wrong at once. The JSON Schema is generated from these types, field by field.
+//! Single values stay as the document has them ([`Value`], [`Given`]); `parse` checks what they mean, and reports all wrong
+//! ones at once. The JSON Schema is generated from these types, field by field.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use super::schema::value;
 #[serde(deny_unknown_fields, expecting = "a policy")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Policy {
-    /// Keeps policies apart that share a node or a store.
+    /// Separates policies that share a node or a store.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::namespace"))]
     pub namespace: Given,
@@ -27,15 +27,15 @@ pub struct Policy {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::enforcement"))]
     pub enforcement: Given,
-    /// What consumers may spend, by the names of their tiers.
+    /// What consumers may spend, by tier name.
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::tiers"))]
     pub tiers: Tiers,
-    /// The tier of a known consumer whose tier nothing says.
+    /// The tier of a known consumer for whom nothing names another.
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::tier_name"))]
     pub default_tier: Value,
-    /// What a client without a consumer may spend, one bucket an IPv4 address or IPv6 /64.
+    /// What a client without a consumer may spend, with one bucket per IPv4 address or IPv6 /64.
     pub anonymous: Anonymous,
-    /// Where consumer and tier are read from.
+    /// Where to read consumer and tier from.
     #[serde(default)]
     pub identity: Identity,
     /// Prices of endpoints; the most specific match wins.
@@ -46,13 +46,13 @@ pub struct Policy {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::cost"))]
     pub default_cost: Given,
-    /// Consumers whose tier is said here, whatever the gateway says.
+    /// Consumers whose tier is set here, whatever the gateway says.
     #[serde(default)]
     pub overrides: List<Override>,
     /// Which response headers are sent.
     #[serde(default)]
     pub headers: Headers,
-    /// The store that all nodes share; absent: each node counts alone.
+    /// The store that all nodes share; without one each node counts alone.
     #[serde(default, deserialize_with = "not_null")]
     #[cfg_attr(feature = "schema", schemars(with = "Store"))]
     pub store: Option<Store>,
@@ -79,7 +79,7 @@ pub struct Tier {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::burst"))]
     pub burst: Given,
-    /// Cost units a calendar month (UTC), or unlimited.
+    /// Cost units per calendar month (UTC), or unlimited.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::monthly"))]
     pub monthly: Given,
@@ -110,7 +110,7 @@ pub struct Anonymous {
     pub on_failure: Given,
 }
 
-/// Where consumer and tier are read from.
+/// Where to read consumer and tier from.
 #[derive(Debug, Default, Deserialize)]
 #[serde(
     deny_unknown_fields,
@@ -122,13 +122,13 @@ pub struct Identity {
     #[serde(default, deserialize_with = "not_null")]
     #[cfg_attr(feature = "schema", schemars(with = "List<Source>", length(max = 8)))]
     pub consumer: Option<List<Source>>,
-    /// The first source whose value, or comma-separated part of it, names a tier gives the tier.
+    /// The first source with a value that names a tier, or has a comma-separated part that does, gives the tier.
     #[serde(default, deserialize_with = "not_null")]
     #[cfg_attr(feature = "schema", schemars(with = "List<Source>", length(max = 8)))]
     pub tier: Option<List<Source>>,
 }
 
-/// One place where the gateway tells who is calling: a property or a header.
+/// A place where the gateway says who is calling: a property or a header.
 #[derive(Debug, Deserialize)]
 #[serde(
     deny_unknown_fields,
@@ -158,11 +158,11 @@ pub struct Endpoint {
     /// An exact path, or all paths below one: /search, /v1/*.
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::path"))]
     pub path: Value,
-    /// Only these methods; absent: all.
+    /// The methods that it is for; all if absent.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::methods"))]
     pub methods: Given,
-    /// Cost units a request; 0: never limited, never counted.
+    /// Cost units per request; with 0 it is never limited and never counted.
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::cost"))]
     pub cost: Value,
 }
@@ -180,7 +180,7 @@ pub struct Override {
     pub tier: Value,
 }
 
-/// Which headers are sent: to the client and, last, to the upstream.
+/// Which headers are sent to the client, and to the upstream.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a choice of headers; write { x_ratelimit: true, ietf: true }")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -204,18 +204,18 @@ pub struct Headers {
 #[serde(deny_unknown_fields, expecting = "a store; write { upstream: 127.0.0.1:7600 }, or leave store out")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Store {
-    /// Kong: host:port. Envoy: a cluster's name.
+    /// Kong's host:port, or the name of an Envoy cluster.
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::upstream"))]
     pub upstream: Value,
-    /// leased: spend what the store has lent; strict: ask it in every request.
+    /// leased: spend what the store has lent; strict: ask it on every request.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::mode"))]
     pub mode: Given,
-    /// The longest that one call may take.
+    /// The longest time for one call.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::timeout"))]
     pub timeout: Given,
-    /// Time between two reports of a worker.
+    /// The time between two reports of a worker.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::sync_interval"))]
     pub sync_interval: Given,
@@ -234,14 +234,14 @@ pub struct Store {
 #[serde(deny_unknown_fields, expecting = "a size of memory; write { clients: 65536 }")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Memory {
-    /// Client records that the node's table holds.
+    /// The number of client records in the node's table.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::clients"))]
     pub clients: Given,
 }
 
-/// The value of a field that may be left out. An explicit `null` is a value, and a wrong one: `monthly:` with nothing
-/// behind it is more likely half an edit than a wish for no limit.
+/// The value of an optional field. An explicit `null` is a value, and a wrong one: `monthly:` with nothing behind it is
+/// more likely half an edit than a wish for no limit.
 #[derive(Debug, Default)]
 pub struct Given(pub Option<Value>);
 
@@ -251,12 +251,12 @@ impl<'de> Deserialize<'de> for Given {
     }
 }
 
-/// A section that may be left out, but not be null.
+/// Reads a section that may be absent, but not null.
 fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// A list. `{}` is taken for an empty one: Lua's empty table is both, and Kong makes `{}` of `[]` on the way here.
+/// A list. `{}` counts as an empty one: Lua's empty table is both, and Kong turns `[]` into `{}` on the way here.
 #[derive(Debug)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transparent))]
 pub struct List<T>(pub Vec<T>);

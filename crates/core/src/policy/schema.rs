@@ -1,7 +1,8 @@
 //! The policy's JSON Schema, and the file that Kong reads it from.
 //!
-//! Generated from [`raw::Policy`](super::raw::Policy) in draft-04, the one dialect that Kong takes; patterns go to PCRE
-//! there. A schema says less than the parser, which also knows what does not fit together; never more.
+//! It is generated from [`raw::Policy`](super::raw::Policy) in draft-04, the only dialect that Kong accepts; Kong's
+//! patterns are PCRE. A schema may accept more than the parser, which also knows what does not fit together, but never
+//! less.
 
 pub(super) mod value;
 
@@ -9,7 +10,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, transform};
 use serde_json::{Value, json};
 
-/// The dialect's name; Kong refuses another.
+/// The dialect's name; Kong refuses any other.
 const DRAFT_4: &str = "http://json-schema.org/draft-04/schema#";
 
 /// The schema of a policy.
@@ -17,7 +18,7 @@ const DRAFT_4: &str = "http://json-schema.org/draft-04/schema#";
 pub fn config() -> Value {
     let settings = SchemaSettings::draft07().with(|settings| {
         settings.meta_schema = Some(DRAFT_4.into());
-        // Without references: nothing to resolve, and a message of Kong's shows the path in the policy.
+        // No references: Kong has nothing to resolve, and its messages show the path in the policy.
         settings.inline_subschemas = true;
         settings.transforms.push(Box::new(transform::RecursiveTransform(one_line)));
         settings.transforms.push(Box::new(transform::RecursiveTransform(unknown_first)));
@@ -25,10 +26,10 @@ pub fn config() -> Value {
     settings.into_generator().into_root_schema_for::<super::raw::Policy>().to_value()
 }
 
-/// What Kong reads beside the filter as `tollgate.meta.json`: the schema, and how labels stand in a metric's name.
+/// The file that Kong reads beside the filter, `tollgate.meta.json`: the schema, and how a metric's name contains labels.
 ///
 /// `requests;tier=free;outcome=allowed` becomes `requests{tier="free",outcome="allowed"}`: group 1 is cut from the name,
-/// group 2 is the value. Kong takes the end of the whole match for the end of group 1, so each pattern ends with it.
+/// and group 2 is the value. Kong takes the end of the whole match for the end of group 1, so each pattern ends with it.
 #[must_use]
 pub fn meta() -> Value {
     let label = |name: &str| json!({ "label": name, "pattern": format!("(;{name}=([^;]+))") });
@@ -38,8 +39,8 @@ pub fn meta() -> Value {
     })
 }
 
-/// Kong's validator ends at the first thing that it finds wrong, and looks for required fields before it looks for unknown
-/// ones: of a misspelt `tierz` it would say that tiers is required. What stands in `allOf` it looks at last.
+/// Kong's validator stops at the first mistake, and checks required fields before unknown ones: for a misspelled `tierz` it
+/// would say that tiers is required. It checks `allOf` last.
 fn unknown_first(schema: &mut Schema) {
     if schema.get("additionalProperties") != Some(&Value::Bool(false)) {
         return;
@@ -49,7 +50,7 @@ fn unknown_first(schema: &mut Schema) {
     }
 }
 
-/// Descriptions are doc comments, broken where the source is.
+/// Joins the lines of descriptions, which are doc comments.
 fn one_line(schema: &mut Schema) {
     if let Some(Value::String(description)) = schema.get_mut("description") {
         *description = description.replace('\n', " ");

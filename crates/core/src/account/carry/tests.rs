@@ -21,12 +21,12 @@ fn later(milli: u64) -> UnixNanos {
     UnixNanos(NOW.0 + milli * 1_000_000)
 }
 
-/// How many requests of one unit pass at `now`.
+/// How many of `most` requests of one unit pass at `now`.
 fn pass(account: &mut Account, tier: &Tier, now: UnixNanos, most: u64) -> u64 {
     (0..most).take_while(|_| try_one(account, tier, now)).count() as u64
 }
 
-/// As the engine does: what a refused request has changed is not written.
+/// Decides as the engine does: it does not write what a refused request has changed.
 fn try_one(account: &mut Account, tier: &Tier, now: UnixNanos) -> bool {
     let mut tried = *account;
     let is_allowed = decide_all(&mut tried, tier, ONE, now) == Verdict::Allowed;
@@ -49,7 +49,7 @@ fn what_was_used_stays_used_when_the_limit_is_raised() {
     assert_eq!(pass(&mut account, &per_minute(45), NOW, 20), 20);
     assert_eq!(pass(&mut { account }, &per_minute(100), NOW, 1_000), 80);
     assert_eq!(pass(&mut { account }, &tier(&[(45, Period::Minute, 200)]), NOW, 1_000), 70, "burst alone");
-    // A second that nothing was kept for is whole, and what the minute's bucket holds says the rest.
+    // The second had no level, so its bucket is full; the minute's level limits the rest.
     let maxi = tier(&[(10, Period::Second, 100), (1_000, Period::Minute, 100)]);
     assert_eq!(pass(&mut { account }, &maxi, NOW, 1_000), 10);
     let mut in_time = account;
@@ -65,7 +65,7 @@ fn two_limits_in_turn_never_hand_out_a_bucket_again() {
     assert_eq!(pass(&mut account, &large, NOW, 1), 1);
     assert_eq!(pass(&mut account, &small, NOW, 1_000), 0);
     assert_eq!(pass(&mut account, &large, NOW, 1_000), 29);
-    // Emptied under the large one: the small one says for how long, and has nothing until then.
+    // It was emptied under the large limit: the small one names the wait, and allows nothing until then.
     let until = wait(&account, &small, NOW);
     assert_eq!(until, Nanos(18_000_000_000 + 857_142_858), "30 at 100 a minute, then one at 70");
     assert_eq!(pass(&mut account, &small, UnixNanos(NOW.0 + until.0 - 1), 1), 0);
@@ -135,8 +135,8 @@ fn any_tier() -> impl Strategy<Value = Tier> {
 }
 
 proptest! {
-    /// Tiers of one period each, in turn at random: over any interval the larger capacity and the faster rate at most,
-    /// but for a thousandth of a unit at each change.
+    /// Tiers of one period take turns at random. Over any interval they allow at most the larger capacity and the faster
+    /// rate, but for a thousandth of a unit at each change.
     #[test]
     fn over_any_interval_the_larger_capacity_and_the_faster_rate_are_the_most(
         limits in proptest::collection::vec((1_u64..200, 100_u64..250), 2..4),
@@ -160,8 +160,8 @@ proptest! {
         }
     }
 
-    /// Whatever came before, a client that has rested for as long as the slowest bucket drains, and what had been too much
-    /// for it before that, may spend all of its tier's buckets.
+    /// Whatever came before: a client that has waited until its excess has drained, and then as long as the slowest bucket
+    /// drains, may spend all of its tier's buckets.
     #[test]
     fn no_change_makes_a_debt_longer_than_the_slowest_buckets(
         tiers in proptest::collection::vec(any_tier(), 1..5),

@@ -5,7 +5,7 @@ fn limit(units: u64, period: Period, burst_hundredths: u64) -> Limit {
     Limit::new(units, period, burst_hundredths).unwrap()
 }
 
-/// How many requests of `cost` a full bucket takes at one moment.
+/// The number of requests of `cost` that a full bucket takes at one moment.
 fn burst(limit: &Limit, cost: Cost) -> u64 {
     let mut level = Level::default();
     let mut taken = 0;
@@ -30,7 +30,7 @@ fn a_rate_that_does_not_divide_its_period_is_exact_too() {
     for units in [7, 11, 13, 97, 9_999] {
         let limit = limit(units, Period::Minute, 100);
         assert_eq!(burst(&limit, Cost::from_units(1)), units);
-        // A client that always takes its turn the moment it comes gets N units a minute, for ever: no drift.
+        // A client that always sends its next request as soon as it may gets N units per minute for ever: nothing drifts.
         let mut level = limit.charged(Level::default(), limit.capacity()).unwrap();
         let (mut now, mut taken) = (0_u64, 0_u64);
         while now < 60_000_000_000 {

@@ -1,4 +1,4 @@
-//! JSON text as a [`Value`], with every key that is written twice reported: `serde_json` alone would keep the last.
+//! Reads JSON text as a [`Value`] and reports every repeated key, where `serde_json` alone would keep the last one.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::MINIMAL;
 use crate::policy::Problem;
 use crate::policy::place::Place;
 
-/// The longest policy that is read: room for the 10,000 endpoints that a policy may have.
+/// The longest policy that is read, in bytes: it has room for 10,000 endpoints.
 pub const MAX_BYTES: usize = 1 << 20;
 
 /// Reads JSON text.
@@ -38,7 +38,7 @@ pub fn read(text: &[u8]) -> Result<Value, Vec<Problem>> {
     if twice.is_empty() { Ok(value) } else { Err(twice) }
 }
 
-/// Reads what stands at `place`.
+/// Reads the value at `place`.
 struct Node<'a> {
     place: Place<'a>,
     twice: &'a mut Vec<Problem>,

@@ -1,4 +1,4 @@
-//! Who is calling: sources, and consumers with a tier of their own.
+//! Reads who is calling: the sources, and the consumers with a tier of their own.
 
 use hashbrown::HashMap;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::policy::raw::{self, List};
 use crate::policy::{Identity, Source, TierId};
 use crate::tier::Tier;
 
-/// The most sources of consumer or tier; each may cost a host call in every request.
+/// The most sources of consumer or tier; each may cost a host call per request.
 const MAX_SOURCES: usize = 8;
 
 const HEADER: Word = Word {
@@ -43,7 +43,7 @@ const CONSUMER: Word = Word {
 const CONSUMER_TEXT: &str = "it as usage listings do: what begins with %: is %: and percent-encoded bytes, as in %:caf%E9; a \
                              name that begins so itself is written %:%25:…";
 
-/// Bytes of a token, RFC 9110, 5.6.2.
+/// Whether a token may contain this byte (RFC 9110, 5.6.2).
 const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -66,7 +66,7 @@ const fn is_token(byte: u8) -> bool {
 }
 
 impl Checker {
-    /// Where consumer and tier are read from.
+    /// Reads the sources of consumer and tier.
     pub fn identity(&mut self, identity: &raw::Identity) -> Identity {
         let place = Place::Root.field("identity");
         let default = |property: &[&str], header: &str| {
@@ -133,7 +133,7 @@ impl Checker {
         self.word(place, value, &HEADER).map(|name| Source::Header(name.to_ascii_lowercase()))
     }
 
-    /// The tier called `value`.
+    /// The tier that `value` names.
     pub fn tier_called(&mut self, place: &Place<'_>, value: &Value, tiers: &[Tier]) -> Option<TierId> {
         let found = value.as_str().and_then(|name| tiers.iter().position(|tier| tier.name == name));
         if found.is_none() {
@@ -144,13 +144,13 @@ impl Checker {
         found.map(TierId)
     }
 
-    /// Consumers whose tier the policy says.
+    /// Reads the consumers whose tier the policy names.
     pub fn overrides(&mut self, List(list): &List<raw::Override>, tiers: &[Tier]) -> HashMap<String, TierId> {
         let all = Place::Root.field("overrides");
         let mut first: HashMap<&str, usize> = HashMap::new();
         let mut overrides = HashMap::new();
         if tiers.len() > MAX_TIERS {
-            // It is refused already, and each override would look through all of them.
+            // The list is refused already, and each override would search all tiers.
             return overrides;
         }
         for (index, entry) in list.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What requests cost.
+//! Reads the price list.
 
 use std::fmt;
 
@@ -31,11 +31,11 @@ const METHOD: Word = Word {
     advice: "it in capital letters, as requests have it: GET, POST, M-SEARCH",
 };
 
-/// The request that costs most.
+/// The request with the highest cost.
 pub struct Dearest<'a> {
-    /// What it costs.
+    /// Its cost.
     pub cost: Cost,
-    /// The path of the endpoint, and its place among them; none: what no endpoint matches.
+    /// Index and path of its endpoint; `None` for requests that no endpoint matches.
     endpoint: Option<(usize, &'a str)>,
 }
 
@@ -53,7 +53,7 @@ impl fmt::Display for Dearest<'_> {
 }
 
 impl Checker {
-    /// The price list in the policy's order, the price of all else, and the greatest of both.
+    /// The price list in the policy's order, the price of all other requests, and the greatest of all.
     pub fn prices<'a>(
         &mut self,
         endpoints: &'a [raw::Endpoint],
@@ -84,7 +84,7 @@ impl Checker {
             if cost > dearest.cost {
                 dearest = Dearest { cost, endpoint: Some((index, path)) };
             }
-            // No methods: one price for all that have none of their own.
+            // Without methods it is the price for every method that has none of its own.
             let all = [""];
             for method in if methods.is_empty() { &all } else { methods.as_slice() } {
                 let Some(before) = priced.insert((path, *method), index) else { continue };
@@ -106,7 +106,7 @@ impl Checker {
         self.number(place, value, &COST).map_or(Cost::FREE, Cost)
     }
 
-    /// The methods; none at all: every method. Nothing if one of them is wrong.
+    /// The methods; an empty list means every method, `None` that one of them is wrong.
     fn methods<'a>(&mut self, place: &Place<'_>, given: &'a Given) -> Option<Vec<&'a str>> {
         let Some(value) = &given.0 else { return Some(Vec::new()) };
         let Some(list) = value.as_array().filter(|list| !list.is_empty()) else {
@@ -115,7 +115,7 @@ impl Checker {
         };
         let read =
             list.iter().enumerate().map(|(index, value)| self.word(&place.entry(index), value, &METHOD));
-        // All are looked at before any of them ends it.
+        // All methods are checked before a wrong one ends this.
         read.collect::<Vec<_>>().into_iter().collect()
     }
 

@@ -1,7 +1,7 @@
-//! From a document to [`raw::Policy`]: which fields must be there, which may, and of which kind they are.
+//! Reads a document as a [`raw::Policy`]: which fields are required, which are allowed, and of which kind they are.
 //!
-//! `serde_json` would take a list for a struct, and tells of an unknown field without its place; so the document is
-//! walked here, and serde's own words are put into ours where it reports a mistake.
+//! `serde_json` would accept a list for a struct, and reports an unknown field without its place. So this file walks the
+//! document, and puts serde's mistakes into our own words.
 
 use serde::Deserialize;
 use serde::de::value::StrDeserializer;
@@ -13,10 +13,10 @@ use super::value::shown;
 use crate::policy::place::Place;
 use crate::policy::{Problem, raw};
 
-/// Takes the document's fields.
+/// Reads the document's fields.
 ///
 /// # Errors
-/// The first field that is unknown, missing, or not of the right kind.
+/// The first field that is unknown, missing or of the wrong kind.
 pub fn take(document: &Value) -> Result<raw::Policy, Problem> {
     if !document.is_object() {
         let message = format!("{} is not a policy; the smallest is {MINIMAL}", shown(document));
@@ -26,7 +26,7 @@ pub fn take(document: &Value) -> Result<raw::Policy, Problem> {
     raw::Policy::deserialize(root).map_err(|mistake| mistake.in_node(&root))
 }
 
-/// A mistake, first as serde finds it, then with its place.
+/// A mistake, first as serde reports it, then with its place.
 #[derive(Debug)]
 enum Mistake {
     Missing(&'static str),
@@ -36,7 +36,7 @@ enum Mistake {
 }
 
 impl Mistake {
-    /// The problem that this mistake is in `node`.
+    /// This mistake as a problem in `node`.
     #[inline(never)]
     fn in_node(self, node: &Node<'_, '_>) -> Problem {
         let place = &node.place;
@@ -73,7 +73,7 @@ impl serde::de::Error for Mistake {
     #[inline(never)]
     fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
         Self::NotA(match expected.to_string() {
-            // The one map that serde itself describes.
+            // The only map that serde describes itself.
             map if map == "a map" => {
                 "a mapping of names to tiers; write { free: { rate: 100/minute } }".to_owned()
             }
@@ -92,7 +92,7 @@ impl serde::de::Error for Mistake {
     }
 }
 
-/// A line that puts a missing `field` right.
+/// An example of a missing `field`, for the message.
 fn example(field: &str) -> &'static str {
     match field {
         "tiers" => "tiers: { free: { rate: 100/minute } }",
@@ -108,7 +108,7 @@ fn example(field: &str) -> &'static str {
     }
 }
 
-/// What stands at a place of the document.
+/// The value at a place of the document.
 #[derive(Clone, Copy)]
 struct Node<'p, 'de> {
     value: &'de Value,
@@ -138,7 +138,7 @@ impl<'de> Deserializer<'de> for Node<'_, 'de> {
         read.map_err(|mistake| Mistake::At(mistake.in_node(&self)))
     }
 
-    /// A mapping and nothing else; serde's structs take a list of their fields, too.
+    /// Accepts a mapping only; serde's structs would also take a list of their fields.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
@@ -188,7 +188,7 @@ impl<'de> MapAccess<'de> for Fields<'_, 'de> {
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Mistake> {
-        // Serde asks for a key first; without one there is nothing.
+        // Serde asks for a key first; without one there is no value.
         let (name, value) = self.current.map_or(("", &Value::Null), |(name, value)| (name.as_str(), value));
         seed.deserialize(Node { value, place: self.place.field(name) })
     }

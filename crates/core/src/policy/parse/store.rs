@@ -1,4 +1,4 @@
-//! The store that nodes share.
+//! Reads the section about the store.
 
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ const VARIABLE: Word = Word {
 };
 
 impl Checker {
-    /// How a node works with the store.
+    /// Reads how a node uses the store.
     pub fn store(&mut self, store: &raw::Store) -> Store {
         let place = Place::Root.field("store");
         Store {
@@ -52,7 +52,7 @@ impl Checker {
         }
     }
 
-    /// A token or where it is; what is wrong is said without showing it.
+    /// Reads a token or where it is; a problem never shows the token.
     fn token(&mut self, place: &Place<'_>, value: &Value) -> Option<Token> {
         const ADVICE: &str = "write 16 to 512 printable ASCII characters without spaces, or { env: NAME }";
         match value {
@@ -77,7 +77,7 @@ impl Checker {
         }
     }
 
-    /// With a store, every limit has to be one that all backends keep exactly.
+    /// Checks that all backends can keep every limit exactly, which a policy with a store needs.
     pub fn fits_store(&mut self, policy: &Policy) {
         let tiers = policy.tiers.iter().map(|tier| ("tiers", Some(tier)));
         for (name, tier) in tiers.chain([(ANONYMOUS, None)]) {

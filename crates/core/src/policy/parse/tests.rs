@@ -1,4 +1,4 @@
-//! What policies say; in the modules below, every message about those that say nothing sensible.
+//! What policies mean. The modules below test every message about a policy that is wrong.
 
 mod fields;
 mod properties;
@@ -14,10 +14,10 @@ use crate::price::{Pattern, Rule};
 use crate::tier::Tier;
 use crate::units::Cost;
 
-/// Laid over a field of [`with`]: the field is taken out.
+/// As a change for [`with`], removes the field.
 const GONE: &str = "(gone)";
 
-/// The smallest policy, with `changes` laid over it.
+/// The smallest policy with `changes` applied.
 fn with(changes: Value) -> Value {
     fn lay(over: &mut Value, changes: Value) {
         match (over, changes) {
@@ -46,7 +46,7 @@ fn problems(changes: Value) -> Vec<String> {
     Policy::from_value(&with(changes)).unwrap_err().iter().map(ToString::to_string).collect()
 }
 
-/// The store of a policy that has one, as it will be used.
+/// The store of a policy that has one, as the node will use it.
 fn store(store: Value) -> crate::policy::Store {
     let raw = shape::take(&with(json!({ "store": store }))).unwrap();
     let mut checker = Checker { problems: Vec::new() };

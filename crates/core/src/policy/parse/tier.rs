@@ -1,4 +1,4 @@
-//! What a tier may spend: rates, bursts, months.
+//! Reads what a tier may spend: rates, bursts, months.
 
 use serde_json::Value;
 
@@ -11,13 +11,13 @@ use crate::policy::raw::{self, Given};
 use crate::tier::{ANONYMOUS, MAX_LIMITS, Tier};
 use crate::units::Cost;
 
-/// The most tiers a policy may have; each has metrics of its own.
+/// The most tiers that a policy may have; each has its own metrics.
 pub const MAX_TIERS: usize = 64;
 
-/// The most cost units a rate may give out a period.
+/// The most cost units that a rate may give out per period.
 const MAX_UNITS: u64 = 1_000_000_000;
 
-/// What a tier may be called.
+/// The names that a tier may have.
 pub const NAME: Word = Word {
     name: "a tier's name",
     longest: 32,
@@ -46,7 +46,7 @@ const RATE: &str = "N/second, N/minute, N/hour or N/day with N from 1 to 1000000
 const UNLIMITED: &str = "unlimited";
 
 impl Checker {
-    /// All tiers, in the order of their names.
+    /// Reads all tiers, sorted by name.
     pub fn tiers(&mut self, tiers: &raw::Tiers, dearest: &Dearest<'_>) -> Vec<Tier> {
         let place = Place::Root.field("tiers");
         if tiers.is_empty() {
@@ -79,7 +79,7 @@ impl Checker {
         Tier { name: name.to_owned(), limits, monthly, on_failure }
     }
 
-    /// What anonymous clients may spend, as a tier.
+    /// Reads what anonymous clients may spend, as a tier.
     pub fn anonymous(&mut self, anonymous: &raw::Anonymous, dearest: &Dearest<'_>) -> Tier {
         let place = Place::Root.field(ANONYMOUS);
         let limits = self.limits(&place, &anonymous.rate, &anonymous.burst, dearest);
@@ -96,7 +96,7 @@ impl Checker {
         }
     }
 
-    /// The limits that `rate` and `burst`, fields of what stands at `tier`, make.
+    /// The limits that `rate` and `burst`, two fields of `tier`, describe.
     fn limits(&mut self, tier: &Place<'_>, rate: &Value, burst: &Given, dearest: &Dearest<'_>) -> Vec<Limit> {
         let place = tier.field("rate");
         let burst_place = tier.field("burst");
@@ -125,7 +125,7 @@ impl Checker {
         }
     }
 
-    /// One entry of a list of rates: a rate, or a rate with a burst of its own.
+    /// Reads one entry of a list of rates: a rate, or a rate with its own burst.
     fn entry(
         &mut self,
         place: &Place<'_>,
@@ -151,7 +151,7 @@ impl Checker {
         self.limit(&place, rate, burst, dearest)
     }
 
-    /// One limit that is one; `unlimited` has been dealt with where it may stand.
+    /// Reads one limit; the caller has dealt with `unlimited` where it is allowed.
     fn limit(&mut self, place: &Place<'_>, rate: &Value, burst: u64, dearest: &Dearest<'_>) -> Option<Limit> {
         if rate == UNLIMITED {
             let message =
@@ -185,7 +185,7 @@ impl Checker {
         }
     }
 
-    /// A limit must be able to allow every request that the policy knows.
+    /// Checks that a limit can allow every request that the policy knows.
     fn reach(&mut self, place: &Place<'_>, limit: &Limit, dearest: &Dearest<'_>) {
         if limit.charged(Level(0), dearest.cost) == Err(NotNow::Never) {
             let message = format!(
@@ -201,14 +201,14 @@ impl Checker {
     }
 }
 
-/// `100/minute`.
+/// Reads a rate such as `100/minute`.
 fn units_a_period(text: &str) -> Option<(u64, Period)> {
     let (units, word) = text.split_once('/')?;
     let period = Period::ALL.into_iter().find(|period| period.name() == word)?;
     plain(units).filter(|units| *units <= MAX_UNITS).map(|units| (units, period))
 }
 
-/// The rate closest below, with zeros at its end, that can be kept exactly.
+/// The closest lower rate with zeros at its end that can be kept exactly.
 fn rounder(units: u64, period: Period, burst: u64) -> String {
     let mut step = 10_u64;
     while step <= units {

@@ -1,4 +1,4 @@
-//! Single values of a policy: texts, numbers, choices.
+//! Reads single values of a policy: texts, numbers, choices.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use crate::units::Millis;
 pub fn shown(value: &Value) -> String {
     const LONGEST: usize = 60;
     let mut text = match value {
-        // Without its content, which may be long and hides what matters: that it is one.
+        // A list may be long, and its content hides what matters: that it is a list.
         Value::Array(list) if !list.is_empty() => return "a list".to_owned(),
         Value::Object(map) if !map.is_empty() => return "a mapping".to_owned(),
         other => other.to_string(),
@@ -27,13 +27,13 @@ pub fn shown(value: &Value) -> String {
 
 /// A kind of number.
 pub struct Kind {
-    /// With its article: "a burst".
+    /// Its name with the article: "a burst".
     pub name: &'static str,
-    /// Parts that make one.
+    /// How many parts make one.
     pub parts: u32,
-    /// The least, in parts.
+    /// The least value, in parts.
     pub least: u64,
-    /// The greatest, in parts.
+    /// The greatest value, in parts.
     pub greatest: u64,
     /// What to write.
     pub advice: &'static str,
@@ -41,9 +41,9 @@ pub struct Kind {
 
 /// A kind of text.
 pub struct Word {
-    /// With its article: "a namespace".
+    /// Its name with the article: "a namespace".
     pub name: &'static str,
-    /// The longest, in bytes; the shortest is one.
+    /// The longest text, in bytes; the shortest has one.
     pub longest: usize,
     /// Which bytes may come first.
     pub first: fn(u8) -> bool,
@@ -54,26 +54,26 @@ pub struct Word {
 }
 
 impl Word {
-    /// Whether `text` is one.
+    /// Whether `text` is of this kind.
     pub fn is(&self, text: &str) -> bool {
         let mut bytes = text.bytes();
         text.len() <= self.longest && bytes.next().is_some_and(self.first) && bytes.all(self.rest)
     }
 }
 
-/// ASCII that prints, without the space.
+/// Whether `byte` is printable ASCII, but no space.
 pub const fn visible(byte: u8) -> bool {
     byte.is_ascii_graphic()
 }
 
 impl Checker {
-    /// "`value` is not `what`; write `advice`".
+    /// Reports "`value` is not `what`; write `advice`".
     #[inline(never)]
     pub fn not(&mut self, place: &Place<'_>, value: &Value, what: &str, advice: &str) {
         self.add(place, format!("{} is not {what}; write {advice}", shown(value)));
     }
 
-    /// A number of `kind`, in its parts.
+    /// Reads a number of `kind`, in its parts.
     #[inline(never)]
     pub fn number(&mut self, place: &Place<'_>, value: &Value, kind: &Kind) -> Option<u64> {
         let parts = in_parts(value, kind.parts).filter(|parts| (kind.least..=kind.greatest).contains(parts));
@@ -83,12 +83,12 @@ impl Checker {
         parts
     }
 
-    /// A text of the kind `word`.
+    /// Reads a text of the kind `word`.
     #[inline(never)]
     pub fn word<'a>(&mut self, place: &Place<'_>, value: &'a Value, word: &Word) -> Option<&'a str> {
         let text = value.as_str().filter(|text| word.is(text));
         if text.is_none() {
-            // Such as a consumer called 4711, or `no`.
+            // For example a consumer called 4711, or `no`.
             let needs_quotes = value.is_number() || value.is_boolean();
             let advice =
                 if needs_quotes { format!("{}, in quotes", word.advice) } else { word.advice.to_owned() };
@@ -97,7 +97,7 @@ impl Checker {
         text
     }
 
-    /// One of a few words; none if nothing is given.
+    /// Reads one of a few words; `None` if nothing is given.
     #[inline(never)]
     pub fn choice<T: Copy>(
         &mut self,
@@ -115,7 +115,7 @@ impl Checker {
         values.get(at).copied()
     }
 
-    /// True or false; true if nothing is given.
+    /// Reads true or false; true if nothing is given.
     #[inline(never)]
     pub fn switch(&mut self, place: &Place<'_>, given: &Given) -> bool {
         let Some(value) = &given.0 else { return true };
@@ -125,7 +125,7 @@ impl Checker {
         value.as_bool().unwrap_or(true)
     }
 
-    /// `50ms` or `1s` in milliseconds; `default` if nothing is given.
+    /// Reads `50ms` or `1s` in milliseconds; `default` if nothing is given.
     #[inline(never)]
     pub fn milliseconds(&mut self, place: &Place<'_>, given: &Given, least: u64, default: u64) -> Millis {
         const GREATEST: u64 = 10_000;
@@ -143,7 +143,7 @@ impl Checker {
     }
 }
 
-/// A whole number in its one spelling: digits, the first not 0.
+/// Reads a whole number in its only spelling: digits without a leading 0.
 pub fn plain(text: &str) -> Option<u64> {
     if text.starts_with('0') || text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

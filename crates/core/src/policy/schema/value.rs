@@ -1,4 +1,4 @@
-//! The schemas of single values: what `parse` takes, as far as a pattern or a range can say it.
+//! The schemas of single values: what `parse` accepts, as far as a pattern or a range can say it.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
@@ -6,14 +6,14 @@ use crate::policy::raw;
 
 type Generator = SchemaGenerator;
 
-/// Keeps policies apart.
+/// Separates policies.
 pub fn namespace(_: &mut Generator) -> Schema {
     json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", "default": "default" })
 }
 
-/// What happens with a request that a limit refuses.
+/// What happens to a request that a limit refuses.
 pub fn enforcement(_: &mut Generator) -> Schema {
-    // `off` without quotes is false to the YAML readers of Kong and Envoy.
+    // An unquoted `off` is false to the YAML readers of Kong and Envoy.
     json_schema!({ "enum": ["enforce", "shadow", "off", false], "default": "enforce" })
 }
 
@@ -30,14 +30,14 @@ pub fn tiers(generator: &mut Generator) -> Schema {
     })
 }
 
-/// The name of a tier; that there is one, the parser says.
+/// The name of a tier; the parser checks that it exists.
 pub fn tier_name(_: &mut Generator) -> Schema {
     json_schema!({ "type": "string", "pattern": "^[a-z][a-z0-9_-]{0,31}$" })
 }
 
 const RATE: &str = "^([1-9][0-9]{0,8}|1000000000)/(second|minute|hour|day)$";
 
-/// One rate, or a list.
+/// One rate, or a list of rates.
 pub fn rate(generator: &mut Generator) -> Schema {
     let burst = burst(generator);
     let one = json_schema!({ "type": "string", "pattern": RATE });
@@ -65,24 +65,24 @@ pub fn rate(generator: &mut Generator) -> Schema {
     })
 }
 
-/// A bucket's size. That there are two decimals at most the parser says: Kong's `multipleOf` divides doubles.
+/// A bucket's size. The parser checks for at most two decimals, since Kong's `multipleOf` divides doubles.
 pub fn burst(_: &mut Generator) -> Schema {
     number(1, 1000, r"^([1-9][0-9]{0,2}(\.[0-9]{1,2}0*)?|1000(\.0+)?)$")
 }
 
-/// A number; or as text what `pattern` says, as Envoy's YAML reader has it.
+/// A number, or text that matches `pattern`, which Envoy's YAML reader makes of some numbers.
 fn number(least: u64, greatest: u64, pattern: &str) -> Schema {
     json_schema!({ "type": ["number", "string"], "minimum": least, "maximum": greatest, "pattern": pattern })
 }
 
-/// A number without decimals. Not `integer`: to Kong and the parser 50000.0 is one, but not to draft-04.
+/// A number without decimals. It is not `integer`: 50000.0 is one to Kong and the parser, but not to draft-04.
 fn whole_number(least: u64, greatest: u64, pattern: &str) -> Schema {
     let mut schema = number(least, greatest, pattern);
     schema.insert("multipleOf".to_owned(), 1.into());
     schema
 }
 
-/// Cost units a month.
+/// Cost units per month.
 pub fn monthly(_: &mut Generator) -> Schema {
     whole_number(1, 100_000_000_000, r"^(unlimited|([1-9][0-9]{0,10}|100000000000)(\.0+)?)$")
 }
@@ -92,17 +92,17 @@ pub fn on_failure(_: &mut Generator) -> Schema {
     json_schema!({ "enum": ["local", "ip", "open", "closed"] })
 }
 
-/// Names with dots between them.
+/// Names separated by dots.
 pub fn property(_: &mut Generator) -> Schema {
     json_schema!({ "type": "string", "pattern": r"^[!-\-/-~]+(\.[!-\-/-~]+)*$", "maxLength": 512 })
 }
 
-/// A token, RFC 9110, 5.6.2.
+/// A token (RFC 9110, 5.6.2).
 pub fn header(_: &mut Generator) -> Schema {
     json_schema!({ "type": "string", "pattern": r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$" })
 }
 
-/// A path; how its segments must look the parser says.
+/// A path; the parser checks its segments.
 pub fn path(_: &mut Generator) -> Schema {
     json_schema!({ "type": "string", "pattern": "^/[^?#]*$" })
 }
@@ -117,12 +117,12 @@ pub fn methods(_: &mut Generator) -> Schema {
     })
 }
 
-/// Cost units of a request. That there are three decimals at most the parser says.
+/// Cost units of a request; the parser checks for at most three decimals.
 pub fn cost(_: &mut Generator) -> Schema {
     number(0, 1_000_000, r"^((0|[1-9][0-9]{0,5})(\.[0-9]{1,3}0*)?|1000000(\.0+)?)$")
 }
 
-/// A consumer; the parser counts bytes.
+/// A consumer; the parser counts bytes, not characters.
 pub fn consumer(_: &mut Generator) -> Schema {
     json_schema!({ "type": "string", "pattern": r"^[^\x00-\x1f\x7f]+$", "maxLength": 256 })
 }
@@ -132,22 +132,22 @@ pub fn switch(_: &mut Generator) -> Schema {
     json_schema!({ "type": "boolean", "default": true })
 }
 
-/// Where the store is.
+/// The store's address.
 pub fn upstream(_: &mut Generator) -> Schema {
     json_schema!({ "type": "string", "pattern": "^[!-~]{1,255}$" })
 }
 
-/// How to work with the store.
+/// How to use the store.
 pub fn mode(_: &mut Generator) -> Schema {
     json_schema!({ "enum": ["leased", "strict"], "default": "leased" })
 }
 
-/// 1 ms to 10 s.
+/// A duration from 1 ms to 10 s.
 pub fn timeout(_: &mut Generator) -> Schema {
     json_schema!({ "type": "string", "pattern": "^([1-9][0-9]{0,3}ms|10000ms|[1-9]s|10s)$", "default": "50ms" })
 }
 
-/// 10 ms to 10 s.
+/// A duration from 10 ms to 10 s.
 pub fn sync_interval(_: &mut Generator) -> Schema {
     json_schema!({ "type": "string", "pattern": "^([1-9][0-9]{1,3}ms|10000ms|[1-9]s|10s)$", "default": "100ms" })
 }
@@ -167,7 +167,7 @@ pub fn token(_: &mut Generator) -> Schema {
     })
 }
 
-/// Client records.
+/// The number of client records.
 pub fn clients(_: &mut Generator) -> Schema {
     let mut schema = whole_number(64, 1_048_576, r"^[1-9][0-9]{1,6}(\.0+)?$");
     schema.insert("default".to_owned(), 65_536.into());

@@ -1,4 +1,4 @@
-//! Whatever comes in: no panic, and a policy that gets out can be used as it is.
+//! Any input: nothing panics, and a policy that is accepted can be used as it is.
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -27,7 +27,7 @@ fn changes() -> impl Strategy<Value = Value> {
     let limited = (prop_oneof![rate.clone(), list], burst, monthly)
         .prop_map(|(rate, burst, monthly)| json!({ "rate": rate, "burst": burst, "monthly": monthly }));
     let tier = prop_oneof![1 => unlimited, 3 => limited];
-    // The smallest policy has this one; of the others only some.
+    // The smallest policy has this tier; only some have the others.
     let name = || prop_oneof![12 => Just("free"), 1 => select(vec!["pro", "basic", "a-b_9"])];
     let cost = prop_oneof![
         16 => (0_u32..3_000).prop_map(|milli| json!(f64::from(milli) / 1000.0)),
@@ -51,7 +51,7 @@ fn changes() -> impl Strategy<Value = Value> {
     )
 }
 
-/// Every tier that something refers to is there, and every tier can allow every request that the policy knows.
+/// Every tier that something refers to exists, and can allow every request that the policy knows.
 fn assert_usable(policy: &Policy) {
     assert!(policy.tiers.is_sorted_by(|one, next| one.name < next.name));
     assert!(policy.default_tier.0 < policy.tiers.len());

@@ -1,4 +1,4 @@
-//! Values that are wrong by themselves, or beside others.
+//! Values that are wrong by themselves, or in combination.
 
 use serde_json::{Value, json};
 
