@@ -1,7 +1,7 @@
-//! Proxy-Wasm ABI 0.2.1, the calls that the filter makes, as functions that cannot panic.
+//! The calls of Proxy-Wasm ABI 0.2.1 that the filter makes, as functions that cannot panic.
 //!
-//! The SDK's wrappers panic on a status they do not expect, copy every header into two strings, and refuse bytes that
-//! are not UTF-8. A panic is an outage here, so the statuses come back as values, and what the host hands over is
+//! The SDK's wrappers panic on a status they do not expect, copy every header into two strings, and refuse bytes that are
+//! not UTF-8. A panic is an outage here, so these functions return the statuses as values, and what the host hands over is
 //! borrowed from one buffer.
 #![allow(unsafe_code)] // The foreign functions; each use says why it is sound.
 
@@ -9,7 +9,7 @@ use std::ptr::null_mut;
 use tollgate_core::units::Millis;
 use tollgate_node::clock::NodeNanos;
 
-/// What a call came to.
+/// The result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status(u32);
 
@@ -19,7 +19,7 @@ impl Status {
     pub const CAS_MISMATCH: Self = Self(8);
 }
 
-/// Which headers.
+/// A list of headers.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub enum Map {
@@ -28,7 +28,7 @@ pub enum Map {
     CallResponse = 6,
 }
 
-/// What kind of metric.
+/// The kind of a metric.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub enum Kind {
@@ -127,18 +127,18 @@ impl Handed {
         Self { data: null_mut(), size: 0 }
     }
 
-    /// Takes the buffer over; hosts hand over no buffer for no bytes.
+    /// Takes ownership of the buffer. For zero bytes hosts hand over no buffer.
     fn into_bytes(self) -> Vec<u8> {
         if self.data.is_null() || self.size == 0 {
             return Vec::new();
         }
-        // SAFETY: the host allocated it by `proxy_on_memory_allocate(size)`, which the SDK serves from a boxed slice
-        // of exactly `size` bytes, and gives it away.
+        // SAFETY: the host allocated it by `proxy_on_memory_allocate(size)`, which the SDK serves from a boxed slice of
+        // exactly `size` bytes, and has given it away.
         unsafe { Vec::from_raw_parts(self.data, self.size, self.size) }
     }
 }
 
-/// Nanoseconds since the Unix epoch by the host's clock; zero should it have none.
+/// Nanoseconds since the Unix epoch by the host's clock; zero if it has none.
 pub fn now() -> u64 {
     let mut time = 0;
     // SAFETY: the host writes eight bytes to a place that is ours.
@@ -146,8 +146,8 @@ pub fn now() -> u64 {
     time
 }
 
-/// Nanoseconds of a clock that nobody sets, the same for all workers of a node. Kong's clocks have steps of a
-/// millisecond, this one and [`now`].
+/// A clock that nobody sets and that all workers of a node share. In Kong this clock and [`now`] advance in steps of a
+/// millisecond.
 pub fn monotonic() -> NodeNanos {
     const MONOTONIC: u32 = 1;
     let mut time = 0;
@@ -158,7 +158,7 @@ pub fn monotonic() -> NodeNanos {
 
 /// The filter's configuration, as the operator wrote it.
 pub fn plugin_configuration() -> Vec<u8> {
-    // No gateway of 64 bits minds a length that is too long; one of 32 bits would, were it all of them.
+    // A length that is too long does no harm in a 64-bit gateway; the greatest `u32` would in a 32-bit one.
     const ALL: usize = i32::MAX as usize;
     buffer(PLUGIN_CONFIGURATION, ALL)
 }
@@ -175,28 +175,28 @@ fn buffer(buffer: u32, most: usize) -> Vec<u8> {
     if Status(status) == Status::OK { handed.into_bytes() } else { Vec::new() }
 }
 
-/// Asks for a tick every so many milliseconds. Once a root context: a second time traps.
+/// Requests a tick after each `interval`. Call it once per root context: the second call traps.
 pub fn tick_every(interval: Millis) {
     let milliseconds = u32::try_from(interval.0).unwrap_or(u32::MAX);
     // SAFETY: plain numbers.
     unsafe { proxy_set_tick_period_milliseconds(milliseconds) };
 }
 
-/// From here on calls are about the request of this context.
+/// Makes this context's request the subject of the following calls.
 pub fn speak_for(context: u32) {
     // SAFETY: plain numbers.
     unsafe { proxy_set_effective_context(context) };
 }
 
-/// Lets the request that [`speak_for`] named go on.
+/// Resumes the request that [`speak_for`] named.
 pub fn resume() {
     const REQUEST: u32 = 0;
     // SAFETY: plain numbers.
     unsafe { proxy_continue_stream(REQUEST) };
 }
 
-/// Sends a request to `upstream`; whether it went out. The SDK's own call, which knows whom its end belongs to; it
-/// panics on statuses that no host gives.
+/// Sends a request to `upstream`; `None` if it did not go out. The SDK's own call knows which context gets the response; it
+/// panics only on statuses that no host returns.
 pub fn call(
     upstream: &str,
     headers: Vec<(&str, &str)>,
@@ -224,7 +224,7 @@ pub fn header(map: Map, name: &[u8]) -> Option<Vec<u8>> {
     (Status(status) == Status::OK).then(|| handed.into_bytes())
 }
 
-/// Sets a header, whatever was there.
+/// Sets a header and replaces what was there.
 pub fn set_header(map: Map, name: &[u8], value: &[u8]) {
     // SAFETY: both texts live until the call ends, and the host copies them.
     unsafe {
@@ -232,19 +232,19 @@ pub fn set_header(map: Map, name: &[u8], value: &[u8]) {
     };
 }
 
-/// Adds a header beside whatever is there.
+/// Adds a header and keeps what is there.
 pub fn add_header(map: Map, name: &[u8], value: &[u8]) {
     // SAFETY: both texts live until the call ends, and the host copies them.
     unsafe { proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
 }
 
-/// Removes a header and all its copies.
+/// Removes all copies of a header.
 pub fn remove_header(map: Map, name: &[u8]) {
     // SAFETY: the name lives until the call ends.
     unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) };
 }
 
-/// A property; its path's segments are separated by zero bytes.
+/// A property. Zero bytes separate the segments of its path.
 pub fn property(path: &[u8]) -> Option<Vec<u8>> {
     let mut handed = Handed::nothing();
     // SAFETY: the path lives until the call ends; the host writes a pointer and a length to places that are ours.
@@ -258,7 +258,7 @@ pub fn set_property(path: &[u8], value: &[u8]) -> Status {
     Status(unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) })
 }
 
-/// A value of shared data and its version.
+/// A value of shared data, and its version.
 pub fn shared_data(key: &[u8]) -> Result<(Vec<u8>, u32), Status> {
     let mut handed = Handed::nothing();
     let mut cas = 0;
@@ -272,13 +272,13 @@ pub fn shared_data(key: &[u8]) -> Result<(Vec<u8>, u32), Status> {
     }
 }
 
-/// Writes shared data; what `cas` means for a key that exists or does not differs between hosts.
+/// Writes shared data. Hosts differ in what `cas` means for a key that exists, or does not.
 pub fn set_shared_data(key: &[u8], value: &[u8], cas: u32) -> Status {
     // SAFETY: both live until the call ends, and the host copies them.
     Status(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
 }
 
-/// `headers` in the form in which hosts take and give them.
+/// `headers` in the form in which hosts take and return them.
 pub fn pairs(headers: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let word = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
     let mut pairs = word(headers.len()).to_vec();
@@ -295,7 +295,7 @@ pub fn pairs(headers: &[(&str, Vec<u8>)]) -> Vec<u8> {
     pairs
 }
 
-/// Answers the request in the upstream's place; `grpc_status` is for hosts that make an answer to gRPC of it.
+/// Answers the request in place of the upstream. `grpc_status` is for hosts that turn the response into one of gRPC.
 pub fn respond(status: u16, headers: &[(&str, Vec<u8>)], body: &[u8], grpc_status: Option<u8>) -> Status {
     const NOT_GRPC: i32 = -1;
     let pairs = pairs(headers);
@@ -314,7 +314,7 @@ pub fn respond(status: u16, headers: &[(&str, Vec<u8>)], body: &[u8], grpc_statu
     })
 }
 
-/// Defines a metric, or finds out its number where it is defined already.
+/// Defines a metric, or finds its number if it is defined already.
 pub fn define_metric(kind: Kind, name: &str) -> Option<u32> {
     let mut id = 0;
     // SAFETY: the name lives until the call ends; the host writes to a place that is ours.
@@ -334,7 +334,7 @@ pub fn record(id: u32, value: u64) {
     unsafe { proxy_record_metric(id, value) };
 }
 
-/// What a counter or a gauge is at; a histogram must not be asked.
+/// The value of a counter or a gauge; a histogram must not be read.
 pub fn metric(id: u32) -> Option<u64> {
     let mut value = 0;
     // SAFETY: the host writes eight bytes to a place that is ours.
@@ -342,7 +342,7 @@ pub fn metric(id: u32) -> Option<u64> {
     (Status(status) == Status::OK).then_some(value)
 }
 
-/// Calls a function of the host's own, which answers nothing. Kong has none: there it traps.
+/// Calls a function of the host's own and ignores its answer. Kong has none, and traps.
 pub fn call_foreign(name: &str, argument: &[u8]) {
     let mut handed = Handed::nothing();
     // SAFETY: both texts live until the call ends; the host writes a pointer and a length to places that are ours.

@@ -1,4 +1,4 @@
-//! One request on its route through the gateway.
+//! One request on its way through the gateway.
 
 use std::rc::Rc;
 
@@ -21,12 +21,12 @@ use tollgate_node::request::{Headers, Request};
 /// The context of one request.
 ///
 /// Only the two callbacks about headers are implemented. Bodies, trailers, done and log do nothing, so `scripts/wasm-trim`
-/// makes constants of them; it says so where one comes to be implemented here.
+/// replaces them by constants; it fails if one of them is implemented here.
 pub struct Http {
     context: u32,
     ready: Option<Rc<Ready>>,
     response: Response,
-    /// Where it waits for the store, or has waited.
+    /// Its wait for the store, if it waits or has waited.
     waiting: Option<Rc<Waiting>>,
 }
 
@@ -34,9 +34,9 @@ pub struct Http {
 enum Response {
     /// Nothing: the policy is off, another Tollgate has decided, or the response is ours and complete.
     AsItIs,
-    /// The headers of this ruling; none for a request that costs nothing.
+    /// Set the headers of this ruling; `None` for a request that costs nothing.
     Announce(Option<Ruling>),
-    /// Those of the ruling that was found while it waited, unless that refused it.
+    /// Set those of the ruling that was found while the request waited, unless it refused the request.
     AsWaited,
 }
 
@@ -45,7 +45,7 @@ impl Http {
         Self { context, ready, response: Response::AsItIs, waiting: None }
     }
 
-    /// Does what `ruling` says about the request at hand.
+    /// Applies `ruling` to the current request.
     fn conclude(&mut self, ready: &Ready, caller: &Caller<'_>, ruling: Option<Ruling>) -> Action {
         if let Some(ruling) = &ruling {
             ready.metrics.count(ruling);
@@ -64,7 +64,7 @@ impl Http {
         Action::Continue
     }
 
-    /// What a response has to announce that has not come yet; none where none has to.
+    /// What the coming response has to announce; `None` if nothing.
     fn unannounced(&mut self, ready: &Ready) -> Option<Option<Ruling>> {
         match std::mem::replace(&mut self.response, Response::AsItIs) {
             Response::AsItIs => None,
@@ -76,7 +76,7 @@ impl Http {
         }
     }
 
-    /// Decides with a store.
+    /// Decides with the help of a store.
     fn borrow(
         &mut self,
         ready: &Ready,
@@ -133,7 +133,7 @@ impl HttpContext for Http {
             && (headers.names().any(headers::is_reserved) || ready.recreated.may_come_unannounced())
             && let Some(ruling) = ready.recreated.take()
         {
-            // What it says in Tollgate's name is what was said when it was charged.
+            // The headers in Tollgate's name are those that were set when the request was charged.
             self.response = Response::Announce(ruling);
             return Action::Continue;
         }
@@ -171,7 +171,7 @@ impl HttpContext for Http {
     }
 }
 
-/// Does what `ruling` says about a request that has waited and is the one at hand: whether it may go on.
+/// Applies `ruling` to a request that has waited and is the current one; returns whether it may go on.
 #[inline(never)]
 pub fn conclude(ready: &Ready, question: &Question, ruling: &Ruling) -> bool {
     ready.metrics.count(ruling);
@@ -186,7 +186,7 @@ pub fn conclude(ready: &Ready, question: &Question, ruling: &Ruling) -> bool {
     true
 }
 
-/// Takes away what a client may not tell the upstream in Tollgate's name; whether that can be done.
+/// Removes the headers by which a client would speak to the upstream in Tollgate's name; false if that is not possible.
 fn strip(host: HostKind, headers: &Headers<'_>) -> bool {
     let mut is_done = true;
     for name in headers.names().filter(|name| headers::is_reserved(name)) {
@@ -200,7 +200,7 @@ fn strip(host: HostKind, headers: &Headers<'_>) -> bool {
     is_done
 }
 
-/// Answers a request that says several times what only the gateway may say, where the host cannot take that away.
+/// Refuses a request with several copies of a header that only the gateway may send, if the host cannot remove them.
 #[inline(never)]
 fn refuse_forgery() {
     const BODY: &str = r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"X-Quota-* and X-RateLimit-* are the gateway's to send."}"#;
@@ -208,13 +208,13 @@ fn refuse_forgery() {
     abi::respond(400, &[kind], BODY.as_bytes(), None);
 }
 
-/// A consumer's tier: what it was decided under, unless that was its address; then `otherwise`.
+/// A consumer's tier: the one that the ruling applied, or `otherwise` if that was the address's.
 fn tier_name<'a>(ready: &'a Ready, ruling: Option<&'a Ruling>, otherwise: &'a AppliedTier) -> &'a str {
     let decided = ruling.map(|ruling| &ruling.under).filter(|under| **under != AppliedTier::Anonymous);
     &ready.engine.tier(decided.unwrap_or(otherwise)).name
 }
 
-/// Tells the upstream who is calling, if the policy wants that.
+/// Tells the upstream who is calling, if the policy says so.
 #[inline(never)]
 fn introduce(ready: &Ready, tier: &str, consumer: Option<&[u8]>) {
     if !ready.engine.policy().tells_upstream {
@@ -224,7 +224,7 @@ fn introduce(ready: &Ready, tier: &str, consumer: Option<&[u8]>) {
     host.tell_upstream(headers::UPSTREAM_TIER, tier.as_bytes());
     let Some(name) = consumer else { return };
     if name.iter().any(u8::is_ascii_control) {
-        // A name that would be two headers; the gateway's own tables should not have it.
+        // Such a name would make two headers; the gateway's own tables should have none.
         let printable: Vec<u8> =
             name.iter().map(|byte| if byte.is_ascii_control() { b'?' } else { *byte }).collect();
         host.tell_upstream(headers::UPSTREAM_CONSUMER, &printable);
@@ -233,7 +233,7 @@ fn introduce(ready: &Ready, tier: &str, consumer: Option<&[u8]>) {
     }
 }
 
-/// Answers in the upstream's place, with everything in one call into the host.
+/// Answers in place of the upstream, with everything in one call into the host.
 #[inline(never)]
 fn respond(ready: &Ready, ruling: &Ruling, document: &Document) {
     let mut all: Vec<(&str, Vec<u8>)> = Vec::with_capacity(10);

@@ -1,9 +1,9 @@
 //! Tollgate's filter: the Proxy-Wasm adapter, and the only code that names the gateway.
 //!
-//! It reads a request, asks the [engine](tollgate_node::engine), and says the answer in the host's words. Nothing here
-//! decides; every difference between hosts is in `host`.
+//! It reads a request, asks the [engine](tollgate_node::engine), and passes the answer to the host. Nothing here decides.
+//! Every difference between hosts is in `host`.
 #![cfg(all(target_arch = "wasm32", target_os = "wasi"))]
-// The functions that the host calls are made by a macro, without documentation.
+// A macro generates the functions that the host calls, without documentation.
 #![allow(missing_docs)]
 
 mod abi;

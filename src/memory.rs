@@ -1,4 +1,4 @@
-//! The node's shared memory, as one root finds it.
+//! The node's shared memory, as one root context finds it.
 
 use log::warn;
 
@@ -6,20 +6,20 @@ use super::abi::{self, Kind};
 use super::host::HostKind;
 use tollgate_node::table::{Geometry, Table, known_good};
 
-/// The host whose memory it is, and the gauges about it.
+/// The host that owns the memory, and the gauges about it.
 pub struct Memory {
     pub host: HostKind,
-    /// Whether policies were rejected; Kong's, as Envoy rejects them itself.
+    /// The gauge for rejected policies, in Kong alone: Envoy rejects them itself.
     pub rejected: Option<u32>,
     records: Option<u32>,
 }
 
 impl Memory {
-    /// Finds the host out by its memory, which is to hold so many `clients`.
+    /// Finds out the host by its memory, which is to hold this number of `clients`.
     ///
-    /// Kong traps here where it has no zone, and serves the routes without the filter: then the reason has to stand in the log
-    /// right above. Its default level hides what is less than a warning; where the gauge says that the node's memory was
-    /// there before, there is nothing to warn of.
+    /// Kong traps here if it has no zone, and serves the routes without the filter. So the reason has to be in the log
+    /// right before, as a warning, since Kong's default level hides anything less. If the gauge says that the node's memory
+    /// was there before, there is nothing to warn of.
     #[inline(never)]
     pub fn open(clients: u32) -> Self {
         let early =
@@ -32,7 +32,7 @@ impl Memory {
                 "tollgate: opening shared memory; if Kong now fails to initialize the filter, it has no zone for it: \
                  set KONG_NGINX_WASM_SHM_KV_TOLLGATE={zone}m (nginx: shm_kv tollgate {zone}m) and restart"
             );
-            // One worker says it for all that start at once.
+            // One worker warns for all that start at the same time.
             abi::record(gauge, 1);
         }
         let host = HostKind::find();
@@ -47,7 +47,7 @@ impl Memory {
         }
     }
 
-    /// Says how many clients' records the node's table has room for.
+    /// Publishes how many clients' records the node's table has room for.
     pub fn tell_records(&self, geometry: &Geometry) {
         if let Some(gauge) = self.records {
             abi::record(gauge, geometry.records());
@@ -55,7 +55,7 @@ impl Memory {
     }
 }
 
-/// The zone that a table for so many clients needs in Kong, MiB.
+/// The zone that a table for `clients` needs in Kong, in MiB.
 pub fn zone_for(clients: u32) -> u64 {
     Geometry::for_clients(clients).zone_mebibytes()
 }

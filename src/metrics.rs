@@ -1,5 +1,5 @@
-//! The filter's metrics. Labels stand in the names (`requests;tier=free;outcome=allowed`); Kong and Envoy both cut them
-//! out by patterns, see the meta file and `envoy.yaml`. No label's value is a client's to choose.
+//! The filter's metrics. Labels are part of the names (`requests;tier=free;outcome=allowed`); Kong and Envoy cut them out
+//! by patterns, see the meta file and `envoy.yaml`. No client chooses a label's value.
 
 use std::cell::Cell;
 
@@ -8,21 +8,21 @@ use super::host::HostKind;
 use tollgate_core::tier::Tier;
 use tollgate_node::engine::{AppliedTier, Engine, Outcome, Ruling};
 
-/// One decision in so many is timed: the clock and the histogram would cost as much as a header.
+/// One decision out of this many is timed, since the clock and the histogram cost as much as a header.
 const TIMED: u32 = 16;
 
-/// The numbers of the metrics, as the host gave them.
+/// The host's numbers for the metrics.
 pub struct Metrics {
-    /// A tier's counters by outcome; the anonymous clients' come last.
+    /// Each tier's counters by outcome; the anonymous clients' come last.
     requests: Vec<[Option<u32>; Outcome::ALL.len()]>,
     evictions: Option<u32>,
-    /// None of these without a store.
+    /// `None` without a store.
     store: Option<StoreMetrics>,
     decision: Option<u32>,
     until_timed: Cell<u32>,
 }
 
-/// The numbers of the metrics about the store.
+/// The host's numbers for the metrics about the store.
 struct StoreMetrics {
     worked: Option<u32>,
     failed: Option<u32>,
@@ -45,7 +45,7 @@ impl StoreMetrics {
 }
 
 impl Metrics {
-    /// Defines all of them. Once an instance and policy: Envoy gives a second number for the same name.
+    /// Defines all metrics. Call it once per instance and policy: Envoy gives a second number for the same name.
     pub fn define(host: HostKind, engine: &Engine) -> Self {
         let policy = engine.policy();
         let of_tier = |tier: &Tier| {
@@ -58,7 +58,7 @@ impl Metrics {
             requests: policy.tiers.iter().chain([&policy.anonymous]).map(of_tier).collect(),
             evictions: host.define_metric(Kind::Counter, "table_evictions"),
             store: policy.store.is_some().then(|| StoreMetrics::define(host)),
-            // Kong's clocks have steps of a millisecond, in which a decision takes no time.
+            // Kong's clocks have steps of a millisecond, which is longer than a decision takes.
             decision: match host {
                 HostKind::Envoy => host.define_metric(Kind::Histogram, "decision_microseconds"),
                 HostKind::Kong => None,
@@ -70,7 +70,7 @@ impl Metrics {
     /// Counts a request.
     pub fn count(&self, ruling: &Ruling) {
         let counters = match &ruling.under {
-            // An override counts with the tier that it stands in for: tiers are the policy's, overrides are many.
+            // An override counts under the tier that it replaces: the policy has few tiers, but overrides are many.
             AppliedTier::Tier(id) | AppliedTier::Override(id, _) => self.requests.get(id.0),
             AppliedTier::Anonymous => self.requests.last(),
         };
@@ -79,20 +79,20 @@ impl Metrics {
         }
     }
 
-    /// Counts the records that had to go for others since this was called last.
+    /// Counts the records that were evicted since the last call.
     pub fn evictions(&self, engine: &Engine) {
         if let (more @ 1.., Some(id)) = (engine.table().take_evictions(), self.evictions) {
             abi::count(id, more);
         }
     }
 
-    /// Counts a request that the lease has decided, or has not.
+    /// Counts a request as decided by the lease or not.
     pub fn lease(&self, is_hit: bool) {
         let id = self.store.as_ref().and_then(|store| if is_hit { store.hits } else { store.misses });
         id.into_iter().for_each(|id| abi::count(id, 1));
     }
 
-    /// Counts a call to the store by its end, and says whether the store is there.
+    /// Counts a call to the store by its result, and sets whether the store is up.
     pub fn store_call(&self, has_worked: bool, is_up: bool) {
         let Some(store) = &self.store else { return };
         if let Some(id) = if has_worked { store.worked } else { store.failed } {
@@ -101,14 +101,14 @@ impl Metrics {
         self.store_up(is_up);
     }
 
-    /// Says whether the store is there.
+    /// Sets whether the store is up.
     pub fn store_up(&self, is_up: bool) {
         if let Some(id) = self.store.as_ref().and_then(|store| store.up) {
             abi::record(id, is_up.into());
         }
     }
 
-    /// The moment, nanoseconds, where this decision is one of those that are timed: one in [`TIMED`].
+    /// The present time in nanoseconds if this decision is timed, as one in [`TIMED`] is.
     pub fn start(&self) -> Option<u64> {
         self.decision?;
         let left = self.until_timed.get();
@@ -116,7 +116,7 @@ impl Metrics {
         (left == 0).then(abi::now)
     }
 
-    /// Records the time since `start`, nanoseconds.
+    /// Records the time since `start`, in nanoseconds.
     pub fn time(&self, start: u64) {
         if let Some(id) = self.decision {
             abi::record(id, abi::now().saturating_sub(start) / 1_000);

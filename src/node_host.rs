@@ -1,4 +1,4 @@
-//! What the [store_client](tollgate_node::engine::store_client) needs of a gateway, in Proxy-Wasm's words.
+//! What the [store client](tollgate_node::engine::store_client) needs of a gateway, by Proxy-Wasm calls.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use tollgate_node::engine::borrowing::Question;
 use tollgate_node::engine::store_client::{self, Caller, Note};
 use tollgate_node::identity;
 
-/// The route to the store.
+/// The store's upstream and the gateway's authorization.
 pub struct StoreRoute {
     upstream: String,
     authorization: Option<String>,
 }
 
 impl StoreRoute {
-    /// The route to `store`.
+    /// The route to `store`, with its token read.
     pub fn to(store: &Store) -> Result<Self, Vec<String>> {
         let token = match &store.token {
             None => None,
@@ -36,7 +36,7 @@ impl StoreRoute {
     }
 }
 
-/// The token in the variable `name`. Secrets often end in a newline, which is no part of it.
+/// The token in the environment variable `name`. Secrets often end in a newline, which is not part of the token.
 fn from_environment(name: &str) -> Result<String, Vec<String>> {
     let mut token = std::env::var(name).unwrap_or_default();
     token.truncate(token.trim_ascii_end().len());
@@ -104,13 +104,13 @@ impl store_client::NodeHost for Ready {
     }
 
     fn may_call_again(&self) -> bool {
-        // Kong's host lets a request's next call share buffers with one that got no body: the next that fails loses the
-        // response, and a long answer to it crashes the worker.
+        // Kong's host lets a request's next call share buffers with a call that got no body: if the next one fails its
+        // response is lost, and a long answer to it crashes the worker.
         self.host == HostKind::Envoy || !abi::call_response_body(1).is_empty()
     }
 
     fn conclude(&self, question: &Question, ruling: &Ruling) {
-        // Kong lets a request go on by itself when its last call has ended.
+        // Kong resumes a request by itself when its last call has ended.
         if super::http::conclude(self, question, ruling) && self.host == HostKind::Envoy {
             abi::resume();
         }

@@ -1,9 +1,8 @@
-//! Whether a request may meet the filter twice: then the first marks it, and the second lets it pass.
+//! Whether a request may pass the filter twice. If so, the first pass marks it, and the second lets it through.
 //!
-//! The mark costs two calls into the host a request, so it is made only where it can matter: where this instance has
-//! several root contexts. Kong makes one for each entry (a service's and a route's), and so does Envoy for each policy.
-//! Two entries of the very same name and policy in one chain of Envoy's share a root, cannot be told from one, and
-//! charge twice; the docs say so.
+//! The mark costs two calls into the host per request, so it is made only where it can matter: where this instance has
+//! several root contexts. Kong makes one for each entry (a service's and a route's), and Envoy one for each policy. Two
+//! entries with the same name and policy in one Envoy chain share a root, look like one, and charge twice; the docs say so.
 
 use std::cell::{Cell, RefCell};
 
@@ -17,11 +16,11 @@ thread_local! {
     static HAS_LOST_ONE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A root context of this instance that has a policy, for as long as this lives.
+/// A root context of this instance that has a policy; it counts for as long as this value lives.
 pub struct Configured(());
 
 impl Configured {
-    /// One more.
+    /// Counts one more.
     pub fn start() -> Self {
         CONFIGURED.set(CONFIGURED.get().saturating_add(1));
         Self(())
@@ -39,28 +38,28 @@ impl Drop for Configured {
     }
 }
 
-/// What Envoy is told of the mark's name: that it lives as long as the client's request, in the binary form of its message
-/// `DeclarePropertyArguments` (name = 1, span = 5: DownstreamRequest = 1).
+/// Declares to Envoy that the mark lives as long as the client's request: its message `DeclarePropertyArguments` in binary
+/// form (name = 1, span = 5: DownstreamRequest = 1).
 const DECLARED: &[u8] = b"\x0a\x10tollgate_charged\x28\x01";
 const CHARGED: &[u8] = b"tollgate_charged";
 
-/// So many of them are remembered; what is forgotten is let through without its headers.
+/// The most requests that are remembered; forgotten ones pass without Tollgate's headers.
 const MAX_KEPT: usize = 64;
 
-/// The requests that Envoy took away from the filter before a response came, and may start anew: for an internal redirect, or
-/// because a route is only now known. They are charged once, by the path that the client asked for.
+/// The requests that Envoy took away from the filter before a response came, and may start again: for an internal redirect,
+/// or because the route is known only now. They are charged once, by the path that the client asked for.
 ///
-/// The mark is made when the request is taken away, not when it is charged: so it costs nothing otherwise. It is a number
-/// here, under which the ruling is kept for the response.
+/// The mark is set when the request is taken away, not when it is charged, so other requests do not pay for it. It is a
+/// number here, under which the ruling is kept for the response.
 pub struct Recreated {
-    /// Whether a request that was charged shows it by what the upstream is told.
+    /// Whether the headers for the upstream show that a request was charged.
     shows: bool,
     last: Cell<u64>,
     kept: RefCell<Vec<(u64, Option<Ruling>)>>,
 }
 
 impl Recreated {
-    /// On `host`, for a policy that tells the upstream something, or does not. Once a root context and policy.
+    /// For `host`, and for a policy that tells the upstream something or not. Call it once per root context and policy.
     pub fn on(host: HostKind, tells_upstream: bool) -> Self {
         if host == HostKind::Envoy {
             abi::call_foreign("declare_property", DECLARED);
@@ -68,13 +67,13 @@ impl Recreated {
         Self { shows: tells_upstream, last: Cell::default(), kept: RefCell::default() }
     }
 
-    /// Whether a request whose headers say nothing in Tollgate's name may have been charged before. As long as no request
-    /// was taken away, none has to be asked.
+    /// Whether a request without headers in Tollgate's name may have been charged before. Until a request is taken away,
+    /// none has to be checked.
     pub fn may_come_unannounced(&self) -> bool {
         !self.shows && HAS_LOST_ONE.get()
     }
 
-    /// The request at hand is taken away from the filter, after `ruling` and without a response.
+    /// Keeps `ruling` for the current request, which is taken away from the filter before a response.
     #[inline(never)]
     pub fn keep(&self, ruling: Option<Ruling>) {
         HAS_LOST_ONE.set(true);
@@ -88,7 +87,7 @@ impl Recreated {
         abi::set_property(CHARGED, &number.to_le_bytes());
     }
 
-    /// Whether the request at hand was decided about before, and the ruling.
+    /// `None` if the current request was not decided before; else its ruling, if still known.
     #[inline(never)]
     pub fn take(&self) -> Option<Option<Ruling>> {
         let mark = abi::property(CHARGED)?;

@@ -1,4 +1,4 @@
-//! A filter's life on one worker: its policy comes, its requests' contexts go out.
+//! A filter's life on one worker: it gets a policy, and makes the contexts of requests.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -23,28 +23,28 @@ use tollgate_node::engine::store_client::StoreClient;
 use tollgate_node::table::known_good::{self, LastGood};
 use tollgate_node::table::{FingerprintKey, Geometry, OpenError, Table};
 
-/// All that a request needs, shared by the requests of one root.
+/// Everything that a request needs; the requests of one root share it.
 pub struct Ready {
     pub host: HostKind,
     pub engine: Engine,
     pub metrics: Metrics,
-    /// The store, where the policy has one.
+    /// The store's client, if the policy has a store.
     pub store_client: Option<StoreClient>,
     pub route: Option<StoreRoute>,
-    /// What was charged and may come a second time.
+    /// The requests that were charged and may come a second time.
     pub recreated: Recreated,
     _configured: Configured,
 }
 
-/// The root context: one a filter entry and worker.
+/// The root context: one per filter entry and worker.
 #[derive(Default)]
 pub struct Root {
     ready: Option<Rc<Ready>>,
     is_ticking: bool,
     /// Whether its own policy cannot work.
     is_rejected: bool,
-    /// The gauge that says so, Kong's. Only a root that has requests writes it: Kong keeps the roots of old configurations,
-    /// even configures them anew, and they have no say.
+    /// The gauge that says so, in Kong alone. Only a root that serves requests writes it: Kong keeps the roots of old
+    /// configurations, and even configures them again, but they do not count.
     gauge: Option<u32>,
     has_served: Cell<bool>,
     first_ticks: FirstTicks,
@@ -79,7 +79,7 @@ impl Root {
         let store_client = StoreClient::new(&policy, std::hash::RandomState::new().hash_one(abi::now()));
         let engine = Engine::new(policy, opened.table);
         let metrics = Metrics::define(host, &engine);
-        // Another policy, or an instance that is made anew, does not know whether the store is there: calls say so.
+        // Another policy, or an instance that is made again, does not know whether the store is up: its calls find out.
         if opened.is_new {
             metrics.store_up(true);
         }
@@ -87,7 +87,7 @@ impl Root {
         Ok(Ready { host, engine, metrics, store_client, route, recreated, _configured: Configured::start() })
     }
 
-    /// Starts with `policy`.
+    /// Starts to work with `policy`.
     #[inline(never)]
     fn begin(&mut self, memory: &Memory, policy: Policy) -> Result<(), Vec<String>> {
         let ready = Self::load(memory, policy)?;
@@ -103,11 +103,11 @@ impl Root {
         Ok(())
     }
 
-    /// What to do where the policy of `configuration` cannot work: whether this root takes it all the same.
+    /// What happens if the policy in `configuration` cannot work; returns whether this root accepts it all the same.
     ///
-    /// Envoy goes on with the configuration that it has. Kong would then take no change any more, of any service, and give
-    /// the workers that it starts anew no filter, on any route. So there the last policy that worked goes on; and where there
-    /// has been none, the routes of this chain alone have no limits.
+    /// Envoy keeps the configuration that it has. Kong would accept no further change to any service, and would start new
+    /// workers without the filter on any route. So there the last policy that worked stays in force; if there was none,
+    /// only the routes of this chain have no limits.
     fn fall_back(&mut self, memory: &Memory, configuration: &[u8]) -> bool {
         let Some(namespace) = Policy::namespace_in(configuration).filter(|_| memory.host == HostKind::Kong)
         else {
@@ -130,10 +130,10 @@ impl Root {
         is_taken
     }
 
-    /// A request has come, so that this root is of the configuration in force.
+    /// Notes that a request has come, so that this root belongs to the configuration in force.
     ///
-    /// One that works says once that all is well; that mends what an old configuration's has said. One that does not says
-    /// otherwise with every request, should another chain's have said that.
+    /// A root that works clears the gauge once, which corrects what an old configuration's root has written. A root that
+    /// does not work sets it at every request, in case another chain's root has cleared it.
     fn is_in_force(&self) {
         let Some(gauge) = self.gauge else { return };
         let is_first = !self.has_served.replace(true);
@@ -161,7 +161,7 @@ fn cannot_open(why: OpenError, zone: u64) -> String {
     }
 }
 
-/// A key for the node's fingerprints, should this worker be the first.
+/// A key for the node's fingerprints, in case this worker is the first.
 fn random_key() -> FingerprintKey {
     let start = abi::now();
     let word = |salt: u8| std::hash::RandomState::new().hash_one((start, salt)).to_le_bytes();
