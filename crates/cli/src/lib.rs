@@ -1,4 +1,4 @@
-//! What the `tollgate` command does besides reading its command line.
+//! What the `tollgate` command does besides reading its arguments.
 //!
 //! [`lint`] checks the policies in a file; [`policies`] reads those that `tollgate store --policy` names.
 

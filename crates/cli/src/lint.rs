@@ -1,11 +1,11 @@
-//! Checks the policies in a file: a bare policy, or every one in a configuration of Kong or Envoy.
+//! Checks the policies in a file: a bare policy, or every policy in a configuration of Kong or Envoy.
 //!
 //! ```text
 //! text ──yaml──▶ tree of nodes with lines ──find──▶ policies in it ──Policy::from_json──▶ lines to print
 //! ```
 //!
-//! Whatever is done takes time and memory by the file's size: paths are written out for what is said alone, of aliases
-//! there is a bound, and so there is of what is said.
+//! All work takes time and memory in proportion to the file: a path is written out only for what is reported, and both the
+//! aliases and the reports have a bound.
 
 mod envoy;
 mod find;
@@ -27,13 +27,13 @@ use self::lines::Lines;
 pub use self::lines::{Kind, Line};
 use self::tree::{Content, Node};
 
-/// The largest file that is read.
+/// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 32 << 20;
 
 /// The bytes of `file`.
 ///
 /// # Errors
-/// That it cannot be read, or is too large to be what it should be.
+/// The file cannot be read, or is too large to be a configuration.
 pub fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     std::fs::File::open(file)?.take(MAX_BYTES.saturating_add(1)).read_to_end(&mut text)?;
@@ -43,7 +43,7 @@ pub fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// What is to be said about a file's text, in the order of its lines.
+/// What there is to report about a file's text, in the order of its lines.
 #[must_use]
 pub fn lint(text: &[u8]) -> Vec<Line> {
     let mut said = Lines::default();
@@ -63,7 +63,7 @@ pub fn policies(text: &[u8]) -> Result<Vec<(usize, Policy)>, Vec<Line>> {
     if lines.iter().any(|line| line.kind == Kind::Wrong) { Err(lines) } else { Ok(found) }
 }
 
-/// Says what is to be said about `text`; `each` gets the policies that can work, in the order in which they stand there.
+/// Reports what there is to report about `text`; `each` gets the policies that can work, in the file's order.
 fn read_text(text: &[u8], said: &mut Lines, each: &mut dyn FnMut(usize, &Policy)) {
     match std::str::from_utf8(text) {
         Ok(text) => check_text(text, said, each),
@@ -101,7 +101,7 @@ fn check_text(text: &str, said: &mut Lines, each: &mut dyn FnMut(usize, &Policy)
             check_policy(policy, &read, &clusters, said);
             let Ok(read) = &read.policy else { continue };
             each(policy.line, read);
-            // One connection manager may have several of the filter.
+            // One connection manager may contain several of the filters.
             let manager = policy.envoy.as_ref().and_then(|envoy| envoy.manager.as_ref());
             if let Some(manager) = manager.filter(|_| envoy::limits_addresses(read))
                 && managers.insert(std::ptr::from_ref(manager.node))
@@ -127,7 +127,7 @@ fn check_text(text: &str, said: &mut Lines, each: &mut dyn FnMut(usize, &Policy)
     }
 }
 
-/// A policy as it was read, and the lines of its text where it stands in the file as text.
+/// A policy as it was read, and the lines of its text if the file has it as text.
 struct Judged {
     policy: Result<Policy, Vec<Problem>>,
     lines: Option<Rc<Node>>,
@@ -136,14 +136,14 @@ struct Judged {
 impl Judged {
     fn of(node: &Node) -> Self {
         let (text, lines) = match &node.content {
-            // JSON text in a string, which is what the filter gets of it, too.
+            // JSON text in a string, which is also what the filter gets.
             Content::Scalar(Value::String(text)) => (text.clone(), inner(node, text)),
             _ => (node.to_value().to_string(), None),
         };
         Self { policy: Policy::from_json(text.as_bytes()), lines }
     }
 
-    /// The line of what stands at `path` of the policy in `node`.
+    /// The line of `path` in the policy in `node`.
     fn line_of(&self, node: &Node, found: &Found<'_>, path: &str) -> usize {
         match (&self.lines, node.text_from) {
             _ if path.is_empty() => found.line,
@@ -154,7 +154,7 @@ impl Judged {
     }
 }
 
-/// `read` has what was read before: a policy that aliases stand for in many places is read once.
+/// `read` holds what was read before: a policy that many aliases refer to is read once.
 fn read_policy(found: &Found<'_>, read: &mut HashMap<*const Node, Rc<Judged>>) -> Option<Rc<Judged>> {
     let node = found.policy?;
     Some(Rc::clone(read.entry(std::ptr::from_ref(node)).or_insert_with(|| Rc::new(Judged::of(node)))))
@@ -180,7 +180,7 @@ fn check_policy(found: &Found<'_>, read: &Judged, clusters: &Clusters<'_>, said:
     }
 }
 
-/// The lines of JSON `text` that stands in `node` line by line.
+/// The lines of JSON `text` in `node`, if it is there line by line.
 fn inner(node: &Node, text: &str) -> Option<Rc<Node>> {
     node.text_from?;
     yaml::read(text).ok()?.documents.into_iter().next()

@@ -24,14 +24,14 @@ enum Command {
     /// Says what is wrong with the policies in some files, and what to write instead
     ///
     /// A file is a policy, a declarative configuration of Kong or a bootstrap configuration of Envoy, in YAML or JSON;
-    /// every filter or plugin in it that is Tollgate's is checked. What is wrong goes to the standard error, a line
-    /// each: `file:line: path: what is wrong, what to write instead`.
+    /// every filter or plugin of Tollgate's in it is checked. What is wrong goes to the standard error, one line each:
+    /// `file:line: path: what is wrong, what to write instead`.
     ///
     /// Exit status: 0 if every policy can work, 1 if something is wrong, 2 if a file cannot be read.
     Check(Check),
-    /// Runs the store: it lends gateways what they may spend, and keeps what consumers have used
+    /// Runs the store: it lends budget to gateways, and keeps what consumers have used
     ///
-    /// It stops on SIGTERM or SIGINT, once running requests have ended.
+    /// It stops on SIGTERM or SIGINT, after the running requests have ended.
     ///
     /// Exit status: 0 if it was told to stop, 1 if it cannot start.
     Store(Box<Settings>),
@@ -41,7 +41,7 @@ enum Command {
 
 #[derive(Args)]
 struct Check {
-    /// What to check
+    /// The files to check
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Print nothing about policies that can work
@@ -55,11 +55,11 @@ fn main() -> ExitCode {
         Command::Store(settings) => run_store(*settings),
         Command::Meta => print_meta(),
     };
-    // Nobody reads any more: there is nobody to tell either.
+    // Nobody reads the output any more, so nobody can be told either.
     done.unwrap_or(ExitCode::from(2))
 }
 
-/// Checks every file, and says of each what is to be said.
+/// Checks every file, and prints the report on each.
 fn check_files(what: &Check) -> io::Result<ExitCode> {
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     let mut worst = 0;
@@ -95,7 +95,7 @@ fn run_store(settings: Settings) -> io::Result<ExitCode> {
         writeln!(io::stderr(), "tollgate store: {why}")?;
         return Ok(ExitCode::FAILURE);
     }
-    // A call to the backend that still runs is not waited for: requests had their time.
+    // Requests have had their time, so this does not wait for a call to the backend.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! The operator's policies, `--policy FILE`: what a namespace's tiers, prices and defaults are before any gateway speaks.
+//! The operator's policies, `--policy FILE`: a namespace's tiers, prices and defaults before any gateway reports its own.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use tollgate_store::app::tier::CompiledTier;
 
 use crate::lint::{self, Kind};
 
-/// Reads the policies in `files`: bare ones, or all that a configuration of Kong or Envoy has.
+/// Reads the policies in `files`: bare ones, or all in a configuration of Kong or Envoy.
 ///
 /// # Errors
 /// What is wrong with them, in the lines of `tollgate check`.
@@ -45,7 +45,7 @@ fn read_file(file: &Path, policies: &mut HashMap<String, Offered>) -> Result<(),
     Ok(())
 }
 
-/// Two policies of one namespace: the first says what the defaults are, and both which tiers there are.
+/// Joins two policies of one namespace: the first gives the defaults, and both give tiers.
 fn join(namespace: &str, first: &mut Offered, tiers: Vec<Arc<CompiledTier>>) {
     for tier in tiers {
         match first.tiers.iter().find(|known| known.name == tier.name) {

@@ -1,5 +1,5 @@
-//! `tollgate check` on large files: what it does grows as the file does. Counted is what it allocates, which no busy machine
-//! changes, and not how long it takes.
+//! `tollgate check` on large files: its work grows in proportion to the file. The measure is what it allocates, which no
+//! busy machine changes, rather than the time.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,11 +23,11 @@ fn count(bytes: usize) {
     let _ = ALLOCATED.try_with(|allocated| allocated.set(allocated.get() + bytes as u64));
 }
 
-// SAFETY: everything is the system's.
+// SAFETY: every call goes to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
-        // SAFETY: what is promised to this is promised to the system's.
+        // SAFETY: the caller's promises hold for the system's allocator too.
         unsafe { System.alloc(layout) }
     }
 
@@ -48,7 +48,7 @@ fn allocated(text: &str) -> u64 {
 
 const POLICY: &str = "tiers: { free: { rate: 1/day } }\ndefault_tier: free\nanonymous: { rate: 1/day }\n";
 
-/// Files of about `size` bytes that have been too much for somebody's reader.
+/// Files of about `size` bytes, of kinds that have overwhelmed other readers.
 fn shapes(size: usize) -> Vec<(&'static str, String)> {
     let times = |text: &str| text.repeat(size / text.len());
     let numbered = |line: &dyn Fn(usize) -> String| {
@@ -149,7 +149,7 @@ fn twice_the_file_is_twice_the_work() {
     const SIZE: usize = 64 << 10;
     for ((shape, once), (_, twice)) in shapes(SIZE).into_iter().zip(shapes(2 * SIZE)) {
         let (once, twice) = (allocated(&once), allocated(&twice));
-        // Tables double their room at steps, and what is bounded is bounded.
+        // Tables double their capacity in steps, and bounded work stays bounded.
         assert!(twice <= once * 3 + (1 << 20), "{shape}: {once} bytes are allocated, then {twice}");
         assert!(twice <= 2 * SIZE as u64 * 2_000, "{shape}: {twice} bytes are allocated");
     }

@@ -1,4 +1,4 @@
-//! `tollgate store` as it is run.
+//! Runs `tollgate store` as a command.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,13 +18,13 @@ fn store(flags: &[&str]) -> Command {
     command
 }
 
-/// The exit code and the standard error of a store that does not start.
+/// The exit code and the standard error of a store that must not start.
 fn refused(command: &mut Command) -> (Option<i32>, String) {
     let output = command.output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-/// Ends with the test, however that ends.
+/// A store that always ends with the test.
 struct Running {
     child: Child,
     log: BufReader<std::process::ChildStderr>,
@@ -68,7 +68,7 @@ impl Running {
 
     fn ask(&self, request: String) -> String {
         let mut socket = TcpStream::connect(&self.address).unwrap();
-        // So that a test that fails does not hang.
+        // A failing test must not hang.
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         socket.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
@@ -129,7 +129,7 @@ fn it_serves_with_tokens_and_ends_well_when_it_is_told_to() {
     assert!(!log.contains("token-0"), "a log holds no token: {log}");
 }
 
-/// Four thousand connections that say nothing once kept everybody else out for as long as they might lie idle.
+/// Four thousand silent connections once kept everybody else out for as long as they were allowed to be idle.
 #[test]
 fn idle_connections_keep_no_gateway_out() {
     let store = Running::start(&[
@@ -145,7 +145,7 @@ fn idle_connections_keep_no_gateway_out() {
     drop(idle);
 }
 
-/// A store that may open few files, by `limit` of the shell's `ulimit`, and a hundred connections to it that say nothing.
+/// A store that may open few files, by `limit` of the shell's `ulimit`, and a hundred silent connections to it.
 fn with_few_descriptors(limit: &str) -> (Running, Vec<TcpStream>) {
     let mut command = Command::new("/bin/sh");
     let start = format!("ulimit {limit}; exec \"$0\" \"$@\"");
@@ -165,7 +165,7 @@ fn with_few_descriptors(limit: &str) -> (Running, Vec<TcpStream>) {
     (store, idle)
 }
 
-/// The same where file descriptors are what runs out: there are fewer of them than places.
+/// The same if file descriptors run out: there are fewer of them than places.
 #[test]
 fn idle_connections_keep_no_gateway_out_where_descriptors_are_few() {
     let (mut store, _idle) = with_few_descriptors("-n 64");
@@ -188,7 +188,7 @@ fn a_soft_limit_of_descriptors_is_raised() {
 
 const POLICY: &str = "namespace: shop\ntiers:\n  free: { rate: 100/minute, monthly: 10 }\ndefault_tier: free\nanonymous: { rate: 1/minute }\n";
 
-/// Sends `text` again and again until `is_so` says of the answer that it is as it should be.
+/// Repeats `answer` until `is_so` accepts what it returns.
 fn until(mut answer: impl FnMut() -> String, is_so: impl Fn(&str) -> bool) {
     let began = std::time::Instant::now();
     loop {
@@ -227,7 +227,7 @@ fn its_policies_are_known_before_any_gateway_speaks_and_read_again_on_sighup() {
     std::fs::write(&bare, POLICY.replace("monthly: 10", "monthly: 1000000")).unwrap();
     hang_up(&store);
     until(|| left(&store, "shop"), |answer| answer.contains(r#""monthly_remaining":999"#));
-    // A wrong one changes nothing, and is told of.
+    // A wrong file changes nothing, and is reported.
     std::fs::write(&bare, POLICY.replace("100/minute", "100/minut")).unwrap();
     hang_up(&store);
     let mut line = String::new();

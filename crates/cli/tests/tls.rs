@@ -1,4 +1,4 @@
-//! `tollgate store` with a certificate, asked by curl, which has a TLS of its own.
+//! `tollgate store` with a certificate; the client is curl, which has its own TLS.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tollgate_testkit::redis::certificate::Certificates;
 
-/// So that a test that fails does not hang.
+/// A timeout, so that a failing test does not hang.
 const LONG: Duration = Duration::from_secs(20);
 
 struct Running {
@@ -41,7 +41,7 @@ impl Running {
         Self { child, log, port }
     }
 
-    /// What curl gets from /healthz, where it believes the authority in `files`: the status and curl's exit code.
+    /// The status and curl's exit code for /healthz, if curl trusts the authority in `files`.
     fn ask(&self, files: &Path, flags: &[&str]) -> (String, Option<i32>) {
         let output = Command::new("curl")
             .args([
@@ -83,7 +83,7 @@ fn store(files: &Path) -> Command {
     command
 }
 
-/// curl's codes for a handshake that fails and for a certificate that nobody whom it believes has signed.
+/// Whether curl failed by a handshake or by a certificate that no trusted authority has signed.
 fn refuses((_, code): &(String, Option<i32>)) -> bool {
     matches!(code, Some(35 | 60))
 }
@@ -122,7 +122,7 @@ fn who_does_not_begin_with_tls_holds_nobody_up_and_is_sent_away() {
     for socket in [&mut plain, &mut silent] {
         socket.set_read_timeout(Some(LONG)).unwrap();
         let mut said = Vec::new();
-        // An alert of TLS, or nothing, and then the end, however it comes.
+        // There may be a TLS alert or nothing, and then the connection ends, in whichever way.
         let _ = socket.read_to_end(&mut said);
         assert!(!said.starts_with(b"HTTP"), "{said:?}");
         assert!(said.len() < 16, "{said:?}");
@@ -151,7 +151,7 @@ fn a_new_certificate_is_shown_without_a_restart_and_one_that_cannot_be_read_is_n
     let files = tempfile::tempdir().unwrap();
     let copy = |from: &Path, names: &[&str]| {
         for name in names {
-            // As Kubernetes does and certbot: the new file goes in the place of the old one.
+            // The new file replaces the old one, as Kubernetes and certbot do it.
             fs::copy(from.join(name), files.path().join("new")).unwrap();
             fs::rename(files.path().join("new"), files.path().join(name)).unwrap();
         }
@@ -160,7 +160,7 @@ fn a_new_certificate_is_shown_without_a_restart_and_one_that_cannot_be_read_is_n
     let mut store = Running::start(files.path());
     assert_eq!(store.ask(first.directory(), &[]).1, Some(0));
 
-    // A certificate without its key: the old one goes on.
+    // A certificate without its key leaves the old one in use.
     copy(second.directory(), &["server.pem"]);
     let line = line_with(&mut store.log, "the certificate before stays");
     assert!(line["message"].as_str().unwrap().contains("do not belong together"), "{line}");

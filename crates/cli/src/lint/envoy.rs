@@ -1,5 +1,5 @@
-//! What has to fit around a policy in a configuration of Envoy: the capabilities, the store's cluster, and whose address
-//! the client's is.
+//! Checks what has to fit around a policy in a configuration of Envoy: the capabilities, the store's cluster, and where the
+//! client's address comes from.
 
 use tollgate_core::capability;
 use tollgate_core::policy::{Enforcement, Policy};
@@ -9,15 +9,15 @@ use super::find::{Granted, Manager};
 use super::lines::Lines;
 use super::tree::{Content, Node, join, step};
 
-/// How a client's address is to be read.
+/// The advice on how to read a client's address.
 const ADDRESS: &str =
     "write use_remote_address: true; with N proxies of your own in front also xff_num_trusted_hops: N";
 
-/// The clusters that a document says all of; none where others may come by CDS, or from a file of their own.
+/// The clusters of a document that lists them all; `None` if others may come by CDS, or from another file.
 pub struct Clusters<'a>(Option<Vec<&'a str>>);
 
 impl<'a> Clusters<'a> {
-    /// Those of `document`.
+    /// The clusters of `document`.
     pub fn of(document: &'a Node) -> Self {
         let resources = document.either("static_resources", "staticResources");
         let dynamic = document.either("dynamic_resources", "dynamicResources");
@@ -30,7 +30,7 @@ impl<'a> Clusters<'a> {
         Self(Some(clusters.iter().filter_map(|cluster| cluster.get("name")?.text()).collect()))
     }
 
-    /// Whether the store's cluster is one of them.
+    /// Checks that the store's cluster is one of them.
     pub fn check(&self, policy: &Policy, at: impl FnOnce() -> (usize, String), said: &mut Lines) {
         const SHOWN: usize = 10;
         let (Some(clusters), Some(store)) = (&self.0, &policy.store) else { return };
@@ -53,8 +53,8 @@ impl<'a> Clusters<'a> {
     }
 }
 
-/// Envoy answers a call that is not granted with an error, and leaves out a callback: the filter would load, and then not
-/// work.
+/// Checks the granted capabilities. Envoy fails a call that is not granted, and skips such a callback: the filter would
+/// load, and then not work.
 pub fn check_granted(granted: &Granted<'_>, said: &mut Lines) {
     let is_granted = |name: &&str| granted.names.iter().any(|field| field.name == **name);
     let missing: Vec<&str> = capability::all().filter(|name| !is_granted(name)).collect();
@@ -69,7 +69,7 @@ pub fn check_granted(granted: &Granted<'_>, said: &mut Lines) {
     }
 }
 
-/// Whether the clients of a connection manager can say themselves which address they have.
+/// Checks that the clients of a connection manager cannot choose their own address.
 pub fn check_address(manager: &Manager<'_>, said: &mut Lines) {
     let node = manager.node;
     let detections = node.either("original_ip_detection_extensions", "originalIpDetectionExtensions");
@@ -94,7 +94,7 @@ pub fn check_address(manager: &Manager<'_>, said: &mut Lines) {
     check_hops(manager, line, &path, said);
 }
 
-/// Without `use_remote_address` it is X-Forwarded-For that says who calls.
+/// Without `use_remote_address`, X-Forwarded-For says who is calling.
 fn check_hops(manager: &Manager<'_>, line: usize, path: &str, said: &mut Lines) {
     let Some(hops) = manager.node.either("xff_num_trusted_hops", "xffNumTrustedHops") else {
         let text = format!(
@@ -115,7 +115,7 @@ fn check_hops(manager: &Manager<'_>, line: usize, path: &str, said: &mut Lines) 
     said.warning(line, path, text);
 }
 
-/// Whether what `policy` does depends on a client's address.
+/// Whether `policy` limits anything by the client's address.
 pub fn limits_addresses(policy: &Policy) -> bool {
     let of_store = policy.store.as_ref().is_some_and(|store| store.on_failure == OnFailure::Ip);
     let is_limited = !policy.anonymous.limits.is_empty();
@@ -123,13 +123,13 @@ pub fn limits_addresses(policy: &Policy) -> bool {
     policy.enforcement != Enforcement::Off && (is_limited || of_store || of_tier)
 }
 
-/// Whether a detection of addresses says which proxies to believe.
+/// Whether an extension that detects addresses names the proxies to trust.
 fn names_proxies(extension: &Node) -> bool {
     let config = extension.either("typed_config", "typedConfig");
     config.is_some_and(|config| config.value.either("xff_trusted_cidrs", "xffTrustedCidrs").is_some())
 }
 
-/// `true`, or the text that Envoy's reader takes for it.
+/// Whether it is `true`, or the text that Envoy's reader accepts for it.
 fn is_true(node: &Node) -> bool {
     match &node.content {
         Content::Scalar(value) => value.as_bool() == Some(true) || value.as_str() == Some("true"),

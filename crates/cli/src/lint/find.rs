@@ -1,4 +1,4 @@
-//! Where in a configuration the policies are.
+//! Finds the policies in a configuration.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use super::tree::{Field, Node, join, step};
 /// The most policies that a file may have.
 pub const MAX_POLICIES: usize = 10_000;
 
-/// What is said where there is none.
+/// The message for a file without a policy.
 pub const NOTHING: &str = "there is no policy here; looked for a policy itself (tiers, default_tier, anonymous), for \
                            Kong's filters and plugins with the name tollgate, and for Envoy's Wasm filters whose name, \
                            root_id or code has tollgate in it";
@@ -23,47 +23,47 @@ const NO_VALUE: &str = "is not a policy that the filter gets; write { \"@type\":
 
 /// A policy, or the place where one is missing.
 pub struct Found<'a> {
-    /// The path in the file.
+    /// Its path in the file.
     pub path: String,
-    /// The line that it begins on.
+    /// The line on which it begins.
     pub line: usize,
     /// The policy.
     pub policy: Option<&'a Node>,
-    /// What to say if there is none.
+    /// The message if there is no policy.
     pub instead_of_a_policy: &'static str,
-    /// Envoy's part of it; none in a configuration of Kong, and where a policy stands alone.
+    /// Envoy's part; `None` in a configuration of Kong, and for a bare policy.
     pub envoy: Option<Envoy<'a>>,
 }
 
 /// What Envoy's configuration says around a policy.
 pub struct Envoy<'a> {
-    /// What it grants the filter, if it does not grant everything.
+    /// What it grants the filter; `None` if it grants everything.
     pub granted: Option<Granted<'a>>,
-    /// The connection manager that the filter is in, if that stands in the file.
+    /// The connection manager that contains the filter, if it is in the file.
     pub manager: Option<Manager<'a>>,
 }
 
 /// The capabilities that Envoy is told to grant.
 pub struct Granted<'a> {
-    /// The path in the file.
+    /// Their path in the file.
     pub path: String,
-    /// The line that they begin on.
+    /// The line on which they begin.
     pub line: usize,
-    /// Them, by name.
+    /// Their names.
     pub names: &'a [Field],
 }
 
 /// One of Envoy's HTTP connection managers.
 pub struct Manager<'a> {
-    /// The path in the file.
+    /// Its path in the file.
     pub path: String,
-    /// The line that it begins on.
+    /// The line on which it begins.
     pub line: usize,
     /// Its configuration.
     pub node: &'a Node,
 }
 
-/// The policies of a document, [`MAX_POLICIES`] and one more at most.
+/// The policies of a document, at most one more than [`MAX_POLICIES`].
 pub fn policies(document: &Node) -> Vec<Found<'_>> {
     let mut found = Vec::new();
     search(document, &Place::root(document), &mut found);
@@ -80,14 +80,14 @@ pub fn policies(document: &Node) -> Vec<Found<'_>> {
     found
 }
 
-/// Where the search is: a chain on the stack, written out only where something is found.
+/// The place of the search: a chain on the stack, written out only if something is found.
 struct Place<'p, 'a> {
     parent: Option<&'p Self>,
     step: Step<'a>,
     line: usize,
-    /// Inside of a filter that is called Tollgate's.
+    /// Whether this is inside of a filter that is called Tollgate's.
     of_tollgate: bool,
-    /// The connection manager that this is in, and where it is.
+    /// The connection manager that contains this, and its place.
     manager: Option<(&'p Self, &'a Node)>,
 }
 
@@ -163,7 +163,7 @@ fn search<'a>(node: &'a Node, place: &Place<'_, 'a>, found: &mut Vec<Found<'a>>)
     }
 }
 
-/// A list of Kong's filters or plugins, or of something else that goes by such a name.
+/// Searches a list of Kong's filters or plugins, or of something else with that name.
 fn kongs<'a>(list: &'a Node, place: &Place<'_, 'a>, found: &mut Vec<Found<'a>>) {
     for (index, entry) in list.entries().iter().enumerate() {
         let place = place.then(Step::Entry(index), entry.line);
@@ -214,7 +214,7 @@ fn envoys<'a>(plugin: &'a Node, place: &Place<'_, 'a>) -> Found<'a> {
     }
 }
 
-/// What a plugin is granted. An empty list is Envoy's word for everything.
+/// The capabilities that a plugin gets. To Envoy an empty list means all of them.
 fn granted<'a>(plugin: &'a Node, place: &Place<'_, 'a>) -> Option<Granted<'a>> {
     let restriction = plugin.either("capability_restriction_config", "capabilityRestrictionConfig")?;
     let allowed = restriction.value.either("allowed_capabilities", "allowedCapabilities")?;
@@ -223,7 +223,7 @@ fn granted<'a>(plugin: &'a Node, place: &Place<'_, 'a>) -> Option<Granted<'a>> {
     (!names.is_empty()).then_some(Granted { path, line: allowed.line, names })
 }
 
-/// Whether this is the `config` of a Wasm filter of Envoy's.
+/// Whether this is the `config` of an Envoy Wasm filter.
 fn is_plugin(node: &Node) -> bool {
     let is_any = |configuration: &Node| configuration.get("@type").is_some();
     ["vm_config", "vmConfig"].iter().any(|name| node.get(name).is_some())
@@ -236,7 +236,7 @@ fn is_called_tollgate(plugin: &Node) -> bool {
     names.iter().any(|name| names_tollgate(plugin.get(name))) || code.is_some_and(has_tollgate)
 }
 
-/// Whether a text in `code` mentions Tollgate: a file's name, a URL.
+/// Whether a text in `code`, such as a file's name or a URL, mentions Tollgate.
 fn has_tollgate(code: &Node) -> bool {
     names_tollgate(Some(code)) || code.fields().iter().any(|field| has_tollgate(&field.value))
 }

@@ -1,36 +1,36 @@
-//! What is said about a file.
+//! The lines of a report about a file.
 
 use std::fmt;
 
 use tollgate_core::policy::{Policy, Visible};
 
-/// What is said about one file at most, so that one mistake that is made a million times can be read.
+/// The most lines about one file, so that a mistake made a million times gives a readable report.
 const MAX_LINES: usize = 1_000;
 
-/// The longest path and text that a line has, characters.
+/// The longest path or text of a line, in characters.
 const LONGEST: usize = 2_000;
 
-/// One thing to say about a file; displayed as `line: path: text`.
+/// One statement about a file, displayed as `line: path: text`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line {
-    /// The line of the file that it is about, from 1.
+    /// The line in the file, from 1.
     pub number: usize,
-    /// What in the file: `services[0].filter_chains[0].filters[0].config.tiers.pro.rate`; empty: the whole.
+    /// The path in the file: `services[0].filter_chains[0].filters[0].config.tiers.pro.rate`; empty for the whole file.
     pub path: String,
-    /// What kind of thing it is.
+    /// The kind of statement.
     pub kind: Kind,
-    /// The thing.
+    /// The statement.
     pub text: String,
 }
 
-/// What [`Line`]s say.
+/// The kinds of [`Line`]s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// What is wrong, and what to write instead.
+    /// Something is wrong; the text says what to write instead.
     Wrong,
-    /// What works, but perhaps not as its author thinks.
+    /// Something works, but perhaps not as its author thinks.
     Warning,
-    /// That a policy can work, and what it is.
+    /// A policy can work; the text describes it.
     Passed,
 }
 
@@ -49,28 +49,28 @@ impl fmt::Display for Line {
     }
 }
 
-/// Lines as they come.
+/// Collects the lines.
 #[derive(Default)]
 pub struct Lines {
     lines: Vec<Line>,
     is_wrong: bool,
-    /// Those that are not kept.
+    /// The number of lines that were not kept.
     more: usize,
 }
 
 impl Lines {
-    /// What is wrong at `path`, and what to write instead.
+    /// Reports what is wrong at `path`, and what to write instead.
     pub fn wrong(&mut self, number: usize, path: &str, text: String) {
         self.is_wrong = true;
         self.add(number, path, Kind::Wrong, text);
     }
 
-    /// What works at `path`, but perhaps not as its author thinks.
+    /// Reports what works at `path`, but perhaps not as its author thinks.
     pub fn warning(&mut self, number: usize, path: &str, text: String) {
         self.add(number, path, Kind::Warning, text);
     }
 
-    /// That the policy at `path` can work.
+    /// Reports that the policy at `path` can work.
     pub fn passed(&mut self, number: usize, path: &str, policy: &Policy) {
         let count =
             |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
@@ -96,7 +96,7 @@ impl Lines {
         self.lines.push(Line { number, path: cut(path.to_owned()), kind, text: cut(text) });
     }
 
-    /// All of them in the file's order. There is one verdict on a file: nothing in it is ok beside what is wrong.
+    /// All lines in the file's order. A file has one verdict: if anything in it is wrong, nothing is reported as fine.
     pub fn sorted(mut self) -> Vec<Line> {
         if self.is_wrong {
             self.lines.retain(|line| line.kind != Kind::Passed);
@@ -113,7 +113,7 @@ impl Lines {
 }
 
 fn cut(mut text: String) -> String {
-    // Characters are counted only where there may be too many.
+    // Characters are counted only if there may be too many.
     if text.len() > LONGEST
         && let Some((end, _)) = text.char_indices().nth(LONGEST)
     {

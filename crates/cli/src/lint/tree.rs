@@ -4,22 +4,22 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-/// What stands somewhere in a file.
+/// One value in a file.
 #[derive(Debug)]
 pub struct Node {
     /// Its first line, from 1.
     pub line: usize,
-    /// A text that stands in the file line by line (`|`): the line that its first one is.
+    /// The line of the text's first line, if the file has the text line by line (`|`).
     pub text_from: Option<usize>,
-    /// The thing itself.
+    /// The value itself.
     pub content: Content,
-    /// The nodes in it, itself included, with every alias written out; long texts count for more than one.
+    /// The number of nodes in it, itself included, with every alias written out; a long text counts as several.
     pub size: usize,
-    /// The longest way down: 1 for a scalar.
+    /// The length of the longest way down; 1 for a scalar.
     pub depth: usize,
 }
 
-/// What a [`Node`] holds.
+/// The content of a [`Node`].
 #[derive(Debug)]
 pub enum Content {
     /// Anything but a list or a mapping.
@@ -30,14 +30,14 @@ pub enum Content {
     Map(Vec<Field>),
 }
 
-/// A key and what stands behind it.
+/// A key and its value.
 #[derive(Clone, Debug)]
 pub struct Field {
     /// The key.
     pub name: String,
     /// The key's line.
     pub line: usize,
-    /// What stands behind it.
+    /// Its value.
     pub value: Rc<Node>,
 }
 
@@ -47,32 +47,32 @@ impl Node {
         self.fields().iter().find(|field| field.name == name)
     }
 
-    /// The field called one or the other; Envoy takes both ways to write a name.
+    /// The field with either name: Envoy accepts both spellings.
     pub fn either(&self, snake: &str, camel: &str) -> Option<&Field> {
         self.field(snake).or_else(|| self.field(camel))
     }
 
-    /// What stands behind `name`, if this is a mapping that has it.
+    /// The value of `name`, if this is a mapping that has it.
     pub fn get(&self, name: &str) -> Option<&Node> {
         self.field(name).map(|field| field.value.as_ref())
     }
 
-    /// The fields of a mapping; of anything else none.
+    /// The fields of a mapping; empty for anything else.
     pub fn fields(&self) -> &[Field] {
         if let Content::Map(fields) = &self.content { fields } else { &[] }
     }
 
-    /// The entries of a list; of anything else none.
+    /// The entries of a list; empty for anything else.
     pub fn entries(&self) -> &[Rc<Node>] {
         if let Content::List(entries) = &self.content { entries } else { &[] }
     }
 
-    /// The text, if this is one.
+    /// The text, if this is a text.
     pub fn text(&self) -> Option<&str> {
         if let Content::Scalar(value) = &self.content { value.as_str() } else { None }
     }
 
-    /// The same without lines.
+    /// The same value without lines.
     pub fn to_value(&self) -> Value {
         match &self.content {
             Content::Scalar(value) => value.clone(),
@@ -83,13 +83,12 @@ impl Node {
         }
     }
 
-    /// The line of what stands at `path` (`tiers.pro.rate`, `endpoints[2].path`), or of the last of its parents that is
-    /// there.
+    /// The line of the value at `path` (`tiers.pro.rate`, `endpoints[2].path`), or else of its last parent that exists.
     pub fn line_of(&self, path: &str) -> usize {
         self.line_in(path).unwrap_or(self.line)
     }
 
-    /// [`Self::line_of`]; none if not even the first step of `path` is here.
+    /// Like [`Self::line_of`], but `None` if not even the first step of `path` exists.
     fn line_in(&self, path: &str) -> Option<usize> {
         let path = path.strip_prefix('.').unwrap_or(path);
         match &self.content {
@@ -98,7 +97,7 @@ impl Node {
                     path.strip_prefix(field.name.as_str())
                         .filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
                 };
-                // A key may have dots in it, so that two may fit.
+                // A key may contain dots, so two keys may match.
                 let fits = fields.iter().filter_map(|field| Some((field, behind(field)?)));
                 let (field, rest) = fits.max_by_key(|(field, _)| field.name.len())?;
                 Some(field.value.line_in(rest).unwrap_or(field.line))
@@ -113,7 +112,7 @@ impl Node {
     }
 }
 
-/// `path`, and `name` behind it.
+/// `path` with `name` appended.
 pub fn join(path: &str, name: &str) -> String {
     if path.is_empty() || name.is_empty() || name.starts_with('[') {
         return format!("{path}{name}");
@@ -121,10 +120,10 @@ pub fn join(path: &str, name: &str) -> String {
     format!("{path}.{name}")
 }
 
-/// The longest key that a path shows whole, characters.
+/// The longest key that a path shows in full, in characters.
 const LONGEST_STEP: usize = 60;
 
-/// A key as a part of a path.
+/// A key as a step of a path.
 pub fn step(name: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'@');
     if !name.is_empty() && name.len() <= LONGEST_STEP && name.bytes().all(is_plain) {

@@ -1,7 +1,7 @@
-//! YAML, and JSON with it, as a tree that knows its lines.
+//! Reads YAML, and so JSON, as a tree that knows its lines.
 //!
-//! Plain scalars are read as the gateways read them, where they agree; what they take for different things, such as
-//! `1_000`, `1:30` or `.inf`, stays text, and so is refused where a number is wanted.
+//! Plain scalars are read as the gateways read them, if these agree. What they read differently, such as `1_000`, `1:30` or
+//! `.inf`, stays text, and so is refused where a number is expected.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -11,41 +11,41 @@ use serde_json::Value;
 
 use super::tree::{Content, Field, Node, join, step};
 
-/// Lists and mappings in each other.
+/// How deep lists and mappings may be nested.
 const MAX_DEPTH: usize = 100;
 
-/// What aliases and merges may add to a file, in nodes: whatever is done with a file takes time and memory by its size with
-/// every alias written out.
+/// How many nodes aliases and merges may add to a file: all work takes time and memory in proportion to the file with every
+/// alias written out.
 const MAX_ALIASED: usize = 1_000_000;
 
-/// So many bytes of a text or a key count as one more node.
+/// This many bytes of a text or a key count as one more node.
 const BYTES_A_NODE: usize = 16;
 
-/// What is in a file.
+/// The content of a file.
 #[derive(Debug)]
 pub struct File {
     /// Its documents.
     pub documents: Vec<Rc<Node>>,
-    /// Keys that stand in a mapping for the second time.
+    /// The keys that are repeated in a mapping.
     pub twice: Vec<Twice>,
 }
 
-/// A key that stands in its mapping already.
+/// A key that its mapping already has.
 #[derive(Debug)]
 pub struct Twice {
-    /// Where it stands again.
+    /// The line of the repetition.
     pub line: usize,
-    /// Which it is; only the first [`MAX_TWICE`] are told apart.
+    /// The path of the key; only the first [`MAX_TWICE`] are kept apart.
     pub path: String,
 }
 
-/// Keys that are told of, if they stand in their mappings for the second time.
+/// The most repeated keys that are reported.
 const MAX_TWICE: usize = 100;
 
-/// Why a file cannot be read.
+/// The reason why a file cannot be read.
 #[derive(Debug)]
 pub struct Fault {
-    /// Where.
+    /// The line of the mistake.
     pub line: usize,
     /// What to change.
     pub message: String,
@@ -61,10 +61,10 @@ impl From<ScanError> for Fault {
 /// Reads a file.
 ///
 /// # Errors
-/// The first thing that keeps it from being read.
+/// The first mistake that makes it unreadable.
 pub fn read(text: &str) -> Result<File, Fault> {
     let mut builder = Builder::default();
-    // Some editors begin a file with it; it means nothing.
+    // Some editors put a byte order mark first; it means nothing.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for event in Parser::new_from_str(text) {
         let (event, span) = event?;
@@ -79,13 +79,13 @@ struct Builder {
     twice: Vec<Twice>,
     open: Vec<Open>,
     anchors: HashMap<usize, Rc<Node>>,
-    /// The size of what stands in the file itself.
+    /// The size of what the file itself contains.
     written: usize,
     /// The size of what merges have copied.
     merged: usize,
 }
 
-/// A list or mapping that has not ended yet.
+/// A list or mapping that is not complete yet.
 struct Open {
     line: usize,
     anchor: usize,
@@ -102,7 +102,7 @@ impl Builder {
         let line = span.start.line().max(1);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                // The span of a block begins at its `|`; of a folded one the lines are no longer to be found.
+                // A literal block's span begins at its `|`; of a folded block the lines can no longer be found.
                 let text_from = (style == ScalarStyle::Literal).then(|| line.saturating_add(1));
                 let size = size_of(&text);
                 self.written = self.written.saturating_add(size);
@@ -182,7 +182,7 @@ impl Builder {
 
     fn put_shared(&mut self, node: Rc<Node>, line: usize) -> Result<(), Fault> {
         self.within(node.size, line)?;
-        // An alias stands for what has a depth of its own.
+        // An alias refers to a node with a depth of its own.
         if node.depth.saturating_add(self.open.len()) > MAX_DEPTH.saturating_add(1) {
             return Err(Fault {
                 line,
@@ -212,7 +212,7 @@ impl Builder {
         Ok(())
     }
 
-    /// That something of `size`, aliases written out, is not much more than what stands in the file.
+    /// Checks that `size`, with aliases written out, is not much more than what the file contains.
     fn within(&self, size: usize, line: usize) -> Result<(), Fault> {
         if size.saturating_add(self.merged) <= self.written.saturating_add(MAX_ALIASED) {
             return Ok(());
@@ -221,7 +221,7 @@ impl Builder {
         Err(Fault { line, message })
     }
 
-    /// Takes over what `<<` refers to, as Kong does: fields that are not there by themselves.
+    /// Copies the fields that `<<` refers to and that the mapping does not have itself, as Kong does.
     fn merge(
         &mut self,
         fields: Vec<Field>,
@@ -246,7 +246,7 @@ impl Builder {
         Ok(fields)
     }
 
-    /// The path of what was put in last.
+    /// The path of the value that was added last.
     fn place(&self) -> String {
         self.open.iter().fold(String::new(), |path, open| match &open.holds {
             Holds::List(entries) => format!("{path}[{}]", entries.len()),
@@ -258,12 +258,12 @@ impl Builder {
     }
 }
 
-/// What a text counts for.
+/// The size of a text, in nodes.
 fn size_of(text: &str) -> usize {
     (text.len() / BYTES_A_NODE).saturating_add(1)
 }
 
-/// What a scalar is.
+/// The value of a scalar.
 fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Value {
     let is_text = tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
     if style != ScalarStyle::Plain || is_text {
@@ -280,7 +280,7 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Value {
     number(text).unwrap_or_else(|| Value::from(text))
 }
 
-/// Decimal, octal with a 0 in front, hexadecimal; with a point, but without an exponent.
+/// Reads a number: decimal, octal with a leading 0, or hexadecimal; a point is allowed, but no exponent.
 fn number(text: &str) -> Option<Value> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let negative = text.starts_with('-');

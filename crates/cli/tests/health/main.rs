@@ -1,5 +1,5 @@
-//! Health tells the truth: up means that a write would be taken. A real store on each backend, whose writes are refused for
-//! one reason after the other; readiness, metric, log and answers have to say the same, and to recover by themselves.
+//! Health tells the truth: a store that is up would accept a write. A real store on each backend has its writes refused for
+//! one reason after the other; readiness, metric, log and answers have to agree, and to recover by themselves.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,20 +20,20 @@ use tollgate_testkit::http::{Client, Request};
 use tollgate_testkit::store::Store;
 use tollgate_testkit::wait;
 
-/// The longest that it may take to be seen.
+/// The longest time until an outage is noticed.
 const SEEN_IN: Duration = Duration::from_secs(10);
 
-/// The promise is two seconds from the end of the cause; the rest is for a machine that does other things.
+/// The promise is two seconds from the end of the cause; the rest allows for a busy machine.
 const BACK_IN: Duration = Duration::from_secs(4);
 
-/// Charges that are tried while the backend takes none.
+/// The number of charges that are tried while the backend refuses writes.
 const TRIES: u32 = 40;
 
-/// A store, one client of it, and what was charged there.
+/// A store, one client of it, and what this client has charged.
 struct Watched {
     store: Store,
     client: Client,
-    /// Charges that were answered.
+    /// Charges of acme that the store accepted.
     charged: u64,
 }
 
@@ -47,7 +47,7 @@ impl Watched {
         watched
     }
 
-    /// The status of a charge of one unit.
+    /// Charges one unit, and returns the status.
     fn charge(&mut self, consumer: &str) -> u16 {
         let tiers = json!({ "tiers": { "free": { "rate": "1000000/minute" } } });
         let body =
@@ -62,9 +62,9 @@ impl Watched {
         usage.json()["used"].as_u64().unwrap_or_else(|| panic!("{}", usage.text()))
     }
 
-    /// What readiness and the metric say, which is the same.
+    /// What readiness and the metric say, which has to be the same.
     fn is_up(&mut self) -> bool {
-        // Between the two the truth may change; it does so once.
+        // The truth may change between the two, but only once.
         for _ in 0..2 {
             let is_ready = self.client.get("/readyz").unwrap().status == 200;
             let is_up = self.store.metric("tollgate_store_backend_up").unwrap() == 1.0;
@@ -80,12 +80,12 @@ impl Watched {
         seen.unwrap_or_else(|why| panic!("{why}: up is not {up}. Its log:\n{}", self.store.log()));
     }
 
-    /// Lines of the log about the backend since `before` bytes of it.
+    /// The log's lines about the backend after its first `before` bytes.
     fn said(&self, before: usize) -> Vec<String> {
         self.store.log()[before..].lines().map(str::to_owned).collect()
     }
 
-    /// Goes through an outage that `begin` brings and `end` ends, in which no charge of acme is taken.
+    /// Runs an outage that `begin` causes and `end` ends; no charge of acme is accepted during it.
     fn lives_through(
         &mut self,
         cause: &str,

@@ -1,6 +1,6 @@
 use super::{TRIES, Watched};
 
-/// Below every page of data in the file, and above what the log will have.
+/// Below every page of data in the file, and above the log's length, in bytes.
 const SMALL: u64 = 4_096;
 
 #[test]
@@ -14,7 +14,7 @@ fn a_disk_that_takes_no_byte_is_away_until_it_does() {
             |store| store.limit_files(None).unwrap(),
             "File too large",
         );
-        // Nothing is lost, and nothing that was refused is charged.
+        // Nothing is lost, and no refused charge is counted.
         assert_eq!(store.used(), store.charged, "{cause}");
     }
 }
@@ -23,7 +23,7 @@ fn a_disk_that_takes_no_byte_is_away_until_it_does() {
 fn a_disk_that_fills_up_is_away_once_and_loses_nothing() {
     let mut store = Watched::start("redb");
     let before = store.store.log().len();
-    // Room for little more: old pages can still be written, and some changes are taken that way.
+    // This leaves little room: old pages can still be written, so some changes are accepted.
     let limit = store.store.file_size().unwrap() + 32_768;
     store.store.limit_files(Some(limit)).unwrap();
     let mut number = 0_u32;

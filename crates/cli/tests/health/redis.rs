@@ -13,7 +13,7 @@ fn tell(server: &Server, commands: &[&[&str]]) {
     }
 }
 
-/// The store goes through an outage between two lists of commands.
+/// Runs an outage between two lists of commands.
 fn refused_by(hint: &str, begin: &[&[&str]], end: &[&[&str]]) {
     let server = Server::start().unwrap();
     let mut store = Watched::start(&server.url());
@@ -48,7 +48,7 @@ fn a_redis_that_lets_writes_wait_is_away() {
 #[test]
 fn a_user_who_may_not_write_any_more_is_away() {
     refused_by(
-        // Redis: can't run this command. Valkey: no permissions to run the 'set' command.
+        // Redis says: can't run this command. Valkey says: no permissions to run the 'set' command.
         "run th",
         &[&["ACL", "SETUSER", "default", "-set"]],
         &[&["ACL", "SETUSER", "default", "+@all"]],
@@ -78,7 +78,7 @@ fn a_redis_that_cannot_save_is_away() {
     let server = Server::start().unwrap();
     let mut store = Watched::start(&server.url());
     let folder = server.ask(&["CONFIG", "GET", "dir"]).unwrap();
-    // A folder in the place of the snapshot: it cannot be replaced, not by root either.
+    // With a folder in the place of the snapshot, not even root can replace it.
     let place = PathBuf::from(folder.lines().nth(1).unwrap()).join("dump.rdb");
     let begin = |_: &_| {
         fs::create_dir(&place).unwrap();
@@ -130,7 +130,7 @@ fn what_settles_accounts_is_a_function_that_redis_keeps() {
     assert!(calls("fcall") && !calls("eval"));
 }
 
-/// As an older list of rights has it: they are taken away and granted while the store runs.
+/// An older list of rights lacks functions. Here they are revoked and granted while the store runs.
 #[test]
 fn a_user_who_may_use_no_functions_is_served_by_scripts() {
     let server = Server::start().unwrap();
@@ -153,7 +153,7 @@ fn a_user_who_may_use_no_functions_is_served_by_scripts() {
     assert!(store.is_up());
 }
 
-/// A third of the clients is not charged then: somebody has to look. The others go on.
+/// A third of the clients cannot be charged, so an operator has to look; the other clients are served.
 #[test]
 fn a_cluster_with_one_full_node_is_away_and_serves_the_clients_of_the_others() {
     let cluster = Cluster::start().unwrap();

@@ -4,7 +4,7 @@ use tollgate_cli::lint::{Kind, lint};
 
 use super::wrong;
 
-/// An Envoy with the connection manager's fields `manager`, the policy's `store` and `more` at the top.
+/// An Envoy with `manager` among the connection manager's fields, the policy's `store`, and `more` at the top level.
 fn envoy(manager: &str, policy: &str, more: &str) -> String {
     format!(
         "static_resources:
@@ -46,7 +46,7 @@ fn a_store_that_is_no_cluster_of_the_file_is_wrong() {
                 .ends_with("write one of upstream, tollgate_store, or add it to static_resources.clusters"),
         "{said:?}"
     );
-    // Clusters may come from elsewhere, or the file may be a part of a configuration.
+    // Clusters may come from elsewhere, or the file may be only a part of a configuration.
     for cds in ["cds_config: {}", "cdsConfig: {}", "cds_resources_locator: x"] {
         assert_eq!(
             wrong(&envoy(remote, &store("elsewhere"), &format!("dynamic_resources: {{ {cds} }}\n"))),
@@ -102,7 +102,7 @@ fn an_envoy_in_which_clients_say_their_own_address_is_wrong() {
     let said =
         warnings(&by("original_ip_detection_extensions: [{ typed_config: { header_name: x-real-ip } }]"));
     assert!(said.len() == 1 && said[0].contains("what a header says"), "{said:?}");
-    // Where no address is asked for, it does not matter who says it.
+    // If nothing needs the address, it does not matter who says it.
     let unlimited = by("# nothing").replace("anonymous: { rate: 1/day }", "anonymous: { rate: unlimited }");
     assert_eq!(wrong(&unlimited), [""; 0]);
     let by_ip = unlimited.replace("{ free: { rate: 1/day }", "{ free: { rate: 1/day, on_failure: ip }");

@@ -1,4 +1,4 @@
-//! `tollgate check` on whole files: what it prints, and how it ends.
+//! `tollgate check` on whole files: what it prints, and its exit status.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,7 +26,7 @@ fn tollgate<S: AsRef<OsStr>>(arguments: &[S]) -> Output {
     command.env_remove("TOLLGATE_QUIET").current_dir(golden()).args(arguments).output().unwrap()
 }
 
-/// Exit status and both outputs, a line each: `1>` the standard output, `2>` the standard error.
+/// The exit status and the lines of both outputs, marked `1>` (standard output) or `2>` (standard error).
 fn transcript(output: &Output) -> String {
     let mut text = format!("exit {}\n", output.status.code().unwrap());
     for (stream, bytes) in [("1>", &output.stdout), ("2>", &output.stderr)] {
@@ -37,12 +37,12 @@ fn transcript(output: &Output) -> String {
     text
 }
 
-/// What is wrong with `text`, as the command prints it behind the file's name.
+/// What is wrong with `text`, as the command prints it after the file's name.
 fn wrong(text: &str) -> Vec<String> {
     lint(text.as_bytes()).iter().filter(|line| line.kind == Kind::Wrong).map(ToString::to_string).collect()
 }
 
-/// With `TOLLGATE_BLESS=1` it writes what is expected instead.
+/// With `TOLLGATE_BLESS=1` it writes the expected results instead.
 #[test]
 fn every_golden_file_is_judged_as_written_beside_it() {
     let is_input = |path: &PathBuf| path.extension().is_some_and(|kind| kind != "out");
@@ -191,7 +191,7 @@ fn nothing_that_a_file_holds_reaches_the_terminal_as_it_is() {
     let evil = ["\\e[2J\\e[31m", "\\u202Eeerf", "a\\u200Bb", "\\x9B1m", "\\r\\nok", "\\uFEFF", "\\U000E0041"];
     for evil in evil {
         for text in [
-            // A key of the policy, a tier's name, a value, a key on the way, a key that stands twice.
+            // The evil text is a key of the policy, a tier's name, a value, a key on the way, and a repeated key.
             policy_with(&format!("\"{evil}\": 1\n")),
             policy_with("").replace("free: { rate", &format!("\"{evil}\": {{ rate")),
             policy_with(&format!("namespace: \"{evil}\"\n")),
@@ -267,7 +267,7 @@ fn aliases_that_nest_are_as_deep_as_what_they_stand_for() {
     let said = wrong(&nested);
     assert_eq!(said.len(), 1);
     assert!(said[0].ends_with("more than 100 lists and mappings in each other"), "{said:?}");
-    // So are long texts and keys, and what merges copy.
+    // The same holds for long texts and keys, and for what merges copy.
     let long = "x".repeat(100_000);
     let texts = format!("a: &a {long}\nb: [{}]\n", "*a, ".repeat(1_000));
     let keys = format!("a: &a {{ {long}: 1 }}\nb: [{}]\n", "*a, ".repeat(1_000));

@@ -1,16 +1,16 @@
-//! Every field of a policy: values that may stand there, and such that may not, at every edge.
+//! Every field of a policy, with values at every edge that are allowed, and values that are not.
 
 use serde_json::{Value, json};
 
-/// Values of one field that both take, and that both refuse.
+/// Values of one field that schema and parser both accept, and that both refuse.
 pub struct Field {
-    /// Where it is in the whole policy: a JSON pointer.
+    /// Its place in the whole policy, as a JSON pointer.
     pub pointer: &'static str,
-    /// Whether it may be left out.
+    /// Whether it is optional.
     pub may_be_absent: bool,
-    /// What both take.
+    /// The values that both accept.
     pub good: Value,
-    /// What both refuse.
+    /// The values that both refuse.
     pub bad: Value,
 }
 

@@ -1,4 +1,4 @@
-//! The schema that Kong checks a policy against, beside the parser that the filter has.
+//! Compares the schema by which Kong checks a policy with the filter's parser.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,12 +21,12 @@ fn validator() -> Validator {
     jsonschema::options().with_draft(Draft::Draft4).build(&schema::config()).unwrap()
 }
 
-/// Whether the parser takes a policy.
+/// Whether the parser accepts a policy.
 fn parses(policy: &Value) -> bool {
     Policy::from_json(policy.to_string().as_bytes()).is_ok()
 }
 
-/// A policy with every field, whose fields the tables below replace.
+/// A policy with every field; the tables below replace its fields.
 fn whole() -> Value {
     json!({
         "namespace": "fingerprint",
@@ -54,7 +54,7 @@ fn whole() -> Value {
     })
 }
 
-/// [`whole`] with `value` at a JSON pointer; taken out where there is none.
+/// [`whole`] with `value` at a JSON pointer, or without the field.
 fn with(pointer: &str, value: Option<Value>) -> Value {
     let mut policy = whole();
     let (parent, name) = pointer.rsplit_once('/').unwrap();
@@ -78,7 +78,7 @@ fn schema_and_parser_take_and_refuse_the_same_values() {
             assert_eq!(schema.is_valid(&policy), expected, "schema: {told}");
             assert_eq!(parses(&policy), expected, "parser: {told}");
         };
-        // What refers to a tier has to go with it.
+        // Whatever refers to the tier has to go too.
         if !matches!(field.pointer, "/tiers/all" | "/endpoints/0" | "/overrides/0" | "/identity/tier/0") {
             judged(None, field.may_be_absent);
         }
@@ -146,26 +146,26 @@ fn schema_and_parser_count_alike() {
 fn what_no_schema_can_say_the_parser_says() {
     let schema = validator();
     let parser_only = [
-        // References.
+        // References to nothing.
         ("/default_tier", json!("gone")),
         ("/overrides/0/tier", json!("gone")),
-        // What does not fit together.
+        // Values that do not fit together.
         ("/tiers/all", json!({ "rate": "unlimited", "burst": 2 })),
         ("/overrides", json!([{ "consumer": "a", "tier": "all" }, { "consumer": "a", "tier": "pro" }])),
         ("/endpoints", json!([{ "path": "/a", "cost": 1 }, { "path": "/a", "cost": 2 }])),
         ("/endpoints/0/cost", json!(31)),
         ("/default_cost", json!(1_000_000)),
         ("/tiers/free/rate", json!("1000003/day")),
-        // Spellings.
+        // Spellings that never match.
         ("/endpoints/0/path", json!("/a//b")),
         ("/endpoints/0/path", json!("/a/*/b")),
         ("/endpoints/0/path", json!("/%61")),
-        // Bytes, not characters.
+        // The parser counts bytes, the schema characters.
         ("/overrides/0/consumer", json!("é".repeat(200))),
-        // Decimals: Kong's multipleOf divides doubles.
+        // Too many decimals: Kong's multipleOf divides doubles.
         ("/tiers/free/burst", json!(1.125)),
         ("/default_cost", json!(0.0001)),
-        // Text has its range only roughly.
+        // For text the pattern gives only a rough range.
         ("/memory/clients", json!("63")),
         ("/memory/clients", json!("9999999")),
     ];
@@ -179,7 +179,7 @@ fn what_no_schema_can_say_the_parser_says() {
 /// Lists that may be empty.
 const LISTS: [&str; 4] = ["/endpoints", "/overrides", "/identity/consumer", "/identity/tier"];
 
-/// To Lua they are the same, and Kong hands `{}` on for `[]`; its schema check takes either.
+/// Lua has one empty table for both, and Kong passes on `{}` for `[]`; its schema check accepts either.
 #[test]
 fn kongs_empty_list_only_the_parser_has_to_take() {
     let schema = validator();
@@ -194,7 +194,7 @@ fn the_schema_is_draft_4_and_nothing_later() {
     let schema = schema::config();
     assert_eq!(schema["$schema"], "http://json-schema.org/draft-04/schema#");
     assert!(jsonschema::draft4::meta::is_valid(&schema));
-    // Words of later drafts, which a validator of draft-04 passes over.
+    // Keywords of later drafts, which a draft-04 validator ignores.
     let later = [
         "const",
         "contains",
@@ -231,9 +231,9 @@ fn the_schema_is_draft_4_and_nothing_later() {
     walk(&schema, &later, false);
 }
 
-/// Kong's validator (lua-resty-ljsonschema) ends at the first thing that is wrong. Of an object it looks at the fields that it
-/// knows, those that are required among them, then at unknown ones, and at `allOf` last: only there a required field does not
-/// hide that its name is misspelt.
+/// Kong's validator (lua-resty-ljsonschema) stops at the first mistake. In an object it checks first the known fields, with
+/// those that are required, then unknown fields, and `allOf` last: only there a required field does not hide that its name
+/// is misspelled.
 #[test]
 fn kong_is_told_of_a_misspelt_field_before_one_that_is_missing() {
     fn walk(schema: &Value, found: &mut usize) {
@@ -255,7 +255,7 @@ fn kong_is_told_of_a_misspelt_field_before_one_that_is_missing() {
     assert!(found >= 7, "{found}");
 }
 
-/// The places of a document, as JSON pointers.
+/// The places in a document, as JSON pointers.
 fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
@@ -306,7 +306,7 @@ fn odd_value() -> impl Strategy<Value = Value> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
-    /// Never the other way: what Kong's check refuses, the filter would not have taken.
+    /// The schema is never stricter than the filter.
     #[test]
     fn what_the_schema_refuses_the_parser_refuses(
         changes in prop::collection::vec((any::<Index>(), odd_value(), any::<bool>()), 1..4)
