@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sends a store of its own what its /openapi.json describes, and what it does not: schemathesis, for less than a minute.
+# Sends a store of its own what its /openapi.json describes, and what it does not, by schemathesis: in less than a minute.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,8 +14,8 @@ cd "$folder"
 store=$!
 trap 'kill "$store" 2>/dev/null; wait "$store" || true; rm -rf "$folder"' EXIT
 
-# Leases are bytes that no document describes; the store's own tests and fuzz targets send them. And the document cannot
-# say which tiers are known, so what it allows may still be refused.
+# No document describes the bytes of leases; the store's own tests and fuzz targets send them. And the document cannot say
+# which tiers are known, so a request that it allows may still be refused.
 "$tool" run "http://127.0.0.1:$port/openapi.json" --wait-for-schema 30 --header "Authorization: Bearer $TOLLGATE_ADMIN_TOKEN" \
   --exclude-path /v1/leases --exclude-checks positive_data_acceptance --max-examples "${API_EXAMPLES:-100}" --seed 1 \
   --warnings off --no-color

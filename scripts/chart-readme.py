@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""chart-readme.py [--check]: writes the table of values into charts/tollgate/README.md, out of values.yaml and its comments.
+"""chart-readme.py [--check]: writes the table of values in charts/tollgate/README.md, from values.yaml and its comments.
 
-A value is a key with a comment right above it; what is below it belongs to it. With --check it says whether the table is up to date,
-by its exit code.
+A value is a key with a comment right above it; all keys below it belong to it. With --check its exit code says whether the table is
+up to date.
 """
 
 import json
@@ -17,7 +17,7 @@ BEGIN, END = "<!-- made by scripts/chart-readme.py: begin -->", "<!-- end -->"
 
 
 def values(text):
-    """Path and comment of every value that has one, in the file's order."""
+    """The path and comment of every value with a comment, in the file's order."""
     path, comment = [], []
     for line in text.splitlines():
         key = re.match(r"( *)([A-Za-z]+):", line)

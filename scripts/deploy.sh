@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Puts Kong with Tollgate into a cluster, in six steps. Safe to run again: what is there already stays as it is.
-# This file is the walk through the steps; what they do is in scripts/deploy/.
-# Not `set -e`: every step's failure has to come to `fail`, which undoes what can be undone.
+# Puts Kong with Tollgate into a cluster, in six steps. It is safe to run again: what is there already stays as it is. This
+# file goes through the steps; the work is in scripts/deploy/.
+# There is no `set -e`: every step's failure has to reach `fail`, which undoes what can be undone.
 set -uo pipefail
-# Neither is to lead this elsewhere: `cd` into another folder, `kubectl diff` to a tool whose exit code says nothing.
+# Neither may redirect this script: `cd` into another folder, `kubectl diff` to a tool whose exit code says nothing.
 unset CDPATH KUBECTL_EXTERNAL_DIFF
 cd "$(dirname "$0")/.." || exit 2
 
@@ -119,13 +119,13 @@ trap 'interrupted 129 HUP' HUP
 
 interrupted() {
   echo >&2
-  # What is waited for does not go on beside the undoing.
+  # The command that this waits for must not go on during the undoing.
   [ -z "$child" ] || kill "$child" 2>/dev/null
   fail "interrupted (SIG$2)" "$1"
 }
 
 fail() { # fail WHAT [EXIT-CODE]
-  # Undoing is not to be undone by the next Ctrl-C: who insists is told how it stands.
+  # The next Ctrl-C must not interrupt the undoing; it prints what to look at.
   trap 'echo "deploy: interrupted while undoing; look at the rollouts at once" >&2; exit 5' INT TERM HUP
   echo "deploy: step $number, $step, failed after $((SECONDS - began)) s: $1" >&2
   if [ -z "$touched" ]; then
@@ -140,13 +140,13 @@ fail() { # fail WHAT [EXIT-CODE]
   exit "${2:-1}"
 }
 
-# With Kong deployed and serving, what comes after it is no reason to take it away again.
+# Once Kong is deployed and serving, a later failure is no reason to take it away again.
 amiss() { # amiss WHAT
   echo "deploy: step $number, $step, failed after $((SECONDS - began)) s: $1; Kong stays as it is" >&2
   unwell="$unwell $step"
 }
 
-enter() { # enter STEP: whether it is to run
+enter() { # enter STEP: whether this run includes it
   step=$1 number=$((number + 1)) began=$SECONDS
   if [ -n "$only" ] && [ "$only" != "$step" ] && [ "$step" != checks ]; then return 1; fi
   printf '── %d/6 %s\n' "$number" "$step"
@@ -230,7 +230,7 @@ if enter verify; then
   fi
 fi
 
-# Last, when what takes its place is known to serve: nothing of it comes back.
+# This comes last, when the new objects are known to serve: nothing restores what it deletes.
 if [ -n "$prune" ] && [ -z "$only" ]; then
   if [ -n "$unwell" ]; then
     rest | sed 's/^/   not deleted, since not all is well: /'

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# image.sh TARGET: builds an image of the Dockerfile, named by the version in Cargo.toml. IMAGES is where it belongs. With PLATFORMS
-# (linux/amd64,linux/arm64) one for each of them, which goes straight to that registry: an engine's own store holds one alone. SUFFIX
-# comes after the tag.
+# image.sh TARGET: builds an image of the Dockerfile, tagged with the version in Cargo.toml. IMAGES is its repository. With
+# PLATFORMS (linux/amd64,linux/arm64) it builds one for each and pushes them at once, since an engine's own store holds only
+# one. SUFFIX is added to the tag.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +16,7 @@ case ${1:-} in
     exit 2
     ;;
 esac
-# The moment of the commit, so that the same sources make the same image.
+# The time of the commit makes the same image from the same sources.
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 if [ -n "${PLATFORMS:-}" ]; then

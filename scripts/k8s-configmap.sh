@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Puts the built filter where k8s/components/filter-configmap makes a ConfigMap of it.
+# Puts the built filter where k8s/components/filter-configmap makes a ConfigMap from it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 component=k8s/components/filter-configmap
 bytes=$(cat dist/tollgate.wasm dist/tollgate.meta.json | wc -c)
-# Kubernetes counts 1 MiB, and base64 is not counted.
+# Kubernetes' limit is 1 MiB, and base64 does not count.
 if [ "$bytes" -ge 1048576 ]; then
   echo "k8s-configmap: the filter has $bytes bytes, and a ConfigMap holds less than 1048576: use the image instead" >&2
   exit 1

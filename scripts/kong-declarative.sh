@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# kong-declarative.sh [CONSUMERS]: Kong's whole file, the policy in it, as k8s/overlays/dbless gives it to Kong; and after it
-# what stands in the file CONSUMERS, entries of the list `consumers` as they stand in kong/kong.yml.
+# kong-declarative.sh [CONSUMERS]: prints Kong's whole file with the policy, as k8s/overlays/dbless gives it to Kong, and
+# then the file CONSUMERS, which has entries of the list `consumers` as kong/kong.yml has them.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formatting, clippy on both targets, docs, licences, shell, YAML. Warnings are errors.
+# Checks formatting, clippy on both targets, docs, licenses, shell and YAML. Warnings are errors.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,6 +10,6 @@ cargo --locked clippy --quiet --workspace --all-targets --all-features -- -D war
 cargo --locked clippy --quiet -p tollgate --target wasm32-wasip1 -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo --locked doc --quiet --workspace --no-deps --document-private-items
 cargo --locked deny --log-level error check bans licenses sources
-# The parts of deploy.sh are looked at as what they are: parts, which share its variables.
+# The parts of deploy.sh are checked as parts, which share its variables.
 .venv/bin/shellcheck --external-sources --check-sourced scripts/*.sh .ci/run
 .venv/bin/yamllint --strict kong envoy k8s monitoring tests/ops .github

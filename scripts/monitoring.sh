@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Checks monitoring/: rules and their tests, the Alertmanager's example, and every expression on a real Prometheus that
-# scrapes real gateways. `monitoring.sh pictures` draws docs/pictures/dashboard-*.png anew, which takes a quarter of an hour.
+# Checks monitoring/: the rules and their tests, the Alertmanager example, and every expression on a real Prometheus that
+# scrapes real gateways. `monitoring.sh pictures` draws docs/pictures/dashboard-*.png again, which takes a quarter of an
+# hour.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [ "${1:-check}" = pictures ]; then
-  # Of the plotting library nothing else needs anything.
+  # Nothing else needs the plotting library.
   cmp -s monitoring/requirements.txt .cache/pictures/requirements.txt || {
     python3 -m venv .cache/pictures
     .cache/pictures/bin/python -m pip install --quiet --disable-pip-version-check --requirement monitoring/requirements.txt
@@ -16,7 +17,7 @@ fi
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-# The rules as a Prometheus reads them: what stands under spec.
+# Prometheus reads the rules as they are under spec.
 sed '1,/^spec:$/d; s/^  //' monitoring/prometheusrule.yaml >"$scratch/rules.yaml"
 cp monitoring/rules.test.yaml "$scratch/"
 promtool check rules "$scratch/rules.yaml"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# ops.sh [PYTEST ARGUMENTS]: whether the manifests, the chart, the images and what is embedded in them fit together. Where CHART is a
-# folder with Kong's own chart, that is asked about kong/helm-values.yaml as well.
+# ops.sh [PYTEST ARGUMENTS]: checks that the manifests, the chart, the images and what is embedded in them fit together. If
+# CHART is a folder with Kong's own chart, kong/helm-values.yaml is checked against it as well.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

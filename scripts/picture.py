@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""picture.py: draws what `make run CHECK=1` has printed, from standard input, as docs/pictures/make-run.svg.
+"""picture.py: draws the output of `make run CHECK=1`, read from standard input, as docs/pictures/make-run.svg.
 
     make --silent run CHECK=1 | scripts/picture.py
 
 The picture is a terminal with the demo's table. It follows the reader's light or dark theme and needs no font of its own:
-every cell stands at its own position, so the columns line up in whatever monospace font there is.
+every cell has its own position, so the columns line up in any monospace font.
 """
 
 import html
@@ -13,7 +13,7 @@ import re
 import sys
 
 PICTURE = pathlib.Path(__file__).resolve().parent.parent / "docs/pictures/make-run.svg"
-# The table has to be narrow enough to be read on the page: `status` is 200 in every row, and `Remaining` hardly differs from `Limit`.
+# The table has to be narrow enough for the page: `status` is 200 in every row, and `Remaining` hardly differs from `Limit`.
 LEFT_OUT = ("status", "Remaining")
 COLUMNS = ("X-Quota-Tier", "consumer", "request", "status", "Limit", "Remaining", "Monthly", "used", "at the limit")
 COMMAND = "make run CHECK=1"
@@ -44,7 +44,7 @@ STYLE = """
 
 
 def table_of(said):
-    """The rows of the table as dictionaries, by the columns' names."""
+    """The rows of the table as dictionaries, keyed by the columns' names."""
     lines = said.splitlines()
     start = next((number for number, line in enumerate(lines) if line.startswith(COLUMNS[0])), None)
     if start is None:
@@ -68,7 +68,7 @@ def span(text, kind="", place=None):
 
 
 def outcome(text, place):
-    """The last cell: what passed, and that the rest was refused, in colors of their own."""
+    """The last cell: what passed and what was refused, each in its own color."""
     parts = re.split(r"(.*?passed|429)", text, maxsplit=2)
     kinds = {"429": "refused"}
     spans = [span(part, kinds.get(part, "passed" if part.endswith("passed") else "")) for part in parts if part]

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# release.sh STEP …: the parts of a release that need no registry; .github/workflows/release.yml strings them together, and
-# docs/release.md says how. All that it makes goes to dist/release/.
+# release.sh STEP …: the steps of a release that need no registry. .github/workflows/release.yml calls them in turn, see
+# docs/release.md. All results go to dist/release/.
 #
 #   check TAG        whether the tag, Cargo.toml, the chart, the manifests and CHANGELOG.md name one version
-#   notes            what CHANGELOG.md says of it
+#   notes            what CHANGELOG.md says about it
 #   archive          dist/'s tollgate for this machine's architecture, and the filter, each as a .tar.gz
-#   sbom             what is in the filter and in tollgate, from Cargo.lock (CycloneDX; needs cargo-cyclonedx)
+#   sbom             what the filter and tollgate contain, from Cargo.lock (CycloneDX; needs cargo-cyclonedx)
 #   digests FILTER WASM STORE   the images' digests, for kustomize and for the chart
-#   checksums        of all that is there
+#   checksums        of all files there
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,10 +17,10 @@ images=${IMAGES:-ghcr.io/tollgate}
 
 wrong() { echo "release: $1" >&2; exit 1; }
 
-# The section of this version, without its heading.
+# Prints the section of this version, without its heading.
 notes() { awk -v heading="## [$version]" 'index($0, "## [") == 1 { inside = index($0, heading) == 1; next } inside' CHANGELOG.md; }
 
-# The same files make the same archive: sorted, of nobody, of the moment of the commit.
+# The same files make the same archive: they are sorted, without an owner, and dated by the commit.
 pack() { # pack NAME FOLDER FILE…
   local name=$1 folder=$2
   shift 2
@@ -48,7 +48,7 @@ case ${1:-} in
     pack "tollgate-filter-$version" dist tollgate.wasm tollgate.meta.json
     ;;
   sbom)
-    # `describe` would write beside each Cargo.toml, which is no place for what a release makes.
+    # `describe` would write beside each Cargo.toml, where a release should leave nothing.
     for package in tollgate:. tollgate-cli:crates/cli; do
       name=${package%%:*}
       SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) cargo cyclonedx --quiet --format json --spec-version 1.5 \

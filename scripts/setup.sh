@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing; `setup.sh run` for `make run`, `setup.sh test` for the rest of `make test`.
+# Installs what is missing: `setup.sh run` for `make run`, `setup.sh test` for the rest of `make test`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -7,7 +7,7 @@ need() { # need COMMAND WHAT-TO-DO
   command -v "$1" >/dev/null || { echo "setup: $1 is missing: $2" >&2; exit 2; }
 }
 
-# Debian packages where we may install them, a request where not.
+# Installs Debian packages, or asks the user to if it may not.
 packages() {
   local missing=()
   for package in "$@"; do dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package"); done
@@ -53,8 +53,8 @@ environment() { # environment REQUIREMENTS WHAT-THEY-ARE
 cargo_tool() { # cargo_tool CRATE VERSION [FLAGS…]
   cargo install --list | grep -q "^$1 v$2:" && return
   echo "setup: building $1 $2"
-  # Elsewhere, as the project's toolchain and target folder are not for it. A registry that lags behind may lack a
-  # version that the tool's own lock file names; then any that fits will do.
+  # This runs outside the project, whose toolchain and target folder are not for the tool. A registry that lags behind may
+  # lack a version in the tool's own lock file; then any that fits will do.
   (
     cd /
     unset CARGO_TARGET_DIR
@@ -73,20 +73,20 @@ case "${1:-run}" in
     environment requirements-ops.txt "what checks the manifests"
     command -v node >/dev/null || packages nodejs
     command -v c++ >/dev/null || packages g++
-    # Real servers, which the tests start themselves on free ports.
+    # These are real servers; the tests start them on free ports.
     command -v redis-server >/dev/null || packages redis-server
     command -v redis-sentinel >/dev/null || packages redis-sentinel
-    # promtool comes with the first.
+    # promtool comes with prometheus.
     command -v promtool >/dev/null || packages prometheus
     command -v amtool >/dev/null || packages prometheus-alertmanager
     cargo_tool cargo-fuzz 0.13.2
     cargo_tool cargo-deny 0.20.2
-    # From the project itself: the packages of it in PyPI and npm are other people's. Unoptimised and without search and
-    # server it takes a minute of one core to build, and a second to build our pages.
+    # The packages named mdbook in PyPI and npm are other people's, so this builds the project's own. Unoptimized and
+    # without search and server it builds in a minute on one core, and builds our pages in a second.
     cargo_tool mdbook 0.5.4 --no-default-features --debug
     ;;
   bench)
-    # It counts instructions.
+    # The benchmarks count instructions with it.
     command -v callgrind_control >/dev/null || packages valgrind
     ;;
   *)

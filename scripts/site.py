@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The documentation site: what mdBook does not do.
+"""The parts of the documentation site that mdBook does not do.
 
     site.py                      mdBook's preprocessor: a book on stdin, the book on stdout
-    site.py supports RENDERER    mdBook asks whether it is one
-    site.py sources FOLDER       copies the files that pages link to, and that are no pages, into FOLDER/sources
-    site.py links FOLDER         every link and picture of the pages, as GitHub shows them, and of the site in FOLDER;
-                                 runbooks and alerts
+    site.py supports RENDERER    tells mdBook whether it works for RENDERER
+    site.py sources FOLDER       copies the files that pages link to and that are no pages into FOLDER/sources
+    site.py links FOLDER         checks every link and picture of the pages, as GitHub shows them, and of the site in
+                                 FOLDER, and the runbooks and alerts
 """
 
 import html.parser
@@ -29,7 +29,7 @@ def is_elsewhere(target):
 
 
 def outside(page, target):
-    """The file or folder that `target` in `page` names, if it is none of docs/."""
+    """The file or folder that `target` in `page` names, if it is outside of docs/."""
     path = target.partition("#")[0]
     if not path or is_elsewhere(target):
         return None
@@ -38,20 +38,20 @@ def outside(page, target):
 
 
 def on_the_site(file):
-    """Where a file that is no page lies on the site: a folder's is its README."""
+    """The path on the site of a file that is no page; a folder has its README's."""
     if file.is_dir():
         file = file / "README.md"
-    # mdBook takes whatever has `.md` in its name for a page.
+    # mdBook treats every file with `.md` in its name as a page.
     return "sources/" + file.relative_to(ROOT).as_posix().removesuffix(".md") + (".txt" if file.suffix in ("", ".md") else "")
 
 
 def rewritten(page, text):
-    """The page's text, with links out of docs/ leading to `sources/`."""
+    """The page's text, with links out of docs/ turned into links to `sources/`."""
 
     def link(found):
         file = outside(page, found[2])
         if file is None:
-            # A folder's README is its index there, and mdBook renames it without telling the links.
+            # A folder's README is its index there; mdBook renames it without changing the links.
             return found[0] if is_elsewhere(found[2]) else found[0].replace("README.md", "index.md")
         return f"{found[1]}({'../' * page.count('/')}{on_the_site(file)})"
 
@@ -78,7 +78,7 @@ def pages():
 
 
 def prose(file):
-    """A page without its examples, which may look like links."""
+    """The text of a page without its examples, which may look like links."""
     return CODE.sub("", FENCE.sub("", file.read_text()))
 
 
@@ -95,7 +95,7 @@ def copy_sources(site):
 
 
 def slugs(file):
-    """The anchors that GitHub makes of a page's headings."""
+    """The anchors that GitHub gives a page's headings."""
     found = set()
     for heading in re.findall(r"^#{1,6} (.+)$", FENCE.sub("", file.read_text()), re.MULTILINE):
         text = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
@@ -122,7 +122,7 @@ def broken_on_github():
 
 
 class Page(html.parser.HTMLParser):
-    """A built page: what it links to, and the anchors that it has."""
+    """A built page's links and anchors."""
 
     def __init__(self, file):
         super().__init__()
@@ -140,7 +140,7 @@ class Page(html.parser.HTMLParser):
 
 def broken_on_the_site(site):
     built = {file: Page(file) for file in sorted(site.rglob("*.html"))}
-    # toc.html is what the table of contents is made of, print.html all pages once more, 404.html for any address.
+    # toc.html is the source of the table of contents, print.html repeats all pages, and 404.html is for any address.
     for file, page in built.items():
         if file.name in ("toc.html", "print.html", "404.html"):
             continue
@@ -169,7 +169,7 @@ SERIES = re.compile(r"\b(?:pw_)?(?:tollgate|gateway|kong)[_:][\w:]+")
 
 
 def wrong_runbooks():
-    """Alerts and runbooks name each other; a runbook has all its parts, and asks for series that somebody knows."""
+    """Checks that alerts and runbooks name each other, and that a runbook has all its parts and asks for known series."""
     monitoring = "".join(file.read_text() for file in (ROOT / "monitoring").rglob("*") if file.suffix in (".yaml", ".json", ".md", ".txt"))
     alerts = set(ALERT.findall(monitoring))
     written = {file.stem: file for file in (DOCS / "runbooks").glob("*.md") if file.name != "README.md"}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# test.sh [GROUP…]: everything that CI runs, in the order of what fails fastest, or these groups of its steps; the last lines are a
-# summary. The workflow runs the groups side by side: a new one belongs in .github/workflows/ci.yml, too.
+# test.sh [GROUP…]: runs everything that CI runs, or these groups of its steps, and first what fails fastest; the last lines
+# are a summary. The workflow runs the groups side by side: a new one has to be added to .github/workflows/ci.yml.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -38,12 +38,12 @@ step core "core and node on wasm32" env CARGO_TARGET_WASM32_WASIP1_RUNNER="node 
   "${cargo[@]}" test --quiet -p tollgate-core -p tollgate-node --lib --target wasm32-wasip1
 step host "filter on a strict host" "${cargo[@]}" test --quiet -p tollgate-host
 step simulator "simulator" "${cargo[@]}" test --quiet --profile sim -p tollgate-sim
-# Fresh seeds with every change of what is simulated or of the simulator, and the same ones for the same sources: who is told
-# of a red run can see it for himself, and it stays red until it is mended.
+# The seeds change with the simulator and with what it simulates, and stay the same for the same sources: a red run can be
+# repeated, and stays red until it is fixed.
 sources=$(find src crates/*/src crates/store/scripts tests/sim -type f -print0 | LC_ALL=C sort -z | xargs -0 cat | sha256sum | cut -c 1-15)
 step simulator "whole clusters, simulated" "${cargo[@]}" run --quiet --profile sim -p tollgate-sim -- --base "${SIM_BASE:-$((16#$sources))}" --seeds "${SIM_SEEDS:-300}"
 step gateways "gateways alone" "${cargo[@]}" test --quiet -p tollgate-testkit -p tollgate-e2e --lib --bins --test envoy --test demo --test gateway --test own_gateway --test gateway_files --test documents
-# One after the other: they put load on gateways, and on a small machine two of them would be in each other's way.
+# These run one after the other: they put load on gateways, and on a small machine two of them would disturb each other.
 step gateways "gateways that share a store" "${cargo[@]}" test --quiet -p tollgate-e2e --test shared -- --test-threads=1
 free_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 step operations "monitoring" scripts/monitoring.sh

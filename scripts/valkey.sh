@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# valkey.sh: the store's suite about backends on Valkey instead of Redis (Debian: valkey-server, in trixie and
+# valkey.sh: runs the store's backend suite on Valkey instead of Redis (Debian: valkey-server, in trixie and
 # bookworm-backports).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ if ! server=$(command -v valkey-server) || ! client=$(command -v valkey-cli); th
   echo "valkey-server and valkey-cli are not installed (Debian: apt-get install valkey-server)" >&2
   exit 2
 fi
-# Valkey's programs behave by the name that they are called by; the tests know Redis's names.
+# Valkey's programs behave according to the name under which they are called; the tests know Redis's names.
 names=$(mktemp -d)
 trap 'rm -rf "$names"' EXIT
 ln -s "$server" "$names/redis-server"

@@ -1,4 +1,4 @@
-// Runs a test program that was built for wasm32-wasip1 in Node: cargo's runner for the target where the filter lives.
+// Runs a test program built for wasm32-wasip1 in Node: it is cargo's runner for the filter's target.
 import { readFile } from 'node:fs/promises';
 import { argv, exit } from 'node:process';
 import { WASI } from 'node:wasi';

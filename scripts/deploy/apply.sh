@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Of deploy.sh: what goes with which step, and how it comes into the cluster.
+# Part of deploy.sh: which objects belong to which step, and how they get into the cluster.
 
-# What kustomize printed, by step: a file each. Kong cannot start without its ConfigMaps, so these go with it: a changed one
-# has a new name, which nobody reads before Kong does. Secrets, service accounts and network policies come first: no
-# pod starts without those, and nothing is to run without these.
+# Splits what kustomize printed into one file per step. Kong cannot start without its ConfigMaps, so they go with it: a
+# changed one has a new name, which nothing reads before Kong does. Secrets, service accounts and network policies come
+# first: no pod starts without the first two, and nothing may run without the last.
 split() {
   awk -v out="$work" '
     function file() {
@@ -15,7 +15,7 @@ split() {
     }
     function flush() {
       if (kind != "") { printf "---\n%s", text > file() }
-      # The CronJob reads what is new as well.
+      # The CronJob reads the new one as well.
       if (kind == "ConfigMap" && name ~ /^kong-declarative/) configuration = text
       if (file() ~ /policy/) is_kept = 1
       text = kind = component = name = ""
@@ -29,7 +29,7 @@ split() {
   ' "$work/all.yaml"
 }
 
-# names FILE: kind/name of its objects, as kubectl writes them.
+# names FILE: prints kind/name of its objects, as kubectl writes them.
 names() {
   awk '
     /^---$/ { kind = ""; inside = 0 }
@@ -41,14 +41,14 @@ names() {
 }
 workloads() { names "$1" | grep -E '^(deployment|statefulset)/' | sed 's/^deployment/deployment.apps/; s/^statefulset/statefulset.apps/'; }
 
-# differs FILE: 0 if the cluster has something else than the file says, which goes to $work/diff; 1 if nothing; 2 if it cannot be
-# compared: an object whose namespace does not exist yet.
+# differs FILE: returns 0 and writes $work/diff if the cluster differs from the file, 1 if it does not, and 2 if they cannot
+# be compared, because the namespace of an object does not exist yet.
 differs() {
   kube diff "${serverside[@]}" -f "$1" >"$work/diff" 2>"$work/why"
   case $? in 0) return 1 ;; 1) return 0 ;; *) return 2 ;; esac
 }
 
-# What the run would change, before it asks.
+# Shows what the run would change, before it asks.
 preview() {
   local file compared
   for file in namespace database kong policy ${monitored:+monitoring}; do
@@ -64,7 +64,7 @@ preview() {
   rest | sed 's/^/   no longer in the overlay: /'
 }
 
-# apply FILE: what differs from the cluster; nothing if nothing does.
+# apply FILE: applies it if the cluster differs from it.
 apply() {
   local differs_by
   if [ -z "$dry_run" ]; then
@@ -82,7 +82,7 @@ apply() {
     cat "$work/diff"
     if [ "$differs_by" -eq 2 ]; then
       say "not compared: $(tail -n 1 "$work/why")"
-      # An object whose namespace does not exist yet; all else is a mistake that a run would make as well.
+      # The namespace of an object does not exist yet; anything else is a mistake that a run would make as well.
       grep -q 'namespaces "[^"]*" not found' "$work/why" || return 1
       kube apply --dry-run=client -f "$1" || return 1
     fi
@@ -103,10 +103,10 @@ part() { # part FILE WHAT-IT-IS
   settle "$work/$1" || fail "not ready within $timeout"
 }
 
-# The CronJob's next run may be minutes away: one at once. Kong and its Admin API are there by now.
+# Starts a job of the CronJob, whose next run may be minutes away. Kong and its Admin API are there by now.
 configure() {
   if [ ! -s "$work/policy.yaml" ] || [ -n "$dry_run" ]; then return 0; fi
-  # `job` stays, for who has to go back.
+  # `job` is not local, so that `go_back` can delete it.
   job=kong-configuration-$(date -u +%Y%m%d%H%M%S)
   here create job "$job" --from=cronjob/kong-configuration || return 1
   ended "$job"

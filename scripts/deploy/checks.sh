@@ -1,16 +1,17 @@
 # shellcheck shell=bash
-# Of deploy.sh: what is looked at before anything is touched. Each check calls `problem` for what it does not like.
+# Part of deploy.sh: the checks before anything is touched. Each calls `problem` for what it finds wrong.
 
 problem() { printf '   ✗ %s\n' "$*" >&2; problems=$((problems + 1)); }
 
-# wanted: Secret and key, of whatever pods read and the overlay does not hold; a Secret alone where it is mounted whole.
+# wanted: prints the Secret and key of everything that pods read and the overlay does not contain; only the Secret if it is
+# mounted whole.
 wanted() {
   local secret key
   names "$work/all.yaml" | sed -n 's/^secret\///p' | sort -u >"$work/held"
   awk '
     /^ *(- )?(secretKeyRef|secretRef):/ { within = 4; key = ""; next }
     within > 0 { within--; if ($1 == "key:") key = $2; if ($1 == "name:") { print $2, key; within = 0 } }
-    # A volume: its items come before its name.
+    # In a volume the items come before the name.
     /^ *(- )?secret:$/ { items = ""; volume = 1; next }
     volume && ($1 == "-" && $2 == "key:") { items = items " " $3; next }
     volume && $1 == "secretName:" {
@@ -19,7 +20,7 @@ wanted() {
       if (n == 0) print $2
       mounted[$2] = n; volume = 0
     }
-    # A file of a Secret that is mounted whole, by its variable.
+    # A file of a Secret that is mounted whole shows only in a variable.
     $1 == "value:" && $2 ~ /^\/etc\/tollgate\/tokens\// { sub(/.*\//, "", $2); print "tollgate-store", $2 }
     END { if ("kong-declarative" in mounted) print "kong-declarative", "kong.yml" }
   ' "$work/all.yaml" | sort -u | while read -r secret key; do
@@ -27,7 +28,7 @@ wanted() {
   done
 }
 
-# value SECRET KEY, of what check_secrets has read; 1 if it has no such key.
+# value SECRET KEY: prints what check_secrets has read; returns 1 if there is no such key.
 value() { awk -v key="$2" '$1 == key { print $2; found = 1 } END { exit !found }' "$work/secret.$1" | base64 -d; }
 
 check_tools() {
@@ -69,7 +70,7 @@ check_overlay() {
   say "overlay $overlay: $(grep -c '^kind: ' "$work/all.yaml") objects, namespace $namespace"
 }
 
-# questions FILE: verb, group and resource of whatever an apply of it does.
+# questions FILE: prints verb, group and resource of everything that applying it does.
 questions() {
   awk '
     /^apiVersion: / { group = $2; if (!sub(/\/.*/, "", group)) group = "-" }
@@ -81,7 +82,7 @@ questions() {
   ' "$1"
 }
 
-# What this run may do: all that is asked anywhere below, in one call, into $work/rights.
+# Asks in one call for all permissions that are needed below, and writes them to $work/rights.
 ask_for_rights() {
   {
     questions "$work/all.yaml"
@@ -89,25 +90,25 @@ ask_for_rights() {
     printf '%s\n' 'create - namespaces' 'patch - namespaces' 'list - pods' 'list apps replicasets' 'create batch jobs' 'create - pods/portforward' 'delete - pods'
   } | sort -u | while read -r verb group resource; do
     [ "$group" != - ] || group=''
-    # Of a namespace itself the cluster is asked.
+    # Permissions on namespaces belong to the cluster.
     printf -- '---\n{"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectAccessReview","spec":{"resourceAttributes":{"verb":"%s","group":"%s","resource":"%s","subresource":"%s","namespace":"%s"}}}\n' \
       "$verb" "$group" "${resource%/*}" "$(case $resource in */*) echo "${resource#*/}" ;; esac)" "$([ "$resource" = namespaces ] || echo "$namespace")"
   done >"$work/reviews.yaml"
-  # Without asking for the kinds' schemas: who may nothing else in the cluster may not read those either.
+  # This does not ask for the schemas of the kinds, which users with few permissions in the cluster may not read.
   kube create --validate=false -f "$work/reviews.yaml" -o 'go-template={{with .spec.resourceAttributes}}{{.verb}}/{{.resource}}{{with .subresource}}/{{.}}{{end}}{{end}} {{.status.allowed}}{{"\n"}}' \
     >"$work/rights" 2>"$work/why" || problem "the cluster does not say what you may do: $(tail -n 1 "$work/why")"
 }
 
 may() { grep -qx "$1 true" "$work/rights"; }
 
-# missing_rights FILE: what it takes and is not allowed.
+# missing_rights FILE: prints the permissions that it takes and that are missing.
 missing_rights() {
   questions "$1" | sort -u | while read -r verb group resource; do
     may "$verb/$resource" || printf ' %s/%s' "$verb" "$resource"
   done
 }
 
-# A namespace's admin may neither make nor see one: what it is told is not that there is none.
+# A namespace's admin may neither create nor see namespaces, so a refusal does not mean that there is none.
 check_namespace() {
   if kube get namespace "$namespace" -o name >/dev/null 2>"$work/why"; then
     :
@@ -138,12 +139,12 @@ check_permissions() {
   [ -n "$url" ] || may create/pods/portforward || say "permissions: no port-forward; without a load balancer step 6 needs --url"
 }
 
-# Each Secret is there, with each key that a pod reads, and with values of your own.
+# Checks that each Secret exists, with each key that a pod reads, and with values other than the examples.
 check_secrets() {
   local secret key problems_before=$problems unread=''
   wanted >"$work/wanted"
   while read -r secret; do
-    # shellcheck disable=SC2016 # The template's own variables.
+    # shellcheck disable=SC2016 # The variables are the template's.
     if here get secret "$secret" -o 'go-template={{range $key, $value := .data}}{{$key}} {{$value}}{{"\n"}}{{end}}' \
       >"$work/secret.$secret" 2>"$work/why"; then
       continue
@@ -177,21 +178,21 @@ check_tokens() {
   [ "$gateway" != "$admin" ] || problem "Secret tollgate-store: gateway-token and admin-token are the same"
 }
 
-# decoded TEXT: what a part of a URL stands for.
+# decoded TEXT: prints the meaning of a part of a URL.
 decoded() {
   local text=${1//\\/\\\\}
   printf '%b' "${text//%/\\x}"
 }
 
-# The trial's Redis knows the users of users.acl, and the stores come as the URL says. As Redis reads a user: word by word, later ones
-# over earlier ones.
+# Checks that the trial's Redis has the user of the stores' URL in users.acl. Redis reads a user word by word, and later
+# words override earlier ones; so does this.
 check_redis_user() {
   local user password hash
   grep -qx 'tollgate-redis users.acl' "$work/wanted" && [ -e "$work/secret.tollgate-redis" ] || return 0
   IFS=: read -r user password < <(value tollgate-redis url | sed -nE 's,^[a-z+-]+://([^@/]*)@.*,\1,p')
   user=$(decoded "${user:-default}") password=$(decoded "${password:-}")
   hash=$(printf %s "$password" | sha256sum | cut -d ' ' -f 1)
-  # The password goes by a file: an argument is seen by everybody on this machine.
+  # A file passes the password, because everybody on this machine can see an argument.
   (umask 077 && printf '%s\n%s\n%s\n' "$user" "$password" "$hash" >"$work/user")
   value tollgate-redis users.acl | awk '
     NR == FNR { want[FNR] = $0; next }
@@ -211,7 +212,7 @@ check_redis_user() {
   rm -f "$work/user"
 }
 
-# Objects of a Helm release here: one of the two has to go, or each takes away what the other has written.
+# Finds objects of a Helm release here. One of the two has to go, or each takes away what the other has written.
 check_releases() {
   local taken
   taken=$(here get deployments,statefulsets,services -o \
@@ -220,8 +221,8 @@ check_releases() {
   [ -z "$taken" ] || problem "of a Helm release in namespace $namespace: ${taken}(helm list --namespace $namespace)"
 }
 
-# Kong takes a policy that is wrong by its meaning, and then serves without its limits, or by the last ones that worked: so it is
-# refused here. Where Kong reads its file from a Secret, that is what is looked at.
+# Kong accepts a policy whose meaning is wrong, and then serves without its limits, or by the last ones that worked: so it
+# is refused here. If Kong reads its file from a Secret, that file is checked.
 check_policy() {
   local command=${TOLLGATE_COMMAND:-tollgate} from="the overlay"
   [ -n "${TOLLGATE_COMMAND:-}" ] || [ ! -x dist/tollgate ] || command=dist/tollgate
@@ -244,7 +245,8 @@ check_policy() {
   fi
 }
 
-# The URL alone can be looked at from here. Whether Redis answers, the store's readiness says in step 3, from where it counts.
+# Only the URL can be checked from here. Whether Redis answers is for the store's readiness in step 3, which asks from the
+# right place.
 check_redis() {
   local secret key address
   if names "$work/all.yaml" | grep -q '^statefulset/.*redis'; then say "Redis: the overlay brings one of a single pod, for trials"; fi
@@ -262,7 +264,7 @@ check_redis() {
   esac
 }
 
-# Only said: a class may be named in the claim, or volumes be there already.
+# This only informs: a claim may name a class, or the volumes may exist already.
 check_volumes() {
   local defaults
   grep -q 'storage: ' "$work/all.yaml" || return 0
@@ -273,15 +275,15 @@ check_volumes() {
   fi
 }
 
-# Only said, too: without it there are three pods, and never more.
+# This only informs, too: without it there are three pods, and never more.
 check_metrics() {
   grep -q '^kind: HorizontalPodAutoscaler' "$work/all.yaml" || return
   kube get --raw /apis/metrics.k8s.io >/dev/null 2>&1 ||
     say "metrics: the cluster has no metrics-server; the autoscaler cannot see the load"
 }
 
-# What watches Kong is never a reason to touch it, or not to: where it cannot be made, it is left out. Which kinds a cluster knows
-# everybody may ask, which CustomResourceDefinitions it has not.
+# Monitoring is never a reason to touch Kong, or not to: if it cannot be created, it is left out. Everybody may ask which
+# kinds a cluster knows, but not which CustomResourceDefinitions it has.
 check_monitoring() {
   local why=''
   if ! kube api-resources --api-group=monitoring.coreos.com -o name 2>/dev/null | grep -q '^servicemonitors\.'; then

@@ -1,7 +1,9 @@
 # shellcheck shell=bash
-# Of deploy.sh and kong-declarative.sh: Kong's file, out of what kustomize prints (the standard input): of the ConfigMap that has one.
+# Part of deploy.sh and kong-declarative.sh: gets Kong's file out of what kustomize prints (standard input), from the
+# ConfigMap with it.
 
-# Read by kubectl itself, without any cluster: kustomize writes a text in whichever way of YAML it fits. Nothing where there is none.
+# kubectl reads it, without any cluster, because kustomize writes a text in whichever YAML style fits. Without one it prints
+# nothing.
 configuration() {
   local found
   found=$(awk '

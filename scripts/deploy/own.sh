@@ -1,17 +1,18 @@
 # shellcheck shell=bash
-# Of deploy.sh: one name owns what is written.
+# Part of deploy.sh: one name owns what is written.
 
-# The API server keeps, field by field, who has written it, and `apply` takes away only what the same name wrote before and its
-# manifest no longer has. So README.md's commands, this script and its undoing go by one name; and what another has written
-# (`kubectl rollout undo`, `kubectl set image`, Flux, an older version of this script) is taken over first: what it left
-# behind would stay for good, and no diff would show it.
+# The API server keeps the writer of each field, and `apply` removes only what the same name wrote before and its manifest
+# no longer has. So README.md's commands, this script and its undoing use one name. Fields that another has written
+# (`kubectl rollout undo`, `kubectl set image`, Flux, an older version of this script) are taken over first: they would stay
+# for good, and no diff would show them.
 manager=tollgate
 serverside=(--server-side --force-conflicts --field-manager="$manager")
 
-# owned FILE: its objects whose fields may be taken over: what they hold is the manifests', but for how many pods an autoscaler keeps.
+# owned FILE: prints its objects whose fields may be taken over: all they hold is the manifests', except an autoscaler's
+# number of pods.
 owned() { names "$1" | grep -E '^(deployment|statefulset|cronjob|service|horizontalpodautoscaler|poddisruptionbudget|networkpolicy)/'; }
 
-# Whether a manifest of FILE says how many pods ONE has.
+# Whether a manifest in FILE sets the number of pods of ONE.
 says_replicas() { # says_replicas FILE ONE
   awk -v one="$2" '
     function flush() { if (tolower(kind) "/" name == one && replicas) found = 1; kind = name = ""; replicas = 0 }
@@ -23,12 +24,13 @@ says_replicas() { # says_replicas FILE ONE
   ' "$1"
 }
 
-# foreign FILE: objects of it whose spec somebody else than Kubernetes has written, with the name; and Deployments whose number of pods
-# this name has written once, and an autoscaler's is now: given up by an `apply`, it would be one for a moment.
+# foreign FILE: prints its objects whose spec has another writer than Kubernetes, with the writer's name; and Deployments
+# whose number of pods this name once wrote and an autoscaler now keeps: if `apply` gave it up, it would be one for a
+# moment.
 foreign() {
   local one writers
   for one in $(owned "$1"); do
-    # shellcheck disable=SC2016 # The template's own variables.
+    # shellcheck disable=SC2016 # The variables are the template's.
     writers=$(here get "$one" --ignore-not-found --show-managed-fields -o \
       'go-template={{range .metadata.managedFields}}{{if not .subresource}}{{$manager := .manager}}{{range $field, $_ := .fieldsV1}}{{if eq $field "f:spec"}}{{$manager}}{{"\n"}}{{range $inner, $_ := .}}{{if eq $inner "f:replicas"}}{{$manager}}/replicas{{"\n"}}{{end}}{{end}}{{end}}{{end}}{{end}}{{end}}' 2>/dev/null)
     if grep -qx "$manager/replicas" <<<"$writers" && ! says_replicas "$1" "$one"; then echo "$one by $manager (replicas)"; fi
@@ -36,9 +38,9 @@ foreign() {
   done
 }
 
-# own FILE: takes over what others have written in its objects, which stay as they are: first all that is there is written down as ours,
-# then what others have written is forgotten. In this order an interruption loses nothing: the next run does it again. Two things are
-# left out: how many pods there are, where that is the autoscaler's, and when somebody has restarted them last.
+# own FILE: takes over what others have written in its objects, which keep their values. First all that is there is written
+# as ours, then the other writers are removed: in this order an interruption loses nothing, and the next run repeats it. It
+# leaves out the number of pods if an autoscaler keeps it, and the time of somebody's last restart.
 own() {
   local one api kind spec labels ours replicas
   while read -r one; do
@@ -54,7 +56,7 @@ own() {
         >"$work/owned.json"
     kube apply "${serverside[@]}" -f "$work/owned.json" >/dev/null || return 1
     ours=$(here get "$one" --show-managed-fields -o "jsonpath={.metadata.managedFields[?(@.manager==\"$manager\")]}") || return 1
-    # More than one stand there with blanks between them.
+    # If there is more than one, blanks separate them.
     printf '{"metadata":{"managedFields":[%s]}}\n' "${ours//\} \{/\},\{}" >"$work/owner.json"
     here patch "$one" --type=merge --patch-file="$work/owner.json" >/dev/null || return 1
   done < <(foreign "$1" | cut -d ' ' -f 1 | sort -u)

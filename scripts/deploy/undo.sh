@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Of deploy.sh: the way back.
+# Part of deploy.sh: the way back.
 
-# Where every workload stands before anything is changed, to go back to. Who cannot see that does not begin.
+# Keeps every workload's revision from before the first change, to go back to. A user who cannot see it does not begin.
 remember() {
   local kind name revision
   : >"$work/applied"
@@ -18,8 +18,8 @@ remember() {
   done <"$work/workloads"
 }
 
-# Every workload that was there when this run began goes back to the revision that it had then. kubectl says
-# "skipped" where it never left it, so that nothing has to be guessed about how far a change had come.
+# Every workload that existed when this run began goes back to its revision of that moment. kubectl says "skipped" if it
+# never left it, so nobody has to guess how far a change had come.
 go_back() {
   local failed=0 workload revision new
   echo "── undoing" >&2
@@ -28,10 +28,10 @@ go_back() {
     here rollout undo "$workload" --to-revision="$revision" >&2 && { unstick "$workload" >&2 || true; } &&
       here rollout status "$workload" --timeout="$timeout" >&2 || failed=1
   done <"$work/before"
-  # `rollout undo` writes by a name of its own.
+  # `rollout undo` writes under a name of its own.
   sort -u "$work/applied" | sed -E 's,^([a-z]+)[^/]*/(.*),---\nkind: \1\nmetadata:\n  name: \2,' >"$work/undone.yaml"
   own "$work/undone.yaml" >&2 || failed=1
-  # What is on its way into the database is held back: it would be in force within five minutes.
+  # A policy on its way into the database is held back, since it would be in force within five minutes.
   if [ -n "${job:-}" ]; then
     here patch cronjob kong-configuration --type=merge --patch='{"spec":{"suspend":true}}' >&2 || failed=1
     here delete job "$job" --ignore-not-found --wait=false >&2 || failed=1

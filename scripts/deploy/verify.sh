@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Of deploy.sh: real requests through the proxy.
+# Part of deploy.sh: sends real requests through the proxy.
 
-# offered: paths that Kong's routes name, as far as they are plain text: of a regular expression its anchors are taken off.
+# offered: prints the paths of Kong's routes that are plain text; a regular expression loses its anchors.
 offered() {
   awk '
     function path(text) {
@@ -18,7 +18,7 @@ offered() {
   ' "$work/kong.yml" | awk '!seen[$0]++' | head -n 20
 }
 
-# The proxy's address: --url, the load balancer's, or a port of this machine that is forwarded to it.
+# Finds the proxy's address: --url, the load balancer's, or a port of this machine that is forwarded to it.
 find_proxy() {
   local service line address=''
   [ -z "$url" ] || return 0
@@ -29,7 +29,7 @@ find_proxy() {
     url=http://$address
     return 0
   fi
-  # Its first line says which port it has taken; whatever comes before that one says why there is none.
+  # The first line names the port; anything before it says why there is none.
   mkfifo "$work/forward" || return 1
   kubectl --context "$context" --namespace "$namespace" port-forward "service/$service" :80 >"$work/forward" 2>&1 &
   forward=$!
@@ -44,7 +44,7 @@ find_proxy() {
   say "through a port-forward, whose time counts below: no measure of the gateway itself"
 }
 
-# One request: `status`, `took` (seconds), `tier`; 1 if it shows no limits, and `why` it is so.
+# Sends one request and sets `status`, `took` (seconds) and `tier`; if it shows no limits, returns 1 and sets `why`.
 ask() {
   read -r status took < <(curl --silent --show-error --max-time 10 ${TOLLGATE_API_KEY:+--header "@$work/key"} \
     --dump-header "$work/headers" --output /dev/null --write-out '%{http_code} %{time_total}\n' "$url$path" 2>"$work/why")
@@ -58,9 +58,9 @@ ask() {
   [ -n "$tier" ]
 }
 
-# 20 requests: fewer than an anonymous client may send in a minute by the sample policy. Before the first answer that is as it should
-# be, a load balancer, routes from a database and health checks have a moment to come about. Of the paths that the routes name the
-# first that shows limits is taken; with --path that one alone.
+# Sends 20 requests, fewer than the sample policy allows an anonymous client per minute. Until the first good answer it
+# gives a load balancer, routes from a database and health checks some time. It uses the first of the routes' paths that
+# shows limits, or only that of --path.
 measure() {
   local status took tier why round one paths=$path passed=0 refused=0 until=$((SECONDS + patience))
   [ -n "$paths" ] || paths=$(offered)
@@ -85,15 +85,15 @@ measure() {
   sort -n "$work/times" | awk '{ t[NR] = $1 * 1000 } END { printf "   latency p50 %.1f ms, p95 %.1f ms (%d requests, one connection each)\n", t[int((NR + 1) / 2)], t[int(NR * 0.95 + 0.5)], NR }'
 }
 
-# verify: `unverified` says what failed.
+# verify: sets `unverified` to what failed.
 verify() {
   unverified="not ready within $timeout"
-  # Kong alone: with Redis away the stores are not ready, and it serves on.
+  # This waits for Kong alone: without Redis the stores are not ready, but Kong serves.
   settle "$work/kong.yaml" '/kong$' || return 1
   unverified="the proxy's address could not be found: name it by --url"
   find_proxy || return 1
   unverified="no limits seen at $url"
-  # By a file: an argument is seen by everybody on this machine.
+  # A file passes the key, because everybody on this machine can see an argument.
   [ -z "${TOLLGATE_API_KEY:-}" ] || (umask 077 && printf 'apikey: %s\n' "$TOLLGATE_API_KEY" >"$work/key")
   measure
 }

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Of deploy.sh: waiting, and why it was in vain.
+# Part of deploy.sh: waits, and says why it was in vain.
 
-# waiting COMMAND…: runs it so that a signal is heard at once, and not only when it has ended. `kube` and `here` are kubectl itself
-# here: a signal to a function's shell would not reach it.
+# waiting COMMAND…: runs it so that a signal is handled at once, and not only after it has ended. Here `kube` and `here` run
+# kubectl directly: a signal to a function's shell would not reach it.
 waiting() {
   local status
   case $1 in
@@ -21,17 +21,17 @@ seconds() { # seconds TIME
   case $1 in *h) echo $((10#${1%h} * 3600)) ;; *m) echo $((10#${1%m} * 60)) ;; *) echo $((10#${1%s})) ;; esac
 }
 
-# A StatefulSet does not take a pod away that never became ready, not even when its template is mended or gone back.
+# A StatefulSet does not delete a pod that never became ready, not even after its template was fixed or rolled back.
 unstick() { # unstick WORKLOAD
   local seen='' revision='' pod hash until=$((SECONDS + 10))
   [[ $1 = statefulset* ]] || return 0
-  # Which revision its pods are to have is known once its controller has seen it.
+  # The revision that its pods should have is known once its controller has seen the change.
   while [ "$SECONDS" -lt "$until" ]; do
     read -r seen hash revision < <(here get "$1" -o 'jsonpath={.metadata.generation} {.status.observedGeneration} {.status.updateRevision}') || true
     [ "$seen" != "$hash" ] || break
     waiting sleep 1
   done
-  # shellcheck disable=SC2016 # The template's own variables.
+  # shellcheck disable=SC2016 # The variables are the template's.
   here get pods --selector="app.kubernetes.io/name=${1#*/}" -o \
     'go-template={{range .items}}{{$pod := .}}{{$ready := false}}{{range .status.conditions}}{{if and (eq .type "Ready") (eq .status "True")}}{{$ready = true}}{{end}}{{end}}{{if not $ready}}{{range .metadata.ownerReferences}}{{if eq .kind "StatefulSet"}}{{$pod.metadata.name}} {{index $pod.metadata.labels "controller-revision-hash"}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}' |
     while read -r pod hash; do
@@ -39,8 +39,8 @@ unstick() { # unstick WORKLOAD
     done
 }
 
-# settle FILE [PATTERN]: waits until what it holds (and matches) is ready: the rollout is through, and as many pods are as the autoscaler keeps at least. (A
-# new Deployment's rollout is through with one pod.)
+# settle FILE [PATTERN]: waits until its workloads (that match) are ready: the rollout is complete, and there are as many
+# pods as the autoscaler's minimum. (A new Deployment's rollout is complete with one pod.)
 settle() {
   local one least ready until
   [ -z "$dry_run" ] || return 0
@@ -63,7 +63,7 @@ settle() {
   done
 }
 
-# ended JOB: waits until it has, well or not.
+# ended JOB: waits until it has succeeded or failed.
 ended() {
   local how until=$((SECONDS + $(seconds "$timeout")))
   while :; do
@@ -77,10 +77,10 @@ ended() {
   done
 }
 
-# What the cluster says about pods that do not come up.
+# Prints what the cluster says about pods that do not start.
 why_not() {
   {
-    # shellcheck disable=SC2016 # The template's own variables.
+    # shellcheck disable=SC2016 # The variables are the template's.
     here get pods -o 'go-template={{range .items}}{{$pod := .metadata.name}}{{range .status.conditions}}{{if and (eq .type "PodScheduled") (eq .status "False")}}   {{$pod}}: {{.reason}}: {{.message}}{{"\n"}}{{end}}{{end}}{{range .status.initContainerStatuses}}{{$name := .name}}{{with .state.waiting}}{{if ne .reason "PodInitializing"}}   {{$pod}}: {{$name}}: {{.reason}} {{.message}}{{"\n"}}{{end}}{{end}}{{end}}{{range .status.containerStatuses}}{{$name := .name}}{{with .state.waiting}}{{if ne .reason "PodInitializing"}}   {{$pod}}: {{$name}}: {{.reason}} {{.message}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}'
     here get events --field-selector=type=Warning,involvedObject.kind!=HorizontalPodAutoscaler,involvedObject.kind!=CronJob --sort-by=.metadata.creationTimestamp \
       -o 'go-template={{range .items}}   {{.involvedObject.kind}} {{.involvedObject.name}}: {{.reason}}: {{.message}}{{"\n"}}{{end}}' | tail -n 5

@@ -1,13 +1,13 @@
-//! Drops from the built filter what no gateway calls, and everything that only it needs.
+//! Removes from the built filter what no gateway calls, and everything that only it needs.
 //!
-//! The SDK exports a function for every callback of the ABI. Those for TCP streams, gRPC calls, queues and foreign
-//! functions are never called for an HTTP filter that uses none of them. **The rest must stay**, also those that do
-//! nothing (bodies, trailers, done, log): Kong's host calls them without looking whether they are there, and a
-//! missing one is a crash of the worker. Those become functions that return a constant: the SDK's own look up the
-//! request's context first, to call a method that does nothing, three times a request.
+//! The SDK exports a function for every callback of the ABI. No gateway calls those for TCP streams, gRPC calls, queues and
+//! foreign functions on an HTTP filter that uses none of them. **The rest must stay**, even those that do nothing (bodies,
+//! trailers, done, log): Kong's host calls them without checking that they exist, and a missing one crashes the worker.
+//! They become functions that return a constant: the SDK's own first look up the request's context, three times per
+//! request, to call a method that does nothing.
 //!
-//! Generic functions for types of one layout come out the same, byte for byte; the linker for Wasm keeps every copy. Here
-//! one is kept of each.
+//! Generic functions over types of one layout are the same, byte for byte, and the Wasm linker keeps every copy. This keeps
+//! one of each.
 
 use std::collections::HashMap;
 
@@ -30,8 +30,8 @@ const NEVER_CALLED: [&str; 11] = [
     "proxy_on_foreign_function",
 ];
 
-/// Callbacks that the filter does not implement, how many numbers they take, and what they answer: go on (bodies and
-/// trailers), there is nothing to wait for (done). That it implements none of them is looked for in its sources.
+/// The callbacks that the filter does not implement, the number of their parameters, and their result: continue (bodies and
+/// trailers), or nothing to wait for (done). The sources are searched for implementations of them.
 const CONSTANT: [(&str, usize, Option<i32>); 6] = [
     ("proxy_on_request_body", 3, Some(0)),
     ("proxy_on_request_trailers", 2, Some(0)),
@@ -58,7 +58,7 @@ fn main() -> Result<()> {
     let sources = sources()?;
     for (name, parameters, answer) in CONSTANT {
         let callback = name.trim_start_matches("proxy_");
-        // The SDK's traits call them so, those of requests with `http` in it.
+        // The SDK's traits use this name, and those of requests have `http` in it.
         for method in [callback.to_owned(), callback.replacen("on_", "on_http_", 1)] {
             if sources.contains(&format!("fn {method}(")) {
                 bail!("src implements {method}, which would never be called: take {name} off CONSTANT");
@@ -69,7 +69,7 @@ fn main() -> Result<()> {
     walrus::passes::gc::run(&mut module);
     let mut bytes = module.emit_wasm();
     loop {
-        // Functions that call different copies become the same once those are one.
+        // Functions that call different copies become the same once those copies are one.
         let mut module = parse(&bytes)?;
         if !share(&mut module, &bytes)? {
             break;
@@ -80,13 +80,13 @@ fn main() -> Result<()> {
     std::fs::write(to, bytes).with_context(|| format!("cannot write {to}"))
 }
 
-/// The adapter's sources, where callbacks are implemented; seen from the project's root, where `make` is.
+/// The adapter's sources, where callbacks are implemented, relative to the project's root, where `make` runs.
 fn sources() -> Result<String> {
     let files = std::fs::read_dir("src").context("no src here")?;
     files.map(|file| Ok(std::fs::read_to_string(file?.path())?)).collect()
 }
 
-/// Puts a function that answers `answer` in the place of the exported function `name`.
+/// Replaces the exported function `name` by one that returns `answer`.
 fn make_constant(module: &mut Module, name: &str, parameters: usize, answer: Option<i32>) -> Result<()> {
     let old =
         module.exports.get_func(name).with_context(|| format!("no export {name}: has the SDK changed?"))?;
@@ -107,8 +107,8 @@ fn make_constant(module: &mut Module, name: &str, parameters: usize, answer: Opt
     Ok(())
 }
 
-/// Lets everything that refers to a copy of a function refer to the first; whether there was one. `bytes` are what
-/// `module` was read from.
+/// Replaces every reference to a copy of a function by one to the first copy; returns whether there was one. `bytes` are
+/// what `module` was read from.
 fn share(module: &mut Module, bytes: &[u8]) -> Result<bool> {
     let (mut types, mut bodies) = (Vec::new(), Vec::new());
     for payload in Parser::new(0).parse_all(bytes) {
@@ -120,7 +120,7 @@ fn share(module: &mut Module, bytes: &[u8]) -> Result<bool> {
     }
     let mut first = HashMap::new();
     let mut copies = Copies(HashMap::new());
-    // Functions come out of the parser in the order that they have in the module.
+    // The parser gives functions in the module's order.
     for ((id, _), function) in module.funcs.iter_local().zip(types.into_iter().zip(bodies)) {
         let original = *first.entry(function).or_insert(id);
         if original != id {
@@ -144,7 +144,7 @@ fn share(module: &mut Module, bytes: &[u8]) -> Result<bool> {
     Ok(!copies.0.is_empty())
 }
 
-/// Copies of functions, and the one that each is a copy of.
+/// The copies of functions, each with the function that it is a copy of.
 struct Copies(HashMap<FunctionId, FunctionId>);
 
 impl VisitorMut for Copies {
