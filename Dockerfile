@@ -1,14 +1,15 @@
 # syntax=docker/dockerfile:1
-# Three images, by target: `make images` builds them all.
+# Three images, one per target; `make images` builds them all.
 #
-#   filter        the filter's two files and a `cp`: what Kong's pods copy from (k8s/)
-#   filter-wasm   the filter alone, as plugin.wasm in one layer: what Istio and Envoy Gateway fetch (envoy/)
+#   filter        the filter's two files and a `cp`: Kong's pods copy the files from it (k8s/)
+#   filter-wasm   the filter alone, as plugin.wasm in one layer: Istio and Envoy Gateway fetch it (envoy/)
 #   store         the command `tollgate`, which runs the store
 #
-# Bases are named by tag and digest, cargo by its lock file, and no path of the builder gets into what it builds.
+# Tag and digest pin the base images, a lock file pins cargo's packages, and no path of the builder gets into what it
+# builds.
 
 FROM rust:1.95.0-slim-trixie@sha256:81099830a1e1d244607b9a7a30f3ff6ecadc52134a933b4635faba24f52840c9 AS build
-# The image's own toolchain, which is the one of rust-toolchain.toml, without the components that only linters need.
+# The image's own toolchain is the one in rust-toolchain.toml, without the components that only linters need.
 ENV RUSTUP_TOOLCHAIN=1.95.0 CARGO_TARGET_DIR=/target
 RUN rustup target add wasm32-wasip1
 WORKDIR /src
@@ -30,7 +31,7 @@ LABEL org.opencontainers.image.title="Tollgate's filter for Kong" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
 USER 65532:65532
-# `docker run -v FOLDER:/opt/tollgate …` copies the files there.
+# `docker run -v FOLDER:/opt/tollgate …` copies the files into FOLDER.
 CMD ["cp", "/tollgate/tollgate.wasm", "/tollgate/tollgate.meta.json", "/opt/tollgate/"]
 
 FROM scratch AS filter-wasm
@@ -40,7 +41,7 @@ LABEL org.opencontainers.image.title="Tollgate's filter for Istio and Envoy Gate
       org.opencontainers.image.licenses="Apache-2.0"
 
 FROM debian:13.2-slim@sha256:e711a7b30ec1261130d0a121050b4ed81d7fb28aeabcf4ea0c7876d4e9f5aca2 AS store
-# For rediss://, whom to believe.
+# The authorities to trust for rediss://.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/tollgate /usr/local/bin/tollgate
 LABEL org.opencontainers.image.title="Tollgate's store" \

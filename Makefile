@@ -1,4 +1,4 @@
-# `make` alone prints what there is.
+# `make` alone prints the list of targets.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -12,9 +12,9 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 WASM_BUILT := $(TARGET_DIR)/wasm32-wasip1/wasm/tollgate.wasm
 CARGO := cargo --locked
 COMPOSE := docker compose --file kong/docker-compose.yml
-# Where the sources and the registry lie is nobody's business, and would make every build differ.
+# The paths of the sources and the registry are nobody's business, and would make every build differ.
 REMAP := --remap-path-prefix=$(CURDIR)=tollgate --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
-# Unit tests of the core that take seconds each; all the others together take as long as one of these.
+# Unit tests of the core that take seconds each; all others together take as long as one of these.
 SLOW := no_lease_ends_because_there_are_many where_nothing_is_dropped_a_slot_is_made_when_it_is_first_used \
   steady_overload_gets_all_of_the_rate a_million_anonymous_clients_push_no_consumer_out no_two_slots_are_the_same_key_to_kong
 export TOLLGATE_ENVOY ?= $(CURDIR)/.venv/bin/envoy
@@ -23,10 +23,10 @@ export TOLLGATE_COMMAND ?= $(CURDIR)/dist/tollgate
 
 ##@ Use it
 
-# The store is the unoptimised build that the meta file needed anyway: the release build takes minutes, from a fresh clone.
+# The store is the unoptimized build that the meta file needs anyway, since in a fresh clone a release build takes minutes.
 .PHONY: run
 run: export TOLLGATE_COMMAND := $(abspath $(TARGET_DIR))/debug/tollgate
-run: setup-run build-wasm ## two real gateways from http://127.0.0.1:8000 on that share a limit, and a table of what they do; CHECK=1 asserts it; PORT=8080; REDIS=redis://…
+run: setup-run build-wasm ## two real gateways that share a limit, from http://127.0.0.1:8000 on, and a table of what they do; CHECK=1 asserts it; PORT=8080; REDIS=redis://…
 	@$(CARGO) build --quiet -p tollgate-cli --bin tollgate
 	@$(CARGO) build --quiet -p tollgate-testkit --bin tollgate-demo
 	@exec $(TARGET_DIR)/debug/tollgate-demo --port $(PORT) $(if $(CHECK),--check)
@@ -35,7 +35,7 @@ run: setup-run build-wasm ## two real gateways from http://127.0.0.1:8000 on tha
 build-wasm: $(META) ## dist/tollgate.wasm and dist/tollgate.meta.json
 
 .PHONY: build
-build: build-wasm ## the above and the native command dist/tollgate
+build: build-wasm ## build-wasm, and the native command dist/tollgate
 	@$(CARGO) build --quiet --release -p tollgate-cli --bin tollgate
 	@install -m 755 $(TARGET_DIR)/release/tollgate dist/tollgate
 
@@ -48,7 +48,7 @@ kong-test: kong-up ## the end-to-end suite against that Kong
 	$(MAKE) e2e GATEWAY_URL=http://127.0.0.1:$(PORT) GATEWAY_KIND=kong
 
 .PHONY: kong-down
-kong-down: need-docker ## stops it
+kong-down: need-docker ## stops that Kong and removes its volumes
 	$(COMPOSE) down --volumes
 
 .PHONY: e2e
@@ -61,30 +61,30 @@ k8s-configmap: build-wasm ## the filter as a ConfigMap, for clusters that cannot
 	@scripts/k8s-configmap.sh
 
 .PHONY: k8s-check
-k8s-check: setup build ## whether manifests, chart and policies can work: for your changes in k8s/, charts/, kong/, envoy/; CHART=folder of Kong's chart
+k8s-check: setup build ## checks manifests, chart and policies after your changes in k8s/, charts/, kong/, envoy/; CHART=folder of Kong's chart
 	@CHART=$(CHART) scripts/ops.sh
 
 .PHONY: images
-images: need-docker ## the images of filter and store, by the Dockerfile
+images: need-docker ## the Dockerfile's images of filter and store
 	@for target in filter filter-wasm store; do scripts/image.sh $$target; done
 
 ##@ Work on it
 
 .PHONY: test
-test: setup build ## everything that CI runs; ONLY="core store" for these groups of its steps
+test: setup build ## everything that CI runs; ONLY="core store" runs only these groups of steps
 	@scripts/test.sh $(ONLY)
 
 .PHONY: quick
-quick: ## what a change to the core needs, in seconds: formatting and the core's unit tests, but for the five slowest
+quick: ## what a change to the core needs, in seconds: formatting and the unit tests of core and node, except the five slowest
 	@cargo fmt --all --check
 	@$(CARGO) test --quiet -p tollgate-core -p tollgate-node --lib -- $(SLOW:%=--skip %)
 
 .PHONY: soak
-soak: setup build ## the suite of gateways that share a store in full: every fault, at length
+soak: setup build ## the full suite of gateways that share a store: every fault, at length
 	TOLLGATE_SOAK=1 $(CARGO) test -p tollgate-e2e --test shared -- --nocapture --test-threads=1
 
 .PHONY: test-valkey
-test-valkey: ## the suite about the store's backends on an installed Valkey instead of Redis
+test-valkey: ## the store's backend suite on an installed Valkey instead of Redis
 	@scripts/valkey.sh
 
 .PHONY: monitoring
@@ -92,12 +92,12 @@ monitoring: setup build ## alerts and dashboards, checked on a real Prometheus
 	@scripts/monitoring.sh
 
 .PHONY: pictures
-pictures: setup build ## the docs' pictures, drawn anew: the README's from a run of the demo, the dashboards' from real gateways in a quarter of an hour; ONLY=run for the first
+pictures: setup build ## draws the docs' pictures again: the README's from a run of the demo, the dashboards' from real gateways in a quarter of an hour; ONLY=run for the first
 	@$(MAKE) --silent run CHECK=1 | scripts/picture.py
 	@$(if $(filter run,$(ONLY)),,scripts/monitoring.sh pictures)
 
 .PHONY: bench
-bench: setup build ## every benchmark: ratios on stdout, bench/results/*.json; KONG=PREFIX: on a Kong that is installed there
+bench: setup build ## every benchmark: ratios on stdout, bench/results/*.json; KONG=PREFIX runs on the Kong installed there
 	@scripts/setup.sh bench
 	$(CARGO) run --quiet --release -p tollgate-bench $(if $(KONG),-- kong --kong $(KONG))
 
@@ -115,15 +115,15 @@ sim: ## whole clusters, simulated: 300 fresh seeds, or MINUTES=… or HOURS=… 
 	  $(if $(HOURS),--minutes $$(( $(HOURS) * 60 )),$(if $(findstring command,$(origin MINUTES)),--minutes $(MINUTES))) $(if $(BENCH),--bench)
 
 .PHONY: site
-site: setup ## dist/site: the documentation, its links checked
+site: setup ## dist/site: the documentation, with its links checked
 	@scripts/site.sh
 
 .PHONY: mutations
-mutations: setup ## makes one deliberate fault after the other and sees that each is caught; ONLY=name, TABLE=1 for docs/mutations.md
+mutations: setup ## makes one deliberate fault after another and checks that each is caught; ONLY=name, TABLE=1 for docs/mutations.md
 	@$(CARGO) run --quiet -p tollgate-mutations -- $(if $(ONLY),--only $(ONLY)) $(if $(TABLE),--table)
 
 .PHONY: lint
-lint: setup ## formatting, clippy on both targets, docs, licences, shell, YAML
+lint: setup ## checks formatting, clippy on both targets, docs, licenses, shell, YAML
 	@scripts/lint.sh
 
 .PHONY: fmt
@@ -152,7 +152,7 @@ help: ## this list
 need-docker:
 	@docker info >/dev/null 2>&1 || { echo "This target runs the real Kong image and needs a Docker engine, which does not answer here (docker info). Start one, or use 'make run', which needs none." >&2; exit 2; }
 
-# Cargo knows best what is up to date.
+# Cargo knows what is up to date, so this always runs.
 .PHONY: $(META)
 $(META): setup-run
 	@mkdir -p dist
