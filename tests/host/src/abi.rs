@@ -6,28 +6,28 @@ use crate::personality::Personality;
 use crate::rules::{Rule, RuleBroken};
 use crate::world::World;
 
-/// What a host call answers.
+/// The status that a host call returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Status {
     /// Done.
     Ok = 0,
-    /// There is none.
+    /// What was asked for does not exist.
     NotFound = 1,
-    /// The argument makes no sense.
+    /// An argument is invalid.
     BadArgument = 2,
-    /// Nothing there.
+    /// There is no value.
     Empty = 7,
-    /// Somebody else wrote in between.
+    /// Another writer changed the entry in between.
     CasMismatch = 8,
-    /// The host's own trouble.
+    /// The host itself failed.
     InternalFailure = 10,
 }
 
-/// What a host call comes to.
+/// The result of a host call.
 pub type Answer = Result<Status, RuleBroken>;
 
-/// Header name and value, as they came.
+/// A header's name and value, as they came.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
 /// The module that is making a host call: its memory, and the world it sees.
@@ -62,7 +62,7 @@ impl Guest<'_> {
         self.caller.data()
     }
 
-    /// The same, to change.
+    /// What the module sees of its node, mutable.
     pub fn world_mut(&mut self) -> &mut World {
         self.caller.data_mut()
     }
@@ -77,38 +77,38 @@ impl Guest<'_> {
         self.personality().is_kong()
     }
 
-    /// `len` bytes at `at`.
+    /// Reads `len` bytes at address `at`.
     pub fn bytes(&self, at: u32, len: u32) -> Result<Vec<u8>, RuleBroken> {
         let (start, end) = (at as usize, at as usize + len as usize);
         let bytes = self.memory.data(&self.caller).get(start..end);
         bytes.map(<[u8]>::to_vec).ok_or_else(|| bad_memory(at, len))
     }
 
-    /// The same as text; what is no UTF-8 is replaced.
+    /// Reads them as text; bytes that are not UTF-8 are replaced.
     pub fn text(&self, at: u32, len: u32) -> Result<String, RuleBroken> {
         Ok(String::from_utf8_lossy(&self.bytes(at, len)?).into_owned())
     }
 
-    /// Like [`Self::bytes`], where address 0 means: none.
+    /// Like [`Self::bytes`], but `None` if address and length are 0.
     pub fn optional_bytes(&self, at: u32, len: u32) -> Result<Option<Vec<u8>>, RuleBroken> {
         if at == 0 && len == 0 { Ok(None) } else { self.bytes(at, len).map(Some) }
     }
 
-    /// Writes `bytes` at `at`.
+    /// Writes `bytes` at address `at`.
     pub fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), RuleBroken> {
         let memory = self.memory;
         memory.write(&mut self.caller, at as usize, bytes).map_err(|_| bad_memory(at, bytes.len() as u32))
     }
 
-    /// Writes a word at `at`.
+    /// Writes a word at address `at`.
     pub fn write_u32(&mut self, at: u32, value: u32) -> Result<(), RuleBroken> {
         self.write(at, &value.to_le_bytes())
     }
 
-    /// Gives `bytes` to the module: in memory that the module allocates, their place at `to` and `len_to`.
+    /// Copies `bytes` into memory that the module allocates; writes their address to `to`, their length to `len_to`.
     pub fn give(&mut self, bytes: &[u8], to: u32, len_to: u32) -> Result<(), RuleBroken> {
         let len = bytes.len() as u32;
-        // Envoy gives a null pointer for nothing; Kong allocates nothing and gives that.
+        // For no bytes Envoy gives a null pointer; Kong lets the module allocate 0 bytes and gives that address.
         let at = if bytes.is_empty() && !self.is_kong() { 0 } else { self.allocate(len)? };
         if len > 0 {
             self.write(at, bytes)?;
@@ -137,7 +137,7 @@ fn bad_memory(at: u32, len: u32) -> RuleBroken {
     RuleBroken::new(Rule::BadMemory, format!("{len} bytes at {at} are not in the module's memory"))
 }
 
-/// A list of pairs as the ABI has it: count, all lengths, then all names and values, each with a NUL behind.
+/// Encodes a list of pairs as the ABI does: their count, all lengths, then names and values, each followed by a NUL.
 #[must_use]
 pub fn pairs_to_bytes(pairs: &[Pair]) -> Vec<u8> {
     let mut bytes = (pairs.len() as u32).to_le_bytes().to_vec();
@@ -154,7 +154,7 @@ pub fn pairs_to_bytes(pairs: &[Pair]) -> Vec<u8> {
     bytes
 }
 
-/// The list that a module gave; none at all for no bytes.
+/// Decodes the list that a module gave. No bytes are an empty list.
 pub fn pairs_from_bytes(bytes: &[u8]) -> Result<Vec<Pair>, RuleBroken> {
     fn word(bytes: &[u8], at: usize) -> Option<usize> {
         Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?) as usize)
@@ -180,7 +180,7 @@ pub fn pairs_from_bytes(bytes: &[u8]) -> Result<Vec<Pair>, RuleBroken> {
     parse(bytes).ok_or_else(|| RuleBroken::new(Rule::BadMemory, "gave a list of pairs that is none"))
 }
 
-/// Host calls of both hosts that Kong only has the name of, with their number of arguments.
+/// Host calls that Kong only has the name of, with their number of arguments.
 pub const NOT_IN_KONG: &[(&str, usize)] = &[
     ("proxy_get_log_level", 1),
     ("proxy_get_status", 3),
@@ -195,8 +195,8 @@ pub const NOT_IN_KONG: &[(&str, usize)] = &[
     ("proxy_call_foreign_function", 6),
 ];
 
-/// Host calls of both hosts that work there and that this host does not model: using one is a test's failure, not
-/// a rule's. Queues, and bodies that are changed.
+/// Host calls that both hosts have and this one does not model (queues, and changing a body): using one fails the test, but
+/// breaks no rule.
 pub const NOT_MODELLED: &[(&str, usize)] = &[
     ("proxy_set_buffer_bytes", 5),
     ("proxy_register_shared_queue", 3),
@@ -204,7 +204,7 @@ pub const NOT_MODELLED: &[(&str, usize)] = &[
     ("proxy_enqueue_shared_queue", 3),
 ];
 
-/// Links what is not modelled, so that a module that only imports it loads.
+/// Links the calls that are not modelled, so that a module that only imports them loads.
 pub fn link_unmodelled(linker: &mut Linker<World>, personality: Personality) -> wasmtime::Result<()> {
     let of_envoy = |name: &str| !personality.is_kong() && name == "proxy_call_foreign_function";
     for &(name, arity) in NOT_IN_KONG.iter().chain(NOT_MODELLED).filter(|(name, _)| !of_envoy(name)) {

@@ -1,4 +1,4 @@
-//! HTTP calls that a filter makes: recorded, refused by both hosts' rules, answered when a test says so.
+//! HTTP calls that a filter makes: recorded, checked by both hosts' rules, and answered when a test says so.
 
 use std::rc::Rc;
 
@@ -9,20 +9,20 @@ use crate::headers::Headers;
 use crate::rules::{Rule, RuleBroken};
 use crate::world::{Active, Step, World};
 
-/// A call under way.
+/// A call that waits for its reply.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The id that the filter got for it; ids are a node's own.
+    /// The id that the filter got for it, unique in its node.
     pub id: u32,
     /// The thread that made it.
     pub thread: String,
-    /// Kong: `host:port`. Envoy: a cluster.
+    /// `host:port` in Kong, a cluster's name in Envoy.
     pub upstream: String,
     /// Headers, with the pseudo headers.
     pub headers: Headers,
     /// Body.
     pub body: Vec<u8>,
-    /// Milliseconds that it may take.
+    /// Its timeout in milliseconds.
     pub timeout_ms: u32,
     /// The context that waits for it.
     pub context: u32,
@@ -30,30 +30,30 @@ pub struct Call {
     pub root: u32,
 }
 
-/// What a call comes back with.
+/// What a call ends with.
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// An answer.
     Answer(crate::exchange::Response),
-    /// None: `timeout`, `broken connection`, …
+    /// There is no answer: `timeout`, `broken connection`, …
     Failure(&'static str),
 }
 
-/// Why a call fails where nobody listens.
+/// The reason why a call fails if nobody listens.
 pub const REFUSED: &str = "connection refused";
 
 /// A node's calls.
 #[derive(Debug, Default)]
 pub struct Calls {
-    /// Those under way, oldest first.
+    /// The calls that wait for a reply, oldest first.
     pub pending: Vec<Call>,
-    /// Clusters that there are (Envoy).
+    /// The clusters that the node has (Envoy).
     pub clusters: Vec<String>,
     last_id: u32,
 }
 
 impl Calls {
-    /// No calls yet, at a node with these clusters (Envoy).
+    /// Starts without calls, at a node with these clusters (Envoy).
     #[must_use]
     pub fn with_clusters(clusters: Vec<String>) -> Self {
         Self { clusters, ..Self::default() }
@@ -75,7 +75,7 @@ impl Reply {
         }
     }
 
-    /// How many headers the host says there are: nginx does not count what it makes up itself.
+    /// The number of headers that the host reports: nginx does not count the one that it adds itself.
     #[must_use]
     pub fn count(&self, kong: bool) -> u32 {
         match self {
@@ -84,7 +84,7 @@ impl Reply {
         }
     }
 
-    /// Whether the call was sent, and got no body in answer: a connection that is refused takes nothing.
+    /// Whether the call was sent and got no body in answer. A refused connection sends nothing.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.body().is_empty() && !matches!(self, Self::Failure(REFUSED))
@@ -99,7 +99,7 @@ impl Reply {
         }
     }
 
-    /// The reply as this host makes it: Envoy turns a failed call into a 503 with a text.
+    /// The reply as this host shows it: Envoy turns a failed call into a 503 with a text.
     #[must_use]
     pub fn as_seen_by(self, kong: bool) -> Rc<Self> {
         let Self::Failure(why) = self else { return Rc::new(self) };
@@ -111,7 +111,7 @@ impl Reply {
     }
 }
 
-/// Kong's rules for `call` from `active`.
+/// Checks `call` by Kong's rules.
 fn check_in_kong(active: &Active, calls: &Calls, call: &Call) -> Result<(), RuleBroken> {
     let allowed = [Step::RequestHeaders, Step::RequestBody, Step::Tick, Step::CallResponse];
     if !allowed.contains(&active.step) {

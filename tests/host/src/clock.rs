@@ -9,7 +9,7 @@ use crate::personality::Personality;
 /// 2026-11-15T12:00:00Z: the middle of a month of 30 days.
 pub const START_SECONDS: u64 = 1_794_744_000;
 
-/// What both hosts count in: Kong's clocks show less, see `wasi`.
+/// The resolution of both hosts' wall clocks. Kong's monotonic clock is coarser: see `wasi`.
 const STEP_NANOS: u64 = 1_000;
 
 /// A node's clock. Clones show the same time.
@@ -20,7 +20,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// That of a host. An Envoy does not start at a whole millisecond: by that the filter tells it from Kong.
+    /// The clock of a host. An Envoy does not start at a whole millisecond, which is how the filter tells it from Kong.
     #[must_use]
     pub fn of(personality: Personality) -> Self {
         let start = if personality.is_kong() { 1_000_000_000 } else { 1_000_001_000 };
@@ -45,7 +45,7 @@ impl Clock {
         self.monotonic.get() / STEP_NANOS * STEP_NANOS
     }
 
-    /// Lets `time` pass, without ticks: [`Node::advance`](crate::Node::advance) runs those.
+    /// Lets `time` pass without ticks: [`Node::advance`](crate::Node::advance) runs those.
     pub fn pass(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).expect("a test's time fits 584 years");
         self.wall.set(self.wall.get() + nanos);

@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::headers::Headers;
 
-/// What a client sends, and what awaits it behind the gateway.
+/// What a client sends, and what its upstream will answer.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The worker that takes it.
+    /// The worker that serves it.
     pub worker: usize,
     /// Its method.
     pub method: String,
@@ -18,20 +18,20 @@ pub struct Request {
     pub headers: Headers,
     /// Its body.
     pub body: Vec<u8>,
-    /// Who sends it.
+    /// The client's address.
     pub peer: SocketAddr,
-    /// Properties beside the host's own, or in their place; segments joined with dots.
+    /// Properties that extend or replace the host's own; segments are joined with dots.
     pub properties: BTreeMap<String, Vec<u8>>,
-    /// What answers.
+    /// What answers it.
     pub upstream: Upstream,
 }
 
 /// What answers a request that gets through.
 #[derive(Clone, Debug)]
 pub enum Upstream {
-    /// This response.
+    /// The upstream sends this response.
     Answers(Response),
-    /// Nobody: the gateway makes its own 502 (Kong) or 503 (Envoy).
+    /// No upstream answers: the gateway makes its own 502 (Kong) or 503 (Envoy).
     Dead,
 }
 
@@ -57,22 +57,22 @@ pub struct Seen {
     pub headers: Headers,
 }
 
-/// A request that is done, or waits for a call.
+/// A request that is done, or that waits for a call.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    /// What the upstream saw; none when the filter answered.
+    /// What the upstream saw; `None` if the filter answered.
     pub upstream: Option<Seen>,
-    /// What the client got; empty while paused.
+    /// What the client got; empty while the request is paused.
     pub client: Response,
-    /// The request waits; [`Node::answer`](crate::Node::answer) lets it go on.
+    /// Its number if it waits; [`Node::answer`](crate::Node::answer) lets it go on.
     pub paused: Option<u64>,
-    /// The filter ran at all: Kong serves the route without one whose configuration it refused.
+    /// Whether the filter ran at all: Kong serves a route without a filter whose configuration it refused.
     pub filtered: bool,
-    /// The callbacks that ran for it, in order.
+    /// The callbacks that ran for the request, in order.
     pub callbacks: Vec<&'static str>,
-    /// Host calls made for it, by name.
+    /// Host calls made for the request, by name.
     pub host_calls: BTreeMap<&'static str, u32>,
-    /// WebAssembly instructions run for it: a measure of work that is the same on every machine.
+    /// WebAssembly instructions run for the request: a measure of work that is the same on every machine.
     pub instructions: u64,
 }
 
@@ -96,41 +96,41 @@ impl Request {
         }
     }
 
-    /// A GET.
+    /// A GET request.
     #[must_use]
     pub fn get(path: impl AsRef<[u8]>) -> Self {
         Self::new("GET", path)
     }
 
-    /// With one more header.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
         self.headers.add(name.as_ref(), value.as_ref());
         self
     }
 
-    /// With a property.
+    /// Sets a property.
     #[must_use]
     pub fn property(mut self, path: &str, value: impl AsRef<[u8]>) -> Self {
         self.properties.insert(path.to_owned(), value.as_ref().to_vec());
         self
     }
 
-    /// From this address.
+    /// Sends it from this address.
     #[must_use]
     pub fn from_ip(mut self, ip: &str) -> Self {
         self.peer = SocketAddr::new(ip.parse::<IpAddr>().expect("an IP address"), 41_180);
         self
     }
 
-    /// Taken by this worker.
+    /// Lets this worker serve it.
     #[must_use]
     pub fn on_worker(mut self, worker: usize) -> Self {
         self.worker = worker;
         self
     }
 
-    /// With this answer's header from the upstream.
+    /// Adds this header to the upstream's response.
     #[must_use]
     pub fn upstream_header(mut self, name: &str, value: &str) -> Self {
         if let Upstream::Answers(response) = &mut self.upstream {
@@ -139,7 +139,7 @@ impl Request {
         self
     }
 
-    /// With nobody behind the gateway.
+    /// Removes the upstream.
     #[must_use]
     pub fn to_dead_upstream(mut self) -> Self {
         self.upstream = Upstream::Dead;
@@ -151,7 +151,7 @@ impl Response {
     /// The header's only value as text.
     ///
     /// # Panics
-    /// When there are several: no header that a filter writes may come twice.
+    /// If there are several: a filter must not write one header twice.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         only(&self.headers, name)
@@ -168,7 +168,7 @@ impl Seen {
     /// The header's only value as text.
     ///
     /// # Panics
-    /// When there are several.
+    /// If there are several.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         only(&self.headers, name)

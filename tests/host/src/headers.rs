@@ -3,13 +3,13 @@
 //! | | Kong | Envoy |
 //! | --- | --- | --- |
 //! | names | as the client wrote them | lower case |
-//! | all pairs at once | 100, `:path :method :scheme :authority` first: what auth plugins added is at the end and is cut off; from 97 headers on it writes more than it has asked memory for | all |
-//! | `:path` | nginx's `r->uri` and the query: decoded, dots resolved, cut at `#`; Kong routes by the property `request.path` | what is routed |
-//! | replace, with two copies there | the first gets the value, then both are removed | both go, one comes |
-//! | a request header that is removed | is sent to the upstream all the same, and found by its name | gone |
-//! | control characters in a value | escaped as %XX | written as they are |
-//! | response headers at once | 100, `:status` and up to six that nginx writes itself first, with the same mistake | all |
-//! | response headers before the response | kept, the upstream's come on top | there is no map: BadArgument |
+//! | all pairs at once | 100, with `:path :method :scheme :authority` first: headers that auth plugins added come last and are cut off; from 97 headers on, the host writes more than the memory it asked for | all |
+//! | `:path` | nginx's `r->uri` and the query: decoded, dots resolved, cut at `#`; Kong routes by the property `request.path` | the path that is routed |
+//! | replacing a header that has two copies | the first gets the value, then both are removed | both are removed, one is added |
+//! | a request header that is removed | is sent to the upstream all the same, and is found by its name | is gone |
+//! | control characters in a value | are escaped as %XX | are written as they are |
+//! | all response headers at once | 100, with `:status` and up to six that nginx writes itself first; the memory is too small here as well | all |
+//! | response headers before the response | are kept; the upstream's are added | there is no map: BadArgument |
 
 use wasmtime::{Caller, Linker};
 
@@ -19,10 +19,10 @@ use crate::rules::{Rule, RuleBroken};
 use crate::stream::Stream;
 use crate::world::{Step, World};
 
-/// The most pairs that Kong hands over at once, pseudo headers included.
+/// The most pairs that Kong hands over in one call, pseudo headers included.
 pub const KONG_MAX_PAIRS: usize = 100;
 
-/// What nginx writes into a response by itself, at most: Kong's host lists it before the upstream's headers.
+/// The headers that nginx can write into a response by itself. Kong's host lists them before the upstream's.
 const KONG_ADDS: [(&str, &str); 6] = [
     ("Content-Type", "text/plain"),
     ("Content-Length", "0"),
@@ -41,7 +41,7 @@ const CALL_RESPONSE: u32 = 6;
 pub struct Headers(pub Vec<Pair>);
 
 impl Headers {
-    /// The first value of `name`, in any case.
+    /// The first value of `name`, whose case does not matter.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
         self.all(name).next()
@@ -55,12 +55,12 @@ impl Headers {
             .map(|(_, value)| value.as_slice())
     }
 
-    /// One more `name`.
+    /// Adds one more `name`.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
         self.0.push((name.to_vec(), value.to_vec()));
     }
 
-    /// No `name` any more; what was there.
+    /// Removes every `name` and returns what was there.
     pub fn remove(&mut self, name: &[u8]) -> Vec<Pair> {
         let is_called = |(other, _): &Pair| other.eq_ignore_ascii_case(name);
         let (removed, kept) = std::mem::take(&mut self.0).into_iter().partition(is_called);
@@ -68,7 +68,7 @@ impl Headers {
         removed
     }
 
-    /// One `name`, with the host's way to get there; what was removed on it.
+    /// Sets `name` the way that host does, and returns what it removed.
     pub fn replace(&mut self, name: &[u8], value: &[u8], personality: Personality) -> Vec<Pair> {
         let copies = self.all(name).count();
         if personality.is_kong() && copies > 0 {
@@ -82,7 +82,7 @@ impl Headers {
     }
 }
 
-/// What a module wants with a header.
+/// What a module does to a header.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Change {
     Add,
@@ -90,7 +90,7 @@ enum Change {
     Remove,
 }
 
-/// A value as the host puts it into the message.
+/// The value that the host puts into the message.
 fn written(guest: &Guest<'_>, value: &[u8]) -> Result<Vec<u8>, RuleBroken> {
     let control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
     if guest.is_kong() {
@@ -127,7 +127,7 @@ fn check_settable(guest: &Guest<'_>, map: u32, stream: &Stream) -> Result<(), Ru
     }
 }
 
-/// The stream's map, to change; none where the host has none.
+/// The stream's map, mutable; `None` if the host has none.
 fn map_of(stream: &mut Stream, map: u32, kong: bool) -> Option<&mut Headers> {
     match map {
         REQUEST => Some(&mut stream.request),
@@ -158,7 +158,7 @@ fn change(guest: &mut Guest<'_>, map: u32, name: &[u8], value: &[u8], change: Ch
         Change::Replace => headers.replace(&name, &value, personality),
         Change::Remove => headers.remove(&name),
     };
-    // nginx leaves marked headers out of responses, but not out of requests.
+    // nginx leaves headers marked as removed out of responses, but not out of requests.
     if map == REQUEST && personality.is_kong() && !removed.is_empty() {
         if change == Change::Remove {
             let what = format!("removed {}", String::from_utf8_lossy(&name));
@@ -169,7 +169,7 @@ fn change(guest: &mut Guest<'_>, map: u32, name: &[u8], value: &[u8], change: Ch
     Ok(Status::Ok)
 }
 
-/// The map's pairs as a module sees them, pseudo headers first.
+/// The map's pairs as a module sees them, with the pseudo headers first.
 fn pairs_of(guest: &Guest<'_>, map: u32) -> Option<Vec<Pair>> {
     if map == CALL_RESPONSE {
         return guest.world().active.reply.as_ref().map(|reply| reply.headers());
@@ -200,7 +200,7 @@ fn get_pairs(guest: &mut Guest<'_>, map: u32, to: (u32, u32)) -> Answer {
     }
     let mut bytes = pairs_to_bytes(&pairs);
     if bytes.len() < size {
-        // Whatever was there before.
+        // The rest holds whatever was there before.
         bytes.resize(size, 0xA5);
     } else if size > 0 && bytes.len() > size {
         let what = format!("took a map that is {} bytes longer than its memory", bytes.len() - size);
@@ -210,8 +210,8 @@ fn get_pairs(guest: &mut Guest<'_>, map: u32, to: (u32, u32)) -> Answer {
     Ok(Status::Ok)
 }
 
-/// The bytes that Kong's host asks memory for: of a map that is too long it counts the first 100 headers, and pseudo headers
-/// until it has counted one more.
+/// The size of the memory that Kong's host asks for. For a map that is too long, it counts the first 100 headers, and pseudo
+/// headers until it has counted one more.
 fn asked_for(pairs: &[Pair]) -> usize {
     let is_added = |name: &[u8]| KONG_ADDS.iter().any(|(added, _)| added.as_bytes() == name);
     let pseudo = pairs.iter().take_while(|(name, _)| name.starts_with(b":") || is_added(name)).count();
@@ -229,14 +229,14 @@ fn get_value(guest: &mut Guest<'_>, map: u32, name: (u32, u32), to: (u32, u32)) 
         name = b":authority".to_vec();
     }
     let Some(pairs) = pairs_of(guest, map) else {
-        // Without a map Envoy answers an empty text in the log phase, and a bad argument before.
+        // Without a map, Envoy returns an empty text in the log phase and a bad argument before.
         if guest.world().active.step == Step::Log {
             guest.give(b"", to.0, to.1)?;
             return Ok(Status::Ok);
         }
         return Ok(if guest.is_kong() { Status::NotFound } else { Status::BadArgument });
     };
-    // What is removed is no longer among the pairs, but found by its name.
+    // A removed header is no longer among the pairs, but is found by its name.
     let removed = match &guest.world().active.stream {
         Some(stream) if map == REQUEST => stream.borrow().removed.get(&name).map(<[u8]>::to_vec),
         _ => None,
@@ -256,7 +256,7 @@ fn set_pairs(guest: &mut Guest<'_>, map: u32, bytes: &[u8]) -> Answer {
         return Ok(Status::BadArgument);
     };
     for (name, value) in pairs {
-        // Kong sets one after the other, so that of a name with several values the last is left.
+        // Kong sets one after the other, so only the last of several values of a name is left.
         let how = if guest.is_kong() { Change::Replace } else { Change::Add };
         change(guest, map, &name, &value, how)?;
     }

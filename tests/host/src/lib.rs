@@ -1,15 +1,15 @@
 //! A Proxy-Wasm host (ABI 0.2.1) that behaves as Kong's or as Envoy's, with a clock that only tests move.
 //!
-//! It loads the real filter, so that a test sees what a gateway would: [`Node::request`] takes a [`Request`] and
-//! gives an [`Exchange`]. Where a filter does what its host does not forgive, the test fails with the
-//! [`RuleBroken`] rule's text. A newly learnt host rule goes into [`rules`], its check beside what it is about.
+//! It loads the real filter, so a test sees what a gateway would: [`Node::request`] takes a [`Request`] and returns an
+//! [`Exchange`]. If a filter does what its host does not forgive, the test fails with the text of the [`RuleBroken`] rule. A
+//! newly learned host rule goes into [`rules`], its check into the module of the host call that it is about.
 //!
 //! | in the order of a request | |
 //! | --- | --- |
-//! | [`setup`], [`node`] | workers over one shared data; start, reload |
+//! | [`setup`], [`node`] | workers that share one shared data; start, reload |
 //! | [`thread`] | a worker: its instance, its roots, their ticks |
 //! | [`passage`] | a request's way through the chain |
-//! | [`vm`], [`world`] | an instance, and what it sees |
+//! | [`vm`], [`world`] | an instance, and what it sees of its node |
 //! | [`linker`], [`abi`] | what a module may import, and how bytes go in and out |
 //! | [`headers`], [`properties`], [`shared_data`], [`zone`], [`metrics`], [`calls`], [`local_response`], [`wasi`] | the host calls |
 

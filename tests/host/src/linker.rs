@@ -14,7 +14,7 @@ const CALL_RESPONSE_BODY: u32 = 4;
 const VM_CONFIGURATION: u32 = 6;
 const PLUGIN_CONFIGURATION: u32 = 7;
 
-/// All host calls of a host.
+/// Links every host call that this host has.
 pub fn linker(engine: &Engine, personality: Personality) -> wasmtime::Result<Linker<World>> {
     let mut linker = Linker::new(engine);
     link_small(&mut linker)?;
@@ -28,7 +28,7 @@ pub fn linker(engine: &Engine, personality: Personality) -> wasmtime::Result<Lin
     wasi::link(&mut linker)?;
     if !personality.is_kong() {
         properties::link_foreign(&mut linker)?;
-        // Envoy's own, so that a module that needs them loads there and shows its fault on Kong.
+        // Only Envoy links these. A module that needs them loads there and shows its fault on Kong.
         linker.func_wrap("wasi_snapshot_preview1", "sched_yield", || 0_u32)?;
         linker.func_wrap("wasi_snapshot_preview1", "fd_fdstat_set_flags", |_: u32, _: u32| 58_u32)?;
         linker.func_wrap("wasi_snapshot_preview1", "poll_oneoff", |_: u32, _: u32, _: u32, _: u32| 58_u32)?;
@@ -106,7 +106,7 @@ fn link_small(linker: &mut Linker<World>) -> wasmtime::Result<()> {
         })
     })?;
     linker.func_wrap("env", "proxy_set_effective_context", |caller: Caller<'_, World>, _context: u32| {
-        // The host that calls back has set it already; Kong does nothing here either.
+        // The host has set the context before its callback; Kong does nothing here either.
         host_call(caller, "proxy_set_effective_context", |_| Ok(Status::Ok))
     })?;
     linker.func_wrap(

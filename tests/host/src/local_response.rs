@@ -42,13 +42,13 @@ fn send(guest: &mut Guest<'_>, status: u32, body: Vec<u8>, headers: Headers, grp
     Ok(Status::Ok)
 }
 
-/// Whether Envoy takes a request of this content type for gRPC.
+/// Whether Envoy treats a request of this content type as gRPC.
 fn is_grpc(kind: &[u8]) -> bool {
     kind == b"application/grpc" || kind.starts_with(b"application/grpc+")
 }
 
-/// What Envoy makes of a response to a gRPC request: trailers alone, with the status that the filter gives, else one by the HTTP
-/// status, and the body as its message.
+/// Turns a response to a gRPC request into what Envoy makes of it: trailers alone, with the filter's status or else one that
+/// follows from the HTTP status, and the body as their message.
 fn to_grpc(response: Response, grpc_status: i32) -> Response {
     let code = match (grpc_status, response.status) {
         (0.., _) => grpc_status,

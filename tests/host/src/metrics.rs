@@ -1,4 +1,4 @@
-//! Metrics, by both hosts' rules: one value a name for the whole node, ids per instance.
+//! Metrics, by both hosts' rules: each name has one value for the whole node; ids belong to an instance.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use crate::abi::{Answer, Guest, Status, host_call};
 use crate::rules::{Rule, RuleBroken};
 use crate::world::{Step, World};
 
-/// Kong's limit with its prefix `pw:FILTER:` in front.
+/// Kong's limit on a name, less its prefix `pw:FILTER:`.
 const KONG_MAX_NAME: usize = 256 - "pw:tollgate:".len();
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only goes up.
+    /// A sum that only grows.
     Counter,
-    /// Is set.
+    /// The value that was set last.
     Gauge,
-    /// Collects values.
+    /// All values that were recorded.
     Histogram,
 }
 
@@ -29,7 +29,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// A counter's or gauge's value; 0 where nothing was counted, none where it is not defined.
+    /// The value of a counter or a gauge: 0 if nothing was counted, `None` if it is not defined.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<u64> {
         let (kind, values) = self.all.get(name)?;
@@ -70,7 +70,7 @@ fn define(guest: &mut Guest<'_>, kind: u32, name: (u32, u32), id_to: u32) -> Ans
         return Err(misused(format!("defined a name of {} bytes", name.len())));
     }
     let (root, kong) = (guest.world().active.root, guest.is_kong());
-    // In Kong a name has one id, in Envoy each definition has.
+    // In Kong a name has one id; in Envoy each definition has its own.
     let same = |(other, known): &(u32, String)| *known == name && (kong || *other == root);
     let known = guest.world().metric_ids.iter().position(same);
     if known.is_some() && !kong {
@@ -86,7 +86,7 @@ fn define(guest: &mut Guest<'_>, kind: u32, name: (u32, u32), id_to: u32) -> Ans
     Ok(Status::Ok)
 }
 
-/// The metric of `id`, or what Kong makes of one that is not there.
+/// Runs `run` on the metric of `id`. If there is none, Kong traps.
 fn with_metric<T>(
     guest: &Guest<'_>,
     id: u32,
@@ -110,7 +110,7 @@ fn write(guest: &mut Guest<'_>, id: u32, value: i64, increment: bool) -> Answer 
                 if increment { "incremented" } else { "recorded" }
             )));
         }
-        // A counter keeps its increments, and is their sum.
+        // A counter's values are its increments; their sum is its value.
         let base = if *kind == Kind::Gauge && increment { values.last().copied().unwrap_or(0) } else { 0 };
         values.push(base.wrapping_add(value as u64));
         Ok(())

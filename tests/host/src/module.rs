@@ -8,7 +8,7 @@ use wasmtime::{Config, Engine, ExternType, OptLevel};
 
 use crate::rules::{Rule, RuleBroken};
 
-/// What a module must export for both hosts to take it.
+/// What a module must export, or else neither host takes it.
 pub const EXPORTS: &[&str] = &[
     "memory",
     "proxy_abi_version_0_2_1",
@@ -25,7 +25,7 @@ pub struct Module {
 }
 
 impl Module {
-    /// Compiles WebAssembly, as bytes or as text for a test's own.
+    /// Compiles WebAssembly: bytes, or a test's own text.
     ///
     /// # Errors
     /// What the compiler says.
@@ -33,10 +33,10 @@ impl Module {
         Ok(Self { compiled: wasmtime::Module::new(engine(), wasm)? })
     }
 
-    /// The filter as it is built: `$TOLLGATE_WASM`, or `dist/tollgate.wasm`.
+    /// The built filter: `$TOLLGATE_WASM`, or `dist/tollgate.wasm`.
     ///
     /// # Errors
-    /// When it is not there, or is no WebAssembly.
+    /// When it is not there, or is not WebAssembly.
     pub fn tollgate() -> anyhow::Result<Self> {
         static TOLLGATE: OnceLock<Result<Module, String>> = OnceLock::new();
         let load = || Self::new(&tollgate_bytes()?);
@@ -80,7 +80,7 @@ pub fn tollgate_bytes() -> anyhow::Result<Vec<u8>> {
     })
 }
 
-/// One engine for all: compiles fast, counts instructions, so that what never returns is found without a clock.
+/// The one engine of all nodes. It compiles fast, and counts instructions to find what never returns without a clock.
 pub(crate) fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     ENGINE.get_or_init(|| {

@@ -1,11 +1,11 @@
-//! A gateway node: workers over one shared data, from start to reload.
+//! A gateway node: its workers, the shared data that they share, and its life from start to reload.
 //!
 //! | | Kong | Envoy |
 //! | --- | --- | --- |
-//! | instances | one a worker | one a worker, one on the main thread, a canary that lives for a moment |
-//! | `on_configure` → false at start | serves without the filter, and logs it | does not start |
-//! | `on_configure` → false later | the update fails, of every chain, and workers that are started anew have no filter on any route | the update is rejected |
-//! | a new configuration | new roots, the old ones tick on, then new instances: more ticks | new roots, the old ones tick on until the drain ends |
+//! | instances | one per worker | one per worker, one on the main thread, and a canary that lives for a moment |
+//! | `on_configure` → false at start | serves without the filter and logs it | does not start |
+//! | `on_configure` → false later | the update of every chain fails, and workers started from then on have no filter on any route | the update is rejected |
+//! | a new configuration | creates new roots, then new instances; the old roots keep ticking, so there are more ticks | creates new roots; the old ones tick until the drain ends |
 
 use std::cell::{Ref, RefCell, RefMut};
 use std::collections::BTreeSet;
@@ -33,19 +33,19 @@ pub struct Node {
     module: Module,
     workers: Vec<Thread>,
     main: Option<Thread>,
-    /// Keys of the chain's roots; none: the filter did not start (Kong).
+    /// Keys of the chain's roots; `None` if the filter did not start (Kong).
     chain: Option<Vec<u32>>,
     generation: u32,
-    /// Keys and configurations of the roots that the node was told of last, in force or not.
+    /// Keys and configurations of the roots that the node was last told of, whether they are in force or not.
     declared: Vec<(u32, Rc<str>)>,
-    /// Kong's workers that have no filter, because one did not start when they did.
+    /// Kong's workers that run without a filter, because one did not start when they did.
     unfiltered: BTreeSet<usize>,
     passages: Vec<Passage>,
     last_passage: u64,
 }
 
 impl Node {
-    /// Starts a node: what keeps this kind of node from starting is an error.
+    /// Starts a node; returns the error that keeps this kind of node from starting.
     pub(crate) fn start(setup: Setup, module: &Module) -> Result<Self, StartError> {
         let shared =
             if setup.personality.is_kong() { SharedData::kong(setup.zones) } else { SharedData::envoy() };
@@ -60,7 +60,7 @@ impl Node {
             granted: setup.granted.map(Rc::new),
             number: setup.number,
         };
-        // Kong's random numbers start from clock and process id, which nodes may share; Envoy's are cryptographic.
+        // Kong seeds its random numbers with clock and process id, which nodes may share; Envoy's are cryptographic.
         let differs = if setup.personality.is_kong() { 0 } else { setup.number << 32 };
         let thread = |name: &str, seed: u64| Thread::new(name, module, &common, seed | differs);
         let workers =
@@ -115,13 +115,13 @@ impl Node {
         self.common.log.borrow().clone()
     }
 
-    /// Calls under way, oldest first.
+    /// Calls that wait for a reply, oldest first.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.common.calls.borrow().pending.clone()
     }
 
-    /// Whether requests go through the filter: Kong serves routes without one that did not start.
+    /// Whether requests go through the filter: Kong serves a route without a filter that did not start.
     #[must_use]
     pub fn is_filtered(&self) -> bool {
         self.chain.is_some()
@@ -133,7 +133,7 @@ impl Node {
         self.workers.iter().chain(&self.main).map(Thread::timers).sum()
     }
 
-    /// Bytes of memory of a worker's instance.
+    /// The size of the memory of a worker's instance, in bytes.
     ///
     /// # Panics
     /// When the worker's instance cannot be made.
@@ -144,7 +144,7 @@ impl Node {
     /// Sends a request through the node.
     ///
     /// # Errors
-    /// The rule that the filter broke; the worker goes on as its host would, with a new instance.
+    /// The rule that the filter broke; the worker continues as its host's would, with a new instance.
     pub fn request(&mut self, request: Request) -> Result<Exchange, RuleBroken> {
         let thread = &mut self.workers[request.worker];
         let Some(chain) = self.chain.clone().filter(|_| !self.unfiltered.contains(&request.worker)) else {
@@ -159,7 +159,7 @@ impl Node {
         self.settle(passage, progress)
     }
 
-    /// Answers a call. The request that waited for it, if it is done or waits on.
+    /// Answers a call. Returns the request that waited for it, whether it is done or still waits.
     ///
     /// # Errors
     /// The rule that the filter broke.
@@ -230,7 +230,7 @@ impl Node {
         }
     }
 
-    /// Lets `time` pass, with every tick that falls into it.
+    /// Lets `time` pass and runs every tick that falls into it.
     ///
     /// # Errors
     /// The rule that a tick broke.
@@ -258,8 +258,8 @@ impl Node {
         }
     }
 
-    /// The worker's instance is gone, as after a trap of another filter that shares it. Requests that are paused in
-    /// it are the host's affair from now on: Kong lets them through.
+    /// Loses the worker's instance, as after a trap of another filter that shares it. From then on the host decides about
+    /// requests that are paused in it: Kong lets them through.
     pub fn lose_instance(&mut self, worker: usize) {
         self.workers[worker].lose_instance();
         self.passages.retain(|passage| passage.worker != worker);
@@ -267,8 +267,8 @@ impl Node {
         self.common.calls.borrow_mut().pending.retain(|call| call.thread != *name);
     }
 
-    /// Kong starts a worker anew, as after its death: under the configuration that it was told of last, whatever the other
-    /// workers have. Verified: one filter of all chains that does not start, and the worker has none.
+    /// Starts a worker of Kong's anew, as after its death, under the configuration that it was told of last, whatever the other
+    /// workers have. Verified: if one filter of any chain does not start, the worker has none.
     ///
     /// # Panics
     /// On Envoy, whose workers are threads.
@@ -288,7 +288,7 @@ impl Node {
     /// Gives the chain a new configuration.
     ///
     /// # Errors
-    /// What makes this kind of node keep the old one.
+    /// The reason why this kind of node keeps the old one.
     pub fn reload(&mut self, filters: &[&str]) -> Result<(), StartError> {
         self.apply(filters)?;
         if self.common.personality.is_kong() {
@@ -297,7 +297,7 @@ impl Node {
         Ok(())
     }
 
-    /// The same, as long as Kong's Lua has not collected the old configuration: its roots live on beside the new ones.
+    /// Does the same while Kong's Lua has not collected the old configuration: its roots live on beside the new ones.
     ///
     /// # Errors
     /// As for [`reload`](Self::reload).
@@ -305,10 +305,10 @@ impl Node {
         self.apply(filters)
     }
 
-    /// The drain is over: Envoy ends the roots of old configurations. Kong never does.
+    /// Ends the drain: Envoy then ends the roots of old configurations, Kong never does.
     ///
     /// # Errors
-    /// The rule that one broke at its end.
+    /// The rule that a root broke at its end.
     pub fn end_drain(&mut self) -> Result<(), RuleBroken> {
         if self.common.personality.is_kong() {
             return Ok(());
@@ -338,7 +338,7 @@ impl Node {
         Ok(())
     }
 
-    /// What the host makes of a start.
+    /// Decides, as the host does, what a failed start means.
     fn started(&self, started: Result<(), NotStarted>) -> Result<(), StartError> {
         match started {
             Ok(()) => Ok(()),
@@ -371,7 +371,7 @@ fn start_all(thread: &mut Thread, roots: &[(u32, Rc<str>)]) -> Result<(), NotSta
     Ok(())
 }
 
-/// The gateway alone: it passes the request on, or answers with its own status.
+/// The exchange of a gateway without the filter: it passes the request on, or answers with its own status.
 fn unfiltered(request: &Request, status: Option<u16>) -> Exchange {
     let (client, upstream) = match (&request.upstream, status) {
         (_, Some(status)) => (Response { status, ..Response::default() }, false),

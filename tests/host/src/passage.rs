@@ -1,9 +1,9 @@
-//! A request's way through a worker's chain of filters, callback by callback.
+//! A request's way through the filters of a worker's chain, callback by callback.
 //!
 //! | | Kong | Envoy |
 //! | --- | --- | --- |
 //! | contexts are created | all at once, before the first callback | each at its filter's first callback |
-//! | response callbacks run | first filter first | last filter first, and not for one that saw no request |
+//! | response callbacks run | first filter first | last filter first, skipping those that saw no request |
 //! | at the end | done, log, delete | log, done, delete |
 //! | end of stream | never set | set where there is no body |
 //! | a dead upstream | 502, and no callback at all | 503, all callbacks |
@@ -47,17 +47,17 @@ struct Context {
     created: bool,
 }
 
-/// How far it came.
+/// How far the request came.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// To the end.
+    /// It came to its end.
     Done,
     /// It waits for a call.
     Paused,
 }
 
 impl Passage {
-    /// `request` on `thread`, through the filters with these root keys.
+    /// Prepares `request` on `thread`, with the filters that have these root keys.
     pub fn new(id: u64, request: &Request, thread: &mut Thread, chain: &[u32]) -> Self {
         let context = |thread: &mut Thread, root_key| Context {
             id: thread.next_context(),
@@ -89,7 +89,7 @@ impl Passage {
         })
     }
 
-    /// Hands over a call's reply, and lets the request go on if that is what the host or the filter does.
+    /// Hands over a call's reply, and continues the request if the host or the filter does so.
     pub fn answer(
         &mut self,
         thread: &mut Thread,
@@ -121,7 +121,7 @@ impl Passage {
         })
     }
 
-    /// What came of it.
+    /// The exchange so far.
     pub fn exchange(&self, progress: Progress) -> Exchange {
         let paused = progress == Progress::Paused;
         let response = self.stream.borrow().response.clone();
@@ -151,7 +151,7 @@ impl Passage {
         let (calls, instructions) = thread.vm()?.take_counts();
         calls.into_iter().for_each(|(name, count)| *self.host_calls.entry(name).or_default() += count);
         self.instructions += instructions;
-        // What the client gets: Kong fails open once the upstream has answered, Envoy never does.
+        // The client's status: Kong fails open once the upstream has answered, Envoy never does.
         ran.map_err(|broken| {
             let kong = thread.common.personality.is_kong();
             let response = self.stream.borrow().response.as_ref().map(|response| response.status);
@@ -171,7 +171,7 @@ impl Passage {
         Ok(())
     }
 
-    /// One callback of one filter.
+    /// Runs one callback of one filter.
     fn call(
         &mut self,
         thread: &mut Thread,
@@ -214,7 +214,7 @@ impl Passage {
         reply: &Rc<Reply>,
     ) -> Result<(), RuleBroken> {
         let kong = thread.common.personality.is_kong();
-        // Kong calls back with the root's id, whoever called.
+        // Kong passes the root's id, whichever context made the call.
         let context = if kong { call.root } else { call.context };
         let arguments = [context, call.id, reply.count(kong), reply.body().len() as u32, 0];
         self.call_with(
@@ -228,7 +228,7 @@ impl Passage {
         Ok(())
     }
 
-    /// From the filter whose turn it is to the end.
+    /// Runs from the next filter to the end.
     fn go_on(&mut self, thread: &mut Thread) -> Result<Progress, RuleBroken> {
         while self.next < self.contexts.len() && self.stream.borrow().local.is_none() {
             let place = self.next;
@@ -269,7 +269,7 @@ impl Passage {
             return Ok(Progress::Done);
         }
         let calls = thread.calls_of(id);
-        // Envoy lets another context of the thread resume it; this host does not play that part, real Envoys do.
+        // In Envoy another context of the thread may resume it. This host does not model that; tests on real Envoys cover it.
         let may_be_resumed = calls > 0 || (!kong && thread.has_calls());
         match action {
             Some(PAUSE) if !may_be_resumed => {
@@ -298,7 +298,7 @@ impl Passage {
         Ok(())
     }
 
-    /// Gets the response, from a filter, the upstream or the gateway. Whether the filters see it.
+    /// Takes the response of a filter, the upstream or the gateway. Returns whether the filters see it.
     fn respond(&mut self, thread: &mut Thread) -> Result<bool, RuleBroken> {
         let kong = thread.common.personality.is_kong();
         let mut stream = self.stream.borrow_mut();

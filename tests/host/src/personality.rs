@@ -12,7 +12,7 @@ pub enum Personality {
 }
 
 impl Personality {
-    /// Both.
+    /// Both hosts.
     pub const ALL: [Self; 2] = [Self::Kong, Self::Envoy];
 
     /// Whether this is Kong.

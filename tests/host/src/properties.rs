@@ -5,7 +5,7 @@
 //! | `source.address` | the IP | IP and port, IPv6 in brackets |
 //! | `source.port` | text | 8 bytes, little-endian |
 //! | `response.code` | text | 8 bytes, little-endian |
-//! | a filter's own | `kong.ctx.shared.NAME`, every filter and plugin of the request reads it | any name; read back only under a single segment |
+//! | properties that a filter sets | `kong.ctx.shared.NAME`, which every filter and plugin of the request reads | any name; it can be read back only if it is a single segment |
 //! | outside a request | anything with a dot fails | not found |
 
 use wasmtime::{Caller, Linker};
@@ -15,12 +15,12 @@ use crate::rules::{Rule, RuleBroken};
 use crate::stream::Stream;
 use crate::world::World;
 
-/// The one namespace of Kong's where a filter may write what it likes.
+/// The only prefix under which Kong lets a filter write any property.
 const KONG_SHARED: &str = "kong.ctx.shared.";
 /// Kong's own properties that can be written.
 const KONG_WRITABLE: &[&str] =
     &["kong.response.status", "kong.service.target", "kong.service.upstream", "kong.service.request.scheme"];
-/// Where Envoy keeps what filters set.
+/// The prefix of the properties that filters set in Envoy.
 const ENVOY_SET: &str = "wasm\0";
 
 fn get_property(guest: &mut Guest<'_>, path: (u32, u32), to: (u32, u32)) -> Answer {
@@ -47,7 +47,7 @@ fn get_property(guest: &mut Guest<'_>, path: (u32, u32), to: (u32, u32)) -> Answ
     Ok(Status::Ok)
 }
 
-/// Kong's, by the dotted path.
+/// A property of Kong's, by its dotted path.
 fn of_kong(stream: &Stream, node: u64, path: &str) -> Option<Vec<u8>> {
     if let Some(value) = stream.properties.get(path) {
         return Some(value.clone());
@@ -56,7 +56,7 @@ fn of_kong(stream: &Stream, node: u64, path: &str) -> Option<Vec<u8>> {
     match path {
         "source.address" | "ngx.remote_addr" => text(&stream.peer.ip().to_string()),
         "source.port" | "ngx.remote_port" => text(&stream.peer.port().to_string()),
-        // The machine's name, whatever the client asked for.
+        // The name of Kong's machine, whichever host the client asked for.
         "request.host" => text("kong"),
         "request.path" => Some(stream.target.clone()),
         "request.url_path" => Some(stream.path.split(|byte| *byte == b'?').next()?.to_vec()),
@@ -76,7 +76,7 @@ fn of_kong(stream: &Stream, node: u64, path: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// Envoy's, by the path with NULs between its segments.
+/// A property of Envoy's, by its path with NULs between the segments.
 fn of_envoy(stream: &Stream, path: &str) -> Option<Vec<u8>> {
     if !path.contains('\0')
         && let Some(value) = stream.properties.get(&format!("{ENVOY_SET}{path}"))
@@ -105,7 +105,7 @@ fn of_envoy(stream: &Stream, path: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// What Envoy has outside requests too.
+/// The properties that Envoy has outside requests, too.
 fn of_envoy_root(path: &str) -> Option<Vec<u8>> {
     match path {
         "plugin_name" | "plugin_root_id" | "plugin_vm_id" => Some(b"tollgate".to_vec()),
@@ -139,14 +139,14 @@ fn set_property(guest: &mut Guest<'_>, path: (u32, u32), value: (u32, u32)) -> A
     Ok(Status::Ok)
 }
 
-/// Envoy's functions of its own: of a property it can be said that it lives as long as the client's request, so that it is
-/// there when Envoy starts the request anew. This host starts none anew; real Envoys do.
+/// Envoy's own functions. One declares that a property lives as long as the client's request, so that it is still there when
+/// Envoy restarts the request. This host restarts none; real Envoys do.
 fn call_foreign(guest: &mut Guest<'_>, name: (u32, u32)) -> Answer {
     let name = guest.text(name.0, name.1)?;
     Ok(if name == "declare_property" { Status::Ok } else { Status::NotFound })
 }
 
-/// Links Envoy's functions of its own.
+/// Links Envoy's own functions.
 pub fn link_foreign(linker: &mut Linker<World>) -> wasmtime::Result<()> {
     linker.func_wrap(
         "env",

@@ -1,4 +1,4 @@
-//! What a node is to be, and why it does not start.
+//! How a node is set up, and why it does not start.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::personality::Personality;
 use crate::rules::RuleBroken;
 use crate::zone::{Eviction, Zone};
 
-/// What a node is to be.
+/// The setup of a node.
 pub struct Setup {
     pub(crate) personality: Personality,
     pub(crate) workers: usize,
@@ -17,14 +17,14 @@ pub struct Setup {
     pub(crate) clusters: Vec<String>,
     pub(crate) environment: Vec<String>,
     pub(crate) granted: Option<BTreeSet<&'static str>>,
-    /// Which node of several.
+    /// The number of this node among several.
     pub(crate) number: u64,
 }
 
 /// Why a node does not start, or an update fails.
 #[derive(Debug)]
 pub enum StartError {
-    /// The filter refused its configuration; what the log says. Kong starts all the same: see [`Node::is_filtered`].
+    /// The filter refused its configuration; this is the log. Kong starts all the same: see [`Node::is_filtered`].
     Refused(Vec<String>),
     /// The filter broke a rule.
     Broken(RuleBroken),
@@ -57,50 +57,50 @@ impl Setup {
         }
     }
 
-    /// With so many workers.
+    /// Sets the number of workers.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
         self
     }
 
-    /// With one more filter in the chain, configured so. Twice: a service's and a route's chain.
+    /// Adds a filter with this configuration to the chain. Two are a service's and a route's chain.
     #[must_use]
     pub fn filter(mut self, configuration: &str) -> Self {
         self.filters.push(configuration.to_owned());
         self
     }
 
-    /// With these zones alone (Kong; Envoy has none).
+    /// Sets the zones (Kong; Envoy has none).
     #[must_use]
     pub fn zones(mut self, zones: Vec<Zone>) -> Self {
         self.zones = zones;
         self
     }
 
-    /// With this cluster (Envoy).
+    /// Adds a cluster (Envoy).
     #[must_use]
     pub fn cluster(mut self, name: &str) -> Self {
         self.clusters.push(name.to_owned());
         self
     }
 
-    /// With this environment variable, `NAME=value`.
+    /// Adds an environment variable, `NAME=value`.
     #[must_use]
     pub fn environment(mut self, variable: &str) -> Self {
         self.environment.push(variable.to_owned());
         self
     }
 
-    /// That grants these capabilities alone (Envoy's `capability_restriction_config`; Kong has no such thing): of others, no
-    /// callback is made, and a call breaks [`Rule::NotGranted`](crate::Rule::NotGranted).
+    /// Grants only these capabilities (Envoy's `capability_restriction_config`; Kong has no such thing). Without its
+    /// capability, no callback is made, and a host call breaks [`Rule::NotGranted`](crate::Rule::NotGranted).
     #[must_use]
     pub fn granting(mut self, capabilities: impl IntoIterator<Item = &'static str>) -> Self {
         self.granted = (!self.personality.is_kong()).then(|| capabilities.into_iter().collect());
         self
     }
 
-    /// As this node of several, which are alike otherwise.
+    /// Sets the number of this node among several that are otherwise alike.
     #[must_use]
     pub fn number(mut self, number: u64) -> Self {
         self.number = number;

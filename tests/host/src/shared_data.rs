@@ -3,11 +3,11 @@
 //! | | Kong | Envoy |
 //! | --- | --- | --- |
 //! | an entry is found by | its key's CRC32 alone | its key |
-//! | set with cas 0 (`None`) | creates; fails on an entry that exists | overwrites |
-//! | absent key, any other cas | fails | creates |
-//! | cas numbers | count up per entry, from 1 again after a delete | one counter for all |
-//! | a null value | deletes | an emptied entry stays |
-//! | full | evicts the entry unused longest, size class by size class, or traps | never |
+//! | set with cas 0 (`None`) | creates; fails if the entry exists | overwrites |
+//! | set of an absent key with any other cas | fails | creates |
+//! | cas numbers | count up per entry, from 1 again after a delete | come from one counter for all entries |
+//! | a null value | deletes the entry | leaves an empty entry |
+//! | when it is full | evicts the least recently used entry, size class by size class, or traps | is never full |
 
 use std::collections::HashMap;
 
@@ -37,48 +37,48 @@ enum Store {
 pub struct Entry {
     /// What it holds.
     pub value: Vec<u8>,
-    /// What it held before: what a torn read mixes in (Kong).
+    /// The value before that one: a torn read mixes it in (Kong).
     pub before: Option<Vec<u8>>,
     /// Its version.
     pub cas: u32,
-    /// It was created with cas 0 (Envoy): nobody knows what that overwrote.
+    /// Whether it was created with cas 0 (Envoy), where nobody knows what that overwrote.
     pub blind: bool,
 }
 
-/// What a set came to.
+/// The outcome of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     /// There was no entry.
     Created,
-    /// The entry had the given cas.
+    /// The entry had the given cas, or the same value.
     Updated,
-    /// Nobody asked for the cas of an entry that was there with another value, or that was created without asking
-    /// and is no constant (Envoy).
+    /// The set did not ask for the cas of an entry that had another value, or the entry was created without asking and is no
+    /// constant (Envoy).
     Overwrote,
-    /// The entry had another cas, or none.
+    /// The entry had another cas, or there was no entry.
     Mismatch,
 }
 
 impl SharedData {
-    /// Envoy's: one map.
+    /// Envoy's shared data: one map.
     #[must_use]
     pub fn envoy() -> Self {
         Self { store: Store::Envoy { entries: HashMap::new(), last_cas: 0 }, tears: 0, losses: 0 }
     }
 
-    /// Kong's: these zones.
+    /// Kong's shared data: these zones.
     #[must_use]
     pub fn kong(zones: Vec<Zone>) -> Self {
         Self { store: Store::Kong(zones), tears: 0, losses: 0 }
     }
 
-    /// Kong: the next `count` reads of entries that were written twice return half the old and half the new value,
-    /// with the old cas: another worker wrote while the host copied, which it does after it has unlocked.
+    /// Kong: makes the next `count` reads of entries that were written twice return half the old and half the new value, with
+    /// the old cas. Another worker wrote while the host copied, which it does after it has unlocked.
     pub fn tear_next_reads(&mut self, count: u32) {
         self.tears = count;
     }
 
-    /// The next `count` writes find that another worker has just written the same entry.
+    /// Makes the next `count` writes find that another worker has just written the same entry.
     pub fn lose_next_writes(&mut self, count: u32) {
         self.losses = count;
     }
@@ -104,7 +104,7 @@ impl SharedData {
         self.len() == 0
     }
 
-    /// How many live entries a zone has dropped for lack of room; never any in Envoy.
+    /// How many live entries the zones have dropped for lack of room. Envoy never drops any.
     #[must_use]
     pub fn evicted(&self) -> u64 {
         match &self.store {
@@ -113,7 +113,7 @@ impl SharedData {
         }
     }
 
-    /// Every entry's bytes, in no order: for tests that spoil them.
+    /// Every entry's bytes, in no order, for tests that spoil them.
     pub fn values_mut(&mut self) -> Vec<&mut Vec<u8>> {
         match &mut self.store {
             Store::Kong(zones) => zones.iter_mut().flat_map(Zone::values_mut).collect(),
@@ -121,14 +121,14 @@ impl SharedData {
         }
     }
 
-    /// Value and cas of `key`.
+    /// The value and the cas of `key`.
     ///
     /// # Errors
     /// Kong: [`Rule::NoZone`].
     pub fn get(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, u32)>, RuleBroken> {
         let entry = match &mut self.store {
             Store::Kong(zones) => zone_of(zones, key)?.get(key),
-            // Copied under the lock: never torn.
+            // Envoy copies under the lock, so a value is never torn.
             Store::Envoy { entries, .. } => {
                 return Ok(entries.get(key).map(|entry| (entry.value.clone(), entry.cas)));
             }
@@ -144,7 +144,7 @@ impl SharedData {
         Ok(Some((entry.value.clone(), entry.cas)))
     }
 
-    /// Writes `key` if its cas is as the host wants it; `None` deletes where the host can.
+    /// Writes `key` if its cas is the one that the host wants; `None` deletes the entry if the host can.
     ///
     /// # Errors
     /// Kong: [`Rule::NoZone`], [`Rule::FullZone`], [`Rule::ValueGrows`].
@@ -174,7 +174,7 @@ impl SharedData {
     }
 }
 
-/// The zone of the key's prefix, or `*`.
+/// The zone of the key's prefix, or else the zone `*`.
 fn zone_of<'a>(zones: &'a mut [Zone], key: &[u8]) -> Result<&'a mut Zone, RuleBroken> {
     let prefix = key.iter().position(|byte| *byte == b'/').map_or(&[][..], |end| &key[..end]);
     let named = zones.iter().position(|zone| !prefix.is_empty() && zone.name().as_bytes() == prefix);

@@ -17,15 +17,15 @@ pub struct Stream {
     pub personality: Personality,
     /// Method.
     pub method: Vec<u8>,
-    /// The pseudo-header `:path`. On Kong that is nginx's decoded path, up to a `#`, and the query.
+    /// The pseudo-header `:path`. On Kong it is nginx's decoded path, up to a `#`, and the query.
     pub path: Vec<u8>,
     /// The request target as it was sent, by which Kong routes.
     pub target: Vec<u8>,
-    /// `host:port` as the host has it.
+    /// The `host:port` that the host shows.
     pub authority: Vec<u8>,
     /// Headers without the pseudo headers.
     pub request: Headers,
-    /// Request headers that were removed, and that the upstream gets all the same (Kong).
+    /// Removed request headers, which the upstream gets all the same (Kong).
     pub removed: Headers,
     /// Response headers set before there was a response (Kong).
     pub early: Headers,
@@ -33,19 +33,19 @@ pub struct Stream {
     pub response: Option<Response>,
     /// The response that a filter made.
     pub local: Option<Response>,
-    /// Who sends it.
+    /// The client's address.
     pub peer: SocketAddr,
     /// The request's body.
     pub body: Vec<u8>,
-    /// Given with the request, and set by filters; segments joined with dots.
+    /// Properties given with the request or set by filters; segments are joined with dots.
     pub properties: BTreeMap<String, Vec<u8>>,
-    /// What answers.
+    /// What answers it.
     pub upstream: Upstream,
-    /// A call was sent for it and got no body in answer (Kong).
+    /// Whether a call was sent for it and got no body in answer (Kong).
     pub has_lost_call: bool,
-    /// Such a call had a body (Kong).
+    /// Whether such a call had a body (Kong).
     pub has_spent_buffer: bool,
-    /// A filter said: go on.
+    /// Whether a filter resumed it.
     pub resumed: bool,
 }
 
@@ -64,7 +64,7 @@ impl Stream {
             method: request.method.clone().into_bytes(),
             path: if personality.is_kong() { path_in_kong(&request.path) } else { request.path.clone() },
             target: request.path.clone(),
-            // nginx's server name and port; the client's host header is the header `host`.
+            // On Kong it is nginx's server name and port; the client's host is in the header `host`.
             authority: if personality.is_kong() { b"kong:8000".to_vec() } else { host },
             request: headers,
             removed: Headers::default(),
@@ -110,7 +110,7 @@ impl Stream {
                     response.status = status;
                 }
             }
-            // Kong logs that it is read-only, and says yes.
+            // Kong logs that the header is read-only, and returns Ok.
             _ => {}
         }
         Status::Ok
@@ -125,7 +125,7 @@ impl Stream {
         Seen { method: self.method.clone(), path, headers }
     }
 
-    /// Takes a response: its upstream's, or one that a filter made.
+    /// Takes a response, from the upstream or from a filter.
     pub fn take_response(&mut self, mut response: Response) {
         if self.personality.is_kong() {
             let mut headers = std::mem::take(&mut self.early);
@@ -138,19 +138,19 @@ impl Stream {
     }
 }
 
-/// The path and the query, with its question mark, of a request target.
+/// The path of a request target, and its query with the question mark.
 fn parts(target: &[u8]) -> (&[u8], &[u8]) {
     target.split_at(target.iter().position(|byte| *byte == b'?').unwrap_or(target.len()))
 }
 
-/// `:path` in Kong's host, seen on Kong 3.9.1: `r->uri` and the arguments. What nginx would refuse stays as it is.
+/// `:path` in Kong's host, seen on Kong 3.9.1: `r->uri` and the arguments. A target that nginx would refuse stays as it is.
 fn path_in_kong(target: &[u8]) -> Vec<u8> {
     let (path, query) = parts(target);
     let path = gateways::nginx(path).unwrap_or_else(|| path.to_vec());
     [path.as_slice(), if query.len() > 1 { query } else { b"" }].concat()
 }
 
-/// What Kong sends to an upstream, seen on Kong 3.9.1.
+/// The path that Kong sends to an upstream, seen on Kong 3.9.1.
 fn upstream_path_of_kong(target: &[u8]) -> Vec<u8> {
     let (path, query) = parts(target);
     let path = gateways::kong(path).unwrap_or_else(|| path.to_vec());

@@ -1,11 +1,11 @@
-//! A worker: one instance, its root contexts and their ticks. In Envoy also the main thread and the canary.
+//! A worker: one instance, its root contexts and their ticks. Envoy's main thread and its canary are threads as well.
 //!
 //! | | Kong | Envoy |
 //! | --- | --- | --- |
 //! | a worker is | a process | a thread |
-//! | root ids | a hash, large | count up from 1 with all contexts of the VM |
-//! | after a trap | `on_configure` of each root in a new instance, when it is next needed; one more timer each | 503 during a backoff, then all afresh with `on_vm_start` |
-//! | a timer that is set again | traps | replaces the old one |
+//! | root ids | are large: a hash | count up from 1 with all contexts of the VM |
+//! | after a trap | a new instance runs `on_configure` of a root when the root is next needed; each root has one more timer | 503 during a backoff, then everything starts afresh with `on_vm_start` |
+//! | setting a timer again | traps | replaces the old one |
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,39 +16,39 @@ use crate::rules::{Rule, RuleBroken};
 use crate::vm::{Vm, export_of};
 use crate::world::{Active, Common, Step, World};
 
-/// FAIL_RELOAD's first backoff is a second or two.
+/// FAIL_RELOAD's first backoff takes one to two seconds.
 const ENVOY_BACKOFF: Duration = Duration::from_secs(2);
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
 /// A root context.
 #[derive(Debug)]
 pub struct Root {
-    /// Its place in the chain and the configuration that it came with: stays the same when the instance goes.
+    /// A hash of its place in the chain and its configuration; it stays the same when the instance goes.
     pub key: u32,
     /// The id that the module knows it by.
     pub id: u32,
     /// Its configuration.
     pub configuration: Rc<str>,
-    /// The tick period that is set; 0: none.
+    /// The tick period; 0 if there is none.
     pub period_ms: u32,
-    /// Its timers: what is older than the present instance ticks on (Kong).
+    /// Its timers. Timers from before the present instance keep ticking (Kong).
     timers: Vec<Timer>,
-    /// One of its timers of the present instance has ticked.
+    /// Whether one of its timers of the present instance has ticked.
     has_ticked: bool,
-    /// It is configured in the present instance.
+    /// Whether it is configured in the present instance.
     started: bool,
 }
 
 /// A root's timer.
 #[derive(Clone, Copy, Debug)]
 struct Timer {
-    /// When it is due, in monotonic nanoseconds.
+    /// When it is next due, in monotonic nanoseconds.
     due: u64,
-    /// It was set in the present instance.
+    /// Whether it was set in the present instance.
     is_own: bool,
 }
 
-/// A thread's root contexts, old ones too: they tick on.
+/// A thread's root contexts, with old ones, which still tick.
 #[derive(Debug, Default)]
 pub struct Roots(Vec<Root>);
 
@@ -124,7 +124,7 @@ impl Thread {
         self.common.log.borrow_mut().push(format!("[{level}] {}: {line}", self.name));
     }
 
-    /// The instance; a new one when there is none.
+    /// The instance; creates one if there is none.
     pub(crate) fn vm(&mut self) -> Result<&mut Vm, RuleBroken> {
         if self.vm.is_none() {
             self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -150,7 +150,7 @@ impl Thread {
         self.last_context
     }
 
-    /// A new root context, or the one that is there with the same key.
+    /// Starts a new root context, unless there is one with the same key.
     pub(crate) fn start_root(&mut self, key: u32, configuration: &Rc<str>) -> Result<(), NotStarted> {
         self.vm()?;
         if self.roots.borrow_mut().of_key(key).is_some_and(|root| root.started) {
@@ -203,7 +203,7 @@ impl Thread {
         Ok(taken)
     }
 
-    /// The id of a root that is ready in the present instance.
+    /// The id of a root; configures the root in the present instance first if need be.
     pub(crate) fn ready_root(&mut self, key: u32) -> Result<u32, RuleBroken> {
         let started = self.roots.borrow_mut().of_key(key).expect("a root that was started").started;
         if !started {
@@ -232,7 +232,7 @@ impl Thread {
         Rc::clone(&self.roots.borrow_mut().of_key(key).expect("a root that was started").configuration)
     }
 
-    /// The instance is gone: it trapped, or the host replaces it.
+    /// Loses the instance: it trapped, or the host replaces it.
     pub(crate) fn lose_instance(&mut self) {
         self.vm = None;
         for root in &mut self.roots.borrow_mut().0 {
@@ -249,7 +249,7 @@ impl Thread {
         }
     }
 
-    /// After a trap Envoy answers 503 for a while.
+    /// Starts Envoy's backoff after a trap, during which it answers 503.
     pub(crate) fn go_down(&mut self) {
         if !self.is_kong() {
             self.down_until = self.common.clock.monotonic_nanos() + ENVOY_BACKOFF.as_nanos() as u64;
@@ -328,7 +328,7 @@ impl Thread {
         self.common.calls.borrow().pending.iter().any(|call| call.thread == self.name)
     }
 
-    /// Nobody waits for them any more.
+    /// Cancels the calls of a context that no longer waits for them.
     pub(crate) fn cancel_calls(&self, context: u32) {
         let pending = &mut self.common.calls.borrow_mut().pending;
         pending.retain(|call| call.thread != self.name || call.context != context);

@@ -8,7 +8,7 @@ use crate::module::{Module, engine};
 use crate::rules::{Rule, RuleBroken};
 use crate::world::{Active, CALLBACK_FUEL, Step, World};
 
-/// An instance.
+/// An instance of the module.
 pub struct Vm {
     store: Store<World>,
     instance: Instance,
@@ -16,10 +16,10 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// A new instance of `module` that sees `world`, initialised.
+    /// Creates an instance of `module` that sees `world`, and initializes it.
     ///
     /// # Errors
-    /// [`Rule::ForeignImport`], [`Rule::MissingExport`], and what `_initialize` breaks.
+    /// [`Rule::ForeignImport`], [`Rule::MissingExport`], and any rule that `_initialize` breaks.
     pub fn new(module: &Module, world: World) -> Result<Self, RuleBroken> {
         module.check_exports()?;
         let linker = crate::linker::linker(engine(), world.personality).expect("the host links");
@@ -35,7 +35,7 @@ impl Vm {
         Ok(vm)
     }
 
-    /// Calls an export if it is there; its result, if it has one.
+    /// Calls an export if the module has it, and returns its result if it has one.
     ///
     /// # Errors
     /// The rule that the module broke.
@@ -67,7 +67,7 @@ impl Vm {
         self.instance.get_func(&mut self.store, export).is_some()
     }
 
-    /// What happened since the last time: host calls by name, and instructions.
+    /// Host calls by name, and instructions, since the last call of this function.
     pub fn take_counts(&mut self) -> (BTreeMap<&'static str, u32>, u64) {
         (std::mem::take(&mut self.store.data_mut().host_calls), std::mem::take(&mut self.fuel_used))
     }
@@ -78,7 +78,7 @@ impl Vm {
     }
 }
 
-/// The rule behind a call that failed: what the host said, else that a filter never traps.
+/// The rule behind a call that failed: the one that the host named, else that a filter never traps.
 fn broken_by(error: wasmtime::Error) -> RuleBroken {
     if let Some(broken) = error.downcast_ref::<RuleBroken>() {
         return broken.clone();

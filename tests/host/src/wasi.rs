@@ -1,4 +1,4 @@
-//! The WASI calls that Kong's build links, and no others there: a filter has no files and no sockets.
+//! The WASI calls that Kong's build links. They show no files and no sockets.
 
 use wasmtime::{Caller, Linker};
 
@@ -46,7 +46,7 @@ fn wasi_call(
     Ok(errno)
 }
 
-/// Strings as C has them: pointers at `pointers`, bytes from `bytes` on.
+/// Writes strings as C has them: pointers at `pointers`, bytes from `bytes` on.
 fn write_strings(
     guest: &mut Guest<'_>,
     strings: &[String],
@@ -86,7 +86,7 @@ fn write_out(
     Ok(SUCCESS)
 }
 
-/// Not cryptographic, as in Kong; the same in every run (splitmix64).
+/// Gives random bytes that are the same in every run (splitmix64); like Kong's they are not cryptographic.
 fn random(guest: &mut Guest<'_>, at: u32, len: u32) -> Result<u32, RuleBroken> {
     for place in 0..len {
         let state = &mut guest.world_mut().random;
@@ -101,7 +101,7 @@ fn clock(guest: &mut Guest<'_>, id: u32, to: u32) -> Result<u32, RuleBroken> {
     let clock = &guest.world().common.clock;
     let nanos = match id {
         0 => clock.nanos(),
-        // Kong's has steps of a millisecond (seen in its source).
+        // Kong's monotonic clock has steps of a millisecond (seen in its source).
         1 if guest.is_kong() => clock.monotonic_nanos() / 1_000_000 * 1_000_000,
         1 => clock.monotonic_nanos(),
         _ => return Ok(INVALID),

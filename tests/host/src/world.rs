@@ -12,14 +12,14 @@ use crate::shared_data::SharedData;
 use crate::stream::Stream;
 use crate::thread::Roots;
 
-/// How many WebAssembly instructions a callback may take before it counts as endless: a second or more in which the
-/// worker serves nobody.
+/// The number of WebAssembly instructions after which a callback counts as endless: a second or more in which the worker serves
+/// nobody.
 pub const CALLBACK_FUEL: u64 = 1_000_000_000;
 
 /// The callback that is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Step {
-    /// None, or `_initialize`.
+    /// None runs, or `_initialize` does.
     #[default]
     Idle,
     /// `proxy_on_context_create`.
@@ -44,22 +44,22 @@ pub enum Step {
     Log,
 }
 
-/// Who is running.
+/// The callback that runs, and for whom.
 #[derive(Clone, Debug, Default)]
 pub struct Active {
-    /// The callback.
+    /// The callback's step.
     pub step: Step,
     /// The context it is for.
     pub context: u32,
-    /// That context's root; itself in a root's callback.
+    /// That context's root; the context itself in a root's callback.
     pub root: u32,
-    /// The request, if it is one's.
+    /// The request, if the callback is about one.
     pub stream: Option<Rc<RefCell<Stream>>>,
     /// The filter's configuration.
     pub configuration: Rc<str>,
-    /// A tick that comes before the first of the root's own timer (Kong).
+    /// Whether this tick comes before the first one of the root's own timer (Kong).
     pub is_early_tick: bool,
-    /// The reply that is being handed over.
+    /// The reply that the callback hands over.
     pub reply: Option<Rc<crate::calls::Reply>>,
 }
 
@@ -82,13 +82,13 @@ pub struct Common {
     pub shared: Rc<RefCell<SharedData>>,
     /// Its metrics.
     pub metrics: Rc<RefCell<Metrics>>,
-    /// Calls under way.
+    /// Calls that wait for a reply.
     pub calls: Rc<RefCell<Calls>>,
     /// Its log, oldest line first.
     pub log: Rc<RefCell<Vec<String>>>,
     /// Environment variables that the module sees.
     pub environment: Rc<Vec<String>>,
-    /// The capabilities that the module has; none: all.
+    /// The capabilities that the module has; `None` if it has all.
     pub granted: Option<Rc<BTreeSet<&'static str>>>,
     /// Which node of several this is.
     pub number: u64,
@@ -102,23 +102,23 @@ impl Common {
     }
 }
 
-/// One instance's view: the store's data.
+/// One instance's view of its node: the data of its wasmtime store.
 pub struct World {
     /// The node.
     pub common: Common,
     /// Which host this is.
     pub personality: Personality,
-    /// `worker 0`, `main`, `canary`: stands in the log.
+    /// `worker 0`, `main` or `canary`, as it stands in the log.
     pub thread: String,
     /// The thread's root contexts.
     pub roots: Rc<RefCell<Roots>>,
-    /// Who is running.
+    /// The callback that runs.
     pub active: Active,
-    /// Host calls since the last [`std::mem::take`], by name.
+    /// Host calls since they were last taken, by name.
     pub host_calls: BTreeMap<&'static str, u32>,
     /// This instance's metric ids: which root defined each, and its name.
     pub metric_ids: Vec<(u32, String)>,
-    /// Where `random_get` goes on.
+    /// The state of `random_get`.
     pub random: u64,
 }
 

@@ -9,19 +9,19 @@ use crate::shared_data::{Entry, Written};
 
 /// Bytes that the host keeps beside key and value.
 const NODE_BYTES: usize = 96;
-/// A slab page, and what it costs with its share of the zone's own bookkeeping.
+/// The size of a slab page, and its cost with its share of the zone's own bookkeeping.
 const PAGE_BYTES: usize = 4_096;
 const PAGE_COST: usize = 4_160;
-/// The zone's own structures.
+/// The pages that the zone's own structures take.
 const HEAD_PAGES: usize = 4;
-/// Above half a page, an entry takes whole pages.
+/// An entry larger than half a page takes whole pages.
 const LARGEST_CHUNK: usize = PAGE_BYTES / 2;
 const SMALLEST_CHUNK: usize = 8;
 
 /// What a full zone does with a new entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eviction {
-    /// The default: drops entries unused longest, of the same size class first.
+    /// The default: drops the least recently used entries, those of the same size class first.
     Slru,
     /// Traps.
     None,
@@ -35,14 +35,14 @@ pub struct Zone {
     eviction: Eviction,
     used: usize,
     entries: HashMap<u32, (Entry, usize, u64)>,
-    /// By size class and last use: which entry.
+    /// The entries by size class and last use.
     recency: BTreeMap<(usize, u64), u32>,
     uses: u64,
     evicted: u64,
 }
 
 impl Zone {
-    /// A zone of `bytes` for keys `name/…`; `*` for the rest.
+    /// A zone of `bytes` for keys `name/…`; `*` is the zone for the rest.
     #[must_use]
     pub fn new(name: &str, bytes: usize, eviction: Eviction) -> Self {
         Self {
@@ -75,7 +75,7 @@ impl Zone {
         self.entries.is_empty()
     }
 
-    /// How many entries were dropped for lack of room.
+    /// How many entries have been dropped for lack of room.
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.evicted
@@ -91,7 +91,7 @@ impl Zone {
         self.entries.get(&hash).map(|(entry, _, _)| entry)
     }
 
-    /// Another worker writes: what is there again, or `value`. Whether there is an entry then.
+    /// Plays a write by another worker: of the present value again, or of `value`. Returns whether there is an entry now.
     pub(crate) fn touch(&mut self, key: &[u8], value: Option<&[u8]>) -> bool {
         let hash = crc32(key);
         if let Some((entry, _, _)) = self.entries.get_mut(&hash) {
@@ -166,7 +166,7 @@ impl Zone {
     }
 }
 
-/// What the slab allocator takes for `bytes`.
+/// The bytes that the slab allocator uses for `bytes`.
 fn chunk(bytes: usize) -> usize {
     if bytes > LARGEST_CHUNK {
         bytes.next_multiple_of(PAGE_BYTES)
@@ -175,7 +175,7 @@ fn chunk(bytes: usize) -> usize {
     }
 }
 
-/// CRC-32 (IEEE 802.3): all that Kong compares of a key.
+/// CRC-32 (IEEE 802.3). Kong compares nothing else of a key.
 #[must_use]
 pub fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| {

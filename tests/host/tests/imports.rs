@@ -1,4 +1,4 @@
-//! The built module itself: what it needs from a host, what it offers, how large it is.
+//! The built module itself: what it imports, what it exports, and how large it is.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ fn tollgate() -> Module {
     Module::tollgate().unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-/// A call that both hosts have, and that the SDK imports without the filter's making it.
+/// A call that both hosts have: the SDK imports it, but the filter does not make it.
 const NOT_MADE: &str = "proxy_set_header_map_pairs";
 
 #[test]
@@ -57,7 +57,7 @@ fn what_has_to_be_granted_is_what_the_module_uses() {
     for name in [capability::CALLS, capability::CALLS_IN_KONG, capability::SYSTEM_CALLS].concat() {
         assert!(module.imports().iter().any(|(_, import)| import == name), "{name} is never called");
     }
-    // That nothing is missing shows in the filter's tests: their Envoy grants nothing else.
+    // The filter's own tests show that nothing is missing: their Envoy grants nothing else.
     let callbacks: BTreeSet<&str> = exported.iter().map(String::as_str).filter(is_callback).collect();
     let listed = capability::CALLBACKS.iter().chain(capability::IDLE_CALLBACKS);
     assert_eq!(callbacks, listed.copied().collect());

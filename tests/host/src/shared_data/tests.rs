@@ -76,7 +76,7 @@ fn in_envoy_cas_numbers_come_from_one_counter_and_nothing_is_deleted() {
 
 #[test]
 fn a_full_zone_drops_what_was_unused_longest() {
-    // Calibrated: 12 MB hold some 48,479 values of 64 bytes; this model a little less.
+    // Calibrated: 12 MB hold about 48,479 values of 64 bytes; this model holds a little less.
     let mut data = SharedData::kong(vec![Zone::new("*", 12 << 20, Eviction::Slru)]);
     for i in 0..60_000_u32 {
         data.set(format!("{i:08}").as_bytes(), Some(&[7; 64]), 0).unwrap();

@@ -1,4 +1,4 @@
-//! Clients that no consumer stands for: one bucket an address.
+//! Anonymous clients: one bucket per address.
 
 use tollgate_host::{Personality, Request};
 
@@ -48,7 +48,7 @@ fn an_anonymous_client_is_told_so_and_the_upstream_too() {
         assert_eq!(exchange.client.header("x-quota-monthly-remaining"), None);
         let seen = exchange.upstream.unwrap();
         assert_eq!(seen.header("x-quota-tier"), Some("anonymous"));
-        // A client's copy can only be blanked there.
+        // Kong can only blank the client's copy.
         let blank = gate.is_kong().then_some(" ");
         assert_eq!(seen.header("x-quota-consumer"), blank);
     });

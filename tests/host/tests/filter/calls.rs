@@ -1,4 +1,4 @@
-//! Calls to the store themselves: who says it is calling, what is counted, and what an answer may be.
+//! Calls to the store: how the filter authenticates, what it counts, and which answers it accepts.
 
 use serde_json::json;
 use tollgate_core::client::ClientId;
@@ -63,7 +63,7 @@ fn metrics_say_how_calls_end_and_whether_the_store_is_there() {
         (0..20).for_each(|number| assert_ne!(nodes.status(0, by(&format!("client-{number}"))), 500));
         assert_eq!(metric(nodes, &["store_up"]), 0);
         assert!(metric(nodes, &["store_calls", "failed"]) >= 6, "three a worker");
-        // A policy that comes meanwhile does not know better.
+        // A new policy does not reset this: it knows nothing new about the store.
         let anew = policy(json!({ "sync_interval": "90ms" })).to_string();
         nodes.gates[0].node.reload(&[&anew]).expect("a policy");
         assert_eq!(metric(nodes, &["store_up"]), 0);
@@ -106,7 +106,7 @@ fn an_answer_that_is_larger_than_any_store_gives_is_none() {
             id[..8].copy_from_slice(&number.to_le_bytes());
             Change { client: ClientId(id), what: ChangeKind::NoOverride }
         };
-        // Some 17 bytes each.
+        // Each is about 17 bytes long.
         nodes.bank.changes = (0..1_000_000).map(change).collect();
         nodes.bank.revision = 1;
         assert_eq!(nodes.status(0, by("other")), 200, "as where the store is away");

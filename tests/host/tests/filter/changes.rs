@@ -1,4 +1,4 @@
-//! Limits that change: what was used stays used, and what was lent or refused under other limits no longer counts.
+//! Limits that change: what was used stays used; leases and refusals under other limits no longer count.
 
 use serde_json::{Value, json};
 use tollgate_core::client::Client;
@@ -10,7 +10,7 @@ use tollgate_host::Request;
 use crate::fake_store::{Nodes, on_both};
 use crate::{by, number, on_every_gate, policy_with};
 
-/// A policy whose default tier is `mini`, and `maxi` the other.
+/// A policy with the default tier `mini` and the other tier `maxi`.
 fn two_tiers(mini: Value, maxi: Value) -> Value {
     policy_with(
         json!({ "tiers": { "mini": mini, "maxi": maxi }, "default_tier": "mini", "overrides": [], "endpoints": [] }),
@@ -35,7 +35,7 @@ fn what_was_used_under_a_smaller_limit_stays_used_under_the_larger() {
         assert_eq!(number(&upgraded, "x-ratelimit-remaining"), 79);
         assert_eq!(gate.passed(&maxi(), 200), 79);
     });
-    // The same by a reload of the tier, by a static override, and for anonymous clients.
+    // The same change by a reload of the tier, by a static override, and for anonymous clients.
     let reloads = [
         two_tiers(rate("100/minute"), rate("100/minute")),
         policy_with(json!({
@@ -81,7 +81,7 @@ fn a_client_that_has_spent_a_limit_that_is_lowered_is_refused_until_it_has_drain
         gate.node.reload(&[&two_tiers(rate("90/minute"), rate("1/hour")).to_string()]).unwrap();
         let refused = gate.ask(by("acme"));
         assert_eq!((refused.client.status, number(&refused, "x-ratelimit-remaining")), (429, 0));
-        // Ten at 100 a minute and one at 90.
+        // Ten units drain at 100 per minute and one at 90.
         assert_eq!(number(&refused, "retry-after"), 7);
         gate.wait(std::time::Duration::from_secs(7));
         assert_eq!(gate.passed(&by("acme"), 100), 1);
@@ -105,7 +105,7 @@ fn a_second_limit_begins_where_the_first_one_was() {
     });
 }
 
-/// Ways by which a consumer gets other limits.
+/// The ways in which a consumer gets other limits.
 const WAYS: [&str; 4] = ["tier", "reload", "static override", "override"];
 
 fn with_store(tiers: &Value, mode: &str) -> Value {
@@ -114,7 +114,7 @@ fn with_store(tiers: &Value, mode: &str) -> Value {
     policy
 }
 
-/// Makes `acme` one of `maxi`, by one of the ways; the request that it sends from then on.
+/// Moves `acme` to `maxi` in one of these ways. Returns the request that it sends from then on.
 fn upgrade(nodes: &mut Nodes, policy: &Value, way: &str, offer: &Offer) -> Request {
     let mut changed = policy.clone();
     match way {
@@ -149,7 +149,7 @@ fn a_refusal_of_the_month_is_the_old_tiers_and_no_longer_counts() {
         on_both(2, &policy, |nodes| {
             assert_eq!((0..20).filter(|_| nodes.status(0, by("acme")) == 200).count(), 5);
             let request = upgrade(nodes, &policy, way, &offer);
-            // What the other node has used since is not known here yet.
+            // This node does not know yet what the other node has used since.
             for (node, left) in [(0, 994..=994), (1, 993..=993), (0, 992..=993)] {
                 let exchange = nodes.ask(node, request.clone());
                 assert_eq!((exchange.client.status, number(&exchange, "x-ratelimit-limit")), (200, 1_000));
@@ -194,7 +194,7 @@ fn while_the_store_is_away_the_old_tiers_refusal_does_not_count_either() {
             nodes.bank.fails = true;
             assert_eq!(nodes.status(0, by("acme")), 429);
             let request = upgrade(nodes, &policy, way, &Offer::default());
-            // On Kong a request asks once: each of the two workers refuses two until its third call fails.
+            // On Kong a request asks only once: each of the two workers refuses two requests until its third call fails.
             let mut answers = (0..5).map(|_| nodes.ask(0, request.clone()));
             let exchange = answers.find(|exchange| exchange.client.status == 200).expect("the store is away");
             assert_eq!(number(&exchange, "x-ratelimit-limit"), 1_000);

@@ -1,4 +1,4 @@
-//! What a client is told.
+//! The headers that a client gets.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Several nodes on a simulated host, and behind their calls a store: the product's own account, in memory.
+//! Several nodes on a simulated host, and a store behind their calls: the product's own accounts, in memory.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use tollgate_store::accounts::{Account, Settled, month_of};
 
 use crate::{Gate, policy_with};
 
-/// The store's side: accounts in memory, on a clock of its own.
+/// The store's side: accounts in memory, with a clock of its own.
 #[derive(Default)]
 pub struct FakeStore {
     pub accounts: HashMap<ClientId, Account>,
     pub changes: Vec<Change>,
     pub revision: u64,
-    /// Calls that it has answered.
+    /// The number of calls that it has answered.
     pub calls: usize,
     pub fails: bool,
 }
@@ -61,7 +61,7 @@ impl FakeStore {
     }
 }
 
-/// The message of a call: a request's is in a header, a tick's is the body.
+/// The message of a call: a request sends it in a header, a tick in the body.
 pub fn batch_of(call: &Call) -> Batch {
     let header = call.headers.get(header::NAME.as_bytes());
     assert!(header.is_none() || call.body.is_empty(), "a batch comes in one way");
@@ -69,7 +69,7 @@ pub fn batch_of(call: &Call) -> Batch {
     Batch::from_bytes(&bytes).expect("a batch")
 }
 
-/// Nodes that share a bank.
+/// Nodes that share one store.
 pub struct Nodes {
     pub gates: Vec<Gate>,
     pub bank: FakeStore,
@@ -88,12 +88,12 @@ impl Nodes {
         Self { gates: (0..nodes).map(start).collect(), bank: FakeStore::default() }
     }
 
-    /// Microseconds of the store's clock.
+    /// The store's clock, in microseconds.
     pub fn now(&self) -> u64 {
         self.gates[0].node.clock().monotonic_nanos() / 1_000 + 1_794_744_000_000_000
     }
 
-    /// One request; while it waits, the store answers.
+    /// Sends one request; while it waits, the store answers.
     pub fn ask(&mut self, node: usize, request: Request) -> Exchange {
         let exchange = self.gates[node].ask(request);
         let Some(paused) = exchange.paused else { return exchange };
@@ -111,7 +111,7 @@ impl Nodes {
         self.ask(node, request).client.status
     }
 
-    /// Answers the calls of one node that are under way.
+    /// Answers the calls of one node that wait for a reply.
     pub fn serve(&mut self, node: usize) -> Vec<Exchange> {
         let now = self.now();
         let mut done = Vec::new();
@@ -126,7 +126,7 @@ impl Nodes {
         done
     }
 
-    /// Lets time pass on all nodes, tick by tick; the store answers what ticks say.
+    /// Lets time pass on all nodes, tick by tick; the store answers the ticks' calls.
     pub fn wait(&mut self, milliseconds: u64) {
         for _ in 0..milliseconds.div_ceil(50) {
             for node in 0..self.gates.len() {

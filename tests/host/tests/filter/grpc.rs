@@ -1,4 +1,4 @@
-//! What a gRPC client is told.
+//! What a gRPC client gets.
 
 use serde_json::json;
 use tollgate_host::{Exchange, Request};
@@ -11,7 +11,7 @@ fn call(consumer: &str, content_type: &str) -> Request {
     request.header("content-type", content_type)
 }
 
-/// The code and the message, of a response that is trailers alone.
+/// The code and the message of a response that is trailers alone.
 fn status(exchange: &Exchange) -> (Option<&str>, Option<&str>) {
     let client = &exchange.client;
     assert_eq!((client.status, client.header("content-type")), (200, Some("application/grpc")));

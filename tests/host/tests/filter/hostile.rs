@@ -1,4 +1,4 @@
-//! Bytes that nobody meant well: never a trap, never a 5xx.
+//! Hostile bytes: they never cause a trap or a 5xx.
 
 use tollgate_host::{Exchange, Personality, Request};
 use tollgate_node::table::SLOT_BYTES;
@@ -46,7 +46,7 @@ fn is_unharmed(exchange: &Exchange, what: &str) {
     }
 }
 
-/// Gives every hostile value to `make`, and sends what comes of it.
+/// Sends what `make` makes of every hostile value.
 fn survives(what: &str, make: impl Fn(&[u8]) -> Request) {
     for personality in Personality::ALL {
         let mut gate = Gate::new(personality, 1, &policy());
@@ -143,7 +143,7 @@ fn spoilt_shared_data_is_survived() {
         {
             let mut gate = Gate::new(personality, 2, &policy());
             gate.passed(&by("fay"), 20);
-            // As long as it was: that is what another layout of the same size, or a bad memory, would leave.
+            // The length stays: another layout of the same size, or bad memory, would leave such a value.
             for value in gate.node.shared_data().values_mut() {
                 value.iter_mut().enumerate().for_each(|(place, byte)| *byte = spoil(place));
             }
@@ -164,7 +164,7 @@ fn spoilt_shared_data_is_survived() {
 fn a_record_with_a_bit_gone_wrong_is_no_record() {
     for personality in Personality::ALL {
         let mut gate = Gate::new(personality, 1, &policy());
-        // Envoy's slot is made with the first request; what else there is has another length.
+        // Envoy's slot is created by the first request; all other entries have another length.
         let is_slot = |value: &&mut Vec<u8>| value.len() == SLOT_BYTES;
         let values = |gate: &Gate| -> Vec<Vec<u8>> {
             gate.node

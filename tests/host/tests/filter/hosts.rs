@@ -1,4 +1,4 @@
-//! What the hosts do to a filter: missing memory, two chains, lost instances, many threads.
+//! What hosts do to a filter: too little memory, two chains, lost instances, many threads.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn without_a_zone_kong_serves_without_the_filter_and_the_hint_stands_right_above
         let trap = log.iter().position(|line| line.contains("trap")).unwrap();
         let hint = &log[trap - 1];
         assert!(hint.contains("KONG_NGINX_WASM_SHM_KV_TOLLGATE="), "{log:#?}");
-        // Kong's own log level is `notice`.
+        // Kong's default log level is `notice`.
         assert!(hint.starts_with("[warn]") || hint.starts_with("[error]"), "{hint}");
     }
 }
@@ -62,7 +62,7 @@ fn a_zone_for_the_rest_is_good_enough() {
     assert_eq!(gate.passed(&by("fay"), 160), 150);
 }
 
-/// `KONG_NGINX_WASM_SHM_KV_TOLLGATE=12m` in the log: 12.
+/// The number in the log's `KONG_NGINX_WASM_SHM_KV_TOLLGATE=12m`, here 12.
 fn size_named(node: &Node) -> usize {
     let log = node.log().join("\n");
     let after = log.split("KONG_NGINX_WASM_SHM_KV_TOLLGATE=").last().expect("names a size");
@@ -108,8 +108,8 @@ fn a_zone_that_others_fill_costs_buckets_and_never_a_failure() {
     assert!(gate.node.shared_data().evicted() > 0);
 }
 
-/// A service's chain, and its route's. In Envoy two entries with one configuration are one root, which cannot tell
-/// that it sees a request twice; seen on Envoy 1.40.
+/// A service's chain and its route's. In Envoy two entries with one configuration share one root, which cannot tell that it
+/// sees a request twice; seen on Envoy 1.40.
 fn two_chains(personality: Personality, route: &Value) -> Gate {
     let setup = Setup::new(personality).workers(2).filter(&policy().to_string()).filter(&route.to_string());
     Gate::start(setup, 2).unwrap_or_else(|error| panic!("{error}"))
@@ -180,7 +180,7 @@ fn a_request_reads_shared_data_once_and_writes_it_once() {
             assert_eq!(exchange.host_calls("proxy_set_shared_data"), writes);
             assert_eq!(exchange.host_calls("proxy_log"), 0, "a request logs nothing");
             assert_eq!(exchange.host_calls("proxy_define_metric"), 0);
-            // The response's as well in Kong, where one look spares a removal for each header that is set.
+            // Kong takes the response's headers as well: that one call spares a removal for each header that is set.
             let maps = 1 + u32::from(gate.is_kong());
             assert_eq!(exchange.host_calls("proxy_get_header_map_pairs"), maps, "all headers in one call");
             if gate.is_kong() {
@@ -197,7 +197,7 @@ fn a_request_reads_shared_data_once_and_writes_it_once() {
 
 #[test]
 fn an_ordinary_request_takes_few_instructions() {
-    // Counted, not timed: the same on every machine. What it was when this was written, and a tenth; raise it knowingly.
+    // Counted, not timed, so it is the same on every machine. This was the count and a tenth; raise it knowingly.
     const MOST: u64 = 16_800;
     for personality in Personality::ALL {
         let mut gate = Gate::new(personality, 1, &policy_with(json!({ "headers": { "x_ratelimit": true } })));
@@ -220,7 +220,7 @@ fn memory_is_fixed_when_the_policy_is_loaded() {
         for i in 0..200 {
             gate.status(by(&format!("warm-{i}")));
         }
-        // Kong's are all there from the beginning; Envoy's are made when they are used.
+        // Kong's entries are all created at the start, Envoy's when they are first used.
         let most = Geometry::for_clients(256).count() as usize + 8;
         let entries = gate.node.shared_data().len();
         let bytes = gate.node.memory_bytes(0);

@@ -1,11 +1,11 @@
-//! Who a request is by, and which tier that gives.
+//! Which client a request is by, and which tier that gives it.
 
 use tollgate_host::Request;
 
 use crate::{by, by_one_of, on_every_gate, policy, policy_with};
 use serde_json::json;
 
-/// The tier and the consumer that the upstream is told.
+/// The tier and the consumer in the upstream's headers.
 fn told(gate: &mut crate::Gate, request: Request) -> (String, Option<String>) {
     let seen = gate.ask(request).upstream.expect("allowed");
     (
@@ -119,7 +119,7 @@ fn envoy_is_not_asked_for_what_only_kong_can_say() {
         let expected =
             if gate.is_kong() { (Some("acme"), Some("pro")) } else { (Some("other"), Some("free")) };
         assert_eq!((seen.header("x-quota-consumer"), seen.header("x-quota-tier")), expected);
-        // Kong's is asked once for consumer and tier, and for the path by which it routes.
+        // Kong is asked once for consumer and tier, and once for the path by which it routes.
         assert_eq!(exchange.host_calls("proxy_get_property"), if gate.is_kong() { 2 } else { 1 });
     });
 }

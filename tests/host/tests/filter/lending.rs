@@ -1,4 +1,4 @@
-//! With a store: the filter on both hosts, several nodes, and the store's own account behind their calls.
+//! With a store: the filter on both hosts, several nodes, and the store's own accounts behind their calls.
 
 use std::time::Duration;
 use tollgate_core::units::{Cost, UnixMicros};
@@ -32,7 +32,7 @@ fn two_nodes_hold_a_consumer_to_one_bucket() {
 
 #[test]
 fn of_many_that_wait_at_once_for_the_last_two_units_two_pass() {
-    // Here every request makes its own call.
+    // Every request makes its own call here.
     let nodes = &mut Nodes::new(Personality::Kong, 1, &policy(json!({})));
     let id = Namespace::new("fingerprint").id(&Client::Consumer(b"acme"));
     let rates = vec![Rate { units: 100, seconds: 60, burst: 150 }];
@@ -93,7 +93,7 @@ fn a_store_that_is_away_is_asked_three_times_and_then_costs_requests_nothing() {
         nodes.bank.fails = true;
         let passed = (0..160).filter(|_| nodes.status(0, by("acme")) == 200).count();
         assert_eq!(passed, 150, "by the tier's own bucket on this node");
-        // Two workers, each with a breaker of its own.
+        // Each of the two workers has its own breaker.
         assert_eq!(nodes.bank.calls, 6);
         assert_eq!(nodes.gates[0].logged("is away"), 2);
         nodes.bank.fails = false;
@@ -139,7 +139,7 @@ fn a_worker_that_loses_its_memory_loses_nobodys_usage() {
         }
         nodes.gates[0].node.lose_instance(0);
         nodes.gates[0].node.lose_instance(1);
-        // Others keep the workers' ticks going; the sweep finds what acme's workers have left.
+        // Other clients keep the workers' ticks going; the sweep finds the lease that acme's workers have left.
         for _ in 0..60 {
             assert_eq!(nodes.status(0, by("other")), 200);
             nodes.wait(500);
@@ -197,7 +197,7 @@ fn a_strict_charge_whose_answer_is_lost_is_not_made_again() {
         assert!(nodes.gates[0].ask(by("acme")).paused.is_some());
         let now = nodes.now();
         let [call] = &nodes.gates[0].node.calls()[..] else { panic!("one call a request") };
-        // The store has charged it before its answer was lost.
+        // The store charged the request before its answer was lost.
         nodes.bank.reply(call, now);
         let done = nodes.gates[0].node.answer(call.id, CallReply::Failure("timeout"));
         let done = done.unwrap_or_else(|broken| panic!("{broken}")).expect("it goes on");
@@ -235,7 +235,7 @@ fn what_a_store_says_that_makes_no_sense_harms_nobody() {
         on_both(1, &policy(json!({})), |nodes| {
             for _ in 0..5 {
                 let mut exchange = nodes.gates[0].ask(by("acme"));
-                // It asks again, until the store is known to be away.
+                // The request asks again until the store counts as away.
                 while exchange.paused.is_some() {
                     let [call] = &nodes.gates[0].node.calls()[..] else { panic!("one call a request") };
                     let reply = Response { status: 200, headers: Headers::default(), body: body.to_vec() };
@@ -306,7 +306,7 @@ fn a_request_asks_without_a_body_and_a_tick_with_one() {
 fn a_request_whose_answer_is_lost_is_not_one_more_than_the_limit() {
     for on_failure in ["local", "ip", "open", "closed"] {
         on_both(2, &policy(json!({ "on_failure": on_failure })), |nodes| {
-            // What the other node spends, this one has not heard of.
+            // This node has not heard what the other node spends.
             let passed = (0..200).filter(|_| nodes.status(0, by("acme")) == 200).count();
             assert_eq!(passed, 150);
             let asked = nodes.gates[1].ask(by("acme"));
@@ -340,7 +340,7 @@ fn kong_has_one_call_a_root_under_way_and_none_from_a_roots_reply() {
     for consumer in 0..30 {
         assert_eq!(nodes.status(0, by(&format!("consumer-{consumer}"))), 200);
     }
-    // The store is slow: ticks come and go, and the host's rules are assertions.
+    // The store is slow: ticks come and go, and the host's rules act as assertions.
     nodes.gates[0].wait(Duration::from_millis(1_500));
     assert!(nodes.gates[0].node.calls().len() <= 2, "one a worker");
     nodes.serve(0);

@@ -57,8 +57,7 @@ fn an_endpoint_costs_what_the_policy_says_however_its_path_is_spelled() {
 #[test]
 fn the_price_is_that_of_the_path_which_the_gateway_routes() {
     on_every_gate(&policy(), |gate| {
-        // Kong resolves the dots and sends /compare, while its `:path` says /health, or something that has no price of
-        // its own.
+        // Kong resolves the dots and sends /compare, while its `:path` says /health, or something without a price of its own.
         for spelling in ["/health#/../compare", "/identify;%2f..;/../compare", "/health%2f..@/../compare"] {
             let consumer = format!("one-{spelling}");
             let request = Request::get(spelling).header("x-consumer-username", &consumer);
@@ -142,7 +141,7 @@ fn a_request_is_refused_until_the_moment_that_it_is_told_and_allowed_at_it() {
             let refused = gate.ask(request.clone());
             let told = number(&refused, "retry-after");
             assert_eq!(told, u64::div_ceil(wait, 1_000_000_000), "{rate} {path}");
-            // The clock has microseconds.
+            // The clock counts microseconds.
             let first = wait.div_ceil(1_000) * 1_000;
             gate.wait(Duration::from_nanos(first - 1_000));
             assert_eq!(gate.status(request.clone()), 429, "{rate} {path}: too early");
@@ -164,7 +163,7 @@ fn several_rates_are_checked_and_charged_together() {
             gate.wait(Duration::from_secs(1));
             assert_eq!(gate.passed(&by("fay"), 30), 20);
         }
-        // 140 of 150 spent, 10 refilled in 6 s.
+        // 140 of 150 are spent; 10 came back in 6 s.
         gate.wait(Duration::from_secs(1));
         let passed = gate.passed(&by("fay"), 30);
         assert_eq!(passed, 20, "150 + 11.67 - 140 are more than 20");
@@ -175,7 +174,7 @@ fn several_rates_are_checked_and_charged_together() {
     });
 }
 
-/// A moment in seconds, and the month's end after it.
+/// A moment in seconds, and the end of its month.
 const MONTHS: &[(&str, u64, u64)] = &[
     ("2026-02-28T23:59:58Z", 1_772_323_198, 1_772_323_200),
     ("2028-02-29T12:00:00Z", 1_835_438_400, 1_835_481_600),

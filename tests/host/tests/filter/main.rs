@@ -1,4 +1,4 @@
-//! The built filter on both hosts, against its contract.
+//! The built filter on both hosts, tested against its contract.
 
 mod anonymous;
 mod calls;
@@ -61,7 +61,7 @@ fn policy_with(changes: Value) -> Value {
     policy
 }
 
-/// A policy with one tier, `t`, which is everybody's.
+/// A policy with one tier, `t`, which every consumer gets.
 fn one_tier(tier: Value) -> Value {
     policy_with(json!({ "tiers": { "t": tier }, "default_tier": "t", "overrides": [] }))
 }
@@ -90,7 +90,7 @@ impl Gate {
         self.node.personality().is_kong()
     }
 
-    /// One request, by the worker whose turn it is.
+    /// Sends one request to the worker whose turn it is.
     fn ask(&mut self, request: Request) -> Exchange {
         self.turn = (self.turn + 1) % self.workers;
         self.node.request(request.on_worker(self.turn)).unwrap_or_else(|broken| panic!("{broken}"))
@@ -115,13 +115,13 @@ impl Gate {
         self.node.advance(time).unwrap_or_else(|broken| panic!("{broken}"));
     }
 
-    /// Lines of the log with this in them.
+    /// The number of log lines that contain `what`.
     fn logged(&self, what: &str) -> usize {
         self.node.log().iter().filter(|line| line.contains(what)).count()
     }
 }
 
-/// Runs `check` on both hosts with one and with four workers.
+/// Runs `check` on both hosts, with one and with four workers.
 fn on_every_gate(policy: &Value, check: impl Fn(&mut Gate)) {
     for personality in Personality::ALL {
         for workers in [1, 4] {
@@ -131,17 +131,17 @@ fn on_every_gate(policy: &Value, check: impl Fn(&mut Gate)) {
     }
 }
 
-/// A request of a consumer, of the policy's default tier.
+/// A request by a consumer with the policy's default tier.
 fn by(consumer: &str) -> Request {
     Request::get("/identify").header("x-consumer-username", consumer)
 }
 
-/// A request of a consumer with a tier.
+/// A request by a consumer with a tier.
 fn by_one_of(tier: &str, consumer: &str) -> Request {
     by(consumer).header("x-consumer-groups", tier)
 }
 
-/// `exchange`'s header as a number.
+/// The value of a header that the client got, as a number.
 fn number(exchange: &Exchange, name: &str) -> u64 {
     let value = exchange.client.header(name).unwrap_or_else(|| panic!("no {name}: {:?}", exchange.client));
     value.parse().unwrap_or_else(|_| panic!("{name}: {value}"))

@@ -64,7 +64,7 @@ fn what_only_the_gateway_may_say_reaches_no_upstream_behind_many_headers() {
 fn up_to_96_headers_are_read_in_one_call() {
     let mut gate = Gate::new(Personality::Kong, 1, &policy());
     for (count, calls) in [(1, 1), (94, 1), (95, 0), (500, 0)] {
-        // Beside these there are host and consumer. The response's are another call.
+        // The request also has a host and a consumer header. The response's headers are another call.
         let exchange = gate.ask(behind(by("fay"), count, b"1"));
         assert_eq!(exchange.host_calls("proxy_get_header_map_pairs"), calls + 1, "{count}");
     }
@@ -95,7 +95,7 @@ fn an_upstreams_copies_are_replaced_however_many_headers_it_sends() {
 #[test]
 fn of_up_to_93_response_headers_none_is_removed_where_none_is_there() {
     let mut gate = Gate::new(Personality::Kong, 1, &policy());
-    // One more is there in any case.
+    // Besides these, one more header is always there.
     for (count, copies, removed) in [(0, 0, 0), (92, 0, 0), (90, 1, 7), (93, 0, 7), (500, 1, 7)] {
         let request =
             (0..count).fold(by("fay"), |request, number| request.upstream_header(&format!("a{number}"), "1"));

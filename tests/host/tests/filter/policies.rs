@@ -5,7 +5,7 @@ use tollgate_host::{Personality, Setup, StartError};
 
 use crate::{Gate, by, by_one_of, on_every_gate, policy, policy_with};
 
-/// A policy that is refused, and what the message has in it.
+/// Policies that are refused, and parts of the message that each gets.
 fn wrong() -> Vec<(Value, &'static [&'static str])> {
     let tier =
         |tier: Value| policy_with(json!({ "tiers": { "free": tier, "partner": { "rate": "unlimited" } } }));
@@ -43,7 +43,7 @@ fn kong_serves_without_a_filter_whose_policy_is_wrong_and_logs_what_to_change() 
         let mut gate = Gate::start(setup, 2).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(gate.passed(&by("fay"), 200), 200, "{policy}");
         assert_eq!(gate.ask(by("fay")).client.header("x-quota-tier"), None);
-        // A chain that is refused takes the node's other chains along.
+        // A chain that is refused disables the node's other chains, too.
         assert_eq!(gate.node.is_filtered(), policy.is_object(), "{policy}");
         let said = gate.node.log().iter().any(|line| message.iter().all(|part| line.contains(part)));
         assert!(said, "{message:?} is not in {:#?}", gate.node.log());
@@ -92,7 +92,7 @@ fn a_wrong_update_leaves_the_old_policy_in_force() {
     on_every_gate(&policy(), |gate| {
         assert_eq!(gate.passed(&by("fay"), 100), 100);
         for (policy, _) in wrong() {
-            // One that does not say whose it is has nothing to go on with.
+            // A policy without a namespace has no earlier policy to go on with.
             if policy["namespace"].is_string() || !gate.is_kong() {
                 assert_eq!(gate.node.reload(&[&policy.to_string()]).is_ok(), gate.is_kong());
             }
@@ -101,7 +101,7 @@ fn a_wrong_update_leaves_the_old_policy_in_force() {
     });
 }
 
-/// 1 while a policy is rejected.
+/// The metric `policy_rejected`, which is 1 while a policy is rejected.
 fn rejected(gate: &Gate) -> Option<u64> {
     gate.node.metrics().value("policy_rejected")
 }
@@ -155,7 +155,7 @@ fn of_two_chains_the_one_that_is_rejected_has_the_last_word() {
     let mut gate = Gate::new(Personality::Kong, 1, &policy());
     gate.node.reload_uncollected(&[&other, &policy().to_string()]).unwrap();
     for _ in 0..3 {
-        // A request passes both chains.
+        // A request passes through both chains.
         gate.ask(by("fay"));
     }
     assert_eq!(rejected(&gate), Some(1));
@@ -222,7 +222,7 @@ fn a_tier_that_changes_takes_its_limits_along() {
 #[test]
 fn two_namespaces_share_a_node_and_no_bucket() {
     for personality in Personality::ALL {
-        // Different hosts in Envoy, or different services in Kong: two chains, here one after the other.
+        // Different hosts in Envoy, or different services in Kong, have two chains: here one after the other.
         let mut gate = Gate::new(personality, 1, &policy());
         assert_eq!(gate.passed(&by("fay"), 160), 150);
         gate.node.reload(&[&policy_with(json!({ "namespace": "other" })).to_string()]).unwrap();

@@ -1,4 +1,4 @@
-//! Another policy while requests run, with a store.
+//! New policies while requests run, with a store.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ fn an_instance_that_is_made_anew_after_a_trap_calls_after_its_own_first_tick() {
         assert_eq!(nodes.status(0, by("acme")), 200);
         nodes.wait(100);
         nodes.gates[0].node.lose_instance(0);
-        // Its next request makes a new one, between two ticks of the old one's timers.
+        // The next request creates a new instance, between two ticks of the old one's timers.
         nodes.gates[0].wait(Duration::from_millis(37));
     }
 }

@@ -1,4 +1,4 @@
-//! Never over: whatever comes when, on however many workers, with writes that get lost and reads that tear.
+//! The filter never over-admits: at any times, on any number of workers, with lost writes and torn reads.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ impl Dice {
     }
 }
 
-/// 60 a minute with room for 90: one a second.
+/// 60 per minute is one per second, with room for 90.
 const UNITS_A_MINUTE: u64 = 60;
 const CAPACITY: u64 = 90;
 
@@ -50,11 +50,11 @@ fn what_is_admitted_in_any_interval_is_capacity_and_refill_at_most() {
     }
 }
 
-/// Every interval between two admitted requests, both included.
+/// Checks every interval between two admitted requests, both included.
 fn check(admitted: &[u64], what: &str) {
     for (first, start) in admitted.iter().enumerate() {
         for (last, end) in admitted.iter().enumerate().skip(first) {
-            // In units of a nanosecond's refill, so that nothing is rounded.
+            // The unit is a nanosecond's refill, so that nothing is rounded.
             let count = (last - first + 1) as u128 * 60_000_000_000;
             let allowed =
                 u128::from(CAPACITY) * 60_000_000_000 + u128::from(end - start) * u128::from(UNITS_A_MINUTE);
@@ -72,7 +72,7 @@ fn under_steady_overload_nothing_is_stranded() {
             admitted += gate.passed(&by("fay"), 2);
             gate.wait(Duration::from_millis(250));
         }
-        // Five minutes: 90 and 300.
+        // Five minutes admit 90 and 300.
         assert!((386..=390).contains(&admitted), "{personality}: {admitted}");
     }
 }
@@ -81,7 +81,7 @@ fn under_steady_overload_nothing_is_stranded() {
 fn lost_writes_are_decided_anew_and_charge_once() {
     for personality in Personality::ALL {
         let mut gate = Gate::new(personality, 4, &one_tier(json!({ "rate": "60/minute", "burst": 1.5 })));
-        // What an Envoy loses the first write of a slot to is one that has charged as well.
+        // If an Envoy loses the first write of a slot, another request has charged the slot as well.
         let mut passed = gate.passed(&by("fay"), 1);
         for _ in 0..120 {
             gate.node.shared_data().lose_next_writes(3);

@@ -1,4 +1,4 @@
-//! What the upstream is told, and what a client cannot tell it.
+//! What the upstream's headers say, and what a client cannot put into them.
 
 use serde_json::json;
 use tollgate_host::Request;
@@ -55,7 +55,7 @@ fn a_clients_own_quota_headers_never_reach_the_upstream() {
                     .fold(request, |request, name| request.header(name, "spoofed"));
                 let exchange = gate.ask(request);
                 if gate.is_kong() && copies > 1 {
-                    // Not one of the copies can be kept from the upstream there.
+                    // Kong cannot keep any of the copies from the upstream.
                     assert_eq!((exchange.client.status, exchange.reached_upstream()), (400, false));
                     assert_eq!(exchange.client.header("content-type"), Some("application/problem+json"));
                     continue;
@@ -85,7 +85,7 @@ fn other_headers_reach_the_upstream_as_they_are() {
 #[test]
 fn a_hundred_and_more_headers_of_a_client_change_nothing() {
     on_every_gate(&policy(), |gate| {
-        // Kong hands over a hundred pairs; what its auth plugins added stands behind the client's.
+        // Kong hands over a hundred pairs; the headers that its auth plugins add come after the client's.
         let padded = |consumer: &str| {
             (0..300)
                 .fold(Request::get("/identify"), |request, i| request.header(format!("x-pad-{i}"), "1"))

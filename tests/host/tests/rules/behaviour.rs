@@ -1,4 +1,4 @@
-//! What the two hosts do, where no rule is broken.
+//! How the two hosts behave where no rule is broken.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tollgate_host::{Eviction, Exchange, Node, Personality, Request, Rule, Setup,
 use crate::small_module::{NOTHING, SmallModule};
 use crate::{ENVOY, KONG, TICKING, setup, start};
 
-/// How many lines of the log have this in them.
+/// The number of log lines that contain `what`.
 pub fn logged(node: &Node, what: &str) -> usize {
     node.log().iter().filter(|line| line.contains(what)).count()
 }
@@ -129,14 +129,14 @@ fn all_headers_at_once_are_a_hundred_in_kong_and_all_in_envoy() {
                     (i32.const 0)"#,
         ..NOTHING
     };
-    // The number of pairs goes into shared data; in Kong a key that is not there has the cas 0.
+    // The module writes the number of pairs into shared data; in Kong the cas of an absent key is 0.
     for (personality, pairs) in [(KONG, 100), (ENVOY, 4 + 200)] {
         let cas = if personality == KONG { "(i32.const 0)" } else { "(i32.const 9)" };
         let module = SmallModule { request: leak(module.request.replace("(i32.const 9)", cas)), ..module };
         let mut node = start(personality, &module);
         let many =
             (0..200).fold(Request::get("/"), |request, i| request.header(format!("x-{i}"), "a longer value"));
-        // In Kong the host header is one of the list, in Envoy it is `:authority`.
+        // In Kong the host header is in the list; in Envoy it is `:authority`.
         node.request(many).unwrap();
         let (value, _) = node.shared_data().get(b"tollgate/a").unwrap().unwrap();
         assert_eq!(u32::from_le_bytes(value.try_into().unwrap()), pairs, "{personality}");
@@ -291,7 +291,7 @@ fn old_roots_tick_on_after_a_reload() {
 
 #[test]
 fn a_refused_update_leaves_the_old_configuration_in_force() {
-    // Takes a configuration of two bytes alone.
+    // The module takes only a configuration of two bytes.
     let module = SmallModule { configure: "(i32.eq (local.get 1) (i32.const 2))", ..NOTHING }.build();
     for personality in Personality::ALL {
         let mut node = setup(personality).start(&module).unwrap();
@@ -335,7 +335,7 @@ fn time_is_the_nodes_and_has_steps_of_a_microsecond() {
                     (i32.const 0)"#,
         ..NOTHING
     };
-    // The microseconds' low byte: a printable one, so that it can stand in a header.
+    // The microseconds' low byte is a printable one, so that it can stand in a header.
     let mut node = start(KONG, &module);
     node.clock().jump_to(0x4142_4344_4546_4748);
     let seen = request(&mut node).upstream.unwrap();
@@ -357,7 +357,7 @@ fn host_calls_and_instructions_are_counted_a_request() {
     }
 }
 
-/// Text that lives as long as the test.
+/// Makes a text live as long as the test process.
 pub fn leak(text: String) -> &'static str {
     Box::leak(text.into_boxed_str())
 }

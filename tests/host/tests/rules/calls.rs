@@ -1,4 +1,4 @@
-//! What the two hosts do with HTTP calls, where no rule is broken.
+//! How the two hosts treat HTTP calls where no rule is broken.
 
 use std::time::Duration;
 

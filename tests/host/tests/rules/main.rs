@@ -1,4 +1,4 @@
-//! Every rule of the hosts, broken once: a check that cannot fail is none.
+//! Breaks every rule of the hosts once: a check that cannot fail checks nothing.
 
 mod behaviour;
 mod calls;
@@ -12,7 +12,7 @@ use tollgate_host::{
     Eviction, Node, Personality, Reply, Request, Response, Rule, RuleBroken, Setup, StartError, Zone,
 };
 
-/// What a broken rule needs to show itself.
+/// When a broken rule shows itself.
 enum During {
     /// Starting the node.
     Start,
@@ -22,9 +22,9 @@ enum During {
     LongRequest,
     /// One request, whose first call is not answered.
     LostCall,
-    /// A second of time.
+    /// One second of time.
     Tick,
-    /// The same after a reload.
+    /// One second of time after a reload.
     Reload,
     /// The reply to the first call, which a tick made.
     RootReply,
@@ -32,13 +32,13 @@ enum During {
 
 use During::{RootReply, Start, Tick};
 
-/// A module that breaks a rule, and the host that it breaks it on.
+/// A module that breaks a rule, and the host on which it breaks it.
 struct Breaking(Rule, Personality, During, SmallModule);
 
 const KONG: Personality = Personality::Kong;
 const ENVOY: Personality = Personality::Envoy;
 
-/// One module a rule.
+/// One module per rule.
 fn breaking() -> Vec<Breaking> {
     let request = |request| SmallModule { request, ..NOTHING };
     let configure = |configure| SmallModule { configure, ..NOTHING };
@@ -260,7 +260,7 @@ fn breaking() -> Vec<Breaking> {
     ]
 }
 
-/// Ticks every 400 ms: twice in the second that a test lets pass.
+/// Ticks every 400 ms, which is twice in the second that a test lets pass.
 const TICKING: &str = "(call $ok (call $tick (i32.const 400))) (i32.const 1)";
 
 /// [`CALL`], whose status must be 0.
@@ -269,7 +269,7 @@ const CALL_OK: &str = r#"(call $ok (call $call @"store" @"\03\00\00\00\07\00\00\
 /// [`CALL_OK`], and then a pause.
 const CALL_AND_PAUSE: &str = r#"(call $ok (call $call @"store" @"\02\00\00\00\07\00\00\00\04\00\00\00\05\00\00\00\01\00\00\00:method\00POST\00:path\00/\00" @"" @"" (i32.const 50) (i32.const 0))) (i32.const 1)"#;
 
-/// The same with a body.
+/// [`CALL_AND_PAUSE`], with a body.
 const CALL_WITH_BODY: &str = r#"(call $ok (call $call @"store" @"\02\00\00\00\07\00\00\00\04\00\00\00\05\00\00\00\01\00\00\00:method\00POST\00:path\00/\00" @"body" @"" (i32.const 50) (i32.const 0))) (i32.const 1)"#;
 
 /// A node for these tests: a zone `tollgate`, and one of a page that evicts nothing.
@@ -284,7 +284,7 @@ fn start(personality: Personality, module: &SmallModule) -> Node {
     setup(personality).start(&module.build()).unwrap()
 }
 
-/// A request with so many short headers.
+/// A request with `count` short headers.
 fn with_headers(count: usize) -> Request {
     (1..count).fold(Request::get("/"), |request, number| request.header(format!("a{number}"), "1"))
 }
@@ -356,7 +356,7 @@ fn what_kong_forbids_alone_passes_on_envoy() {
     for Breaking(rule, personality, during, module) in breaking() {
         if personality == KONG && rule.on() == "Kong" && matches!(during, During::Request | Tick | RootReply)
         {
-            // A bad argument is an answer there; what the module makes of it is its own affair.
+            // Envoy returns a bad argument; what the module makes of it is its own affair.
             let Ok(mut node) = setup(ENVOY).start(&module.build()) else { continue };
             for result in [node.request(Request::get("/")).map(|_| ()), node.advance(Duration::from_secs(1))]
             {

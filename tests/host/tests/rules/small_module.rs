@@ -5,33 +5,33 @@ use std::fmt::Write as _;
 use tollgate_core::capability;
 use tollgate_host::Module;
 
-/// A module whose callbacks do what is written here and otherwise nothing: WebAssembly text, in which `@"text"`
-/// stands for the address and length of that text.
+/// A module whose callbacks do only what is written here, in WebAssembly text, in which `@"text"` stands for the address and
+/// the length of that text.
 #[derive(Clone, Copy)]
 pub struct SmallModule {
     /// Further imports.
     pub imports: &'static str,
-    /// Further exports; replaces `memory` where it exports one.
+    /// Further exports; they replace `memory` if they export one.
     pub exports: &'static str,
-    /// `proxy_on_vm_start`; leaves nothing, answers 1.
+    /// `proxy_on_vm_start`: leaves nothing on the stack; the module answers 1.
     pub vm_start: &'static str,
-    /// `proxy_on_configure`; leaves its answer.
+    /// `proxy_on_configure`: leaves its answer.
     pub configure: &'static str,
-    /// `proxy_on_tick`; leaves nothing.
+    /// `proxy_on_tick`: leaves nothing.
     pub tick: &'static str,
-    /// `proxy_on_request_headers`; leaves its action.
+    /// `proxy_on_request_headers`: leaves its action.
     pub request: &'static str,
-    /// `proxy_on_response_headers`; leaves its action.
+    /// `proxy_on_response_headers`: leaves its action.
     pub response: &'static str,
-    /// `proxy_on_response_body`; leaves its action.
+    /// `proxy_on_response_body`: leaves its action.
     pub response_body: &'static str,
-    /// `proxy_on_log`; leaves nothing.
+    /// `proxy_on_log`: leaves nothing.
     pub log: &'static str,
-    /// `proxy_on_http_call_response`; leaves nothing.
+    /// `proxy_on_http_call_response`: leaves nothing.
     pub reply: &'static str,
 }
 
-/// What does nothing.
+/// The module that does nothing.
 pub const NOTHING: SmallModule = SmallModule {
     imports: "",
     exports: r#"(export "memory" (memory $memory))"#,
@@ -45,7 +45,7 @@ pub const NOTHING: SmallModule = SmallModule {
     reply: "",
 };
 
-/// Host calls under short names, each with a status as its result; and `$ok`, which traps on any other than 0.
+/// Host calls under short names, each returning its status, and `$ok`, which traps unless a status is 0.
 const IMPORTS: &str = r#"
   (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
   (import "env" "proxy_get_shared_data" (func $get (param i32 i32 i32 i32 i32) (result i32)))
@@ -70,16 +70,16 @@ const IMPORTS: &str = r#"
   (import "env" "proxy_get_log_level" (func $log_level (param i32) (result i32)))
 "#;
 
-/// The callbacks that a module has, and the host calls above.
+/// The callbacks and the host calls that a module has.
 pub fn capabilities() -> impl Iterator<Item = &'static str> {
     let quoted = |line: &'static str| line.split('"').nth(3);
     let callbacks = [capability::CALLBACKS, capability::IDLE_CALLBACKS].into_iter().flatten().copied();
     callbacks.chain(IMPORTS.lines().filter_map(quoted))
 }
 
-/// Where a module's texts begin; below 1024 is room for results.
+/// The address at which a module's texts begin; there is room for results below 1024.
 const TEXTS: usize = 1024;
-/// Where it allocates.
+/// The address from which it allocates.
 const HEAP: usize = 32 << 10;
 
 impl SmallModule {
