@@ -1,6 +1,6 @@
 //! A bad network between gateways and store: a proxy that loses, repeats, delays and spoils whole messages.
 //!
-//! It knows as much of HTTP/1.1 as gateway and store speak to each other: heads, and bodies with a content length.
+//! It supports only the HTTP/1.1 that gateway and store speak: heads, and bodies with a content length.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,22 +13,22 @@ use tokio::net::{TcpListener, TcpStream};
 /// What the network does to calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Weather {
-    /// Nothing.
+    /// It passes them on.
     #[default]
     Fair,
-    /// One call in so many has bad luck, each time of another [kind](Luck).
+    /// One call in this many has bad luck, each time of another [kind](Luck).
     Foul(u64),
-    /// Every reply comes so much later.
+    /// Every reply is delayed by this much.
     Late(Duration),
-    /// Every reply is a 200 whose body is none of the store's.
+    /// Every reply is a 200 with a body that no store sends.
     Garbage,
     /// Every reply is a 500.
     Failing,
-    /// Every reply ends in its middle, and with it the connection.
+    /// Every reply stops in its middle, and its connection closes.
     Half,
-    /// Every connection is closed as soon as a request came: a balancer that has no store behind it.
+    /// Every connection is closed as soon as a request comes, as by a load balancer that has no store behind it.
     Closing,
-    /// Every connection is reset as soon as a request came.
+    /// Every connection is reset as soon as a request comes.
     Resetting,
 }
 
@@ -37,19 +37,19 @@ pub enum Weather {
 pub enum Luck {
     /// The store gets it twice.
     Repeated,
-    /// The reply comes when nobody waits for it any more; calls that were sent later have been answered before.
+    /// The reply comes when nobody waits for it any more, after the replies to later calls.
     Late,
     /// The store never sees it.
     RequestLost,
-    /// The store has taken it, but nobody hears of that.
+    /// The store has taken the call, but its reply is lost.
     ReplyLost,
 }
 
 impl Luck {
-    /// All of them, in the order in which they happen.
+    /// All kinds, in the order in which they happen.
     pub const ALL: [Self; 4] = [Self::Repeated, Self::Late, Self::RequestLost, Self::ReplyLost];
 
-    /// Later than any gateway's patience in the tests.
+    /// This delay is longer than any gateway's patience in the tests.
     const LATE: Duration = Duration::from_millis(400);
 }
 
@@ -58,7 +58,7 @@ impl Luck {
 pub struct Chaos {
     address: SocketAddr,
     sky: Arc<Sky>,
-    // Dropped with it: all tasks of the proxy.
+    // Dropping it drops all tasks of the proxy.
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -71,7 +71,7 @@ struct Sky {
     struck: [AtomicU64; Luck::ALL.len()],
 }
 
-/// What is done with one call.
+/// What the proxy does with one call.
 enum Fate {
     Pass,
     Struck(Luck),
@@ -83,10 +83,10 @@ enum Fate {
 }
 
 impl Chaos {
-    /// Listens on a free port of 127.0.0.1 and hands on to a store, which need not be there.
+    /// Listens on a free port of 127.0.0.1 and forwards to a store, which need not run yet.
     ///
     /// # Errors
-    /// When there is no port.
+    /// If there is no free port.
     pub fn before(store: SocketAddr) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -116,7 +116,7 @@ impl Chaos {
         *self.sky.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
     }
 
-    /// Calls that came so far.
+    /// The number of calls so far.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.sky.calls.load(Ordering::Relaxed)
@@ -158,12 +158,12 @@ async fn serve(listener: TcpListener, sky: Arc<Sky>) {
     loop {
         let Ok((gateway, _)) = listener.accept().await else { continue };
         let sky = Arc::clone(&sky);
-        // A connection ends where either side ends it: what the other side sees is the test's matter.
+        // Either side may end a connection. What the other side sees is the test's matter.
         tokio::spawn(async move { drop(hand_on(gateway, &sky).await) });
     }
 }
 
-/// Serves one connection of a gateway's, with one to the store.
+/// Serves one connection from a gateway, over one to the store.
 async fn hand_on(mut gateway: TcpStream, sky: &Sky) -> std::io::Result<()> {
     gateway.set_nodelay(true)?;
     let mut store = None;
@@ -200,14 +200,14 @@ async fn hand_on(mut gateway: TcpStream, sky: &Sky) -> std::io::Result<()> {
     }
 }
 
-/// Says nothing until the gateway has had enough.
+/// Sends nothing until the gateway gives up.
 async fn silence(mut gateway: TcpStream) -> std::io::Result<()> {
     let mut nothing = [0; 256];
     while gateway.read(&mut nothing).await? > 0 {}
     Ok(())
 }
 
-/// The store's reply to a request.
+/// Sends a request to the store and returns its reply.
 async fn ask(connection: &mut Option<TcpStream>, sky: &Sky, request: &[u8]) -> std::io::Result<Vec<u8>> {
     let store = match connection {
         Some(store) => store,
@@ -218,7 +218,7 @@ async fn ask(connection: &mut Option<TcpStream>, sky: &Sky, request: &[u8]) -> s
     message(store).await
 }
 
-/// The next whole message: its head, and a body as long as that says.
+/// Reads the next whole message: its head, and a body of the length that the head states.
 async fn message(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! An Envoy of one's own: `envoy/envoy.yaml`, changed where a test says so, on free loopback ports.
+//! An Envoy of a test's own: `envoy/envoy.yaml`, changed where the test says so, on free loopback ports.
 
 mod config;
 
@@ -19,11 +19,11 @@ use crate::http::{Client, Response};
 use crate::process::Process;
 use crate::{wait, workspace};
 
-/// The longest that a start or an update may take: V8 compiles the filter once for every worker, on a machine
-/// that may be busy with other tests.
+/// The longest that a start or an update may take: V8 compiles the filter once for every worker, on a machine that may be busy
+/// with other tests.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The same where a runner slows everything down.
+/// The same for an Envoy under a runner, which slows everything down.
 const PATIENCE_UNDER_A_RUNNER: Duration = Duration::from_secs(600);
 
 /// Lines of Envoy's log that go into an error.
@@ -33,7 +33,7 @@ const LAST_WORDS: usize = 12;
 #[derive(Debug)]
 pub struct Envoy {
     process: Process,
-    /// Its configuration and its log; removed with it.
+    /// Its configuration and its log, which are removed with it.
     directory: TempDir,
     address: SocketAddr,
     admin: SocketAddr,
@@ -41,15 +41,15 @@ pub struct Envoy {
 }
 
 impl Envoy {
-    /// Starts one with so many worker threads and waits until it serves.
+    /// Starts one with `workers` worker threads and waits until it serves.
     ///
     /// # Errors
-    /// When it is not installed, or ends instead of serving: with the last lines of its log.
+    /// If it is not installed, or ends instead of serving: with the last lines of its log.
     pub fn start(config: &Config, workers: u32) -> anyhow::Result<Self> {
         Self::start_under(config, workers, &[])
     }
 
-    /// The same, run by another program, such as `valgrind`, which is given Envoy's command after its own arguments.
+    /// Starts one under another program, such as `valgrind`, which gets Envoy's command after its own arguments.
     ///
     /// # Errors
     /// As [`Envoy::start`], and when that program is not installed.
@@ -59,7 +59,7 @@ impl Envoy {
         })
     }
 
-    /// The same as [`Envoy::start`], but its listener comes from a file that [`Envoy::update`] replaces while it serves.
+    /// Starts one whose listener comes from a file, which [`Envoy::update`] replaces while it serves.
     ///
     /// # Errors
     /// As [`Envoy::start`].
@@ -108,13 +108,13 @@ impl Envoy {
         Ok(envoy)
     }
 
-    /// Where it takes the clients' requests.
+    /// The address that takes the clients' requests.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where its admin interface is.
+    /// The address of its admin interface.
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
         self.admin
@@ -132,18 +132,18 @@ impl Envoy {
         Client::to(self.address)
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has ended.
     ///
     /// # Errors
-    /// When the system cannot say.
+    /// If the system cannot tell.
     pub fn ended(&mut self) -> io::Result<Option<std::process::ExitStatus>> {
         self.process.ended()
     }
 
-    /// Replaces the listener of one that was started updatable, and waits until the new one is in force.
+    /// Replaces the listener of one that is updatable, and waits until the new one is in force.
     ///
     /// # Errors
-    /// When Envoy refuses it (the old one serves on then), with the last lines of its log.
+    /// If Envoy refuses it (it then serves with the old one), with the last lines of its log.
     pub fn update(&mut self, config: &Config) -> anyhow::Result<()> {
         let [accepted, rejected] = self.counters(["update_success", "update_rejected"])?;
         self.updates += 1;
@@ -162,7 +162,7 @@ impl Envoy {
         })
     }
 
-    /// Every metric, as Prometheus reads it.
+    /// Every metric, in Prometheus' format.
     ///
     /// # Errors
     /// When the admin interface does not answer.
@@ -181,7 +181,7 @@ impl Envoy {
     /// # Errors
     /// When the admin interface does not answer.
     pub fn version(&self) -> io::Result<String> {
-        // Commit, version, and how it was built, with slashes between them.
+        // The text is commit, version and build, with slashes between them.
         let info = self.ask("/server_info")?.json();
         let version = info["version"].as_str().and_then(|version| version.split('/').nth(1));
         Ok(format!("Envoy {}", version.unwrap_or("of an unknown version")))

@@ -1,7 +1,7 @@
-//! An HTTP/1.1 client that sends what it is told to, byte for byte.
+//! An HTTP/1.1 client that sends a request byte for byte as it is told.
 //!
-//! No library's client does: they normalise paths, sort out headers and refuse odd bytes, all of which a gateway
-//! must withstand. Blocking; one connection a client, kept alive.
+//! No library's client does that: they normalize paths, reorder headers and refuse odd bytes, all of which a gateway must
+//! withstand. It blocks, and keeps one connection per client alive.
 
 mod response;
 
@@ -16,8 +16,8 @@ use socket2::{Domain, Socket, Type};
 /// The longest wait for a byte of an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A connection that idled longer is not used again: the gateway may be closing it at this very moment, and a
-/// request lost that way would look like the gateway's fault. (Envoy's and Kong's own limits are minutes.)
+/// A connection that has idled for longer is not used again. The gateway may be closing it at this very moment, and a request
+/// lost that way would look like the gateway's fault. (Envoy's and Kong's own limits are minutes.)
 const IDLE: Duration = Duration::from_secs(5);
 
 /// A request as it goes over the wire.
@@ -42,14 +42,14 @@ impl Request {
         Self::new("GET", target)
     }
 
-    /// With one more header; the value may be any bytes.
+    /// Adds a header, whose value may be any bytes.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.into(), value.as_ref().into()));
         self
     }
 
-    /// With a JSON document as its body.
+    /// Sets a JSON document as its body.
     #[must_use]
     pub fn json(self, body: &serde_json::Value) -> Self {
         let body = body.to_string().into_bytes();
@@ -57,7 +57,7 @@ impl Request {
         Self { body, ..self.header("Content-Type", "application/json").header("Content-Length", length) }
     }
 
-    /// With a sample consumer's API key.
+    /// Adds a sample consumer's API key.
     #[must_use]
     pub fn of(self, consumer: &str) -> Self {
         self.header("apikey", crate::sample::key(consumer))
@@ -92,16 +92,16 @@ impl Client {
         Self { gateway, local: None, connection: None }
     }
 
-    /// The same client, calling from an address of this machine: on loopback every 127.x.y.z is one.
+    /// Makes the client call from an address of this machine: on loopback every 127.x.y.z is one.
     #[must_use]
     pub fn from(self, local: IpAddr) -> Self {
         Self { local: Some(local), ..self }
     }
 
-    /// Opens the connection, if there is none: where the moment of sending matters.
+    /// Opens the connection, if there is none, for tests in which the moment of sending matters.
     ///
     /// # Errors
-    /// When the gateway does not take it.
+    /// If the gateway does not accept it.
     pub fn connect(&mut self) -> io::Result<()> {
         self.connection = Some((self.opened()?, Instant::now()));
         Ok(())
@@ -121,7 +121,7 @@ impl Client {
         Ok(response)
     }
 
-    /// [`Client::send`] a GET request.
+    /// Does what [`Client::send`] does with a GET request.
     ///
     /// # Errors
     /// As [`Client::send`].

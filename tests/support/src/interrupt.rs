@@ -1,4 +1,4 @@
-//! Ctrl-C and its kin, as something to look at: whoever started something stops it, then ends.
+//! Ctrl-C and similar signals as a flag, so that a program stops what it has started before it ends.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,11 +8,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 static CAME: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// From now on a signal that asks this process to end is noted and no longer ends it. Every wait of
-/// [`crate::wait`] ends when one comes.
+/// From now on a signal that asks this process to end is only noted and no longer ends it. Every wait of [`crate::wait`] ends
+/// when one comes.
 ///
 /// # Errors
-/// When the system does not let it.
+/// If the system does not allow it.
 pub fn expect() -> io::Result<()> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&CAME))?;
@@ -20,7 +20,7 @@ pub fn expect() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether one came.
+/// Whether such a signal came.
 #[must_use]
 pub fn came() -> bool {
     CAME.load(Ordering::Relaxed)

@@ -4,13 +4,13 @@
 //! | --- | --- |
 //! | [`http`] | a client that sends paths and headers as given |
 //! | [`upstream`] | the sample upstream, which answers with what it received |
-//! | [`envoy`] | an Envoy of one's own, from `envoy/envoy.yaml` with changes |
-//! | [`store`] | a `tollgate store` of one's own |
+//! | [`envoy`] | an Envoy of a test's own, from `envoy/envoy.yaml` with changes |
+//! | [`store`] | a `tollgate store` of a test's own |
 //! | [`chaos`] | a bad network between gateways and store |
-//! | [`redis`] | Redis servers of one's own: single, guarded by TLS and ACL, watched by Sentinels, clustered |
+//! | [`redis`] | Redis servers of a test's own: single, guarded by TLS and ACL, watched by Sentinels, clustered |
 //! | [`sample`] | the sample consumers' credentials |
 //! | [`process`] | child processes that do not outlive their owner |
-//! | [`wait`] | conditions with a deadline; the one place that sleeps |
+//! | [`wait`] | conditions with a deadline; the only place that sleeps |
 //! | [`interrupt`] | Ctrl-C |
 //! | [`workspace`] | where the repository's files are |
 

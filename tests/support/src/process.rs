@@ -1,8 +1,8 @@
 //! Child processes that do not outlive their owner.
 //!
-//! Three ways to end one: its [`Process`] is dropped (also by a panic), this process exits, or this process is
-//! killed. For the last the kernel sends the child a signal when the *thread* that started it dies, so all
-//! children are started by one thread that lives as long as the process.
+//! A child ends in one of three ways: its [`Process`] is dropped (also by a panic), this process exits, or this process is
+//! killed. In the last case the kernel sends the child a signal when the *thread* that started it dies, so one thread that
+//! lives as long as the process starts all children.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -18,7 +18,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` in a process group of its own, so that Ctrl-C in a terminal is the owner's to handle.
+    /// Starts `command` in a process group of its own, so that the owner handles a terminal's Ctrl-C.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -40,10 +40,10 @@ impl Process {
         self.child.id()
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has ended.
     ///
     /// # Errors
-    /// When the system cannot say.
+    /// If the system cannot tell.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
@@ -51,7 +51,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // While the child has not been waited for, its id cannot belong to anybody else.
+        // Until the child has been waited for, its id cannot belong to another process.
         if matches!(self.child.try_wait(), Ok(None)) {
             let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
             let _ = group.map(|group| kill_process_group(group, Signal::KILL));

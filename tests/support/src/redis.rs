@@ -1,4 +1,4 @@
-//! Redis servers of one's own, from the system's packages, on free loopback ports.
+//! Redis servers of a test's own, from the system's packages, on free loopback ports.
 //!
 //! [`Server`] is one server, in the clear or with an ACL user and TLS; [`watched`] is a master with a replica and three
 //! Sentinels; [`cluster`] is a cluster of three masters with a replica each.
@@ -28,10 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The user of [`Server::start_guarded`].
 const USER: &str = "tollgate";
 
-/// Its password, with characters that a URL has to encode.
+/// The user's password, with characters that a URL has to encode.
 const PASSWORD: &str = "p@ss:w/rd";
 
-/// The same as a URL writes it.
+/// The password as a URL writes it.
 const PASSWORD_ENCODED: &str = "p%40ss%3Aw%2Frd";
 
 /// One running server with its data; both are gone when this is dropped.
@@ -46,7 +46,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one in the clear, for everybody.
+    /// Starts one without TLS, which lets everyone in.
     ///
     /// # Errors
     /// When it is not installed, or ends instead of serving.
@@ -54,7 +54,7 @@ impl Server {
         Self::start_with("redis-server", |port| format!("port {port}\n"), None)
     }
 
-    /// Starts one that keeps nothing: its disk is not what a benchmark is about.
+    /// Starts one that saves nothing, because a benchmark is not about its disk.
     ///
     /// # Errors
     /// As [`Server::start`].
@@ -65,7 +65,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts one that speaks TLS alone, and lets in one user alone, who may do what Tollgate does.
+    /// Starts one that speaks only TLS and admits only one user, who may do what Tollgate does.
     ///
     /// # Errors
     /// As [`Server::start`].
@@ -113,7 +113,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Where clients find it: the URL of the store's backend.
+    /// Its URL, as the store's backend.
     #[must_use]
     pub fn url(&self) -> String {
         let port = self.port;
@@ -143,18 +143,18 @@ impl Server {
         self.process = None;
     }
 
-    /// Stops it in its tracks: connections stay open and nothing is answered.
+    /// Stops it with a signal: connections stay open, and nothing is answered.
     ///
     /// # Errors
-    /// When it does not run.
+    /// If it does not run.
     pub fn pause(&self) -> anyhow::Result<()> {
         self.signal(Signal::STOP)
     }
 
-    /// Lets it go on.
+    /// Continues it.
     ///
     /// # Errors
-    /// When it does not run.
+    /// If it does not run.
     pub fn resume(&self) -> anyhow::Result<()> {
         self.signal(Signal::CONT)
     }
@@ -164,10 +164,10 @@ impl Server {
         Ok(kill_process(id.context("the server does not run")?, signal)?)
     }
 
-    /// Starts it again where it was, with the data that it had, and waits until it answers.
+    /// Starts it again on its port, with the data that it had, and waits until it answers.
     ///
     /// # Errors
-    /// When it ends instead.
+    /// If it ends instead.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.process = None;
         let log = File::options().create(true).append(true).open(self.directory.path().join("log"))?;
@@ -181,8 +181,8 @@ impl Server {
             command.args(["--save", ""]);
         }
         if self.is_durable {
-            // So that a killed server comes back with all that it has answered; with `everysec` a write can wait in its
-            // memory for the last second's to reach the disk.
+            // With `always`, a killed server comes back with everything that it has answered. With `everysec`, a write can wait
+            // in memory until the writes of the last second reach the disk.
             command.args(["--appendonly", "yes", "--appendfsync", "always"]);
         }
         let mut process = Process::start(command)?;
@@ -196,10 +196,10 @@ impl Server {
         Ok(())
     }
 
-    /// What it answers to a command, one line a value.
+    /// Its answer to a command, with each value on its own line.
     ///
     /// # Errors
-    /// When it cannot be asked, or the answer is an error.
+    /// If it cannot be asked, or answers with an error.
     pub fn ask(&self, command: &[&str]) -> anyhow::Result<String> {
         let mut asked = Command::new("redis-cli");
         asked.args(["-e", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
@@ -226,12 +226,12 @@ impl Server {
     }
 }
 
-/// What the ACL user of Tollgate needs; docs/redis-keys.md says the same.
+/// What Tollgate's ACL user needs; docs/redis-keys.md says the same.
 pub const COMMANDS: &str = "-@all +ping +time +wait +eval +evalsha +fcall +function|load +get +mget +set +sadd +srem \
                             +sscan +smembers +exists +hget +hmget +hgetall +hset +hdel +hincrby +lpush +rpush \
                             +lpop +llen +ltrim +lrange +select";
 
-/// A loopback port that nobody listened on a moment ago, with room for a cluster's second port above it.
+/// A loopback port on which nothing listened a moment ago, with room for a cluster's second port above it.
 fn free_port() -> anyhow::Result<u16> {
     for _ in 0..100 {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
@@ -242,7 +242,7 @@ fn free_port() -> anyhow::Result<u16> {
     anyhow::bail!("no free port below 50000")
 }
 
-/// Where `program` is.
+/// The path of `program`.
 fn installed(program: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut found = std::env::split_paths(&path).map(|folder| folder.join(program));

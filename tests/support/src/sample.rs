@@ -6,10 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 
-/// Who issues the sample tokens.
+/// The issuer of the sample tokens.
 pub const ISSUER: &str = "https://login.example.com";
 
-/// What the sample tokens are signed with (HS256).
+/// The key that signs the sample tokens (HS256).
 pub const SECRET: &str = "sample-secret-of-the-jwt-issuer-0123456789";
 
 /// The browser origin that the gateways' CORS settings allow.
@@ -21,16 +21,16 @@ pub fn key(consumer: &str) -> String {
     format!("{consumer}-key")
 }
 
-/// A signed token for a consumer, good until `expires` after the epoch.
+/// A signed token for a consumer, valid until `expires` after the epoch.
 #[must_use]
 pub fn token(consumer: &str, expires: Duration) -> String {
     signed(consumer, expires, SECRET)
 }
 
-/// A token signed with any secret, so also with a wrong one.
+/// A token signed with any secret, so a wrong one is possible.
 ///
 /// # Panics
-/// Never: HMAC takes keys of every length.
+/// Never: HMAC takes keys of any length.
 #[must_use]
 pub fn signed(consumer: &str, expires: Duration, secret: &str) -> String {
     let claims = format!(r#"{{"exp":{},"iss":"{ISSUER}","sub":"{consumer}"}}"#, expires.as_secs());
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_token_is_signed_as_rfc_7515_says() {
-        // Computed apart, with Python's hmac module.
+        // This was computed separately, with Python's hmac module.
         let token = signed("acme-mobile", Duration::from_secs(1_900_000_000), "secret");
         let wanted = concat!(
             "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.",

@@ -1,4 +1,4 @@
-//! A `tollgate store` of one's own, on a free loopback port that it keeps when it is restarted.
+//! A `tollgate store` of a test's own, on a free loopback port that it keeps when it is restarted.
 
 use std::fs::File;
 use std::io;
@@ -22,13 +22,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Store {
     process: Option<Process>,
-    /// Its log, and its file where it has one.
+    /// Its log, and its file if it has one.
     directory: TempDir,
     backend: String,
     address: SocketAddr,
-    /// The gateways' token, where it wants one.
+    /// The token that gateways must send, if it wants one.
     token: Option<String>,
-    /// Another build of it than the workspace's.
+    /// The program, if it is another build than the workspace's.
     program: Option<PathBuf>,
 }
 
@@ -36,13 +36,13 @@ impl Store {
     /// Starts one on `backend`, a URL; `redb` is its embedded default in a folder of its own.
     ///
     /// # Errors
-    /// When the command is not there, or ends instead of serving: with what it has logged.
+    /// If the command is not there, or ends instead of serving: with its log.
     pub fn start(backend: &str) -> anyhow::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         Self::start_at(backend, address)
     }
 
-    /// The same where gateways have to say `token`, and admins what nobody knows.
+    /// Starts one that wants `token` from gateways, and from admins a token that nobody knows.
     ///
     /// # Errors
     /// As [`Store::start`].
@@ -51,7 +51,7 @@ impl Store {
         Self::start_with(backend, address, Some(token.to_owned()))
     }
 
-    /// The same as [`Store::start`] at an address.
+    /// Starts one as [`Store::start`] does, at an address.
     ///
     /// # Errors
     /// As [`Store::start`].
@@ -59,7 +59,7 @@ impl Store {
         Self::start_with(backend, address, None)
     }
 
-    /// The same as [`Store::start`] with a build of one's own.
+    /// Starts one as [`Store::start`] does, from another build.
     ///
     /// # Errors
     /// As [`Store::start`].
@@ -97,11 +97,11 @@ impl Store {
         let log = File::options().create(true).append(true).open(self.directory.path().join("log"))?;
         let mut command = Command::new("sh");
         command
-            // So that a write beyond [`Store::limit_files`] is an error and not the process's end.
+            // So a write beyond [`Store::limit_files`] is an error and does not end the process.
             .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
             .arg(&program)
             .args(["store", "--listen", &self.address.to_string()])
-            // Not a flag: a Redis's password may be in it, and flags are in the list of processes.
+            // It is not a flag: it may contain a Redis's password, and the list of processes shows flags.
             .env("TOLLGATE_BACKEND", &self.backend)
             .current_dir(self.directory.path())
             .stdout(log.as_fd().try_clone_to_owned()?)
@@ -130,11 +130,11 @@ impl Store {
         self.process = None;
     }
 
-    /// From now on no file of it may grow beyond so many bytes: to whoever writes this is what a full disk is. `None`: it
-    /// has room again.
+    /// From now on no file of it may grow beyond `bytes`, which a writer sees as a full disk sees it. With `None` it has room
+    /// again.
     ///
     /// # Errors
-    /// When it is not there.
+    /// If it does not run.
     pub fn limit_files(&self, bytes: Option<u64>) -> anyhow::Result<()> {
         let id = self.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let limit = Rlimit { current: bytes, maximum: None };
@@ -142,33 +142,33 @@ impl Store {
         Ok(())
     }
 
-    /// The size of the file that `redb` is kept in, bytes.
+    /// The size of `redb`'s file in bytes.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub fn file_size(&self) -> anyhow::Result<u64> {
         Ok(std::fs::metadata(self.directory.path().join("store.redb"))?.len())
     }
 
-    /// Stops its clocks, as a machine that hangs does, or lets them go on.
+    /// Stops it and its clocks, as a machine that hangs does, or lets it continue.
     ///
     /// # Errors
-    /// When it is not there.
+    /// If it does not run.
     pub fn freeze(&self, frozen: bool) -> anyhow::Result<()> {
         let id = self.process.as_ref().context("it was not started")?.id();
         let id = i32::try_from(id).ok().and_then(Pid::from_raw).context("no process")?;
         Ok(kill_process(id, if frozen { Signal::STOP } else { Signal::CONT })?)
     }
 
-    /// How it ended, if it has by itself.
+    /// Its exit status, if it has ended by itself.
     ///
     /// # Errors
-    /// When the system cannot say.
+    /// If the system cannot tell.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.process.as_mut().map_or(Ok(None), Process::ended)
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -186,7 +186,7 @@ impl Store {
         Client::to(self.address)
     }
 
-    /// The value of a line of its metrics that starts with `name`; several are added up.
+    /// The value of the metrics line that starts with `name`, or the sum of several.
     ///
     /// # Errors
     /// When it does not answer.
@@ -196,7 +196,7 @@ impl Store {
         Ok(text.lines().filter(|line| line.starts_with(name)).filter_map(of_line).sum())
     }
 
-    /// What it has logged.
+    /// Its log.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()

@@ -1,13 +1,12 @@
-//! The sample upstream: answers every request with what it received, so that a test sees what reached it.
+//! The sample upstream, which answers every request with what it received, so that a test sees what reached it.
 //!
 //! ```json
 //! {"method": "GET", "path": "/identify?a=b", "headers": {"x-quota-tier": ["free"]}}
 //! ```
-//! The path is the request line's, byte for byte, also where a server would cut it.
-//! A request's own `x-sample-response-header: Name: value` (also several) makes it send that header, to play an
-//! upstream with limits of its own; its `x-sample-redirect: http://host/path` sends it there, unless it asks for that path.
-//! `kong/upstream.py` does the same where Kong runs in containers; a test holds
-//! the two to one behaviour.
+//! The path is the request line's, byte for byte, even where a server would cut it. A request's own `x-sample-response-header:
+//! Name: value` (several are allowed) makes it send that header, to play an upstream with limits of its own. A request's
+//! `x-sample-redirect: http://host/path` redirects it there, unless it asks for that path. `kong/upstream.py` does the same
+//! where Kong runs in containers; a test holds the two to one behavior.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -30,10 +29,10 @@ use tokio::net::{TcpListener, TcpStream};
 /// The request header by which a client chooses response headers.
 const RESPONSE_HEADER: &str = "x-sample-response-header";
 
-/// The request header by which a client chooses where it is sent.
+/// The request header by which a client chooses where it is redirected.
 const REDIRECT: &str = "x-sample-redirect";
 
-/// As many headers as a request may have: tests send absurd numbers of them.
+/// The most headers that a request may have: tests send absurd numbers of them.
 const MAX_HEADERS: usize = 2048;
 
 /// A running upstream, stopped when this is dropped.
@@ -41,15 +40,15 @@ const MAX_HEADERS: usize = 2048;
 pub struct Upstream {
     address: SocketAddr,
     requests: Arc<AtomicU64>,
-    // Dropped with it: all tasks of the server.
+    // Dropping it drops all tasks of the server.
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Upstream {
-    /// Listens on an address (port 0: any free one) and serves in a thread of its own.
+    /// Listens on an address (port 0 is any free one) and serves in a thread of its own.
     ///
     /// # Errors
-    /// When the address cannot be had.
+    /// If the address cannot be had.
     pub fn start(address: SocketAddr) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -63,21 +62,21 @@ impl Upstream {
         Ok(Self { address, requests, _runtime: runtime })
     }
 
-    /// On any free port of 127.0.0.1.
+    /// Starts on any free port of 127.0.0.1.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub fn on_loopback() -> std::io::Result<Self> {
         Self::start(SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Requests received so far.
+    /// The number of requests received so far.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
@@ -86,7 +85,7 @@ impl Upstream {
 
 async fn serve(listener: TcpListener, requests: Arc<AtomicU64>) {
     loop {
-        // Out of file descriptors or the like: the next connection may do.
+        // The process may be out of file descriptors; the next connection may work.
         let Ok((stream, _)) = listener.accept().await else { continue };
         let _ = stream.set_nodelay(true);
         let requests = Arc::clone(&requests);
@@ -101,13 +100,13 @@ async fn serve(listener: TcpListener, requests: Arc<AtomicU64>) {
         let connection = hyper::server::conn::http1::Builder::new()
             .max_headers(MAX_HEADERS)
             .serve_connection(TokioIo::new(stream), answer);
-        // A client that goes away is no news.
+        // It is normal that a client goes away.
         tokio::spawn(async { drop(connection.await) });
     }
 }
 
-/// The target in the last request line with `method` of what was received. The server's library gives only what is left of
-/// it without a fragment.
+/// The target in the last request line with `method` of what was received. The server's library gives it only without its
+/// fragment.
 fn target(received: &[u8], method: &str) -> String {
     let of_line = |line: &str| {
         Some(line.strip_suffix(" HTTP/1.1")?.strip_prefix(method)?.strip_prefix(' ')?.to_owned())
@@ -115,7 +114,7 @@ fn target(received: &[u8], method: &str) -> String {
     latin_1(received).rsplit("\r\n").find_map(of_line).unwrap_or_default()
 }
 
-/// A connection, and what was received over it since its last request.
+/// A connection, and the bytes received over it since its last request.
 struct Tapped {
     stream: TcpStream,
     received: Arc<Mutex<Vec<u8>>>,
@@ -189,7 +188,7 @@ fn echo(request: &Request<Incoming>, target: &str) -> Response<Full<Bytes>> {
     response
 }
 
-/// Header values are bytes; in JSON each stands as the character of its number.
+/// A header's value is bytes; in JSON, each stands as the character with its number.
 fn latin_1(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }

@@ -1,16 +1,16 @@
-//! Waiting for a condition, with an end to it.
+//! Waiting for a condition, with a deadline.
 
 use std::time::{Duration, Instant};
 
 use crate::interrupt;
 
-/// Time between two looks at a condition.
+/// The time between two looks at a condition.
 const GLANCE: Duration = Duration::from_millis(10);
 
 /// Looks every 10 ms until `look` yields a value.
 ///
 /// # Errors
-/// After `limit`, with `what` was waited for; and when this process was asked to end.
+/// If `limit` passes, with `what` was waited for, or if this process was asked to end.
 pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
     let end = Instant::now() + limit;
     loop {
@@ -23,7 +23,7 @@ pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>
     }
 }
 
-/// The same on a tokio runtime, for conditions that are awaited.
+/// Does what [`until`] does on a tokio runtime, for conditions that are awaited.
 ///
 /// # Errors
 /// As [`until`].
@@ -54,7 +54,7 @@ pub fn until_interrupted<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     None
 }
 
-/// Lets time pass. For tests in which the time itself is the condition: a stated wait, a bucket's refill.
+/// Lets time pass, for tests whose condition is time itself: a stated wait, a bucket's refill.
 #[allow(
     clippy::disallowed_methods,
     reason = "the one place that sleeps; every caller waits for a stated time"

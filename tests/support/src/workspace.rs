@@ -1,4 +1,4 @@
-//! Where the things of this repository are.
+//! The paths of this repository's files.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map(Path::to_path_buf).unwrap_or_default()
 }
 
-/// The built filter: `TOLLGATE_WASM` (from the root, where relative), or `dist/tollgate.wasm`.
+/// The built filter: `TOLLGATE_WASM`, relative to the root, or `dist/tollgate.wasm`.
 ///
 /// # Errors
-/// When it has not been built.
+/// If it has not been built.
 pub fn filter() -> anyhow::Result<PathBuf> {
     let path = named_or("TOLLGATE_WASM", "dist/tollgate.wasm");
     anyhow::ensure!(path.is_file(), "{} is not there: run `make build-wasm` first", path.display());
@@ -22,7 +22,7 @@ pub fn filter() -> anyhow::Result<PathBuf> {
 /// Envoy's program: `TOLLGATE_ENVOY`, or the one that `make setup` installs into `.venv`.
 ///
 /// # Errors
-/// When there is none.
+/// If there is none.
 pub fn envoy() -> anyhow::Result<PathBuf> {
     let path = named_or("TOLLGATE_ENVOY", ".venv/bin/envoy");
     anyhow::ensure!(
@@ -37,14 +37,14 @@ pub fn envoy() -> anyhow::Result<PathBuf> {
 /// The command `tollgate`: `TOLLGATE_COMMAND`, or the one that `make build` puts into `dist/`.
 ///
 /// # Errors
-/// When there is none.
+/// If there is none.
 pub fn command() -> anyhow::Result<PathBuf> {
     let path = named_or("TOLLGATE_COMMAND", "dist/tollgate");
     anyhow::ensure!(path.is_file(), "{} is not there: run `make build` first", path.display());
     Ok(path)
 }
 
-/// The text of a file, named from the root.
+/// The text of a file, whose path is relative to the root.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -53,7 +53,7 @@ pub fn read(file: &str) -> anyhow::Result<String> {
     std::fs::read_to_string(&path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
 }
 
-/// A YAML file, named from the root, as the JSON it stands for (anchors and aliases resolved).
+/// A YAML file, whose path is relative to the root, as the JSON that it stands for (anchors and aliases are resolved).
 ///
 /// # Errors
 /// When it cannot be read or is not YAML.
@@ -61,7 +61,7 @@ pub fn read_yaml(file: &str) -> anyhow::Result<serde_json::Value> {
     serde_saphyr::from_str(&read(file)?).map_err(|error| anyhow::anyhow!("{file}: {error}"))
 }
 
-/// What the environment names, or the `usual` file; both from the root.
+/// The path that the environment names, or the `usual` one; both are relative to the root.
 fn named_or(variable: &str, usual: &str) -> PathBuf {
     root().join(env::var_os(variable).unwrap_or_else(|| usual.into()))
 }

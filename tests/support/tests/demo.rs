@@ -1,4 +1,4 @@
-//! `make run` as a user has it: on a Redis of one's own, and ended by Ctrl-C.
+//! `make run` as a user runs it: on a Redis of its own, and ended by Ctrl-C.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop where it fails")]
 
@@ -14,13 +14,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use tollgate_testkit::redis::Server;
 use tollgate_testkit::wait;
 
-/// Its programs have to be compiled for and started by both gateways.
+/// Both gateways have to compile the filter and start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Two that start at the same moment look for the same free ports, and one of them is late.
+/// Two demos that start at the same moment would look for the same free ports, and one of them would be late.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// A free port of loopback, as far as one can tell before it is used.
+/// A loopback port that is free, as far as one can tell before it is used.
 fn port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -43,7 +43,7 @@ fn on_a_redis_of_ones_own_it_does_what_its_policy_says_and_keeps_its_accounts_th
     assert!(keys.chars().any(|digit| ('1'..='9').contains(&digit)), "{keys}");
 }
 
-/// All processes that come from `id`, and theirs.
+/// All descendants of the process `id`.
 fn descendants(id: u32) -> BTreeSet<u32> {
     let mut all = BTreeSet::new();
     let tasks = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
@@ -63,7 +63,7 @@ fn ctrl_c_leaves_no_process_and_no_port_behind() {
     let port = port();
     let mut running = demo(port).stdout(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(running.stdout.take().unwrap()).lines();
-    // It tells what to try once everything runs.
+    // The demo says what to try once everything runs.
     assert!(said.any(|line| line.unwrap().contains("curl -i")), "it ended too early");
     let left = descendants(running.id());
     assert!(left.len() >= 3, "two gateways and a store: {left:?}");

@@ -1,4 +1,4 @@
-//! Envoy's own parts of `envoy/envoy.yaml`, without the filter: who is calling, and what reaches the upstream.
+//! Envoy's own parts of `envoy/envoy.yaml`, without the filter: authentication, and what reaches the upstream.
 
 use serde_json::{Value, json};
 use tollgate_testkit::envoy::{Config, Envoy};

@@ -12,8 +12,8 @@ use crate::workspace;
 pub struct Config(Value);
 
 impl Config {
-    /// The sample configuration on free loopback ports, in front of an upstream, with the built filter and without the
-    /// store: a node alone.
+    /// The sample configuration on free loopback ports, in front of an upstream, with the built filter but without the store: a
+    /// node alone.
     ///
     /// # Errors
     /// When the sample cannot be read or the filter has not been built.
@@ -24,7 +24,7 @@ impl Config {
         }))
     }
 
-    /// The same with the sample's store, which listens there.
+    /// The sample configuration with the sample's store, which listens at `store`.
     ///
     /// # Errors
     /// As [`Config::sample`].
@@ -36,7 +36,7 @@ impl Config {
         Ok(config)
     }
 
-    /// The same without Tollgate: Envoy's own parts alone.
+    /// The sample configuration without Tollgate, which leaves Envoy's own parts.
     ///
     /// # Errors
     /// When the sample cannot be read.
@@ -53,14 +53,14 @@ impl Config {
         Ok(config.listening(([127, 0, 0, 1], 0).into()))
     }
 
-    /// With the cluster of the store at another address.
+    /// Gives the store's cluster another address.
     #[must_use]
     pub fn with_store(mut self, store: SocketAddr) -> Self {
         self.send_to(1, store);
         self
     }
 
-    /// With one more cluster, of a gRPC service.
+    /// Adds a cluster of a gRPC service.
     #[must_use]
     pub fn with_grpc_cluster(mut self, name: &str, at: SocketAddr) -> Self {
         let http = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -97,20 +97,20 @@ impl Config {
         workspace::read_yaml("envoy/envoy.yaml").map(Self)
     }
 
-    /// The whole of it.
+    /// The whole configuration.
     #[must_use]
     pub fn value(&self) -> &Value {
         &self.0
     }
 
-    /// With another address for the clients' requests.
+    /// Gives the listener another address for the clients' requests.
     #[must_use]
     pub fn listening(mut self, on: SocketAddr) -> Self {
         self.listener()["address"] = address(on);
         self
     }
 
-    /// With the policy changed.
+    /// Changes the policy.
     #[must_use]
     pub fn policy(mut self, change: impl FnOnce(&mut Value)) -> Self {
         let text = &mut self.wasm()["configuration"]["value"];
@@ -120,14 +120,14 @@ impl Config {
         self
     }
 
-    /// With a variable in the environment of the filter alone.
+    /// Sets a variable in the environment of the filter alone.
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.wasm()["vm_config"]["environment_variables"] = json!({ "key_values": { name: value } });
         self
     }
 
-    /// With the policy as a `Struct`, as YAML has it, in the place of JSON text.
+    /// Writes the policy as a `Struct`, as YAML has it, instead of as JSON text.
     #[must_use]
     pub fn policy_as_struct(mut self) -> Self {
         let configuration = &mut self.wasm()["configuration"];
@@ -137,21 +137,21 @@ impl Config {
         self
     }
 
-    /// With everything granted to the filter, as Istio does: callbacks that do nothing are made, too.
+    /// Grants everything to the filter, as Istio does: Envoy then makes the callbacks that do nothing, too.
     #[must_use]
     pub fn granting_everything(mut self) -> Self {
         self.wasm().as_object_mut().expect("settings").remove("capability_restriction_config");
         self
     }
 
-    /// With the settings of the HTTP connection manager changed.
+    /// Changes the settings of the HTTP connection manager.
     #[must_use]
     pub fn http(mut self, change: impl FnOnce(&mut Value)) -> Self {
         change(self.manager());
         self
     }
 
-    /// With every path going to the upstream, and none normalised on the way.
+    /// Routes every path to the upstream, and normalizes none on the way.
     #[must_use]
     pub fn taking_every_path(self) -> Self {
         self.http(|http| {
@@ -163,12 +163,12 @@ impl Config {
         })
     }
 
-    /// JSON, which is YAML too, and is read as such: a user's configuration is.
+    /// JSON, which is YAML too. Envoy reads it as YAML, because a user's configuration is.
     pub(super) fn to_json(&self) -> String {
         self.0.to_string()
     }
 
-    /// The configuration without its listeners, which `file` will bring instead; and the listeners.
+    /// Splits the configuration into one without listeners, which `file` will bring instead, and the listeners.
     pub(super) fn split(&self, file: &Path) -> (String, Value) {
         let mut bootstrap = self.0.clone();
         let listeners = bootstrap["static_resources"]["listeners"].take();

@@ -1,8 +1,8 @@
-//! What came back.
+//! An HTTP answer.
 
 use std::io::{self, BufRead, Read};
 
-/// More than any gateway here sends.
+/// This is more than any gateway here sends.
 const MAX_HEADERS: usize = 256;
 
 /// A whole answer.
@@ -10,9 +10,9 @@ const MAX_HEADERS: usize = 256;
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// Names in lower case, with their values, in the order of their arrival.
+    /// Names in lower case and their values, in the order of their arrival.
     pub headers: Vec<(String, String)>,
-    /// The body, without its chunks' frames.
+    /// The body, without the framing of its chunks.
     pub body: Vec<u8>,
 }
 
@@ -22,10 +22,10 @@ impl Response {
         self.headers.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
-    /// The value of a header that must not be there twice.
+    /// The value of a header that must not occur twice.
     ///
     /// # Panics
-    /// When it is.
+    /// If it does.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.all(name);
@@ -37,7 +37,7 @@ impl Response {
     /// A header's value as a whole number.
     ///
     /// # Panics
-    /// When it is there and is not one.
+    /// If there is a value that is not one.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {
         self.header(name).map(|value| value.parse().unwrap_or_else(|_| panic!("{name}: {value}")))
@@ -46,7 +46,7 @@ impl Response {
     /// The body as JSON.
     ///
     /// # Panics
-    /// When it is not.
+    /// If it is not JSON.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {}", self.text()))
@@ -58,12 +58,12 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Whether the connection ends here.
+    /// Whether the connection ends with this answer.
     pub(super) fn closes(&self) -> bool {
         self.all("connection").any(|value| value.eq_ignore_ascii_case("close"))
     }
 
-    /// Reads one answer. Interim ones (1xx) are passed over.
+    /// Reads one answer and skips interim ones (1xx).
     pub(super) fn read(stream: &mut impl BufRead, to_head: bool) -> io::Result<Self> {
         loop {
             let mut response = parse(&head(stream)?)?;

@@ -1,4 +1,4 @@
-//! Certificates for 127.0.0.1, from an authority that only a test believes.
+//! Certificates for 127.0.0.1, from an authority that only a test trusts.
 
 use std::fs;
 use std::path::Path;
@@ -13,14 +13,14 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Makes them.
+    /// Creates them.
     ///
     /// # Errors
     /// When they cannot be made or written.
     pub fn new() -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("tollgate-certificates-").tempdir()?;
         let mut authority = CertificateParams::new(Vec::new())?;
-        // Two of one name would pass for one that signed itself.
+        // If both had one name, the certificate would pass for one that signed itself.
         authority.distinguished_name.push(DnType::CommonName, "Tollgate's tests");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
@@ -35,7 +35,7 @@ impl Certificates {
         Ok(Self { directory })
     }
 
-    /// Where they are.
+    /// The directory that they are in.
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.directory.path()

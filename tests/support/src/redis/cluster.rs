@@ -8,20 +8,20 @@ use super::watched::has_all;
 use super::{PATIENCE, Server};
 use crate::wait;
 
-/// After so many milliseconds without a word a node counts as failing.
+/// A node that is silent for this many milliseconds counts as failing.
 const NODE_TIMEOUT: u32 = 1_000;
 
-/// All nodes, stopped when this is dropped.
+/// All nodes, which stop when this is dropped.
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Server>,
 }
 
 impl Cluster {
-    /// Starts it and waits until every node calls it whole.
+    /// Starts it and waits until every node calls it complete.
     ///
     /// # Errors
-    /// When something is not installed or does not come up.
+    /// If something is not installed or does not come up.
     pub fn start() -> anyhow::Result<Self> {
         let settings = |port| {
             format!(
@@ -59,10 +59,10 @@ impl Cluster {
         self.live().filter(|node| is_master(node))
     }
 
-    /// Kills the master of `key`'s slot as a crash would. What comes back is its place.
+    /// Kills the master of `key`'s slot, as a crash would. Returns the place of that node.
     ///
     /// # Errors
-    /// When no master has it.
+    /// If no master has the slot.
     pub fn kill_master_of(&mut self, key: &str) -> anyhow::Result<usize> {
         let slot = self.live().next().context("no node is left")?.ask(&["CLUSTER", "KEYSLOT", key])?;
         let slot: u16 = slot.parse()?;
@@ -72,10 +72,10 @@ impl Cluster {
         Ok(place)
     }
 
-    /// Waits until the replica of the node that was killed has its slots, and the others know.
+    /// Waits until the replica of the killed node has its slots, and the others know.
     ///
     /// # Errors
-    /// When it is not promoted.
+    /// If it is not promoted.
     pub fn failed_over(&self) -> anyhow::Result<()> {
         wait::until("the replica to be promoted", PATIENCE, || {
             let masters = self.live().filter(|node| is_master(node)).count();
@@ -83,7 +83,7 @@ impl Cluster {
         })
     }
 
-    /// Starts whatever was killed again.
+    /// Starts again whatever was killed.
     ///
     /// # Errors
     /// When it does not come up.
@@ -92,10 +92,10 @@ impl Cluster {
         dead.try_for_each(Server::restart)
     }
 
-    /// Waits until every replica has all that its master has.
+    /// Waits until every replica has everything that its master has.
     ///
     /// # Errors
-    /// When it does not.
+    /// If that does not happen.
     pub fn replicated(&self) -> anyhow::Result<()> {
         wait::until("the replicas to follow", PATIENCE, || self.masters().all(has_all).then_some(()))
     }

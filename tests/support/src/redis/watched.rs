@@ -6,10 +6,10 @@ use crate::wait;
 /// What the Sentinels call the master.
 const SERVICE: &str = "tollgate-test";
 
-/// After so many milliseconds without a word a server counts as down.
+/// A server that is silent for this many milliseconds counts as down.
 const DOWN_AFTER: u32 = 500;
 
-/// All of them, stopped when this is dropped.
+/// All of them, which stop when this is dropped.
 #[derive(Debug)]
 pub struct Watched {
     servers: [Server; 2],
@@ -20,7 +20,7 @@ impl Watched {
     /// Starts them and waits until every Sentinel knows the replica and the others.
     ///
     /// # Errors
-    /// When something is not installed or does not come up.
+    /// If something is not installed or does not come up.
     pub fn start() -> anyhow::Result<Self> {
         let master = Server::start()?;
         let of = master.port();
@@ -55,7 +55,7 @@ impl Watched {
     /// The server that the Sentinels call master.
     ///
     /// # Errors
-    /// When they name none of these.
+    /// If they name none of these.
     pub fn master(&mut self) -> anyhow::Result<&mut Server> {
         let named = self.sentinels[0].ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE])?;
         let port = named.lines().nth(1).unwrap_or_default().to_owned();
@@ -63,19 +63,19 @@ impl Watched {
         found.ok_or_else(|| anyhow::anyhow!("the Sentinels name {named:?}"))
     }
 
-    /// Waits until the replica has all that the master has.
+    /// Waits until the replica has everything that the master has.
     ///
     /// # Errors
-    /// When it does not.
+    /// If that does not happen.
     pub fn replicated(&mut self) -> anyhow::Result<()> {
         let master = self.master()?;
         wait::until("the replica to follow", PATIENCE, || has_all(master).then_some(()))
     }
 
-    /// Waits until the replica is master in the place of the one that was killed.
+    /// Waits until the replica is master in place of the killed one.
     ///
     /// # Errors
-    /// When it is not promoted.
+    /// If it is not promoted.
     pub fn failed_over(&mut self) -> anyhow::Result<()> {
         wait::until("the replica to become master", PATIENCE, || {
             let master = self.master().ok()?;
@@ -83,7 +83,7 @@ impl Watched {
         })
     }
 
-    /// Starts whatever was killed again.
+    /// Starts again whatever was killed.
     ///
     /// # Errors
     /// When it does not come up.

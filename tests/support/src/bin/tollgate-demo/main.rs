@@ -1,4 +1,4 @@
-//! `make run`: two real gateways with the filter that share one store, a table of what they do, and time to try it.
+//! `make run`: two real gateways with the filter, which share one store; a table of what they do; and time to try it.
 
 mod port;
 mod stage;
@@ -14,18 +14,18 @@ use stage::{Places, Stage};
 use tollgate_testkit::{interrupt, wait};
 use visit::{Scene, Visit};
 
-/// Where a store listens by itself.
+/// The port on which a store listens by default.
 const STORE_PORT: u16 = 7600;
 
-/// Starts two Envoys with the filter, a store that they share and a sample upstream, shows every tier at its limit, and
-/// stays until Ctrl-C.
+/// Starts two Envoys with the filter, a store that they share and a sample upstream, takes every tier to its limit, and runs
+/// until Ctrl-C.
 #[derive(Parser)]
 struct Arguments {
-    /// The port of 127.0.0.1 that takes the requests; the second gateway has the next one, or any that is free.
+    /// The port of 127.0.0.1 that takes the requests; the second gateway takes the next one, or any that is free.
     #[arg(long, default_value_t = 8000, env = "PORT")]
     port: u16,
-    /// The Redis that the store keeps its accounts in: redis://HOST:PORT, or any other --backend of `tollgate store`.
-    /// Without it: its embedded default, in a folder that goes when this ends.
+    /// The Redis that keeps the store's accounts: redis://HOST:PORT, or any other --backend of `tollgate store`. Without it,
+    /// the store keeps them in its embedded default, in a folder that is removed at the end.
     #[arg(long, value_name = "URL", env = "REDIS", hide_env_values = true)]
     redis: Option<String>,
     /// Check what the table shows, stop everything, and exit with 0 or 1.
@@ -73,7 +73,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// A Redis may hold what others need, and what an earlier run left: nothing of either is touched or met.
+/// A Redis may hold what others need and what an earlier run left. A new namespace neither touches nor meets any of that.
 #[allow(clippy::disallowed_methods, reason = "the time makes the name one that no earlier run had")]
 fn namespace_of_this_run() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,12 +1,12 @@
-//! A port that is taken, and by whom.
+//! Finds out whether a port is taken, and by which process.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 
-/// Checks that nobody listens on an address. Envoy itself would share it with another Envoy.
+/// Checks that nothing listens on an address. Envoy itself would share it with another Envoy.
 ///
 /// # Errors
-/// With the one who does, and what to do.
+/// If something does: names it, and says what to do.
 pub fn must_be_free(address: SocketAddr) -> anyhow::Result<()> {
     let Err(error) = TcpListener::bind(address) else { return Ok(()) };
     let port = address.port();
@@ -16,10 +16,10 @@ pub fn must_be_free(address: SocketAddr) -> anyhow::Result<()> {
     )
 }
 
-/// The address that is wanted, or where somebody has it, any that is free.
+/// The wanted address, or any that is free if another process has it.
 ///
 /// # Errors
-/// When this machine has none.
+/// If this machine has none.
 pub fn free(wanted: SocketAddr) -> anyhow::Result<SocketAddr> {
     if must_be_free(wanted).is_ok() && wanted.port() != 0 {
         return Ok(wanted);
@@ -27,7 +27,7 @@ pub fn free(wanted: SocketAddr) -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind(SocketAddr::new(wanted.ip(), 0))?.local_addr()?)
 }
 
-/// The process that listens on a port: `nginx (pid 17)`. None where it is another user's.
+/// The process that listens on a port: `nginx (pid 17)`. `None` if it belongs to another user.
 fn listener(port: u16) -> Option<String> {
     let sockets =
         ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());

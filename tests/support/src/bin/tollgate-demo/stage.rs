@@ -1,4 +1,4 @@
-//! What runs: two gateways, the store that they share, and a sample upstream. All of it ends when this is dropped.
+//! The demo's processes: two gateways, the store that they share, and a sample upstream. Dropping this ends all of them.
 
 use std::net::SocketAddr;
 use std::process::ExitStatus;
@@ -22,21 +22,21 @@ pub struct Places {
     pub store: SocketAddr,
 }
 
-/// Everything that was started.
+/// Everything that the demo has started.
 pub struct Stage {
-    /// In front of the upstream, with the sample's policy.
+    /// The gateways in front of the upstream, with the sample's policy.
     pub gateways: [Envoy; 2],
-    /// Lends to both.
+    /// The store that lends to both.
     pub store: Store,
-    /// What is protected.
+    /// The service that they protect.
     pub upstream: Upstream,
 }
 
 impl Stage {
-    /// Starts gateways of so many workers each, and a store on `backend`. Their policy is the sample's in a namespace.
+    /// Starts gateways of `workers` workers each, with the sample's policy in a namespace, and a store on `backend`.
     ///
     /// # Errors
-    /// When one of them does not start, with what it has logged.
+    /// If one of them does not start, with its log.
     pub fn set(places: &Places, workers: u32, backend: &str, namespace: &str) -> anyhow::Result<Self> {
         let upstream = Upstream::on_loopback().context("the sample upstream cannot listen on loopback")?;
         let store = Store::start_at(backend, places.store)?;
@@ -45,7 +45,7 @@ impl Stage {
             .map_err(|error| anyhow::anyhow!("{error}: is it there? The store's log:\n{}", store.log()))?;
         let config = Config::shared(upstream.address(), store.address())?
             .policy(|policy| policy["namespace"] = namespace.into());
-        // At once: most of a start is the compiling of the filter.
+        // They start at once: most of a start is the compiling of the filter.
         let [first, second] = thread::scope(|scope| {
             places
                 .gateways
@@ -63,7 +63,7 @@ impl Stage {
         [0, 1].map(|gateway: usize| self.gateways[gateway].address())
     }
 
-    /// What ended although nobody asked it to, and its last words.
+    /// Which process ended although nobody asked it to, and its last words.
     pub fn ended(&mut self) -> anyhow::Result<Option<String>> {
         let tell = |what: &str, status: ExitStatus, log: &str| {
             format!("{what} ended: {status}. Its log ends so:\n{log}")

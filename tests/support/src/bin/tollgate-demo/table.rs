@@ -2,7 +2,7 @@
 
 use crate::visit::Visit;
 
-/// Columns.
+/// The width of a column.
 const WIDTH: usize = 9;
 
 const HEAD: [&str; WIDTH] = [
@@ -18,8 +18,7 @@ const HEAD: [&str; WIDTH] = [
 ];
 
 /// The table's text. Limit, Remaining and Monthly are `X-RateLimit-Limit`, `X-RateLimit-Remaining` and
-/// `X-Quota-Monthly-Remaining` of the first answer; used is what the store tells at the end; a dot stands for what is not
-/// there.
+/// `X-Quota-Monthly-Remaining` of the first answer; used is the store's count at the end; a dot means that there is no value.
 #[must_use]
 pub fn of(visits: &[Visit]) -> String {
     let rows: Vec<[String; WIDTH]> =

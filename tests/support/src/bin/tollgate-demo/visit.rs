@@ -1,4 +1,4 @@
-//! Somebody goes to a gateway, up to the limit: what the table shows, and whether it should.
+//! A visit: a client sends requests up to its limit. This says what the table shows of it, and whether it should.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -10,23 +10,23 @@ use tollgate_testkit::{interrupt, sample, wait};
 /// More than any bucket of the sample policy holds.
 const ENOUGH: u64 = 2000;
 
-/// As many requests as show that nothing limits them.
+/// This many requests show that nothing limits them.
 const PLENTY: u64 = 300;
 
-/// The longest that a gateway's report to the store may take; many times what it takes.
+/// The longest that a gateway's report to the store may take: many times what it usually takes.
 const REPORTED: Duration = Duration::from_secs(10);
 
-/// Where everybody goes.
+/// What all clients visit.
 pub struct Scene<'a> {
-    /// Who goes to one goes to the first.
+    /// The gateways. A client that visits one of them visits the first.
     pub gateways: [SocketAddr; 2],
-    /// What they share.
+    /// The store that they share.
     pub store: &'a Store,
-    /// Of their policy.
+    /// The namespace of their policy.
     pub namespace: &'a str,
 }
 
-/// Who goes there, and what the policy says about them.
+/// A client, and what the policy says about it.
 struct Plan {
     who: &'static str,
     credential: Credential,
@@ -37,7 +37,7 @@ struct Plan {
     monthly: Option<u64>,
     /// Whether its requests go to both gateways in turn.
     at_both: bool,
-    /// What explains it.
+    /// Why the policy treats it so, for the table.
     why: &'static str,
 }
 
@@ -47,7 +47,7 @@ enum Credential {
     None,
 }
 
-/// A rate a minute and the bucket's size.
+/// A rate per minute and the bucket's size.
 #[derive(Clone, Copy)]
 struct Limit {
     rate: u64,
@@ -58,7 +58,7 @@ const FREE: Limit = Limit { rate: 100, burst: 150 };
 const PRO: Limit = Limit { rate: 1000, burst: 1500 };
 const ANONYMOUS: Limit = Limit { rate: 30, burst: 30 };
 
-/// What happened.
+/// What happened on a visit.
 pub struct Visit {
     /// The consumer.
     pub who: &'static str,
@@ -66,15 +66,15 @@ pub struct Visit {
     pub target: &'static str,
     /// The first answer.
     pub first: Response,
-    /// What the store says that it used this month, in cost units; none for anonymous clients.
+    /// What the store says that it used this month, in cost units; `None` for anonymous clients.
     pub used: Option<f64>,
     /// What happened at the limit, in words.
     pub end: String,
-    /// What was not as the policy says.
+    /// Everything that was not as the policy says.
     pub wrong: Vec<String>,
 }
 
-/// Everybody's visit. The consumers of the examples to try are not among those who use up their buckets, and the
+/// Runs every client's visit. None of these consumers is one of the examples to try, whose buckets must stay full, and the
 /// anonymous client comes from another address than a user's own.
 ///
 /// # Errors
@@ -122,7 +122,7 @@ pub fn all(scene: &Scene<'_>) -> anyhow::Result<Vec<Visit>> {
     visited.into_iter().map(|(plan, visit, spent)| plan.settled(visit, spent, scene)).collect()
 }
 
-/// What the store says that a consumer used this month.
+/// The use of a consumer this month, as the store says.
 fn used(scene: &Scene<'_>, consumer: &str) -> anyhow::Result<Option<f64>> {
     let path = format!("/v1/usage/{}/{consumer}", scene.namespace);
     let answer = scene.store.client().send(&Request::get(&path))?;
@@ -130,7 +130,7 @@ fn used(scene: &Scene<'_>, consumer: &str) -> anyhow::Result<Option<f64>> {
 }
 
 impl Plan {
-    /// What it sees, and the units that it spent.
+    /// Makes the visit; returns it, and the units that it spent.
     fn visit(&self, scene: &Scene<'_>) -> anyhow::Result<(Visit, u64)> {
         let mut request = Request::get(self.target);
         match self.credential {
@@ -145,7 +145,7 @@ impl Plan {
         let mut clients: Vec<Client> = gateways.iter().map(|gateway| self.client(*gateway)).collect();
         let most = if self.limit.is_some() { ENOUGH } else { PLENTY };
         let mut passed = vec![0; gateways.len()];
-        // Of the gateways in turn, without one that let it pass between.
+        // The last refusals of the gateways in turn, with no admitted request between them.
         let mut refusals: Vec<Response> = Vec::new();
         let began = Instant::now();
         let first = clients[0].send(&request)?;
@@ -179,7 +179,7 @@ impl Plan {
         }
     }
 
-    /// With what the store says, once the gateways have reported all that was spent.
+    /// Adds what the store says, once the gateways have reported all that was spent.
     fn settled(&self, mut visit: Visit, spent: u64, scene: &Scene<'_>) -> anyhow::Result<Visit> {
         if matches!(self.credential, Credential::None) {
             return Ok(visit);
@@ -193,7 +193,7 @@ impl Plan {
         Ok(visit)
     }
 
-    /// What happened, by how many passed at each gateway.
+    /// What happened, in words; `passed` counts the admitted requests at each gateway.
     fn end(&self, passed: &[u64], refused: Option<&Response>) -> String {
         let all: u64 = passed.iter().sum();
         let Some(refused) = refused else { return format!("{all} of {all} passed{}", self.why) };
@@ -206,7 +206,7 @@ impl Plan {
         format!("{passed} passed{cost}, then {}{both}, Retry-After: {wait}{}", refused.status, self.why)
     }
 
-    /// Everything in which the gateway did not do what the policy says.
+    /// Everything that the gateway did not do as the policy says.
     fn wrong(
         &self,
         first: &Response,
@@ -233,7 +233,7 @@ impl Plan {
         let status = refused.map_or(200, |refused| refused.status);
         check("the last status", status.to_string(), if self.limit.is_some() { "429" } else { "200" }.into());
         if let Some(limit) = self.limit {
-            // What came back in the meantime passes as well.
+            // Units that were refilled in the meantime admit requests as well.
             let back = took.as_secs_f64() * limit.rate as f64 / 60.0;
             let most = (limit.burst + back as u64) / self.cost;
             let least = limit.burst / self.cost;
