@@ -1,4 +1,4 @@
-//! Somebody who calls the gateway.
+//! A client that calls the gateway.
 
 use std::net::IpAddr;
 use std::sync::MutexGuard;
@@ -6,14 +6,14 @@ use std::sync::MutexGuard;
 use tollgate_testkit::http::{Client, Request, Response};
 use tollgate_testkit::sample;
 
-/// By what the gateway knows a caller.
+/// How the gateway identifies a caller.
 #[derive(Clone, Debug)]
 pub enum Credential {
     /// A sample consumer's API key.
     Key(String),
     /// A signed token.
     Token(String),
-    /// Nothing.
+    /// The caller has no credential.
     None,
 }
 
@@ -32,13 +32,13 @@ impl<'a> Caller<'a> {
         Self { client, credential, _alone: None }
     }
 
-    /// Calling from an address of this machine.
+    /// Makes it call from an address of this machine.
     #[must_use]
     pub fn from(self, address: IpAddr) -> Self {
         Self { client: self.client.from(address), ..self }
     }
 
-    /// While no other anonymous client calls.
+    /// Makes it the only anonymous client that calls.
     #[must_use]
     pub fn alone(self, guard: MutexGuard<'a, ()>) -> Self {
         Self { _alone: Some(guard), ..self }
@@ -47,7 +47,7 @@ impl<'a> Caller<'a> {
     /// Sends a request with the caller's credential.
     ///
     /// # Panics
-    /// When no answer comes.
+    /// If no answer comes.
     pub fn send(&mut self, request: &Request) -> Response {
         let request = match &self.credential {
             Credential::Key(consumer) => request.clone().of(consumer),
@@ -57,7 +57,7 @@ impl<'a> Caller<'a> {
         self.client.send(&request).unwrap_or_else(|error| panic!("{error} after {request:?}"))
     }
 
-    /// [`Caller::send`] a GET request.
+    /// Does what [`Caller::send`] does with a GET request.
     ///
     /// # Panics
     /// As [`Caller::send`].

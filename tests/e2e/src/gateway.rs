@@ -14,16 +14,16 @@ use tollgate_testkit::{sample, wait};
 
 use crate::caller::{Caller, Credential};
 
-/// Which gateway it is. The contract is the same on both; what else they answer is not.
+/// The kind of gateway. The contract is the same on both; their other answers differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// With `kong/kong.yml`.
+    /// Kong, with `kong/kong.yml`.
     Kong,
-    /// With `envoy/envoy.yaml`.
+    /// Envoy, with `envoy/envoy.yaml`.
     Envoy,
 }
 
-/// What the suite started.
+/// The processes that the suite started.
 #[derive(Debug)]
 struct Own {
     _envoy: Envoy,
@@ -36,19 +36,19 @@ struct Own {
 pub struct Gateway {
     /// Its name in the tests' names.
     pub name: String,
-    /// Which it is.
+    /// Its kind.
     pub kind: Kind,
     address: SocketAddr,
-    /// Started by the suite; else somebody else's.
+    /// What the suite started; `None` if the gateway is an external one.
     own: Option<Own>,
-    /// All callers share an address at somebody else's gateway, so one anonymous client at a time.
+    /// All callers share an address at an external gateway, so only one anonymous client may call at a time.
     anonymous: Mutex<()>,
-    /// The last of the addresses 127.0.1.x that an anonymous client at the suite's own gateway has.
+    /// The last address 127.0.1.x that an anonymous client has at the suite's own gateway.
     addresses: AtomicU8,
 }
 
 impl Gateway {
-    /// An Envoy of the suite's own, alone.
+    /// Starts an Envoy alone.
     ///
     /// # Errors
     /// When it does not start.
@@ -59,19 +59,19 @@ impl Gateway {
         Self::start(name, &config, workers, upstream, None)
     }
 
-    /// An Envoy of the suite's own with a store.
+    /// Starts an Envoy with a store.
     ///
     /// # Errors
     /// When one of them does not start.
     pub fn envoy_with_store(workers: u32) -> anyhow::Result<Self> {
         let (upstream, store) = (Upstream::on_loopback()?, Store::start("redb")?);
-        // A machine that does other things as well is no store that is away.
+        // A machine that is busy with other things must not look like a store that is away.
         let config = Config::shared(upstream.address(), store.address())?
             .policy(|policy| policy["store"]["timeout"] = "2s".into());
         Self::start("envoy_with_a_store".into(), &config, workers, upstream, Some(store))
     }
 
-    /// An Envoy of the suite's own whose store is not there.
+    /// Starts an Envoy whose store does not run.
     ///
     /// # Errors
     /// When it does not start.
@@ -95,10 +95,10 @@ impl Gateway {
         Ok(Self::at(address, name, Kind::Envoy, Some(own)))
     }
 
-    /// Somebody else's gateway, at `http://host:port`. `kind` is `kong` or `envoy`; none: as its answers tell.
+    /// An external gateway at `http://host:port`. `kind` is `kong` or `envoy`; if it is `None`, its answers tell.
     ///
     /// # Errors
-    /// When it does not answer, or cannot be told to be either.
+    /// If it does not answer, or its kind cannot be told.
     pub fn external(url: &str, kind: Option<&str>) -> anyhow::Result<Self> {
         let host = url.strip_prefix("http://").context("GATEWAY_URL: write http://host:port")?;
         let host = host.trim_end_matches('/');
@@ -122,7 +122,7 @@ impl Gateway {
         Self { name, kind, address, own, anonymous: Mutex::new(()), addresses: AtomicU8::new(0) }
     }
 
-    /// Whether the suite started it, so that everybody's bucket is full.
+    /// Whether the suite started it, so that every bucket is full.
     #[must_use]
     pub fn is_own(&self) -> bool {
         self.own.is_some()
@@ -134,7 +134,7 @@ impl Gateway {
         Client::to(self.address)
     }
 
-    /// A sample consumer with a full bucket. Every test has its own.
+    /// A sample consumer with a full bucket. Every test uses its own.
     #[must_use]
     pub fn consumer(&self, name: &str) -> Caller<'_> {
         self.rested(Caller::new(self.client(), Credential::Key(name.into())))
@@ -147,7 +147,7 @@ impl Gateway {
         self.rested(Caller::new(self.client(), Credential::Token(token)))
     }
 
-    /// Nobody in particular, with a full bucket: from an address of its own, or alone with all the others'.
+    /// An anonymous client with a full bucket: from an address of its own, or else as the only one that calls.
     #[must_use]
     pub fn anonymous(&self) -> Caller<'_> {
         let anonymous = Caller::new(self.client(), Credential::None);
@@ -155,7 +155,7 @@ impl Gateway {
             let last = self.addresses.fetch_add(1, Ordering::Relaxed);
             return anonymous.from(IpAddr::V4(Ipv4Addr::new(127, 0, 1, last)));
         }
-        // A test that failed with it left nothing half done.
+        // A test that failed while it held the lock left nothing half done.
         let alone = self.anonymous.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.rested(anonymous.alone(alone))
     }

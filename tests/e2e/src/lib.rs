@@ -1,16 +1,16 @@
-//! The end-to-end suite, against a real gateway.
+//! The end-to-end suite, which tests a real gateway.
 //!
 //! | where | what it is |
 //! | --- | --- |
 //! | [`gateway`] | the gateway under test: an Envoy of the suite's own, or the one that `GATEWAY_URL` names |
-//! | [`caller`] | somebody who calls it: a sample consumer with a full bucket, or an anonymous client |
+//! | [`caller`] | a client that calls it: a sample consumer with a full bucket, or an anonymous client |
 //! | [`spelled`] | whether a gateway charges what it lets through, however the path is spelled |
 //! | [`standing`] | what a response's headers say about the caller |
-//! | [`monitoring`] | what `monitoring/` asks, and a Prometheus, gateways and stores to ask |
+//! | [`monitoring`] | the expressions of `monitoring/`, and a Prometheus, gateways and stores to ask |
 //! | `tests/gateway/` | behaviours that every gateway with the sample policy must show |
 //! | `tests/own_gateway/` | behaviours that need another policy, or a gateway to start and change |
-//! | `tests/shared/` | what several gateways that share a store promise together, also while something is broken |
-//! | `tests/monitoring/` | what rules and dashboards ask of a Prometheus, asked of one that scrapes gateways under load |
+//! | `tests/shared/` | what several gateways that share a store promise together, even while something is broken |
+//! | `tests/monitoring/` | the expressions of rules and dashboards, asked of a Prometheus that scrapes gateways under load |
 //! | `tests/gateway_files.rs` | the files for Kong and Envoy, compared |
 
 pub mod caller;

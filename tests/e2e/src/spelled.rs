@@ -7,22 +7,22 @@ use tollgate_testkit::http::Response;
 
 use crate::standing::{OURS, Standing};
 
-/// What became of many spellings.
+/// The outcome of many spellings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// How many were sent.
     pub sent: usize,
-    /// How many reached the upstream, by the status that the client got; the upstream's own is 200.
+    /// How many requests got each status; the upstream's own is 200.
     pub statuses: BTreeMap<u16, usize>,
     /// How many had their path changed on the way.
     pub changed: usize,
 }
 
-/// Sends requests for `targets`, one after the other, until the consumer's bucket is nearly empty. Those that reach the
-/// upstream were charged at least the dearest `price` of all that servers make of the path which arrived there.
+/// Sends requests for `targets`, one after the other, until the consumer's bucket is nearly empty. Checks that each one that
+/// reached the upstream was charged at least the highest `price` of all that servers make of the path that arrived.
 ///
 /// # Panics
-/// When one was not.
+/// If one was charged less.
 pub fn are_paid_for(
     mut send: impl FnMut(&str) -> Response,
     targets: impl Iterator<Item = String>,
@@ -59,7 +59,7 @@ pub fn are_paid_for(
     tally
 }
 
-/// The sample policy's price of a path as it stands.
+/// The sample policy's price of a path that is spelled plainly.
 #[must_use]
 pub fn sample_price(path: &[u8]) -> u64 {
     let segments: Vec<&[u8]> =

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tollgate_testkit::http::Response;
 
-/// Every header by which Tollgate tells a client where it stands.
+/// Every header in which Tollgate tells a client about its limits.
 pub const OURS: [&str; 7] = [
     "x-ratelimit-limit",
     "x-ratelimit-remaining",
@@ -24,17 +24,17 @@ pub struct Standing {
     pub limit: u64,
     /// `X-RateLimit-Remaining`.
     pub remaining: u64,
-    /// Seconds from the response's `Date` to `X-RateLimit-Reset`: until the bucket is full.
+    /// Seconds from the response's `Date` until the bucket is full, which is `X-RateLimit-Reset`.
     pub full_in: u64,
     /// `X-Quota-Monthly-Remaining`.
     pub month_left: Option<u64>,
 }
 
 impl Standing {
-    /// Reads them.
+    /// Reads the headers.
     ///
     /// # Panics
-    /// When one is missing, there twice, or not a number.
+    /// If one is missing, occurs twice, or is not a number.
     #[must_use]
     pub fn of(response: &Response) -> Self {
         let number =
@@ -57,7 +57,7 @@ pub fn tier(response: &Response) -> Option<&str> {
     response.header("x-quota-tier")
 }
 
-/// How long until the caller's bucket is full again; none where nothing limits it.
+/// How long until the caller's bucket is full again; `None` if nothing limits the caller.
 #[must_use]
 pub fn until_full(response: &Response) -> Option<Duration> {
     response.header("x-ratelimit-reset")?;
@@ -68,17 +68,17 @@ pub fn until_full(response: &Response) -> Option<Duration> {
 /// The gateway's time, from the `Date` header.
 ///
 /// # Panics
-/// When there is none.
+/// If there is none.
 #[must_use]
 pub fn date(response: &Response) -> Duration {
     let date = response.header("date").and_then(|date| httpdate::parse_http_date(date).ok());
     date.and_then(|date| date.duration_since(UNIX_EPOCH).ok()).expect("a Date header")
 }
 
-/// Seconds of the month (UTC) in which a response was made, by its `Date`.
+/// How many seconds into its month (UTC) a response was made, by its `Date`.
 ///
 /// # Panics
-/// When there is none.
+/// If there is none.
 #[must_use]
 pub fn seconds_of_month(response: &Response) -> u64 {
     let (_, month, year) = day_month_year(response);
@@ -94,7 +94,7 @@ pub fn seconds_of_month(response: &Response) -> u64 {
 /// Seconds from a response's `Date` to the end of its month (UTC).
 ///
 /// # Panics
-/// When there is none.
+/// If there is none.
 #[must_use]
 pub fn until_month_ends(response: &Response) -> u64 {
     let (day, ..) = day_month_year(response);
@@ -103,7 +103,7 @@ pub fn until_month_ends(response: &Response) -> u64 {
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// The `Date` header's own words: `Tue, 24 Nov 2026 02:13:37 GMT`.
+/// Day, month and year in the `Date` header: `Tue, 24 Nov 2026 02:13:37 GMT`.
 fn day_month_year(response: &Response) -> (u64, String, u64) {
     let date = response.header("date").expect("a Date header");
     let words: Vec<&str> = date.split(' ').collect();

@@ -1,18 +1,18 @@
 //! Every example in the documents does what it says.
 //!
-//! A fenced block names what it is, and so how it is tried; a block of another kind fails:
+//! A fenced block names its kind, and so how it is tried; a block of any other kind fails:
 //!
 //! | block | how |
 //! | --- | --- |
-//! | `yaml policy`, `yaml kong` | `tollgate check` finds a policy in it that can work |
-//! | `yaml envoy-filter` | a real Envoy serves with it in the place of the sample's filter |
-//! | `yaml envoy-stats` | stands so in the sample configuration |
-//! | `yaml fragment` | is YAML |
+//! | `yaml policy`, `yaml kong` | `tollgate check` finds a valid policy in it |
+//! | `yaml envoy-filter` | a real Envoy serves with it in place of the sample's filter |
+//! | `yaml envoy-stats` | the sample configuration contains it |
+//! | `yaml fragment` | it is YAML |
 //! | `console` | every `$` command is run, against two gateways and a store of its own; its output has the lines shown, in their order |
-//! | `console cluster` | nothing, for want of a cluster: but the shell can read it, its files exist, and `docs/not-executed.md` lists it |
-//! | `promql` | here nothing; `scripts/site.py` looks for its names |
+//! | `console cluster` | it is not run, as there is no cluster: but the shell can read it, its files exist, and `docs/not-executed.md` lists it |
+//! | `promql` | it is not tried here; `scripts/site.py` looks for its names |
 //! | `sh` | every target of make exists |
-//! | `text` | nothing: it is no example |
+//! | `text` | it is not tried, as it is no example |
 
 use std::fs;
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ fn blocks() -> Vec<Block> {
         let mut open: Option<Block> = None;
         let mut indent = 0;
         for (index, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
-            // In a list a block is indented, and so are its lines.
+            // In a list, a block and its lines are indented.
             if open.is_none() {
                 indent = line.len() - line.trim_start().len();
             }
@@ -81,7 +81,7 @@ fn of(kind: &str) -> Vec<Block> {
     found
 }
 
-/// The built command, for the shell and for us.
+/// The built command, for the shell and for this test.
 fn command() -> PathBuf {
     let path = workspace::root().join("dist/tollgate");
     assert!(path.exists(), "{} is missing: run `make build`", path.display());
@@ -177,7 +177,7 @@ fn every_target_of_make_exists() {
     }
 }
 
-/// Whether the Makefile has the target that `call` begins with.
+/// Checks that the Makefile has the target that `call` begins with.
 fn is_target(block: &Block, call: &str) {
     let target = call.split_whitespace().find(|word| !word.contains('=')).unwrap();
     let makefile = workspace::read("Makefile").unwrap();
@@ -229,7 +229,7 @@ fn what_is_not_executed_is_listed() {
 
 #[test]
 fn every_session_goes_as_shown() {
-    // What `make run` starts, for every document, as a reader has it who follows one from its top.
+    // Each document runs against what `make run` starts, as it does for a reader who follows it from its top.
     let mut blocks = of("console");
     blocks.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
     let mut current: Option<(String, Running)> = None;
@@ -260,7 +260,7 @@ impl Running {
         Self { gateways: [0, 1].map(|_| Envoy::start(&config, 2).unwrap()), store, _upstream: upstream }
     }
 
-    /// A command with the addresses that these have in the place of those that the documents speak of.
+    /// A command with the addresses of these processes in place of those in the documents.
     fn at_their_addresses(&self, command: &str) -> String {
         let [first, second] = &self.gateways;
         command

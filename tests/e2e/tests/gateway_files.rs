@@ -1,4 +1,4 @@
-//! What ships for Kong and for Envoy: one policy, the same consumers, and files that fit together.
+//! The files that ship for Kong and for Envoy: they have one policy and the same consumers, and they fit together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use tollgate_testkit::store::Store;
 use tollgate_testkit::upstream::Upstream;
 use tollgate_testkit::{sample, wait, workspace};
 
-/// The filter's name: its file's name, its root's, its memory zone's.
+/// The filter's name, which is also that of its file, its root and its memory zone.
 const FILTER: &str = "tollgate";
 
 fn kong() -> Value {
@@ -86,14 +86,14 @@ fn words(list: &Value) -> BTreeSet<String> {
 #[test]
 fn kong_and_envoy_carry_the_same_policy() {
     let (mut on_kong, mut on_envoy) = (policy_on_kong(), policy_on_envoy());
-    // Where the store is, each gateway says in its own way: an address, or a cluster's name.
+    // Each gateway names the store's place in its own way: as an address, or as a cluster.
     on_kong["store"]["upstream"].take();
     on_envoy["store"]["upstream"].take();
     assert_eq!(on_kong, on_envoy);
     assert!(on_kong["tiers"].is_object() && on_kong["store"]["mode"] == "leased");
 }
 
-/// Where a store listens that nobody has told otherwise.
+/// The default address of a store.
 const STORE: (&str, u16) = ("127.0.0.1", 7600);
 
 #[test]
@@ -122,7 +122,7 @@ fn key_on_kong(consumer: &Value) -> String {
     text(&consumer["keyauth_credentials"][0]["key"]).into()
 }
 
-/// The tier by the consumer's tag; the acl group must say the same.
+/// The tier in the consumer's tag; the acl group must say the same.
 fn tier_on_kong(consumer: &Value) -> String {
     let tier = text(&consumer["tags"][0]).strip_prefix("tier:").expect("a tag tier:…");
     assert_eq!(consumer["acls"], json!([{ "group": tier }]), "{consumer}");
@@ -217,7 +217,7 @@ fn kong_lets_anonymous_clients_in_and_nobody_lie() {
         assert!(consumer["keyauth_credentials"].is_null() && consumer["jwt_secrets"].is_null());
         assert!(words(&plugin(&service, "acl")["allow"]).contains(text(&consumer["acls"][0]["group"])));
     }
-    // At the top level a plugin is global: it runs on every route, also on those without authentication.
+    // At the top level a plugin is global: it runs on every route, even on those without authentication.
     let before = text(&plugin(&kong, "pre-function")["access"][0]);
     let claims =
         ["^x%-consumer%-", "^x%-credential%-", "x-anonymous-consumer", "^x%-quota%-", "^x%-ratelimit%-"];
@@ -335,7 +335,7 @@ fn both_sample_upstreams_answer_alike() {
     assert_eq!(rust, python);
 }
 
-/// `kong/upstream.py` on a free port.
+/// Starts `kong/upstream.py` on a free port.
 fn script() -> (Process, SocketAddr) {
     let (output, input) = std::io::pipe().unwrap();
     let mut command = Command::new("python3");

@@ -1,5 +1,5 @@
-//! `docs/pictures/dashboard-*.png`: the last ten minutes of a short day, drawn by `monitoring/draw.py`. It is
-//! `make pictures` that gives it a Python with the plotting library.
+//! Draws `docs/pictures/dashboard-*.png` with `monitoring/draw.py`: the last ten minutes of a short day. `make pictures` gives
+//! it a Python with the plotting library.
 
 use std::process::{Command, ExitCode};
 

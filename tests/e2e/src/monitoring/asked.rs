@@ -1,12 +1,12 @@
-//! Every expression of rules, alerts and dashboards, and where it stands.
+//! Every expression of rules, alerts and dashboards, and its place.
 
 use serde_json::Value;
 use tollgate_testkit::workspace;
 
-/// `monitoring/dashboards/NAME.json`
+/// The names in `monitoring/dashboards/NAME.json`.
 pub const DASHBOARDS: [&str; 2] = ["gateway", "quotas"];
 
-/// What Grafana puts in the place of variables. A node is scraped once a second here.
+/// The values that Grafana would put in place of variables. A node is scraped once a second here.
 const VARIABLES: [(&str, &str); 7] = [
     ("$__rate_interval", "10s"),
     ("$__range", "1m"),
@@ -20,9 +20,9 @@ const VARIABLES: [(&str, &str); 7] = [
 /// One expression.
 pub struct Asked {
     pub place: String,
-    /// As it is written.
+    /// The expression as it is written.
     pub raw: String,
-    /// With variables filled in.
+    /// The expression with its variables filled in.
     pub text: String,
 }
 
@@ -44,11 +44,11 @@ pub struct Rule {
     pub body: Value,
 }
 
-/// All of them.
+/// All rules and alerts.
 pub struct Rules {
     pub records: Vec<Rule>,
     pub alerts: Vec<Rule>,
-    /// As a Prometheus without the operator reads them.
+    /// The rules as a Prometheus without the operator reads them.
     pub file: String,
 }
 
@@ -90,7 +90,7 @@ pub fn of_dashboard(name: &str) -> Vec<Asked> {
     queries
 }
 
-/// What the dashboards' variables are chosen from.
+/// The queries from which the dashboards' variables are chosen.
 pub fn variables() -> Vec<Asked> {
     let mut asked = Vec::new();
     for name in DASHBOARDS {
@@ -105,7 +105,7 @@ pub fn variables() -> Vec<Asked> {
     asked
 }
 
-/// Everything.
+/// All expressions.
 pub fn all() -> Vec<Asked> {
     let rules = Rules::read();
     let of_rule = |kind: &str, rule: &Rule| {

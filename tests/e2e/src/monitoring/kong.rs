@@ -1,4 +1,4 @@
-//! A stand-in for what only a real Kong has: `monitoring/kong-sample.txt`, growing.
+//! A stand-in for the metrics that only a real Kong has: `monitoring/kong-sample.txt`, with growing values.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tollgate_testkit::workspace;
 
-/// Serves it on any path, until this process ends.
+/// Serves the sample on any path until this process ends.
 pub fn serve() -> SocketAddr {
     let sample = workspace::read("monitoring/kong-sample.txt").unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -14,7 +14,7 @@ pub fn serve() -> SocketAddr {
     let began = Instant::now();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            // Who hangs up early gets nothing.
+            // A client that hangs up early gets nothing.
             let _ = answer(stream, &grown(&sample, began.elapsed().as_secs_f64()));
         }
     });
@@ -34,7 +34,7 @@ fn answer(mut stream: TcpStream, body: &str) -> std::io::Result<()> {
     )
 }
 
-/// The sample after so many seconds: what counts has grown, faster and slower by turns; what measures has not.
+/// The sample after `seconds`: counters have grown, faster and slower by turns; gauges have not.
 fn grown(sample: &str, seconds: f64) -> String {
     let growth = seconds + 30.0 * (1.0 - (seconds / 60.0).cos());
     let mut is_counted = false;

@@ -1,4 +1,4 @@
-//! A Prometheus of one's own.
+//! A Prometheus of a test's own.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
@@ -15,20 +15,20 @@ use tollgate_testkit::wait;
 
 use super::asked::Rules;
 
-/// What is scraped: a job, a node's name, its address, and the path.
+/// A target to scrape: a job, a node's name, its address, and the path.
 pub struct Target {
     pub job: &'static str,
     pub instance: &'static str,
     pub address: SocketAddr,
     pub path: &'static str,
-    /// Only whether and how fast it answers is kept, as in `monitoring/servicemonitors.yaml`.
+    /// Whether only the fact and the time of its answer are kept, as in `monitoring/servicemonitors.yaml`.
     pub is_timed_only: bool,
 }
 
-/// Stopped when this is dropped.
+/// A running Prometheus, which stops when this is dropped.
 pub struct Prometheus {
     _process: Process,
-    /// Its data and its log; removed with it.
+    /// Its data and its log, which are removed with it.
     directory: TempDir,
     address: SocketAddr,
 }
@@ -39,7 +39,7 @@ impl Prometheus {
         Self::start_with(targets, &Rules::read().file)
     }
 
-    /// The same with other rules.
+    /// Starts one with other rules.
     pub fn start_with(targets: &[Target], rules: &str) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("tollgate-prometheus-").tempdir()?;
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
@@ -89,12 +89,12 @@ impl Prometheus {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
-    /// Where its API is.
+    /// The URL of its API.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Waits until an expression has a value that is a number, for some series.
+    /// Waits until an expression has a value that is a number for some series.
     pub fn finds(&self, expression: &str, patience: Duration) -> anyhow::Result<()> {
         let query = |byte: u8| format!("%{byte:02X}");
         let target = format!("/api/v1/query?query={}", expression.bytes().map(query).collect::<String>());

@@ -1,4 +1,4 @@
-//! Two Envoys, a store beside each on one Redis, the stand-in for Kong, a Prometheus that scrapes all of them, and clients.
+//! Two Envoys, each with a store on one Redis, the stand-in for Kong, a Prometheus that scrapes all of them, and clients.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use tollgate_testkit::wait;
 use super::kong;
 use super::prometheus::{Prometheus, Target};
 
-/// How long the pictures' day is.
+/// The length of the day that the pictures show.
 const DAY: Duration = Duration::from_secs(900);
 
-/// Sample consumers, and their requests a second at either gateway. Who is none is an anonymous client.
+/// Sample consumers and their requests per second at either gateway. `None` is an anonymous client.
 const CLIENTS: [(Option<&str>, &str, f64); 12] = [
     (None, "/identify", 0.8),
     (Some("acme-free"), "/identify", 2.5),
@@ -41,7 +41,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// With months so short that they end within the pictures' day.
+    /// Starts everything, with months so short that they end within the pictures' day.
     pub fn build() -> Self {
         let upstream = Upstream::on_loopback().unwrap();
         let redis = Server::start().unwrap();
@@ -68,7 +68,7 @@ impl Stage {
         Self { prometheus: prometheus.unwrap(), gateways, stores, redis, _upstream: upstream }
     }
 
-    /// Does `what` while clients send their requests, one of which the store does not understand.
+    /// Runs `what` while clients send requests, one of which the store does not understand.
     pub fn under_load<T>(&self, what: impl FnOnce() -> T) -> T {
         let is_over = &AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -86,14 +86,14 @@ impl Stage {
                     wait::pass(Duration::from_secs(1));
                 }
             });
-            // A check that fails must not leave the clients at work.
+            // A check that fails must not leave the clients running.
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(what));
             is_over.store(true, Ordering::Relaxed);
             done.unwrap_or_else(|why| std::panic::resume_unwind(why))
         })
     }
 
-    /// A quarter of an hour under load, with a Redis that is away for half a minute; `what` is done at its end.
+    /// Passes a quarter of an hour under load, with a Redis that is away for half a minute, and runs `what` at its end.
     pub fn live_through_a_day<T>(&self, what: impl FnOnce() -> T) -> T {
         self.under_load(|| {
             wait::pass(DAY * 2 / 3);
@@ -106,13 +106,13 @@ impl Stage {
     }
 }
 
-/// Sends one client's requests, busier and quieter by turns, until it is over.
+/// Sends one client's requests, at a rate that rises and falls, until the load is over.
 fn send(gateway: &Envoy, (consumer, target, rate): (Option<&str>, &str, f64), is_over: &AtomicBool) {
     let mut client: Client = gateway.client();
     let began = Instant::now();
     while !is_over.load(Ordering::Relaxed) {
         let request = Request::get(target);
-        // What became of it the metrics say.
+        // The metrics show the outcome.
         let _ = client.send(&match consumer {
             Some(name) => request.of(name),
             None => request,

@@ -1,4 +1,4 @@
-//! Whom nothing identifies.
+//! Clients that nothing identifies.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::{Behaviour, behaviours};
 pub const BEHAVIOURS: &[Behaviour] =
     behaviours![an_anonymous_client_is_limited_by_address_whatever_it_says_about_itself];
 
-/// An anonymous client's bucket, without any burst above the rate's 30.
+/// An anonymous client's bucket: the rate's 30, without any burst above it.
 const BURST: u64 = 30;
 
 fn an_anonymous_client_is_limited_by_address_whatever_it_says_about_itself(gateway: &Gateway) {

@@ -1,4 +1,4 @@
-//! Pages of another origin.
+//! Requests from pages of another origin.
 
 use tollgate_e2e::gateway::{Gateway, Kind};
 use tollgate_e2e::standing::{OURS, Standing};
@@ -29,7 +29,7 @@ fn a_preflight_request_needs_no_credentials_and_costs_nothing(gateway: &Gateway)
         let methods = response.header("access-control-allow-methods").expect("methods");
         assert!(methods.contains("POST"), "{methods}");
     }
-    // An anonymous client has 30.
+    // An anonymous client has a bucket of 30.
     assert_eq!(Standing::of(&anonymous.get("/identify")).remaining, 29);
 }
 

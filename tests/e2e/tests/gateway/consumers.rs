@@ -1,4 +1,4 @@
-//! Who is known: by key, by token, by the policy's override.
+//! How consumers are identified: by key, by token, by the policy's override.
 
 use tollgate_e2e::gateway::{Gateway, Kind};
 use tollgate_e2e::standing::{OURS, Standing, seconds_of_month, tier};
@@ -20,7 +20,7 @@ pub const BEHAVIOURS: &[Behaviour] = behaviours![
 
 fn a_free_consumer_sees_its_limit_in_both_header_families(gateway: &Gateway) {
     let response = gateway.consumer("acme-free").get("/identify");
-    // 150 at once, of which at most the rate's 100 are shown.
+    // The bucket holds 150 at once, of which the headers show at most the rate's 100.
     see(gateway, &response, &Tier { name: "free", rate: 100, monthly: 50_000 });
 }
 
@@ -35,13 +35,13 @@ struct Tier {
     monthly: u64,
 }
 
-/// A consumer's first request, of cost 1.
+/// Checks the response to a consumer's first request, of cost 1.
 fn see(gateway: &Gateway, response: &Response, tier: &Tier) {
     assert_eq!(response.status, 200);
     let Tier { name, rate, monthly } = tier;
     let standing = Standing::of(response);
     assert_eq!((standing.tier.as_str(), standing.limit, standing.remaining), (*name, *rate, *rate));
-    // One unit of 100 or 1,000 a minute is back in under a second; both clocks are rounded.
+    // One unit of 100 or 1,000 per minute is back in under a second; both clocks are rounded.
     assert!(standing.full_in <= 3, "{standing:?}");
     let month_left = standing.month_left.expect("a monthly quota");
     assert!(month_left < *monthly, "{standing:?}");
@@ -64,7 +64,7 @@ fn enterprise_and_partner_are_not_limited_and_see_only_their_tier(gateway: &Gate
 }
 
 fn an_override_gives_an_internal_service_another_tier(gateway: &Gateway) {
-    // By the gateway's own account it is a free consumer.
+    // By the gateway's own credentials it is a free consumer.
     let mut worker = gateway.consumer("billing-worker");
     for _ in 0..200 {
         see_only_tier(&worker.get("/batch"), "partner");

@@ -1,4 +1,4 @@
-//! Where it ends, and when it goes on.
+//! When a limit refuses requests, and when it admits them again.
 
 use std::time::{Duration, Instant};
 
@@ -24,10 +24,10 @@ pub const BEHAVIOURS: &[Behaviour] = behaviours![
 /// The free tier's bucket: 1.5 × 100 units.
 const BURST: u64 = 150;
 
-/// The free tier's rate in units a second.
+/// The free tier's rate in units per second.
 const RATE: f64 = 100.0 / 60.0;
 
-/// Whole units that come back in a time. An emptied bucket may hold a part of another one already.
+/// The whole units that are refilled in a time. An emptied bucket may already hold a part of another one.
 fn refill(time: Duration) -> u64 {
     (time.as_secs_f64() * RATE).floor() as u64
 }
@@ -89,7 +89,7 @@ fn a_refusal_says_why_and_until_when(gateway: &Gateway) {
     }
     let standing = Standing::of(&refused);
     assert!(standing.limit == 100 && standing.remaining <= 1, "{standing:?}");
-    // 148 to 150 units at 0.6 s; clocks are rounded, and the gateway's Date may lag.
+    // 148 to 150 units take 0.6 s each; clocks are rounded, and the gateway's Date may lag.
     assert!((88..=93).contains(&standing.full_in), "{standing:?}");
     assert_eq!(standing.month_left, last, "a refused request costs nothing");
     let quota = refused.header("ratelimit").expect("RateLimit");

@@ -1,8 +1,8 @@
 //! What every gateway with the sample policy must show a client.
 //!
-//! Without `GATEWAY_URL`: on Envoys of the suite's own: alone, with 1 and with 4 worker threads; with a store; and with a
-//! store that is not there, where `on_failure: local` decides by the same numbers. With it: on that gateway alone, and
-//! nothing is started; `GATEWAY_KIND` is `kong` or `envoy` where the answers do not tell.
+//! Without `GATEWAY_URL`, this tests Envoys of the suite's own: alone, with 1 and with 4 worker threads; with a store; and with
+//! a store that does not run, where `on_failure: local` decides by the same numbers. With it, this tests only that gateway and
+//! starts nothing; `GATEWAY_KIND` is `kong` or `envoy` if its answers do not tell.
 
 mod anonymous;
 mod browsers;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Trial};
 use tollgate_e2e::gateway::Gateway;
 
-/// A behaviour, named by a sentence.
+/// A behavior, named by a sentence.
 type Behaviour = (&'static str, fn(&Gateway));
 
 /// Functions with their names.
@@ -36,7 +36,7 @@ const BEHAVIOURS: [&[Behaviour]; 6] = [
     browsers::BEHAVIOURS,
 ];
 
-/// Most of a test's time is waiting for a bucket to fill.
+/// The tests run in this many threads: most of a test's time is waiting for a bucket to fill.
 const THREADS: usize = 8;
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -48,11 +48,11 @@ fn main() -> anyhow::Result<ExitCode> {
     if gateways.iter().flat_map(|(_, gateway)| gateway).any(|gateway| !gateway.is_own()) {
         println!("not applicable to an external gateway: tests/own_gateway, which needs policies of its own");
     }
-    // Not conclusion.exit(), which would leave the gateways running.
+    // `conclusion.exit()` would leave the gateways running.
     Ok(conclusion.exit_code())
 }
 
-/// The gateways by name; where they are only to be listed, none is started.
+/// The gateways by name. If they are only listed, none is started.
 fn gateways(only_list: bool) -> anyhow::Result<Vec<(String, Option<Arc<Gateway>>)>> {
     let gateways = match env::var("GATEWAY_URL").ok().filter(|url| !url.is_empty()) {
         Some(_) if only_list => return Ok(vec![("external".into(), None)]),

@@ -1,4 +1,4 @@
-//! Spellings of a path: none that reaches the upstream gets a cheaper price.
+//! Spellings of a path: none that reaches the upstream has a lower price.
 
 use tollgate_e2e::caller::Caller;
 use tollgate_e2e::gateway::Gateway;
@@ -14,7 +14,7 @@ pub const BEHAVIOURS: &[Behaviour] = behaviours![
     whatever_reaches_the_upstream_was_paid_for,
 ];
 
-/// Spellings of /compare, and things that are almost one. Gateways refuse or tidy up many of them.
+/// Spellings of /compare, and some that are almost one. Gateways refuse or normalize many of them.
 const OF_A_DEAR_PATH: [&str; 27] = [
     "/compare",
     "//compare",
@@ -45,7 +45,7 @@ const OF_A_DEAR_PATH: [&str; 27] = [
     "\\compare",
 ];
 
-/// Ways from the free path to the dear one.
+/// Ways that lead from the free path to the dear one.
 const FROM_A_FREE_PATH: [&str; 16] = [
     "/health/../compare",
     "/health/%2e%2e/compare",
@@ -65,8 +65,7 @@ const FROM_A_FREE_PATH: [&str; 16] = [
     "/health/..;a=b/compare",
 ];
 
-/// What a request for a path costs, by the month's count; none when it did not reach the upstream. With the path
-/// that did.
+/// The cost of a request for a path, by the month's count, and the path that reached the upstream; `None` if none did.
 fn price(caller: &mut Caller<'_>, path: &str) -> Option<(u64, String)> {
     let before = Standing::of(&caller.get("/identify")).month_left.expect("a monthly quota");
     let response = caller.get(path);
@@ -79,7 +78,7 @@ fn price(caller: &mut Caller<'_>, path: &str) -> Option<(u64, String)> {
     Some((price, reached))
 }
 
-/// The price of what the upstream was asked for. What is none of the other sample paths is a spelling of the dear one.
+/// The price of the path that reached the upstream. Any path but the other sample paths is a spelling of the dear one.
 fn price_of_reached(path: &str) -> u64 {
     match path.split(['?', '#']).next() {
         Some("/health") => 0,
@@ -96,7 +95,7 @@ fn no_spelling_of_a_free_path_carries_another_through(gateway: &Gateway) {
     all_have_their_price(&mut gateway.consumer("pro-05"), &FROM_A_FREE_PATH);
 }
 
-/// Gateways refuse most of these; some hundred arrive.
+/// Gateways refuse most of these; a few hundred arrive.
 fn whatever_reaches_the_upstream_was_paid_for(gateway: &Gateway) {
     const SEED: u64 = 13;
     let mut caller = gateway.consumer("pro-06");

@@ -1,4 +1,4 @@
-//! What a client or an upstream says in the gateway's name.
+//! What a client or an upstream claims in the gateway's name.
 
 use serde_json::{Value, json};
 use tollgate_e2e::gateway::Gateway;
@@ -19,7 +19,7 @@ pub const BEHAVIOURS: &[Behaviour] = behaviours![
     odd_bytes_in_a_claim_do_no_harm,
 ];
 
-/// What somebody would say who wants to be taken for a better customer.
+/// What a client would claim that wants to be taken for a better customer.
 const CLAIMS: [(&str, &str); 9] = [
     ("X-Consumer-Username", "umbrella-partner"),
     ("X-Consumer-Groups", "partner, enterprise"),
@@ -54,7 +54,7 @@ fn a_consumer_cannot_claim_to_be_another(gateway: &Gateway) {
     assert_eq!(received(&response, "x-consumer-groups"), json!(["free"]));
     assert_eq!(received(&response, "x-anonymous-consumer"), Value::Null);
     assert_eq!(received(&response, "x-quota-consumer"), json!(["free-07"]));
-    // It was charged to the claimant.
+    // The request was charged to the client that made the claim.
     let after = Standing::of(&caller.get("/identify"));
     assert_eq!(after.month_left, standing.month_left.map(|left| left - 1));
 }
@@ -66,7 +66,7 @@ fn an_anonymous_client_cannot_claim_to_be_a_consumer(gateway: &Gateway) {
     assert_eq!(received(&response, "x-quota-tier"), json!(["anonymous"]));
     for (name, claimed) in CLAIMS {
         let name = name.to_ascii_lowercase();
-        // A Kong says this of an anonymous client itself.
+        // Kong itself sets this header for an anonymous client.
         if name != "x-anonymous-consumer" {
             assert_ne!(received(&response, &name), json!([claimed]), "{name}");
         }
@@ -76,13 +76,13 @@ fn an_anonymous_client_cannot_claim_to_be_a_consumer(gateway: &Gateway) {
 fn a_flood_of_headers_hides_no_claim(gateway: &Gateway) {
     drop(gateway.consumer("free-08"));
     for flood in [60, 120, 500] {
-        // The key stands first: a Kong looks for it among the first 100 headers.
+        // The key stands first, because Kong looks for it among the first 100 headers.
         let mut request = Request::get("/identify").of("free-08");
         for junk in 0..flood {
             request = request.header(&format!("x-junk-{junk}"), "junk");
         }
         let response = gateway.client().send(&claiming(request)).expect("an answer");
-        // More than 100 headers are too many for an Envoy.
+        // Envoy refuses more than 100 headers.
         match response.status {
             200 => assert_eq!(tier(&response), Some("free"), "{flood}"),
             status => assert!(matches!(status, 400 | 431) && flood >= 100, "{flood}: {status}"),
@@ -99,7 +99,7 @@ fn any_number_of_headers_is_survived(gateway: &Gateway) {
         let request = (0..count)
             .fold(Request::get("/health"), |request, junk| request.header(&format!("A{junk}"), &value));
         let status = client.send(&request).expect("an answer").status;
-        // More than 100 headers are too many for an Envoy, and so many bytes for either.
+        // Envoy refuses more than 100 headers, and both gateways refuse so many bytes.
         assert!(status == 200 || (matches!(status, 400 | 431) && count >= 90), "{count}: {status}");
     }
     assert_eq!(client.get("/health").expect("an answer").status, 200);
@@ -140,7 +140,7 @@ fn the_upstream_learns_who_calls(gateway: &Gateway) {
         let response = gateway.consumer(consumer).get("/identify");
         assert_eq!(received(&response, "x-quota-tier"), json!([tier]));
         assert_eq!(received(&response, "x-quota-consumer"), json!([consumer]));
-        // But not by which key.
+        // The upstream does not learn the key.
         assert_eq!(received(&response, "apikey"), Value::Null);
     }
 }
@@ -159,7 +159,7 @@ fn an_upstreams_copies_of_our_headers_are_replaced(gateway: &Gateway) {
     assert_eq!(response.status, 200);
     for name in OURS {
         assert!(response.header(name).is_some_and(|value| value != "7"), "{name}");
-        // What never changes is the same as without the upstream's.
+        // The headers that never change are the same as without the upstream's.
         if ["x-ratelimit-limit", "x-quota-tier", "ratelimit-policy"].contains(&name) {
             assert_eq!(response.header(name), wanted.header(name));
         }

@@ -1,16 +1,16 @@
-//! What of a PromQL expression has to be known here: its selectors and its thresholds. Whether it is one, `promtool` says.
+//! The parts of a PromQL expression that the tests need: its selectors and its thresholds. `promtool` checks that it is valid.
 //!
-//! Every selector in `monitoring/` has braces, `up{}` too: so it can be told from a function without a list of those.
+//! Every selector in `monitoring/` has braces, even `up{}`, which tells it from a function without a list of functions.
 
 const WORDS: [&str; 7] = ["and", "or", "unless", "offset", "bool", "inf", "nan"];
 const BEFORE_LABELS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 
-/// What stands at the start of `text`, and the rest.
+/// The beginning of `text` whose characters all fit, and the rest.
 fn split(text: &str, is_of_it: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(|letter| !is_of_it(letter)).unwrap_or(text.len()))
 }
 
-/// The text up to `end` and the rest; quoted text is passed over.
+/// The text up to `end`, and the rest; quoted text is skipped.
 fn through(text: &str, end: char) -> Result<(&str, &str), String> {
     let mut quoted = false;
     for (at, letter) in text.char_indices() {
@@ -83,7 +83,7 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
     Ok(pieces)
 }
 
-/// Its selectors, without ranges.
+/// The selectors of an expression, without ranges.
 pub fn selectors(text: &str) -> Result<Vec<String>, String> {
     let pieces = pieces(text)?;
     Ok(pieces
@@ -92,7 +92,7 @@ pub fn selectors(text: &str) -> Result<Vec<String>, String> {
         .collect())
 }
 
-/// The expression without what makes an alert of it.
+/// The expression without the thresholds that make an alert of it.
 pub fn without_thresholds(text: &str) -> Result<String, String> {
     let kept = |piece: Piece<'_>| match piece {
         Piece::Threshold => String::new(),

@@ -1,7 +1,6 @@
-//! What `monitoring/` asks of a Prometheus, asked of a real one that scrapes real gateways and stores under load.
+//! Asks the expressions of `monitoring/` of a real Prometheus, which scrapes real gateways and stores under load.
 //!
-//! [`expression`] is what of an expression has to be known here: its selectors and its thresholds. The rest of the stage
-//! is the suite's library's.
+//! [`expression`] finds selectors and thresholds in an expression. The rest of the stage is in the suite's library.
 //!
 //! `promtool` and `amtool` check the rest, see `scripts/monitoring.sh`.
 
@@ -19,10 +18,10 @@ use tollgate_testkit::redis::Server;
 use tollgate_testkit::store::Store;
 use tollgate_testkit::workspace;
 
-/// For what is there within two scrapes and two evaluations, a second each, on an idle machine.
+/// The longest wait for what takes two scrapes and two evaluations, a second each, on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Alerts that runbooks and on-calls know by name.
+/// Alerts that runbooks and people on call know by name.
 const NAMED: [&str; 16] = [
     "KongDown",
     "HighErrorRate",
@@ -169,7 +168,7 @@ fn every_expression_finds_series_on_real_gateways_under_load() {
             let text = expression::without_thresholds(&asked.text).unwrap();
             stage.prometheus.finds(&text, PATIENCE).unwrap_or_else(|why| panic!("{place}: {why}"));
         }
-        // One name for both hosts: every node has every metric of the filter and of the gateway.
+        // Both hosts have one name: every node has every metric of the filter and of the gateway.
         for rule in Rules::read().records {
             let is_of_nodes = matches!(rule.group.as_str(), "tollgate-filter" | "tollgate-gateway");
             for job in ["kong", "envoy"].into_iter().filter(|_| is_of_nodes) {
@@ -190,7 +189,7 @@ fn a_redis_that_takes_no_writes_fires_the_alert_and_one_that_does_again_ends_it(
     let store = Store::start(&redis.url()).unwrap();
     let rules = Rules::read();
     let alert = rules.alerts.iter().find(|alert| alert.name == "RateLimitingRedisDown").unwrap();
-    // How long it has to last is promtool's to check.
+    // promtool checks how long the condition has to last.
     let pending = format!("\"for\":{}", alert.body["for"]);
     assert!(rules.file.contains(&pending), "{pending} is nowhere in the rules");
     let target = Target {

@@ -1,4 +1,4 @@
-//! Anonymous clients, told apart by their addresses.
+//! Anonymous clients, which differ by their addresses.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! Watching instead of refusing, doing nothing, and saying less.
+//! Policies that only watch, that do nothing, and that tell clients less.
 
 use serde_json::json;
 use tollgate_e2e::standing::{OURS, Standing};
@@ -8,7 +8,7 @@ use tollgate_testkit::http::{Request, Response};
 use crate::Site;
 use crate::metrics::requests;
 
-/// One request a minute for free consumers: the second is refused.
+/// Allows free consumers one request per minute: the second is refused.
 fn with_one_a_minute(enforcement: &str) -> Site {
     Site::with_policy(|policy| {
         policy["enforcement"] = enforcement.into();
@@ -49,7 +49,7 @@ fn a_policy_written_as_yaml_is_the_same_as_its_json_text() {
     let site = Site::with(1, Config::policy_as_struct);
     let standing = Standing::of(&site.ask("pro-01", "/compare"));
     assert_eq!((standing.tier.as_str(), standing.limit, standing.month_left), ("pro", 1000, Some(999_998)));
-    // The burst of 1.5, which is not a whole number.
+    // The burst is 1.5, which is not a whole number.
     let passed = (0..).find(|_| site.ask("free-01", "/compare").status == 429).unwrap();
     assert!((75..90).contains(&passed), "{passed}");
 }

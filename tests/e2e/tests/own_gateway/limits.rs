@@ -6,7 +6,7 @@ use tollgate_testkit::http::Response;
 
 use crate::Site;
 
-/// Two numbers of seconds that differ by what clocks are rounded and lag.
+/// Whether two numbers of seconds differ only by what clocks are rounded and lag.
 fn near(one: u64, other: u64) -> bool {
     one.abs_diff(other) <= 2
 }
@@ -22,7 +22,7 @@ fn a_month_is_used_up_in_units_and_refuses_until_it_ends() {
     for (target, left) in [("/identify", 4), ("/compare", 2), ("/batch", 1)] {
         assert_eq!(Standing::of(&site.ask("free-01", target)).month_left, Some(left));
     }
-    // Two units are not left, one is: a refused request costs neither month nor bucket.
+    // One unit is left, not two: a refused request costs neither month nor bucket.
     let refused = site.ask("free-01", "/compare");
     assert_eq!(violated(&refused), json!(["month"]));
     assert_eq!(Standing::of(&refused).month_left, Some(1));
@@ -43,7 +43,7 @@ fn a_month_is_used_up_in_units_and_refuses_until_it_ends() {
     assert!(near(until.parse().unwrap(), until_month_ends(&refused)), "{until}");
     assert_eq!(Standing::of(&refused).remaining, 100);
 
-    // Another consumer's month is another month, and what costs nothing is not refused.
+    // Another consumer has another month, and a request that costs nothing is not refused.
     assert_eq!(site.ask("free-02", "/identify").status, 200);
     assert_eq!(site.ask("free-01", "/health").status, 200);
 }
@@ -68,7 +68,7 @@ fn several_limits_are_checked_and_charged_together() {
         policy["tiers"]["enterprise"] = json!({ "rate": ["3/minute", "3/hour", "100/day"] });
     });
 
-    // The hour is the scarcer one from the start, so the headers speak of it.
+    // The hour is the scarcer limit from the start, so the headers show it.
     let first = site.ask("free-01", "/identify");
     let standing = Standing::of(&first);
     assert_eq!((standing.limit, standing.remaining), (3, 2));
@@ -98,7 +98,7 @@ fn several_limits_are_checked_and_charged_together() {
 
 #[test]
 fn a_filter_that_a_request_passes_twice_charges_it_once() {
-    // As where a listener's filter and a route's are both Tollgate: two entries, two policies, one namespace.
+    // As where both a listener's filter and a route's are Tollgate: two entries, two policies, one namespace.
     let site = Site::with(1, |config| {
         config.http(|http| {
             let filters = http["http_filters"].as_array_mut().unwrap();

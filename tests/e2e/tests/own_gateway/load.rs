@@ -10,7 +10,7 @@ use crate::Site;
 /// The pro tier's bucket: 1.5 × 1,000 units.
 const BURST: u64 = 1500;
 
-/// The pro tier's rate in units a second.
+/// The pro tier's rate in units per second.
 const RATE: f64 = 1000.0 / 60.0;
 
 #[test]
@@ -29,7 +29,7 @@ fn four_workers_let_one_client_through_as_one() {
     let most = BURST + (start.elapsed().as_secs_f64() * RATE).floor() as u64;
     assert!((BURST..=most).contains(&passed), "{passed} of {BURST} to {most}");
 
-    // Not one of them was lost from the month's count, nor counted twice.
+    // The month's count has lost none of them and counted none twice.
     let last = site.ask("pro-01", "/identify");
     let counted = passed + u64::from(last.status == 200);
     assert_eq!(Standing::of(&last).month_left, Some(1_000_000 - counted));
@@ -52,7 +52,7 @@ fn a_crowd_of_clients_at_once_gets_each_its_own() {
         start.wait();
         let began = Instant::now();
         let passed = (0..100).filter(|_| passes(&mut client, &request)).count() as u64;
-        // 150 units and what comes back, at two a request.
+        // 150 units and the refill pass, at two per request.
         let most = (150 + (began.elapsed().as_secs_f64() * 100.0 / 60.0) as u64) / 2;
         (passed, most)
     });

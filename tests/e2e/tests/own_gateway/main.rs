@@ -1,4 +1,4 @@
-//! What needs a policy of its own, or a gateway to start, change and look into: on Envoys of the suite's own.
+//! Behaviors that need another policy, or a gateway to start, change and inspect: on Envoys of the suite's own.
 
 mod addresses;
 mod enforcement;
@@ -22,12 +22,12 @@ struct Site {
 }
 
 impl Site {
-    /// With the sample policy, changed.
+    /// Starts one with the sample policy, changed.
     fn with_policy(change: impl FnOnce(&mut Value)) -> Self {
         Self::with(2, |config| config.policy(change))
     }
 
-    /// With the sample configuration, changed, and so many worker threads.
+    /// Starts one with the sample configuration, changed, and `workers` worker threads.
     fn with(workers: u32, change: impl FnOnce(Config) -> Config) -> Self {
         let upstream = Upstream::on_loopback().unwrap();
         let config = change(Config::sample(upstream.address()).unwrap());
@@ -39,7 +39,7 @@ impl Site {
         self.envoy.client()
     }
 
-    /// A consumer's request over a connection of its own.
+    /// Sends a consumer's request over a connection of its own.
     fn ask(&self, consumer: &str, target: &str) -> Response {
         self.client().send(&Request::get(target).of(consumer)).unwrap()
     }

@@ -1,4 +1,4 @@
-//! What a dashboard sees.
+//! The metrics that a dashboard shows.
 
 use tollgate_testkit::http::Request;
 

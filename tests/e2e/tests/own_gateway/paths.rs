@@ -1,4 +1,4 @@
-//! Paths on a gateway that tidies none of them up.
+//! Paths on a gateway that normalizes none of them.
 
 use serde_json::json;
 use tollgate_e2e::spelled;
@@ -9,7 +9,7 @@ use tollgate_testkit::http::Request;
 
 use crate::Site;
 
-/// Some upstream or other takes each of them for /compare.
+/// For each of them there is an upstream that takes it for /compare.
 const SPELLINGS: [&str; 30] = [
     "/compare",
     "/compare/",
@@ -51,7 +51,7 @@ fn the_filter_itself_knows_every_spelling() {
     for spelling in SPELLINGS {
         let response = client.send(&Request::get(spelling).of("globex-pro")).unwrap();
         if response.status == 400 {
-            // Not a target that HTTP knows; it reached nobody.
+            // HTTP does not allow this target; it reached no upstream.
             assert!(spelling.starts_with('\\'), "{spelling}");
             continue;
         }

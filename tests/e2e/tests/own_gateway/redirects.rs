@@ -1,4 +1,4 @@
-//! Requests that Envoy sends on by itself, when the upstream says where: to the filter they come twice.
+//! Requests that Envoy itself redirects when the upstream says so: they pass the filter twice.
 
 use serde_json::{Value, json};
 use tollgate_e2e::standing::{Standing, tier};
@@ -10,7 +10,7 @@ use tollgate_testkit::upstream::Upstream;
 use super::metrics::requests;
 use crate::Site;
 
-/// Envoy follows redirects on every route, up to three.
+/// Makes Envoy follow up to three redirects on every route.
 fn following(config: Config) -> Config {
     config.http(|http| {
         let routes = &mut http["route_config"]["virtual_hosts"][0]["routes"];
@@ -32,7 +32,7 @@ fn is_charged_once(site: &Site) {
     assert_eq!(seen["headers"]["x-quota-consumer"], json!(["free-01"]));
     assert_eq!(tier(&response), Some("free"), "as it was said when it was charged");
     assert_eq!(Standing::of(&response).month_left, Some(49_999));
-    // By the path that the client asked for.
+    // The price is that of the path that the client asked for.
     let dear = site.client().send(&redirected("free-01", "/compare", "/identify")).unwrap();
     assert_eq!(Standing::of(&dear).month_left, Some(49_997));
     let free = site.client().send(&redirected("free-01", "/health", "/compare")).unwrap();

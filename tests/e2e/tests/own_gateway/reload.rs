@@ -1,4 +1,4 @@
-//! A policy that changes while it is in force, and one that cannot be.
+//! Policies that change while in force, and policies that are wrong.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ fn with_rate(config: Config, rate: &str) -> Config {
     config.policy(|policy| policy["tiers"]["pro"]["rate"] = rate.into())
 }
 
-/// What `tollgate check` says too.
+/// The message for a wrong rate, as in `tollgate check`.
 fn problem(rate: &str) -> String {
     format!("tiers.pro.rate: \"{rate}\" is not a rate; write ")
 }
@@ -39,7 +39,7 @@ fn an_envoy_does_not_start_with_a_wrong_policy_and_says_what_is_wrong() {
 #[test]
 fn a_running_envoy_refuses_a_wrong_policy_and_serves_on_with_the_old() {
     let mut site = updatable(1);
-    // Each another one: an Envoy does not try the same wrong configuration twice, nor say again what is wrong.
+    // Each rate differs: an Envoy does not try the same wrong configuration twice, nor repeat what is wrong.
     for (rate, left) in [("1000/mnth", 999_999), ("1000", 999_998), ("a lot", 999_997)] {
         let refusal = format!("{:#}", site.envoy.update(&with_rate(site.config.clone(), rate)).unwrap_err());
         assert!(refusal.contains(&problem(rate)), "{refusal}");
@@ -50,7 +50,7 @@ fn a_running_envoy_refuses_a_wrong_policy_and_serves_on_with_the_old() {
     assert_eq!(Standing::of(&site.ask("pro-01", "/identify")).limit, 500);
 }
 
-/// Ends the load, also when a check fails.
+/// Ends the load, even when a check fails.
 struct StopAtEnd<'a>(&'a AtomicBool);
 
 impl Drop for StopAtEnd<'_> {
@@ -64,7 +64,7 @@ fn a_new_policy_under_load_loses_no_request_and_hands_out_no_fresh_bucket() {
     const RELOADS: u64 = 6;
     let mut site = updatable(4);
     let address = site.envoy.address();
-    // The one who used up its bucket before.
+    // This consumer has used up its bucket before.
     let spent = Request::get("/compare").of("free-01");
     while site.ask("free-01", "/compare").status != 429 {}
     let emptied = Instant::now();
@@ -77,7 +77,7 @@ fn a_new_policy_under_load_loses_no_request_and_hands_out_no_fresh_bucket() {
             let (stop, answered) = (&stop, &answered);
             scope.spawn(move || {
                 let mut client = tollgate_testkit::http::Client::to(address);
-                // Some keep their connection, and so the policy that it came with; some come anew.
+                // Some keep their connection, and with it the policy under which it came; others reconnect.
                 while !stop.load(Ordering::Relaxed) {
                     if thread % 2 == 0 {
                         client = tollgate_testkit::http::Client::to(address);
@@ -103,7 +103,7 @@ fn a_new_policy_under_load_loses_no_request_and_hands_out_no_fresh_bucket() {
             });
             let before = answered.load(Ordering::Relaxed);
             site.envoy.update(&next).unwrap();
-            // The workers take it over one after the other.
+            // The workers take the policy over one after the other.
             wait::until("the new rate", Duration::from_secs(20), || {
                 asked += 1;
                 (Standing::of(&site.ask("pro-01", "/identify")).limit == 1000 + reload).then_some(())
@@ -115,11 +115,11 @@ fn a_new_policy_under_load_loses_no_request_and_hands_out_no_fresh_bucket() {
             .unwrap();
         }
     });
-    // Two units each, of what was left and came back since.
+    // Each request cost two units, of what was left and came back since.
     let units = 2.0 + emptied.elapsed().as_secs_f64() * 100.0 / 60.0;
     let passed = passed.into_inner();
     assert!(passed <= (units / 2.0) as u64, "{passed} × 2 of {units}");
-    // Nor a fresh month.
+    // The month was not renewed, either.
     let last = Standing::of(&site.ask("pro-01", "/identify"));
     assert_eq!(last.month_left, Some(1_000_000 - asked - 1));
 }

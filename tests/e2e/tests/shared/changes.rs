@@ -1,4 +1,4 @@
-//! What admins change at the store, in force on every gateway without a reload.
+//! What admins change at the store is in force on every gateway without a reload.
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -9,13 +9,13 @@ use tollgate_testkit::{sample, wait};
 use crate::Cluster;
 use crate::load::Consumer;
 
-/// Two seconds are promised. That much again is the busy machine's.
+/// Two seconds are promised. A busy machine gets two more.
 const WITHIN: Duration = Duration::from_secs(4);
 
 const OVERRIDE: &str = "/v1/overrides/fingerprint/acme";
 
 impl Cluster {
-    /// An admin's call, which has to work.
+    /// Sends an admin's request, which has to work.
     fn order(&self, request: &Request) -> Response {
         let answer = self.store.client().send(request).unwrap();
         assert!((200..300).contains(&answer.status), "{request:?}: {answer:?}");
@@ -73,7 +73,7 @@ fn an_override_ends_by_itself_when_it_expires() {
     let expires = rfc_3339(sample::in_an_hour() - Duration::from_secs(3_600 - 6));
     cluster.order(&put(&json!({ "tier": "pro", "reason": "a moment", "expires_at": expires })));
     cluster.assert_soon_everywhere("another tier", |answer| tier(answer) == Some("pro"));
-    // The store removes it when its time has come: that is what the two seconds count from.
+    // The store removes the override when it expires: the two seconds count from then.
     let is_removed = || (cluster.store.client().get(OVERRIDE).unwrap().status == 404).then_some(());
     wait::until("the override to expire", Duration::from_secs(15), is_removed).unwrap();
     cluster.assert_soon_everywhere("the end of it", |answer| tier(answer) == Some("free"));

@@ -1,4 +1,4 @@
-//! Clients that keep to their limit, and one whose requests each cost all that its bucket holds.
+//! Clients that keep to their limit, and a client whose every request costs all that its bucket holds.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::ledger::{Limit, SECOND};
 use crate::length;
 use crate::load::{Consumer, Load, Turn};
 
-/// One that the store decides request by request, as its bucket holds so few, and one that gateways borrow for.
+/// The store decides request by request for the first tier, whose bucket is so small; gateways borrow for the second.
 const TIERS: [(&str, u32); 2] = [("few", 3), ("many", 30)];
 
 fn tiers(policy: &mut Value) {
@@ -22,7 +22,7 @@ fn tiers(policy: &mut Value) {
     policy["endpoints"] = json!([]);
 }
 
-/// Sends one request each `period` to the gateways in turn: how many there were, and how many were not let through.
+/// Sends one request per `period` to the gateways in turn. Returns how many were sent, and how many were not let through.
 fn paced(
     cluster: &Cluster,
     name: &str,
@@ -38,7 +38,7 @@ fn paced(
         let client = &mut clients[sent % gateways.len()];
         refused += usize::from(client.send(&request).unwrap().status != 200);
         sent += 1;
-        // From when it was answered: a machine that is slow must not make it denser than its limit.
+        // The period starts after the answer: a slow machine must not make the requests denser than their limit.
         wait::pass(period);
     }
     println!("{name}: {refused} of {sent} refused");
@@ -84,13 +84,13 @@ fn a_cost_as_large_as_the_bucket_gets_all_of_the_rate() {
         policy["endpoints"] = json!([{ "path": "/identify", "cost": 10 }]);
     });
     let consumer = Consumer::new("dear", "dear");
-    // The bucket is full for ten milliseconds before one of a hundred requests a second comes: a hundredth is lost to that.
+    // Of a hundred requests per second, one comes within ten milliseconds after the bucket is full: that loses a hundredth.
     let log = Load::on(cluster.addresses()).run(|number| {
         let at = Duration::from_millis(10) * number as u32;
         (at <= length::of_a_minute()).then(|| Turn { at, gateway: number % 3, consumer: consumer.clone() })
     });
     log.assert_decided();
     ONE.assert_never_over(&log, "dear");
-    // In a shortened run one request is a twelfth of all.
+    // In a shortened run one request is a twelfth of them all.
     ONE.assert_used(&log, 98.0, length::full_or(0.0, 1.0), "dear");
 }

@@ -21,7 +21,7 @@ fn of_a_thousand_clients_at_half_their_limits_nobody_is_refused() {
     let cluster = Cluster::open(3, "memory", |policy| {
         policy["tiers"]["steady"] = json!({ "rate": "1/second", "burst": 2 });
     });
-    // The free tier's bucket outlasts a shortened run; that of a request a second does not.
+    // The free tier's bucket outlasts a shortened run; the bucket of one request per second does not.
     let (tier, period) =
         length::full_or(("free", Duration::from_millis(1_200)), ("steady", Duration::from_secs(2)));
     let refused = Mutex::new(Vec::new());
@@ -34,7 +34,7 @@ fn of_a_thousand_clients_at_half_their_limits_nobody_is_refused() {
         for round in 0.. {
             for consumer in (hand..CLIENTS).step_by(HANDS) {
                 wait::pass(due.saturating_duration_since(Instant::now()));
-                // Late is late: to catch up would be to exceed the limit.
+                // A late request is not made up for: that would exceed the limit.
                 due = due.max(Instant::now()) + period * HANDS as u32 / CLIENTS as u32;
                 if due > end {
                     return sent;

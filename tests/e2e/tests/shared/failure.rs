@@ -1,4 +1,4 @@
-//! What becomes of requests while the store is away, as `on_failure` says; and gateways that ask for every request.
+//! What `on_failure` makes of requests while the store is away, and gateways that ask it for every request.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::Cluster;
 use crate::load::Consumer;
 
-/// A limit that gives nothing back while a test runs.
+/// A tier with a limit that gives nothing back while a test runs.
 fn small(on_failure: Option<&str>) -> Value {
     let mut tier = json!({ "rate": "5/hour", "burst": 1 });
     if let Some(what) = on_failure {
@@ -16,7 +16,7 @@ fn small(on_failure: Option<&str>) -> Value {
     tier
 }
 
-/// How many of twenty requests of a consumer pass at a gateway; all others have to be refused with `status`.
+/// How many of a consumer's twenty requests pass at a gateway; all others must be refused with `status`.
 fn passed(cluster: &Cluster, gateway: usize, consumer: &str, tier: &'static str, status: u16) -> usize {
     let mut client = cluster.client(gateway);
     let request = Consumer::new(consumer, tier).asks("/identify");
@@ -84,7 +84,7 @@ fn strict_gateways_are_exact_together_and_call_once_a_request() {
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 40, "{statuses:?}");
     assert!(statuses.iter().all(|status| matches!(status, 200 | 429)), "{statuses:?}");
     let calls = cluster.chaos().calls() - calls;
-    // And each worker's, and the main thread's, word that it is there: once a second.
+    // Each worker and each main thread also tells the store once a second that it is there.
     let heartbeats = 9 * (began.elapsed().as_secs() + 2);
     assert!((90..=90 + heartbeats).contains(&calls), "{calls} calls for 90 requests");
     cluster.assert_comes_to_use("strict", 40);

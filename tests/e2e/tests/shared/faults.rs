@@ -1,4 +1,4 @@
-//! The store gone, hanging, slow or talking nonsense, while requests come.
+//! Requests while the store is gone, hangs, is slow or answers nonsense.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn cluster(backend: &str) -> Cluster {
     Cluster::in_chaos(2, backend, trial::policy)
 }
 
-/// Every call meets such weather for a while.
+/// Every call meets this weather for a while.
 fn weather(weather: Weather) {
     let mut cluster = cluster("memory");
     let trial = Trial::run(

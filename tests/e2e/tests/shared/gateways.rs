@@ -1,4 +1,4 @@
-//! Gateways that crash or get another policy while requests come.
+//! Requests while gateways crash or get another policy.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,20 +10,20 @@ use crate::load::{Consumer, Load, Log, StopAtEnd, Turn};
 use crate::trial::{self, LIMIT};
 use crate::{Cluster, PATIENCE, open_config};
 
-/// Requests a second of each consumer.
+/// Requests per second of each consumer.
 const RATE: f64 = 45.0;
 
-/// Load before and after what happens.
+/// The duration of the load before and after what happens.
 const CALM: Duration = Duration::from_secs(3);
 
-/// The policy of a trial, patient with the store: nothing is wrong with it.
+/// The policy of a trial with a long timeout for the store, with which nothing is wrong.
 fn policy(policy: &mut Value) {
     trial::policy(policy);
     policy["store"]["timeout"] = "2s".into();
 }
 
-/// Puts the load of two consumers on so many gateways, as many as there are at each moment; what came of it: of one who
-/// offers more than [`LIMIT`], and of one whom nothing limits.
+/// Puts the load of two consumers on the gateways, as many as there are at each moment. Returns the logs of the one that offers
+/// more than [`LIMIT`] and of the one that nothing limits.
 fn under_load(cluster: &mut Cluster, happens: impl FnOnce(&mut Cluster, &AtomicUsize)) -> (Log, Log) {
     let load = Load::on(cluster.addresses());
     let (stop, gateways) = (AtomicBool::new(false), AtomicUsize::new(cluster.gateways.len()));
@@ -55,7 +55,7 @@ fn under_load(cluster: &mut Cluster, happens: impl FnOnce(&mut Cluster, &AtomicU
 fn a_gateway_that_crashes_takes_its_lease_with_it_and_the_others_go_on() {
     let mut cluster = Cluster::open(3, "memory", policy);
     let (overload, counted) = under_load(&mut cluster, |cluster, gateways| {
-        // Nobody is sent there from now on; who already is may get no answer.
+        // No new request goes there from now on; one that is there may get no answer.
         gateways.store(2, Ordering::Relaxed);
         drop(cluster.gateways.pop());
     });
@@ -65,8 +65,8 @@ fn a_gateway_that_crashes_takes_its_lease_with_it_and_the_others_go_on() {
     }
     LIMIT.assert_never_over(&overload, "all together, with the one that crashed");
 
-    // What it held counts as spent once its lease has ended: of one client a bucket at the most, of the other, whom a month
-    // alone limits, what the gateway would have needed within a second.
+    // What the gateway held counts as spent once its lease has ended: at most a bucket of one client, and of the other, which
+    // only a month limits, what the gateway would have needed within a second.
     let share = RATE / 3.0 + 1.0;
     let units = |log: &Log| log.admitted().count() as f64;
     let used = |consumer: &str| cluster.used(consumer).unwrap_or_default();
@@ -78,7 +78,7 @@ fn a_gateway_that_crashes_takes_its_lease_with_it_and_the_others_go_on() {
     });
     println!("{} of {}, {} of {}", used("overload"), units(&overload), used("counted"), units(&counted));
     assert!(used("overload") <= units(&overload) + LIMIT.capacity as f64, "no more than a bucket was lent");
-    // Who had no answer from the gateway that crashed may have been let through and reported.
+    // Requests that the crashed gateway did not answer may have been let through and reported.
     let unanswered = counted.only(|shot| shot.status == 0).count() as f64;
     assert!(used("counted") <= units(&counted) + unanswered + share, "nothing counts twice");
 }

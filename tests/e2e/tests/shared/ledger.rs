@@ -1,10 +1,10 @@
-//! A plain check of what was let through, which shares nothing with what it checks.
+//! A plain check of the requests that were let through. It shares no code with what it checks.
 
 use std::time::Duration;
 
 use crate::load::Log;
 
-/// A limit: so many units at once, and so many a period.
+/// A limit: units at once, and units per period.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     pub capacity: u64,
@@ -29,17 +29,17 @@ impl Limit {
         u128::from(self.capacity) * 1_000_000_000 + refill
     }
 
-    /// The same in units.
+    /// What may be let through within a time, in units.
     pub fn within(&self, time: Duration) -> f64 {
         self.nanos_within(time) as f64 / 1e9
     }
 
-    /// Sees to it that in no interval more was let through than the limit allows.
+    /// Checks that in no interval more was let through than the limit allows.
     ///
-    /// When within sending and receiving a request was decided is not known. What is counted for an interval are the
-    /// requests that were sent and answered within it, so whatever exceeds the limit has exceeded it in truth.
+    /// Nobody knows when between sending and receiving a request was decided. An interval counts the requests that were sent
+    /// and answered within it, so whatever exceeds the limit here has truly exceeded it.
     ///
-    /// # Panics
+    /// If more was let through.
     /// When more was let through.
     pub fn assert_never_over(&self, log: &Log, what: &str) {
         if let Some((from, to, cost)) = self.worst(log) {
@@ -65,11 +65,11 @@ impl Limit {
         None
     }
 
-    /// Sees to it that of what the limit allowed from the log's first request to its last, `percent` was let through,
-    /// but for so many whole units.
+    /// Checks that `percent` of what the limit allowed from the log's first request to its last was let through, except for
+    /// `but` whole units.
     ///
     /// # Panics
-    /// When it was not.
+    /// If less was let through.
     pub fn assert_used(&self, log: &Log, percent: f64, but: f64, what: &str) {
         let from = log.shots.iter().map(|shot| shot.received).min().unwrap_or_default();
         let to = log.shots.iter().map(|shot| shot.sent).max().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! How long the long scenarios are.
+//! The length of the long scenarios.
 
 use std::time::Duration;
 
-/// Whether they run in full, as `TOLLGATE_SOAK=1` says, and not shortened.
+/// Whether they run in full, as `TOLLGATE_SOAK=1` says, or shortened.
 pub fn is_full() -> bool {
     std::env::var_os("TOLLGATE_SOAK").is_some_and(|value| value == "1")
 }
@@ -12,7 +12,7 @@ pub fn of_a_minute() -> Duration {
     Duration::from_secs(if is_full() { 60 } else { 12 })
 }
 
-/// One of two amounts: that of the full run, or that of the shortened one.
+/// One of two amounts: that of the full run or that of the shortened one.
 pub fn full_or<T>(full: T, shortened: T) -> T {
     if is_full() { full } else { shortened }
 }

@@ -57,8 +57,8 @@ fn a_lease_spares_the_store_almost_every_call() {
         }
     });
     let calls = cluster.store.metric("tollgate_store_requests_total{call=\"leases\"").unwrap();
-    // Ten a second and worker; and those of a burst from cold, each of which brings twice as much as the one before: a
-    // dozen a worker.
+    // Ten calls per second and worker, and those of a cold burst, each of which brings twice as much as the one before: a dozen
+    // per worker.
     let most = 2.0 * 10.0 * began.elapsed().as_secs_f64() + 24.0;
     assert!(calls >= 1.0 && calls <= most, "{calls} calls, {most} at most");
 }

@@ -1,4 +1,4 @@
-//! Clients that send requests by a timetable and keep a log of what came of them.
+//! Clients that send requests by a timetable and log their outcomes.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use tollgate_testkit::http::{Client, Request};
 use tollgate_testkit::wait;
 
-/// Connections that one consumer has to each gateway: a request that waits holds up none of the others.
+/// Connections of one consumer to each gateway: a request that waits must not hold up the others.
 const HANDS: usize = 6;
 
-/// One request in so many comes over a new connection, so also to another worker and under a new policy.
+/// One request in this many uses a new connection, and so reaches another worker and a new policy.
 const ANEW: usize = 8;
 
-/// A consumer, as the gateways' authentication would tell of it.
+/// A consumer, as the gateways' authentication would describe it.
 #[derive(Clone, Debug)]
 pub struct Consumer {
     pub name: String,
@@ -26,13 +26,13 @@ impl Consumer {
         Self { name: name.into(), tier }
     }
 
-    /// Its request.
+    /// The consumer's request.
     pub fn asks(&self, target: &str) -> Request {
         Request::get(target).header("x-consumer-username", &self.name).header("x-consumer-groups", self.tier)
     }
 }
 
-/// When a request is sent, and where to.
+/// When and where a request is sent.
 #[derive(Clone, Debug)]
 pub struct Turn {
     pub at: Duration,
@@ -40,13 +40,13 @@ pub struct Turn {
     pub consumer: Consumer,
 }
 
-/// What came of one request. Times count from when the load began.
+/// The outcome of one request. Times count from the beginning of the load.
 #[derive(Clone, Copy, Debug)]
 pub struct Shot {
     pub gateway: usize,
     pub sent: Duration,
     pub received: Duration,
-    /// 0: there was no answer.
+    /// The status; 0 if there was no answer.
     pub status: u16,
 }
 
@@ -56,7 +56,7 @@ impl Shot {
     }
 }
 
-/// Where the load goes.
+/// The gateways that the load goes to.
 #[derive(Clone, Debug)]
 pub struct Load {
     pub gateways: Vec<SocketAddr>,
@@ -68,8 +68,8 @@ impl Load {
         Self { gateways, began: Instant::now() }
     }
 
-    /// Sends what `timetable` says for 0, 1, 2 … until it says nothing more. A turn whose time has passed is taken at
-    /// once: a slow machine makes it denser, not less.
+    /// Sends what `timetable` says for 0, 1, 2 … until it says nothing more. A turn whose time has passed is taken at once: a
+    /// slow machine makes the load denser, not smaller.
     pub fn run(&self, timetable: impl Fn(usize) -> Option<Turn> + Sync) -> Log {
         let next = AtomicUsize::new(0);
         let shots = Mutex::new(Vec::new());
@@ -86,7 +86,7 @@ impl Load {
         let mut own = Vec::new();
         for number in 1.. {
             let Some(turn) = timetable(next.fetch_add(1, Ordering::Relaxed)) else { break };
-            // The pace is what is offered, not something that is waited for.
+            // The pace is what the client offers; nothing is waited for.
             wait::pass(turn.at.saturating_sub(self.began.elapsed()));
             if number % ANEW == 0 {
                 clients[turn.gateway] = Client::to(self.gateways[turn.gateway]);
@@ -101,24 +101,24 @@ impl Load {
     }
 }
 
-/// What came of all requests.
+/// The outcomes of all requests.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     pub shots: Vec<Shot>,
 }
 
 impl Log {
-    /// Those that were let through, whose cost is 1 each.
+    /// The requests that were let through, whose cost is 1 each.
     pub fn admitted(&self) -> Self {
         self.only(|shot| shot.status == 200)
     }
 
-    /// Those that went to one gateway.
+    /// The requests that went to one gateway.
     pub fn at(&self, gateway: usize) -> Self {
         self.only(|shot| shot.gateway == gateway)
     }
 
-    /// Those that were sent and answered within a time.
+    /// The requests that were sent and answered within a time.
     pub fn within(&self, from: Duration, to: Duration) -> Self {
         self.only(|shot| shot.sent >= from && shot.received <= to)
     }
@@ -131,27 +131,27 @@ impl Log {
         self.shots.len()
     }
 
-    /// How long nine of ten requests took at the most.
+    /// The time within which nine of ten requests were answered.
     ///
     /// # Panics
-    /// When there are none.
+    /// If there are none.
     pub fn p90(&self) -> Duration {
         let mut times: Vec<Duration> = self.shots.iter().map(Shot::took).collect();
         times.sort_unstable();
         times[times.len() * 9 / 10]
     }
 
-    /// Sees to it that every request was answered, and by nothing but a decision.
+    /// Checks that every request was answered, and by nothing but a decision.
     ///
     /// # Panics
-    /// When one was not.
+    /// If one was not.
     pub fn assert_decided(&self) {
         let wrong = self.only(|shot| !matches!(shot.status, 200 | 429));
         assert!(wrong.shots.is_empty(), "{} of {}: {:?}", wrong.count(), self.count(), wrong.shots);
     }
 }
 
-/// Ends a load, also when a check fails.
+/// Ends a load, even when a check fails.
 pub struct StopAtEnd<'a>(pub &'a AtomicBool);
 
 impl Drop for StopAtEnd<'_> {

@@ -2,7 +2,7 @@
 //!
 //! | where | what it is |
 //! | --- | --- |
-//! | [`length`] | how long the long scenarios are: shortened, and in full with `TOLLGATE_SOAK=1` |
+//! | [`length`] | the length of the long scenarios: shortened, or in full with `TOLLGATE_SOAK=1` |
 //! | [`load`] | clients that send by a timetable and keep a log |
 //! | [`ledger`] | the check of such a log |
 //! | [`trial`] | a fault under load |
@@ -36,7 +36,7 @@ use tollgate_testkit::store::Store;
 use tollgate_testkit::upstream::Upstream;
 use tollgate_testkit::wait;
 
-/// For what comes soon on an idle machine, and has to come on a busy one.
+/// The longest wait for what comes soon on an idle machine and has to come on a busy one.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Gateways, and the store that they share.
@@ -44,12 +44,12 @@ struct Cluster {
     gateways: Vec<Envoy>,
     store: Store,
     upstream: Upstream,
-    /// The network between them, where it can be bad.
+    /// The network between them, if it can be bad.
     chaos: Option<Chaos>,
 }
 
 impl Cluster {
-    /// So many gateways of two workers each, with the sample policy and a store on `backend`.
+    /// Starts `gateways` gateways of two workers each, with the sample policy and a store on `backend`.
     fn of(gateways: usize, backend: &str) -> Self {
         let upstream = Upstream::on_loopback().unwrap();
         let store = Store::start(backend).unwrap();
@@ -60,13 +60,13 @@ impl Cluster {
         Self { gateways: (0..gateways).map(start).collect(), store, upstream, chaos: None }
     }
 
-    /// The same that believe every client's word about who it is, answer by themselves and have a policy of their own.
-    /// They are patient with the store: a busy machine is no outage.
+    /// Starts gateways that believe every client's word about who it is, answer by themselves and have a changed policy. Their
+    /// timeout for the store is long: a busy machine is no outage.
     fn open(gateways: usize, backend: &str, change: impl Fn(&mut Value)) -> Self {
         Self::build(gateways, backend, false, change)
     }
 
-    /// The same behind a network that can be bad.
+    /// Starts the gateways of [`Self::open`] behind a network that can be bad.
     fn in_chaos(gateways: usize, backend: &str, change: impl Fn(&mut Value)) -> Self {
         Self::build(gateways, backend, true, change)
     }
@@ -93,7 +93,7 @@ impl Cluster {
         self.gateways[gateway].client()
     }
 
-    /// A sample consumer's request at a gateway over a connection of its own.
+    /// Sends a sample consumer's request to a gateway over a connection of its own.
     fn ask(&self, gateway: usize, consumer: &str, target: &str) -> Response {
         self.client(gateway).send(&Request::get(target).of(consumer)).unwrap()
     }
@@ -106,21 +106,21 @@ impl Cluster {
         self.chaos.as_ref().unwrap()
     }
 
-    /// What the store says that a consumer has used; none: it does not know it.
+    /// The use of a consumer, as the store says; `None` if the store does not know it.
     fn used(&self, consumer: &str) -> Option<f64> {
         let path = format!("/v1/usage/fingerprint/{consumer}");
         let answer = self.store.client().send(&Request::get(&path)).ok()?;
         (answer.status == 200).then(|| answer.json()["used"].as_f64().unwrap())
     }
 
-    /// Waits until the store says that a consumer has used so much.
+    /// Waits until the store says that a consumer has used `units`.
     fn assert_comes_to_use(&self, consumer: &str, units: usize) {
         wait::until("usage", PATIENCE, || (self.used(consumer) == Some(units as f64)).then_some(()))
             .unwrap_or_else(|error| panic!("{error}: {consumer} used {:?} of {units}", self.used(consumer)));
     }
 }
 
-/// Tollgate alone before an answer of the gateway's own.
+/// A configuration in which only Tollgate stands before an answer of the gateway's own.
 fn open_config(upstream: &Upstream, store: SocketAddr) -> Config {
     Config::shared(upstream.address(), store).unwrap().http(|http| {
         let filters = http["http_filters"].as_array_mut().unwrap();
@@ -135,7 +135,7 @@ fn open_config(upstream: &Upstream, store: SocketAddr) -> Config {
     })
 }
 
-/// The sum of a gateway's metric over all its lines with such a label.
+/// The sum of a gateway's metric over all its lines with a label.
 fn metric(gateway: &Envoy, name: &str, label: &str) -> u64 {
     let text = gateway.prometheus().unwrap();
     let lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split_once("} "));

@@ -17,7 +17,7 @@ fn a_month_is_spent_to_the_last_unit_and_not_beyond_on_a_bad_network() {
         policy["tiers"]["monthly"] = json!({ "rate": "unlimited", "monthly": quota });
         policy["store"]["timeout"] = "200ms".into();
     });
-    // A shortened run makes fewer calls: more of them have bad luck.
+    // A shortened run makes fewer calls, so more of them have bad luck.
     cluster.chaos().set(Weather::Foul(length::full_or(100, 10)));
     let consumer = Consumer::new("monthly", "monthly");
     let length = length::of_a_minute();

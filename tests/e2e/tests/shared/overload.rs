@@ -1,4 +1,4 @@
-//! One client that offers more than its limit, at three gateways at once.
+//! Clients that offer more than their limit, at three gateways at once.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use crate::ledger::{Limit, MINUTE, SECOND};
 use crate::length;
 use crate::load::{Consumer, Load, Turn};
 
-/// How a client spreads its requests over the gateways: the gateway of its request of such a number and time.
+/// How a client spreads its requests: the gateway of the request with a number and a time.
 type Spread = fn(usize, Duration) -> usize;
 
-/// One client and what holds for it.
+/// One client, and what must hold for it.
 struct Case {
     name: &'static str,
     tier: &'static str,
     limits: &'static [Limit],
     spread: Spread,
-    /// How much of what its limits allow it has to get.
+    /// The share of its limits' allowance that it must get.
     percent: f64,
 }
 
@@ -71,7 +71,7 @@ impl Case {
         });
         log.assert_decided();
         let late = log.within(length / 2, length);
-        // Five times as much is offered. In a shortened run what gateways had borrowed before is a good part of it.
+        // Five times as much is offered. In a shortened run what gateways borrowed before is a good part of what is admitted.
         let (offered, admitted) = (late.count(), late.admitted().count());
         assert!(offered >= 3 * admitted, "{}: its limit was not met: {admitted} of {offered}", self.name);
         for limit in self.limits {
@@ -82,8 +82,8 @@ impl Case {
         self.limits[0].assert_used(&log, self.percent, but, self.name);
     }
 
-    /// When its request of such a number is due. A shortened run offers twice what the bucket holds in its first third,
-    /// so that the limit is met for most of it.
+    /// When the request with this number is due. A shortened run offers twice what the bucket holds in its first third, so that
+    /// the limit is met for most of it.
     fn at(&self, number: usize) -> Duration {
         let limit = &self.limits[0];
         let third = length::of_a_minute().as_secs_f64() / 3.0;

@@ -1,4 +1,4 @@
-//! The store's Redis gone, and back or replaced, while requests come.
+//! Requests while the store's Redis is gone, and back or replaced.
 
 use std::cell::RefCell;
 

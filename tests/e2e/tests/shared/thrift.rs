@@ -1,4 +1,4 @@
-//! What clients cost the store.
+//! How many calls to the store clients cause.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use crate::{Cluster, PATIENCE, metric};
 
 const CALLS: &str = "tollgate_store_requests_total{call=\"leases\"";
 
-/// Connections to each gateway of a client that sends as fast as it can.
+/// Connections per gateway of a client that sends as fast as it can.
 const HANDS: usize = 2;
 
-/// For so long its calls are counted.
+/// How long its calls are counted.
 const COUNTED: Duration = Duration::from_secs(5);
 
 #[test]
@@ -38,7 +38,7 @@ fn a_client_that_floods_three_gateways_costs_the_store_thirty_calls_a_second_at_
         let is_spent = || (refused.load(Ordering::Relaxed) > 200).then_some(());
         wait::until("the burst to be spent", PATIENCE, is_spent).unwrap();
         let (before, sent_before, began) = (calls(), sent.load(Ordering::Relaxed), Instant::now());
-        // The measured time.
+        // This is the measured time.
         wait::pass(COUNTED);
         let seconds = began.elapsed().as_secs_f64();
         let rate = (calls() - before) / seconds;
@@ -56,7 +56,7 @@ fn a_client_within_its_lease_does_not_wait_for_the_store() {
     let mut client = cluster.client(0);
     for _ in 0..200 {
         assert_eq!(client.send(&request).unwrap().status, 200);
-        // A steady client, not a burst.
+        // The client is steady: this is no burst.
         wait::pass(Duration::from_millis(5));
     }
     let (hits, misses) = (
@@ -65,6 +65,6 @@ fn a_client_within_its_lease_does_not_wait_for_the_store() {
     );
     println!("{hits} hits, {misses} misses");
     assert_eq!(hits + misses, 200);
-    // The first has nothing to spend, and what it is lent is as much as one that has asked for little is lent.
+    // The first request has no lease, and the first lease is as small as for any client that has asked for little.
     assert!((1..=10).contains(&misses), "{misses} of 200 have waited for the store");
 }

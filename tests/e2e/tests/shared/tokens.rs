@@ -1,4 +1,4 @@
-//! A store that wants to know who is calling.
+//! A store that asks gateways for a token.
 
 use serde_json::json;
 use tollgate_testkit::envoy::{Config, Envoy};
@@ -20,7 +20,7 @@ fn a_gateway_with_the_stores_token_borrows_and_one_with_another_goes_on_without_
             policy["store"]["token"] = json!({ "env": "TOKEN" });
             policy["store"]["timeout"] = "2s".into();
         });
-        // A Secret's last newline is no part of it.
+        // The last newline of a Secret is not part of the token.
         Envoy::start(&config.variable("TOKEN", &format!("{token}\n")), 1).unwrap()
     };
     let calls = |outcome: &str| {

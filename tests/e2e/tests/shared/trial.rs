@@ -1,4 +1,4 @@
-//! A fault under load: what every fault must leave as it is.
+//! A fault under load, and what no fault may change.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,22 +11,22 @@ use crate::ledger::{Limit, SECOND};
 use crate::load::{Consumer, Load, Log, StopAtEnd, Turn};
 use crate::{Cluster, PATIENCE, metric};
 
-/// Of one who offers more than that all the time.
+/// The limit of a client that offers more than that all the time.
 pub const LIMIT: Limit = Limit::new(20, 10, SECOND);
 
-/// The longest that a request waits for the store. A tenth would do, were there nothing else on the machine.
+/// The longest that a request waits for the store. A tenth of it would do if nothing else ran on the machine.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What a busy machine may add to it.
+/// How much a busy machine may add to it.
 const NOISE: Duration = Duration::from_millis(150);
 
-/// After the store's return gateways use it again within two seconds. That much again is the busy machine's.
+/// Gateways use a store that is back again within two seconds. A busy machine gets two more.
 const RECOVERY: Duration = Duration::from_secs(4);
 
-/// Load before the fault, the least while it lasts, and after it.
+/// The duration of the load before the fault and after it, and the least while the fault lasts.
 const CALM: Duration = Duration::from_secs(2);
 
-/// Requests a second of all consumers together: enough to see a pattern, few enough for a busy machine.
+/// Requests per second of all consumers together: enough to see a pattern, and few enough for a busy machine.
 const OVERLOAD: f64 = 40.0;
 const COUNTED: f64 = 30.0;
 const FRESH: f64 = 30.0;
@@ -38,38 +38,38 @@ pub fn policy(policy: &mut Value) {
     policy["store"]["timeout"] = format!("{}ms", TIMEOUT.as_millis()).into();
 }
 
-/// What the load came to, and when what happened; times count from its beginning.
+/// The outcome of the load, and when each step happened; times count from its beginning.
 pub struct Trial {
-    /// Of one who offers more than [`LIMIT`].
+    /// The requests of a client that offers more than [`LIMIT`].
     pub overload: Log,
-    /// Of one whom nothing limits.
+    /// The requests of a client that nothing limits.
     pub counted: Log,
-    /// Of one who is another consumer with every request.
+    /// Requests each of which another consumer makes.
     fresh: Log,
     fault: Duration,
-    /// When all gateways had given the store up, if that was waited for.
+    /// When all gateways had given the store up, if the trial waited for that.
     noticed: Option<Duration>,
     back: Duration,
     recovered: Duration,
-    /// Calls that failed while it lasted, by gateway.
+    /// Calls that failed while the fault lasted, by gateway.
     failed: Vec<u64>,
-    /// Requests decided without the store before it, and after the recovery: on a machine that hangs for longer than
-    /// [`TIMEOUT`].
+    /// Requests decided without the store before the fault and after the recovery: a machine that hangs for longer than
+    /// [`TIMEOUT`] causes them.
     hiccups: [u64; 2],
 }
 
 /// How much of the store a fault takes away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// All of it until it is mended: every gateway gives it up.
+    /// It takes all of it until it is mended: every gateway gives the store up.
     All,
-    /// Some clients' accounts, or all for a moment: gateways may not even notice.
+    /// It takes some clients' accounts, or all for a moment: gateways may not even notice.
     Some,
 }
 
 impl Trial {
-    /// Puts load on a cluster, breaks something, waits until all gateways have noticed, lets it last, mends it, and waits
-    /// until all gateways use the store again.
+    /// Puts load on a cluster, breaks something, waits until all gateways have noticed, lets it last, mends it, and waits until
+    /// all gateways use the store again.
     pub fn run(
         cluster: &mut Cluster,
         extent: Extent,
@@ -125,13 +125,13 @@ impl Trial {
         })
     }
 
-    /// Sees to it that nobody was harmed: no request failed, none was refused that nothing limits but those that had no
-    /// answer before the store was known to be away, no limit was exceeded but by what `on_failure: local` says, no
-    /// request waited longer than it may, and a store that is away is not asked by requests.
+    /// Checks that no client was harmed: no request failed; no request without a limit was refused, except those without an
+    /// answer before the store was known to be away; no limit was exceeded, except as `on_failure: local` says; no request
+    /// waited longer than it may; and requests do not ask a store that is away.
     pub fn assert_harmless(&self) {
         let all = [&self.overload, &self.counted, &self.fresh];
         all.iter().for_each(|log| log.assert_decided());
-        // Every worker finds out by itself, by three calls: at worst one after the other.
+        // Every worker finds out by itself, with three calls: at worst one after the other.
         let known = self.noticed.map_or(self.recovered, |noticed| noticed.max(self.fault + 3 * TIMEOUT));
         for (log, why) in [(&self.counted, "nothing limits it"), (&self.fresh, "each has a full bucket")] {
             let refused = log.only(|shot| shot.status != 200);
@@ -140,8 +140,8 @@ impl Trial {
             assert_eq!(refused.count(), unanswered.count(), "{why}: {:?}", refused.shots);
         }
 
-        // Together before the fault and after it, where nobody was decided about without the store; each node by itself
-        // all the time.
+        // The limit holds for all gateways together before the fault and after it, where no request was decided without the
+        // store, and for each node by itself all the time.
         let before = self.overload.within(Duration::ZERO, self.fault);
         let after = self.overload.within(self.recovered, Duration::MAX);
         for ((log, hiccups), when) in [&before, &after].into_iter().zip(self.hiccups).zip(["before", "after"])
@@ -170,16 +170,16 @@ impl Trial {
         }
     }
 
-    /// Sees to it that everything that was let through is in the month's usage.
+    /// Checks that the month's usage includes everything that was let through.
     pub fn assert_nothing_lost(&self, cluster: &Cluster) {
         cluster.assert_comes_to_use("counted", self.counted.admitted().count());
         cluster.assert_comes_to_use("overload", self.overload.admitted().count());
     }
 
-    /// Sees to it that requests do not ask a store that is away.
+    /// Checks that requests do not ask a store that is away.
     fn assert_spared(&self, all: &Log) {
-        // Each of a gateway's two workers and its main thread: three calls until it gives up, those of requests that
-        // were under way with them, and then one to see, at most four a second.
+        // Each of a gateway's two workers and its main thread makes three calls until it gives up, with those of requests that
+        // were under way at the time, and then one to probe, at most four times a second.
         let seconds = (self.back - self.fault).as_secs() + 1;
         let most = 3 * (3 + 4 * seconds) + 18;
         let requests = all.within(self.fault, self.back).count() / self.failed.len();
@@ -196,17 +196,17 @@ fn failed(gateways: &[Envoy]) -> Vec<u64> {
     gateways.iter().map(|gateway| metric(gateway, "tollgate_store_calls", "outcome=\"failed\"")).collect()
 }
 
-/// Requests that the gateways have decided about without the store.
+/// Requests that the gateways decided without the store.
 fn alone(gateways: &[Envoy]) -> u64 {
     gateways.iter().map(|gateway| metric(gateway, "tollgate_requests", "outcome=\"fallback\"")).sum()
 }
 
-/// How often a worker of the gateway has given the store up.
+/// How often workers of the gateway have given the store up.
 fn lost(gateway: &Envoy) -> usize {
     said(gateway, " is away; requests are decided by on_failure until it is back")
 }
 
-/// How often one has found it again.
+/// How often they have found it again.
 fn found(gateway: &Envoy) -> usize {
     said(gateway, "tollgate_store is back")
 }
