@@ -1,11 +1,11 @@
-//! What gateways and proxies make of a path before they route by it and hand it on. `None`: they refuse the request.
+//! What gateways and proxies make of a path before they route by it and forward it. `None` if they refuse the request.
 
 use crate::steps::{decoded, is_unreserved, merged, resolved, until, with_slashes};
 
 /// Kong's router (`kong/tools/uri.lua`, `normalize` with merged slashes), which also makes the path for the upstream.
 ///
-/// It decodes all bytes that are not reserved, and encodes again what is not fit for a request: what is left decoded is
-/// unreserved.
+/// It decodes all bytes that are not reserved and encodes again what a request may not contain: only unreserved bytes stay
+/// decoded.
 #[must_use]
 pub fn kong(path: &[u8]) -> Option<Vec<u8>> {
     // nginx has parsed the request before.
@@ -13,13 +13,13 @@ pub fn kong(path: &[u8]) -> Option<Vec<u8>> {
     Some(resolved(&merged(&decoded(path, is_unreserved))))
 }
 
-/// Envoy's `normalize_path`, which does not merge slashes. With a fragment it refuses a request.
+/// Envoy's `normalize_path`, which does not merge slashes. It refuses a request with a fragment.
 #[must_use]
 pub fn envoy(path: &[u8]) -> Option<Vec<u8>> {
     (!path.contains(&b'#')).then(|| resolved(&with_slashes(&decoded(path, is_unreserved))))
 }
 
-/// nginx's `r->uri` (`ngx_http_parse_complex_uri`), which `proxy_pass` with a variable hands on as it is.
+/// nginx's `r->uri` (`ngx_http_parse_complex_uri`), which `proxy_pass` with a variable forwards as it is.
 ///
 /// It refuses a path above the root, a zero byte, and a `%` without two digits.
 #[must_use]

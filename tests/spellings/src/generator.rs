@@ -1,4 +1,4 @@
-//! Odd spellings of paths, the same ones from the same seed.
+//! Odd spellings of paths; a seed always gives the same ones.
 
 /// An endless sequence of request targets. Each leads to one of the wanted segments by a detour that some servers undo
 /// and others do not.
@@ -8,7 +8,7 @@ pub struct Spellings {
     goals: Vec<String>,
 }
 
-/// What may stand for a slash.
+/// What may take the place of a slash.
 const SLASHES: [&str; 17] = [
     "//", "/./", "/%2e/", "%2f", "%2F", "\\", "%5c", "/.;/", ";/", ";a=b/", ";%2f/", "@/", "#/", "%23/",
     "%3f/", "%252f", "%252F",
@@ -33,11 +33,11 @@ const CLIMBS: [&str; 15] = [
     "",
 ];
 
-/// What a segment may have at its end and remain one to a server that decodes no slashes.
+/// What a segment may end with and still be one to a server that decodes no slashes.
 const TAILS: [&str; 14] =
     ["%2f", "%2F", "%5c", "..", "%2e%2e", ".", ";", "#", "%23", "%3f", "%3b", "%252f", "@", "x"];
 
-/// What may follow.
+/// What may follow the last segment.
 const ENDS: [&str; 14] = [
     "/",
     "/.",
@@ -56,7 +56,7 @@ const ENDS: [&str; 14] = [
 ];
 
 impl Spellings {
-    /// Those of a seed, on the way to these segments.
+    /// The sequence of a seed, with ways to these segments.
     #[must_use]
     pub fn new(seed: u64, goals: &[&str]) -> Self {
         Self { state: seed, goals: goals.iter().map(ToString::to_string).collect() }
@@ -80,12 +80,12 @@ impl Spellings {
         usize::try_from(index).ok().and_then(|index| texts.get(index)).copied().unwrap_or_default()
     }
 
-    /// `usual` as often as not, else one of the others.
+    /// `usual` half of the time, else one of the others.
     fn or_one_of<'a>(&mut self, usual: &'a str, others: &[&'a str]) -> &'a str {
         if self.below(2) == 0 { usual } else { self.one_of(others) }
     }
 
-    /// One of the goals; now and then with a letter or two in another encoding.
+    /// One of the goals, now and then with a letter or two in another encoding.
     fn segment(&mut self) -> String {
         let goals = std::mem::take(&mut self.goals);
         let goal = self.one_of(&goals.iter().map(String::as_str).collect::<Vec<_>>()).to_owned();
@@ -98,7 +98,7 @@ impl Spellings {
         spelled.collect()
     }
 
-    /// Into some segment and out of it again: for a server that decodes slashes, or for one that does not.
+    /// A way into some segment and out of it again, for a server that decodes slashes or for one that does not.
     fn detour(&mut self) -> String {
         if self.below(2) == 0 {
             let (before, segment) = (self.or_one_of("/", &SLASHES), self.segment());
@@ -120,7 +120,7 @@ impl Iterator for Spellings {
         target += self.or_one_of("/", &SLASHES);
         target += &self.segment();
         target += self.or_one_of("", &ENDS);
-        // What does not start with a slash is no target of a request.
+        // A request target starts with a slash.
         if !target.starts_with('/') {
             target.insert(0, '/');
         }

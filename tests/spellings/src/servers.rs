@@ -1,11 +1,11 @@
-//! What the server that answers takes a path for.
+//! Which path the answering server reads.
 
 use crate::steps::{decoded, merged, resolved, until, with_slashes, without_parameters};
 
 /// A server's reading of the path that it receives.
 pub type Reading = fn(&[u8]) -> Vec<u8>;
 
-/// By their names.
+/// All readings, by the server's name.
 pub const ALL: [(&str, Reading); 12] = [
     ("a WSGI application", wsgi),
     ("Express", express),

@@ -1,11 +1,11 @@
-//! The steps of which readings are made, each over the whole path.
+//! The steps of readings, each over the whole path.
 
 /// `text` before the first `end`.
 pub fn until(text: &[u8], end: u8) -> &[u8] {
     text.split(|byte| *byte == end).next().unwrap_or_default()
 }
 
-/// The percent-encoded bytes decoded for which `wanted` says so.
+/// Decodes the percent-encoded bytes that `wanted` accepts.
 pub fn decoded(path: &[u8], wanted: impl Fn(u8) -> bool) -> Vec<u8> {
     let mut out = Vec::new();
     let mut at = 0;
@@ -22,30 +22,30 @@ pub fn decoded(path: &[u8], wanted: impl Fn(u8) -> bool) -> Vec<u8> {
     out
 }
 
-/// Letters, digits and what RFC 3986 (2.3) counts among them.
+/// Whether a byte is unreserved: a letter, a digit, or one of the marks of RFC 3986 (2.3).
 pub fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// `\` as `/`.
+/// Turns `\` into `/`.
 pub fn with_slashes(path: &[u8]) -> Vec<u8> {
     path.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect()
 }
 
-/// Each segment without what follows its first `;`.
+/// Removes from each segment what follows its first `;`.
 pub fn without_parameters(path: &[u8]) -> Vec<u8> {
     let segments: Vec<&[u8]> = path.split(|byte| *byte == b'/').map(|segment| until(segment, b';')).collect();
     segments.join(&b'/')
 }
 
-/// Several slashes as one.
+/// Merges several slashes into one.
 pub fn merged(path: &[u8]) -> Vec<u8> {
     let mut out = path.to_vec();
     out.dedup_by(|one, other| *one == b'/' && *other == b'/');
     out
 }
 
-/// `.` and `..` resolved, segment by segment; an empty segment is one, too.
+/// Resolves `.` and `..` segment by segment; an empty segment counts as one, too.
 pub fn resolved(path: &[u8]) -> Vec<u8> {
     let path = path.strip_prefix(b"/").unwrap_or(path);
     let mut kept: Vec<&[u8]> = Vec::new();
