@@ -1,4 +1,4 @@
-//! The limit divided by the number of gateways: each has a token bucket of its part, and asks nobody.
+//! The limit divided by the number of gateways: each has a token bucket of its part, and asks no other.
 //!
 //! - Envoy's `local_ratelimit` with `local_cluster_rate_limit`: the tokens are shared out evenly among the members of the
 //!   cluster that the gateway is in (<https://github.com/envoyproxy/envoy/pull/34276>, and
@@ -6,16 +6,16 @@
 //! - The same is done by hand wherever a limit is per instance
 //!   (<https://gateway.envoyproxy.io/latest/tasks/traffic/local-rate-limit/>).
 //!
-//! Decided in its favour: every gateway knows at all times how many there are, the bucket fills continuously and holds
-//! parts of a token.
+//! Assumptions in its favor: every gateway knows at all times how many there are; the bucket fills continuously and holds parts
+//! of a token.
 
 use crate::workload::Arrival;
 use crate::{CAPACITY, LIMIT, MINUTE};
 
-/// When each admitted request came.
+/// The times of the admitted requests.
 #[must_use]
 pub fn admitted(arrivals: &[Arrival], nodes: usize) -> Vec<u64> {
-    // In work: a microsecond drains LIMIT of it, so a request weighs as much as its gateway's part drains in its time.
+    // The unit is work: a microsecond drains LIMIT of it, so a request weighs as much as its gateway's part drains in its time.
     let weight = MINUTE * nodes as u64;
     let capacity = CAPACITY * MINUTE;
     let mut levels = vec![(0_u64, 0_u64); nodes];
@@ -45,7 +45,7 @@ mod tests {
         assert_eq!(admitted(&burst, 10).len(), 15);
         let minutes: Vec<Arrival> =
             (0..10_000).map(|number| Arrival { at: number * 60_000, gateway: 0 }).collect();
-        // Ten minutes: the burst, and what is filled up to the last request.
+        // Ten minutes admit the burst, and what is refilled until the last request.
         assert_eq!(admitted(&minutes, 1).len(), 150 + 999);
     }
 }

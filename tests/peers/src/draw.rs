@@ -1,7 +1,7 @@
-//! The figure: a bar for each way to share a limit, as long as what it admitted over what is allowed.
+//! Draws the figure: a bar for each way to share a limit, whose length is what it admitted over what is allowed.
 //!
-//! It is a card with a ground of its own, light or dark as the reader's system is, so that it can be read on any page.
-//! What is beyond the limit is hatched, and every bar has its number: it needs no colour.
+//! It is a card with a background of its own, light or dark as the reader's system is, so that it can be read on any page. What
+//! is beyond the limit is hatched, and every bar has its number, so it works without color.
 
 use std::fmt::Write;
 
@@ -10,15 +10,15 @@ use crate::row::{Algorithm, Measured, Row};
 use crate::workload::Scenario;
 
 const WIDTH: usize = 860;
-/// Where the bars begin, one panel a number of gateways.
+/// Where the bars begin; each number of gateways has a panel.
 const PANELS: [usize; 2] = [262, 572];
-/// How long a bar of 1 is.
+/// The length of a bar of 1.
 const UNIT: f64 = 46.0;
 const ROW: usize = 21;
 const BAR: usize = 13;
-/// Above the first scenario.
+/// The space above the first scenario.
 const HEAD: usize = 88;
-/// A scenario's own line, and the space after its rows.
+/// The height of a scenario's own line, and the space after its rows.
 const TITLE: usize = 26;
 const GAP: usize = 12;
 const FOOT: usize = 58;
@@ -53,10 +53,10 @@ struct Bar {
     ratio: f64,
 }
 
-/// The figure of the peers' rows, and of Tollgate's where there are any.
+/// Draws the figure of the peers' rows, and of Tollgate's if there are any.
 ///
 /// # Errors
-/// A row of Tollgate's that has no place in the figure.
+/// If a row of Tollgate's has no place in the figure.
 pub fn figure(peers: &[Row], tollgate: &[Measured]) -> Result<String, String> {
     let ours = tollgate
         .iter()
@@ -82,7 +82,7 @@ fn draw(bars: &[Bar]) -> String {
     let group = TITLE + shown.len() * ROW + GAP;
     let height = HEAD + Scenario::ALL.len() * group + FOOT;
     let mut out = String::new();
-    // Writing to a text does not fail.
+    // Writing to a text cannot fail.
     let mut put = |line: std::fmt::Arguments<'_>| _ = writeln!(out, "{line}");
     put(format_args!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="12.5">"#
@@ -119,7 +119,7 @@ fn draw(bars: &[Bar]) -> String {
             top + 16,
             scenario.title()
         ));
-        // Behind the rows alone: a line through a title would be hard to read.
+        // The lines run behind the rows only: a line through a title would be hard to read.
         for x in PANELS {
             for number in 0..=5_usize {
                 let at = x as f64 + number as f64 * UNIT;

@@ -7,10 +7,10 @@
 //! tests/sim ─▶ ours     Tollgate itself ────────────────────────────────────────▶ row
 //! ```
 //!
-//! Each peer is written from its documentation, which its module names; nobody's code is in here. What the documentation
-//! leaves open is decided in the peer's favour, and said so. Nothing here depends on anything but the seed: the same
-//! program writes the same bytes everywhere, which a test checks. (Of Tollgate's own rows it checks that they keep what
-//! Tollgate promises: they differ whenever Tollgate does.)
+//! Each peer is written from the documentation that its module names; it contains none of the peer's code. What the
+//! documentation leaves open is decided in the peer's favor, and the module says so. Everything here depends only on the seed:
+//! the same program writes the same bytes everywhere, which a test checks. (Of Tollgate's own rows it checks that they keep
+//! what Tollgate promises: they change whenever Tollgate does.)
 
 pub mod divided;
 pub mod draw;
@@ -21,23 +21,23 @@ pub mod sync;
 pub mod window;
 pub mod workload;
 
-/// Units a minute that the client may have: the tier `free`.
+/// Units per minute that the client may have: the tier `free`.
 pub const LIMIT: u64 = 100;
 
-/// What a full bucket holds: a burst of 1.5.
+/// The units in a full bucket: a burst of 1.5.
 pub const CAPACITY: u64 = 150;
 
-/// What the client sends, as a multiple of its limit.
+/// The client sends this multiple of its limit.
 pub const OVERLOAD: u64 = 5;
 
-/// How long it does, minutes. So long that the first burst is lost in it.
+/// How many minutes it does so. In so long a time the first burst no longer matters.
 pub const MINUTES: u64 = 360;
 
 /// A minute in microseconds, the unit of all moments here.
 pub const MINUTE: u64 = 60_000_000;
 
-/// What all numbers are drawn from.
+/// The seed of all random numbers.
 pub const SEED: u64 = 4;
 
-/// The numbers of gateways that are looked at.
+/// The numbers of gateways in the figure.
 pub const NODES: [usize; 2] = [3, 10];

@@ -1,4 +1,4 @@
-//! Writes `docs/figures/peers.json` and `docs/figures/tollgate.json`, and draws `docs/pictures/admitted-over-allowed.svg` of
+//! Writes `docs/figures/peers.json` and `docs/figures/tollgate.json`, and draws `docs/pictures/admitted-over-allowed.svg` from
 //! both.
 
 use std::error::Error;

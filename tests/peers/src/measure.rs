@@ -1,4 +1,4 @@
-//! What was admitted over what is allowed: in all, and in the worst interval.
+//! What was admitted over what is allowed: in total, and in the worst interval.
 
 use crate::{CAPACITY, LIMIT, MINUTE, MINUTES};
 
@@ -13,21 +13,21 @@ pub const fn allowed() -> u64 {
     allowed_work(MINUTES * MINUTE) / MINUTE
 }
 
-/// The interval in which the most was admitted for what is allowed in it.
+/// The interval with the highest ratio of admitted to allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Worst {
     /// Requests admitted in it.
     pub admitted: u64,
-    /// Its length, microseconds.
+    /// The interval's length in microseconds.
     pub micros: u64,
 }
 
 impl Worst {
-    /// Of requests that were admitted at `moments`, in their order.
+    /// Finds it among requests that were admitted at `moments`, in their order.
     ///
-    /// A ratio *r* is exceeded somewhere if admitted − *r* · allowed is positive for some interval, and the greatest of
-    /// these differences is found in one pass. So start with any, and go on with the interval that exceeds it most until
-    /// none does (Dinkelbach 1967); integers, so exact.
+    /// A ratio *r* is exceeded somewhere if admitted − *r* · allowed is positive for some interval, and one pass finds the
+    /// greatest of these differences. So this starts with any interval and goes on with the one that exceeds its ratio most,
+    /// until none does (Dinkelbach 1967). It uses integers, so it is exact.
     #[must_use]
     pub fn of(moments: &[u64]) -> Option<Self> {
         let mut worst = Self { admitted: 1, micros: 0 };
@@ -39,7 +39,7 @@ impl Worst {
     }
 
     fn worse(&self, moments: &[u64]) -> Option<Self> {
-        // admitted · q − p · allowed, where p / q is the ratio so far.
+        // This is admitted · q − p · allowed, where p / q is the ratio so far.
         let (p, q) = (i128::from(self.admitted), i128::from(allowed_work(self.micros)));
         let excess =
             |admitted: usize, micros: u64| admitted as i128 * q - p * i128::from(allowed_work(micros));
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_bucket_that_is_kept_allows_as_much_as_it_admits() {
-        // The whole burst at once, and then one as soon as it is there.
+        // The whole burst comes at once, and then each request as soon as its unit is there.
         let moments: Vec<u64> =
             (0..150).map(|_| 0).chain((1..600).map(|number| number * MINUTE / LIMIT)).collect();
         let worst = Worst::of(&moments).unwrap();

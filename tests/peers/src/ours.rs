@@ -1,8 +1,8 @@
 //! Tollgate itself in the same scenarios: the product's code in the simulator (`tests/sim`), three or ten gateways with a
-//! store, leased, where nothing is broken.
+//! store, in leased mode, without faults.
 //!
-//! The client is the simulator's, as near to [`workload`](crate::workload) as its habits are: *at once* is bursts of a whole
-//! minute's requests in one moment, from half a minute to one and a half after the last.
+//! The client is the simulator's, as near to [`workload`](crate::workload) as its habits allow: *at once* is bursts of a whole
+//! minute's requests in one moment, half a minute to one and a half after the last.
 
 use tollgate_sim::plan::{Client, Habit, Node, Personality, Place, Plan, Rate, SECOND, Tier};
 use tollgate_sim::run::run;
@@ -13,13 +13,13 @@ use crate::row::Measured;
 use crate::workload::Scenario;
 use crate::{CAPACITY, LIMIT, MINUTES, NODES, OVERLOAD, SEED};
 
-/// Between two requests on average, nanoseconds.
+/// The average time between two requests, in nanoseconds.
 const EVERY: u64 = 60 * SECOND / (LIMIT * OVERLOAD);
 
-/// Tollgate in every scenario.
+/// Runs Tollgate in every scenario.
 ///
 /// # Errors
-/// What the simulator's checker has found: none that can be, unless Tollgate is wrong.
+/// Whatever the simulator's checker finds: nothing, unless Tollgate is wrong.
 pub fn rows() -> Result<Vec<Measured>, String> {
     let cases = Scenario::ALL.into_iter().flat_map(|scenario| NODES.map(|nodes| (scenario, nodes)));
     cases

@@ -10,21 +10,21 @@ use crate::{LIMIT, MINUTES, NODES, OVERLOAD, SEED, divided, sync, window};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Algorithm {
-    /// Tollgate's, from the simulator of the product's own code.
+    /// Tollgate's way, in the simulator of the product's own code.
     Tollgate,
-    /// See [`window`].
+    /// The way in [`window`].
     ReadThenIncrement,
-    /// See [`sync`].
+    /// The way in [`sync`].
     PeriodicSync,
-    /// See [`divided`].
+    /// The way in [`divided`].
     Divided,
 }
 
 impl Algorithm {
-    /// All of them, in the figure's order.
+    /// All ways, in the figure's order.
     pub const ALL: [Self; 4] = [Self::Tollgate, Self::ReadThenIncrement, Self::PeriodicSync, Self::Divided];
 
-    /// As the figure says it.
+    /// Its name in the figure.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -39,11 +39,11 @@ impl Algorithm {
 /// What one way admitted in one scenario.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// Which way.
+    /// The way.
     pub algorithm: Algorithm,
     /// [`Scenario::name`].
     pub scenario: &'static str,
-    /// Gateways.
+    /// The number of gateways.
     pub nodes: usize,
     /// Units that the client asked for.
     pub offered: u64,
@@ -51,13 +51,13 @@ pub struct Row {
     pub admitted: u64,
     /// Units that the limit allows in that time: capacity + rate · t.
     pub allowed: u64,
-    /// Of all intervals the one with the greatest share of admitted over allowed: units admitted in it.
+    /// Units admitted in the interval with the greatest share of admitted over allowed.
     pub worst_admitted: u64,
-    /// Its length.
+    /// The length of that interval.
     pub worst_seconds: f64,
-    /// capacity + rate · t of it.
+    /// Units allowed in it: capacity + rate · t.
     pub worst_allowed: f64,
-    /// What it was drawn from.
+    /// The seed of the workload.
     pub seed: u64,
 }
 
@@ -66,7 +66,7 @@ pub struct Row {
 pub struct Measured {
     /// [`Scenario::name`].
     pub scenario: String,
-    /// Gateways.
+    /// The number of gateways.
     pub nodes: usize,
     /// Units that the client got.
     pub admitted: u64,
@@ -104,10 +104,10 @@ pub fn peers() -> Vec<Row> {
     rows
 }
 
-/// The rows as a file.
+/// Writes the rows as a file.
 ///
 /// # Errors
-/// None that can be: numbers and names have a JSON form.
+/// Never: numbers and names have a JSON form.
 pub fn to_json(rows: &[impl Serialize]) -> serde_json::Result<String> {
     let lines: Vec<String> = rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
     Ok(format!("[\n  {}\n]\n", lines.join(",\n  ")))

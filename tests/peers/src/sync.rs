@@ -1,18 +1,18 @@
-//! Fixed window, a counter at each gateway, synced with the common one every so often.
+//! A fixed window with a counter at each gateway, which is synced with a common one at intervals.
 //!
 //! - Kong's `rate-limiting` with `policy: redis` and a `sync_rate`
 //!   (<https://developer.konghq.com/plugins/rate-limiting>). It calls this strategy accurate only without one
 //!   (<https://developer.konghq.com/gateway/rate-limiting/strategies>), and recommends a second at least
 //!   (<https://developer.konghq.com/support/rate-limiting-advanced-plugin-showing-warn-in-logs-when-sync-rate-set-between-0-and-1/>).
-//! - Apache APISIX's `limit-count` with a `sync_interval` describes the same: what it decides by is the count of the last
-//!   synchronisation and what the instance has counted since, without what others have
-//!   (<https://apisix.apache.org/docs/apisix/3.19/plugins/limit-count/>).
+//! Apache APISIX's `limit-count` with a `sync_interval` describes the same: it decides by the count of the last synchronization
+//! and by what the instance has counted since, without what others have
+//! (<https://apisix.apache.org/docs/apisix/3.19/plugins/limit-count/>).
 //!
-//! A gateway takes the common count over with the first request of a window, adds its own, and a `sync_rate` after the
-//! first request that it has admitted since the last sync it sends what it has added; with its next request it takes the
-//! count over again.
+//! A gateway fetches the common count with the first request of a window and adds its own. It sends what it has added one
+//! `sync_rate` after the first request that it has admitted since the last sync, and fetches the count again with its next
+//! request.
 //!
-//! Decided in its favour: a sync takes no time and never fails, a gateway has one worker (Kong's have counters of their
+//! Assumptions in its favor: a sync takes no time and never fails, a gateway has one worker (Kong's have counters of their
 //! own), and all gateways agree on when a minute begins.
 
 use std::collections::HashMap;
@@ -20,22 +20,22 @@ use std::collections::HashMap;
 use crate::workload::Arrival;
 use crate::{LIMIT, MINUTE};
 
-/// Time between two syncs of a gateway: the shortest that is recommended.
+/// The time between two syncs of a gateway: the shortest that is recommended.
 pub const SYNC_RATE: u64 = 1_000_000;
 
 /// What one gateway knows of the running window.
 #[derive(Clone, Copy, Default)]
 struct Known {
     window: u64,
-    /// The common count, as of the last sync; none: it is taken over with the next request.
+    /// The common count as of the last sync; `None` if the next request has to fetch it.
     common: Option<u64>,
-    /// Admitted here since.
+    /// What this gateway has admitted since.
     added: u64,
-    /// When that is sent; none: there is nothing to send.
+    /// When it sends that; `None` if there is nothing to send.
     sync_at: Option<u64>,
 }
 
-/// When each admitted request came.
+/// The times of the admitted requests.
 #[must_use]
 pub fn admitted(arrivals: &[Arrival], nodes: usize) -> Vec<u64> {
     let mut common: HashMap<u64, u64> = HashMap::new();
@@ -51,7 +51,7 @@ pub fn admitted(arrivals: &[Arrival], nodes: usize) -> Vec<u64> {
         }
         let Some(known) = gateways.get_mut(arrival.gateway) else { continue };
         if known.window != window {
-            // What it has added to the window before is of no consequence any more.
+            // What it added to the window before no longer matters.
             *known = Known { window, ..Known::default() };
         }
         let count = *known.common.get_or_insert_with(|| common.get(&window).copied().unwrap_or(0));

@@ -1,38 +1,38 @@
-//! Fixed window, one counter for all gateways: a request reads it, is decided, and only then counted.
+//! A fixed window with one counter for all gateways: a request reads it, is decided, and only then counted.
 //!
 //! - Kong's `rate-limiting` with `policy: cluster`: "each request forces a read and a write on the data store"
 //!   (<https://developer.konghq.com/gateway/rate-limiting/strategies>); the window is a calendar minute of the gateway.
-//! - What it costs is described as the race of "get-then-set" in Kong's own article
-//!   (<https://konghq.com/blog/how-to-design-a-scalable-rate-limiting-algorithm>).
+//! Kong's own article describes what that costs as the race of "get-then-set"
+//! (<https://konghq.com/blog/how-to-design-a-scalable-rate-limiting-algorithm>).
 //!
-//! Kong's `redis` policy without a `sync_rate` is not this: it counts and reads in one step now.
+//! This is not Kong's `redis` policy without a `sync_rate`, which now counts and reads in one step.
 //!
-//! Decided in its favour: the store is one millisecond away and never slow, no message is lost, and all gateways agree
-//! on when a minute begins.
+//! Assumptions in its favor: the store is one millisecond away and never slow, no message is lost, and all gateways agree on
+//! when a minute begins.
 
 use crate::workload::{Arrival, Dice};
 use crate::{LIMIT, MINUTE};
 
-/// The shortest and longest way between gateway and store, with the store's own work, microseconds.
+/// The shortest and the longest way between gateway and store, with the store's own work, in microseconds.
 const WAY: (u64, u64) = (500, 1_500);
 
 /// What happens at the store.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
-    /// The counter is read for the request of that place.
+    /// The counter is read for the request with this index.
     Read(usize),
     /// An admitted request is counted.
     Increment,
 }
 
-/// When each admitted request came.
+/// The times of the admitted requests.
 #[must_use]
 pub fn admitted(arrivals: &[Arrival], seed: u64) -> Vec<u64> {
     let mut dice = Dice(seed);
     let mut way = move || WAY.0 + dice.below(WAY.1 - WAY.0);
     let mut admitted = Vec::new();
     for window in arrivals.chunk_by(|one, next| one.at / MINUTE == next.at / MINUTE) {
-        // A step may follow from another one, so the next one is always the earliest of all.
+        // A step may create another one, so this always takes the earliest of all.
         let reads = window.iter().enumerate();
         let mut steps: std::collections::BinaryHeap<_> = reads
             .map(|(place, request)| std::cmp::Reverse((request.at + way(), Step::Read(place))))

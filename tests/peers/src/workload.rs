@@ -1,34 +1,34 @@
-//! What the client sends: five times its limit, to one gateway or another.
+//! What the client sends: five times its limit, spread over the gateways.
 
 use crate::{LIMIT, MINUTE, MINUTES, OVERLOAD};
 
 /// One request of one unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Arrival {
-    /// Microseconds since the start, which is a minute's start too.
+    /// Microseconds since the start, at which a minute starts as well.
     pub at: u64,
-    /// Which gateway it comes to.
+    /// The gateway that it comes to.
     pub gateway: usize,
 }
 
-/// How requests come, and to which gateway.
+/// When requests come, and to which gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
-    /// At any moment, to any gateway.
+    /// They come at any moment, to any gateway.
     Even,
-    /// At any moment; 90 % to one gateway, 9 % to another, 1 % to a third.
+    /// They come at any moment: 90 % to one gateway, 9 % to another, 1 % to a third.
     Skewed,
-    /// At any moment, all to one gateway, which is another one every second.
+    /// They come at any moment, all to one gateway, which changes every second.
     Moving,
-    /// Every minute's requests in its first tenth of a second, to any gateway.
+    /// Every minute's requests come in its first tenth of a second, to any gateway.
     AtOnce,
 }
 
 impl Scenario {
-    /// All of them, in the figure's order.
+    /// All scenarios, in the figure's order.
     pub const ALL: [Self; 4] = [Self::Even, Self::Skewed, Self::Moving, Self::AtOnce];
 
-    /// As files write it.
+    /// Its name in files.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl Scenario {
         }
     }
 
-    /// As the figure says it.
+    /// Its name in the figure.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ impl Scenario {
         }
     }
 
-    /// Everything that the client sends, in the order of time.
+    /// Everything that the client sends, in order of time.
     #[must_use]
     pub fn arrivals(self, nodes: usize, seed: u64) -> Vec<Arrival> {
         let mut dice = Dice(seed);
@@ -78,7 +78,7 @@ impl Scenario {
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): integers alone, so that every machine draws the same.
+/// SplitMix64 (Steele, Lea, Flood 2014): it uses only integers, so that every machine draws the same.
 #[derive(Clone, Debug)]
 pub struct Dice(pub u64);
 

@@ -1,4 +1,4 @@
-//! What is committed in docs/ is what this program makes.
+//! Checks that docs/ has what this program makes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
