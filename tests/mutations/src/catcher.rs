@@ -1,4 +1,4 @@
-//! What looks for faults: the simulator, and tests by name.
+//! What looks for faults: the simulator, and tests that a fault names.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -9,37 +9,37 @@ use anyhow::{Result, bail, ensure};
 use crate::fault::Test;
 use crate::scratch::{End, Scratch};
 
-/// Nothing that is looked at takes so long, unless a fault lets it go on for ever.
+/// Nothing that is run here takes this long, unless a fault makes it run forever.
 const LONGEST: Duration = Duration::from_secs(900);
 
-/// The simulator and how long it looks.
+/// The simulator, and how long it looks.
 #[derive(Clone, Copy, Debug)]
 pub struct Simulator {
-    /// Where its seeds begin.
+    /// The first seed.
     pub base: u64,
-    /// So many of them.
+    /// The number of seeds.
     pub seeds: u64,
 }
 
-/// What the simulator has found.
+/// A violation that the simulator has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which of its checks.
+    /// The check that it violates.
     pub check: String,
-    /// In which kind of run.
+    /// The kind of run.
     pub scenario: String,
-    /// After so many seeds.
+    /// How many seeds it took.
     pub seeds: u64,
 }
 
 fn cargo(command: &str) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // A fault changes a file or two: what has not changed is not compiled again.
+    // A fault changes a file or two: an unchanged file is not compiled again.
     cargo.args([command, "--locked"]).env("CARGO_INCREMENTAL", "1");
     cargo
 }
 
-/// Builds something of the copy.
+/// Builds something in the copy.
 fn build(scratch: &Scratch, command: &mut Command, log: &str) -> Result<()> {
     match scratch.run(command, log, LONGEST)? {
         (End::Exit(true), _) => Ok(()),
@@ -52,10 +52,10 @@ fn build(scratch: &Scratch, command: &mut Command, log: &str) -> Result<()> {
 }
 
 impl Simulator {
-    /// Looks for a violation in what the copy is now.
+    /// Looks for a violation in the copy as it is now.
     ///
     /// # Errors
-    /// That it does not build, or ends otherwise than it should.
+    /// If the copy does not build, or ends otherwise than it should.
     pub fn look(&self, scratch: &Scratch, log: &str) -> Result<Option<Violation>> {
         build(
             scratch,
@@ -80,7 +80,7 @@ impl Simulator {
 }
 
 impl Violation {
-    /// What the simulator's line `violation: CHECK seed=… scenario=… after_seeds=…` says.
+    /// Reads the simulator's line `violation: CHECK seed=… scenario=… after_seeds=…`.
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.strip_prefix("violation: ")?.split(' ');
         let check = words.next()?.to_owned();
@@ -90,10 +90,10 @@ impl Violation {
     }
 }
 
-/// Those of `tests` that fail in what the copy is now. All have to exist.
+/// Those of `tests` that fail in the copy as it is now. All of them have to exist.
 ///
 /// # Errors
-/// That one does not build, is not there or never ends.
+/// If a test does not build, does not exist or never ends.
 pub fn failing(scratch: &Scratch, tests: &[Test], log: &str) -> Result<Vec<Test>> {
     let mut by_target: BTreeMap<&[String], Vec<&Test>> = BTreeMap::new();
     for test in tests {
@@ -117,7 +117,7 @@ pub fn failing(scratch: &Scratch, tests: &[Test], log: &str) -> Result<Vec<Test>
             if said.contains(&format!("test {} ... FAILED", test.name)) {
                 failing.push(test.clone());
             } else if !said.contains(&format!("test {} ... ok", test.name)) {
-                // Also one that takes its whole process with it: then nobody knows which it was.
+                // A test that ends its whole process lands here, too: then nobody knows which test did it.
                 bail!("there is no test {} in {}", test.name, target.join(" "));
             }
         }

@@ -1,38 +1,38 @@
-//! A deliberate fault: a patch, and above it what it is.
+//! A deliberate fault: a patch with a description above it.
 
 use anyhow::{Context as _, Result, bail};
 
-/// A fault, as its file has it.
+/// A fault, as its file describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The file's name without its ending: `07-two-clients-of-one-number`.
+    /// The file's name without its suffix: `07-two-clients-of-one-number`.
     pub name: String,
-    /// What was done wrong.
+    /// What it does wrong.
     pub what: String,
-    /// Which promise does not hold then.
+    /// The promise that it breaks.
     pub breaks: String,
-    /// Whether the simulator has to see it. Else it cannot, and one of the tests has to.
+    /// Whether the simulator has to see it. If not, the simulator cannot, and one of the tests has to.
     pub is_simulated: bool,
-    /// Tests, each as the arguments of `cargo test` and last the test's name.
+    /// Tests, each as the arguments of `cargo test` with the test's name at the end.
     pub tests: Vec<Test>,
-    /// The file's text; what comes before the patch itself is nothing to `git apply`.
+    /// The file's text; `git apply` ignores everything before the patch itself.
     pub text: String,
 }
 
 /// One test.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Test {
-    /// What builds it: `-p tollgate --lib`.
+    /// The arguments that build it: `-p tollgate --lib`.
     pub target: Vec<String>,
-    /// Its whole name.
+    /// Its full name.
     pub name: String,
 }
 
 impl Fault {
-    /// The fault in `text`, the contents of the file called `name`.
+    /// Reads the fault from `text`, the contents of the file called `name`.
     ///
     /// # Errors
-    /// What to write into the file.
+    /// If the file needs another text: says which.
     pub fn parse(name: &str, text: &str) -> Result<Self> {
         let head = text.split("\ndiff --git ").next().unwrap_or_default();
         if head.len() == text.len() {
@@ -71,7 +71,7 @@ impl Test {
         }
     }
 
-    /// Whether it runs the filter's module, which has to be built before.
+    /// Whether the test runs the filter's module, which then has to be built first.
     #[must_use]
     pub fn needs_module(&self) -> bool {
         self.target.iter().any(|word| word == "tollgate-host")

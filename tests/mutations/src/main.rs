@@ -1,7 +1,7 @@
-//! Makes each of the faults in `tests/mutations/*.patch`, one after the other, in a copy of the tree, and sees that a check
-//! catches it: see `--help` and the README beside them.
+//! Makes each of the faults in `tests/mutations/*.patch`, one after the other, in a copy of the tree, and checks that it is
+//! caught: see `--help` and the README beside them.
 
-// In a test what is missing is a failure like any other.
+// In a test, a missing value is a failure like any other.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing))]
 
 mod catcher;
@@ -22,19 +22,19 @@ use crate::fault::{Fault, Test};
 use crate::scratch::Scratch;
 use crate::table::Fate;
 
-/// Makes deliberate faults and sees that they are caught: by the simulator, or where it cannot see them by a test.
+/// Makes deliberate faults and checks that they are caught: by the simulator, or by a test where the simulator cannot see them.
 #[derive(Parser)]
 struct Asked {
-    /// Only faults whose name has this in it; can be given more than once.
+    /// Only faults whose name contains this; can be given more than once.
     #[arg(long)]
     only: Vec<String>,
-    /// Seeds that the simulator looks at before it has not seen a fault.
+    /// Seeds that the simulator tries before a fault counts as not seen.
     #[arg(long, default_value_t = 100)]
     seeds: u64,
-    /// Where its seeds begin: where the tests' own do.
+    /// The simulator's first seed; the default is that of the tests.
     #[arg(long, default_value_t = 42)]
     base: u64,
-    /// Let the simulator look also for what it cannot be expected to see.
+    /// Let the simulator look even for faults that it is not expected to see.
     #[arg(long)]
     simulate_all: bool,
     /// Write the table into docs/mutations.md.
@@ -67,7 +67,7 @@ fn run(asked: &Asked) -> Result<bool> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let scratch = Scratch::new(&root, &root.join(target).join("mutations"))?;
     let simulator = Simulator { base: asked.base, seeds: asked.seeds };
-    // Of what has been copied, whatever is written here meanwhile.
+    // This names what has been copied, whatever is written here meanwhile.
     let commit = commit(&root)?;
     let began = Instant::now();
     baseline(&scratch, &faults, simulator, asked.simulate_all)?;
@@ -89,7 +89,7 @@ fn run(asked: &Asked) -> Result<bool> {
     Ok(caught == fates.len())
 }
 
-/// The faults, in the order of their names.
+/// The faults, in order of their names.
 fn faults(root: &Path, only: &[String]) -> Result<Vec<Fault>> {
     let mut faults = Vec::new();
     for entry in fs::read_dir(root.join("tests/mutations"))? {
@@ -105,7 +105,7 @@ fn faults(root: &Path, only: &[String]) -> Result<Vec<Fault>> {
     Ok(faults)
 }
 
-/// Sees that every fault can be made, and that nothing is found where none is.
+/// Checks that every fault can be made, and that nothing is found without one.
 fn baseline(scratch: &Scratch, faults: &[Fault], simulator: Simulator, simulates_all: bool) -> Result<()> {
     let mut is_stale = false;
     for fault in faults {
@@ -147,7 +147,7 @@ fn fate_of(scratch: &Scratch, fault: &Fault, simulator: Simulator, simulates_all
     look().unwrap_or_else(|why| Fate::Void(format!("{why:#}")))
 }
 
-/// The commit at hand, with a plus where files differ from it.
+/// The current commit, with a plus if files differ from it.
 fn commit(root: &Path) -> Result<String> {
     let git = |words: &[&str]| -> Result<String> {
         let said = Command::new("git").args(words).current_dir(root).output()?;
@@ -163,7 +163,7 @@ mod tests {
     use std::io::Write as _;
     use std::process::Stdio;
 
-    /// To make them all takes hours; that the product has moved on from one is seen at once.
+    /// Making all faults takes hours; this test sees at once that the product has moved on from one.
     #[test]
     fn every_fault_can_still_be_made() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();

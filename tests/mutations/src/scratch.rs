@@ -1,5 +1,5 @@
-//! A copy of the tree in which faults are made, and a target directory of its own: what is built of a fault never lies
-//! where anybody could take it for the product.
+//! A copy of the tree in which faults are made, with a target directory of its own, so that nobody can mistake what is built
+//! from a fault for the product.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
@@ -11,11 +11,11 @@ use anyhow::{Context as _, Result, ensure};
 
 /// See the [module](self).
 pub struct Scratch {
-    /// The project's files as they were: what is edited meanwhile is not half of what is looked at.
+    /// The project's files as they were, so that later edits do not change half of what is tested.
     files: BTreeMap<PathBuf, (Vec<u8>, Permissions)>,
     /// The copy.
     pub tree: PathBuf,
-    /// What is built of it.
+    /// The target directory of its builds.
     pub target: PathBuf,
     logs: PathBuf,
 }
@@ -23,17 +23,17 @@ pub struct Scratch {
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// With success or without.
+    /// It ended by itself: whether with success.
     Exit(bool),
     /// It took too long and was killed.
     Late,
 }
 
 impl Scratch {
-    /// A scratch for the project in `root`, below `place`.
+    /// Prepares a scratch for the project in `root`, below `place`.
     ///
     /// # Errors
-    /// That there is no room.
+    /// If files cannot be read or folders made.
     pub fn new(root: &Path, place: &Path) -> Result<Self> {
         let scratch = Self {
             files: read(root)?,
@@ -47,11 +47,11 @@ impl Scratch {
         Ok(scratch)
     }
 
-    /// Makes the copy equal to the project's files. What is equal already is left alone, so that only what a fault has
-    /// changed is built again.
+    /// Makes the copy equal to the project's files. It leaves equal files alone, so that only what a fault has changed is built
+    /// again.
     ///
     /// # Errors
-    /// That a file cannot be written.
+    /// If a file cannot be written.
     pub fn restore(&self) -> Result<()> {
         for (path, (bytes, permissions)) in &self.files {
             let to = self.tree.join(path);
@@ -73,11 +73,11 @@ impl Scratch {
     /// Makes the fault of `patch` in the copy.
     ///
     /// # Errors
-    /// That the patch does not apply.
+    /// If the patch does not apply.
     pub fn apply(&self, patch: &str) -> Result<()> {
         let file = self.logs.join("fault.patch");
         fs::write(&file, patch)?;
-        // The copy may lie within a repository, which is not to be asked: it would skip what it ignores.
+        // The copy may lie within a repository, which git must not see: it would skip what that repository ignores.
         let applied = Command::new("git")
             .args(["apply", "-C1", "--recount"])
             .arg(&file)
@@ -89,10 +89,10 @@ impl Scratch {
         Ok(())
     }
 
-    /// Runs `command` in the copy; all that it says goes to the log called `log`, which comes back.
+    /// Runs `command` in the copy; its output goes to the log called `log`, and is returned.
     ///
     /// # Errors
-    /// That it does not run.
+    /// If it does not run.
     pub fn run(&self, command: &mut Command, log: &str, most: Duration) -> Result<(End, String)> {
         let path = self.logs.join(log);
         let file = File::create(&path)?;
@@ -129,7 +129,7 @@ fn read(root: &Path) -> Result<BTreeMap<PathBuf, (Vec<u8>, Permissions)>> {
     let mut files = BTreeMap::new();
     for path in String::from_utf8(listed.stdout)?.split('\0').filter(|path| !path.is_empty()) {
         let from = root.join(path);
-        // One that is removed may still be listed; a link would lead out of the copy.
+        // The list may name a removed file. A link would lead out of the copy.
         if from.symlink_metadata().is_ok_and(|found| found.is_file()) {
             files.insert(path.into(), (fs::read(&from)?, fs::metadata(&from)?.permissions()));
         }

@@ -1,4 +1,4 @@
-//! What was caught by what, for people.
+//! The table of what caught each fault.
 
 use std::fmt::Write as _;
 
@@ -7,21 +7,21 @@ use anyhow::{Result, bail};
 use crate::catcher::{Simulator, Violation};
 use crate::fault::{Fault, Test};
 
-/// What became of a fault.
+/// The outcome of a fault.
 #[derive(Clone, Debug)]
 pub enum Fate {
     /// The simulator has seen it.
     Simulated(Violation),
-    /// A test has.
+    /// A test has seen it.
     Tested(Test),
-    /// Nobody has.
+    /// Nothing has seen it.
     Survived,
-    /// It says nothing: its patch does not apply, it does not build.
+    /// It proves nothing: its patch does not apply, or it does not build.
     Void(String),
 }
 
 impl Fate {
-    /// Whether it is as it should be.
+    /// Whether the fault was caught, as it should be.
     #[must_use]
     pub const fn is_caught(&self) -> bool {
         matches!(self, Self::Simulated(_) | Self::Tested(_))
@@ -47,7 +47,7 @@ const END: &str = "<!-- made by make mutations TABLE=1: end -->";
 /// `document` with the table of `fates` between its marks.
 ///
 /// # Errors
-/// That it has no marks.
+/// If it has no marks.
 pub fn into(document: &str, fates: &[(Fault, Fate)], simulator: Simulator, commit: &str) -> Result<String> {
     let (Some((before, rest)), Some((_, after))) = (document.split_once(BEGIN), document.split_once(END))
     else {
