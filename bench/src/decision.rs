@@ -1,4 +1,4 @@
-//! One decision, in this process and without a gateway: with few endpoint rules and with many.
+//! One decision in this process, without a gateway: with few endpoint rules and with many.
 
 use std::cell::RefCell;
 use std::hint::black_box;
@@ -18,13 +18,13 @@ use tollgate_node::table::{Expected, FingerprintKey, Read, SharedData, SlotKey, 
 use crate::result::{self, Promise, median};
 use crate::variant;
 
-/// A decision with many rules, by one with few.
+/// The most time of a decision with many rules, divided by that of one with few.
 const PROMISED: f64 = 1.3;
 
 /// 2026-11-24T00:00:00Z.
 const START: u64 = 1_795_478_400_000_000_000;
 
-/// Time from one request to the next; the clients never reach their limits.
+/// The time from one request to the next, in which no client reaches its limit.
 const GAP: u64 = 10_000;
 
 #[derive(Args)]
@@ -49,7 +49,7 @@ pub struct Settings {
 pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     let mut sides = [Side::new(settings.few, settings.clients)?, Side::new(settings.many, settings.clients)?];
     for side in &mut sides {
-        // Every client's first request makes its record.
+        // Every client's first request creates its record.
         side.decide(settings.clients)?;
         side.take_turn(settings.decisions)?;
         side.decision_ns.clear();
@@ -89,16 +89,16 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     Ok(promises)
 }
 
-/// One policy, its clients' requests, and how long its turns took.
+/// One policy, its clients' requests, and the times of its turns.
 struct Side {
     rules: usize,
     engine: Engine,
     endpoints: Endpoints,
     store: Shared,
-    /// Encoded headers, one request a client.
+    /// Encoded headers, with one request per client.
     requests: Vec<Vec<u8>>,
     now: u64,
-    /// Nanoseconds, one value a turn.
+    /// Nanoseconds, with one value per turn.
     decision_ns: Vec<f64>,
     price_ns: Vec<f64>,
 }
@@ -167,7 +167,7 @@ impl Side {
     }
 }
 
-/// The path that rule `rule` is about: as long and as deep on both sides.
+/// The path of rule `rule`: as long and as deep on both sides.
 fn stem(rule: usize) -> String {
     format!("/v1/area-{:03}/thing-{:03}", rule / 10, rule % 10)
 }
@@ -192,7 +192,7 @@ fn encoded(client: usize, rules: usize) -> Vec<u8> {
     bytes
 }
 
-/// A gateway that is never asked.
+/// A gateway that no one ever asks.
 struct Nobody;
 
 impl Gateway for Nobody {
@@ -205,7 +205,7 @@ impl Gateway for Nobody {
     }
 }
 
-/// Shared data of one thread: every write counts a version up, as Envoy's.
+/// The shared data of one thread: every write increments a version, as in Envoy.
 #[derive(Default)]
 struct Shared {
     values: RefCell<HashMap<SlotKey, (Vec<u8>, u32)>>,

@@ -1,7 +1,7 @@
-//! Envoy's CPU time a request, requests a second and latency, with and without Tollgate.
+//! Envoy's CPU time per request, requests per second and latency, with and without Tollgate.
 //!
-//! CPU a request is the figure: it says how many gateways a load needs, and it is the steadiest on a machine that
-//! does other things too.
+//! CPU per request is the key figure: it says how many gateways a load needs, and it is the steadiest on a machine that does
+//! other things, too.
 
 use std::path::PathBuf;
 
@@ -15,20 +15,20 @@ use crate::turn::{self, Pace, Turn, Turns};
 use crate::variant::{COMPARED, Modules, STEPS, Variant};
 use crate::{noop, process};
 
-/// Tollgate's CPU a request by that of a filter that does nothing.
+/// Tollgate's most CPU per request, divided by that of a filter that does nothing.
 const PROMISED: f64 = 1.45;
 
 #[derive(Args)]
 pub struct Settings {
     #[command(flatten)]
     pace: Pace,
-    /// Also the steps that show where Tollgate's time goes.
+    /// Also run the steps that show where Tollgate's time goes.
     #[arg(long)]
     steps: bool,
-    /// These variants alone; no results are written.
+    /// Only these variants; no results are written.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Other builds of Tollgate, to compare with.
+    /// Other builds of Tollgate to compare with.
     #[arg(long, value_name = "FILE", value_delimiter = ',')]
     against: Vec<PathBuf>,
 }
@@ -65,7 +65,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     Ok(promises)
 }
 
-/// Starts a gateway, lets it prove what it is, and measures.
+/// Starts a gateway, has it prove which variant it is, and measures it.
 fn take_turn(variant: &Variant, modules: &Modules<'_>, pace: &Pace) -> anyhow::Result<Turn> {
     let gateway = variant.start(modules)?;
     variant.prove(&gateway)?;

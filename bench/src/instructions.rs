@@ -1,7 +1,7 @@
-//! The instructions that Envoy executes for a request, with and without Tollgate, as valgrind counts them.
+//! The instructions that Envoy executes per request, with and without Tollgate, as valgrind counts them.
 //!
-//! CPU time says what a request costs, and on a machine that others use it differs from run to run by more than most changes
-//! are worth. Instructions do not: two runs of one build agree within half a percent. What the kernel does is not among them.
+//! CPU time is what a request costs, but on a shared machine it differs from run to run by more than most changes gain.
+//! Instructions do not: two runs of one build agree within half a percent. The kernel's instructions are not counted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,13 +19,13 @@ use crate::noop;
 use crate::result::{self, Promise};
 use crate::variant::{Modules, Variant};
 
-/// Tollgate's instructions a request by those of a filter that does nothing.
+/// Tollgate's most instructions per request, divided by those of a filter that does nothing.
 const PROMISED: f64 = 1.50;
 
-/// What is counted where nobody says otherwise: each takes a minute or two.
+/// The variants that are counted by default: each takes a minute or two.
 const USUAL: [&str; 5] = ["bare", "noop", "noop-restricted", "tollgate", "tollgate-unrestricted"];
 
-/// One at a time, so that every request meets the same.
+/// One request at a time, so that each of them meets the same state.
 const CONNECTIONS: usize = 1;
 
 /// The longest that a dump may take.
@@ -36,23 +36,23 @@ pub struct Settings {
     /// Requests that are counted.
     #[arg(long, default_value_t = 1_000)]
     requests: u64,
-    /// Requests before them: V8 compiles what is hot once more, and every consumer has its record.
+    /// Requests before them: V8 recompiles hot code, and every consumer gets its record.
     #[arg(long, default_value_t = 2_000)]
     warm_up: u64,
     /// Distinct consumers.
     #[arg(long, default_value_t = 1_000)]
     consumers: u64,
-    /// These variants alone; no results are written.
+    /// Only these variants; no results are written.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Other builds of Tollgate, to compare with; no results are written.
+    /// Other builds of Tollgate to compare with; no results are written.
     #[arg(long, value_name = "FILE", value_delimiter = ',')]
     against: Vec<PathBuf>,
 }
 
 struct Counted {
     variant: Variant,
-    /// Instructions a request.
+    /// Instructions per request.
     instructions: f64,
 }
 
@@ -96,7 +96,7 @@ fn chosen(settings: &Settings) -> anyhow::Result<Vec<Variant>> {
     names.into_iter().map(Variant::named).chain(builds).collect()
 }
 
-/// Instructions a request, in user space, of all of Envoy's threads.
+/// Instructions per request, in user space, of all of Envoy's threads.
 fn count(variant: &Variant, modules: &Modules<'_>, settings: &Settings) -> anyhow::Result<f64> {
     let directory = tempfile::Builder::new().prefix("tollgate-instructions-").tempdir()?;
     let profile = directory.path().join("profile");
@@ -106,9 +106,9 @@ fn count(variant: &Variant, modules: &Modules<'_>, settings: &Settings) -> anyho
             &[
                 "valgrind",
                 "--tool=callgrind",
-                // V8 writes code as it goes.
+                // V8 writes code as it runs.
                 "--smc-check=all-non-file",
-                // The Envoy of a virtual environment is a script that makes way for the program.
+                // The Envoy of a virtual environment is a script that replaces itself with the program.
                 "--trace-children=yes",
                 &format!("--callgrind-out-file={}", profile.display()),
                 &format!("--log-file={}", directory.path().join("log").display()),
@@ -128,12 +128,12 @@ fn count(variant: &Variant, modules: &Modules<'_>, settings: &Settings) -> anyho
     control("--dump", &gateway)?;
     let (name, all) = (&variant.name, outcome.answers);
     ensure!(outcome.expected == all, "{name}: of {all} answers not all were {}", variant.status);
-    // The first dump is called so; Envoy's end would write another.
+    // The first dump has this name; Envoy's end would write another.
     let total = wait::until("callgrind's dump", PATIENCE, || total(&profile.with_extension("1")))?;
     Ok(total as f64 / all as f64)
 }
 
-/// Says something to the callgrind that runs Envoy.
+/// Sends a command to the callgrind that runs Envoy.
 fn control(what: &str, gateway: &Envoy) -> anyhow::Result<()> {
     let output = Command::new("callgrind_control").args([what, &gateway.id().to_string()]).output();
     let output = output.context("cannot start callgrind_control, a part of valgrind")?;
@@ -142,7 +142,7 @@ fn control(what: &str, gateway: &Envoy) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The instructions in a profile that is complete.
+/// The instructions in a profile, if it is complete.
 fn total(profile: &Path) -> Option<u64> {
     let text = fs::read(profile).ok()?;
     total_in(&String::from_utf8_lossy(&text))

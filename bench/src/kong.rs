@@ -1,9 +1,9 @@
-//! The CPU time that the worker of an installed Kong takes for a request: with no plugin, a filter that does nothing,
-//! Kong's own limiter, and Tollgate.
+//! The CPU time that the worker of an installed Kong uses per request: without a plugin, with a filter that does nothing, with
+//! Kong's own limiter, and with Tollgate.
 //!
-//! The Kong is the operator's: `--kong` names the folder with its `bin/kong`, `/usr/local` for an official package. Requests go
-//! on to an upstream, as a filter runs for those alone; what the upstream, the clients, the store and Redis use is not
-//! counted.
+//! Whoever runs this brings the Kong: `--kong` names the folder with its `bin/kong`, `/usr/local` for an official package.
+//! Requests go on to an upstream, because a filter runs only for those; the CPU of the upstream, the clients, the store and
+//! Redis is not counted.
 
 mod installed;
 mod variant;
@@ -27,21 +27,21 @@ use crate::turn::{self, Pace, Turn, Turns};
 
 #[derive(Args)]
 pub struct Settings {
-    /// The folder that Kong is installed in: it has bin/kong.
+    /// The folder that Kong is installed in, with bin/kong.
     #[arg(long, value_name = "PREFIX")]
     kong: PathBuf,
     #[command(flatten)]
     pace: Pace,
-    /// These variants alone; no results are written.
+    /// Only these variants; no results are written.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Other builds of Tollgate, to compare with.
+    /// Other builds of Tollgate to compare with.
     #[arg(long, value_name = "FILE", value_delimiter = ',')]
     against: Vec<PathBuf>,
 }
 
 pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
-    // Kong's own command starts nginx, which would outlive a benchmark that is just killed.
+    // Kong's own command starts nginx, which would outlive a benchmark that is simply killed.
     interrupt::expect()?;
     let (noop, tollgate) = (noop::build()?, workspace::filter()?);
     let filters = Filters::of(&tollgate, &noop, &settings.against)?;

@@ -1,7 +1,7 @@
-//! What a store costs requests: a gateway with leases beside the same gateway alone, and a consumer's first request.
+//! What a store costs requests: a gateway with leases beside the same gateway without, and a consumer's first request.
 //!
-//! They take turns, so that what else the machine does meets both. Every turn has a gateway of its own: two that do the
-//! same differ by up to a tenth for as long as they run, which would decide about a ratio near one.
+//! They take turns, so that the machine's other load meets both. Every turn has a new gateway: two that do the same can differ
+//! by up to a tenth for as long as they run, which would decide a ratio near one.
 
 use anyhow::ensure;
 use clap::Args;
@@ -22,21 +22,21 @@ pub struct Settings {
     /// Requests of one turn.
     #[arg(long, default_value_t = 20_000)]
     requests: u64,
-    /// Clients at once, each with one request under way.
+    /// Simultaneous clients, each with one request under way.
     #[arg(long, default_value_t = 30)]
     connections: usize,
     /// Distinct consumers.
     #[arg(long, default_value_t = 200)]
     consumers: u64,
-    /// Consumers of each turn that come for the first time, one after the other.
+    /// Consumers per turn that come for the first time, one after the other.
     #[arg(long, default_value_t = 300)]
     newcomers: u64,
 }
 
-/// A tier whose limit presses: each consumer asks for about twice as much.
+/// A tier whose limit matters: each consumer asks for about twice as much.
 const PRESSED: &str = "pressed";
 
-/// One kind of gateway, and what came of its turns.
+/// One kind of gateway, and the results of its turns.
 #[derive(Default)]
 struct Side {
     per_second: Vec<f64>,
@@ -44,12 +44,12 @@ struct Side {
     first_us: Vec<f64>,
     pressed_cpu_us: Vec<f64>,
     pressed_p99_us: Vec<f64>,
-    /// What part of the requests was let through.
+    /// The share of the requests that was let through.
     pressed_passed: Vec<f64>,
 }
 
 impl Side {
-    /// One turn of known consumers, one of newcomers, and one of consumers at their limit.
+    /// Measures known consumers, then newcomers, then consumers at their limit.
     fn take_turn(&mut self, gateway: &Envoy, round: u64, settings: &Settings) -> anyhow::Result<()> {
         let write = |number: u64, consumer: u64, request: &mut Vec<u8>| {
             variant::write(request, "/identify", number, Some((consumer, "pro")), 0x0A00_0001);

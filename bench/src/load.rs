@@ -1,6 +1,6 @@
 //! The clients: keep-alive connections of HTTP/1.1, each with one request under way at a time.
 //!
-//! One thread and an event loop, so that on a small machine the gateway has the rest of it.
+//! They run in one thread with an event loop, so that a small machine is left to the gateway.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -11,31 +11,31 @@ use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-/// The longest that nothing at all may arrive.
+/// The longest time in which nothing arrives.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const MAX_HEADERS: usize = 64;
 
-/// Clients of one gateway, connected.
+/// Clients that are connected to one gateway.
 pub struct Load {
     poll: Poll,
     connections: Vec<Connection>,
 }
 
-/// What a number of requests came to.
+/// The outcome of a number of requests.
 pub struct Outcome {
-    /// From the first request to the last answer.
+    /// The time from the first request to the last answer.
     pub elapsed: Duration,
-    /// Nanoseconds from a request's first byte out to its answer's last byte in.
+    /// Nanoseconds from a request's first byte sent to its answer's last byte received.
     pub latency: Histogram<u64>,
-    /// Answers with the status that was expected.
+    /// The answers with the expected status.
     pub expected: u64,
     /// All answers.
     pub answers: u64,
 }
 
 impl Load {
-    /// Connects so many clients.
+    /// Connects `connections` clients.
     pub fn connect(to: SocketAddr, connections: usize) -> anyhow::Result<Self> {
         let poll = Poll::new()?;
         let connections = (0..connections)
@@ -52,7 +52,7 @@ impl Load {
         Ok(Self { poll, connections })
     }
 
-    /// Sends `requests` requests. `write` appends number n of them, `status` is the answer that they should get.
+    /// Sends `requests` requests. `write` appends request number n; `status` is the answer that each should get.
     pub fn send(
         &mut self,
         requests: u64,
@@ -109,11 +109,11 @@ impl Connection {
         request.clear();
         write(number, request);
         self.sent = Instant::now();
-        // Nothing else is under way, so a request of some hundred bytes always fits the socket's buffer.
+        // Nothing else is under way, so a request of a few hundred bytes always fits into the socket's buffer.
         self.stream.write_all(request)
     }
 
-    /// The status of the answer, once it is whole.
+    /// The status of the answer, once it is complete.
     fn receive(&mut self) -> anyhow::Result<Option<u16>> {
         let mut buffer = [0; 8_192];
         loop {
@@ -132,7 +132,7 @@ impl Connection {
     }
 }
 
-/// The status of an answer that is there to its end.
+/// The status of an answer, if it is complete.
 fn status_if_whole(answer: &[u8]) -> anyhow::Result<Option<u16>> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut head = httparse::Response::new(&mut headers);

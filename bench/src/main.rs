@@ -2,19 +2,19 @@
 //!
 //! | module | what it measures |
 //! | --- | --- |
-//! | [`gateway`] | Envoy's CPU a request, requests a second, latency: bare, no-op filter, native filter, Tollgate |
-//! | [`instructions`] | the instructions that Envoy executes for a request, which no other load on the machine changes |
-//! | [`kong`] | CPU a request of an installed Kong's worker: no plugin, no-op filter, Kong's own limiter, Tollgate |
+//! | [`gateway`] | Envoy's CPU per request, requests per second, latency: bare, no-op filter, native filter, Tollgate |
+//! | [`instructions`] | the instructions that Envoy executes per request, which no other load on the machine changes |
+//! | [`kong`] | CPU per request of an installed Kong's worker: no plugin, no-op filter, Kong's own limiter, Tollgate |
 //! | [`peers`] | CPU of gateway, service and Redis: Tollgate, and a rate limit service that runs here |
 //! | [`memory`] | Envoy's memory after 65,536 distinct clients, and after a million |
 //! | [`decision`] | one decision, in this process, with 4 endpoint rules and with 1,000 |
-//! | [`lease`] | the same with leases and without, and a consumer's first request |
+//! | [`lease`] | requests per second with leases and without, and a consumer's first request |
 //! | [`sparse`] | clients that come now and then: CPU of gateways, store and Redis |
-//! | [`store`] | accounts a second of the store's backends, beside the bare Redis |
-//! | [`room`] | what consumers take in Redis and in the store |
+//! | [`store`] | accounts per second of the store's backends, beside the bare Redis |
+//! | [`room`] | the bytes that consumers take in Redis and in the store |
 //!
-//! [`turn`] is one measurement of a gateway, [`load`] the clients, [`process`] reads what they cost the gateway, [`variant`] is what the gateway is told to
-//! run, [`result`] is what becomes of the numbers.
+//! [`turn`] is one measurement of a gateway; [`load`] has the clients; [`process`] reads what they cost the gateway;
+//! [`variant`] is what the gateway is configured to run; [`result`] shows and saves the numbers.
 
 mod decision;
 mod gateway;
@@ -43,30 +43,30 @@ use result::Promise;
 struct Arguments {
     #[command(subcommand)]
     which: Option<Which>,
-    /// Exit with 1 where a promise is not met.
+    /// Exit with 1 if a promise is not met.
     #[arg(long, global = true)]
     check: bool,
 }
 
 #[derive(Subcommand)]
 enum Which {
-    /// Envoy's CPU time a request, with and without Tollgate.
+    /// Envoy's CPU time per request, with and without Tollgate.
     Gateway(gateway::Settings),
-    /// The instructions that Envoy executes for a request, with and without Tollgate; wants valgrind.
+    /// The instructions that Envoy executes per request, with and without Tollgate; needs valgrind.
     Instructions(instructions::Settings),
-    /// CPU time a request of the worker of a Kong that is installed here; not among those that run without a command.
+    /// CPU time per request of an installed Kong's worker; runs only by its name.
     Kong(kong::Settings),
-    /// CPU time a request beside a rate limit service that runs here; not among those that run without a command.
+    /// CPU time per request beside a rate limit service that runs here; runs only by its name.
     Peers(peers::Settings),
     /// Envoy's memory under a flood of distinct clients.
     Memory(memory::Settings),
     /// One decision, with few and with many endpoint rules.
     Decision(decision::Settings),
-    /// Requests a second with leases and without; a consumer's first request.
+    /// Requests per second with leases and without; a consumer's first request.
     Lease(lease::Settings),
     /// What clients that come now and then cost two gateways, a store and Redis.
     Sparse(sparse::Settings),
-    /// Accounts a second on redb and on Redis.
+    /// Accounts per second on redb and on Redis.
     Store(store::Settings),
     /// Bytes that consumers take in Redis, and the store's memory.
     Room(room::Settings),
@@ -114,7 +114,7 @@ fn all() -> anyhow::Result<Vec<Promise>> {
     Ok(promises)
 }
 
-/// A benchmark's settings where nobody says otherwise.
+/// A benchmark's default settings.
 fn usual<T: clap::Args>() -> T {
     let command = T::augment_args(clap::Command::new("usual"));
     T::from_arg_matches(&command.get_matches_from(["usual"])).expect("every setting has a default")

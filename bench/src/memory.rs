@@ -1,4 +1,4 @@
-//! Envoy's memory under a flood of distinct clients: after as many as the policy makes room for, and after a million.
+//! Envoy's memory under a flood of distinct clients: after as many as the policy has room for, and after a million.
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
@@ -11,28 +11,28 @@ use crate::load::Load;
 use crate::result::{self, Promise};
 use crate::{process, variant};
 
-/// How far the million may move it.
+/// How much the million may change it, as a share.
 const PROMISED: f64 = 0.05;
 
 #[derive(Args)]
 pub struct Settings {
-    /// Clients that the policy makes room for, and the first that come.
+    /// Clients that the policy has room for, which come first.
     #[arg(long, default_value_t = 65_536)]
     clients: u64,
     /// Distinct clients that have come at the end.
     #[arg(long, default_value_t = 1_000_000)]
     flood: u64,
-    /// Connections that they come over.
+    /// Connections that they share.
     #[arg(long, default_value_t = 30)]
     connections: usize,
 }
 
-/// Who comes.
+/// The clients that come.
 struct Crowd {
     name: &'static str,
     about: &'static str,
     promise: &'static str,
-    /// One in so many has no consumer, but an address of its own.
+    /// One in this many is anonymous, with an address of its own.
     stranger_in: Option<u64>,
 }
 
@@ -54,7 +54,7 @@ const CROWDS: [Crowd; 2] = [
 /// Envoy's memory at one moment, in bytes.
 struct Memory {
     resident: u64,
-    /// What Envoy's allocator has given out.
+    /// The bytes that Envoy's allocator has handed out.
     allocated: u64,
 }
 
@@ -110,7 +110,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     Ok(promises)
 }
 
-/// Each client may come once a day: that all are let through proves that all are told apart.
+/// Each client may come once a day: if all are let through, all are told apart.
 fn policy(settings: &Settings) -> Value {
     let mut policy = variant::policy();
     policy["endpoints"] = json!([]);
@@ -121,7 +121,7 @@ fn policy(settings: &Settings) -> Value {
 }
 
 impl Crowd {
-    /// Clients number `from` up to `to` come, each once.
+    /// Clients number `from` up to `to` send one request each.
     fn send(&self, load: &mut Load, from: u64, to: u64) -> anyhow::Result<()> {
         let outcome = load.send(to - from, 200, |number, request| {
             let client = from + number;

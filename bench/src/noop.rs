@@ -9,7 +9,7 @@ use tollgate_testkit::workspace;
 
 const TARGET: &str = "wasm32-wasip1";
 
-/// Builds it beside everything else that is built, and says where it is.
+/// Builds it beside everything else that is built, and returns its path.
 pub fn build() -> anyhow::Result<PathBuf> {
     let root = workspace::root();
     let target = root.join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into())).join("noop");

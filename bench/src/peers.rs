@@ -1,9 +1,10 @@
-//! What a limit over several gateways costs, all processes together: Tollgate's, and Envoy's `ratelimit` filter with a rate limit
-//! service that runs here.
+//! What a limit over several gateways costs in all processes together: with Tollgate, and with Envoy's `ratelimit` filter and a
+//! rate limit service that runs here.
 //!
-//! The service is the operator's: `--service` names its gRPC address, `--pid` each process of it, its own Redis as well. For each
-//! request it is asked with the entry `consumer` in the domain `bench`, and its limit must be one that nobody reaches.
-//! Requests go on to an upstream, as the filter asks for those alone; what upstream and clients use is not counted.
+//! Whoever runs this brings the service: `--service` names its gRPC address, `--pid` each of its processes, including its own
+//! Redis. It is asked for each request with the entry `consumer` in the domain `bench`, and its limit must be one that no
+//! client reaches. Requests go on to an upstream, because the filter asks only for those; the CPU of upstream and clients is
+//! not counted.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,7 +27,7 @@ pub struct Settings {
     /// The gRPC address of a rate limit service (Envoy's v3 API).
     #[arg(long, value_name = "IP:PORT")]
     service: SocketAddr,
-    /// A process of that service, whose CPU time counts; repeatable.
+    /// A process of that service whose CPU time counts; repeatable.
     #[arg(long = "pid", value_name = "PID", required = true)]
     pids: Vec<u32>,
     /// What the service is and where it counts, for the results.
@@ -34,7 +35,7 @@ pub struct Settings {
     named: Option<String>,
     #[command(flatten)]
     pace: Pace,
-    /// These variants alone; no results are written.
+    /// Only these variants; no results are written.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }
@@ -44,7 +45,7 @@ enum Kind {
     Bare,
     Noop,
     Tollgate(Option<&'static str>),
-    /// Leased, for so many consumers.
+    /// Tollgate with leases, for this many consumers.
     Leased(u64),
     Peer,
 }
@@ -120,8 +121,8 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     Ok(promises)
 }
 
-/// Starts what the variant is made of, sees that it limits, and measures. What share of the CPU time was not Envoy's comes back,
-/// too.
+/// Starts the variant's processes, checks that it limits, and measures. Also returns the share of the CPU time that was not
+/// Envoy's.
 fn take_turn(
     kind: Kind,
     filter: Option<Value>,

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-/// CPU time of all threads of a process, to the nanosecond. (`/proc/PID/stat` counts in ticks of 10 ms.)
+/// CPU time of all threads of a process, in nanoseconds. (`/proc/PID/stat` counts in ticks of 10 ms.)
 pub fn cpu_time(id: u32) -> anyhow::Result<Duration> {
     let mut nanos = 0;
     for thread in fs::read_dir(format!("/proc/{id}/task")).with_context(|| format!("process {id}"))? {
-        // A thread may end between the two looks; no thread of Envoy's that serves requests does.
+        // A thread may end between listing and reading, but no thread of Envoy's that serves requests does.
         let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
         let on_cpu = text.split_ascii_whitespace().next().context("an empty schedstat")?;
         nanos += on_cpu.parse::<u64>().context("schedstat")?;
@@ -17,7 +17,7 @@ pub fn cpu_time(id: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// Memory that a process has resident, in bytes.
+/// The resident memory of a process, in bytes.
 pub fn resident(id: u32) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{id}/status")).with_context(|| format!("process {id}"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;

@@ -1,4 +1,4 @@
-//! What becomes of the numbers: a table for people, a file for later, and whether a promise holds.
+//! What happens to the numbers: a table for readers, a file for later, and whether each promise holds.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub struct Promise {
 }
 
 impl Promise {
-    /// That a number, never below zero, is never more than this.
+    /// Promises that a number, which is never below zero, is at most `at_most`.
     pub fn at_most(what: &'static str, at_most: f64, measured: f64) -> Self {
         Self { what, measured, at_least: 0.0, at_most }
     }
@@ -62,7 +62,7 @@ pub fn print_promises(promises: &[Promise]) {
     print_table(&rows);
 }
 
-/// The first column to the left, the last too, all between to the right.
+/// Prints a table whose first and last columns are aligned left and the others right.
 pub fn print_table(rows: &[Vec<String>]) {
     let columns = rows.first().map_or(0, Vec::len);
     let widths: Vec<usize> = (0..columns)
@@ -88,7 +88,7 @@ pub fn print_table(rows: &[Vec<String>]) {
     }
 }
 
-/// The middle one; of an even number, the mean of both.
+/// The middle value, or the mean of the middle two.
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -127,13 +127,13 @@ pub fn module(path: &Path) -> anyhow::Result<Value> {
     Ok(json!({ "bytes": bytes.len(), "sha256": hash }))
 }
 
-/// What Envoy calls itself.
+/// The version that Envoy reports.
 pub fn envoy() -> anyhow::Result<String> {
     let said = says(workspace::envoy()?.to_string_lossy().as_ref(), &["--version"])?;
     Ok(said.split_whitespace().last().unwrap_or_default().to_owned())
 }
 
-/// The commit that was measured, with `-dirty` where anything but the results differs from it.
+/// The measured commit, with `-dirty` if anything but the results differs from it.
 fn commit() -> anyhow::Result<String> {
     let commit = says("git", &["describe", "--always", "--abbrev=12"])?;
     let changes = says("git", &["status", "--porcelain", "--", ":/", ":!/bench/results"])?;
@@ -153,7 +153,7 @@ fn circumstances() -> Value {
     })
 }
 
-/// What a program prints.
+/// The output of a program.
 pub fn says(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
     let output = Command::new(program).args(arguments).current_dir(workspace::root()).output();
     let output = output.with_context(|| format!("cannot start {program}"))?;

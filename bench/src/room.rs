@@ -1,6 +1,6 @@
-//! What consumers take: bytes in Redis for each, and the store's resident memory.
+//! The room that consumers take: bytes in Redis for each, and the store's resident memory.
 //!
-//! Each consumer asks once for a decision (`POST /v1/check`), so an account has one rate, one month and no node: what is
+//! Each consumer asks once for a decision (`POST /v1/check`), so an account has one rate, one month and no node, which is the
 //! least. What nodes and months add follows from the account's layout, `docs/redis-keys.md`.
 
 use anyhow::{Context as _, ensure};
@@ -13,10 +13,10 @@ use tollgate_testkit::store::Store;
 use crate::process;
 use crate::result::{self, Promise};
 
-/// What `docs/capacity.md` says a consumer takes without rates, nodes, months and names.
+/// The bytes of a consumer without rates, nodes, months and names, as `docs/capacity.md` says.
 const BASE: u64 = 326;
 
-/// What `docs/capacity.md` says one rate adds, and one month.
+/// The bytes that one rate and one month add, as `docs/capacity.md` says.
 const RATE_AND_MONTH: u64 = 16 + 10;
 
 const TIER: &str = "free";
@@ -44,7 +44,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
         Ok(())
     };
     let started = process::resident(id)?;
-    // Connections, scripts and what is there once are none of the consumers'.
+    // Connections, scripts and other fixed parts are not the consumers'.
     ask("nobody".into())?;
     let empty = used_memory(&redis)?;
     for number in 0..settings.consumers {

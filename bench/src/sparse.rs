@@ -1,8 +1,8 @@
-//! Clients that come now and then, as most customers of an API do: what a request of theirs costs gateways, store and Redis.
+//! Clients that come now and then, as most customers of an API do: what their requests cost gateways, store and Redis.
 //!
-//! Two gateways share a store on Redis, and each request goes to either by chance. The clients keep to the clock: so many
-//! requests a second, however long one takes. Each variant has gateways, a store and a Redis of its own, and they are warmed up
-//! for as long as it takes until every client is known.
+//! Two gateways share a store on Redis, and each request goes to one of them at random. The clients keep to the clock: they
+//! send a fixed number of requests per second, however long one takes. Each variant has its own gateways, store and Redis,
+//! which are warmed up until every client is known.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -20,14 +20,14 @@ use crate::load::Load;
 use crate::result::{self, Promise};
 use crate::{noop, process, variant};
 
-/// CPU a request, all processes together.
+/// The most CPU per request, all processes together, divided by these two's.
 const BY_STRICT: f64 = 0.5;
 const BY_NOOP: f64 = 1.8;
 
-/// So many times a second as many requests go out as are due.
+/// How many times a second the requests that are due go out.
 const BEATS: u64 = 50;
 
-/// Requests that one gateway has under way at most.
+/// One gateway's most requests under way.
 const CONNECTIONS: usize = 16;
 
 #[derive(Args)]
@@ -35,16 +35,16 @@ pub struct Settings {
     /// Distinct consumers.
     #[arg(long, default_value_t = 10_000)]
     consumers: u64,
-    /// Milliseconds between two requests of one.
+    /// Milliseconds between two requests of one consumer.
     #[arg(long, default_value_t = 6_600)]
     every: u64,
-    /// Seconds before the measured ones.
+    /// Seconds of warm-up before the measured ones.
     #[arg(long, default_value_t = 90)]
     warm_up: u64,
     /// Seconds that are measured.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// These variants alone; no results are written.
+    /// Only these variants; no results are written.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Another build of the filter; no results are written.
@@ -67,18 +67,18 @@ const KINDS: [Kind; 4] = [
     Kind { name: "strict", about: "every request asks", mode: Some("strict"), is_noop: false },
 ];
 
-/// CPU seconds so far.
+/// The CPU seconds used so far.
 struct Spent {
     envoy: f64,
     store: f64,
     redis: f64,
-    /// Commands that Redis has processed, those of scripts too; not CPU.
+    /// Commands that Redis has processed, with those of scripts; this is not CPU.
     commands: f64,
 }
 
 struct Measured {
     kind: &'static Kind,
-    /// Of a request, microseconds.
+    /// Microseconds per request.
     envoy: f64,
     store: f64,
     redis: f64,
@@ -93,7 +93,7 @@ impl Measured {
     }
 }
 
-/// All that one variant needs.
+/// Everything that one variant needs.
 struct Cluster {
     gateways: [Envoy; 2],
     store: Option<Store>,
@@ -139,7 +139,7 @@ impl Cluster {
         })
     }
 
-    /// Sends what is due for so many seconds, from request number `first` on; how many there were, and how long they took.
+    /// Sends what is due for `seconds`, starting with request number `first`. Returns their number and their latency.
     fn load(&self, settings: &Settings, seconds: u64, first: u64) -> anyhow::Result<(u64, Histogram<u64>)> {
         let [one, other] = &self.gateways;
         let mut loads =
@@ -174,7 +174,7 @@ impl Cluster {
     }
 }
 
-/// A number that has nothing to do with `number` but is always the same.
+/// A number that looks unrelated to `number` but is always the same for it.
 fn scattered(number: u64) -> u64 {
     let mixed = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB) >> 33

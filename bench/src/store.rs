@@ -1,10 +1,10 @@
-//! How many accounts a second the store's backends settle, beside the bare server.
+//! How many accounts per second the store's backends settle, beside the bare server.
 //!
-//! On Redis the measure is what the same server does with scripts that do next to nothing, called by `redis-benchmark`
-//! in the same minute: one that returns a number, one that reads a key and writes it back, without which no limiter can
-//! be, and the smallest token bucket, which a limiter without leases, months and names would call for each request. They
-//! are called in pipelines as deep as a batch; the first also as `redis-benchmark` does by itself, a call at a time, which is
-//! how a limiter calls it that asks for every request.
+//! On Redis the measure is what the same server does with scripts that do next to nothing, called by `redis-benchmark` in the
+//! same minute. One returns a number; one reads a key and writes it back, which every limiter must do; and one is the smallest
+//! token bucket, which a limiter without leases, months and names would call for each request. They are called in pipelines as
+//! deep as a batch. The first is also called one call at a time, `redis-benchmark`'s default, as a limiter would that asks for
+//! every request.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ use tollgate_testkit::redis::Server;
 
 use crate::result::{self, Promise, median};
 
-/// Accounts a second on Redis, by calls a second of a trivial script.
+/// Accounts per second on Redis, divided by calls per second of a trivial script.
 const PROMISED: f64 = 0.6;
 
-/// Connections of `redis-benchmark` where it makes a call at a time; its own default.
+/// Connections of `redis-benchmark` when it makes one call at a time; its own default.
 const CONNECTIONS: usize = 50;
 
-/// A token bucket of 1,000 a minute, on the server's clock.
+/// A token bucket of 1,000 per minute, on the server's clock.
 const TOKEN_BUCKET: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -56,7 +56,7 @@ pub struct Settings {
     /// Accounts in a batch.
     #[arg(long, default_value_t = 100)]
     batch: usize,
-    /// Batches under way at a time.
+    /// Batches under way at the same time.
     #[arg(long, default_value_t = 8)]
     at_once: usize,
     /// Distinct clients.
@@ -98,7 +98,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
             runtime.block_on(settled(&redb, settings, turn))?.1,
             runtime.block_on(settled(&memory, settings, turn))?.1,
         ];
-        // The first turn makes the accounts.
+        // The first turn creates the accounts.
         for ((_, measured), speed) in sides.iter_mut().zip(speeds).filter(|_| turn > 0) {
             measured.push(speed);
         }
@@ -145,10 +145,10 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     Ok(promises)
 }
 
-/// What was done, and how much of it a second of the clock.
+/// How much was done, and how much of it per second of the clock.
 type Speed = (u64, f64);
 
-/// How much a second of the server's CPU does: it has one core, and how much of that it gets here is not its own doing.
+/// How much is done per second of the server's CPU: it has one core, and does not decide how much of that it gets here.
 fn on_one_core(server: &Server, work: impl FnOnce() -> anyhow::Result<Speed>) -> anyhow::Result<f64> {
     let before = cpu_seconds(server)?;
     let (done, _) = work()?;
@@ -162,7 +162,7 @@ fn cpu_seconds(server: &Server) -> anyhow::Result<f64> {
     user.zip(system).map(|(user, system)| user + system).with_context(|| format!("INFO cpu says: {info}"))
 }
 
-/// Calls of the script with this digest by so many connections, in pipelines of so many.
+/// Calls the script with this digest over `connections`, in pipelines that are `deep`.
 fn bare(
     server: &Server,
     digest: &str,
@@ -170,7 +170,7 @@ fn bare(
     settings: &Settings,
 ) -> anyhow::Result<Speed> {
     let calls = if deep > 1 { 300_000 } else { 50_000 } * settings.seconds;
-    // Keys of its own: a script that keeps a string and one that keeps a hash do not mix.
+    // Each script has its own keys: one that keeps a string and one that keeps a hash do not mix.
     let key = format!("{digest}:__rand_int__");
     let mut command = Command::new("redis-benchmark");
     command
@@ -184,7 +184,7 @@ fn bare(
     Ok((calls, speed.with_context(|| format!("redis-benchmark says: {text}"))?))
 }
 
-/// Accounts: reports of one node, each of another client than the one before.
+/// Settles accounts with the reports of one node, each of another client than the one before.
 async fn settled(backend: &Arc<dyn Backend>, settings: &Settings, turn: usize) -> anyhow::Result<Speed> {
     let rate = Rate { units: 1_000, seconds: 60, burst: 150 };
     let offer = Offer { tier: "pro".into(), rates: vec![rate], monthly: Some(1_000_000) };

@@ -1,8 +1,8 @@
-//! One turn of one variant, and what many of them come to.
+//! One turn of one variant, and the result of many.
 //!
-//! The variants take turns (A B C … A B C …), so that what else goes on meets all of them. Every turn has a gateway of its
-//! own: two that do the same differ by up to a tenth for as long as they run, depending on where their memory happens to
-//! lie, which no number of requests to the same two would show.
+//! The variants take turns (A B C … A B C …), so that the machine's other load meets all of them. Every turn has a new gateway:
+//! two that do the same can differ by up to a tenth for as long as they run, depending on where their memory happens to lie,
+//! which no number of requests to the same two would show.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use tollgate_testkit::interrupt;
 use crate::load::Load;
 use crate::result::{self, median};
 
-/// A turn is as many parts, and the end of their cheapest quarter counts. What else the machine does can only add to a
-/// part: it takes the caches and the other half of a core.
+/// A turn has this many parts, and the upper end of the cheapest quarter of them counts. Whatever else runs on the machine can
+/// only make a part dearer: it takes the caches and the other half of a core.
 const SLICES: u64 = 20;
 
-/// How long turns are, and who comes.
+/// How long turns are, and how many clients come.
 #[derive(Args, Clone)]
 pub struct Pace {
     /// How often every variant gets its turn, with a gateway of its own.
@@ -31,7 +31,7 @@ pub struct Pace {
     /// Requests before each turn that are not measured.
     #[arg(long, default_value_t = 10_000)]
     pub warm_up: u64,
-    /// Clients at once, each with one request under way.
+    /// Simultaneous clients, each with one request under way.
     #[arg(long, default_value_t = 30)]
     pub connections: usize,
     /// Distinct consumers.
@@ -48,7 +48,7 @@ impl Pace {
     }
 }
 
-/// What one turn has come to.
+/// The result of one turn.
 pub struct Turn {
     pub cpu_us: f64,
     pub per_second: f64,
@@ -57,8 +57,8 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Warms the gateway at `address` up, and measures. `write` appends request number n, `status` is the answer that each
-    /// should get, `cpu_time` what the gateway has used so far.
+    /// Warms up the gateway at `address` and measures it. `write` appends request number n, `status` is the answer that each
+    /// should get, and `cpu_time` is what the gateway has used so far.
     pub fn take(
         pace: &Pace,
         address: SocketAddr,
@@ -98,7 +98,7 @@ impl Turn {
     }
 }
 
-/// A variant's turns, under its name.
+/// A variant's name and turns.
 pub struct Turns {
     pub name: String,
     pub about: &'static str,
@@ -118,7 +118,7 @@ impl Turns {
         self.median(|turn| turn.cpu_us)
     }
 
-    /// CPU a request in the turn that was disturbed the least.
+    /// CPU per request in the turn that was disturbed the least.
     fn least_cpu_us(&self) -> f64 {
         self.taken.iter().map(|turn| turn.cpu_us).fold(f64::INFINITY, f64::min)
     }
@@ -141,7 +141,7 @@ impl Turns {
     }
 }
 
-/// CPU a request of one variant by another's.
+/// CPU per request of one variant, as a multiple of another's.
 pub fn by(all: &[Turns], one: &str, other: &str) -> Option<f64> {
     let cpu_us = |name| all.iter().find(|turns| turns.name == name).map(Turns::cpu_us);
     Some(cpu_us(one)? / cpu_us(other)?)

@@ -1,4 +1,4 @@
-//! What the gateway is told to run, and what its clients then send and get.
+//! What the gateway is configured to run, and what its clients then send and get.
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -18,11 +18,11 @@ pub struct Variant {
     filter: Filter,
     /// The path that its clients ask for.
     path: &'static str,
-    /// What the gateway knows of its clients: their group, if it knows them.
+    /// The group of its clients; `None` if the gateway does not know them.
     group: Option<&'static str>,
-    /// The status that they get.
+    /// The status of their answers.
     pub status: u16,
-    /// Headers of the answer that prove that the variant does what it is there for.
+    /// Headers of the answer that prove that the variant does its work.
     shows: &'static [&'static str],
     hides: &'static [&'static str],
 }
@@ -32,10 +32,10 @@ enum Filter {
     None,
     Native,
     Noop,
-    /// Granted what Tollgate is granted.
+    /// The filter that does nothing, granted what Tollgate is.
     RestrictedNoop,
     Tollgate(fn(&mut Value)),
-    /// As where a gateway cannot be told what to grant.
+    /// Tollgate on a gateway that cannot be told what to grant.
     Unrestricted,
     Build(PathBuf),
 }
@@ -46,7 +46,7 @@ pub struct Modules<'a> {
     pub tollgate: &'a Path,
 }
 
-/// Where nobody listens.
+/// An address on which nothing listens.
 const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9));
 
 const LIMIT: &str = "x-ratelimit-remaining";
@@ -65,7 +65,7 @@ const TOLLGATE: Variant = Variant {
     hides: &[IETF],
 };
 
-/// What Tollgate is compared with, and Tollgate.
+/// Tollgate, and what it is compared with.
 pub const COMPARED: &[Variant] = &[
     Variant {
         name: Cow::Borrowed("bare"),
@@ -117,7 +117,7 @@ pub const COMPARED: &[Variant] = &[
     Variant {
         name: Cow::Borrowed("tollgate-refusing"),
         about: "every request refused: 429 and a problem document",
-        // The first takes all there is for a day; there is always one before the measured ones.
+        // The first request uses a day's allowance; there is always one before the measured ones.
         path: "/compare",
         group: Some("trial"),
         status: 429,
@@ -182,13 +182,13 @@ pub const STEPS: &[Variant] = &[
 ];
 
 impl Variant {
-    /// The variant of this name.
+    /// The variant with this name.
     pub fn named(name: &str) -> anyhow::Result<Self> {
         let found = COMPARED.iter().chain(STEPS).find(|variant| variant.name == name);
         found.cloned().with_context(|| format!("there is no variant {name}"))
     }
 
-    /// Another build of Tollgate, called by its file's name.
+    /// Another build of Tollgate, named after its file.
     pub fn build(file: &Path) -> Self {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         Self {
@@ -199,12 +199,12 @@ impl Variant {
         }
     }
 
-    /// A gateway that runs it, with one worker.
+    /// Starts a gateway with one worker that runs it.
     pub fn start(&self, modules: &Modules<'_>) -> anyhow::Result<Envoy> {
         self.start_under(modules, &[])
     }
 
-    /// The same, run by another program.
+    /// Starts it under another program.
     pub fn start_under(&self, modules: &Modules<'_>, runner: &[&str]) -> anyhow::Result<Envoy> {
         let filter = match &self.filter {
             Filter::None => None,
@@ -222,14 +222,14 @@ impl Variant {
         Envoy::start_under(&config(filter, NOWHERE)?, 1, runner)
     }
 
-    /// Appends request `number` of one of so many consumers.
+    /// Appends request `number`, by one of `consumers` consumers.
     pub fn write(&self, number: u64, consumers: u64, request: &mut Vec<u8>) {
-        // An odd factor: neighbours in time are no neighbours in the table.
+        // The factor is odd: neighbors in time are not neighbors in the table.
         let consumer = number.wrapping_mul(7_919) % consumers;
         write(request, self.path, number, self.group.map(|group| (consumer, group)), 0x0A00_0001);
     }
 
-    /// Asks once and looks whether the answer is this variant's.
+    /// Sends one request and checks that the answer is this variant's.
     pub fn prove(&self, gateway: &Envoy) -> anyhow::Result<()> {
         let mut request = http::Request::get(self.path);
         if let Some(group) = self.group {
@@ -299,13 +299,13 @@ pub fn policy() -> Value {
     })
 }
 
-/// An Envoy that answers everything itself, behind one filter or none. The address of a client is what its
-/// `x-forwarded-for` says.
+/// Starts an Envoy that answers everything itself, behind one filter or none. A client's address is the one in its
+/// `x-forwarded-for`.
 pub fn start(filter: Option<Value>) -> anyhow::Result<Envoy> {
     start_with_store(filter, NOWHERE)
 }
 
-/// The same with a store that listens there.
+/// Starts one with a store that listens at `store`.
 pub fn start_with_store(filter: Option<Value>, store: SocketAddr) -> anyhow::Result<Envoy> {
     Envoy::start(&config(filter, store)?, 1)
 }
@@ -317,7 +317,7 @@ fn config(filter: Option<Value>, store: SocketAddr) -> anyhow::Result<Config> {
     Ok(routed(config, filter, "direct_response", answer))
 }
 
-/// `config` with this filter or none alone, and one route for every request, which does so.
+/// `config` with only this filter, or none, and one route, which does `so` to every request.
 pub fn routed(config: Config, filter: Option<Value>, does: &str, so: Value) -> Config {
     let router = json!({
         "name": "envoy.filters.http.router",
@@ -338,7 +338,7 @@ pub fn routed(config: Config, filter: Option<Value>, does: &str, so: Value) -> C
     })
 }
 
-/// Tollgate as `envoy/envoy.yaml` has it: granted what it uses.
+/// Tollgate as in `envoy/envoy.yaml`: granted only what it uses.
 pub fn tollgate(module: &Path, policy: &Value) -> Value {
     restricted(wasm(module, policy))
 }
@@ -351,7 +351,7 @@ fn restricted(mut filter: Value) -> Value {
     filter
 }
 
-/// A Wasm filter that is granted everything, which is what Envoy does unless told otherwise.
+/// A Wasm filter that is granted everything, as Envoy does unless told otherwise.
 fn wasm(module: &Path, configuration: &Value) -> Value {
     json!({
         "name": "wasm",
@@ -375,7 +375,7 @@ fn wasm(module: &Path, configuration: &Value) -> Value {
     })
 }
 
-/// Envoy's own limiter, with a limit that nobody reaches.
+/// Envoy's own limiter, with a limit that no client reaches.
 fn native() -> Value {
     let always = json!({ "default_value": { "numerator": 100, "denominator": "HUNDRED" } });
     json!({

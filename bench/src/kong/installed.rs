@@ -1,4 +1,4 @@
-//! A Kong that somebody has installed, run on loopback with one worker.
+//! An installed Kong, run on loopback with one worker.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
@@ -15,10 +15,10 @@ use tollgate_testkit::{wait, workspace};
 
 use crate::{process, result};
 
-/// Kong starts within seconds; on a busy machine it compiles a module for longer.
+/// Kong starts within seconds, but compiling a module takes longer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Modules where Kong looks for them: a filter's name is its file's.
+/// Modules where Kong looks for them: a filter has its file's name.
 pub struct Filters(TempDir);
 
 impl Filters {
@@ -42,12 +42,12 @@ impl Filters {
     }
 }
 
-/// What Kong calls a module's filter.
+/// Kong's name for a module's filter.
 pub fn name_of(module: &Path) -> String {
     module.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A running Kong, stopped when this is dropped.
+/// A running Kong, which stops when this is dropped.
 pub struct Kong {
     _process: Process,
     _folder: TempDir,
@@ -57,7 +57,7 @@ pub struct Kong {
 }
 
 impl Kong {
-    /// Starts the one that is installed in `prefix`, with a declarative configuration.
+    /// Starts the Kong that is installed in `prefix`, with a declarative configuration.
     pub fn start(prefix: &Path, filters: &Filters, configuration: &Value) -> anyhow::Result<Self> {
         let program = prefix.join("bin/kong");
         ensure!(
@@ -65,7 +65,7 @@ impl Kong {
             "there is no {}: name the folder that Kong is installed in",
             program.display()
         );
-        // Its sockets are in there, whose paths may not be long.
+        // The folder holds Kong's sockets, whose paths must be short.
         let folder = TempDir::with_prefix("kong-")?;
         let declarative = folder.path().join("kong.json");
         fs::write(&declarative, configuration.to_string())?;
@@ -118,13 +118,13 @@ impl Kong {
         process::cpu_time(self.worker)
     }
 
-    /// What it calls itself.
+    /// The version that it reports.
     pub fn version(&self) -> anyhow::Result<String> {
         result::says(&self.program.to_string_lossy(), &["version"])
     }
 }
 
-/// The only worker of the nginx whose prefix `folder` is.
+/// The only worker of the nginx whose prefix is `folder`.
 fn worker_of(folder: &Path) -> Option<u32> {
     let master = fs::read_to_string(folder.join("pids/nginx.pid")).ok()?;
     let master = master.trim();

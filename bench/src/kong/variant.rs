@@ -1,4 +1,4 @@
-//! What Kong is told to run.
+//! What Kong is configured to run.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ pub struct Variant {
     pub name: Cow<'static, str>,
     pub about: &'static str,
     runs: Runs,
-    /// A header of the answer that proves that it does what it is there for.
+    /// A header of the answer that proves that the variant does its work.
     shows: Option<&'static str>,
 }
 
@@ -25,7 +25,7 @@ pub struct Variant {
 enum Runs {
     Nothing,
     Noop,
-    /// Tollgate by the policy of the benchmarks on Envoy, changed.
+    /// Tollgate with the policy of the benchmarks on Envoy, changed.
     Tollgate(fn(&mut Value, &Peers)),
     /// Kong's own limiter.
     RateLimiting {
@@ -34,7 +34,7 @@ enum Runs {
     Build(String),
 }
 
-/// Who else takes part.
+/// The other servers that take part.
 pub struct Peers {
     pub upstream: SocketAddr,
     pub redis: SocketAddr,
@@ -49,7 +49,7 @@ const TOLLGATE: Variant = Variant {
     shows: Some("x-quota-monthly-remaining"),
 };
 
-/// All of them.
+/// All variants.
 pub const VARIANTS: &[Variant] = &[
     Variant { name: Cow::Borrowed("bare"), about: "no plugin", runs: Runs::Nothing, shows: None },
     Variant {
@@ -113,7 +113,7 @@ pub const VARIANTS: &[Variant] = &[
 ];
 
 impl Variant {
-    /// Another build of Tollgate, called by its file's name.
+    /// Another build of Tollgate, named after its file.
     pub fn build(file: &Path) -> Self {
         let name = name_of(file);
         Self {
@@ -156,7 +156,7 @@ impl Variant {
         json!({ "_format_version": "3.0", "services": [service] })
     }
 
-    /// Asks once and looks whether the answer is this variant's.
+    /// Sends one request and checks that the answer is this variant's.
     pub fn prove(&self, gateway: SocketAddr) -> anyhow::Result<()> {
         let request = http::Request::get("/identify")
             .header("x-consumer-username", "consumer-000000")
@@ -171,7 +171,7 @@ impl Variant {
     }
 }
 
-/// Appends request `number` of one of so many consumers, whom headers name.
+/// Appends request `number`, by one of `consumers` consumers, whom headers name.
 pub fn write(number: u64, consumers: u64, request: &mut Vec<u8>) {
     let consumer = number.wrapping_mul(7_919) % consumers;
     envoy::write(request, "/identify", number, Some((consumer, "pro")), 0x0A00_0001);
