@@ -1,4 +1,4 @@
-//! `tollgate check` of any file: it ends, it says something, and what it prints steers no terminal.
+//! `tollgate check` of any file: it ends, says something, and prints nothing that controls a terminal.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -18,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
         );
         assert!(line.number >= 1 && said.len() < 40_000);
     }
-    // One verdict, the same that the store has.
+    // There is one verdict, which is the store's as well.
     let is_wrong = lines.iter().any(|line| line.kind == Kind::Wrong);
     assert!(!is_wrong || lines.iter().all(|line| line.kind != Kind::Passed));
     assert_eq!(policies(bytes).is_err(), is_wrong);

@@ -28,7 +28,7 @@ thread_local! {
 fuzz_target!(|bytes: &[u8]| {
     let headers = Headers::new(bytes);
     let total: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    // Texts may overlap only if the lengths lie; each one lies within the buffer.
+    // Texts can overlap only if the lengths lie; each one lies within the buffer.
     assert!(headers.iter().all(|(name, value)| name.len() <= bytes.len() && value.len() <= bytes.len()));
     assert!(total <= bytes.len());
     let request = Request::new(headers, &Nothing);

@@ -1,4 +1,4 @@
-//! Messages from anywhere: no panic, nothing lent beyond bucket and month, and what is read is written the same way.
+//! Messages from anywhere: no panic, nothing is lent beyond bucket and month, and what is read is written the same way.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -30,7 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// All entries, as if one client's: the account lends no more than its bucket and month hold.
+/// Settles all entries as if one client sent them: the account lends no more than its bucket and month hold.
 fn settle(batch: &Batch) {
     let usual = Offer {
         tier: "free".into(),
@@ -51,7 +51,7 @@ fn settle(batch: &Batch) {
                 }
             }
         }
-        // Of a larger limit that went before there may be more than this one holds; nothing is lent then (`is_within`).
+        // An earlier, larger limit may have left more than this one holds; then nothing is lent (`is_within`).
         assert!(account.levels.iter().all(|level| level.work <= Work(EXACT)));
     }
 }
@@ -61,7 +61,7 @@ fn lend(account: &mut Account, terms: &Terms, node: u64, lease: &LeaseRequest, n
     let Settled::Grant(grant) = account.settle(terms, node, lease, UnixMicros(now)) else { return };
     assert_eq!((grant.epoch, grant.seq), (lease.epoch, lease.seq));
     let is_repeated = known == Some((lease.epoch, lease.seq));
-    // More than the node said to hold: the rest was lent just now.
+    // The grant is more than the node reported to hold: the rest was lent just now.
     if !is_repeated && grant.hold > lease.hold {
         is_within(account, terms, now);
         assert_eq!(grant.refusal, None);
@@ -74,7 +74,7 @@ fn lend(account: &mut Account, terms: &Terms, node: u64, lease: &LeaseRequest, n
     }
 }
 
-/// What is spent and what is lent fit the buckets and the month together.
+/// Checks that spending and leases together fit the buckets and the month.
 fn is_within(account: &Account, terms: &Terms, now: u64) {
     let out: u128 = account.loans.iter().map(|loan| u128::from(loan.lent)).sum();
     for (level, bucket) in account.levels.iter().zip(&terms.buckets) {
@@ -85,7 +85,7 @@ fn is_within(account: &Account, terms: &Terms, now: u64) {
     }
 }
 
-/// A node takes in what the store says, and spends no more than that.
+/// A node takes over what the store grants, and spends no more than that.
 fn take(grant: &Grant) {
     let mut hold = LeaseState::default();
     let lease = hold.message(
@@ -93,13 +93,13 @@ fn take(grant: &Grant) {
         Wish { need: Cost(1_000), ..Wish::default() },
         [0; 3],
         Millis(0),
-        tollgate_node::clock::NodeMillis(1_000),
+        NodeMillis(1_000),
     );
     let mut theirs = *grant;
     (theirs.epoch, theirs.seq) = (lease.epoch, lease.seq);
-    hold.take(&theirs, Cost(1_000), tick(1_000), tick(1_001));
+    hold.take(&theirs, Cost(1_000), NodeMillis(1_000).tick(), NodeMillis(1_001).tick());
     assert!(hold.acked <= hold.spent);
-    assert!(u64::from(hold.left) <= grant.hold);
+    assert!(hold.left <= grant.hold);
     let (left, spent) = (hold.left, hold.spent);
     for _ in 0..8 {
         if hold.spend(Cost(grant.hold / 3 + 1), tick(1_001)) != Spend::Paid {

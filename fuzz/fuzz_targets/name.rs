@@ -1,6 +1,6 @@
-//! A consumer's name may be any bytes: each has one text, no text is two's, and what is read of a text is what was written.
+//! A consumer's name may be any bytes: each has one text, no two share one, and a text read back is the name written.
 //!
-//! An input is two names, parted by a line's end; the whole of it is read as a text, too.
+//! An input is two names separated by a newline; the whole input is read as a text, too.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -25,7 +25,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// The text of `name`, which leads back to it.
+/// The text of `name`, after a check that it leads back to it.
 fn written(name: &[u8], namespace: &Namespace) -> String {
     let client = namespace.id(&Client::Consumer(name));
     let stored = told(name, client);

@@ -7,7 +7,7 @@ use tollgate_core::units::Cost;
 use tollgate_node::endpoint::Endpoints;
 use tollgate_spellings::readings;
 
-/// Paths with their prices, most specific first, and what all others cost.
+/// Paths with their prices, most specific first; [`price`] has the price of all others.
 const PRICES: [(&str, u64); 6] =
     [("/compare", 9), ("/health", 0), ("/a/b", 2), ("/a/b/*", 7), ("/a/*", 3), ("/health/*", 1)];
 const DEFAULT: u64 = 4;
@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
 
     let list =
         Endpoints::new(&PRICES.map(|(path, cost)| rule(path, cost).unwrap()), Cost::from_units(DEFAULT));
-    // What does not begin with a slash is no path; as a whole URL it costs the same.
+    // A path begins with a slash; as part of a whole URL it costs the same.
     let bytes = &[b"/", bytes.strip_prefix(b"/").unwrap_or(bytes)].concat()[..];
     let charged = list.cost(b"GET", bytes).whole_units();
     assert_eq!(list.cost(b"GET", &[b"http://127.0.0.1:8000", bytes].concat()).whole_units(), charged);
@@ -40,12 +40,12 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// A line of a price list, where the path is one.
+/// A line of a price list, if the path is valid.
 fn rule(path: &str, cost: u64) -> Option<Rule> {
     Some(Rule { pattern: Pattern::parse(path).ok()?, methods: vec![], cost: Cost::from_units(cost) })
 }
 
-/// The price of `path` as it stands.
+/// The price of `path` as it is spelled.
 fn price(path: &[u8]) -> u64 {
     let segments = |path: &[u8]| -> Vec<Vec<u8>> {
         path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty()).map(<[u8]>::to_vec).collect()

@@ -1,5 +1,5 @@
-//! Any text is a policy or a list of problems, each with something to say; a policy that loads can be used, and Kong's
-//! schema check takes it, too.
+//! Any text is a policy or a list of problems, each with a message; a policy that loads can be used, and Kong's schema check
+//! accepts it, too.
 #![no_main]
 
 use jsonschema::{Draft, Validator};
@@ -12,7 +12,7 @@ use tollgate_core::tier::MAX_LIMITS;
 use tollgate_core::units::{Cost, UnixNanos};
 use tollgate_node::endpoint::Endpoints;
 
-/// Lists that may be empty: Kong hands `{}` on for `[]`, which the parser takes and a schema cannot say.
+/// Lists that may be empty: Kong hands on `{}` for `[]`, which the parser accepts but a schema cannot describe.
 const LISTS: [&str; 4] = ["/endpoints", "/overrides", "/identity/consumer", "/identity/tier"];
 
 fuzz_target!(|bytes: &[u8]| {
@@ -28,7 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(policy) => is_usable(&policy),
     }
     let Ok(policy) = Policy::from_json(bytes) else { return };
-    // One that loads as text loads as a document, and the schema has nothing against it.
+    // A policy that loads as text loads as a document, and the schema accepts it.
     let document: Value = serde_json::from_slice(bytes).expect("a policy is JSON");
     let again = Policy::from_value(&document).expect("the same policy");
     assert_eq!(format!("{policy:?}"), format!("{again:?}"));
@@ -39,7 +39,7 @@ fuzz_target!(|bytes: &[u8]| {
     );
 });
 
-/// Every tier that something refers to is there, and can allow every request that the policy knows.
+/// Checks that every tier that something refers to exists, and can allow every request that the policy knows.
 fn is_usable(policy: &Policy) {
     assert!(policy.default_tier.0 < policy.tiers.len());
     assert!(policy.overrides.values().all(|tier| tier.0 < policy.tiers.len()));
@@ -50,7 +50,7 @@ fn is_usable(policy: &Policy) {
         let _ = TierHeaders::new(tier);
         for cost in &costs {
             let now = UnixNanos::from_seconds(1_795_478_400);
-            // What loads can be allowed: a full bucket takes every price of the list.
+            // A policy that loads can allow this: a full bucket covers every price of the list.
             assert_eq!(decide_all(&mut Account::default(), tier, *cost, now), Verdict::Allowed);
         }
     }

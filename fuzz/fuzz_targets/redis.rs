@@ -1,7 +1,7 @@
-//! The Redis backend's side of its Lua scripts: what it sends is what the scripts read, and whatever comes back is read
-//! as what was packed, or not at all.
+//! The Redis backend's side of its Lua scripts: what it sends is what the scripts read, and a reply is read as what was packed,
+//! or not at all.
 //!
-//! The scripts' own formats are taken from their text: who changes one there is told here.
+//! The scripts' own formats are taken from their text, so a change to one there shows here.
 #![no_main]
 
 use std::collections::HashSet;
@@ -34,7 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
 });
 
-/// A batch: every entry stands in one call, in which the script reads what the entry says.
+/// A batch: every entry is in one call, in which the script reads what the entry says.
 fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
     let terms: Vec<(Arc<Terms>, Arc<str>)> = (0..3).map(|tier| terms(dice, tier)).collect::<Result<_>>()?;
     let (is_cluster, at) = (dice.arbitrary()?, dice.arbitrary::<Option<u64>>()?);
@@ -44,7 +44,7 @@ fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
     }
     let calls = fuzzing::calls("n}{s", &entries, is_cluster, at.map(UnixMicros));
     let mut places: Vec<usize> = calls.iter().flat_map(|call| call.entries.clone()).collect();
-    // What one client says is settled in the order in which it says it.
+    // The entries of one client are settled in the order in which it sent them.
     for client in 0..8_u8 {
         let of = |place: &&usize| entries[**place].client == ClientId([client; 16]);
         assert!(places.iter().filter(of).is_sorted());
@@ -164,7 +164,7 @@ fn entry(dice: &mut Unstructured<'_>, terms: &[(Arc<Terms>, Arc<str>)]) -> Resul
     })
 }
 
-/// What the script packs is what is read; with a byte more or less it is nothing.
+/// What the script packs is what is read; with one byte more or less, nothing is.
 fn grants(dice: &mut Unstructured<'_>) -> Result<()> {
     let ask = Ask::Lease(LeaseRequest {
         epoch: dice.arbitrary()?,
@@ -220,13 +220,13 @@ fn grants(dice: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// An account's bytes are read as what they say, all of it, or not at all.
+/// An account's bytes are read as what they say, completely, or not at all.
 fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
     let bytes = if dice.arbitrary()? { account(dice)? } else { dice.take_rest_bytes() };
     let Ok(Stored { name, tier, monthly, account }) = Stored::from_bytes(&bytes) else { return Ok(()) };
-    let mut description = pack("<BI8", &[monthly.is_some().into(), monthly.unwrap_or(Cost(0))]);
+    let mut description = pack("<BI8", &[monthly.is_some().into(), monthly.unwrap_or_default().0]);
     description.extend(tier.into_bytes());
-    // How many levels there are is not known any more; those that are left out are zero.
+    // The number of levels is not known any more; omitted levels are zero.
     let mut repacked = Vec::new();
     for levels in 0..=3_u64 {
         let has = levels | if name.is_some() { 16 } else { 0 };
@@ -237,8 +237,8 @@ fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
             &[&[1, has, account.at][..], &lengths.map(|length| length as u64)].concat(),
         );
         for level in &account.levels[..levels as usize] {
-            // An empty bucket's work is less than nothing: how long it has been empty.
-            let work = if level.idle > Micros(0) { level.idle.wrapping_neg() } else { level.work };
+            // An empty bucket's work is negative: how long the bucket has been empty.
+            let work = if level.idle > Micros(0) { level.idle.0.wrapping_neg() } else { level.work.0 };
             packed.extend(pack(format(SETTLE, "local LEVEL"), &[work, level.weight, level.drain]));
         }
         packed.extend(&description);
@@ -250,11 +250,11 @@ fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
                 low,
                 high,
                 loan.seq.into(),
-                loan.spent,
-                loan.lent,
-                loan.forfeited,
+                loan.spent.0,
+                loan.lent.0,
+                loan.forfeited.0,
                 loan.month.into(),
-                loan.ends,
+                loan.ends.0,
             ];
             packed.extend(pack(format(SETTLE, "local LOAN"), &numbers));
         }
@@ -263,7 +263,7 @@ fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
         }
         repacked.push(packed);
     }
-    // A tier without a month has no quota, whatever stands there.
+    // A tier without a month has no quota, whatever its bytes are.
     let quota = bytes.len().min(17 + usize::from(bytes[1] & 15) * 16 + 9);
     let is_same = |packed: &Vec<u8>| {
         *packed == bytes
@@ -276,7 +276,7 @@ fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The bytes of an account that may be one.
+/// Bytes that may be an account's.
 fn account(dice: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let (levels, loans, months): (u8, u8, u8) =
         (dice.int_in_range(0..=4)?, dice.int_in_range(0..=3)?, dice.int_in_range(0..=3)?);
@@ -294,7 +294,7 @@ fn account(dice: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Any reply, to any reader.
+/// Reads any reply with any reader.
 fn hostile(dice: &mut Unstructured<'_>) -> Result<()> {
     let reply = value(dice, 5)?;
     let count = dice.int_in_range(0..=3)?;
@@ -331,7 +331,7 @@ fn value(dice: &mut Unstructured<'_>, depth: u32) -> Result<Value> {
     })
 }
 
-/// Errors that lead elsewhere, and members of the sets of names.
+/// Errors that redirect, and members of the sets of names.
 fn texts(dice: &mut Unstructured<'_>) -> Result<()> {
     let (slot, port, is_asking): (u16, u16, bool) = dice.arbitrary()?;
     let id = ClientId(dice.arbitrary()?);
@@ -347,14 +347,14 @@ fn texts(dice: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The format in the line of `script` that has `what` in it: what stands in its first quotes.
+/// The format in the line of `script` that contains `what`: the text in its first quotes.
 fn format(script: &'static str, what: &str) -> &'static str {
     let line = script.lines().find(|line| line.contains(what)).expect("the script has such a line");
     line.split('\'').nth(1).expect("a format in quotes")
 }
 
-/// The sizes of a format of Lua's `struct`, little-endian: `B`, `H`, `I4`, `I8`, and `i8` and `c8`, whose bits are read as
-/// a number here too.
+/// The sizes of a format of Lua's `struct`, little-endian: `B`, `H`, `I4`, `I8`, and `i8` and `c8`, whose bits are read as a
+/// number here, too.
 fn sizes(format: &str) -> impl Iterator<Item = usize> + '_ {
     let mut left = format.strip_prefix('<').expect("little-endian").chars().peekable();
     std::iter::from_fn(move || {
@@ -369,7 +369,7 @@ fn sizes(format: &str) -> impl Iterator<Item = usize> + '_ {
     })
 }
 
-/// Takes what `format` says off the front.
+/// Takes the values of `format` off the front.
 fn unpack(format: &str, bytes: &mut &[u8]) -> Vec<u64> {
     let take = |size: usize| {
         let (taken, rest) = bytes.split_at(size);
@@ -387,7 +387,7 @@ fn pack(format: &str, numbers: &[u64]) -> Vec<u8> {
         .collect()
 }
 
-/// All that is left.
+/// Takes all bytes that are left.
 trait Rest {
     fn take_rest_bytes(&mut self) -> Vec<u8>;
 }

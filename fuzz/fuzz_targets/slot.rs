@@ -1,4 +1,4 @@
-//! Whatever stands in shared data: no panic, no trust, what is written is what is read, and a client is still limited
+//! Any bytes in shared data: nothing panics or trusts them, what is written is what is read, and a client is still limited
 //! afterwards.
 //!
 //! An input is sixteen numbers of eight bytes, which become a client's state, and then the bytes that every key holds.
@@ -65,7 +65,7 @@ fuzz_target!(|bytes: &[u8]| {
     writes(&store, &opened.table, &tier, state(numbers));
 });
 
-/// A full bucket of two lets two through and no more, whatever stood there.
+/// A full bucket of two lets two requests through and no more, whatever bytes were there.
 fn limits(store: &Hostile, table: &Table, tier: &Tier) {
     let client = table.fingerprint("default", &Client::Consumer(b"acme"));
     let mut allowed = 0;
@@ -81,7 +81,7 @@ fn limits(store: &Hostile, table: &Table, tier: &Tier) {
     assert!(allowed <= 2, "a full bucket of two let {allowed} through");
 }
 
-/// A state is read as it was written, and no more than one neighbour has gone for it.
+/// A state is read as it was written, and at most one neighbor was lost for it.
 fn writes(store: &Hostile, table: &Table, tier: &Tier, state: State) {
     let client = table.fingerprint("default", &Client::Consumer(b"initech"));
     let before = records(store, table);
@@ -104,7 +104,7 @@ fn writes(store: &Hostile, table: &Table, tier: &Tier, state: State) {
         }
         None => true,
     });
-    // One that is as good as none may be overwritten without being counted as evicted.
+    // A record that is worth nothing may be overwritten without being counted as evicted.
     let lost = lost.count();
     assert!(lost <= 1 && (lost == 1 || !evicted), "{lost} of {} records went", before.len());
 }
@@ -117,7 +117,7 @@ fn records(store: &Hostile, table: &Table) -> Vec<(u32, Record)> {
     records
 }
 
-/// A state in which everything fits its field.
+/// A state in which every value fits its field.
 fn state(numbers: &[u8]) -> State {
     let mut numbers =
         numbers.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight")));
@@ -150,7 +150,7 @@ fn state(numbers: &[u8]) -> State {
         terms: 0,
         fresh: 0,
     };
-    // The rates and the tag came with a later layout: they stand last, so that older inputs keep their meaning.
+    // The rates and the tag came with a later layout: they are last, so that older inputs keep their meaning.
     let (rates, terms) = (next(), next());
     account.rates = [rates as u32, (rates >> 32) as u32, terms as u32].map(PackedRate);
     lease.terms = (terms >> 32) as u32 & tollgate_core::terms::MAX_TAG;

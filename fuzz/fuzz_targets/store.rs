@@ -1,8 +1,7 @@
-//! The store's HTTP API: whatever is sent to whichever path, nothing panics, nothing is a 5xx, and what is refused says
-//! so in a problem document.
+//! The store's HTTP API: whatever is sent to any path, nothing panics, no answer is a 5xx, and a refusal is a problem document.
 //!
-//! An input is requests, one after the other, each ended by a line `---`: `METHOD /path?query`, headers, an empty line,
-//! the body. `WAIT 1500` lets so many milliseconds pass and has the store look after itself.
+//! An input is requests, one after the other, each ended by a line `---`: `METHOD /path?query`, headers, an empty line, the
+//! body. `WAIT 1500` lets that many milliseconds pass and has the store do its upkeep.
 #![no_main]
 
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use tollgate_store::app::state::{Bounds, Store};
 use tollgate_store::backend::memory::Memory;
 use tower::ServiceExt;
 
-/// 2026-11-30T23:59:50Z: the month turns soon.
+/// 2026-11-30T23:59:50Z: the month ends soon.
 const NOW: u64 = 1_796_083_190_000_000;
 const MOST: usize = 12;
 
@@ -34,7 +33,7 @@ struct Call {
     body: Vec<u8>,
 }
 
-/// What came back.
+/// The response to a request.
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
@@ -64,7 +63,7 @@ async fn run(bytes: &[u8], guarded: &Router) {
         let Some(answer) = call.send(&open).await else { continue };
         answer.is_sound(&call);
         call.is_as_it_means(&answer, &open).await;
-        // Without a token nobody is told anything.
+        // Without a token the store reveals nothing.
         if call.target.starts_with("/v1") && !call.headers.contains_key(header::AUTHORIZATION) {
             let answer = call.send(guarded).await.expect("it was sent before");
             assert!(
@@ -101,7 +100,7 @@ impl Call {
         Some(Self { method: method.parse().ok()?, target: target.to_owned(), headers, body })
     }
 
-    /// What is answered; none: no HTTP server hands such a request on.
+    /// The answer; `None` if no HTTP server hands such a request on.
     async fn send(&self, app: &Router) -> Option<Answer> {
         let mut request = Request::builder()
             .method(&self.method)
@@ -115,7 +114,7 @@ impl Call {
         Some(Answer { status: head.status, headers: head.headers, body })
     }
 
-    /// Looks whether `answer` fits the call.
+    /// Checks that `answer` fits the call.
     async fn is_as_it_means(&self, answer: &Answer, app: &Router) {
         if !answer.status.is_success() {
             return;
@@ -157,7 +156,7 @@ impl Call {
     }
 }
 
-/// A decision's fields say the same.
+/// Checks that a decision's fields agree.
 fn decision(decision: &Value) {
     let number = |name: &str| decision.get(name).and_then(Value::as_u64);
     let is_allowed = decision.get("allowed").and_then(Value::as_bool).expect("allowed");
@@ -182,7 +181,7 @@ impl Answer {
         };
         assert!(!self.status.is_server_error(), "{}", told());
         let kind = self.headers.get(header::CONTENT_TYPE).map_or("", |kind| kind.to_str().expect("a text"));
-        // What HEAD is answered has no body.
+        // An answer to HEAD has no body.
         if call.method == Method::HEAD {
             return;
         }
