@@ -7,7 +7,8 @@ use tollgate_core::name::MAX_NAME;
 use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
 use tollgate_core::units::{Cost, Millis, UnixMicros, Work};
 use tollgate_core::wire::{Answer, Ask, Batch, Grant, LeaseRequest, MAX_ENTRIES, MAX_OFFERS, Reply};
-use tollgate_node::lease::{LeaseState, Spend, Wish, tick};
+use tollgate_node::clock::NodeMillis;
+use tollgate_node::lease::{LeaseState, Spend, Wish};
 use tollgate_store::accounts::{Account, Settled, month_of};
 
 /// 2026-11-24T00:00:00Z.
@@ -76,19 +77,19 @@ fn lend(account: &mut Account, terms: &Terms, node: u64, lease: &LeaseRequest, n
 
 /// Checks that spending and leases together fit the buckets and the month.
 fn is_within(account: &Account, terms: &Terms, now: u64) {
-    let out: u128 = account.loans.iter().map(|loan| u128::from(loan.lent)).sum();
+    let lent: u128 = account.loans.iter().map(|loan| u128::from(loan.lent.0)).sum();
     for (level, bucket) in account.levels.iter().zip(&terms.buckets) {
-        assert!(u128::from(level.work) + out * u128::from(bucket.weight) <= bucket.capacity.into());
+        assert!(u128::from(level.work.0) + lent * u128::from(bucket.weight) <= bucket.capacity.0.into());
     }
     if let Some(quota) = terms.monthly {
-        assert!(u128::from(account.used(month_of(UnixMicros(now)))) + out <= quota.into());
+        assert!(u128::from(account.used(month_of(UnixMicros(now))).0) + lent <= quota.0.into());
     }
 }
 
 /// A node takes over what the store grants, and spends no more than that.
 fn take(grant: &Grant) {
-    let mut hold = LeaseState::default();
-    let lease = hold.message(
+    let mut lease = LeaseState::default();
+    let request = lease.message(
         Month(682),
         Wish { need: Cost(1_000), ..Wish::default() },
         [0; 3],
@@ -96,15 +97,15 @@ fn take(grant: &Grant) {
         NodeMillis(1_000),
     );
     let mut theirs = *grant;
-    (theirs.epoch, theirs.seq) = (lease.epoch, lease.seq);
-    hold.take(&theirs, Cost(1_000), NodeMillis(1_000).tick(), NodeMillis(1_001).tick());
-    assert!(hold.acked <= hold.spent);
-    assert!(hold.left <= grant.hold);
-    let (left, spent) = (hold.left, hold.spent);
+    (theirs.epoch, theirs.seq) = (request.epoch, request.seq);
+    lease.take(&theirs, Cost(1_000), NodeMillis(1_000).tick(), NodeMillis(1_001).tick());
+    assert!(lease.acked <= lease.spent);
+    assert!(lease.left <= grant.hold);
+    let (left, spent) = (lease.left, lease.spent);
     for _ in 0..8 {
-        if hold.spend(Cost(grant.hold / 3 + 1), tick(1_001)) != Spend::Paid {
+        if lease.spend(Cost(grant.hold.0 / 3 + 1), NodeMillis(1_001).tick()) != Spend::Paid {
             break;
         }
     }
-    assert!(hold.spent - spent <= u64::from(left) && u64::from(left - hold.left) == hold.spent - spent);
+    assert!(lease.spent.less(spent) <= left && left.less(lease.left) == lease.spent.less(spent));
 }

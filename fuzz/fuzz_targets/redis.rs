@@ -234,7 +234,7 @@ fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
         let lengths = [description.len(), text.len(), account.loans.len(), account.usage.len()];
         let mut packed = pack(
             format(SETTLE, "local HEAD ="),
-            &[&[1, has, account.at][..], &lengths.map(|length| length as u64)].concat(),
+            &[&[1, has, account.at.0][..], &lengths.map(|length| length as u64)].concat(),
         );
         for level in &account.levels[..levels as usize] {
             // An empty bucket's work is negative: how long the bucket has been empty.
@@ -259,7 +259,7 @@ fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
             packed.extend(pack(format(SETTLE, "local LOAN"), &numbers));
         }
         for usage in &account.usage {
-            packed.extend(pack(format(SETTLE, "local USAGE"), &[usage.month.into(), usage.used]));
+            packed.extend(pack(format(SETTLE, "local USAGE"), &[usage.month.into(), usage.used.0]));
         }
         repacked.push(packed);
     }

@@ -1,4 +1,4 @@
-//! What gateways ask, in few words.
+//! Short forms of what gateways ask.
 
 use std::sync::Arc;
 use tollgate_core::units::Cost;
@@ -12,7 +12,7 @@ use tollgate_store::backend::{Backend, Changed, OverrideChange, Settle};
 /// Thousandths in a cost unit.
 pub const UNIT: u64 = 1_000;
 
-/// A bucket of so many units that takes a day to fill: a test sees no refill.
+/// A bucket of `units` that takes a day to fill, so that a test sees no refill.
 pub fn daily(units: u32, monthly: Option<u64>) -> Arc<Terms> {
     terms(Rate { units, seconds: 86_400, burst: 100 }, monthly)
 }
@@ -29,7 +29,7 @@ pub fn client(number: u32) -> ClientId {
     ClientId(id)
 }
 
-/// The name that [`client`] has.
+/// The name of that [`client`].
 pub fn name(number: u32) -> Vec<u8> {
     format!("consumer {number}").into_bytes()
 }
@@ -54,7 +54,7 @@ pub fn lease(number: u32, terms: &Arc<Terms>, node: u64, lease: LeaseRequest) ->
     Settle { node, ask: Ask::Lease(lease), ..charge(number, terms, 0) }
 }
 
-/// A node's report number `seq`: so much spent in all, so much held, so much needed.
+/// A node's report number `seq`: what it has spent in all, what it holds, what it needs.
 pub fn report(seq: u32, spent: u64, hold: u64, need: u64) -> LeaseRequest {
     LeaseRequest {
         epoch: 1,
@@ -80,18 +80,18 @@ pub fn grant(answer: Answer) -> Grant {
     }
 }
 
-/// The month that it is there.
+/// The backend's current month.
 pub async fn month(backend: &Arc<dyn Backend>) -> u16 {
     month_of(backend.now().await.unwrap())
 }
 
-/// What the client used this month.
+/// What the client has used this month.
 pub async fn used(backend: &Arc<dyn Backend>, namespace: &str, number: u32) -> u64 {
     let month = month(backend).await;
     backend.usage(namespace, client(number), month).await.unwrap().map_or(0, |usage| usage.used.0)
 }
 
-/// Sets a consumer's override, or removes it, whatever there is; the new revision.
+/// Sets or removes a consumer's override, whatever it was before. Returns the new revision.
 pub async fn put_override(
     backend: &Arc<dyn Backend>,
     namespace: &str,

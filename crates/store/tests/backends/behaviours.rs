@@ -1,4 +1,4 @@
-//! What every backend does. Each behaviour has a namespace of its own, so that all of them can run at once.
+//! The behaviors of every backend. Each has a namespace of its own, so that all of them can run at once.
 
 mod consumers;
 mod forgetting;
@@ -15,7 +15,7 @@ use tollgate_store::backend::Backend;
 
 type Behaviour = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Runs all of them, and says which do not hold.
+/// Runs all of them, and names those that do not hold.
 pub async fn all(backend: Arc<dyn Backend>) {
     LocalSet::new().run_until(at_once(backend)).await;
 }

@@ -1,6 +1,6 @@
 //! Every backend behaves alike: one list of behaviours, run against each of them.
 //!
-//! Redis servers are started from the system's packages; where those are missing the tests fail and say what to install.
+//! Redis servers are started from the system's packages; if those are missing, the tests fail and say what to install.
 
 #![allow(
     clippy::unwrap_used,
@@ -60,7 +60,7 @@ async fn every_behaviour_holds_on_a_cluster() {
     behaviours::all(redis(&cluster.url()).await).await;
 }
 
-/// The Redis at `url`, with time for a machine that does other things: how fast it answers is not what is asked here.
+/// The Redis at `url`, with long timeouts for a busy machine: these tests do not ask how fast it answers.
 async fn redis(url: &str) -> Arc<dyn Backend> {
     let mark = if url.contains('?') { '&' } else { '?' };
     Arc::new(Redis::open(&format!("{url}{mark}timeout=10s&connect_timeout=10s")).await.unwrap())

@@ -16,10 +16,10 @@ use crate::ask::{UNIT, charge, client, daily, grant, settle, used};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A call to a dead server takes at most so long: nobody waits for it.
+/// The longest call to a dead server: nobody waits for it.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
-/// A call to a server that hangs: the timeout of a command, and room for a busy machine.
+/// The longest call to a server that hangs: a command's timeout, and room for a busy machine.
 const IN_TIME: Duration = Duration::from_millis(1_500);
 
 async fn redis(url: &str) -> Arc<dyn Backend> {
@@ -71,7 +71,7 @@ async fn a_server_that_hangs_is_away_in_time() {
     settles(&redis).await;
     server.pause().unwrap();
     is_away(&redis, IN_TIME).await;
-    // From now on it is known.
+    // From now on it is known to be away.
     is_away(&redis, AT_ONCE).await;
     server.resume().unwrap();
     settles(&redis).await;
@@ -113,7 +113,7 @@ async fn when_the_master_dies_the_one_that_the_sentinels_promote_goes_on() {
     watched.failed_over().unwrap();
     settles(&redis).await;
     assert_eq!(used(&redis, "n", 1).await, 7 * UNIT);
-    // The old one comes back as a replica: whoever still talks to it must not be believed.
+    // The old server comes back as a replica: a connection that still leads there must not be believed.
     watched.restart().unwrap();
     settle(&redis, "n", charge(1, &terms, UNIT)).await;
     assert_eq!(used(&redis, "n", 1).await, 8 * UNIT);

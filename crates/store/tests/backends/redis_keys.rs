@@ -1,4 +1,4 @@
-//! What Redis is left with.
+//! The keys that remain in Redis.
 
 use std::sync::Arc;
 use tollgate_core::units::Cost;
@@ -15,7 +15,7 @@ async fn redis(server: &Server) -> Arc<dyn Backend> {
     Arc::new(Redis::open(&format!("{}?timeout=10s", server.url())).await.unwrap())
 }
 
-/// How long the only account of `number` has left, milliseconds.
+/// The time to live of the only account of `number`, in milliseconds.
 fn left(server: &Server, number: u32) -> i64 {
     let key = server.ask(&["--scan", "--pattern", &format!("*{}", client(number))]).unwrap();
     server.ask(&["PTTL", &key]).unwrap().parse().unwrap()
@@ -32,7 +32,7 @@ async fn accounts_expire_when_they_can_be_forgotten() {
     settle(&redis, "n", anonymous(1, &minute, 30 * UNIT)).await;
     let until_full = left(&server, 1);
     assert!((57_000..=60_001).contains(&until_full), "{until_full}, of an account that was there");
-    // Somebody holds a lease on it: it stays until that has ended for good.
+    // A node holds a lease on it: the account stays until that has ended for good.
     let mut lent = anonymous(2, &minute, 0);
     lent.ask = lease(2, &minute, 1, report(1, 0, 0, UNIT)).ask;
     settle(&redis, "n", lent).await;
@@ -41,7 +41,7 @@ async fn accounts_expire_when_they_can_be_forgotten() {
     settle(&redis, "n", charge(3, &minute, UNIT)).await;
     let days = 401 * 86_400_000;
     assert!((days - 60_000..=days).contains(&left(&server, 3)));
-    // A reset does not make it last longer, nor for ever.
+    // A reset makes it last neither longer nor forever.
     redis.reset("n", client(3), true, true, vec![]).await.unwrap();
     assert!((days - 60_000..=days).contains(&left(&server, 3)));
 }
@@ -72,7 +72,7 @@ async fn a_damaged_account_is_an_error_and_hurts_no_neighbour() {
     for (number, how) in [
         (3, &["SET", "key", "nonsense"][..]),
         (4, &["HSET", "key", "a", "b"]),
-        // A flag in the second byte that nobody has given a meaning.
+        // This flag in the second byte has no meaning yet.
         (5, &["SETRANGE", "key", "1", "\x21"]),
     ] {
         let key = server.ask(&["--scan", "--pattern", &format!("tollgate:a:*{}", client(number))]).unwrap();

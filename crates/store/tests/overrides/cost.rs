@@ -1,4 +1,4 @@
-//! What one change costs, counted in allocations and in bytes of the wire, not in time.
+//! The cost of one change, counted in allocations and in bytes on the wire, not in time.
 
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
@@ -13,7 +13,7 @@ use tollgate_testkit::redis::Server;
 
 use super::Replica;
 
-/// Changes that are counted together: one alone may make a map grow.
+/// The number of changes that are counted together: one alone may make a map grow.
 const CHANGES: usize = 40;
 
 struct Counting;
@@ -46,7 +46,7 @@ async fn fill(replica: &Replica, from: usize, to: usize) {
     }
 }
 
-/// Bytes that this thread allocates for changes of overrides that there are, and of new ones.
+/// Bytes that this thread allocates for changes of existing overrides, and for new ones.
 async fn allocated(replica: &Replica, round: usize) -> u64 {
     let before = ALLOCATED.get();
     for number in 0..CHANGES / 2 {
@@ -91,6 +91,6 @@ async fn a_change_moves_as_many_bytes_from_redis_among_four_thousand_as_among_fi
         costs.push(moved() - before);
     }
     println!("{costs:?} bytes from Redis for {CHANGES} changes");
-    // The server's own answer about its statistics is among them.
+    // They include the server's own answer about its statistics.
     assert!(costs[1] < costs[0] * 3 / 2, "{costs:?}");
 }

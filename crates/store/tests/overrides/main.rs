@@ -1,4 +1,4 @@
-//! Overrides under many admins at once, on every backend, and what a change of one costs where there are thousands.
+//! Overrides under many admins at once, on every backend, and the cost of a change among thousands.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ use tollgate_store::app::{self};
 use tollgate_store::backend::Backend;
 use tower::ServiceExt as _;
 
-/// One replica, by its API.
+/// One replica, used through its API.
 #[derive(Clone)]
 struct Replica(Router);
 
@@ -43,7 +43,7 @@ impl Replica {
         (status, serde_json::from_slice(&bytes).unwrap_or_default())
     }
 
-    /// Tells the namespace of the tiers.
+    /// Reports the tiers to the namespace.
     async fn know_tiers(&self) {
         let tiers =
             json!({ "tiers": { "free": { "rate": "100/minute" }, "pro": { "rate": "1000/minute" } } });

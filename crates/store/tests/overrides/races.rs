@@ -82,10 +82,10 @@ async fn every_change_is_answered_and_logged_as_it_was(backend: &Arc<dyn Backend
     for (reason, revision) in made {
         let line =
             log.iter().find(|line| line["reason"] == reason).unwrap_or_else(|| panic!("no line {reason}"));
-        // Each change is a line and a revision here.
+        // Every change here is a log line and a revision.
         assert!(revision.is_none_or(|revision| line["number"] == revision), "{line} is {revision:?}");
     }
-    // What is left is what the log says, at either replica.
+    // What remains is what the log says, at either replica.
     for replica in &replicas {
         for (consumer, after) in &before {
             let (status, override_) =
@@ -98,7 +98,7 @@ async fn every_change_is_answered_and_logged_as_it_was(backend: &Arc<dyn Backend
     }
 }
 
-/// In a namespace that may have twenty, with removed ones among them.
+/// Checks a namespace that may have twenty overrides, after removed ones.
 async fn a_namespace_never_has_more_than_it_may(backend: &Arc<dyn Backend>) {
     const MOST: u64 = 20;
     let change = |value: Option<Value>| OverrideChange {
@@ -121,7 +121,7 @@ async fn a_namespace_never_has_more_than_it_may(backend: &Arc<dyn Backend>) {
     let count =
         |changed: &[Changed]| changed.iter().filter(|changed| matches!(changed, Changed::To(_))).count();
     assert_eq!(count(&changed), 20, "{changed:?}");
-    // Whoever has one may have another in its place; whoever has none may once one is removed.
+    // A consumer with an override may replace it; one without may get one once another is removed.
     let set = changed.iter().position(|changed| *changed != Changed::Full).unwrap();
     let full = changed.iter().position(|changed| *changed == Changed::Full).unwrap();
     let to = async |number: usize, value| {

@@ -32,7 +32,7 @@ async fn json_of(app: &Router, method: Method, path: &str, body: Value) -> Value
     if answer.is_empty() { Value::Null } else { serde_json::from_slice(&answer).unwrap() }
 }
 
-/// What gateways may hand on as names.
+/// Names that gateways may hand on.
 fn names() -> Vec<Vec<u8>> {
     let texts = ["acme", "100%", "%25", "%:acme", "a\nb", "\0", "\u{85}", "ÄÖ🚪/?#", "a%FFb"]
         .map(|name| name.as_bytes().to_vec());
@@ -47,7 +47,8 @@ fn names() -> Vec<Vec<u8>> {
     texts.into_iter().chain(bytes).chain(long).collect()
 }
 
-/// Whatever bytes its name has: who is charged is listed once, and by what is listed can be read, overridden and reset.
+/// A client that is charged is listed once, whatever bytes its name has. By the listed name it can be read, overridden and
+/// reset.
 pub async fn whoever_is_charged_can_be_found_and_kept(backend: Arc<dyn Backend>, namespace: &str) {
     let store = Store::new(backend, Tokens::default(), Bounds::default()).unwrap();
     let app = app(store);
@@ -109,7 +110,7 @@ pub async fn whoever_is_charged_can_be_found_and_kept(backend: Arc<dyn Backend>,
     assert_eq!(overrides["overrides"].as_array().unwrap().len(), names.len());
 }
 
-/// A long name's beginning is for people: only the one that is listed is a name.
+/// The beginning of a long name is for readers: only the listed form is a name.
 pub async fn a_long_name_has_one_spelling(backend: Arc<dyn Backend>, namespace: &str) {
     let store = Store::new(backend, Tokens::default(), Bounds::default()).unwrap();
     let app = app(store);

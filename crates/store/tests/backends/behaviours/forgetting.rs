@@ -9,7 +9,7 @@ use crate::ask::{UNIT, anonymous, charge, client, settle, terms};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until a backend knows nothing of an anonymous client. Others come meanwhile: memory is tidied by those who use it.
+/// Waits until a backend knows nothing of an anonymous client. Others come meanwhile, because using memory is what tidies it.
 async fn is_forgotten(backend: &Arc<dyn Backend>, namespace: &str, number: u32) {
     let terms = terms(Rate { units: 100, seconds: 1, burst: 100 }, None);
     let mut others = 1_000..;

@@ -18,8 +18,8 @@ pub async fn a_node_is_lent_what_it_needs_and_no_two_the_same(backend: Arc<dyn B
     assert!(first.ttl > Millis(0) && first.ttl <= LEASE_TTL.millis(), "{first:?}");
     let second = grant(settle(&backend, namespace, lease(1, &terms, 2, report(1, 0, 0, 50 * UNIT))).await);
     let refusal = second.refusal.unwrap();
+    // Ten units of a hundred per day are missing.
     assert_eq!((second.hold, refusal.limits, refusal.month, refusal.never), (Cost(0), 1, false, false));
-    // Ten units are missing, of a hundred a day.
     let wait = Duration::from_micros(refusal.wait.0);
     assert!(wait <= Duration::from_secs(8_640) && wait > Duration::from_secs(8_600), "{wait:?}");
     let never = grant(settle(&backend, namespace, lease(1, &terms, 3, report(1, 0, 0, 101 * UNIT))).await);
@@ -50,7 +50,7 @@ pub async fn a_lease_that_nobody_reports_on_counts_as_spent(backend: Arc<dyn Bac
     assert_eq!(used(&backend, namespace, 1).await, 0);
     let ends = Duration::from_millis(lent.ttl.0);
     wait::until_async("the lease to end", ends + PATIENCE, async || {
-        // Any other node's word lets its time pass.
+        // A report by any other node lets its time pass.
         settle(&backend, namespace, lease(1, &terms, 2, report(1, 0, 0, 0))).await;
         (used(&backend, namespace, 1).await == 30 * UNIT).then_some(())
     })
@@ -112,7 +112,7 @@ pub async fn many_nodes_at_once_never_hold_more_than_the_limit(backend: Arc<dyn 
 
 pub async fn a_large_batch_is_answered_in_its_order(backend: Arc<dyn Backend>, namespace: &str) {
     let terms = daily(100, None);
-    // Every tenth is the same client, which can have it a hundred times.
+    // Every tenth entry is the same client, which can be charged a hundred times.
     let number = |place: u32| if place.is_multiple_of(10) { 0 } else { place };
     let batch = (0..2_000).map(|place| charge(number(place), &terms, UNIT)).collect();
     let settled = backend.settle(namespace, batch).await.unwrap();

@@ -12,14 +12,14 @@ const CONSUMERS: u32 = 4_000;
 pub async fn every_consumer_with_use_is_listed_once(backend: Arc<dyn Backend>, namespace: &str) {
     let terms = daily(100, Some(5_000));
     for first in (0..CONSUMERS).step_by(500) {
-        // Every fifth has used nothing.
+        // Every fifth consumer has used nothing.
         let cost = |number: u32| if number.is_multiple_of(5) { 0 } else { UNIT + u64::from(number % 7) };
         let batch = (first..first + 500).map(|number| charge(number, &terms, cost(number)));
         backend.settle(namespace, batch.collect()).await.unwrap();
     }
     let anonymous = (CONSUMERS..CONSUMERS + 200).map(|number| anonymous(number, &terms, UNIT));
     backend.settle(namespace, anonymous.collect()).await.unwrap();
-    // Nobody has told a name for these.
+    // No report has a name for these.
     let nameless = (CONSUMERS + 200..CONSUMERS + 300)
         .map(|number| Settle { name: None, ..charge(number, &terms, UNIT) });
     backend.settle(namespace, nameless.collect()).await.unwrap();
@@ -54,7 +54,7 @@ pub async fn every_consumer_with_use_is_listed_once(backend: Arc<dyn Backend>, n
 pub async fn usage_tells_the_tier_that_was_seen_last(backend: Arc<dyn Backend>, namespace: &str) {
     let (free, pro) = (daily(100, Some(10)), daily(1_000, None));
     settle(&backend, namespace, charge(1, &free, UNIT)).await;
-    // The name is told once; it stays.
+    // A name is reported once and stays.
     let later = Settle { name: None, tier: "pro".into(), ..charge(1, &pro, UNIT) };
     settle(&backend, namespace, later).await;
     let usage = backend.usage(namespace, client(1), month(&backend).await).await.unwrap().unwrap();

@@ -34,13 +34,13 @@ pub async fn a_reset_makes_the_bucket_full_and_the_month_untouched(
     assert_eq!(backend.reset(namespace, client(1), false, true, b"month".to_vec()).await.unwrap(), 2);
     assert_eq!(used(&backend, namespace, 1).await, 0);
     assert_eq!(ask(5).await, None);
-    // Whoever was never seen can be reset too, and is not seen by that.
+    // A client that was never seen can be reset too, which does not make it seen.
     assert_eq!(backend.reset(namespace, client(2), true, true, b"nobody".to_vec()).await.unwrap(), 3);
     assert_eq!(backend.usage(namespace, client(2), 0).await.unwrap(), None);
     let told = snapshot(&backend, namespace).await;
     assert_eq!(told.resets, [(1, client(1)), (2, client(1)), (3, client(2))]);
     assert_eq!((told.revision, told.since), (3, 0));
-    // What is lent stays lent.
+    // A reset keeps what is lent.
     let lent = grant(settle(&backend, namespace, lease(3, &terms, 1, report(1, 0, 0, 10 * UNIT))).await);
     assert_eq!(lent.hold, Cost(10 * UNIT));
     backend.reset(namespace, client(3), true, true, vec![]).await.unwrap();
@@ -191,11 +191,11 @@ pub async fn what_has_changed_is_told_to_whoever_knows_the_rest(backend: Arc<dyn
     assert_eq!((told.after, newest.revision), (50, 54));
     assert_eq!(told.overrides, [row(52, "c8", None), row(53, "c7", Some(b"3"))]);
     assert_eq!(told.resets, [(54, client(1))]);
-    // Whoever knows another change of that number, or of a future that is lost, is told everything.
+    // A reader that knows another change of that number, or one of a lost future, is told everything.
     for mark in [Mark { at: known.at + 1, ..known }, Mark { revision: 60, ..newest }] {
         assert_eq!(read(mark).await.0.after, 0, "{mark:?}");
     }
-    // So is whoever has missed too much.
+    // So is a reader that has missed too much.
     for _ in 0..CHANGES_REMEMBERED - 1 {
         put("c9", Some(b"4")).await;
     }
