@@ -13,7 +13,7 @@ pub enum Credential {
     Key(String),
     /// A signed token.
     Token(String),
-    /// The caller has no credential.
+    /// No credential.
     None,
 }
 
@@ -57,7 +57,7 @@ impl<'a> Caller<'a> {
         self.client.send(&request).unwrap_or_else(|error| panic!("{error} after {request:?}"))
     }
 
-    /// Does what [`Caller::send`] does with a GET request.
+    /// [`Caller::send`] of a GET request.
     ///
     /// # Panics
     /// As [`Caller::send`].

@@ -39,7 +39,7 @@ pub struct Gateway {
     /// Its kind.
     pub kind: Kind,
     address: SocketAddr,
-    /// What the suite started; `None` if the gateway is an external one.
+    /// What the suite started, unless the gateway is external.
     own: Option<Own>,
     /// All callers share an address at an external gateway, so only one anonymous client may call at a time.
     anonymous: Mutex<()>,

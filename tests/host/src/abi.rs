@@ -12,7 +12,7 @@ use crate::world::World;
 pub enum Status {
     /// Done.
     Ok = 0,
-    /// What was asked for does not exist.
+    /// It does not exist.
     NotFound = 1,
     /// An argument is invalid.
     BadArgument = 2,
@@ -62,7 +62,7 @@ impl Guest<'_> {
         self.caller.data()
     }
 
-    /// What the module sees of its node, mutable.
+    /// The same, mutable.
     pub fn world_mut(&mut self) -> &mut World {
         self.caller.data_mut()
     }
@@ -108,7 +108,7 @@ impl Guest<'_> {
     /// Copies `bytes` into memory that the module allocates; writes their address to `to`, their length to `len_to`.
     pub fn give(&mut self, bytes: &[u8], to: u32, len_to: u32) -> Result<(), RuleBroken> {
         let len = bytes.len() as u32;
-        // For no bytes Envoy gives a null pointer; Kong lets the module allocate 0 bytes and gives that address.
+        // For no bytes Envoy gives a null pointer, Kong an allocation of 0 bytes.
         let at = if bytes.is_empty() && !self.is_kong() { 0 } else { self.allocate(len)? };
         if len > 0 {
             self.write(at, bytes)?;

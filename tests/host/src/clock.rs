@@ -9,7 +9,7 @@ use crate::personality::Personality;
 /// 2026-11-15T12:00:00Z: the middle of a month of 30 days.
 pub const START_SECONDS: u64 = 1_794_744_000;
 
-/// The resolution of both hosts' wall clocks. Kong's monotonic clock is coarser: see `wasi`.
+/// The resolution of both hosts. Kong's monotonic clock shows less: see `wasi`.
 const STEP_NANOS: u64 = 1_000;
 
 /// A node's clock. Clones show the same time.

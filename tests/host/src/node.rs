@@ -1,4 +1,4 @@
-//! A gateway node: its workers, the shared data that they share, and its life from start to reload.
+//! A gateway node: workers with common shared data, from start to reload.
 //!
 //! | | Kong | Envoy |
 //! | --- | --- | --- |
@@ -36,7 +36,7 @@ pub struct Node {
     /// Keys of the chain's roots; `None` if the filter did not start (Kong).
     chain: Option<Vec<u32>>,
     generation: u32,
-    /// Keys and configurations of the roots that the node was last told of, whether they are in force or not.
+    /// Keys and configurations of the roots that the node was last told of, in force or not.
     declared: Vec<(u32, Rc<str>)>,
     /// Kong's workers that run without a filter, because one did not start when they did.
     unfiltered: BTreeSet<usize>,
@@ -288,7 +288,7 @@ impl Node {
     /// Gives the chain a new configuration.
     ///
     /// # Errors
-    /// The reason why this kind of node keeps the old one.
+    /// Why this kind of node keeps the old one.
     pub fn reload(&mut self, filters: &[&str]) -> Result<(), StartError> {
         self.apply(filters)?;
         if self.common.personality.is_kong() {
@@ -338,7 +338,7 @@ impl Node {
         Ok(())
     }
 
-    /// Decides, as the host does, what a failed start means.
+    /// What a failed start means to the host.
     fn started(&self, started: Result<(), NotStarted>) -> Result<(), StartError> {
         match started {
             Ok(()) => Ok(()),
@@ -371,7 +371,7 @@ fn start_all(thread: &mut Thread, roots: &[(u32, Rc<str>)]) -> Result<(), NotSta
     Ok(())
 }
 
-/// The exchange of a gateway without the filter: it passes the request on, or answers with its own status.
+/// A gateway without the filter passes the request on, or answers with its own status.
 fn unfiltered(request: &Request, status: Option<u16>) -> Exchange {
     let (client, upstream) = match (&request.upstream, status) {
         (_, Some(status)) => (Response { status, ..Response::default() }, false),

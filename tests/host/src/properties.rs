@@ -20,7 +20,7 @@ const KONG_SHARED: &str = "kong.ctx.shared.";
 /// Kong's own properties that can be written.
 const KONG_WRITABLE: &[&str] =
     &["kong.response.status", "kong.service.target", "kong.service.upstream", "kong.service.request.scheme"];
-/// The prefix of the properties that filters set in Envoy.
+/// The prefix of what filters set in Envoy.
 const ENVOY_SET: &str = "wasm\0";
 
 fn get_property(guest: &mut Guest<'_>, path: (u32, u32), to: (u32, u32)) -> Answer {

@@ -128,7 +128,7 @@ impl SharedData {
     pub fn get(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, u32)>, RuleBroken> {
         let entry = match &mut self.store {
             Store::Kong(zones) => zone_of(zones, key)?.get(key),
-            // Envoy copies under the lock, so a value is never torn.
+            // Copied under the lock, it is never torn.
             Store::Envoy { entries, .. } => {
                 return Ok(entries.get(key).map(|entry| (entry.value.clone(), entry.cas)));
             }

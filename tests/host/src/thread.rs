@@ -203,7 +203,7 @@ impl Thread {
         Ok(taken)
     }
 
-    /// The id of a root; configures the root in the present instance first if need be.
+    /// The id of a root, which is configured first if need be.
     pub(crate) fn ready_root(&mut self, key: u32) -> Result<u32, RuleBroken> {
         let started = self.roots.borrow_mut().of_key(key).expect("a root that was started").started;
         if !started {
@@ -249,7 +249,7 @@ impl Thread {
         }
     }
 
-    /// Starts Envoy's backoff after a trap, during which it answers 503.
+    /// Starts Envoy's backoff after a trap.
     pub(crate) fn go_down(&mut self) {
         if !self.is_kong() {
             self.down_until = self.common.clock.monotonic_nanos() + ENVOY_BACKOFF.as_nanos() as u64;
@@ -328,7 +328,7 @@ impl Thread {
         self.common.calls.borrow().pending.iter().any(|call| call.thread == self.name)
     }
 
-    /// Cancels the calls of a context that no longer waits for them.
+    /// Cancels calls that nobody waits for any more.
     pub(crate) fn cancel_calls(&self, context: u32) {
         let pending = &mut self.common.calls.borrow_mut().pending;
         pending.retain(|call| call.thread != self.name || call.context != context);

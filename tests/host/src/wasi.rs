@@ -86,7 +86,7 @@ fn write_out(
     Ok(SUCCESS)
 }
 
-/// Gives random bytes that are the same in every run (splitmix64); like Kong's they are not cryptographic.
+/// Not cryptographic, as in Kong, and the same in every run (splitmix64).
 fn random(guest: &mut Guest<'_>, at: u32, len: u32) -> Result<u32, RuleBroken> {
     for place in 0..len {
         let state = &mut guest.world_mut().random;

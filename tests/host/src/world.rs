@@ -44,7 +44,7 @@ pub enum Step {
     Log,
 }
 
-/// The callback that runs, and for whom.
+/// The running callback.
 #[derive(Clone, Debug, Default)]
 pub struct Active {
     /// The callback's step.
@@ -102,7 +102,7 @@ impl Common {
     }
 }
 
-/// One instance's view of its node: the data of its wasmtime store.
+/// One instance's view: its store's data.
 pub struct World {
     /// The node.
     pub common: Common,

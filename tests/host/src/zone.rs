@@ -12,7 +12,7 @@ const NODE_BYTES: usize = 96;
 /// The size of a slab page, and its cost with its share of the zone's own bookkeeping.
 const PAGE_BYTES: usize = 4_096;
 const PAGE_COST: usize = 4_160;
-/// The pages that the zone's own structures take.
+/// The zone's own structures take these.
 const HEAD_PAGES: usize = 4;
 /// An entry larger than half a page takes whole pages.
 const LARGEST_CHUNK: usize = PAGE_BYTES / 2;
@@ -91,7 +91,7 @@ impl Zone {
         self.entries.get(&hash).map(|(entry, _, _)| entry)
     }
 
-    /// Plays a write by another worker: of the present value again, or of `value`. Returns whether there is an entry now.
+    /// Plays another worker's write, of the same value or of `value`. Returns whether there is an entry now.
     pub(crate) fn touch(&mut self, key: &[u8], value: Option<&[u8]>) -> bool {
         let hash = crc32(key);
         if let Some((entry, _, _)) = self.entries.get_mut(&hash) {

@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_bucket_that_is_kept_allows_as_much_as_it_admits() {
-        // The whole burst comes at once, and then each request as soon as its unit is there.
+        // The burst comes at once, then each request as soon as its unit is there.
         let moments: Vec<u64> =
             (0..150).map(|_| 0).chain((1..600).map(|number| number * MINUTE / LIMIT)).collect();
         let worst = Worst::of(&moments).unwrap();

@@ -53,7 +53,7 @@ pub struct Row {
     pub allowed: u64,
     /// Units admitted in the interval with the greatest share of admitted over allowed.
     pub worst_admitted: u64,
-    /// The length of that interval.
+    /// Its length.
     pub worst_seconds: f64,
     /// Units allowed in it: capacity + rate · t.
     pub worst_allowed: f64,

@@ -29,7 +29,7 @@ struct Known {
     window: u64,
     /// The common count as of the last sync; `None` if the next request has to fetch it.
     common: Option<u64>,
-    /// What this gateway has admitted since.
+    /// Admitted here since.
     added: u64,
     /// When it sends that; `None` if there is nothing to send.
     sync_at: Option<u64>,

@@ -5,7 +5,7 @@ use crate::steps::{decoded, merged, resolved, until, with_slashes, without_param
 /// A server's reading of the path that it receives.
 pub type Reading = fn(&[u8]) -> Vec<u8>;
 
-/// All readings, by the server's name.
+/// All readings by name.
 pub const ALL: [(&str, Reading); 12] = [
     ("a WSGI application", wsgi),
     ("Express", express),

@@ -22,7 +22,7 @@ pub fn decoded(path: &[u8], wanted: impl Fn(u8) -> bool) -> Vec<u8> {
     out
 }
 
-/// Whether a byte is unreserved: a letter, a digit, or one of the marks of RFC 3986 (2.3).
+/// Whether it is unreserved: a letter, a digit or a mark of RFC 3986 (2.3).
 pub fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }

@@ -207,7 +207,7 @@ async fn silence(mut gateway: TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Sends a request to the store and returns its reply.
+/// The store's reply to a request.
 async fn ask(connection: &mut Option<TcpStream>, sky: &Sky, request: &[u8]) -> std::io::Result<Vec<u8>> {
     let store = match connection {
         Some(store) => store,
@@ -218,7 +218,7 @@ async fn ask(connection: &mut Option<TcpStream>, sky: &Sky, request: &[u8]) -> s
     message(store).await
 }
 
-/// Reads the next whole message: its head, and a body of the length that the head states.
+/// Reads the next message: its head, and the body of the length in it.
 async fn message(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {

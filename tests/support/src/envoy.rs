@@ -23,7 +23,7 @@ use crate::{wait, workspace};
 /// with other tests.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The same for an Envoy under a runner, which slows everything down.
+/// The same under a runner, which slows everything down.
 const PATIENCE_UNDER_A_RUNNER: Duration = Duration::from_secs(600);
 
 /// Lines of Envoy's log that go into an error.

@@ -121,7 +121,7 @@ impl Client {
         Ok(response)
     }
 
-    /// Does what [`Client::send`] does with a GET request.
+    /// [`Client::send`] of a GET request.
     ///
     /// # Errors
     /// As [`Client::send`].

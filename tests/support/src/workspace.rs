@@ -44,7 +44,7 @@ pub fn command() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// The text of a file, whose path is relative to the root.
+/// The text of a file, named from the root.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -53,7 +53,7 @@ pub fn read(file: &str) -> anyhow::Result<String> {
     std::fs::read_to_string(&path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
 }
 
-/// A YAML file, whose path is relative to the root, as the JSON that it stands for (anchors and aliases are resolved).
+/// A YAML file, named from the root, as the JSON that it stands for (anchors and aliases resolved).
 ///
 /// # Errors
 /// When it cannot be read or is not YAML.
@@ -61,7 +61,7 @@ pub fn read_yaml(file: &str) -> anyhow::Result<serde_json::Value> {
     serde_saphyr::from_str(&read(file)?).map_err(|error| anyhow::anyhow!("{file}: {error}"))
 }
 
-/// The path that the environment names, or the `usual` one; both are relative to the root.
+/// What the environment names, or the `usual` path; both start at the root.
 fn named_or(variable: &str, usual: &str) -> PathBuf {
     root().join(env::var_os(variable).unwrap_or_else(|| usual.into()))
 }

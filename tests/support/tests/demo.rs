@@ -17,7 +17,7 @@ use tollgate_testkit::wait;
 /// Both gateways have to compile the filter and start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Two demos that start at the same moment would look for the same free ports, and one of them would be late.
+/// Two that start at the same moment would look for the same free ports.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A loopback port that is free, as far as one can tell before it is used.

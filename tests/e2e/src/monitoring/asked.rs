@@ -20,9 +20,9 @@ const VARIABLES: [(&str, &str); 7] = [
 /// One expression.
 pub struct Asked {
     pub place: String,
-    /// The expression as it is written.
+    /// As it is written.
     pub raw: String,
-    /// The expression with its variables filled in.
+    /// With variables filled in.
     pub text: String,
 }
 

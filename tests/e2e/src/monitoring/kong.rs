@@ -1,4 +1,4 @@
-//! A stand-in for the metrics that only a real Kong has: `monitoring/kong-sample.txt`, with growing values.
+//! A stand-in for what only a real Kong has: `monitoring/kong-sample.txt`, which grows.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

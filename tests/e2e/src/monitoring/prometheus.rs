@@ -25,7 +25,7 @@ pub struct Target {
     pub is_timed_only: bool,
 }
 
-/// A running Prometheus, which stops when this is dropped.
+/// It stops when this is dropped.
 pub struct Prometheus {
     _process: Process,
     /// Its data and its log, which are removed with it.

@@ -41,7 +41,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts everything, with months so short that they end within the pictures' day.
+    /// Starts it, with months that end within the pictures' day.
     pub fn build() -> Self {
         let upstream = Upstream::on_loopback().unwrap();
         let redis = Server::start().unwrap();

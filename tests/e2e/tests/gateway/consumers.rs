@@ -20,7 +20,7 @@ pub const BEHAVIOURS: &[Behaviour] = behaviours![
 
 fn a_free_consumer_sees_its_limit_in_both_header_families(gateway: &Gateway) {
     let response = gateway.consumer("acme-free").get("/identify");
-    // The bucket holds 150 at once, of which the headers show at most the rate's 100.
+    // The bucket holds 150; headers show at most the rate's 100.
     see(gateway, &response, &Tier { name: "free", rate: 100, monthly: 50_000 });
 }
 
@@ -35,7 +35,7 @@ struct Tier {
     monthly: u64,
 }
 
-/// Checks the response to a consumer's first request, of cost 1.
+/// Checks a consumer's first response, of cost 1.
 fn see(gateway: &Gateway, response: &Response, tier: &Tier) {
     assert_eq!(response.status, 200);
     let Tier { name, rate, monthly } = tier;

@@ -1,4 +1,4 @@
-//! When a limit refuses requests, and when it admits them again.
+//! When a limit refuses, and when it admits again.
 
 use std::time::{Duration, Instant};
 

@@ -36,7 +36,7 @@ const BEHAVIOURS: [&[Behaviour]; 6] = [
     browsers::BEHAVIOURS,
 ];
 
-/// The tests run in this many threads: most of a test's time is waiting for a bucket to fill.
+/// There are many, as a test mostly waits for a bucket to fill.
 const THREADS: usize = 8;
 
 fn main() -> anyhow::Result<ExitCode> {

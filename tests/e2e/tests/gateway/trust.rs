@@ -54,7 +54,7 @@ fn a_consumer_cannot_claim_to_be_another(gateway: &Gateway) {
     assert_eq!(received(&response, "x-consumer-groups"), json!(["free"]));
     assert_eq!(received(&response, "x-anonymous-consumer"), Value::Null);
     assert_eq!(received(&response, "x-quota-consumer"), json!(["free-07"]));
-    // The request was charged to the client that made the claim.
+    // The client that made the claim is charged.
     let after = Standing::of(&caller.get("/identify"));
     assert_eq!(after.month_left, standing.month_left.map(|left| left - 1));
 }

@@ -32,7 +32,7 @@ fn is_charged_once(site: &Site) {
     assert_eq!(seen["headers"]["x-quota-consumer"], json!(["free-01"]));
     assert_eq!(tier(&response), Some("free"), "as it was said when it was charged");
     assert_eq!(Standing::of(&response).month_left, Some(49_999));
-    // The price is that of the path that the client asked for.
+    // The client's own path has the price.
     let dear = site.client().send(&redirected("free-01", "/compare", "/identify")).unwrap();
     assert_eq!(Standing::of(&dear).month_left, Some(49_997));
     let free = site.client().send(&redirected("free-01", "/health", "/compare")).unwrap();

@@ -16,7 +16,7 @@ fn with_rate(config: Config, rate: &str) -> Config {
     config.policy(|policy| policy["tiers"]["pro"]["rate"] = rate.into())
 }
 
-/// The message for a wrong rate, as in `tollgate check`.
+/// `tollgate check` says the same.
 fn problem(rate: &str) -> String {
     format!("tiers.pro.rate: \"{rate}\" is not a rate; write ")
 }

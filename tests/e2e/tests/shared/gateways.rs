@@ -13,7 +13,7 @@ use crate::{Cluster, PATIENCE, open_config};
 /// Requests per second of each consumer.
 const RATE: f64 = 45.0;
 
-/// The duration of the load before and after what happens.
+/// The load's duration before and after.
 const CALM: Duration = Duration::from_secs(3);
 
 /// The policy of a trial with a long timeout for the store, with which nothing is wrong.

@@ -29,7 +29,7 @@ impl Limit {
         u128::from(self.capacity) * 1_000_000_000 + refill
     }
 
-    /// What may be let through within a time, in units.
+    /// [`Self::nanos_within`], in units.
     pub fn within(&self, time: Duration) -> f64 {
         self.nanos_within(time) as f64 / 1e9
     }

@@ -66,7 +66,7 @@ impl Cluster {
         Self::build(gateways, backend, false, change)
     }
 
-    /// Starts the gateways of [`Self::open`] behind a network that can be bad.
+    /// [`Self::open`], behind a network that can be bad.
     fn in_chaos(gateways: usize, backend: &str, change: impl Fn(&mut Value)) -> Self {
         Self::build(gateways, backend, true, change)
     }
@@ -120,7 +120,7 @@ impl Cluster {
     }
 }
 
-/// A configuration in which only Tollgate stands before an answer of the gateway's own.
+/// Only Tollgate stands before an answer of the gateway's own.
 fn open_config(upstream: &Upstream, store: SocketAddr) -> Config {
     Config::shared(upstream.address(), store).unwrap().http(|http| {
         let filters = http["http_filters"].as_array_mut().unwrap();

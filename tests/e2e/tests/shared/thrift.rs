@@ -56,7 +56,7 @@ fn a_client_within_its_lease_does_not_wait_for_the_store() {
     let mut client = cluster.client(0);
     for _ in 0..200 {
         assert_eq!(client.send(&request).unwrap().status, 200);
-        // The client is steady: this is no burst.
+        // This is a steady client, not a burst.
         wait::pass(Duration::from_millis(5));
     }
     let (hits, misses) = (

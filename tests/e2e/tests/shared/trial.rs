@@ -23,7 +23,7 @@ const NOISE: Duration = Duration::from_millis(150);
 /// Gateways use a store that is back again within two seconds. A busy machine gets two more.
 const RECOVERY: Duration = Duration::from_secs(4);
 
-/// The duration of the load before the fault and after it, and the least while the fault lasts.
+/// The load's duration before and after the fault, and its least while it lasts.
 const CALM: Duration = Duration::from_secs(2);
 
 /// Requests per second of all consumers together: enough to see a pattern, and few enough for a busy machine.
@@ -40,11 +40,11 @@ pub fn policy(policy: &mut Value) {
 
 /// The outcome of the load, and when each step happened; times count from its beginning.
 pub struct Trial {
-    /// The requests of a client that offers more than [`LIMIT`].
+    /// A client that offers more than [`LIMIT`].
     pub overload: Log,
-    /// The requests of a client that nothing limits.
+    /// A client that nothing limits.
     pub counted: Log,
-    /// Requests each of which another consumer makes.
+    /// A new consumer with every request.
     fresh: Log,
     fault: Duration,
     /// When all gateways had given the store up, if the trial waited for that.
@@ -140,7 +140,7 @@ impl Trial {
             assert_eq!(refused.count(), unanswered.count(), "{why}: {:?}", refused.shots);
         }
 
-        // The limit holds for all gateways together before the fault and after it, where no request was decided without the
+        // The limit holds over all gateways before and after the fault, if no request was decided without the
         // store, and for each node by itself all the time.
         let before = self.overload.within(Duration::ZERO, self.fault);
         let after = self.overload.within(self.recovered, Duration::MAX);
@@ -170,7 +170,7 @@ impl Trial {
         }
     }
 
-    /// Checks that the month's usage includes everything that was let through.
+    /// Checks that the month's usage has all that was let through.
     pub fn assert_nothing_lost(&self, cluster: &Cluster) {
         cluster.assert_comes_to_use("counted", self.counted.admitted().count());
         cluster.assert_comes_to_use("overload", self.overload.admitted().count());

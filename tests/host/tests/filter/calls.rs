@@ -63,7 +63,7 @@ fn metrics_say_how_calls_end_and_whether_the_store_is_there() {
         (0..20).for_each(|number| assert_ne!(nodes.status(0, by(&format!("client-{number}"))), 500));
         assert_eq!(metric(nodes, &["store_up"]), 0);
         assert!(metric(nodes, &["store_calls", "failed"]) >= 6, "three a worker");
-        // A new policy does not reset this: it knows nothing new about the store.
+        // A new policy knows nothing new about the store.
         let anew = policy(json!({ "sync_interval": "90ms" })).to_string();
         nodes.gates[0].node.reload(&[&anew]).expect("a policy");
         assert_eq!(metric(nodes, &["store_up"]), 0);

@@ -62,7 +62,7 @@ fn a_zone_for_the_rest_is_good_enough() {
     assert_eq!(gate.passed(&by("fay"), 160), 150);
 }
 
-/// The number in the log's `KONG_NGINX_WASM_SHM_KV_TOLLGATE=12m`, here 12.
+/// 12 in the log's `KONG_NGINX_WASM_SHM_KV_TOLLGATE=12m`.
 fn size_named(node: &Node) -> usize {
     let log = node.log().join("\n");
     let after = log.split("KONG_NGINX_WASM_SHM_KV_TOLLGATE=").last().expect("names a size");

@@ -141,7 +141,7 @@ fn by_one_of(tier: &str, consumer: &str) -> Request {
     by(consumer).header("x-consumer-groups", tier)
 }
 
-/// The value of a header that the client got, as a number.
+/// The client's header, as a number.
 fn number(exchange: &Exchange, name: &str) -> u64 {
     let value = exchange.client.header(name).unwrap_or_else(|| panic!("no {name}: {:?}", exchange.client));
     value.parse().unwrap_or_else(|_| panic!("{name}: {value}"))

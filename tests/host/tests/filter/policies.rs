@@ -101,7 +101,7 @@ fn a_wrong_update_leaves_the_old_policy_in_force() {
     });
 }
 
-/// The metric `policy_rejected`, which is 1 while a policy is rejected.
+/// This metric is 1 while a policy is rejected.
 fn rejected(gate: &Gate) -> Option<u64> {
     gate.node.metrics().value("policy_rejected")
 }

@@ -13,7 +13,7 @@ pub struct SmallModule {
     pub imports: &'static str,
     /// Further exports; they replace `memory` if they export one.
     pub exports: &'static str,
-    /// `proxy_on_vm_start`: leaves nothing on the stack; the module answers 1.
+    /// `proxy_on_vm_start`: leaves nothing; answers 1.
     pub vm_start: &'static str,
     /// `proxy_on_configure`: leaves its answer.
     pub configure: &'static str,
@@ -77,9 +77,9 @@ pub fn capabilities() -> impl Iterator<Item = &'static str> {
     callbacks.chain(IMPORTS.lines().filter_map(quoted))
 }
 
-/// The address at which a module's texts begin; there is room for results below 1024.
+/// The address of a module's first text; results have room below 1024.
 const TEXTS: usize = 1024;
-/// The address from which it allocates.
+/// It allocates from here.
 const HEAP: usize = 32 << 10;
 
 impl SmallModule {

@@ -24,7 +24,7 @@ impl Config {
         }))
     }
 
-    /// The sample configuration with the sample's store, which listens at `store`.
+    /// The sample with its store, which listens at `store`.
     ///
     /// # Errors
     /// As [`Config::sample`].
@@ -36,7 +36,7 @@ impl Config {
         Ok(config)
     }
 
-    /// The sample configuration without Tollgate, which leaves Envoy's own parts.
+    /// The sample without Tollgate: only Envoy's own parts.
     ///
     /// # Errors
     /// When the sample cannot be read.

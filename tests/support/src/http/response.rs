@@ -10,7 +10,7 @@ const MAX_HEADERS: usize = 256;
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// Names in lower case and their values, in the order of their arrival.
+    /// Names in lower case, and values, as they arrived.
     pub headers: Vec<(String, String)>,
     /// The body, without the framing of its chunks.
     pub body: Vec<u8>,

@@ -20,7 +20,7 @@ impl Certificates {
     pub fn new() -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("tollgate-certificates-").tempdir()?;
         let mut authority = CertificateParams::new(Vec::new())?;
-        // If both had one name, the certificate would pass for one that signed itself.
+        // With one name, the certificate would seem to sign itself.
         authority.distinguished_name.push(DnType::CommonName, "Tollgate's tests");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;

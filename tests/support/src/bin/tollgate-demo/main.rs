@@ -24,8 +24,8 @@ struct Arguments {
     /// The port of 127.0.0.1 that takes the requests; the second gateway takes the next one, or any that is free.
     #[arg(long, default_value_t = 8000, env = "PORT")]
     port: u16,
-    /// The Redis that keeps the store's accounts: redis://HOST:PORT, or any other --backend of `tollgate store`. Without it,
-    /// the store keeps them in its embedded default, in a folder that is removed at the end.
+    /// The Redis with the store's accounts: redis://HOST:PORT, or any other --backend of `tollgate store`. Without it:
+    /// its embedded default, in a folder that is removed at the end.
     #[arg(long, value_name = "URL", env = "REDIS", hide_env_values = true)]
     redis: Option<String>,
     /// Check what the table shows, stop everything, and exit with 0 or 1.

@@ -1,4 +1,4 @@
-//! Finds out whether a port is taken, and by which process.
+//! Which process has a port.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};

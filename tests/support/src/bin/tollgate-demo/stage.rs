@@ -63,7 +63,7 @@ impl Stage {
         [0, 1].map(|gateway: usize| self.gateways[gateway].address())
     }
 
-    /// Which process ended although nobody asked it to, and its last words.
+    /// What ended although nobody asked it to, with its last words.
     pub fn ended(&mut self) -> anyhow::Result<Option<String>> {
         let tell = |what: &str, status: ExitStatus, log: &str| {
             format!("{what} ended: {status}. Its log ends so:\n{log}")

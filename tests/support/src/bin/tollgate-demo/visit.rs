@@ -1,4 +1,4 @@
-//! A visit: a client sends requests up to its limit. This says what the table shows of it, and whether it should.
+//! A client's requests up to its limit: what the table shows of them, and whether it should.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ struct Plan {
     monthly: Option<u64>,
     /// Whether its requests go to both gateways in turn.
     at_both: bool,
-    /// Why the policy treats it so, for the table.
+    /// The explanation.
     why: &'static str,
 }
 
@@ -193,7 +193,7 @@ impl Plan {
         Ok(visit)
     }
 
-    /// What happened, in words; `passed` counts the admitted requests at each gateway.
+    /// Says what happened, by how many passed at each gateway.
     fn end(&self, passed: &[u64], refused: Option<&Response>) -> String {
         let all: u64 = passed.iter().sum();
         let Some(refused) = refused else { return format!("{all} of {all} passed{}", self.why) };
@@ -233,7 +233,7 @@ impl Plan {
         let status = refused.map_or(200, |refused| refused.status);
         check("the last status", status.to_string(), if self.limit.is_some() { "429" } else { "200" }.into());
         if let Some(limit) = self.limit {
-            // Units that were refilled in the meantime admit requests as well.
+            // Refilled units admit requests as well.
             let back = took.as_secs_f64() * limit.rate as f64 / 60.0;
             let most = (limit.burst + back as u64) / self.cost;
             let least = limit.burst / self.cost;
