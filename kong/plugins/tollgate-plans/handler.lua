@@ -1,11 +1,11 @@
 -- Keeps every plan of Kong's Wasm filters for as long as the worker lives.
 --
--- Kong builds a plan anew when a filter chain changes. When Lua collects the old one, the Wasm host destroys the instance in
--- which the new one works, too; a call of a filter's that is under way then ends in a trap, or the worker in signal 11
--- (Kong 3.9.1, ngx_http_proxy_wasm_dispatch.c). What is kept is never collected: some memory a change, and the ticks of
--- the old filters.
+-- Kong builds a plan anew when a filter chain changes. When Lua collects the old one, the Wasm host destroys the
+-- instance in which the new one works, too; a filter's call that is under way then ends in a trap, or the worker in
+-- signal 11 (Kong 3.9.1, ngx_http_proxy_wasm_dispatch.c). Kept plans are never collected: each change takes some
+-- memory, and the old filters keep ticking.
 --
--- To be loaded is all that it does: list it in `plugins`, and add it to no service.
+-- Loading it is enough: list it in `plugins`, and add it to no service.
 
 local has_wasm, proxy_wasm = pcall(require, "resty.wasmx.proxy_wasm")
 
