@@ -1,6 +1,6 @@
-"""The sample upstream: answers every request with what it received.
+"""The sample upstream, which answers every request with what it received.
 
-The same as tests/support/src/upstream.rs, for where Kong runs in containers: Python's standard library alone.
+It does what tests/support/src/upstream.rs does, where Kong runs in containers, with Python's standard library alone.
 Usage: upstream.py HOST PORT
 """
 
@@ -24,7 +24,7 @@ class Echo(BaseHTTPRequestHandler):
             headers.setdefault(name.lower(), []).append(value)
         length = int(self.headers.get("content-length") or 0)
         self.rfile.read(length)
-        # Not self.path, which this server has already tidied up.
+        # The server has already normalized self.path.
         path = self.requestline.split(" ")[1]
         received = {"method": self.command, "path": path, "headers": headers}
         body = json.dumps(received).encode()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws the dashboards from a Prometheus: draw.py http://127.0.0.1:9090 FOLDER [MINUTES]
 
-What Grafana would show of monitoring/dashboards/*.json for the last ten minutes, as FOLDER/dashboard-NAME.png: the same
+Writes FOLDER/dashboard-NAME.png as Grafana would show monitoring/dashboards/*.json for the last ten minutes: the same
 panels in the same places with the same queries. `make pictures` runs it on real gateways.
 """
 
@@ -52,7 +52,7 @@ class Prometheus:
 
 
 def short(value, digits=3):
-    """1234567 → 1.23 M"""
+    """Writes 1234567 as 1.23 M."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else "–"
     for factor, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
@@ -62,7 +62,7 @@ def short(value, digits=3):
 
 
 def written(value, unit):
-    """A value as Grafana writes it in that unit."""
+    """Writes a value as Grafana does in that unit."""
     if not math.isfinite(value):
         return "–"
     if unit == "percentunit":
@@ -95,7 +95,7 @@ def draw_lines(axes, panel, prometheus):
     for target in panel["targets"]:
         for labels, points in prometheus.lines(target["expr"]):
             lines.append((name_of(labels, target.get("legendFormat", "")), points))
-    # 50 % before 100 %.
+    # 50 % comes before 100 %.
     lines.sort(key=lambda line: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", line[0])])
     stacked = custom["stacking"]["mode"] == "normal"
     below, high = {}, 0
@@ -118,7 +118,7 @@ def draw_lines(axes, panel, prometheus):
             axes.plot(moments, values, color=colour, linewidth=1.4, drawstyle=style, label=name)
             high = max(high, max(values))
     for step in defaults["thresholds"]["steps"] if custom.get("thresholdsStyle") else []:
-        # A line far above everything would only flatten it.
+        # A line far above everything else would only flatten it.
         if step["value"] is not None and step["value"] < 2 * high:
             axes.axhline(step["value"], color=NAMED[step["color"]], linewidth=1, linestyle=(0, (4, 3)))
             high = max(high, step["value"] * 1.08)
@@ -135,7 +135,7 @@ def draw_lines(axes, panel, prometheus):
         side.set_visible(False)
     shown = axes.get_legend_handles_labels()
     if shown[1]:
-        # As many side by side as fit: ten letters to a cell of the grid.
+        # As many stand side by side as fit: ten letters per cell of the grid.
         letters = 10 * panel["gridPos"]["w"]
         columns = max(1, min(len(shown[1]), letters // (max(map(len, shown[1])) + 5)))
         axes.legend(*shown, loc="upper left", bbox_to_anchor=(-0.02, -0.1), ncols=columns, fontsize=7.5,
@@ -198,7 +198,7 @@ def draw(board, prometheus, file):
                                         facecolor=PAPER, edgecolor=LINE, linewidth=0.8, transform=figure.transFigure, zorder=-1))
         figure.text((left + 0.16) / wide, (bottom + down - 0.24) / high, panel["title"], fontsize=9.5, fontweight="bold", color=INK, va="center")
         kind = panel["type"]
-        # Inches kept free for numbers at the left, the legend below, the title above.
+        # These inches stay free for numbers at the left, the legend below and the title above.
         west, south = {"stat": (0.12, 0.1), "bargauge": (1.0, 0.2), "timeseries": (0.78, 0.85)}[kind]
         axes = figure.add_axes([(left + west) / wide, (bottom + south) / high, (across - west - 0.2) / wide, (down - south - 0.48) / high])
         axes.set_facecolor("none")

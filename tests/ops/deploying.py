@@ -1,6 +1,6 @@
-"""scripts/deploy.sh on a cluster that is made up: a stub for kubectl (kubectl_stub.py), and what it says.
+"""scripts/deploy.sh on a made-up cluster: a stub for kubectl (kubectl_stub.py), and its answers.
 
-No test with it says that a cluster takes the manifests.
+No test with it shows that a cluster accepts the manifests.
 """
 
 import json
@@ -16,7 +16,7 @@ SCRIPT = ROOT / "scripts" / "deploy.sh"
 
 
 def an_object(kind, name, component=None, *, api="v1", more=""):
-    """As kustomize prints it; `more` is what comes after the metadata."""
+    """An object as kustomize prints it; `more` comes after the metadata."""
     labels = f"  labels:\n    app.kubernetes.io/component: {component}\n" if component else ""
     within = "" if kind == "Namespace" else "  namespace: tollgate\n"
     return f"apiVersion: {api}\nkind: {kind}\nmetadata:\n{labels}  name: {name}\n{within}{more}"
@@ -39,7 +39,7 @@ spec:
           defaultMode: 288
           secretName: tollgate-store
 """
-# In the order in which kustomize writes them.
+# They are in the order in which kustomize writes them.
 SCALED = """\
 spec:
   minReplicas: 3
@@ -54,7 +54,7 @@ data:
     routes:
     - { name: identify, paths: ["~/identify$"] }
 """
-# Of every kind that the script tells apart, one.
+# It has one object of every kind that the script tells apart.
 OVERLAY = "---\n".join(
     [
         an_object("Namespace", "tollgate"),
@@ -70,7 +70,7 @@ OVERLAY = "---\n".join(
 )
 
 
-# In the place of the command: what it was given is kept, and refused where it says so.
+# It replaces the command: it keeps its input, and refuses it if the input says so.
 CHECKER = """\
 #!/bin/sh
 cp "$2" "$(dirname "$0")/../world/checked.yml"
@@ -79,7 +79,7 @@ if grep -q mnth "$2"; then echo "$2:7: tiers.pro.rate: a stub does not like it" 
 
 
 class Cluster:
-    """A stub, what it says, and what it was asked."""
+    """A stub, its answers, and the calls it got."""
 
     def __init__(self, folder, proxy):
         self.folder = folder
@@ -90,7 +90,7 @@ class Cluster:
         (folder / "monitoring").mkdir()
         stub = (ROOT / "tests/ops/kubectl_stub.py").read_text()
         self.kubectl = folder / "bin" / "kubectl"
-        # It is started some forty times a run: without site-packages, which it does not need.
+        # It is started about forty times per run, so it skips site-packages, which it does not need.
         self.kubectl.write_text(f"#!{sys.executable} -IS\n{stub}")
         self.kubectl.chmod(0o755)
         self.checker = folder / "bin/tollgate"
@@ -142,7 +142,7 @@ class Cluster:
         (self.folder / "world/calls").unlink()
 
     def changes(self):
-        """Calls that change something."""
+        """The calls that change something."""
         calls = self.calls("apply", "rollout undo", "delete", "patch", "create job")
         return [call for call in calls if "--dry-run" not in call and "reviews.yaml" not in call]
 
@@ -151,7 +151,7 @@ class Cluster:
         return [pathlib.Path(call.split()[-1]).name for call in self.changes() if " apply " in call]
 
     def applied(self, file):
-        """Kinds and names of what was applied from `file`."""
+        """Kinds and names of the objects that were applied from `file`."""
         found = []
         for text in (self.folder / "world/applied" / file).read_text().split("---\n")[1:]:
             kind = re.search(r"^kind: (.*)$", text, re.MULTILINE).group(1)

@@ -1,6 +1,6 @@
-"""What Kong's chart makes of kong/helm-values.yaml: pods that Kubernetes takes, and that keep the same rules as ours.
+"""Kong's chart makes pods from kong/helm-values.yaml that Kubernetes accepts, and that keep the same rules as ours.
 
-`make k8s-check CHART=…` runs it, and `make test` does not: Kong's chart is in no registry that CI reaches.
+`make k8s-check CHART=…` runs it, `make test` does not: Kong's chart is in no registry that CI reaches.
 """
 
 import os
@@ -53,7 +53,7 @@ def test_the_stores_beside_kong_are_found():
 
 def test_its_pods_keep_the_rules():
     documents = rendered() + built("helm")
-    # The chart has no value for the one, and mounts the other where its controller is.
+    # The chart has no value for the first, and mounts the second only with its controller.
     its_own = (
         "kong is given a variable for every Service",
         "kong has a volume kong-token that nothing mounts",

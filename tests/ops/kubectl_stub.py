@@ -1,14 +1,14 @@
-"""A kubectl for the tests of scripts/deploy.sh: it answers as the test's `world` says, and writes down what it was asked.
+"""A kubectl for the tests of scripts/deploy.sh: it answers as the test's `world` says, and records its calls.
 
-It stands for the control flow of scripts/deploy.sh alone. What a real kubectl and API server make of the manifests is for
-other tests. The world is a folder:
+It tests only the control flow of scripts/deploy.sh. Other tests check what a real kubectl and API server make of the
+manifests. The world is a folder:
 
-| file | what |
+| file | contents |
 | --- | --- |
 | `overlay.yaml`, `monitoring.yaml` | what `kubectl kustomize` prints |
-| `world.json` | `fail`, `fail_once`: {text of a call: exit code}; `says`: what one that fails says; `slow_once`: text of a call that waits to be ended, the first time; `answers`: {text of a call: what it prints}; `denied`, `secrets`, `namespace`, `crds`, `metrics`, `proxy` |
-| `calls` | one line a call, written here |
-| `applied/…` | what was applied, so that `diff` finds nothing the second time |
+| `world.json` | `fail`, `fail_once`: {text of a call: exit code}; `says`: the message of a call that fails; `slow_once`: text of a call that waits to be ended, the first time; `answers`: {text of a call: what it prints}; `denied`, `secrets`, `namespace`, `crds`, `metrics`, `proxy` |
+| `calls` | one line per call, written here |
+| `applied/…` | the applied objects, so that `diff` finds nothing the second time |
 """
 
 import base64
@@ -20,7 +20,7 @@ import sys
 
 
 def wait_for_a_signal():
-    # Nobody sends one where a test has gone wrong.
+    # If a test has gone wrong, nobody sends a signal.
     signal.alarm(60)
     signal.pause()
 
@@ -30,7 +30,7 @@ def main():
     world = json.loads((folder / "world.json").read_text())
     call = " ".join(sys.argv[1:])
     if sys.argv[1] == "label":
-        # Of a file, without any cluster: what YAML means is the real one's to say.
+        # This reads a file without any cluster: the real kubectl decides what YAML means.
         os.execv(world["kubectl"], [world["kubectl"], *sys.argv[1:]])
     if "KUBECTL_EXTERNAL_DIFF" in os.environ:
         call += " by another diff"
@@ -104,7 +104,7 @@ def main():
         case ["get", "replicasets" | "pods" | "events", *_]:
             pass
         case ["get", kind, *_] if "/" in kind:
-            # A workload: who has written it, or how many of its pods are ready.
+            # For a workload: its managers, or the number of its ready pods.
             print(world.get("ready", 3) if "readyReplicas" in call else world.get("managers", {}).get(kind, ""), end="")
         case ["get", kinds, *_] if kinds.startswith("deployments,"):
             if "release-name" in call:

@@ -1,4 +1,4 @@
-"""What `kubectl kustomize` makes of the overlays, and where things are in it."""
+"""The output of `kubectl kustomize` for the overlays, and where things are in it."""
 
 import copy
 import functools
@@ -24,7 +24,7 @@ def read(path):
 
 
 def kustomize(folder):
-    """The manifests of a kustomization. What kustomize warns of is an error here."""
+    """The manifests of a kustomization. A warning of kustomize is an error here."""
     done = subprocess.run([KUBECTL, "kustomize", folder], capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr, f"{folder}: {done.stderr}"
     return load(done.stdout)
@@ -55,12 +55,12 @@ def title(document):
 
 
 def secrets_to_make():
-    """The Secrets that whoever installs this writes from the example."""
+    """The Secrets that an operator writes from the example."""
     return read("k8s/secrets.example.yaml")
 
 
 class Pod:
-    """A pod template: of which workload, with which labels, and its spec."""
+    """A pod template: its workload, its labels, and its spec."""
 
     def __init__(self, owner, template):
         self.owner = owner
@@ -76,7 +76,7 @@ class Pod:
         return next(one for one in self.containers() if one["name"] == name)
 
     def ports(self):
-        """Open ports by name, of containers that stay."""
+        """The open ports, by name, of containers that keep running."""
         open_ports = {}
         for container in self.containers():
             for port in container.get("ports", []):
@@ -105,7 +105,7 @@ def pod(documents, name):
 
 
 def matches(selector, labels):
-    """What a label selector of Kubernetes means; an empty one takes all."""
+    """Whether a label selector of Kubernetes matches; an empty one matches all."""
     for key, value in (selector.get("matchLabels") or {}).items():
         if labels.get(key) != value:
             return False

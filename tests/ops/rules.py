@@ -1,4 +1,4 @@
-"""What has to hold for manifests beyond their schemas. Each rule yields what is wrong; test_rules.py breaks each."""
+"""Rules for manifests beyond their schemas. Each one yields what is wrong; test_rules.py breaks each."""
 
 import re
 
@@ -7,14 +7,14 @@ from manifests import environment, kinds, matches, named, pods, secrets_to_make,
 NAMESPACE = "tollgate"
 CLUSTER_WIDE = {"Namespace"}
 LABELS = ["app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/part-of"]
-# Where a policy is about names and not about a workload, `component` says nothing.
+# These are about names and not about a workload, so they have no `component`.
 UNLABELLED = {"Namespace", "NetworkPolicy"}
-# It leads to pods of Kong's chart: helm_chart.py looks at it.
+# It leads to pods of Kong's chart: helm_chart.py checks it.
 OF_THE_CHART = "Service tollgate-sidecars"
 
 
 def names(documents):
-    """One object a name, all in one namespace, with the usual labels."""
+    """Each name has one object; all are in one namespace, with the usual labels."""
     seen = set()
     for document in documents:
         where, what = document["metadata"].get("namespace"), title(document)
@@ -34,7 +34,7 @@ def names(documents):
 
 
 def selectors(documents):
-    """Whatever selects pods selects those of exactly one workload that stays."""
+    """A selector of pods selects those of exactly one workload that keeps running."""
     here = pods(documents)
     for document in kinds(documents, "Deployment", "StatefulSet"):
         selector = document["spec"]["selector"]
@@ -83,7 +83,7 @@ def selectors(documents):
 
 
 def _known(documents):
-    """What pods may refer to, with the keys."""
+    """The objects that pods may refer to, with their keys."""
     known = {("ServiceAccount", "default"): set(), ("ConfigMap", "kube-root-ca.crt"): {"ca.crt"}}
     for document in documents + secrets_to_make():
         keys = (
@@ -96,7 +96,7 @@ def _known(documents):
 
 
 def references(documents):
-    """Whatever a pod refers to is there, with the key, and whatever is mounted is a volume of the pod."""
+    """Everything that a pod refers to exists, with its key, and every mount is a volume of the pod."""
     known = _known(documents)
 
     def missing(pod, kind, name, key=None):
@@ -150,7 +150,7 @@ def _file_is_mounted(pod, container, file, missing):
 
 
 def ports(documents):
-    """Services, probes and network policies name ports that the pods have; a name stands for one port everywhere."""
+    """Services, probes and network policies name ports that the pods have; a name is the same port everywhere."""
     numbers = {}
     for pod in pods(documents):
         for name, number in pod.ports().items():
@@ -180,7 +180,7 @@ def ports(documents):
 
 
 def probes(documents):
-    """Whatever stays is asked whether it is alive, and whatever a Service leads to whether it is ready."""
+    """A container that keeps running has a liveness probe, and one behind a Service a readiness probe."""
     for pod in pods(documents):
         if not pod.stays():
             continue
@@ -196,7 +196,7 @@ def probes(documents):
 
 
 def restricted(documents):
-    """The Pod Security Standard `restricted`, and what this project adds to it."""
+    """The Pod Security Standard `restricted`, and this project's additions."""
     for pod in pods(documents):
         spec, whole = pod.spec, pod.spec.get("securityContext", {})
         for field in ("hostNetwork", "hostPID", "hostIPC"):
@@ -222,7 +222,7 @@ def restricted(documents):
                 yield f"{pod.title}: {volume['name']} may fill the node's disk"
         for container in pod.containers():
             where, own = f"{pod.title}: {container['name']}", container.get("securityContext", {})
-            # What the container does not say, the pod does.
+            # The pod's settings apply where the container has none.
             both = whole | own
             if own.get("privileged") or own.get("procMount", "Default") != "Default":
                 yield f"{where} is privileged"
@@ -259,7 +259,7 @@ HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 
 
 def alternatives(documents):
-    """What a schema does not say and an API server does: one of several, and each name once."""
+    """An API server checks this, a schema does not: one of several alternatives, and each name once."""
     for pod in pods(documents):
         for volume in pod.spec.get("volumes", []):
             sources = sorted(set(volume) - {"name"})
@@ -286,7 +286,7 @@ def alternatives(documents):
 
 
 def unchangeable(documents):
-    """What a later apply could not change: a Job's template, which every new image would. One that is only ever created is no matter."""
+    """A later apply cannot change a Job's template, which every new image would. A Job that is only ever created may stay."""
     for document in kinds(documents, "Job"):
         if "generateName" not in document["metadata"]:
             yield f"{title(document)} could not be applied again once it has changed"
@@ -296,7 +296,7 @@ VERSION = re.compile(r"^[a-z0-9./-]+(:v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)*(@sha256:[
 
 
 def images(documents):
-    """A version of every image, never what is newest; one version of an image."""
+    """Every image has a version, never the newest, and has only one."""
     versions = {}
     for pod in pods(documents):
         for container in pod.containers():
@@ -309,7 +309,7 @@ def images(documents):
 
 
 def endings(documents):
-    """A pod has the time that its own preStop and draining may take."""
+    """A pod has the time that its preStop and draining may take."""
     for pod in pods(documents):
         grace = pod.spec.get("terminationGracePeriodSeconds", 30)
         for container in pod.containers():

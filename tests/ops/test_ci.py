@@ -1,4 +1,4 @@
-"""What the workflow runs side by side is what scripts/test.sh, and so `make test`, runs one after the other."""
+"""The workflow runs side by side what scripts/test.sh, and so `make test`, runs one after the other."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ MATRIX = [job["group"] for job in JOBS["test"]["strategy"]["matrix"]["include"]]
 
 @pytest.fixture
 def tree(tmp_path):
-    """The repository, in which no step of test.sh does anything, and `lint` fails where there is a file `broken`."""
+    """The repository, in which no step of test.sh does anything, and `lint` fails if there is a file `broken`."""
     for path in ROOT.iterdir():
         if path.name not in ("scripts", ".git"):
             (tmp_path / path.name).symlink_to(path)
@@ -30,7 +30,7 @@ def tree(tmp_path):
 
 
 def run(tree, *groups, code=0):
-    """The steps that test.sh runs for these groups, and all that it says."""
+    """The steps that test.sh runs for these groups, and its output."""
     done = subprocess.run(
         ["bash", "scripts/test.sh", *groups],
         cwd=tree,

@@ -1,4 +1,4 @@
-"""The composed Kong is what the compose specification knows."""
+"""The composed Kong fits the compose specification."""
 
 import os
 import re
@@ -13,7 +13,7 @@ FILE = ROOT / "kong/docker-compose.yml"
 
 
 def parse(text):
-    # Variables first, as compose does.
+    # Variables are replaced first, as compose does.
     text = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: os.environ.get(found[1], found[2]), text)
     return compose_spec.PyCompose.from_yaml(text)
 

@@ -1,4 +1,4 @@
-"""Istio's, Envoy Gateway's and the Prometheus operator's objects: held against their owners' schemas (crds/), and what they refer to."""
+"""Checks the objects of Istio, Envoy Gateway and the Prometheus operator against their schemas (crds/), and their references."""
 
 import copy
 import functools
@@ -34,7 +34,7 @@ def built_in(document):
 
 
 def closed(schema):
-    """An owner's schema in which unknown fields are errors, as they are for `kubectl --validate=strict`."""
+    """A schema in which unknown fields are errors, as they are for `kubectl --validate=strict`."""
     made = dict(schema)
     if "properties" in made:
         made["properties"] = {name: closed(below) for name, below in made["properties"].items()}
@@ -58,7 +58,7 @@ def validators():
 
 
 def complaints(document):
-    """What its owner's schema has against an object."""
+    """What is wrong with an object, by its owner's schema."""
     validator = validators().get((document["apiVersion"], document["kind"]))
     if validator is None:
         return [f"{document['apiVersion']} {document['kind']}: no such kind in tests/ops/crds"]
@@ -143,9 +143,9 @@ def test_envoy_gateways_plugin_calls_a_cluster_that_there_is():
     assert_waits_no_longer(cluster["connect_timeout"], wasm["config"])
     [variable] = proxy["provider"]["kubernetes"]["envoyDeployment"]["container"]["env"]
     assert wasm["env"]["hostKeys"] == [variable["name"]] == [wasm["config"]["store"]["token"]["env"]]
-    # Added to those that Envoy Gateway has itself.
+    # These are added to Envoy Gateway's own.
     assert patched(proxy, "/stats_config/stats_tags/-") == read("envoy/envoy.yaml")[0]["stats_config"]["stats_tags"]
-    # They are let through to the store.
+    # The network policies let them through to the store.
     labels = proxy["provider"]["kubernetes"]["envoyDeployment"]["pod"]["labels"]
     peers = named(built("dbless"), "NetworkPolicy", "tollgate-store")["spec"]["ingress"][0]["from"]
     assert labels in [peer["podSelector"]["matchLabels"] for peer in peers]
@@ -189,7 +189,7 @@ def test_both_fetch_the_image_of_one_layer():
     assert istio == gateway == f"{image}-wasm"
 
 
-# ── whom Prometheus scrapes
+# ── what Prometheus scrapes
 
 
 @pytest.mark.parametrize("monitor", each("ServiceMonitor"))

@@ -1,4 +1,4 @@
-"""What scripts/deploy.sh refuses before it has touched anything."""
+"""The cases that scripts/deploy.sh refuses before it has touched anything."""
 
 import hashlib
 import shutil
@@ -156,7 +156,7 @@ def test_objects_of_a_helm_release_are_not_taken_over(cluster):
 
 
 def test_a_policy_is_found_however_its_text_is_written(cluster):
-    """kustomize quotes a text that has a blank at the end of a line."""
+    """kustomize quotes a text with a blank at the end of a line."""
     cluster.overlay.write_text(OVERLAY.replace(ROUTES, 'data:\n  kong.yml: "kind: Job \\nrate: 1000/mnth\\n"\n'))
     refused(cluster, cluster.deploy("--yes"), "policy: Kong's file from the overlay is refused")
     assert checked(cluster) == "kind: Job \nrate: 1000/mnth\n"

@@ -1,4 +1,4 @@
-"""scripts/deploy.sh with what it really applies, and with the flags of the kubectl that there really is."""
+"""scripts/deploy.sh with the real manifests, and with the flags of the real kubectl."""
 
 import re
 import subprocess
@@ -55,7 +55,7 @@ def test_what_a_pod_needs_comes_no_later_than_the_pod(cluster, overlay):
 
 
 def test_a_real_kubectl_knows_every_flag(cluster):
-    """The stub takes any flag; what it was called with has to be in the help of the kubectl that is pinned."""
+    """The stub accepts any flag, so each one that it got has to be in the help of the pinned kubectl."""
     cluster.world["fail_once"] = {"rollout status deployment.apps/kong": 1}
     cluster.world["managers"] = {"deployment/kong": "kubectl-set"}
     cluster.world["there"] = ["Service/old"]

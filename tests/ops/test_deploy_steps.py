@@ -1,4 +1,4 @@
-"""The six steps of scripts/deploy.sh: their order, what goes with which, and a run that is to change nothing."""
+"""The six steps of scripts/deploy.sh: their order, what belongs to which, and a run that must change nothing."""
 
 import json
 import subprocess
@@ -68,7 +68,7 @@ def test_what_does_not_come_up_is_said_why(cluster):
     assert "kong-1: proxy: ErrImagePull no such image" in done.stderr and "Pod kong-1: Failed: no" in done.stderr
 
 
-# What an object of the cluster holds, and what the stub's cluster says of who has written it.
+# The fields of an object in the cluster, and who has written them.
 LIVE = {
     "jsonpath={.apiVersion}": "apps/v1",
     "jsonpath={.kind}": "Deployment",
@@ -86,7 +86,7 @@ def test_what_others_have_written_is_taken_over_before_anything_is_compared(clus
     done = cluster.deploy("--yes")
     assert "deployment/kong was written by others; taken over" in done.stdout
     written = [call for call in cluster.changes() if "deployment/kong" in call or "owned.json" in call]
-    # What is there is ours first, and only then forgotten of others: an interruption in between loses nothing.
+    # The object becomes ours first, and only then loses its other owners, so an interruption loses nothing.
     assert [" patch " in call for call in written] == [False, True]
     owner = json.loads((cluster.folder / "world/applied/owner.json").read_text())
     assert owner["metadata"]["managedFields"] == [{"manager": "tollgate", "a": {}}, {"manager": "tollgate", "b": 1}]
@@ -99,7 +99,7 @@ def test_what_others_have_written_is_taken_over_before_anything_is_compared(clus
 
 def test_whatever_others_have_written_is_taken_over(cluster):
     cluster.world["managers"] = {
-        # Flux's name ends as a controller's of Kubernetes does.
+        # Flux's name ends like that of a Kubernetes controller.
         "deployment/kong": "kustomize-controller",
         "statefulset/postgres": "tollgate-deploy",
         "networkpolicy/default-deny": "kubectl-patch",
@@ -114,7 +114,7 @@ def test_whatever_others_have_written_is_taken_over(cluster):
 
 
 def test_how_many_pods_there_are_stays_the_autoscalers_where_a_manifest_said_it_once(cluster):
-    """Given up by an apply it would be one for a moment."""
+    """If an apply gave the number up, it would be one for a moment."""
     cluster.world["managers"] = {"deployment/kong": "tollgate\ntollgate/replicas"}
     cluster.world["answers"] = LIVE
     assert "deployment/kong was written by others; taken over" in cluster.deploy("--yes").stdout
@@ -123,7 +123,7 @@ def test_how_many_pods_there_are_stays_the_autoscalers_where_a_manifest_said_it_
 
 def test_what_the_overlay_no_longer_has_goes_at_the_end(cluster):
     cluster.world["there"] = ["Service/kong-proxy", "StatefulSet/redis", "ConfigMap/old", "ConfigMap/mounted", "ServiceMonitor/kong"]
-    # Labels anybody may copy: what no apply has written is not ours.
+    # Anyone may copy labels, so what no apply has written is not ours.
     cluster.world["there"] += ["ConfigMap/somebodys kubectl-client-side-apply", "ConfigMap/charts helm", "ConfigMap/running"]
     cluster.world["answers"] = {"get replicasets": "configmap/mounted\n", "get pods": "configmap/running\n"}
     shown = cluster.deploy("--dry-run")
@@ -186,7 +186,7 @@ def test_a_second_run_changes_nothing(cluster):
 
 
 def test_what_is_compared_is_what_would_be_applied(cluster):
-    """Fields are owned by a name: under another one a field that a manifest no longer has is no difference."""
+    """A name owns fields: under another name, a field that a manifest no longer has is no difference."""
     assert cluster.deploy("--yes").returncode == 0
 
     def asked(verb):

@@ -1,4 +1,4 @@
-"""How scripts/deploy.sh goes back where a step fails, and when it is interrupted."""
+"""How scripts/deploy.sh goes back when a step fails or when it is interrupted."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def test_a_rollout_that_fails_is_undone_to_where_it_was(cluster):
 
 
 def test_what_an_undo_writes_is_taken_over(cluster):
-    """By a name of its own: what it brings back would never go again."""
+    """Under a name of its own, what it brings back would never be removed again."""
     cluster.world["fail_once"] = {"rollout status deployment.apps/kong": 1}
     cluster.world["managers"] = {"deployment/kong": "kubectl-rollout\n"}
     cluster.world["answers"] = LIVE
@@ -128,13 +128,13 @@ def test_an_interrupted_run_undoes_what_it_has_changed(cluster, sent, code):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Whoever runs the tests in the background has them ignore Ctrl-C, or (nohup) that the terminal is gone, and a shell cannot trap what
-        # it inherits as ignored.
+        # Tests in the background ignore Ctrl-C, or (nohup) a terminal that is gone, and a shell cannot trap a signal
+        # that it inherits as ignored.
         preexec_fn=lambda: signal.signal(sent, signal.SIG_DFL),
     )
     until("the rollout is waited for, or it is over", lambda: cluster.calls("rollout status") or process.poll() is not None)
     assert process.poll() is None
-    # To the script alone, as `kill` does: it does not wait for what it was waiting for.
+    # The signal goes only to the script, as with `kill`: it stops waiting.
     os.kill(process.pid, sent)
     _, said = process.communicate(timeout=30)
     assert process.returncode == code, said

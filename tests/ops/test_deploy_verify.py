@@ -1,4 +1,4 @@
-"""The last step of scripts/deploy.sh: requests through a proxy, which here is a real little server."""
+"""The last step of scripts/deploy.sh: requests through a proxy, which is a small real server here."""
 
 import shutil
 
@@ -52,7 +52,7 @@ def test_what_the_routes_offer_is_asked_for(cluster, routes, asked):
 
 
 def test_it_waits_for_kong_alone(cluster):
-    """With Redis away the stores are not ready, and Kong serves on: that is what one wants to see then."""
+    """While Redis is away the stores are not ready but Kong serves, and that is what an operator wants to see."""
     store = an_object("Deployment", "tollgate-store", "store", api="apps/v1")
     cluster.overlay.write_text(f"{OVERLAY}---\n{store}")
     cluster.world["fail"] = {"rollout status deployment.apps/tollgate-store": 1}

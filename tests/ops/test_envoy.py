@@ -29,7 +29,7 @@ def envoy_gateway():
 
 
 def bootstrap(policy, variables):
-    """The sample's, with another policy, and a store's cluster of the name in it."""
+    """The sample's bootstrap with another policy, and a store's cluster with the name in it."""
     [config] = copy.deepcopy(read("envoy/envoy.yaml"))
     config["admin"]["address"]["socket_address"]["port_value"] = 0
     [listener] = config["static_resources"]["listeners"]
@@ -37,7 +37,7 @@ def bootstrap(policy, variables):
     http = listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
     [filter] = [one["typed_config"]["config"] for one in http if one["name"] == "tollgate"]
     filter["configuration"] = {"@type": "type.googleapis.com/google.protobuf.Struct", "value": policy}
-    # Neither can say what to grant.
+    # Neither can restrict what the filter is granted.
     del filter["capability_restriction_config"]
     filter["vm_config"]["code"] = {"local": {"filename": str(WASM)}}
     filter["vm_config"]["environment_variables"] = {"host_env_keys": variables}
@@ -47,7 +47,7 @@ def bootstrap(policy, variables):
 
 
 def starts(config, folder, variables):
-    """Whether Envoy serves with it, and what it says if not."""
+    """Whether Envoy serves with it, and its log if not."""
     file, address, log = folder / "envoy.yaml", folder / "admin", folder / "log"
     file.write_text(yaml.safe_dump(config))
     environment = {name: "gateway-token-of-a-test" for name in variables} | {"PATH": os.environ["PATH"]}

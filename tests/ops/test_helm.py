@@ -1,4 +1,4 @@
-"""Kong's chart knows every value that it is given. What it makes of them, helm_chart.py asks the chart itself."""
+"""Kong's chart knows every value that it is given. helm_chart.py runs the chart itself."""
 
 import re
 import subprocess
@@ -42,7 +42,7 @@ def test_the_chart_reads_the_configuration_that_the_overlay_makes():
     [command] = re.findall(r"kubectl kustomize k8s/overlays/helm \| (sed .*)\)$", (ROOT / VALUES).read_text(), re.MULTILINE)
     text = subprocess.run([KUBECTL, "kustomize", ROOT / "k8s/overlays/helm"], capture_output=True, text=True, check=True).stdout
     found = subprocess.run(["sh", "-c", command], input=text, capture_output=True, text=True, check=True).stdout.split()
-    # With the hash of its content: a name that stays would change under the pods that run.
+    # The name has the hash of the content: otherwise the content would change under running pods.
     [made] = [one["metadata"]["name"] for one in kinds(built("helm"), "ConfigMap") if "kong.yml" in one["data"]]
     assert found == [made] and re.fullmatch("kong-declarative-[a-z0-9]{10}", made)
     assert values["dblessConfig"]["configMap"] == ""
@@ -54,9 +54,9 @@ def test_the_alerts_know_the_charts_kong():
     [values] = read(VALUES)
     ours = next(one for one in read("monitoring/servicemonitors.yaml") if one["metadata"]["name"] == "kong")["spec"]
     kong = next(one for one in ours["endpoints"] if one["port"] == "status")
-    # Without these its job is called after the chart's Service, and KongDown fires for ever.
+    # Without these its job has the name of the chart's Service, and KongDown fires forever.
     assert values["serviceMonitor"]["relabelings"] == kong["relabelings"]
-    # The stores beside it are found by the same monitor; Kong itself is not found twice.
+    # The same monitor finds the stores beside it, but not Kong itself a second time.
     [service] = [one for one in kinds(built("helm"), "Service") if matches(ours["selector"], one["metadata"]["labels"])]
     assert [port["name"] for port in service["spec"]["ports"]] == ["store"]
 

@@ -1,4 +1,4 @@
-"""Images: what is pinned, what is in them, and that the Dockerfile makes those that the manifests name."""
+"""Images: what is pinned, what they contain, and that the Dockerfile makes those that the manifests name."""
 
 import fnmatch
 import re
@@ -18,7 +18,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
 def stages():
-    """Name of a stage: its base, and its instructions."""
+    """The base and the instructions of each stage, by its name."""
     parts = re.split(r"^(?=FROM )", DOCKERFILE, flags=re.MULTILINE)[1:]
     return {BASE.match(part)[3]: (BASE.match(part)[1], part) for part in parts}
 
@@ -103,7 +103,7 @@ def test_the_cluster_runs_the_versions_that_are_composed():
 
 
 def admitted(path):
-    """Whether .dockerignore lets a path through: the last pattern that matches says so."""
+    """Whether .dockerignore lets a path through: the last matching pattern decides."""
     through = True
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         if line and not line.startswith("#"):

@@ -1,4 +1,4 @@
-"""Every overlay is what Kubernetes accepts, and fits together."""
+"""Kubernetes accepts every overlay, and its parts fit together."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 from manifests import KUBECTL, OVERLAYS, ROOT, built, environment, kinds, kustomize, load, named, pod, read, secrets_to_make, title
 from rules import RULES, references
 
-# The oldest that has what is used here (sidecars), and the newest that the validator knows.
+# The oldest version with what is used here (sidecars), and the newest that the validator knows.
 KUBERNETES = ["1.29", "1.37"]
 
 
@@ -21,7 +21,7 @@ VALID = set()
 
 def validate(document):
     text = json.dumps(document, sort_keys=True)
-    # Most are in every overlay.
+    # Most objects are in every overlay.
     if text not in VALID:
         for version in KUBERNETES:
             kubernetes_validate.validate(document, version, strict=True)
@@ -71,7 +71,7 @@ def test_a_trials_secrets_have_the_keys_of_the_example():
 
 
 def copy_of_k8s(folder):
-    """The kustomizations elsewhere, to be changed."""
+    """A copy of the kustomizations, to change."""
     for part in ("k8s", "kong"):
         shutil.copytree(
             ROOT / part, folder / part, ignore=shutil.ignore_patterns("tollgate.wasm", "tollgate.meta.json")
@@ -95,7 +95,7 @@ def test_a_changed_policy_rolls_the_pods(tmp_path):
 def test_a_changed_filter_rolls_the_pods(tmp_path):
     overlay = copy_of_k8s(tmp_path) / "overlays/dbless"
     before = template(kustomize(overlay))
-    # As README.md says: by the image's digest.
+    # README.md says to do this, by the image's digest.
     image = {"name": "ghcr.io/tollgate/filter", "digest": f"sha256:{'a' * 64}"}
     kustomization = overlay / "kustomization.yaml"
     kustomization.write_text(f"{kustomization.read_text()}images:\n  - {json.dumps(image)}\n")
@@ -106,7 +106,7 @@ def test_a_changed_filter_rolls_the_pods(tmp_path):
 
 
 def with_component(folder, component, files=()):
-    """The overlay dbless with a component more, which `files` complete."""
+    """The overlay dbless with one more component, which `files` complete."""
     overlay = copy_of_k8s(folder) / "overlays/dbless"
     for name, content in dict(files).items():
         (overlay.parents[1] / "components" / component / name).write_bytes(content)
@@ -121,7 +121,7 @@ def filter_from_a_configmap(folder, wasm):
 
 
 def test_the_filter_may_come_from_a_configmap(tmp_path):
-    # Bytes that are no text, as a module's are.
+    # The bytes are not text, as a module's are not.
     documents = filter_from_a_configmap(tmp_path / "one", b"\0asm\x01\0\0\0\xff")
     for rule in RULES:
         assert list(rule(documents)) == []
@@ -135,7 +135,7 @@ def test_the_filter_may_come_from_a_configmap(tmp_path):
     assert template(other) != template(documents)
 
 
-# Which overlays take a component, as k8s/README.md says; `redis-managed` comes in the place of `redis-trial`.
+# The overlays that take each component, as k8s/README.md says; `redis-managed` replaces `redis-trial`.
 TAKEN = {
     "declarative-secret": ["dbless"],
     "filter-configmap": ["dbless", "postgres", "dev"],
@@ -233,7 +233,7 @@ def generated(documents):
 
 
 def test_overlays_are_applied_as_large_as_they_may_get():
-    """Without --server-side kubectl writes every object into an annotation of it, which holds 256 KiB: the filter has more."""
+    """Without --server-side kubectl writes every object into its annotation, which holds 256 KiB: the filter is larger."""
     files = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("k8s/**/*.*"), ROOT / "kong/helm-values.yaml"]
     said = [line for file in files for line in re.findall(r"kubectl apply [^|`]*-k k8s/\S+", file.read_text(errors="ignore"))]
     assert len(said) > 2 and [line for line in said if "--server-side" not in line] == []
@@ -276,7 +276,7 @@ def test_every_pod_sets_the_schema_up_with_the_names_that_the_database_has():
     ],
 )
 def test_a_schema_is_brought_up_to_date_and_left_where_that_is_under_way(tmp_path, state, does, code):
-    """What `kong migrations list` of Kong 3.9.1 says by its exit code: 3 nothing is there, 4 `finish` is left to do, 5 something is new."""
+    """Exit codes of `kong migrations list` of Kong 3.9.1: 3 nothing is there, 4 `finish` is left to do, 5 something is new."""
     command = pod(built("postgres"), "kong").container("migrations")["command"]
     kong = tmp_path / "kong"
     kong.write_text(f'#!/bin/sh\necho "$2" >> {tmp_path}/calls\n[ "$2" != list ] || exit {state}\n')
@@ -311,7 +311,7 @@ def test_kong_serves_on_while_postgres_is_away():
     assert proxy["startupProbe"]["httpGet"]["path"] == "/status/ready"
     for probe in (proxy["readinessProbe"], proxy["livenessProbe"]):
         assert probe["httpGet"]["path"] == "/status"
-        # As long as it tries the database: pg_timeout is 5 s by default.
+        # The probe waits as long as Kong tries the database: pg_timeout is 5 s by default.
         assert probe["timeoutSeconds"] > 5 and "KONG_PG_TIMEOUT" not in environment(proxy)
 
 

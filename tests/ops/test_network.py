@@ -1,4 +1,4 @@
-"""Network policies allow the flows that the documents name, and no other: every pair of pods is tried."""
+"""Network policies allow the flows that the documents name, and no others: every pair of pods is tried."""
 
 import itertools
 
@@ -11,7 +11,7 @@ NAMESPACE = "tollgate"
 
 
 class Place:
-    """Where a connection comes from or goes to: a pod of ours, or somebody outside."""
+    """An end of a connection: a pod of ours, or a place outside."""
 
     def __init__(self, name, labels, namespace=NAMESPACE, namespace_labels=None, ports=(), address=None):
         self.name, self.labels, self.namespace, self.ports, self.address = name, labels, namespace, ports, address
@@ -36,7 +36,7 @@ OUTSIDE = [
     Place("an application", {"tollgate/store-client": "true"}, "shop"),
     Place("an application here", {"tollgate/store-client": "true"}),
     Place("the API", {"tollgate/upstream": "true"}, "shop", ports={8080, 9090}),
-    # Where the sample's target is.
+    # The sample's target is here.
     Place("the API here", {"tollgate/upstream": "true"}, ports={8080, 9090}),
     Place("dns", {"k8s-app": "kube-dns"}, "kube-system", ports={53}),
     Place("a database elsewhere", None, namespace=None, ports={5432, 6379}, address="10.20.30.40"),
@@ -57,7 +57,7 @@ def meets(peer, place):
 
 
 def allows(policies, direction, field, here, there, port):
-    """Whether the policies of `here` let it speak with `there`. A pod that no policy selects may do anything."""
+    """Whether the policies of `here` let it reach `there`. A pod that no policy selects may do anything."""
     if here.labels is None or here.namespace != NAMESPACE:
         return True
     chosen = [
@@ -80,7 +80,7 @@ def flows(documents):
     policies = kinds(documents, "NetworkPolicy")
     places = ours(documents)
     found = set()
-    # Among those outside nothing is ours to say.
+    # Our policies do not cover flows between two places outside.
     for source, target in itertools.product(places + OUTSIDE, repeat=2):
         if source is target or (source in OUTSIDE and target in OUTSIDE and source.namespace != NAMESPACE):
             continue
@@ -101,7 +101,7 @@ def expected(overlay):
     if overlay == "dev":
         running.append("upstream")
     wanted = {(one, "dns", 53) for one in running + [place.name for place in OUTSIDE if place.namespace == NAMESPACE]}
-    # Whoever is not in this namespace, where nothing goes out that is not named.
+    # These places are not in this namespace, from which nothing goes out that is not named.
     world = {place.name for place in OUTSIDE if place.namespace != NAMESPACE}
     for gateway in kong:
         wanted |= {(one, gateway, port) for one in world for port in (8000, 8443)}

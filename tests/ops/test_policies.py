@@ -1,4 +1,4 @@
-"""Every policy in what ships for clusters can work, and all of them are one."""
+"""Every policy that ships for clusters is valid, and all of them are the same."""
 
 import copy
 import subprocess
@@ -10,7 +10,7 @@ from manifests import OVERLAYS, ROOT, TOLLGATE, built, load, read
 
 
 def inside(value, where):
-    """Every policy in a document, also in text that is YAML itself: where it is, and the policy."""
+    """Every policy in a document with its place, even in text that is YAML itself."""
     if isinstance(value, str) and "\n" in value and "tiers:" in value:
         for document in load(value):
             yield from inside(document, where)
@@ -61,7 +61,7 @@ def test_one_that_cannot_is_refused(tmp_path):
 
 
 def declarative(overlay):
-    """What Kong reads, as text."""
+    """The text that Kong reads."""
     found = [
         one["data"]["kong.yml"] for one in built(overlay) if one["kind"] == "ConfigMap" and "kong.yml" in one["data"]
     ]
@@ -78,7 +78,7 @@ def test_kongs_whole_file_is_checked_as_kong_reads_it(overlay, tmp_path):
 
 
 def test_the_marks_are_where_the_policy_goes():
-    # One mark too few, and kustomize would put the policy somewhere else without a word.
+    # With one mark too few, kustomize would silently put the policy somewhere else.
     mark = "# ── rate-limiting-configmap.yaml ──\n"
     assert (ROOT / "k8s/base/kong-plugins.yaml").read_text().count(mark) == 2
     assert mark.strip() in (ROOT / "k8s/base/kustomization.yaml").read_text()
@@ -87,7 +87,7 @@ def test_the_marks_are_where_the_policy_goes():
 
 
 def common(policy):
-    """What is the same for every gateway: not how it learns who calls, and not how it reaches its store."""
+    """The policy without what differs by gateway: how it identifies callers, and how it reaches its store."""
     policy = copy.deepcopy(policy)
     policy.pop("identity", None)
     for own in ("upstream", "token"):

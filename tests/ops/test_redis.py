@@ -1,4 +1,4 @@
-"""A real Redis with the arguments and users of the manifests, and a real store with the Secret's URL."""
+"""Runs a real Redis with the arguments and users of the manifests, and a real store with the Secret's URL."""
 
 import contextlib
 import json
@@ -57,7 +57,7 @@ def test_the_store_works_as_the_user_that_the_secret_makes(place, tmp_path):
     [port] = container["ports"]
     url = given["tollgate-redis"]["url"].replace(f"@redis:{port['containerPort']}", f"@127.0.0.1:{redis}")
     assert "127.0.0.1" in url
-    # As kubelet runs them, but for the port.
+    # kubelet runs them so, except for the port.
     probe = container["readinessProbe"]["exec"]["command"]
     probe = [probe[0], "-p", str(redis), *probe[1:]]
 

@@ -1,4 +1,4 @@
-"""scripts/release.sh, as far as it needs no registry; and that the workflow calls what there is."""
+"""Runs scripts/release.sh as far as it needs no registry; and checks that the workflow's calls exist."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ WORKFLOW = (ROOT / ".github/workflows/release.yml").read_text()
 
 @pytest.fixture
 def tree(tmp_path):
-    """As much of the repository as a release looks at, with a changelog that has the version."""
+    """The part of the repository that a release reads, with a changelog that has the version."""
     for path in ("scripts/release.sh", "Cargo.toml", "charts/tollgate/Chart.yaml", "kong/helm-values.yaml", "envoy/istio.yaml", "k8s/base/store.yaml"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, tmp_path / path)

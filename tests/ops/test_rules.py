@@ -1,4 +1,4 @@
-"""Every rule finds what it is there for: manifests broken on purpose."""
+"""Every rule finds its fault in manifests broken on purpose."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The queries that runbooks tell an on-call to ask: promtool reads them. Their names are scripts/site.py's matter."""
+"""promtool reads the queries in runbooks. scripts/site.py checks their names."""
 
 import re
 import subprocess

@@ -1,10 +1,10 @@
-"""Waiting for what another process does: as long as it takes, within bounds."""
+"""Waits for what another process does, as long as it takes, within bounds."""
 
 import time
 
 
 def until(what, holds, seconds=30):
-    """What `holds` gives, once that is true; a failure that says `what` was waited for where it never is."""
+    """Returns what `holds` returns, once that is true; if it never is, fails and says `what` was waited for."""
     deadline = time.monotonic() + seconds
     while not (found := holds()):
         assert time.monotonic() < deadline, f"after {seconds} s still not so: {what}"

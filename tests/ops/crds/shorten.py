@@ -1,6 +1,6 @@
-"""shorten.py FILE…: from owners' CustomResourceDefinitions, what a test needs: of each kind here the schema of `spec`, without its prose.
+"""shorten.py FILE…: keeps what a test needs of owners' CustomResourceDefinitions: each kind's schema of `spec`, without its prose.
 
-Rules in CEL (x-kubernetes-validations) go as well: nothing here could evaluate them. README.md says where the files come from.
+It also drops rules in CEL (x-kubernetes-validations), which nothing here could evaluate. README.md says where the files come from.
 """
 
 import json
@@ -28,7 +28,7 @@ def shortened(schema):
     short = {}
     for key, value in schema.items():
         if key == "properties":
-            # Where fields are named, one may be called `description`.
+            # These are names of fields, one of which may be `description`.
             short[key] = {name: shortened(one) for name, one in value.items()}
         elif key not in PROSE:
             short[key] = shortened(value)
