@@ -22,7 +22,7 @@ pub struct Load {
     connections: Vec<Connection>,
 }
 
-/// The outcome of a number of requests.
+/// The outcome of requests.
 pub struct Outcome {
     /// The time from the first request to the last answer.
     pub elapsed: Duration,

@@ -11,7 +11,7 @@ use crate::load::Load;
 use crate::result::{self, Promise};
 use crate::{process, variant};
 
-/// How much the million may change it, as a share.
+/// The million may change it by this share.
 const PROMISED: f64 = 0.05;
 
 #[derive(Args)]

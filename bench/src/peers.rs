@@ -45,7 +45,7 @@ enum Kind {
     Bare,
     Noop,
     Tollgate(Option<&'static str>),
-    /// Tollgate with leases, for this many consumers.
+    /// Leased, for this many consumers.
     Leased(u64),
     Peer,
 }

@@ -17,7 +17,7 @@ pub fn cpu_time(id: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// The resident memory of a process, in bytes.
+/// A process's resident memory in bytes.
 pub fn resident(id: u32) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{id}/status")).with_context(|| format!("process {id}"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;

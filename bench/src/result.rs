@@ -18,7 +18,7 @@ pub struct Promise {
 }
 
 impl Promise {
-    /// Promises that a number, which is never below zero, is at most `at_most`.
+    /// Promises that a number from zero up is at most `at_most`.
     pub fn at_most(what: &'static str, at_most: f64, measured: f64) -> Self {
         Self { what, measured, at_least: 0.0, at_most }
     }

@@ -184,7 +184,7 @@ fn bare(
     Ok((calls, speed.with_context(|| format!("redis-benchmark says: {text}"))?))
 }
 
-/// Settles accounts with the reports of one node, each of another client than the one before.
+/// Settles reports of one node, each of another client than the one before.
 async fn settled(backend: &Arc<dyn Backend>, settings: &Settings, turn: usize) -> anyhow::Result<Speed> {
     let rate = Rate { units: 1_000, seconds: 60, burst: 150 };
     let offer = Offer { tier: "pro".into(), rates: vec![rate], monthly: Some(1_000_000) };

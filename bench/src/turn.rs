@@ -141,7 +141,7 @@ impl Turns {
     }
 }
 
-/// CPU per request of one variant, as a multiple of another's.
+/// CPU per request of one variant, divided by another's.
 pub fn by(all: &[Turns], one: &str, other: &str) -> Option<f64> {
     let cpu_us = |name| all.iter().find(|turns| turns.name == name).map(Turns::cpu_us);
     Some(cpu_us(one)? / cpu_us(other)?)

@@ -46,7 +46,7 @@ pub struct Modules<'a> {
     pub tollgate: &'a Path,
 }
 
-/// An address on which nothing listens.
+/// Nothing listens here.
 const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9));
 
 const LIMIT: &str = "x-ratelimit-remaining";

@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// Settles all entries as if one client sent them: the account lends no more than its bucket and month hold.
+/// Settles all entries as one client's: the account lends no more than its bucket and month hold.
 fn settle(batch: &Batch) {
     let usual = Offer {
         tier: "free".into(),

@@ -25,7 +25,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// The text of `name`, after a check that it leads back to it.
+/// The text of `name`, which must lead back to it.
 fn written(name: &[u8], namespace: &Namespace) -> String {
     let client = namespace.id(&Client::Consumer(name));
     let stored = told(name, client);

@@ -65,7 +65,7 @@ fuzz_target!(|bytes: &[u8]| {
     writes(&store, &opened.table, &tier, state(numbers));
 });
 
-/// A full bucket of two lets two requests through and no more, whatever bytes were there.
+/// A full bucket of two lets exactly two requests through, whatever was there.
 fn limits(store: &Hostile, table: &Table, tier: &Tier) {
     let client = table.fingerprint("default", &Client::Consumer(b"acme"));
     let mut allowed = 0;

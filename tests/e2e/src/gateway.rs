@@ -65,7 +65,7 @@ impl Gateway {
     /// When one of them does not start.
     pub fn envoy_with_store(workers: u32) -> anyhow::Result<Self> {
         let (upstream, store) = (Upstream::on_loopback()?, Store::start("redb")?);
-        // A machine that is busy with other things must not look like a store that is away.
+        // A busy machine must not look like a store that is away.
         let config = Config::shared(upstream.address(), store.address())?
             .policy(|policy| policy["store"]["timeout"] = "2s".into());
         Self::start("envoy_with_a_store".into(), &config, workers, upstream, Some(store))
@@ -155,7 +155,7 @@ impl Gateway {
             let last = self.addresses.fetch_add(1, Ordering::Relaxed);
             return anonymous.from(IpAddr::V4(Ipv4Addr::new(127, 0, 1, last)));
         }
-        // A test that failed while it held the lock left nothing half done.
+        // A test that failed with it left nothing half done.
         let alone = self.anonymous.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.rested(anonymous.alone(alone))
     }

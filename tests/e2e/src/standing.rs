@@ -24,7 +24,7 @@ pub struct Standing {
     pub limit: u64,
     /// `X-RateLimit-Remaining`.
     pub remaining: u64,
-    /// Seconds from the response's `Date` until the bucket is full, which is `X-RateLimit-Reset`.
+    /// Seconds from the response's `Date` to `X-RateLimit-Reset`, when the bucket is full.
     pub full_in: u64,
     /// `X-Quota-Monthly-Remaining`.
     pub month_left: Option<u64>,

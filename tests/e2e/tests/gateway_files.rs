@@ -1,4 +1,4 @@
-//! The files that ship for Kong and for Envoy: they have one policy and the same consumers, and they fit together.
+//! The files for Kong and for Envoy have one policy and the same consumers, and they fit together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use tollgate_testkit::store::Store;
 use tollgate_testkit::upstream::Upstream;
 use tollgate_testkit::{sample, wait, workspace};
 
-/// The filter's name, which is also that of its file, its root and its memory zone.
+/// The filter's name, and its file's, root's and memory zone's.
 const FILTER: &str = "tollgate";
 
 fn kong() -> Value {

@@ -45,7 +45,7 @@ pub const REFUSED: &str = "connection refused";
 /// A node's calls.
 #[derive(Debug, Default)]
 pub struct Calls {
-    /// The calls that wait for a reply, oldest first.
+    /// Waiting calls, oldest first.
     pub pending: Vec<Call>,
     /// The clusters that the node has (Envoy).
     pub clusters: Vec<String>,

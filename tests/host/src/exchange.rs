@@ -62,7 +62,7 @@ pub struct Seen {
 pub struct Exchange {
     /// What the upstream saw; `None` if the filter answered.
     pub upstream: Option<Seen>,
-    /// What the client got; empty while the request is paused.
+    /// What the client got; empty while paused.
     pub client: Response,
     /// Its number if it waits; [`Node::answer`](crate::Node::answer) lets it go on.
     pub paused: Option<u64>,

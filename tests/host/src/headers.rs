@@ -41,7 +41,7 @@ const CALL_RESPONSE: u32 = 6;
 pub struct Headers(pub Vec<Pair>);
 
 impl Headers {
-    /// The first value of `name`, whose case does not matter.
+    /// The first value of `name`, in any case.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
         self.all(name).next()

@@ -14,7 +14,7 @@ const CALL_RESPONSE_BODY: u32 = 4;
 const VM_CONFIGURATION: u32 = 6;
 const PLUGIN_CONFIGURATION: u32 = 7;
 
-/// Links every host call that this host has.
+/// Links all host calls of a host.
 pub fn linker(engine: &Engine, personality: Personality) -> wasmtime::Result<Linker<World>> {
     let mut linker = Linker::new(engine);
     link_small(&mut linker)?;

@@ -1,4 +1,4 @@
-//! Metrics, by both hosts' rules: each name has one value for the whole node; ids belong to an instance.
+//! Metrics, by both hosts' rules: one value per name for the whole node, ids per instance.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ const KONG_MAX_NAME: usize = 256 - "pw:tollgate:".len();
 pub enum Kind {
     /// A sum that only grows.
     Counter,
-    /// The value that was set last.
+    /// The value set last.
     Gauge,
     /// All values that were recorded.
     Histogram,

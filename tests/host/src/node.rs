@@ -60,7 +60,7 @@ impl Node {
             granted: setup.granted.map(Rc::new),
             number: setup.number,
         };
-        // Kong seeds its random numbers with clock and process id, which nodes may share; Envoy's are cryptographic.
+        // Kong seeds random numbers with clock and process id, which nodes may share; Envoy's are cryptographic.
         let differs = if setup.personality.is_kong() { 0 } else { setup.number << 32 };
         let thread = |name: &str, seed: u64| Thread::new(name, module, &common, seed | differs);
         let workers =
@@ -115,7 +115,7 @@ impl Node {
         self.common.log.borrow().clone()
     }
 
-    /// Calls that wait for a reply, oldest first.
+    /// Waiting calls, oldest first.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.common.calls.borrow().pending.clone()
@@ -133,7 +133,7 @@ impl Node {
         self.workers.iter().chain(&self.main).map(Thread::timers).sum()
     }
 
-    /// The size of the memory of a worker's instance, in bytes.
+    /// The memory of a worker's instance, in bytes.
     ///
     /// # Panics
     /// When the worker's instance cannot be made.
@@ -159,7 +159,7 @@ impl Node {
         self.settle(passage, progress)
     }
 
-    /// Answers a call. Returns the request that waited for it, whether it is done or still waits.
+    /// Answers a call. Returns the request that waited for it, done or still waiting.
     ///
     /// # Errors
     /// The rule that the filter broke.

@@ -269,7 +269,7 @@ impl Passage {
             return Ok(Progress::Done);
         }
         let calls = thread.calls_of(id);
-        // In Envoy another context of the thread may resume it. This host does not model that; tests on real Envoys cover it.
+        // In Envoy another context of the thread may resume it, which only tests on real Envoys cover.
         let may_be_resumed = calls > 0 || (!kong && thread.has_calls());
         match action {
             Some(PAUSE) if !may_be_resumed => {

@@ -56,7 +56,7 @@ fn of_kong(stream: &Stream, node: u64, path: &str) -> Option<Vec<u8>> {
     match path {
         "source.address" | "ngx.remote_addr" => text(&stream.peer.ip().to_string()),
         "source.port" | "ngx.remote_port" => text(&stream.peer.port().to_string()),
-        // The name of Kong's machine, whichever host the client asked for.
+        // The machine's name, whichever host the client asked for.
         "request.host" => text("kong"),
         "request.path" => Some(stream.target.clone()),
         "request.url_path" => Some(stream.path.split(|byte| *byte == b'?').next()?.to_vec()),
@@ -105,7 +105,7 @@ fn of_envoy(stream: &Stream, path: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// The properties that Envoy has outside requests, too.
+/// Properties that Envoy has outside requests, too.
 fn of_envoy_root(path: &str) -> Option<Vec<u8>> {
     match path {
         "plugin_name" | "plugin_root_id" | "plugin_vm_id" => Some(b"tollgate".to_vec()),

@@ -1,4 +1,4 @@
-//! What a filter must never do, host by host: the place for a newly learnt rule.
+//! What a filter must never do, host by host: the place for a newly learned rule.
 //!
 //! Every rule was learned on a real gateway or from its source. A filter that breaks one fails its test with the rule's text.
 //! `tests/rules` breaks each rule once, so that no rule can be without effect.
@@ -100,7 +100,7 @@ rules! {
     // Metrics.
     /// Verified: the host keeps both ids.
     MetricDefinedTwice on Envoy: "define a metric once per root context: twice gives two ids";
-    /// A definition takes 500 ns and more, and a lock.
+    /// Each takes 500 ns and more, and a lock.
     MetricDefinedLate on Both: "define metrics in on_vm_start or on_configure alone";
     /// Verified.
     HistogramRead on Kong: "get_metric on a histogram traps";

@@ -41,7 +41,7 @@ pub struct Entry {
     pub before: Option<Vec<u8>>,
     /// Its version.
     pub cas: u32,
-    /// Whether it was created with cas 0 (Envoy), where nobody knows what that overwrote.
+    /// Whether it was created with cas 0 (Envoy): nobody knows what that overwrote.
     pub blind: bool,
 }
 
@@ -55,7 +55,7 @@ pub enum Written {
     /// The set did not ask for the cas of an entry that had another value, or the entry was created without asking and is no
     /// constant (Envoy).
     Overwrote,
-    /// The entry had another cas, or there was no entry.
+    /// The entry had another cas or was absent.
     Mismatch,
 }
 
@@ -144,7 +144,7 @@ impl SharedData {
         Ok(Some((entry.value.clone(), entry.cas)))
     }
 
-    /// Writes `key` if its cas is the one that the host wants; `None` deletes the entry if the host can.
+    /// Writes `key` if its cas is as the host wants it; `None` deletes if the host can.
     ///
     /// # Errors
     /// Kong: [`Rule::NoZone`], [`Rule::FullZone`], [`Rule::ValueGrows`].

@@ -37,7 +37,7 @@ pub struct Stream {
     pub peer: SocketAddr,
     /// The request's body.
     pub body: Vec<u8>,
-    /// Properties given with the request or set by filters; segments are joined with dots.
+    /// Given with the request or set by filters; segments are joined with dots.
     pub properties: BTreeMap<String, Vec<u8>>,
     /// What answers it.
     pub upstream: Upstream,

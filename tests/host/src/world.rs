@@ -53,7 +53,7 @@ pub struct Active {
     pub context: u32,
     /// That context's root; the context itself in a root's callback.
     pub root: u32,
-    /// The request, if the callback is about one.
+    /// The request that it is about, if any.
     pub stream: Option<Rc<RefCell<Stream>>>,
     /// The filter's configuration.
     pub configuration: Rc<str>,
@@ -82,13 +82,13 @@ pub struct Common {
     pub shared: Rc<RefCell<SharedData>>,
     /// Its metrics.
     pub metrics: Rc<RefCell<Metrics>>,
-    /// Calls that wait for a reply.
+    /// Waiting calls.
     pub calls: Rc<RefCell<Calls>>,
     /// Its log, oldest line first.
     pub log: Rc<RefCell<Vec<String>>>,
     /// Environment variables that the module sees.
     pub environment: Rc<Vec<String>>,
-    /// The capabilities that the module has; `None` if it has all.
+    /// The module's capabilities; `None` if it has all.
     pub granted: Option<Rc<BTreeSet<&'static str>>>,
     /// Which node of several this is.
     pub number: u64,

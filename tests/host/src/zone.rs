@@ -21,7 +21,7 @@ const SMALLEST_CHUNK: usize = 8;
 /// What a full zone does with a new entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eviction {
-    /// The default: drops the least recently used entries, those of the same size class first.
+    /// The default: drops the least recently used entry, of the same size class first.
     Slru,
     /// Traps.
     None,

@@ -11,7 +11,7 @@ pub struct Fault {
     pub what: String,
     /// The promise that it breaks.
     pub breaks: String,
-    /// Whether the simulator has to see it. If not, the simulator cannot, and one of the tests has to.
+    /// Whether the simulator has to see it. Else one of the tests has to.
     pub is_simulated: bool,
     /// Tests, each as the arguments of `cargo test` with the test's name at the end.
     pub tests: Vec<Test>,
@@ -32,7 +32,7 @@ impl Fault {
     /// Reads the fault from `text`, the contents of the file called `name`.
     ///
     /// # Errors
-    /// If the file needs another text: says which.
+    /// With what to write into the file.
     pub fn parse(name: &str, text: &str) -> Result<Self> {
         let head = text.split("\ndiff --git ").next().unwrap_or_default();
         if head.len() == text.len() {
@@ -71,7 +71,7 @@ impl Test {
         }
     }
 
-    /// Whether the test runs the filter's module, which then has to be built first.
+    /// Whether it runs the filter's module, which has to be built first.
     #[must_use]
     pub fn needs_module(&self) -> bool {
         self.target.iter().any(|word| word == "tollgate-host")

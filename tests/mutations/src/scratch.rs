@@ -15,7 +15,7 @@ pub struct Scratch {
     files: BTreeMap<PathBuf, (Vec<u8>, Permissions)>,
     /// The copy.
     pub tree: PathBuf,
-    /// The target directory of its builds.
+    /// Its target directory.
     pub target: PathBuf,
     logs: PathBuf,
 }

@@ -21,7 +21,7 @@ pub enum Fate {
 }
 
 impl Fate {
-    /// Whether the fault was caught, as it should be.
+    /// Whether the fault was caught.
     #[must_use]
     pub const fn is_caught(&self) -> bool {
         matches!(self, Self::Simulated(_) | Self::Tested(_))

@@ -119,7 +119,7 @@ fn draw(bars: &[Bar]) -> String {
             top + 16,
             scenario.title()
         ));
-        // The lines run behind the rows only: a line through a title would be hard to read.
+        // Only behind the rows: a line through a title would be hard to read.
         for x in PANELS {
             for number in 0..=5_usize {
                 let at = x as f64 + number as f64 * UNIT;

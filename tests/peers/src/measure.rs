@@ -18,7 +18,7 @@ pub const fn allowed() -> u64 {
 pub struct Worst {
     /// Requests admitted in it.
     pub admitted: u64,
-    /// The interval's length in microseconds.
+    /// Its length in microseconds.
     pub micros: u64,
 }
 

@@ -43,7 +43,7 @@ pub struct Row {
     pub algorithm: Algorithm,
     /// [`Scenario::name`].
     pub scenario: &'static str,
-    /// The number of gateways.
+    /// How many gateways.
     pub nodes: usize,
     /// Units that the client asked for.
     pub offered: u64,
@@ -55,7 +55,7 @@ pub struct Row {
     pub worst_admitted: u64,
     /// Its length.
     pub worst_seconds: f64,
-    /// Units allowed in it: capacity + rate · t.
+    /// Allowed in it: capacity + rate · t.
     pub worst_allowed: f64,
     /// The seed of the workload.
     pub seed: u64,
@@ -66,7 +66,7 @@ pub struct Row {
 pub struct Measured {
     /// [`Scenario::name`].
     pub scenario: String,
-    /// The number of gateways.
+    /// How many gateways.
     pub nodes: usize,
     /// Units that the client got.
     pub admitted: u64,

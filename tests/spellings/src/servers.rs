@@ -1,4 +1,4 @@
-//! Which path the answering server reads.
+//! The path that the answering server reads.
 
 use crate::steps::{decoded, merged, resolved, until, with_slashes, without_parameters};
 

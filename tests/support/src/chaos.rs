@@ -49,7 +49,7 @@ impl Luck {
     /// All kinds, in the order in which they happen.
     pub const ALL: [Self; 4] = [Self::Repeated, Self::Late, Self::RequestLost, Self::ReplyLost];
 
-    /// This delay is longer than any gateway's patience in the tests.
+    /// This exceeds any gateway's patience in the tests.
     const LATE: Duration = Duration::from_millis(400);
 }
 

@@ -41,7 +41,7 @@ pub struct Envoy {
 }
 
 impl Envoy {
-    /// Starts one with `workers` worker threads and waits until it serves.
+    /// Starts one with `workers` threads and waits until it serves.
     ///
     /// # Errors
     /// If it is not installed, or ends instead of serving: with the last lines of its log.

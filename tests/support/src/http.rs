@@ -30,7 +30,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request for a target, which may be any text without a line break: nothing is normalised or escaped.
+    /// A request for a target, which may be any text without a line break: nothing is normalized or escaped.
     #[must_use]
     pub fn new(method: &str, target: &str) -> Self {
         Self { method: method.into(), target: target.into(), headers: Vec::new(), body: Vec::new() }
@@ -98,7 +98,7 @@ impl Client {
         Self { local: Some(local), ..self }
     }
 
-    /// Opens the connection, if there is none, for tests in which the moment of sending matters.
+    /// Opens the connection, if there is none: the moment of sending may matter.
     ///
     /// # Errors
     /// If the gateway does not accept it.

@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_token_is_signed_as_rfc_7515_says() {
-        // This was computed separately, with Python's hmac module.
+        // Python's hmac module computed this.
         let token = signed("acme-mobile", Duration::from_secs(1_900_000_000), "secret");
         let wanted = concat!(
             "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.",

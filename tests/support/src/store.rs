@@ -28,7 +28,7 @@ pub struct Store {
     address: SocketAddr,
     /// The token that gateways must send, if it wants one.
     token: Option<String>,
-    /// The program, if it is another build than the workspace's.
+    /// A build other than the workspace's.
     program: Option<PathBuf>,
 }
 
@@ -42,7 +42,7 @@ impl Store {
         Self::start_at(backend, address)
     }
 
-    /// Starts one that wants `token` from gateways, and from admins a token that nobody knows.
+    /// Starts one that wants `token` from gateways, and an unknown one from admins.
     ///
     /// # Errors
     /// As [`Store::start`].

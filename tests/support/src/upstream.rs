@@ -76,7 +76,7 @@ impl Upstream {
         self.address
     }
 
-    /// The number of requests received so far.
+    /// Requests received so far.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)

@@ -23,7 +23,7 @@ pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>
     }
 }
 
-/// Does what [`until`] does on a tokio runtime, for conditions that are awaited.
+/// [`until`] on a tokio runtime, for conditions that are awaited.
 ///
 /// # Errors
 /// As [`until`].

@@ -12,7 +12,7 @@ use tollgate_store::backend::{Backend, Changed, OverrideChange, Settle};
 /// Thousandths in a cost unit.
 pub const UNIT: u64 = 1_000;
 
-/// A bucket of `units` that takes a day to fill, so that a test sees no refill.
+/// A bucket of `units` that fills in a day: a test sees no refill.
 pub fn daily(units: u32, monthly: Option<u64>) -> Arc<Terms> {
     terms(Rate { units, seconds: 86_400, burst: 100 }, monthly)
 }

@@ -1,4 +1,4 @@
-//! Every backend behaves alike: one list of behaviours, run against each of them.
+//! Every backend behaves alike: one list of behaviors, run against each of them.
 //!
 //! Redis servers are started from the system's packages; if those are missing, the tests fail and say what to install.
 

@@ -13,7 +13,7 @@ use tollgate_testkit::redis::Server;
 
 use super::Replica;
 
-/// The number of changes that are counted together: one alone may make a map grow.
+/// Changes counted together: one alone may make a map grow.
 const CHANGES: usize = 40;
 
 struct Counting;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tollgate_testkit::workspace;
 
-/// The names in `monitoring/dashboards/NAME.json`.
+/// NAME in `monitoring/dashboards/NAME.json`.
 pub const DASHBOARDS: [&str; 2] = ["gateway", "quotas"];
 
 /// The values that Grafana would put in place of variables. A node is scraped once a second here.

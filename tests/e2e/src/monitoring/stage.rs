@@ -13,7 +13,7 @@ use tollgate_testkit::wait;
 use super::kong;
 use super::prometheus::{Prometheus, Target};
 
-/// The length of the day that the pictures show.
+/// The length of the pictures' day.
 const DAY: Duration = Duration::from_secs(900);
 
 /// Sample consumers and their requests per second at either gateway. `None` is an anonymous client.

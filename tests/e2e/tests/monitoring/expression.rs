@@ -5,7 +5,7 @@
 const WORDS: [&str; 7] = ["and", "or", "unless", "offset", "bool", "inf", "nan"];
 const BEFORE_LABELS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 
-/// The beginning of `text` whose characters all fit, and the rest.
+/// The start of `text` whose characters fit, and the rest.
 fn split(text: &str, is_of_it: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(|letter| !is_of_it(letter)).unwrap_or(text.len()))
 }
@@ -83,7 +83,7 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
     Ok(pieces)
 }
 
-/// The selectors of an expression, without ranges.
+/// Its selectors, without ranges.
 pub fn selectors(text: &str) -> Result<Vec<String>, String> {
     let pieces = pieces(text)?;
     Ok(pieces
@@ -92,7 +92,7 @@ pub fn selectors(text: &str) -> Result<Vec<String>, String> {
         .collect())
 }
 
-/// The expression without the thresholds that make an alert of it.
+/// The expression without its thresholds.
 pub fn without_thresholds(text: &str) -> Result<String, String> {
     let kept = |piece: Piece<'_>| match piece {
         Piece::Threshold => String::new(),

@@ -18,7 +18,7 @@ use tollgate_testkit::redis::Server;
 use tollgate_testkit::store::Store;
 use tollgate_testkit::workspace;
 
-/// The longest wait for what takes two scrapes and two evaluations, a second each, on an idle machine.
+/// The longest wait for two scrapes and two evaluations, a second each on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Alerts that runbooks and people on call know by name.

@@ -119,7 +119,7 @@ fn a_new_policy_under_load_loses_no_request_and_hands_out_no_fresh_bucket() {
     let units = 2.0 + emptied.elapsed().as_secs_f64() * 100.0 / 60.0;
     let passed = passed.into_inner();
     assert!(passed <= (units / 2.0) as u64, "{passed} × 2 of {units}");
-    // The month was not renewed, either.
+    // The month is not fresh, either.
     let last = Standing::of(&site.ask("pro-01", "/identify"));
     assert_eq!(last.month_left, Some(1_000_000 - asked - 1));
 }

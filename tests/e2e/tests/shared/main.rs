@@ -36,7 +36,7 @@ use tollgate_testkit::store::Store;
 use tollgate_testkit::upstream::Upstream;
 use tollgate_testkit::wait;
 
-/// The longest wait for what comes soon on an idle machine and has to come on a busy one.
+/// The longest wait for what comes soon on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Gateways, and the store that they share.

@@ -1,4 +1,4 @@
-//! How many calls to the store clients cause.
+//! What clients cost the store, in calls.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -11,7 +11,7 @@ use crate::ledger::{Limit, SECOND};
 use crate::load::{Consumer, Load, Log, StopAtEnd, Turn};
 use crate::{Cluster, PATIENCE, metric};
 
-/// The limit of a client that offers more than that all the time.
+/// The limit of a client that always offers more.
 pub const LIMIT: Limit = Limit::new(20, 10, SECOND);
 
 /// The longest that a request waits for the store. A tenth of it would do if nothing else ran on the machine.
@@ -23,7 +23,7 @@ const NOISE: Duration = Duration::from_millis(150);
 /// Gateways use a store that is back again within two seconds. A busy machine gets two more.
 const RECOVERY: Duration = Duration::from_secs(4);
 
-/// The load's duration before and after the fault, and its least while it lasts.
+/// The load before and after the fault, and at least while it lasts.
 const CALM: Duration = Duration::from_secs(2);
 
 /// Requests per second of all consumers together: enough to see a pattern, and few enough for a busy machine.
@@ -61,9 +61,9 @@ pub struct Trial {
 /// How much of the store a fault takes away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// It takes all of it until it is mended: every gateway gives the store up.
+    /// All of it until it is mended: every gateway gives the store up.
     All,
-    /// It takes some clients' accounts, or all for a moment: gateways may not even notice.
+    /// Some clients' accounts, or all for a moment: gateways may not even notice.
     Some,
 }
 

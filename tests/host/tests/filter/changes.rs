@@ -194,7 +194,7 @@ fn while_the_store_is_away_the_old_tiers_refusal_does_not_count_either() {
             nodes.bank.fails = true;
             assert_eq!(nodes.status(0, by("acme")), 429);
             let request = upgrade(nodes, &policy, way, &Offer::default());
-            // On Kong a request asks only once: each of the two workers refuses two requests until its third call fails.
+            // On Kong a request asks once: each of the two workers refuses two until its third call fails.
             let mut answers = (0..5).map(|_| nodes.ask(0, request.clone()));
             let exchange = answers.find(|exchange| exchange.client.status == 200).expect("the store is away");
             assert_eq!(number(&exchange, "x-ratelimit-limit"), 1_000);

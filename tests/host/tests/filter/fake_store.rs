@@ -20,7 +20,7 @@ pub struct FakeStore {
     pub accounts: HashMap<ClientId, Account>,
     pub changes: Vec<Change>,
     pub revision: u64,
-    /// The number of calls that it has answered.
+    /// The calls that it has answered.
     pub calls: usize,
     pub fails: bool,
 }

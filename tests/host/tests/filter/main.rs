@@ -115,7 +115,7 @@ impl Gate {
         self.node.advance(time).unwrap_or_else(|broken| panic!("{broken}"));
     }
 
-    /// The number of log lines that contain `what`.
+    /// Log lines that contain `what`.
     fn logged(&self, what: &str) -> usize {
         self.node.log().iter().filter(|line| line.contains(what)).count()
     }

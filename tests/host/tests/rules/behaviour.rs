@@ -7,7 +7,7 @@ use tollgate_host::{Eviction, Exchange, Node, Personality, Request, Rule, Setup,
 use crate::small_module::{NOTHING, SmallModule};
 use crate::{ENVOY, KONG, TICKING, setup, start};
 
-/// The number of log lines that contain `what`.
+/// Log lines that contain `what`.
 pub fn logged(node: &Node, what: &str) -> usize {
     node.log().iter().filter(|line| line.contains(what)).count()
 }

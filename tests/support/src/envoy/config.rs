@@ -103,7 +103,7 @@ impl Config {
         &self.0
     }
 
-    /// Gives the listener another address for the clients' requests.
+    /// Moves the listener to another address.
     #[must_use]
     pub fn listening(mut self, on: SocketAddr) -> Self {
         self.listener()["address"] = address(on);

@@ -35,7 +35,7 @@ impl Certificates {
         Ok(Self { directory })
     }
 
-    /// The directory that they are in.
+    /// Their directory.
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.directory.path()

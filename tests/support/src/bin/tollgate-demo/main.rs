@@ -14,7 +14,7 @@ use stage::{Places, Stage};
 use tollgate_testkit::{interrupt, wait};
 use visit::{Scene, Visit};
 
-/// The port on which a store listens by default.
+/// A store's default port.
 const STORE_PORT: u16 = 7600;
 
 /// Starts two Envoys with the filter, a store that they share and a sample upstream, takes every tier to its limit, and runs

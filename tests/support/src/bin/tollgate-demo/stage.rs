@@ -11,7 +11,7 @@ use tollgate_testkit::store::Store;
 use tollgate_testkit::upstream::Upstream;
 use tollgate_testkit::wait;
 
-/// The longest that a Redis may take to answer a store that has just started.
+/// The longest that a Redis may take to answer a new store.
 const BACKEND: Duration = Duration::from_secs(10);
 
 /// Where everything listens.

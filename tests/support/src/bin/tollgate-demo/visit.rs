@@ -18,11 +18,11 @@ const REPORTED: Duration = Duration::from_secs(10);
 
 /// What all clients visit.
 pub struct Scene<'a> {
-    /// The gateways. A client that visits one of them visits the first.
+    /// A client of one gateway visits the first.
     pub gateways: [SocketAddr; 2],
     /// The store that they share.
     pub store: &'a Store,
-    /// The namespace of their policy.
+    /// Their policy's namespace.
     pub namespace: &'a str,
 }
 
@@ -130,7 +130,7 @@ fn used(scene: &Scene<'_>, consumer: &str) -> anyhow::Result<Option<f64>> {
 }
 
 impl Plan {
-    /// Makes the visit; returns it, and the units that it spent.
+    /// Returns the visit, and the units that it spent.
     fn visit(&self, scene: &Scene<'_>) -> anyhow::Result<(Visit, u64)> {
         let mut request = Request::get(self.target);
         match self.credential {
