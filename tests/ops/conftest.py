@@ -10,7 +10,7 @@ LIMITED = (200, {"X-RateLimit-Limit": "30", "X-RateLimit-Remaining": "29", "X-Qu
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
-    """Answers in place of Kong's proxy, as `server.answers` says: the first `late` requests with 404, and after `gone` without limits."""
+    """Answers for Kong's proxy as `server.answers` says: the first `late` with 404, and after `gone` without limits."""
 
     def do_GET(self):  # noqa: N802, the name that http.server wants
         self.server.asked += 1

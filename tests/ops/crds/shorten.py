@@ -1,6 +1,6 @@
-"""shorten.py FILE…: keeps what a test needs of owners' CustomResourceDefinitions: each kind's schema of `spec`, without its prose.
+"""shorten.py FILE…: keeps of owners' CustomResourceDefinitions what a test needs: each kind's schema of `spec`, without prose.
 
-It also drops rules in CEL (x-kubernetes-validations), which nothing here could evaluate. README.md says where the files come from.
+It also drops CEL rules (x-kubernetes-validations), which nothing here could evaluate. README.md says where files come from.
 """
 
 import json
