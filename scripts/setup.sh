@@ -79,6 +79,8 @@ case "${1:-run}" in
     # promtool comes with prometheus.
     command -v promtool >/dev/null || packages prometheus
     command -v amtool >/dev/null || packages prometheus-alertmanager
+    # Certificates for tests of TLS.
+    command -v openssl >/dev/null || packages openssl
     cargo_tool cargo-fuzz 0.13.2
     cargo_tool cargo-deny 0.20.2
     # The packages named mdbook in PyPI and npm are other people's, so this builds the project's own. Unoptimized and

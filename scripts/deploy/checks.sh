@@ -285,7 +285,7 @@ check_metrics() {
 # Monitoring is never a reason to touch Kong, or not to: if it cannot be created, it is left out. Everybody may ask which
 # kinds a cluster knows, but not which CustomResourceDefinitions it has.
 check_monitoring() {
-  local why=''
+  local why='' speaks='' asks=''
   if ! kube api-resources --api-group=monitoring.coreos.com -o name 2>/dev/null | grep -q '^servicemonitors\.'; then
     why="the cluster knows no ServiceMonitor: no operator of Prometheus"
   else
@@ -295,6 +295,10 @@ check_monitoring() {
   if [ -z "$why" ]; then
     monitored=yes
     say "monitoring: Prometheus' operator is there"
+    ! grep -q 'name: TOLLGATE_TLS_CERT$' "$work/all.yaml" || speaks=tls
+    ! grep -q 'scheme: https$' "$work/monitoring.yaml" || asks=tls
+    [ "$speaks" = "$asks" ] ||
+      say "monitoring: the component store-tls is in one of $overlays/$overlay and $monitoring alone; Prometheus will not get to the store"
   elif [ "$only" = monitoring ]; then
     problem "monitoring: $why"
   else

@@ -10,8 +10,11 @@ import yaml
 
 from manifests import KUBECTL, ROOT, TOLLGATE, built, kinds, kustomize, load, named, pods, read, title
 from rules import RULES, names, restricted
-from test_manifests import validate
+from test_custom_resources import built_in, complaints, patched
+from test_manifests import an_example, monitoring_with_tls, validate, with_component
 from test_network import OUTSIDE, expected, flows, ours
+from test_redis import free_port, running
+from waiting import until
 
 HELM = KUBECTL.parent / "helm"
 CHART = ROOT / "charts/tollgate"
@@ -43,6 +46,7 @@ def gateways(*enabled):
     return {"gateway": {name: {"enabled": name in enabled} | ({} if name == "kong" else callers) for name in GATEWAYS}}
 
 
+TLS = {"store": {"tls": {"enabled": True}}}
 MATRIX = {
     "as it comes": {},
     "a Redis of one's own": {"redis": {"trial": False}},
@@ -51,8 +55,10 @@ MATRIX = {
     "everything refused": {"networkPolicies": {"defaultDeny": True}},
     "no network policies, no check": {"networkPolicies": {"enabled": False}, "check": False},
     "other Secrets": {"secrets": {"tokens": "tokens", "redis": "somewhere"}},
+    "TLS of the store": TLS,
     "watched": {"monitoring": {"enabled": True, "labels": {"release": "prometheus"}}},
     "all gateways": gateways(*GATEWAYS) | {"monitoring": {"enabled": True}},
+    "all gateways, and TLS of the store": gateways(*GATEWAYS) | {"monitoring": {"enabled": True}} | TLS,
     **{name: gateways(name) for name in GATEWAYS},
 }
 
@@ -62,13 +68,17 @@ def test_whatever_is_switched_on_is_what_kubernetes_takes(values):
     assert helm("lint", values, "--strict").returncode == 0
     documents = rendered(values)
     for document in documents:
-        if document["kind"] not in CUSTOM:
+        if built_in(document):
             validate(document)
+        else:
+            assert complaints(document) == [], title(document)
     secrets = values.get("secrets", {})
     if secrets:
         redis = {"kind": "Secret", "metadata": {"name": secrets["redis"]}, "stringData": {"url": "", "users.acl": ""}}
         tokens = {"kind": "Secret", "metadata": {"name": secrets["tokens"]}, "stringData": {"gateway-token": "", "admin-token": ""}}
         documents += [redis, tokens]
+    if "tls" in values.get("store", {}):
+        documents.append(an_example("tollgate-store-tls", "tls.crt") | {"data": {"tls.key": ""}})
     namespace = read("k8s/base/namespace.yaml")
     # Every upgrade recreates hooks; the gateways' objects are in the gateways' namespaces.
     for rule in RULES:
@@ -110,10 +120,12 @@ def alike(theirs, ours):
     return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
 
 
-def test_it_makes_what_kustomize_makes():
-    values = gateways("kong") | {"networkPolicies": {"defaultDeny": True}}
-    theirs, others = lasting(rendered(values)), built("helm")
-    # The policy is one value here and one text there; Helm names the namespace. Kong's file is compared below.
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS of the store"])
+def test_it_makes_what_kustomize_makes(tmp_path, tls):
+    values = gateways("kong") | {"networkPolicies": {"defaultDeny": True}} | (TLS if tls else {})
+    theirs = lasting(rendered(values))
+    others = with_component(tmp_path, "store-tls", overlay="helm") if tls else built("helm")
+    # The policy is one value here and one text there; the namespace is Helm's to name. What is in Kong's file is compared below.
     left_out = [one["metadata"]["name"] for one in kinds(theirs + others, "ConfigMap")]
     theirs, others = ([one for one in documents if one["metadata"]["name"] not in left_out] for documents in (theirs, others))
     assert alike(theirs, others) == ["Namespace tollgate"]
@@ -186,10 +198,11 @@ def test_clients_do_not_name_their_own_tier(gateway):
     assert not kinds(rendered(values), "RequestAuthentication", "SecurityPolicy")
 
 
-def test_what_watches_is_what_monitoring_has():
-    values = {"monitoring": {"enabled": True, "labels": {"release": "prometheus"}}}
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS of the store"])
+def test_what_watches_is_what_monitoring_has(tmp_path, tls):
+    values = {"monitoring": {"enabled": True, "labels": {"release": "prometheus"}}} | (TLS if tls else {})
     theirs = rendered(values)
-    for other in kustomize(ROOT / "monitoring"):
+    for other in monitoring_with_tls(tmp_path) if tls else kustomize(ROOT / "monitoring"):
         if other["kind"] == "NetworkPolicy":
             # It is for the Admin API, which only the overlay with a database opens.
             continue
@@ -225,6 +238,68 @@ def test_the_charts_own_test_gets_to_the_store():
         assert len(ours([as_a_job])) == 1
 
 
+def certificate(folder, name="tollgate-store.tollgate.svc"):
+    """A certificate, signed by itself, for the store of a test; and its key."""
+    files = [folder / "tls.crt", folder / "tls.key"]
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=tollgate-store"]
+    subprocess.run([*command, "-addext", f"subjectAltName=DNS:{name}", "-out", files[0], "-keyout", files[1]], capture_output=True, check=True)
+    return files
+
+
+def asked_by_its_test(documents, port, patience=2):
+    """What the chart's own test says of a store at a port of this machine, and its exit code."""
+    [test] = kinds(documents, "Pod")
+    [container] = test["spec"]["containers"]
+    script = container["args"][0]
+    assert "/dev/tcp/tollgate-store/7600" in script and "$(seq 60)" in script
+    script = script.replace("/dev/tcp/tollgate-store/7600", f"/dev/tcp/127.0.0.1/{port}").replace("$(seq 60)", f"$(seq {patience})")
+    return subprocess.run([*container["command"], script], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS of the store"])
+def test_the_charts_own_test_knows_a_store_that_is_there(tmp_path, tls):
+    documents, other = rendered(TLS if tls else {}), rendered({} if tls else TLS)
+    port = free_port()
+    settings = {"TOLLGATE_LISTEN": f"127.0.0.1:{port}", "TOLLGATE_BACKEND": "memory"}
+    if tls:
+        settings |= dict(zip(("TOLLGATE_TLS_CERT", "TOLLGATE_TLS_KEY"), map(str, certificate(tmp_path))))
+        variables = pods(documents)[0].container("store")["env"]
+        assert set(settings) <= {one["name"] for one in variables}
+    nobody = asked_by_its_test(documents, port, patience=1)
+    assert nobody.returncode == 1
+    with running([TOLLGATE, "store"], env=settings, stderr=subprocess.DEVNULL, cwd=tmp_path):
+        until("the store is there", lambda: asked_by_its_test(documents, port, patience=1).returncode == 0)
+        # One that speaks something else is not what the release says.
+        assert asked_by_its_test(other, port).returncode == 1
+
+
+def test_the_stores_certificate_and_its_authority_may_have_other_names():
+    values = {"store": {"tls": {"enabled": True, "secretName": "shown", "caSecretName": "believed"}}, "monitoring": {"enabled": True}}
+    documents = rendered(values)
+    [volume] = [one for one in named(documents, "Deployment", "tollgate-store")["spec"]["template"]["spec"]["volumes"] if one["name"] == "tls"]
+    assert volume["secret"]["secretName"] == "shown"
+    [endpoint] = named(documents, "ServiceMonitor", "tollgate-store")["spec"]["endpoints"]
+    assert endpoint["tlsConfig"]["ca"]["secret"]["name"] == "believed"
+
+
+def test_gateways_ask_a_store_with_tls_by_it_and_know_it_by_its_name():
+    documents = rendered(gateways("istio", "envoyGateway") | TLS)
+    name = "tollgate-store.tollgate.svc"
+    [rule] = kinds(documents, "DestinationRule")
+    assert rule["spec"]["trafficPolicy"]["tls"] == {"mode": "SIMPLE", "credentialName": "tollgate-store-ca", "sni": name, "subjectAltNames": [name]}
+    [proxy] = kinds(documents, "EnvoyProxy")
+    [cluster] = patched(proxy["spec"], "/static_resources/clusters/-")
+    tls = cluster["transport_socket"]["typed_config"]
+    trusted = tls["common_tls_context"]["validation_context"]
+    assert tls["sni"] == name and [one["matcher"]["exact"] for one in trusted["match_typed_subject_alt_names"]] == [name]
+    deployment = proxy["spec"]["provider"]["kubernetes"]["envoyDeployment"]
+    [mount], [volume] = deployment["container"]["volumeMounts"], deployment["pod"]["volumes"]
+    assert mount["name"] == volume["name"] and volume["secret"]["secretName"] == "tollgate-store-ca"
+    assert trusted["trusted_ca"]["filename"] == f"{mount['mountPath']}/ca.crt"
+    [certificate] = [one["spec"] for one in read("k8s/examples/certificate.yaml") if one["metadata"]["name"] == "tollgate-store"]
+    assert name in certificate["dnsNames"]
+
+
 def checks(documents, folder):
     """Runs what the Job before an install runs, with the real command. Returns its output by file."""
     [job] = [one for one in pods(hooks(documents)) if one.owner["kind"] == "Job"]
@@ -257,6 +332,9 @@ def test_a_policy_that_cannot_work_ends_the_install(tmp_path):
     [
         {"store": {"replica": 3}},
         {"store": {"replicas": 0}},
+        {"store": {"tls": {"enabled": "yes"}}},
+        {"store": {"tls": {"secret": "tollgate-store-tls"}}},
+        {"store": {"tls": {"secretName": ""}}},
         {"redis": {"trial": "yes"}},
         {"redis": {"egress": [{"cidr": "10.0.0.1", "ports": [6379]}]}},
         {"images": {"store": {"digest": "latest"}}},

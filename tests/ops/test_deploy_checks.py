@@ -264,3 +264,16 @@ def test_monitoring_that_one_may_not_make_is_left_out_before_anything_is_done(cl
     assert done.returncode == 0, done.stderr
     assert "step 5 will be left out: not allowed in namespace tollgate: patch/servicemonitors" in done.stdout
     assert cluster.applied_files() == ["namespace.yaml", "database.yaml", "kong.yaml", "policy.yaml"]
+
+
+@pytest.mark.parametrize(("store", "asks", "said"), [(True, True, False), (True, False, True), (False, True, True), (False, False, False)])
+def test_prometheus_that_asks_otherwise_than_the_store_speaks_is_said(cluster, store, asks, said):
+    if store:
+        tls = "        - name: TOLLGATE_TLS_CERT\n          value: /etc/tollgate/tls/tls.crt\n"
+        cluster.overlay.write_text(cluster.overlay.read_text().replace("      - env:\n", f"      - env:\n{tls}"))
+    if asks:
+        monitoring = cluster.folder / "world/monitoring.yaml"
+        monitoring.write_text(f"{monitoring.read_text()}spec:\n  endpoints:\n  - port: store\n    scheme: https\n")
+    done = cluster.deploy("--only", "checks")
+    assert done.returncode == 0, done.stderr
+    assert ("the component store-tls is in one of" in done.stdout) == said

@@ -71,8 +71,8 @@ def test_a_trials_secrets_have_the_keys_of_the_example():
 
 
 def copy_of_k8s(folder):
-    """A copy of the kustomizations, to change."""
-    for part in ("k8s", "kong"):
+    """The kustomizations elsewhere, to be changed."""
+    for part in ("k8s", "kong", "monitoring"):
         shutil.copytree(
             ROOT / part, folder / part, ignore=shutil.ignore_patterns("tollgate.wasm", "tollgate.meta.json")
         )
@@ -105,9 +105,9 @@ def test_a_changed_filter_rolls_the_pods(tmp_path):
         assert list(rule(documents)) == []
 
 
-def with_component(folder, component, files=()):
-    """The overlay dbless with one more component, which `files` complete."""
-    overlay = copy_of_k8s(folder) / "overlays/dbless"
+def with_component(folder, component, files=(), overlay="dbless"):
+    """An overlay with a component more, which `files` complete."""
+    overlay = copy_of_k8s(folder) / "overlays" / overlay
     for name, content in dict(files).items():
         (overlay.parents[1] / "components" / component / name).write_bytes(content)
     kustomization = overlay / "kustomization.yaml"
@@ -196,10 +196,34 @@ def test_the_certificates_secrets_are_those_that_are_read():
     assert written == {re.search(r"secretName: (\S+)", patch)[1] for patch in read_by}
 
 
+def monitoring_with_tls(folder):
+    """monitoring/ with the component that the overlay has, as monitoring/README.md says."""
+    kustomization = copy_of_k8s(folder).parent / "monitoring/kustomization.yaml"
+    kustomization.write_text(f"{kustomization.read_text()}components:\n  - ../k8s/components/store-tls\n")
+    return kustomize(kustomization.parent)
+
+
 def test_a_store_with_tls_is_asked_by_it(tmp_path):
-    store = pod(with_component(tmp_path, "store-tls"), "tollgate-store").container("store")
+    documents = with_component(tmp_path / "overlay", "store-tls")
+    store = pod(documents, "tollgate-store").container("store")
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert store[probe]["httpGet"]["scheme"] == "HTTPS" and store[probe]["httpGet"]["path"]
+    # What a mesh between the two makes of the port.
+    assert [port["appProtocol"] for port in named(documents, "Service", "tollgate-store")["spec"]["ports"]] == ["https"]
+    assert len(documents) == len(built("dbless"))
+
+
+def test_prometheus_asks_a_store_with_tls_by_it(tmp_path):
+    watched, plain = monitoring_with_tls(tmp_path / "monitoring"), kustomize(ROOT / "monitoring")
+    [endpoint] = named(watched, "ServiceMonitor", "tollgate-store")["spec"]["endpoints"]
+    [certificate] = [one["spec"] for one in read("k8s/examples/certificate.yaml") if one["metadata"]["name"] == "tollgate-store"]
+    tls = endpoint.pop("tlsConfig")
+    assert endpoint.pop("scheme") == "https"
+    # It asks pods by their addresses, which no certificate names.
+    assert tls["serverName"] in certificate["dnsNames"]
+    assert tls["ca"]["secret"] == {"name": certificate["secretName"], "key": "ca.crt"}
+    # All else, the stores beside Kong among it, is asked as before.
+    assert watched == plain
 
 
 def test_every_component_is_tried():

@@ -24,6 +24,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ include "tollgate.image" (dict "image" .Values.images.store "default" .Chart.AppVersion) }}
 {{- end -}}
 
+{{/* The name that clients look for in the store's certificate, whichever of the Service's names they call. */}}
+{{- define "tollgate.storeName" -}}
+tollgate-store.{{ .Release.Namespace }}.svc
+{{- end -}}
+
 {{/* The policy as one gateway reads it: `gateway` is its part of the values. */}}
 {{- define "tollgate.policy" -}}
 {{ mergeOverwrite (deepCopy .root.Values.policy) (deepCopy .gateway.policy) | toYaml }}
