@@ -1,0 +1,78 @@
+"""docs/kubernetes.md, as far as it can be followed without a cluster."""
+
+import os
+import re
+import subprocess
+import urllib.error
+import urllib.request
+
+from manifests import KUBECTL, ROOT, TOLLGATE, load, read
+from test_redis import ask, free_port, running, status
+from waiting import until
+
+PAGE = (ROOT / "docs/kubernetes.md").read_text()
+
+
+def section(title):
+    """The part of the page whose heading begins so."""
+    [found] = re.findall(rf"^## {re.escape(title)}[^\n]*\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    return found
+
+
+def blocks(text, kind):
+    return re.findall(rf"^```{kind}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+# ── 8, an override
+
+
+def override():
+    """The section's consumer, what is asked of the store for it, and where in the section that stands."""
+    text = section("8.")
+    [put] = [one for one in re.finditer(r"^\$ curl .* -X PUT .* http://127.0.0.1:7600(/\S+/([^/\s]+)) --json '(.*)'$", text, re.MULTILINE)]
+    return text, put
+
+
+def test_who_gets_an_override_is_made_and_asks_before(tmp_path):
+    text, put = override()
+    [fragment] = blocks(text, "yaml fragment")
+    [consumer] = load(fragment)[0]
+    assert consumer["username"] == put[2]
+    [key] = [one["key"] for one in consumer["keyauth_credentials"]]
+    # It is made, Kong is told of it, it asks, and only then there is somebody to give more to.
+    steps = [fragment, "scripts/kong-declarative.sh consumers.yml", "port-forward service/kong-proxy 8000:80", f"curl -si -H 'apikey: {key}' http://127.0.0.1:8000", put[0]]
+    places = [text.index(step) for step in steps]
+    assert places == sorted(places)
+    assert text.index("422") < places[-1]
+    (tmp_path / "consumers.yml").write_text(fragment)
+    path = {"PATH": f"{KUBECTL.parent}:{os.environ['PATH']}"}
+    whole = subprocess.run([ROOT / "scripts/kong-declarative.sh", tmp_path / "consumers.yml"], env=os.environ | path, capture_output=True, text=True, check=True)
+    file = tmp_path / "kong.yml"
+    file.write_text(whole.stdout)
+    assert [one["username"] for one in load(whole.stdout)[0]["consumers"]] == ["anonymous", put[2]]
+    assert subprocess.run([TOLLGATE, "check", file], check=False).returncode == 0
+
+
+def test_the_store_refuses_an_override_for_who_has_not_asked(tmp_path):
+    """Why the section begins with a consumer: the bonus names no tier."""
+    _, put = override()
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    [policy] = [load(one["data"]["policy.yaml"])[0] for one in read("k8s/base/rate-limiting-configmap.yaml")]
+
+    def given():
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{base}{put[1]}", put[3].encode(), headers, method="PUT")
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    settings = {"TOLLGATE_LISTEN": f"127.0.0.1:{port}", "TOLLGATE_BACKEND": "memory"}
+    with running([TOLLGATE, "store"], env=settings, stderr=subprocess.DEVNULL, cwd=tmp_path):
+        until("the store is ready", lambda: status(f"{base}/readyz") == 200)
+        assert given() == 422
+        asked = {"namespace": policy["namespace"], "consumer": put[2], "tier": "pro", "cost": 1}
+        assert ask(f"{base}/v1/check", "", policy={"tiers": policy["tiers"]}, **asked)["allowed"]
+        assert given() == 200
