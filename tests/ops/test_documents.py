@@ -1,5 +1,6 @@
-"""docs/kubernetes.md, as far as it can be followed without a cluster."""
+"""docs/kubernetes.md and k8s/README.md, as far as they can be followed without a cluster."""
 
+import base64
 import os
 import re
 import subprocess
@@ -13,9 +14,9 @@ from waiting import until
 PAGE = (ROOT / "docs/kubernetes.md").read_text()
 
 
-def section(title):
-    """The part of the page whose heading begins so."""
-    [found] = re.findall(rf"^## {re.escape(title)}[^\n]*\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+def section(title, page=PAGE):
+    """The part of a page whose heading begins so."""
+    [found] = re.findall(rf"^## {re.escape(title)}[^\n]*\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
     return found
 
 
@@ -76,3 +77,38 @@ def test_the_store_refuses_an_override_for_who_has_not_asked(tmp_path):
         asked = {"namespace": policy["namespace"], "consumer": put[2], "tier": "pro", "cost": 1}
         assert ask(f"{base}/v1/check", "", policy={"tiers": policy["tiers"]}, **asked)["allowed"]
         assert given() == 200
+
+
+# ── k8s/README.md, consumers in a Secret
+
+# What needs no cluster is the real one's to do. In this cluster there is a namespace, and nothing else yet.
+EMPTY_CLUSTER = """\
+#!/bin/sh
+case "$*" in
+  kustomize* | label* | *--dry-run=client*) exec {kubectl} "$@" ;;
+  apply*) cat >> {folder}/applied ;;
+  *) echo "Error from server (NotFound): $*" >&2; exit 1 ;;
+esac
+"""
+
+
+def test_the_secret_of_consumers_is_made_before_there_is_a_kong(tmp_path):
+    text = section("Consumers and their keys", (ROOT / "k8s/README.md").read_text())
+    [consumer] = blocks(text, "yaml")
+    (tmp_path / "consumers.yml").write_text(consumer.replace("…", "a-key-of-acme"))
+    (tmp_path / "bin").mkdir()
+    kubectl = tmp_path / "bin/kubectl"
+    kubectl.write_text(EMPTY_CLUSTER.format(kubectl=KUBECTL, folder=tmp_path))
+    kubectl.chmod(0o755)
+    for folder in ("scripts", "k8s"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    first, later = blocks(text, "sh")[:2]
+    path = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", first], cwd=tmp_path, env=os.environ | path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    [secret] = load((tmp_path / "applied").read_text())
+    assert secret["metadata"] == {"name": "kong-declarative", "namespace": "tollgate"}
+    [file] = load(base64.b64decode(secret["data"]["kong.yml"]).decode())
+    assert [one["username"] for one in file["consumers"]] == ["anonymous", "acme"]
+    # Once Kong is there, it has to be told of another file.
+    assert later == "kubectl -n tollgate rollout restart deployment/kong\n"
