@@ -8,9 +8,21 @@
 manager=tollgate
 serverside=(--server-side --force-conflicts --field-manager="$manager")
 
-# owned FILE: prints its objects whose fields may be taken over: all they hold is the manifests', except an autoscaler's
-# number of pods.
-owned() { names "$1" | grep -E '^(deployment|statefulset|cronjob|service|horizontalpodautoscaler|poddisruptionbudget|networkpolicy)/'; }
+# owned FILE: its objects whose fields may be taken over, by their names alone: what they hold is the manifests', but for how many pods an
+# autoscaler keeps.
+owned() {
+  awk '
+    function flush() {
+      if (kind ~ /^(Deployment|StatefulSet|CronJob|Service|HorizontalPodAutoscaler|PodDisruptionBudget|NetworkPolicy)$/) printf "---\n%s", text
+      kind = text = ""; inside = 0
+    }
+    /^---$/ { flush(); next }
+    /^kind: / { kind = $2 }
+    /^[a-zA-Z]/ { inside = /^metadata:/ }
+    /^(apiVersion|kind|metadata):/ || (inside && /^  (name|namespace): /) { text = text $0 "\n" }
+    END { flush() }
+  ' "$1"
+}
 
 # Whether a manifest in FILE sets the number of pods of ONE.
 says_replicas() { # says_replicas FILE ONE
@@ -24,18 +36,30 @@ says_replicas() { # says_replicas FILE ONE
   ' "$1"
 }
 
-# foreign FILE: prints its objects whose spec has another writer than Kubernetes, with the writer's name; and Deployments
-# whose number of pods this name once wrote and an autoscaler now keeps: if `apply` gave it up, it would be one for a
-# moment.
+# written FILE: kind/name of its objects that are there, and who has written their spec: NAME, and NAME/replicas for how many pods there
+# are. In one call, since each costs the start of a kubectl and the way to the cluster. From the standard input, since of a file that it reads itself
+# kubectl says nothing at all once one of the objects may not be looked at.
+written() {
+  local objects
+  objects=$(owned "$1")
+  [ -n "$objects" ] || return 0
+  # shellcheck disable=SC2016 # The template's own variables.
+  here get -f - --ignore-not-found --show-managed-fields -o \
+    'go-template={{range .items}}{{$one := .}}{{range .metadata.managedFields}}{{if not .subresource}}{{$manager := .manager}}{{range $field, $_ := .fieldsV1}}{{if eq $field "f:spec"}}{{$one.kind}}/{{$one.metadata.name}} {{$manager}}{{"\n"}}{{range $inner, $_ := .}}{{if eq $inner "f:replicas"}}{{$one.kind}}/{{$one.metadata.name}} {{$manager}}/replicas{{"\n"}}{{end}}{{end}}{{end}}{{end}}{{end}}{{end}}{{end}}' \
+    <<<"$objects" 2>/dev/null | awk '{ $1 = tolower($1); print }'
+}
+
+# foreign FILE: objects of it whose spec somebody else than Kubernetes has written, with the name; and Deployments whose number of pods
+# this name has written once, and an autoscaler's is now: given up by an `apply`, it would be one for a moment.
 foreign() {
-  local one writers
-  for one in $(owned "$1"); do
-    # shellcheck disable=SC2016 # The variables are the template's.
-    writers=$(here get "$one" --ignore-not-found --show-managed-fields -o \
-      'go-template={{range .metadata.managedFields}}{{if not .subresource}}{{$manager := .manager}}{{range $field, $_ := .fieldsV1}}{{if eq $field "f:spec"}}{{$manager}}{{"\n"}}{{range $inner, $_ := .}}{{if eq $inner "f:replicas"}}{{$manager}}/replicas{{"\n"}}{{end}}{{end}}{{end}}{{end}}{{end}}{{end}}' 2>/dev/null)
-    if grep -qx "$manager/replicas" <<<"$writers" && ! says_replicas "$1" "$one"; then echo "$one by $manager (replicas)"; fi
-    grep -vxE "(.*/replicas|$manager|kube-controller-manager|)" <<<"$writers" | sort -u | sed "s|^|$one by |"
-  done
+  local one writer
+  written "$1" | while read -r one writer; do
+    case $writer in
+      "$manager/replicas") says_replicas "$1" "$one" || echo "$one by $manager (replicas)" ;;
+      '' | */replicas | "$manager" | kube-controller-manager) ;;
+      *) echo "$one by $writer" ;;
+    esac
+  done | sort -u
 }
 
 # own FILE: takes over what others have written in its objects, which keep their values. First all that is there is written
@@ -59,5 +83,5 @@ own() {
     # If there is more than one, blanks separate them.
     printf '{"metadata":{"managedFields":[%s]}}\n' "${ours//\} \{/\},\{}" >"$work/owner.json"
     here patch "$one" --type=merge --patch-file="$work/owner.json" >/dev/null || return 1
-  done < <(foreign "$1" | cut -d ' ' -f 1 | sort -u)
+  done < <(foreign "$1" | cut -d ' ' -f 1 | uniq)
 }

@@ -6,9 +6,10 @@ manifests. The world is a folder:
 | file | contents |
 | --- | --- |
 | `overlay.yaml`, `monitoring.yaml` | what `kubectl kustomize` prints |
-| `world.json` | `fail`, `fail_once`: {text of a call: exit code}; `says`: the message of a call that fails; `slow_once`: text of a call that waits to be ended, the first time; `answers`: {text of a call: what it prints}; `denied`, `secrets`, `namespace`, `crds`, `metrics`, `proxy` |
-| `calls` | one line per call, written here |
-| `applied/…` | the applied objects, so that `diff` finds nothing the second time |
+| `world.json` | `fail`, `fail_once`: {text of a call: exit code}; `says`: what one that fails says; `slow_once`: text of a call that waits to be ended, the first time; `answers`: {text of a call: what it prints}; `denied`, `secrets`, `namespace`, `crds`, `metrics`, `proxy`; `managers`: {kind/name: who has written it}; `hidden`: what may not be looked at |
+| `calls` | one line a call, written here |
+| `asked` | the manifests whose objects were asked for by `get -f -` |
+| `applied/…` | what was applied, so that `diff` finds nothing the second time |
 """
 
 import base64
@@ -23,6 +24,21 @@ def wait_for_a_signal():
     # If a test has gone wrong, nobody sends a signal.
     signal.alarm(60)
     signal.pause()
+
+
+def written(world, manifests):
+    """Who has written the objects that these name; 1 where one of them may not be looked at."""
+    refused = 0
+    for manifest in manifests.split("---\n")[1:]:
+        fields = dict(line.strip().split(": ") for line in manifest.splitlines() if ": " in line)
+        one = f"{fields['kind'].lower()}/{fields['name']}"
+        if one in world.get("hidden", []):
+            print(f"Error from server (Forbidden): {one}", file=sys.stderr)
+            refused = 1
+            continue
+        for manager in world.get("managers", {}).get(one, "").split():
+            print(f"{fields['kind']}/{fields['name']} {manager}")
+    return refused
 
 
 def main():
@@ -62,7 +78,9 @@ def main():
     source = options.get("-f") or options.get("-k")
     key = pathlib.Path(source or "x").name
     applied = folder / "applied" / key
-    content = pathlib.Path(source).read_text() if source and "-f" in options else "folder"
+    content = "folder"
+    if "-f" in options:
+        content = sys.stdin.read() if source == "-" else pathlib.Path(source).read_text()
 
     match words:
         case ["config", "current-context"]:
@@ -76,6 +94,10 @@ def main():
             print((folder / file).read_text(), end="")
         case ["api-resources", *_]:
             print("servicemonitors.monitoring.coreos.com\n" if world["crds"] else "", end="")
+        case ["get", *_] if source == "-":
+            with (folder / "asked").open("a") as asked:
+                asked.write(content)
+            return written(world, content)
         case ["get", "/apis/metrics.k8s.io"]:
             return 0 if world.get("metrics", True) else 1
         case ["get", "namespace", name, *_]:
@@ -104,8 +126,8 @@ def main():
         case ["get", "replicasets" | "pods" | "events", *_]:
             pass
         case ["get", kind, *_] if "/" in kind:
-            # For a workload: its managers, or the number of its ready pods.
-            print(world.get("ready", 3) if "readyReplicas" in call else world.get("managers", {}).get(kind, ""), end="")
+            # How many pods of a workload are ready.
+            print(world.get("ready", 3) if "readyReplicas" in call else "", end="")
         case ["get", kinds, *_] if kinds.startswith("deployments,"):
             if "release-name" in call:
                 print("\n".join(f"x {one}" for one in world.get("releases", [])))

@@ -1,7 +1,10 @@
 """scripts/deploy.sh with the real manifests, and with the flags of the real kubectl."""
 
+import http.server
+import json
 import re
 import subprocess
+import threading
 
 import pytest
 
@@ -82,3 +85,128 @@ def test_a_real_kubectl_knows_every_flag(cluster):
         text = helped(*command, "--help") + everywhere
         for flag in flags:
             assert re.search(rf"(?<![\w-]){flag}[=, ]", text), f"kubectl {' '.join(command)} has no {flag}"
+
+
+# ── what a real kubectl asks an API server, and makes of its answers
+
+KINDS = {
+    "v1": [("Service", "services"), ("ConfigMap", "configmaps")],
+    "apps/v1": [("Deployment", "deployments"), ("StatefulSet", "statefulsets")],
+    "networking.k8s.io/v1": [("NetworkPolicy", "networkpolicies")],
+}
+
+
+def managed(kind, name, **managers):
+    """An object of the cluster, and which fields of its spec who has written."""
+    fields = [{"manager": manager.replace("_", "-"), "operation": "Apply", "fieldsV1": {"f:spec": dict.fromkeys(spec, {})}} for manager, spec in managers.items()]
+    fields.append({"manager": "somebody", "subresource": "status", "operation": "Update", "fieldsV1": {"f:spec": {}}})
+    fields.append({"manager": "somebody", "operation": "Update", "fieldsV1": {"f:metadata": {}}})
+    return {"kind": kind, "metadata": {"name": name, "namespace": "tollgate", "managedFields": fields}}
+
+
+class ApiServer(http.server.BaseHTTPRequestHandler):
+    """Knows the kinds above, and the objects and refusals that the server was given by their paths."""
+
+    def do_GET(self):  # noqa: N802, the name that http.server wants
+        path = self.path.partition("?")[0]
+        group, _, plural = re.sub(r"^/apis?/|/namespaces/tollgate|/[^/]+$", "", path).rpartition("/")
+        self.server.asked.append(path)
+        status, answer = 404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
+        if path == "/api":
+            status, answer = 200, {"kind": "APIVersions", "versions": ["v1"]}
+        elif path == "/apis":
+            groups = [one.partition("/")[0] for one in KINDS if "/" in one]
+            versions = {one: {"groupVersion": f"{one}/v1", "version": "v1"} for one in groups}
+            status, answer = 200, {"kind": "APIGroupList", "apiVersion": "v1", "groups": [{"name": one, "versions": [versions[one]], "preferredVersion": versions[one]} for one in groups]}
+        elif (api := path.removeprefix("/apis/").removeprefix("/api/")) in KINDS:
+            resources = [{"name": plural, "singularName": kind.lower(), "kind": kind, "namespaced": True, "verbs": ["get", "list"]} for kind, plural in KINDS[api]]
+            status, answer = 200, {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api, "resources": resources}
+        elif (found := self.server.objects.get("/".join(path.split("/")[-2:]))) == 403:
+            status, answer = 403, answer | {"reason": "Forbidden", "code": 403}
+        elif found:
+            status, answer = 200, {"apiVersion": group} | found
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+OBJECTS = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  labels:
+    name: another
+  name: kong
+  namespace: tollgate
+spec:
+  template:
+    metadata:
+      name: not-mine
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: kong-declarative
+  namespace: tollgate
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: kong-proxy
+  namespace: tollgate
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata:
+  name: not-there
+  namespace: tollgate
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: default-deny
+  namespace: tollgate
+"""
+KONG, PROXY, DENY = "deployments/kong", "services/kong-proxy", "networkpolicies/default-deny"
+
+
+@pytest.mark.parametrize(
+    ("objects", "said"),
+    [
+        ({}, []),
+        ({KONG: managed("Deployment", "kong", tollgate=["f:template"])}, []),
+        ({KONG: managed("Deployment", "kong", tollgate=["f:replicas"])}, ["deployment/kong by tollgate (replicas)"]),
+        (
+            {
+                KONG: managed("Deployment", "kong", tollgate=["f:template"], kube_controller_manager=["f:replicas"], kubectl_set=["f:template"]),
+                PROXY: managed("Service", "kong-proxy", helm=["f:ports"], kubectl_edit=["f:type"]),
+            },
+            ["deployment/kong by kubectl-set", "service/kong-proxy by helm", "service/kong-proxy by kubectl-edit"],
+        ),
+        ({PROXY: managed("Service", "kong-proxy", helm=["f:ports"]), KONG: 403, DENY: 403}, ["service/kong-proxy by helm"]),
+        ({KONG: 403}, []),
+    ],
+    ids=["nothing there", "ours", "replicas of before", "others", "not all may be looked at", "nothing may be looked at"],
+)
+def test_who_has_written_what_is_what_a_real_kubectl_finds(tmp_path, objects, said):
+    (tmp_path / "kong.yaml").write_text(OBJECTS)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), ApiServer) as server:
+        server.objects, server.asked = objects, []
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        script = """
+          here() { echo x >>calls; "$KUBECTL" --server="$SERVER" --namespace=tollgate "$@"; }
+          . "$OWN"
+          foreign kong.yaml
+        """
+        environment = {"KUBECTL": manifests.KUBECTL, "SERVER": f"http://127.0.0.1:{server.server_address[1]}", "HOME": tmp_path, "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(["bash", "-uc", script], cwd=tmp_path, env=environment | {"OWN": manifests.ROOT / "scripts/deploy/own.sh"}, capture_output=True, text=True, check=True)
+        server.shutdown()
+    assert done.stdout.splitlines() == said and not done.stderr
+    assert (tmp_path / "calls").read_text() == "x\n"
+    assert not [path for path in server.asked if "kong-declarative" in path or "not-mine" in path]

@@ -113,6 +113,25 @@ def test_whatever_others_have_written_is_taken_over(cluster):
     assert sorted(taken) == ["deployment/kong", "horizontalpodautoscaler/kong", "networkpolicy/default-deny", "statefulset/postgres"]
 
 
+def test_what_may_not_be_looked_at_hides_nothing_else(cluster):
+    cluster.world["managers"] = {"deployment/kong": "kubectl-set", "networkpolicy/default-deny": "kubectl-edit"}
+    cluster.world["hidden"] = ["networkpolicy/default-deny"]
+    done = cluster.deploy(text="n\n")
+    assert "deployment/kong by kubectl-set" in done.stdout
+    assert "networkpolicy/default-deny by" not in done.stdout
+
+
+def test_who_has_written_what_is_asked_once_a_file(cluster):
+    """Each call costs the start of a kubectl and the way to the cluster."""
+    assert cluster.deploy("--yes").returncode == 0
+    asked = [call for call in cluster.calls("get") if "--show-managed-fields" in call and "--selector" not in call]
+    # Of what database, kong and policy have; a namespace and monitoring hold nothing that could be taken over.
+    assert len(asked) == 3
+    kinds = [line.removeprefix("kind: ") for line in (cluster.folder / "world/asked").read_text().splitlines() if line.startswith("kind: ")]
+    # Neither is what is in Secrets and ConfigMaps fetched for it.
+    assert sorted(kinds) == ["CronJob", "Deployment", "HorizontalPodAutoscaler", "NetworkPolicy", "Service", "StatefulSet"]
+
+
 def test_how_many_pods_there_are_stays_the_autoscalers_where_a_manifest_said_it_once(cluster):
     """If an apply gave the number up, it would be one for a moment."""
     cluster.world["managers"] = {"deployment/kong": "tollgate\ntollgate/replicas"}
