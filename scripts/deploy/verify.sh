@@ -1,21 +1,16 @@
 # shellcheck shell=bash
 # Part of deploy.sh: sends real requests through the proxy.
 
-# offered: prints the paths of Kong's routes that are plain text; a regular expression loses its anchors.
+# offered: paths that Kong's routes name, as far as they are plain text: of a regular expression its anchors are taken off. The file is
+# read by kubectl itself, without any cluster, as a patch of an object that nobody has: whichever way of YAML it is written in.
 offered() {
-  awk '
-    function path(text) {
-      sub(/[ \t]+#.*$/, "", text)
-      gsub(/^[ \t"'\''-]+|[ \t"'\'',]+$/, "", text)
-      sub(/^~/, "", text); sub(/\$$/, "", text); gsub(/\\\./, ".", text)
-      if (text ~ /^\// && text !~ /[][()*+?|^{}\\$]/) print text
-    }
-    /paths:[ ]*\[/ { line = $0; sub(/.*paths:[ ]*\[/, "", line); sub(/\].*/, "", line); n = split(line, all, ","); for (i = 1; i <= n; i++) path(all[i]); next }
-    /paths:[ ]*(#.*)?$/ { inside = 1; next }
-    inside && /^[ ]*#/ { next }
-    inside && /^[ ]*- / { path($0); next }
-    { inside = 0 }
-  ' "$work/kong.yml" | awk '!seen[$0]++' | head -n 20
+  kubectl patch --local -f - --type=merge --patch-file="$work/kong.yml" -o \
+    'go-template={{define "paths"}}{{range .}}{{range .paths}}{{.}}{{"\n"}}{{end}}{{end}}{{end}}{{range .services}}{{template "paths" .routes}}{{end}}{{template "paths" .routes}}' \
+    <<<'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"read-here"}}' 2>/dev/null |
+    awk '
+      { sub(/^~/, ""); sub(/\$$/, ""); gsub(/\\\./, ".") }
+      /^\// && !/[][()*+?|^{}\\$]/ && !seen[$0]++
+    ' | head -n 20
 }
 
 # Finds the proxy's address: --url, the load balancer's, or a port of this machine that is forwarded to it.

@@ -45,8 +45,8 @@ def main():
     folder = pathlib.Path(sys.argv[0]).resolve().parent.parent / "world"
     world = json.loads((folder / "world.json").read_text())
     call = " ".join(sys.argv[1:])
-    if sys.argv[1] == "label":
-        # This reads a file without any cluster: the real kubectl decides what YAML means.
+    if sys.argv[1] == "label" or sys.argv[1:3] == ["patch", "--local"]:
+        # Of a file, without any cluster: what YAML means is the real one's to say.
         os.execv(world["kubectl"], [world["kubectl"], *sys.argv[1:]])
     if "KUBECTL_EXTERNAL_DIFF" in os.environ:
         call += " by another diff"

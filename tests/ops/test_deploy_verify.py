@@ -1,10 +1,11 @@
 """The last step of scripts/deploy.sh: requests through a proxy, which is a small real server here."""
 
+import json
 import shutil
 
 import pytest
 
-from deploying import OVERLAY, an_object
+from deploying import OVERLAY, ROUTES, an_object
 
 
 def test_the_baseline_shows_limits_and_latencies(cluster):
@@ -41,6 +42,10 @@ def test_a_proxy_that_does_not_limit_is_said_and_undone_only_if_told_so(cluster,
         ('- { name: a, paths: ["~/v1/(.*)$", "/orders"] }', "/orders"),
         ("- name: a\n      paths:  # two\n      # the first\n      - /commented # here\n      - /never", "/commented"),
         ("- name: a\n      paths:\n      - ~/v1/report\\.json$\n      - /never", "/v1/report.json"),
+        ('- { "name": "a", "paths": ["/quoted", "/never"] }', "/quoted"),
+        ('- name: a\n      paths: [\n        "~/v1/(.*)$",\n        "/in-lines",\n      ]', "/in-lines"),
+        ('  [{ name: a, paths: ["/first"] }, { name: b, paths: ["/never"] }]', "/first"),
+        ('- { name: a, paths: ["~/v[12]/orders$", "/after-a-bracket"] }', "/after-a-bracket"),
     ],
 )
 def test_what_the_routes_offer_is_asked_for(cluster, routes, asked):
@@ -49,6 +54,18 @@ def test_what_the_routes_offer_is_asked_for(cluster, routes, asked):
     assert done.returncode == 0, done.stderr
     assert f"asking for {asked}\n" in done.stdout
     assert set(cluster.proxy.paths) == {asked}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_what_a_file_in_json_offers_is_asked_for(cluster, indent):
+    """As tools write it that make Kong's file, and so its Secret: JSON is YAML."""
+    routes = [{"name": "a", "paths": ["~/v1/(.*)$", "/a"]}, {"name": "b", "paths": ["/never"]}]
+    file = {"services": [{"name": "api", "routes": routes, "plugins": [{"config": {"paths": ["/of-a-plugin"]}}]}]}
+    text = json.dumps(file, indent=indent).replace("\n", "\n    ")
+    cluster.overlay.write_text(OVERLAY.replace(ROUTES, f"data:\n  kong.yml: |\n    {text}\n"))
+    done = cluster.deploy("--yes", "--only", "verify")
+    assert done.returncode == 0, done.stderr
+    assert "asking for /a\n" in done.stdout
 
 
 def test_it_waits_for_kong_alone(cluster):
