@@ -6,7 +6,7 @@ manifests. The world is a folder:
 | file | contents |
 | --- | --- |
 | `overlay.yaml`, `monitoring.yaml` | what `kubectl kustomize` prints |
-| `world.json` | `fail`, `fail_once`: {text of a call: exit code}; `says`: what one that fails says; `slow_once`: text of a call that waits to be ended, the first time; `answers`: {text of a call: what it prints}; `denied`, `secrets`, `namespace`, `crds`, `metrics`, `proxy`; `managers`: {kind/name: who has written it}; `hidden`: what may not be looked at |
+| `world.json` | `fail`, `fail_once`: {text of a call: exit code}; `says`: what one that fails says; `slow_once`: text of a call that waits to be ended, the first time; `answers`: {text of a call: what it prints}; `denied`, `secrets`, `namespace`, `crds`, `metrics`, `proxy`; `managers`: {kind/name: who has written it}; `hidden`: what may not be looked at; `real_kustomize`: overlays and monitoring are built by the real kubectl |
 | `calls` | one line a call, written here |
 | `asked` | the manifests whose objects were asked for by `get -f -` |
 | `applied/…` | what was applied, so that `diff` finds nothing the second time |
@@ -41,6 +41,15 @@ def written(world, manifests):
     return refused
 
 
+def shown(one, output, world):
+    """What the real kubectl makes of an object by a template."""
+    # It takes a while to import, and hardly any call needs it.
+    import subprocess  # noqa: PLC0415
+
+    command = [world["kubectl"], "label", "--local", "-f", "-", "read=here", "-o", output]
+    return subprocess.run(command, input=json.dumps(one), text=True, check=False).returncode
+
+
 def main():
     folder = pathlib.Path(sys.argv[0]).resolve().parent.parent / "world"
     world = json.loads((folder / "world.json").read_text())
@@ -72,7 +81,7 @@ def main():
 
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     options = {name: value for name, value in zip(sys.argv[1:], sys.argv[2:]) if name.startswith("-")}
-    for option in ("--context", "--namespace"):
+    for option in ("--context", "--namespace", "-n"):
         if option in options:
             words.remove(options[option])
     source = options.get("-f") or options.get("-k")
@@ -89,6 +98,8 @@ def main():
             return 0 if name == world["context"] else 1
         case ["version"]:
             print(f"Client Version: v1.34.1\nServer Version: {world.get('server', 'v1.34.1')}")
+        case ["kustomize", *_] if world.get("real_kustomize"):
+            os.execv(world["kubectl"], [world["kubectl"], *sys.argv[1:]])
         case ["kustomize", asked]:
             file = "monitoring.yaml" if asked.endswith("monitoring") else "overlay.yaml"
             print((folder / file).read_text(), end="")
@@ -115,8 +126,10 @@ def main():
             if values is None or values == "hidden":
                 print("Error from server (Forbidden)" if values else f'secrets "{name}" not found', file=sys.stderr)
                 return 1
-            for key, value in values.items():
-                print(key, base64.b64encode(value.encode()).decode())
+            encoded = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+            if "range $key" not in call:
+                return shown({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": encoded}, options["-o"], world)
+            print("\n".join(f"{key} {value}" for key, value in encoded.items()))
         case ["get", "deployments.apps,statefulsets.apps", *_]:
             print(world.get("workloads", ""), end="")
         case ["get", "controllerrevision", *_]:
@@ -135,7 +148,9 @@ def main():
                 print("\n".join(one if " " in one else f"{one} tollgate" for one in world.get("there", [])))
         case ["get", "storageclass", *_]:
             print("true")
-        case ["delete" | "create", *_]:
+        case ["create", *_] if "--dry-run=client" in sys.argv:
+            os.execv(world["kubectl"], [world["kubectl"], *sys.argv[1:]])
+        case ["delete" | "create" | "scale", *_]:
             pass
         case ["patch", *_]:
             for file in [one.partition("=")[2] for one in sys.argv if one.startswith("--patch-file=")]:

@@ -3,11 +3,13 @@
 import base64
 import os
 import re
+import shutil
 import subprocess
 import urllib.error
 import urllib.request
 
-from manifests import KUBECTL, ROOT, TOLLGATE, load, read
+from manifests import KUBECTL, ROOT, TOLLGATE, load, named, read
+from test_deploy_overlays import unknown_flags
 from test_redis import ask, free_port, running, status
 from waiting import until
 
@@ -112,3 +114,96 @@ def test_the_secret_of_consumers_is_made_before_there_is_a_kong(tmp_path):
     assert [one["username"] for one in file["consumers"]] == ["anonymous", "acme"]
     # Once Kong is there, it has to be told of another file.
     assert later == "kubectl -n tollgate rollout restart deployment/kong\n"
+
+
+# ── the whole walk
+
+
+def commands(text):
+    return [line.removeprefix("$ ") for block in blocks(text, "console cluster") for line in block.splitlines()]
+
+
+def run_nowhere():
+    """Those of the page that docs/not-executed.md says nothing runs."""
+    [block] = blocks((ROOT / "docs/not-executed.md").read_text(), "text")
+    return [line.removeprefix("$ ") for line in block.splitlines()]
+
+
+class Reader:
+    """Somebody who follows the page from its top, in a copy of the repository, on a cluster that is made up."""
+
+    def __init__(self, cluster):
+        self.cluster, self.folder, self.variables, self.ran = cluster, cluster.folder / "repository", [], []
+        self.folder.mkdir()
+        for part in ("scripts", "k8s", "kong", "monitoring"):
+            shutil.copytree(ROOT / part, self.folder / part, ignore=shutil.ignore_patterns("tollgate.wasm", "tollgate.meta.json"))
+        cluster.world |= {"real_kustomize": True, "balancer": cluster.world["proxy"], "secrets": {}, "workloads": ""}
+
+    def follow(self, text):
+        for command in commands(text):
+            if command not in run_nowhere():
+                self.type(command)
+                self.does(command)
+                self.ran.append(command)
+
+    def type(self, command):
+        environment = self.cluster.environment() | {"TOLLGATE_COMMAND": str(TOLLGATE)}
+        del environment["TOLLGATE_MONITORING"]
+        script = ["bash", "-euo", "pipefail", "-c", "\n".join([*self.variables, command.removesuffix(" &")])]
+        options = {"cwd": self.folder, "env": environment, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        if command.endswith(" &"):
+            with subprocess.Popen(script, stdin=subprocess.DEVNULL, **options) as process:
+                said = process.stdout.readline()
+                process.kill()
+            assert said.startswith("Forwarding from"), f"{command}: {said}"
+            return
+        # Where deploy.sh asks, the answer is yes.
+        done = subprocess.run(script, input="y\n", timeout=120, check=False, **options)
+        assert done.returncode == 0, f"{command}: {done.stdout}"
+        if re.match("[A-Z]+=", command):
+            self.variables.append(command)
+
+    def does(self, command):
+        """What the page says around the commands, and what the cluster has then."""
+        applied, secrets = self.cluster.folder / "world/applied", self.cluster.world["secrets"]
+        if command.startswith("cp k8s/secrets.example.yaml"):
+            written = self.folder / "secrets.yaml"
+            written.write_text(written.read_text().replace("CHANGE-ME", "a-value-of-mine"))
+        elif command == "kubectl apply -f secrets.yaml":
+            secrets |= {one["metadata"]["name"]: one["stringData"] for one in load((applied / "secrets.yaml").read_text())}
+        elif "create secret generic kong-declarative" in command:
+            [secret] = load((applied / "-").read_text())
+            secrets["kong-declarative"] = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+
+
+def test_the_walk_can_be_followed_where_the_cluster_says_yes(cluster):
+    """That scripts, shells and kubectl take the commands, one after the other. What a cluster makes of them nobody is asked here."""
+    everything = commands(PAGE)
+    assert set(run_nowhere()) <= set(everything)
+    reader = Reader(cluster)
+    before, eighth, after = PAGE.partition("## 8.")[0], section("8."), section("Away")
+    reader.follow(before)
+    deployed = load((cluster.folder / "world/applied/kong.yaml").read_text())
+    assert "configMap" in str(volume(deployed, "declarative"))
+
+    [fragment] = blocks(eighth, "yaml fragment")
+    (reader.folder / "consumers.yml").write_text(fragment)
+    kustomization = reader.folder / "k8s/overlays/dbless/kustomization.yaml"
+    kustomization.write_text(kustomization.read_text().replace("components:\n", "components:\n  - ../../components/declarative-secret\n"))
+    reader.follow(eighth)
+    deployed = load((cluster.folder / "world/applied/kong.yaml").read_text())
+    # The pods get another template, so that nobody has to restart them.
+    assert volume(deployed, "declarative")["secret"]["secretName"] == "kong-declarative"
+    reader.type('[ "$ADMIN" = "Authorization: Bearer a-value-of-mine-admin-token" ]')
+    reader.follow(after)
+
+    cluster.world |= {"context": "kind-kind", "balancer": ""}
+    reader.follow(section("The short way"))
+    assert sorted(reader.ran) == sorted(one for one in everything if one not in run_nowhere())
+    unknown, _ = unknown_flags(cluster.calls())
+    assert unknown == []
+
+
+def volume(documents, name):
+    volumes = named(documents, "Deployment", "kong")["spec"]["template"]["spec"]["volumes"]
+    return next(one for one in volumes if one["name"] == name)

@@ -9,8 +9,8 @@
 //! | `yaml envoy-stats` | the sample configuration contains it |
 //! | `yaml fragment` | it is YAML |
 //! | `console` | every `$` command is run, against two gateways and a store of its own; its output has the lines shown, in their order |
-//! | `console cluster` | it is not run, as there is no cluster: but the shell can read it, its files exist, and `docs/not-executed.md` lists it |
-//! | `promql` | it is not tried here; `scripts/site.py` looks for its names |
+//! | `console cluster` | here nothing, for want of a cluster: but the shell can read it, its files exist, and `docs/not-executed.md` lists it; `tests/ops/test_documents.py` follows kubernetes.md |
+//! | `promql` | here nothing; `scripts/site.py` looks for its names |
 //! | `sh` | every target of make exists |
 //! | `text` | it is not tried, as it is no example |
 
