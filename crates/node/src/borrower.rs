@@ -266,5 +266,6 @@ impl Borrower {
 }
 
 // They lend from the store's accounts, which no build for wasm32 has.
-#[cfg(all(test, not(target_arch = "wasm32")))]
+#[cfg(test)]
+#[cfg(not(target_arch = "wasm32"))]
 mod tests;

@@ -4,6 +4,7 @@
 //!   (<https://developer.konghq.com/plugins/rate-limiting>). It calls this strategy accurate only without one
 //!   (<https://developer.konghq.com/gateway/rate-limiting/strategies>), and recommends a second at least
 //!   (<https://developer.konghq.com/support/rate-limiting-advanced-plugin-showing-warn-in-logs-when-sync-rate-set-between-0-and-1/>).
+//!
 //! Apache APISIX's `limit-count` with a `sync_interval` describes the same: it decides by the count of the last synchronization
 //! and by what the instance has counted since, without what others have
 //! (<https://apisix.apache.org/docs/apisix/3.19/plugins/limit-count/>).

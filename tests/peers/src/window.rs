@@ -2,6 +2,7 @@
 //!
 //! - Kong's `rate-limiting` with `policy: cluster`: "each request forces a read and a write on the data store"
 //!   (<https://developer.konghq.com/gateway/rate-limiting/strategies>); the window is a calendar minute of the gateway.
+//!
 //! Kong's own article describes what that costs as the race of "get-then-set"
 //! (<https://konghq.com/blog/how-to-design-a-scalable-rate-limiting-algorithm>).
 //!

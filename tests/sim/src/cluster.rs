@@ -2,7 +2,7 @@
 //!
 //! | | whose code |
 //! | --- | --- |
-//! | [`seat`] | the product's engine, table, borrower, breaker and store_client, on a gateway made of [`gateway`] and [`shared_data`] |
+//! | [`host_call`] | the product's engine, table, borrower, breaker and store client, on a gateway made of [`gateway`] and [`shared_data`] |
 //! | [`replica`] | the product's store: handlers, namespaces, boards, its router for what admins do |
 //! | [`redis`] | the product's accounts in its memory backend |
 //! | [`calls`], [`traffic`], [`fault`], [`admin`] | the simulator's |

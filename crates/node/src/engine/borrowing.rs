@@ -355,5 +355,6 @@ fn unknown(under: &AppliedTier, now: UnixNanos) -> Ruling {
 }
 
 // They lend from the store's accounts, which no build for wasm32 has.
-#[cfg(all(test, not(target_arch = "wasm32")))]
+#[cfg(test)]
+#[cfg(not(target_arch = "wasm32"))]
 mod tests;

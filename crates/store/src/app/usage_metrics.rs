@@ -156,6 +156,7 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tollgate_core::units::Millis;
     use tollgate_core::wire::{Grant, LeaseRequest};
 
     fn noted(client: ClientId, node: u64, ask: Ask) -> Noted {

@@ -155,6 +155,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tollgate_core::client::ClientId;
+    use tollgate_core::units::Cost;
 
     fn usage(name: &str) -> backend::Usage {
         let client = ClientId::default();
