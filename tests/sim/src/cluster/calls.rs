@@ -81,7 +81,7 @@ impl Calls {
 }
 
 /// The most calls that one root makes in a second: a batch a tick, and the requests that find no lease, each of which may ask
-/// several times on Kong. It bounds a storm; how thrifty the store_client is shows in the number of calls.
+/// several times on Kong. It bounds a storm; how thrifty the store client is shows in the number of calls.
 const STORM: u32 = 400;
 
 impl Cluster {

@@ -1,4 +1,4 @@
-//! What the product's store_client needs of a gateway, and what the gateway makes of it.
+//! What the product's store client needs of a gateway, and what the gateway makes of it.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! What the store_client needs of a gateway.
+//! What the store client needs of a gateway.
 
 use crate::clock::NodeNanos;
 use crate::engine::Ruling;
