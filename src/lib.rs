@@ -1,6 +1,6 @@
 //! Tollgate's filter: the Proxy-Wasm adapter, and the only code that names the gateway.
 //!
-//! It reads a request, asks the [engine](tollgate_node::engine), and passes the answer to the host. Nothing here decides.
+//! It reads a request, asks the engine (`tollgate_node::engine`), and passes the answer to the host. Nothing here decides.
 //! Every difference between hosts is in `host`.
 #![cfg(all(target_arch = "wasm32", target_os = "wasi"))]
 // A macro generates the functions that the host calls, without documentation.

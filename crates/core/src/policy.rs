@@ -36,7 +36,7 @@ pub struct Policy {
     pub tiers: Vec<Tier>,
     /// The tier of a known consumer for whom nothing names another.
     pub default_tier: TierId,
-    /// The limits of clients without a consumer, with one bucket per address. Its name is [`ANONYMOUS`].
+    /// The limits of clients without a consumer, with one bucket per address. Its name is [`ANONYMOUS`](crate::tier::ANONYMOUS).
     pub anonymous: Tier,
     /// Where to read consumer and tier from.
     pub identity: Identity,

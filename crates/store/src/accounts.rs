@@ -41,7 +41,7 @@ use tollgate_core::wire::{Grant, LeaseRequest};
 pub const LEASE_TTL: Micros = Micros(10_000_000);
 
 /// The same of a calm one: long enough that a client that comes now and then finds what it was lent the last time. Below
-/// [`LONGEST_EMPTY`], so that what is reported late still drains from when it was spent.
+/// [`LONGEST_EMPTY`](tollgate_core::wire::LONGEST_EMPTY), so that what is reported late still drains from when it was spent.
 pub const CALM_TTL: Micros = Micros(58_000_000);
 
 /// The longest that a grant says it lasts: a message has 32 bits for it, and a clock that is set back makes it seem long.

@@ -6,8 +6,8 @@
 //!              check    one decision for an application      overrides, reset, audit: admins
 //! ```
 //!
-//! What namespaces have in common is in [`space`]: the [tiers](tier) that gateways tell of, and the [board] of overrides
-//! and resets that all nodes are told of. Every error becomes a [problem] document.
+//! What namespaces have in common is in [`namespace`]: the [tiers](tier) that gateways tell of, and the
+//! [index](override_index) of overrides and resets that all nodes are told of. Every error becomes a [problem] document.
 
 pub mod access;
 mod admission;
