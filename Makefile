@@ -11,6 +11,8 @@ META := dist/tollgate.meta.json
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 WASM_BUILT := $(TARGET_DIR)/wasm32-wasip1/wasm/tollgate.wasm
 CARGO := cargo --locked
+# What `make run` and the meta file need, built by one call: two calls would select different features, and build dependencies twice.
+NATIVE := -p tollgate-cli -p tollgate-testkit -p wasm-trim --bins
 COMPOSE := docker compose --file kong/docker-compose.yml
 # The paths of the sources and the registry are nobody's business, and would make every build differ.
 REMAP := --remap-path-prefix=$(CURDIR)=tollgate --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
@@ -27,8 +29,6 @@ export TOLLGATE_COMMAND ?= $(CURDIR)/dist/tollgate
 .PHONY: run
 run: export TOLLGATE_COMMAND := $(abspath $(TARGET_DIR))/debug/tollgate
 run: setup-run build-wasm ## two real gateways that share a limit, from http://127.0.0.1:8000 on, and a table of what they do; CHECK=1 asserts it; PORT=8080; REDIS=redis://…
-	@$(CARGO) build --quiet -p tollgate-cli --bin tollgate
-	@$(CARGO) build --quiet -p tollgate-testkit --bin tollgate-demo
 	@exec $(TARGET_DIR)/debug/tollgate-demo --port $(PORT) $(if $(CHECK),--check)
 
 .PHONY: build-wasm
@@ -157,5 +157,6 @@ need-docker:
 $(META): setup-run
 	@mkdir -p dist
 	@RUSTFLAGS="$(REMAP)" $(CARGO) build --quiet --profile wasm --target wasm32-wasip1 -p tollgate
-	@$(CARGO) run --quiet -p wasm-trim -- $(WASM_BUILT) $(WASM)
-	@$(CARGO) run --quiet -p tollgate-cli --bin tollgate -- meta > $(META).new && mv $(META).new $(META)
+	@$(CARGO) build --quiet $(NATIVE)
+	@$(TARGET_DIR)/debug/wasm-trim $(WASM_BUILT) $(WASM)
+	@$(TARGET_DIR)/debug/tollgate meta > $(META).new && mv $(META).new $(META)

@@ -50,15 +50,18 @@ environment() { # environment REQUIREMENTS WHAT-THEY-ARE
   cp "scripts/$1" "$stamp"
 }
 
+# Builds without optimising, which is far less work: these tools run for seconds.
 cargo_tool() { # cargo_tool CRATE VERSION [FLAGS…]
   cargo install --list | grep -q "^$1 v$2:" && return
-  echo "setup: building $1 $2"
+  echo "setup: building $1 $2, once (a minute or two)"
   # This runs outside the project, whose toolchain and target folder are not for the tool. A registry that lags behind may
   # lack a version in the tool's own lock file; then any that fits will do.
   (
     cd /
     unset CARGO_TARGET_DIR
-    cargo install --quiet --locked "$1" --version "$2" "${@:3}" || cargo install --quiet "$1" --version "$2" "${@:3}"
+    export CARGO_PROFILE_DEV_DEBUG=0
+    cargo install --quiet --debug --locked "$1" --version "$2" "${@:3}" 2>/dev/null ||
+      cargo install --quiet --debug "$1" --version "$2" "${@:3}"
   )
 }
 
@@ -82,10 +85,9 @@ case "${1:-run}" in
     # Certificates for tests of TLS.
     command -v openssl >/dev/null || packages openssl
     cargo_tool cargo-fuzz 0.13.2
-    cargo_tool cargo-deny 0.20.2
-    # The packages named mdbook in PyPI and npm are other people's, so this builds the project's own. Unoptimized and
-    # without search and server it builds in a minute on one core, and builds our pages in a second.
-    cargo_tool mdbook 0.5.4 --no-default-features --debug
+    cargo_tool cargo-deny 0.20.2 --no-default-features
+    # The package named mdbook in npm is other people's, so this builds the project's own, without search and server.
+    cargo_tool mdbook 0.5.4 --no-default-features
     ;;
   bench)
     # The benchmarks count instructions with it.
