@@ -14,6 +14,7 @@ mod ask;
 mod behaviours;
 mod outage;
 mod redis_keys;
+mod written_before;
 
 use std::sync::Arc;
 
