@@ -16,6 +16,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         self.server.asked += 1
         self.server.paths.append(self.path)
         self.server.keys.append(self.headers["apikey"])
+        self.server.hosts.append(self.headers["Host"])
         status, headers = self.server.answers
         if self.server.asked <= self.server.late:
             status, headers = 404, {}
@@ -35,7 +36,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
 def cluster(tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
         proxy.answers, proxy.asked, proxy.late, proxy.gone, proxy.paths, proxy.unlimited = LIMITED, 0, 0, math.inf, [], None
-        proxy.keys = []
+        proxy.keys, proxy.hosts = [], []
         threading.Thread(target=proxy.serve_forever, args=(0.01,), daemon=True).start()
         yield Cluster(tmp_path, proxy)
         proxy.shutdown()

@@ -156,8 +156,13 @@ def main():
             for file in [one.partition("=")[2] for one in sys.argv if one.startswith("--patch-file=")]:
                 applied.parent.mkdir(exist_ok=True)
                 (applied.parent / pathlib.Path(file).name).write_text(pathlib.Path(file).read_text())
-        case ["get", "service", *_]:
-            print(world.get("balancer", ""), end="")
+        case ["get", "service", name, *_]:
+            # The balancer's addresses as a Service has them: `ip` or `hostname`.
+            balancer = world.get("balancer")
+            addresses = [{"ip": balancer}] if isinstance(balancer, str) else balancer
+            status = {"loadBalancer": {"ingress": addresses} if balancer else {}}
+            service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "status": status}
+            return shown(service, options["-o"], world)
         case ["diff", *_]:
             if applied.exists() and applied.read_text() == content:
                 return 0

@@ -142,3 +142,13 @@ def test_the_load_balancers_address_comes_before_a_port_forward(cluster):
     done = cluster.deploy("--yes", "--only", "verify")
     assert done.returncode == 0, done.stderr
     assert cluster.calls("port-forward") == []
+
+
+@pytest.mark.parametrize("beside", [[], [{"ip": "203.0.113.7"}]], ids=["alone", "before an address"])
+def test_a_load_balancer_that_has_a_name_is_asked_by_it(cluster, beside):
+    name = cluster.world["proxy"].replace("127.0.0.1", "localhost")
+    cluster.world["balancer"] = [{"hostname": name}, *beside]
+    done = cluster.deploy("--yes", "--only", "verify")
+    assert done.returncode == 0, done.stderr
+    assert cluster.calls("port-forward") == []
+    assert set(cluster.proxy.hosts) == {name}

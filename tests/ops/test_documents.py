@@ -8,6 +8,8 @@ import subprocess
 import urllib.error
 import urllib.request
 
+import pytest
+
 from manifests import KUBECTL, ROOT, TOLLGATE, load, named, read
 from test_deploy_overlays import unknown_flags
 from test_redis import ask, free_port, running, status
@@ -114,6 +116,27 @@ def test_the_secret_of_consumers_is_made_before_there_is_a_kong(tmp_path):
     assert [one["username"] for one in file["consumers"]] == ["anonymous", "acme"]
     # Once Kong is there, it has to be told of another file.
     assert later == "kubectl -n tollgate rollout restart deployment/kong\n"
+
+
+# ── 6, the proxy's address
+
+
+@pytest.mark.parametrize(
+    ("ingress", "url"),
+    [
+        ([{"ip": "203.0.113.7"}], "http://203.0.113.7"),
+        ([{"ip": "2001:db8::7"}], "http://[2001:db8::7]"),
+        ([{"hostname": "lb.example.com"}], "http://lb.example.com"),
+        ([{"ip": "203.0.113.7", "hostname": "lb.example.com"}, {"ip": "2001:db8::7"}], "http://203.0.113.7"),
+    ],
+    ids=["IPv4", "IPv6", "a name", "more than one"],
+)
+def test_the_proxys_address_is_one_in_a_url(cluster, ingress, url):
+    cluster.world["balancer"] = ingress
+    [command] = [one for one in commands(section("6.")) if one.startswith("PROXY=")]
+    script = ["bash", "-euo", "pipefail", "-c", f'{command}\necho "$PROXY"']
+    done = subprocess.run(script, env=cluster.environment(), capture_output=True, text=True, check=True)
+    assert done.stdout == f"{url}\n"
 
 
 # ── the whole walk
