@@ -101,7 +101,7 @@ overlays=${TOLLGATE_OVERLAYS:-k8s/overlays}
 monitoring=${TOLLGATE_MONITORING:-monitoring}
 patience=${TOLLGATE_PATIENCE:-60}
 work=$(mktemp -d) || exit 2
-touched='' changed='' forward='' child='' step='' number=0 began=$SECONDS unwell=''
+touched='' changed='' job='' forward='' child='' step='' number=0 began=$SECONDS unwell=''
 
 say() { printf '   %s\n' "$*"; }
 kube() { kubectl ${context:+--context "$context"} "$@"; }
@@ -129,7 +129,7 @@ fail() { # fail WHAT [EXIT-CODE]
   trap 'echo "deploy: interrupted while undoing; look at the rollouts at once" >&2; exit 5' INT TERM HUP
   echo "deploy: step $number, $step, failed after $((SECONDS - began)) s: $1" >&2
   if [ -z "$touched" ]; then
-    echo "deploy: nothing was touched" >&2
+    echo "deploy: nothing was touched${job:+, but that job $job was made}" >&2
     exit "${2:-1}"
   fi
   if [ -z "$undo" ]; then

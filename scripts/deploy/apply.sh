@@ -108,6 +108,6 @@ configure() {
   if [ ! -s "$work/policy.yaml" ] || [ -n "$dry_run" ]; then return 0; fi
   # `job` is not local, so that `go_back` can delete it.
   job=kong-configuration-$(date -u +%Y%m%d%H%M%S)
-  here create job "$job" --from=cronjob/kong-configuration || return 1
+  here create job "$job" --from=cronjob/kong-configuration || { job=''; return 1; }
   ended "$job"
 }

@@ -63,18 +63,27 @@ settle() {
   done
 }
 
-# ended JOB: waits until it has succeeded or failed.
+# ended JOB: waits until it has succeeded or failed. Its controller says FailureTarget first, and Failed once its last pod has gone.
 ended() {
   local how until=$((SECONDS + $(seconds "$timeout")))
   while :; do
     how=$(here get job "$1" -o 'go-template={{range .status.conditions}}{{if eq .status "True"}}{{.type}} {{.reason}} {{.message}}{{"\n"}}{{end}}{{end}}') || return 1
-    case $how in
-      *Complete*) return 0 ;;
-      *Failed*) say "job $1: $how" >&2; why_not; return 1 ;;
-    esac
-    [ "$SECONDS" -lt "$until" ] || { why_not; return 1; }
+    if grep -q '^Complete ' <<<"$how"; then return 0; fi
+    if grep -qE '^(FailureTarget|Failed) ' <<<"$how"; then
+      how=${how##*$'\n'}
+      say "job $1 has failed: ${how#* }" >&2
+      break
+    fi
+    if [ "$SECONDS" -ge "$until" ]; then
+      say "job $1 has not ended within $timeout" >&2
+      break
+    fi
     waiting sleep 1
   done
+  # What one of its pods has said is the cause. Undoing deletes them.
+  here logs "job/$1" --all-containers --prefix --tail=10 --request-timeout=10s 2>&1 | sed 's/^/   /' >&2
+  why_not
+  return 1
 }
 
 # Prints what the cluster says about pods that do not start.

@@ -136,7 +136,7 @@ def main():
             print(7, end="")
         case ["get", "job", *_]:
             print("Complete CompletionsReached ")
-        case ["get", "replicasets" | "pods" | "events", *_]:
+        case ["get", "replicasets" | "pods" | "events", *_] | ["logs", *_]:
             pass
         case ["get", kind, *_] if "/" in kind:
             # How many pods of a workload are ready.

@@ -309,7 +309,7 @@ def images(documents):
 
 
 def endings(documents):
-    """A pod has the time that its preStop and draining may take."""
+    """A pod has the time that its preStop and draining may take, and a failed Job keeps its pods' logs."""
     for pod in pods(documents):
         grace = pod.spec.get("terminationGracePeriodSeconds", 30)
         for container in pod.containers():
@@ -324,6 +324,9 @@ def endings(documents):
                 yield f"{pod.title} has fewer pods while it is rolled"
             if "preStop" not in pod.spec["containers"][0].get("lifecycle", {}):
                 yield f"{pod.title} ends before the load balancers have heard of it"
+        # Else its controller deletes the pod as it gives the Job up.
+        if not pod.stays() and pod.spec.get("restartPolicy") != "Never":
+            yield f"{pod.title} takes what it has said with it where it fails"
 
 
 RULES = [names, selectors, references, alternatives, unchangeable, ports, probes, restricted, images, endings]

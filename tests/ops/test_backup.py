@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from manifests import built, environment, pod, read
+from manifests import ROOT, built, environment, pod, read
 from rules import RULES
 from test_manifests import validate
 
@@ -41,6 +42,34 @@ def test_both_speak_with_the_same_database_on_the_same_volume():
     assert [one for one in backup.spec["volumes"] if one["name"] == "backup"] == [
         one for one in restore.spec["volumes"] if one["name"] == "backup"
     ]
+
+
+# `wait` for what a failed Job never has would take all of its time: this one says so at once.
+ONE_JOB = """\
+#!/bin/sh
+echo "$*" >> {folder}/calls
+case "$*" in
+  create*) echo job.batch/postgres-restore-1 ;;
+  *wait*condition=complete*--timeout=??s*) {complete} ;;
+  *wait*condition=complete*) {complete} || echo "$*" >> {folder}/in-vain; {complete} ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("complete", ["true", "false"])
+def test_a_restoring_that_fails_is_not_waited_for(tmp_path, complete):
+    """A failed Job is never complete. Kong need not start again then, and why it failed is said."""
+    text = (ROOT / "k8s/README.md").read_text()
+    [block] = re.findall(r"^```sh\n(restore=.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(ONE_JOB.format(folder=tmp_path, complete=complete))
+    kubectl.chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-uc", block], env=os.environ | path, capture_output=True, text=True, check=False)
+    calls = (tmp_path / "calls").read_text()
+    assert not (tmp_path / "in-vain").exists()
+    assert "logs job.batch/postgres-restore-1" in calls
+    assert (done.returncode == 0) == ("rollout restart deployment/kong" in calls) == (complete == "true")
 
 
 @pytest.fixture(scope="module")

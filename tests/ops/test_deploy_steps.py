@@ -46,12 +46,43 @@ def test_the_configuration_goes_into_the_database_at_once(cluster):
     assert any(f"get job {name} " in call for call in cluster.calls())
 
 
-def test_a_configuration_that_fails_is_not_waited_for(cluster):
-    cluster.world["answers"] = {"get job ": "Failed BackoffLimitExceeded it has failed too often"}
-    done = cluster.deploy("--yes")
+TOO_OFTEN = "BackoffLimitExceeded it has failed too often\n"
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [f"Failed {TOO_OFTEN}", f"FailureTarget {TOO_OFTEN}", f"FailureTarget {TOO_OFTEN}Failed {TOO_OFTEN}", "Failed PodFailurePolicy it is not Complete \n"],
+    ids=["failed", "its pods still end", "its pods have ended", "what it says is no condition"],
+)
+def test_a_configuration_that_fails_is_not_waited_for(cluster, conditions):
+    cluster.world["answers"] = {"get job ": conditions, "logs job/": "[pod/a/configuration] Error: no such plugin\n"}
+    done = cluster.deploy("--yes", "--timeout", "9s")
     assert done.returncode == 1
-    assert "BackoffLimitExceeded it has failed too often" in done.stderr
-    assert "step 4, policy, failed" in done.stderr
+    assert f"has failed: {conditions.splitlines()[-1].partition(' ')[2]}" in done.stderr
+    assert done.stderr.count("it has failed too often") <= 1
+    assert "step 4, policy, failed" in done.stderr and "has not ended" not in done.stderr
+    # What it has said is the cause, and goes with the job.
+    assert "[pod/a/configuration] Error: no such plugin" in done.stderr
+    calls = cluster.calls("logs", "delete job")
+    assert [call.split("job")[0].split()[-1] for call in calls] == ["logs", "delete"]
+
+
+def test_a_configuration_that_does_not_end_is_said_to(cluster):
+    cluster.world["answers"] = {"get job ": "", "logs job/": "[pod/a/admin] kong-admin: Connection refused\n"}
+    done = cluster.deploy("--yes", "--timeout", "1s")
+    assert done.returncode == 1
+    assert "has not ended within 1s" in done.stderr and "kong-admin: Connection refused" in done.stderr
+
+
+def test_a_job_that_was_made_is_named_where_nothing_else_was_touched(cluster):
+    assert cluster.deploy("--yes").returncode == 0
+    cluster.forget_calls()
+    cluster.world["answers"] = {"get job ": f"Failed {TOO_OFTEN}"}
+    done = cluster.deploy("--yes", "--only", "policy")
+    [made] = cluster.calls("create job")
+    assert f"nothing was touched, but that job {made.split()[-2]} was made" in done.stderr
+    # Its policy is the one of before, and the pods say why it failed.
+    assert cluster.calls("delete", "patch") == []
 
 
 def test_it_waits_for_as_many_pods_as_the_autoscaler_keeps(cluster):

@@ -175,6 +175,7 @@ BROKEN = {
             "fewer pods while it is rolled",
         ),
         (lambda d: proxy(d).pop("lifecycle"), "ends before the load balancers"),
+        (lambda d: pod(d, "postgres-backup").spec.update(restartPolicy="OnFailure"), "takes what it has said with it"),
     ],
 }
 CASES = [
