@@ -64,22 +64,27 @@ foreign() {
 
 # own FILE: takes over what others have written in its objects, which keep their values. First all that is there is written
 # as ours, then the other writers are removed: in this order an interruption loses nothing, and the next run repeats it. It
-# leaves out the number of pods if an autoscaler keeps it, and the time of somebody's last restart.
+# leaves out the time of somebody's last restart, and the number of pods if an autoscaler keeps it. If that number is ours,
+# from an older manifest, it is written once more and only its ownership removed: an `apply` without it would make it one.
 own() {
-  local one api kind spec labels ours replicas
+  local one api kind spec labels mine ours said without
   while read -r one; do
     say "$one was written by others; taken over"
+    mine="jsonpath={.metadata.managedFields[?(@.manager==\"$manager\")]}"
     api=$(here get "$one" -o 'jsonpath={.apiVersion}') && kind=$(here get "$one" -o 'jsonpath={.kind}') &&
-      spec=$(here get "$one" -o 'jsonpath={.spec}') && labels=$(here get "$one" -o 'jsonpath={.metadata.labels}') || return 1
-    replicas='s/"replicas":[0-9]+,//'
-    ! says_replicas "$1" "$one" || replicas=''
+      spec=$(here get "$one" -o 'jsonpath={.spec}') && labels=$(here get "$one" -o 'jsonpath={.metadata.labels}') &&
+      ours=$(here get "$one" --show-managed-fields -o "$mine") || return 1
+    said='' without=''
+    ! says_replicas "$1" "$one" || said=yes
+    [ -n "$said" ] || [[ $ours = *'"f:replicas":'* ]] || without='s/"replicas":[0-9]+,//'
     touched=yes
     printf '{"apiVersion":"%s","kind":"%s","metadata":{"name":"%s","namespace":"%s","labels":%s},"spec":%s}\n' \
       "$api" "$kind" "${one#*/}" "$namespace" "${labels:-{\}}" "$spec" |
-      sed -E 's/"kubectl\.kubernetes\.io\/restartedAt":"[^"]*",//; s/,?"kubectl\.kubernetes\.io\/restartedAt":"[^"]*"//; '"$replicas" \
+      sed -E 's/"kubectl\.kubernetes\.io\/restartedAt":"[^"]*",//; s/,?"kubectl\.kubernetes\.io\/restartedAt":"[^"]*"//; '"$without" \
         >"$work/owned.json"
     kube apply "${serverside[@]}" -f "$work/owned.json" >/dev/null || return 1
-    ours=$(here get "$one" --show-managed-fields -o "jsonpath={.metadata.managedFields[?(@.manager==\"$manager\")]}") || return 1
+    ours=$(here get "$one" --show-managed-fields -o "$mine") || return 1
+    [ -n "$said" ] || ours=$(sed -E 's/"f:replicas":\{\},//g; s/,?"f:replicas":\{\}//g' <<<"$ours")
     # If there is more than one, blanks separate them.
     printf '{"metadata":{"managedFields":[%s]}}\n' "${ours//\} \{/\},\{}" >"$work/owner.json"
     here patch "$one" --type=merge --patch-file="$work/owner.json" >/dev/null || return 1

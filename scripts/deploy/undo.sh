@@ -28,8 +28,13 @@ go_back() {
     here rollout undo "$workload" --to-revision="$revision" >&2 && { unstick "$workload" >&2 || true; } &&
       here rollout status "$workload" --timeout="$timeout" >&2 || failed=1
   done <"$work/before"
-  # `rollout undo` writes by a name of its own.
-  sort -u "$work/applied" | sed -E 's,^deployment,Deployment,; s,^statefulset,StatefulSet,; s,^([a-zA-Z]+)[^/]*/(.*),---\napiVersion: apps/v1\nkind: \1\nmetadata:\n  name: \2,' >"$work/undone.yaml"
+  # `rollout undo` writes by a name of its own. It does not change how many pods there are, which stays ours where a manifest says it.
+  sort -u "$work/applied" | while read -r workload; do
+    new=${workload/.apps/}
+    printf -- '---\napiVersion: apps/v1\nkind: %s\nmetadata:\n  name: %s\n' \
+      "$(sed 's,^deployment.*,Deployment,; s,^statefulset.*,StatefulSet,' <<<"$new")" "${new#*/}"
+    ! says_replicas "$work/all.yaml" "$new" || printf 'spec:\n  replicas: 1\n'
+  done >"$work/undone.yaml"
   own "$work/undone.yaml" >&2 || failed=1
   # A policy on its way into the database is held back, since it would be in force within five minutes.
   if [ -n "${job:-}" ]; then

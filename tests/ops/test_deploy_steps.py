@@ -164,11 +164,14 @@ def test_who_has_written_what_is_asked_once_a_file(cluster):
 
 
 def test_how_many_pods_there_are_stays_the_autoscalers_where_a_manifest_said_it_once(cluster):
-    """If an apply gave the number up, it would be one for a moment."""
+    """If an apply gave the number up, it would be one until the autoscaler sees it."""
     cluster.world["managers"] = {"deployment/kong": "tollgate\ntollgate/replicas"}
-    cluster.world["answers"] = LIVE
+    ours = '{"manager":"tollgate","fieldsV1":{"f:spec":{%s"f:template":{}}}}'
+    cluster.world["answers"] = LIVE | {"managedFields[?": ours % '"f:replicas":{},'}
     assert "deployment/kong was written by others; taken over" in cluster.deploy("--yes").stdout
-    assert "replicas" not in json.loads((cluster.folder / "world/applied/owned.json").read_text())["spec"]
+    assert json.loads((cluster.folder / "world/applied/owned.json").read_text())["spec"]["replicas"] == 4
+    owner = json.loads((cluster.folder / "world/applied/owner.json").read_text())
+    assert owner["metadata"]["managedFields"] == [json.loads(ours % "")]
 
 
 def test_what_the_overlay_no_longer_has_goes_at_the_end(cluster):

@@ -1,12 +1,13 @@
 """How scripts/deploy.sh goes back when a step fails or when it is interrupted."""
 
+import json
 import os
 import signal
 import subprocess
 
 import pytest
 
-from deploying import SCRIPT
+from deploying import OVERLAY, SCRIPT, an_object
 from test_deploy_steps import LIVE
 from waiting import until
 
@@ -32,6 +33,22 @@ def test_what_an_undo_writes_is_taken_over(cluster):
     calls = cluster.calls()
     undone = next(index for index, call in enumerate(calls) if "rollout undo deployment.apps/kong" in call)
     assert any("patch deployment/kong" in call for call in calls[undone:])
+
+
+@pytest.mark.parametrize("writers", ["", "\nkubectl-rollout"], ids=["nobody else", "the undoing"])
+def test_as_many_pods_as_a_manifest_says_are_left_after_an_undo(cluster, writers):
+    """An apply that gave the number up would leave one pod of a store that has more."""
+    store = an_object("Deployment", "tollgate-store", "store", api="apps/v1", more="spec:\n  replicas: 2\n")
+    cluster.overlay.write_text(f"{OVERLAY}---\n{store}")
+    cluster.world["fail_once"] = {"rollout status deployment.apps/kong": 1}
+    cluster.world["managers"] = {"deployment/tollgate-store": f"tollgate\ntollgate/replicas{writers}"}
+    cluster.world["answers"] = LIVE | {"managedFields[?": '{"manager":"tollgate","fieldsV1":{"f:spec":{"f:replicas":{}}}}'}
+    assert cluster.deploy("--yes").returncode == 1
+    applied = cluster.folder / "world/applied"
+    assert (applied / "owned.json").exists() == bool(writers)
+    if writers:
+        assert json.loads((applied / "owned.json").read_text())["spec"]["replicas"] == 4
+        assert "f:replicas" in (applied / "owner.json").read_text()
 
 
 def test_a_policy_that_is_undone_does_not_get_in_a_moment_later(cluster):
