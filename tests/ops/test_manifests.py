@@ -324,6 +324,12 @@ def test_the_configuration_goes_to_the_admin_api_once_it_is_there():
     assert any(one.startswith("--select-tag=") for one in deck["args"]), "it would delete what the Admin API has made"
 
 
+def test_a_configuration_at_once_is_there_until_it_was_seen():
+    """The CronJob keeps its newest jobs; what `kubectl create job --from` has made of it counts, and others may end meanwhile."""
+    spec = named(built("postgres"), "CronJob", "kong-configuration")["spec"]
+    assert min(spec["successfulJobsHistoryLimit"], spec["failedJobsHistoryLimit"]) >= 3
+
+
 def test_a_pod_is_ready_once_it_is_configured():
     ready = {"path": "/status/ready", "port": "status"}
     assert pod(built("dbless"), "kong").container("proxy")["readinessProbe"]["httpGet"] == ready
