@@ -3,16 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
+use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use subtle::ConstantTimeEq;
 
 use super::problem::AppError;
 use super::state::Store;
-
-/// The longest `X-Actor`, bytes.
-pub const MAX_ACTOR: usize = 128;
 
 /// The tokens that this store knows.
 #[derive(Clone, Default)]
@@ -70,56 +66,34 @@ impl Caller {
     }
 }
 
-/// What the caller of a request may do. Its connection is known for that from now on.
-fn role(parts: &Parts, store: &Store) -> Option<Role> {
-    let role = store.tokens.role(&parts.headers)?;
-    if let Some(caller) = parts.extensions.get::<Arc<Caller>>() {
-        caller.0.store(true, Ordering::Relaxed);
-    }
-    Some(role)
+/// Which bearer token an endpoint wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// None: the endpoint says nothing about consumers.
+    None,
+    /// The gateways' token, or the admins'.
+    Either,
+    /// The admins' token.
+    Admin,
 }
 
-/// A caller with either token.
-pub struct Gateway;
-
-impl FromRequestParts<Arc<Store>> for Gateway {
-    type Rejection = AppError;
-
-    async fn from_request_parts(parts: &mut Parts, store: &Arc<Store>) -> Result<Self, AppError> {
-        role(parts, store).map(|_| Self).ok_or(AppError::Unauthorized)
-    }
-}
-
-/// A caller with the admin's token.
-pub struct Admin;
-
-impl FromRequestParts<Arc<Store>> for Admin {
-    type Rejection = AppError;
-
-    async fn from_request_parts(parts: &mut Parts, store: &Arc<Store>) -> Result<Self, AppError> {
-        match role(parts, store) {
-            Some(Role::Admin) => Ok(Self),
-            Some(Role::Gateway) => Err(AppError::Forbidden),
-            None => Err(AppError::Unauthorized),
+impl Token {
+    /// Checks that a request has shown this token, and marks its connection as one that has.
+    ///
+    /// # Errors
+    /// The caller's token is another, or missing.
+    pub fn check(self, request: &Request, store: &Store) -> Result<(), AppError> {
+        if self == Self::None {
+            return Ok(());
         }
-    }
-}
-
-/// Who an admin says to be, for the audit log: `X-Actor`, or `admin`.
-pub struct Actor(pub String);
-
-impl<S: Sync> FromRequestParts<S> for Actor {
-    type Rejection = AppError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AppError> {
-        let Some(value) = parts.headers.get("x-actor") else { return Ok(Self("admin".to_owned())) };
-        let text = std::str::from_utf8(value.as_bytes()).unwrap_or_default();
-        if text.is_empty() || text.len() > MAX_ACTOR || text.contains(char::is_control) {
-            return Err(AppError::Malformed(format!(
-                "X-Actor is not a name; write 1 to {MAX_ACTOR} bytes of text"
-            )));
+        let role = store.tokens.role(request.headers()).ok_or(AppError::Unauthorized)?;
+        if let Some(caller) = request.extensions().get::<Arc<Caller>>() {
+            caller.0.store(true, Ordering::Relaxed);
         }
-        Ok(Self(text.to_owned()))
+        match (self, role) {
+            (Self::Admin, Role::Gateway) => Err(AppError::Forbidden),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,59 +1,47 @@
-//! Around every request: it is counted, timed, and bounded in number and time.
+//! Around every request: its token is checked, it is counted and timed, and requests are bounded in number and time.
 
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout};
 
+use super::access::Token;
+use super::endpoints::{Endpoint, is_always_answered};
 use super::problem::AppError;
 use super::state::Store;
 
 /// See the [module](self).
-pub async fn watch(
+pub async fn admit(
     State(store): State<Arc<Store>>,
     path: Option<MatchedPath>,
     request: Request,
     next: Next,
 ) -> Response {
     let began = Instant::now();
-    let call = call(request.method(), path.as_ref().map_or("", MatchedPath::as_str));
+    let path = path.as_ref().map_or("", MatchedPath::as_str);
+    let label = Endpoint::label(path, request.method());
+    let token = Endpoint::of(path, request.method()).map_or(Token::None, |endpoint| endpoint.token);
     let response = match store.requests.try_acquire() {
-        Ok(_permit) => within(&store, next.run(request)).await,
-        // Whoever looks whether the store lives must not be turned away because it has much to do.
-        Err(_) if call == "operators" => within(&store, next.run(request)).await,
+        Ok(_permit) => answer(&store, token, request, next).await,
+        Err(_) if is_always_answered(label) => answer(&store, token, request, next).await,
         Err(_) => AppError::Overloaded("the store has too much to do; try again").into_response(),
     };
-    store.metrics.requests.with_label_values(&[call, outcome(response.status())]).inc();
-    store.metrics.request_seconds.with_label_values(&[call]).observe(began.elapsed().as_secs_f64());
+    store.metrics.requests.with_label_values(&[label, outcome(response.status())]).inc();
+    store.metrics.request_seconds.with_label_values(&[label]).observe(began.elapsed().as_secs_f64());
     response
 }
 
-async fn within(store: &Store, response: impl Future<Output = Response>) -> Response {
-    timeout(store.bounds.request_time, response).await.unwrap_or_else(|_| {
-        AppError::Overloaded("the call took longer than a call may take; send less, or try again")
-            .into_response()
-    })
-}
-
-/// The label of a call: its path's noun.
-fn call(method: &Method, path: &str) -> &'static str {
-    match path {
-        "/v1/leases" => "leases",
-        "/v1/check" => "check",
-        "/v1/usage/{namespace}" => "usage_export",
-        "/v1/usage/{namespace}/{consumer}" => "usage",
-        "/v1/overrides/{namespace}" => "overrides",
-        "/v1/overrides/{namespace}/{consumer}" if method == Method::PUT => "override_set",
-        "/v1/overrides/{namespace}/{consumer}" if method == Method::DELETE => "override_remove",
-        "/v1/overrides/{namespace}/{consumer}" => "override",
-        "/v1/audit/{namespace}" => "audit",
-        "/v1/reset/{namespace}/{consumer}" => "reset",
-        "/healthz" | "/readyz" | "/metrics" | "/openapi.json" => "operators",
-        _ => "unknown",
+/// The handler's answer, if the request has the `token` and the handler is done in time.
+async fn answer(store: &Store, token: Token, request: Request, next: Next) -> Response {
+    if let Err(refused) = token.check(&request, store) {
+        return refused.into_response();
     }
+    timeout(store.bounds.request_time, next.run(request)).await.unwrap_or_else(|_| {
+        AppError::Overloaded("the request timed out; send less, or try again").into_response()
+    })
 }
 
 /// The label of what became of it.

@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -55,12 +55,15 @@ async fn bytes_of<S: Send + Sync>(
 ///
 /// # Errors
 /// That it is of another kind, too long, broke off, or no base64url.
-pub async fn batch<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, AppError> {
+pub async fn batch<S: Send + Sync>(mut request: Request, state: &S) -> Result<Bytes, AppError> {
     match request.headers().get(wire::header::NAME) {
         Some(text) => wire::header::decode(text.as_bytes()).map(Bytes::from).ok_or_else(|| {
             AppError::Malformed(format!("{} is not base64url without padding", wire::header::NAME))
         }),
-        None => bytes_of(wire::CONTENT_TYPE, request, state).await,
+        None => {
+            DefaultBodyLimit::max(LONGEST_BATCH).apply(&mut request);
+            bytes_of(wire::CONTENT_TYPE, request, state).await
+        }
     }
 }
 

@@ -22,15 +22,14 @@ use utoipa::ToSchema;
 pub use self::offered::{Configured, Offered};
 
 use self::offered::BOTH;
-use super::access::Gateway;
 use super::amount::Units;
 use super::body::Json;
-use super::name;
 use super::namespace::NamespaceState;
 use super::problem::AppError;
 use super::state::Store;
 use super::tier::CompiledTier;
 use super::usage_metrics::Noted;
+use super::{endpoints, name};
 use crate::backend::Settle;
 
 /// One request of a consumer.
@@ -83,12 +82,11 @@ pub struct Decision {
 
 /// Decides about one request and charges it, if it is allowed.
 #[utoipa::path(
-    post, path = "/v1/check", tag = "applications", security(("gateway" = []), ("admin" = [])), request_body = Check,
+    post, path = endpoints::CHECK, tag = "applications", request_body = Check,
     responses((status = 200, body = Decision, description = "The decision, allowed or refused."))
 )]
 pub async fn check(
     State(store): State<Arc<Store>>,
-    _: Gateway,
     Json(check): Json<Check>,
 ) -> Result<Answered<Decision>, AppError> {
     name::namespace(&check.namespace)?;

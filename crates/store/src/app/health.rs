@@ -8,22 +8,22 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use super::metrics;
 use super::problem::AppError;
 use super::state::Store;
+use super::{endpoints, metrics};
 
 /// What was seen of the backend so long ago at most is still true.
 const SEEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// That the process answers.
-#[utoipa::path(get, path = "/healthz", tag = "operators", responses((status = 200, content_type = "text/plain")))]
+#[utoipa::path(get, path = endpoints::HEALTHZ, tag = "operators", responses((status = 200, content_type = "text/plain")))]
 pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// That its backend takes writes, all of it: each charge is one.
 #[utoipa::path(
-    get, path = "/readyz", tag = "operators",
+    get, path = endpoints::READYZ, tag = "operators",
     responses((status = 200, content_type = "text/plain"), (status = 503, description = "The backend takes no writes."))
 )]
 pub async fn readyz(State(store): State<Arc<Store>>) -> Result<&'static str, AppError> {
@@ -32,7 +32,7 @@ pub async fn readyz(State(store): State<Arc<Store>>) -> Result<&'static str, App
 
 /// Prometheus text.
 #[utoipa::path(
-    get, path = "/metrics", tag = "operators",
+    get, path = endpoints::METRICS, tag = "operators",
     responses((status = 200, content_type = "text/plain", description = "Prometheus text."))
 )]
 pub async fn metrics(State(store): State<Arc<Store>>) -> Result<Response, AppError> {

@@ -7,27 +7,22 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use tollgate_core::wire::{Answer, Batch, CONTENT_TYPE, Entry, Reply, WireError};
 
-use super::access::Gateway;
 use super::namespace::NamespaceState;
 use super::problem::AppError;
 use super::state::Store;
 use super::tier::CompiledTier;
 use super::usage_metrics::Noted;
-use super::{body, name};
+use super::{body, endpoints, name};
 use crate::backend::Settle;
 
 /// Lends to a gateway's node what it wants, as far as limits and months hold it.
 #[utoipa::path(
-    post, path = "/v1/leases", tag = "gateways", security(("gateway" = []), ("admin" = [])),
+    post, path = endpoints::LEASES, tag = "gateways", operation_id = "take",
     params(("tollgate-batch" = Option<String>, Header, description = "A batch in base64url; then there is no body.")),
     request_body(content = Vec<u8>, content_type = "application/vnd.tollgate.lease", description = "A batch, see the lease protocol."),
     responses((status = 200, content_type = "application/vnd.tollgate.lease", description = "The reply, one answer an entry."))
 )]
-pub async fn take(
-    State(store): State<Arc<Store>>,
-    _: Gateway,
-    request: Request,
-) -> Result<Response, AppError> {
+pub async fn lend(State(store): State<Arc<Store>>, request: Request) -> Result<Response, AppError> {
     let bytes = body::batch(request, &store).await?;
     let reply = reply(&store, &bytes).await?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], reply.to_bytes()).into_response())

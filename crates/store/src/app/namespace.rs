@@ -177,7 +177,7 @@ impl NamespaceState {
             return Ok(());
         }
         for (consumer, revision) in over {
-            let (line, before_at) = super::audit::expired(consumer, now);
+            let (line, before_at) = super::admin::audit::expired(consumer, now);
             let condition = Condition::IsOf(revision);
             let change =
                 OverrideChange { line, before_at: Some(before_at), condition, ..OverrideChange::default() };

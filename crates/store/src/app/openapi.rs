@@ -3,66 +3,69 @@
 mod bounds;
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use serde_json::Value;
+use utoipa::OpenApi;
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, PathItem, Ref, RefOr, Response};
-use utoipa::{Modify, OpenApi};
 
+use super::access::Token;
+use super::endpoints::{Described, Endpoint};
 use super::problem::Problem;
-use super::{audit, check, health, leases, overrides, reset, usage};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Tollgate store", description = "Rate limits and quotas over all gateways. Errors are application/problem+json."),
-    paths(
-        leases::take, check::check, usage::one, usage::all, overrides::list, overrides::get, overrides::put,
-        overrides::delete, audit::read, reset::reset, health::healthz, health::readyz, health::metrics
+    info(
+        title = "Tollgate store",
+        description = "Rate limits and quotas over all gateways. Errors are application/problem+json."
     ),
-    components(schemas(Problem)),
-    modifiers(&Tokens, &Problems)
+    components(schemas(Problem))
 )]
 struct Api;
 
-struct Tokens;
-
-impl Modify for Tokens {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let components = openapi.components.get_or_insert_default();
-        for (name, whose) in
-            [("gateway", "Of gateways and applications."), ("admin", "Of admins and billing.")]
-        {
-            let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(whose)).build();
-            components.add_security_scheme(name, SecurityScheme::Http(bearer));
-        }
+/// The endpoints' descriptions, with what the table says about each.
+fn api() -> utoipa::openapi::OpenApi {
+    let mut api = Api::openapi();
+    api.merge(Described::openapi());
+    let components = api.components.get_or_insert_default();
+    for (name, whose) in [("gateway", "Of gateways and applications."), ("admin", "Of admins and billing.")] {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(whose)).build();
+        components.add_security_scheme(name, SecurityScheme::Http(bearer));
     }
-}
-
-/// What every call may answer beside what it says itself, and that all of it is a [`Problem`].
-struct Problems;
-
-impl Modify for Problems {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        for (path, item) in &mut openapi.paths.paths {
-            for operation in operations(item) {
-                if path.starts_with("/v1/") {
-                    add_problems(operation);
-                }
-                let responses = &mut operation.responses.responses;
-                for (status, response) in responses {
-                    let RefOr::T(response) = response else { continue };
-                    describe(status, response);
-                }
+    for (path, item) in &mut api.paths.paths {
+        for (method, operation) in operations(item) {
+            let token = Endpoint::of(path, &method).map_or(Token::None, |endpoint| endpoint.token);
+            let schemes: &[&str] = match token {
+                Token::None => &[],
+                Token::Either => &["gateway", "admin"],
+                Token::Admin => &["admin"],
+            };
+            if token != Token::None {
+                let wants = |scheme: &&str| SecurityRequirement::new::<_, [&str; 0], &str>(*scheme, []);
+                operation.security = Some(schemes.iter().map(wants).collect());
+                add_problems(operation);
+            }
+            for (status, response) in &mut operation.responses.responses {
+                let RefOr::T(response) = response else { continue };
+                describe(status, response);
             }
         }
     }
+    api
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+    let all = [
+        (Method::GET, &mut item.get),
+        (Method::PUT, &mut item.put),
+        (Method::POST, &mut item.post),
+        (Method::DELETE, &mut item.delete),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
+/// Adds the errors that any endpoint with a token may answer, where it does not name them itself.
 fn add_problems(operation: &mut Operation) {
     let has_body = operation.request_body.is_some();
     let of_body: &[StatusCode] = if has_body {
@@ -101,7 +104,7 @@ fn describe(status: &str, response: &mut Response) {
 #[must_use]
 pub fn description() -> Value {
     // A description that cannot be written would be found by the first test that looks at it.
-    let mut document = serde_json::to_value(Api::openapi()).unwrap_or_default();
+    let mut document = serde_json::to_value(api()).unwrap_or_default();
     bounds::add(&mut document);
     document
 }

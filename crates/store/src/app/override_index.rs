@@ -13,7 +13,7 @@ use tollgate_core::name;
 use tollgate_core::wire::{Change, ChangeKind};
 use tracing::error;
 
-use super::override_spec::StoredOverride;
+use super::admin::override_spec::StoredOverride;
 use super::tier::{CompiledTier, Tiers};
 use crate::backend::{Mark, NamespaceSnapshot, OverrideRow};
 

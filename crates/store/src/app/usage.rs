@@ -16,13 +16,12 @@ use tollgate_core::limit::Month;
 use utoipa::{IntoParams, ToSchema};
 
 use self::export::Format;
-use super::access::{Admin, Gateway};
 use super::amount::Units;
 use super::body::Asked;
-use super::moment;
 use super::name::{Place, Whose};
 use super::problem::AppError;
 use super::state::Store;
+use super::{endpoints, moment};
 use crate::backend;
 
 /// What one consumer used in one month.
@@ -93,13 +92,12 @@ async fn month(store: &Store, asked: Option<&str>) -> Result<(u16, UnixMicros), 
 
 /// What one consumer used.
 #[utoipa::path(
-    get, path = "/v1/usage/{namespace}/{consumer}", tag = "usage", security(("gateway" = []), ("admin" = [])),
+    get, path = endpoints::USAGE, tag = "usage",
     params(("namespace" = String, Path), ("consumer" = String, Path), OfMonth),
     responses((status = 200, body = Usage), (status = 404, description = "It was never seen."))
 )]
 pub async fn one(
     State(store): State<Arc<Store>>,
-    _: Gateway,
     whose: Whose,
     Asked(asked): Asked<OfMonth>,
 ) -> Result<Json<Usage>, AppError> {
@@ -122,13 +120,12 @@ pub async fn one(
 /// What every consumer used, streamed. Should the backend fail on the way, the connection breaks: a document that ends as
 /// it should is whole.
 #[utoipa::path(
-    get, path = "/v1/usage/{namespace}", tag = "usage", security(("admin" = [])),
+    get, path = endpoints::ALL_USAGE, tag = "usage",
     params(("namespace" = String, Path), OfMonthAs),
     responses((status = 200, content((Vec<Usage> = "application/json"), (String = "text/csv"))))
 )]
 pub async fn all(
     State(store): State<Arc<Store>>,
-    _: Admin,
     Place(namespace): Place,
     Asked(asked): Asked<OfMonthAs>,
 ) -> Result<Response, AppError> {

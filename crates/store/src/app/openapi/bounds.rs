@@ -9,11 +9,10 @@ use tollgate_core::policy::schema;
 use tollgate_core::terms::EXACT;
 use tollgate_core::wire;
 
-use super::super::access::MAX_ACTOR;
+use super::super::admin::{MAX_ACTOR, MAX_REASON, audit};
+use super::super::body;
 use super::super::moment::{MAX_MOMENT, MONTH};
 use super::super::name::{CONSUMER, MAX_NAMESPACE, MAX_TIER, NAMESPACE, TIER};
-use super::super::override_spec::MAX_REASON;
-use super::super::{audit, body};
 
 /// Adds them to the API's description.
 pub fn add(document: &mut Value) {

@@ -12,15 +12,15 @@ use tollgate_core::terms::Offer;
 use tracing::debug;
 use utoipa::{IntoParams, ToSchema};
 
-use super::access::{Actor, Admin, Gateway};
 use super::audit::{Action, Line};
-use super::body::{Asked, Json};
-use super::moment;
-use super::name::{Place, Whose};
-use super::namespace::NamespaceState;
-use super::override_spec::{self, OverrideSpec, StoredOverride};
-use super::problem::AppError;
-use super::state::Store;
+use super::override_spec::{OverrideSpec, StoredOverride};
+use super::{Actor, check_reason};
+use crate::app::body::{Asked, Json};
+use crate::app::name::{Place, Whose};
+use crate::app::namespace::NamespaceState;
+use crate::app::problem::AppError;
+use crate::app::state::Store;
+use crate::app::{endpoints, moment};
 use crate::backend::{Changed, Condition, OverrideChange};
 
 /// Overrides that a namespace may have: every node is told of each.
@@ -67,12 +67,11 @@ pub struct Overrides {
 
 /// The overrides of a namespace.
 #[utoipa::path(
-    get, path = "/v1/overrides/{namespace}", tag = "admins", security(("gateway" = []), ("admin" = [])),
+    get, path = endpoints::OVERRIDES, tag = "admins",
     params(("namespace" = String, Path)), responses((status = 200, body = Overrides))
 )]
 pub async fn list(
     State(store): State<Arc<Store>>,
-    _: Gateway,
     Place(namespace): Place,
 ) -> Result<Answered<Overrides>, AppError> {
     let space = looked(&store, &namespace).await?;
@@ -86,15 +85,11 @@ pub async fn list(
 
 /// A consumer's override.
 #[utoipa::path(
-    get, path = "/v1/overrides/{namespace}/{consumer}", tag = "admins", security(("gateway" = []), ("admin" = [])),
+    get, path = endpoints::OVERRIDE, tag = "admins",
     params(("namespace" = String, Path), ("consumer" = String, Path)),
     responses((status = 200, body = Override), (status = 404, description = "It has none."))
 )]
-pub async fn get(
-    State(store): State<Arc<Store>>,
-    _: Gateway,
-    whose: Whose,
-) -> Result<Answered<Override>, AppError> {
+pub async fn get(State(store): State<Arc<Store>>, whose: Whose) -> Result<Answered<Override>, AppError> {
     let space = looked(&store, &whose.namespace).await?;
     let now = store.backend.now().await?;
     let board = space.board();
@@ -104,14 +99,13 @@ pub async fn get(
 
 /// Sets a consumer's override; in force on every gateway within two seconds.
 #[utoipa::path(
-    put, path = "/v1/overrides/{namespace}/{consumer}", tag = "admins", security(("admin" = [])),
+    put, path = endpoints::OVERRIDE, tag = "admins",
     params(("namespace" = String, Path), ("consumer" = String, Path), ("x-actor" = Option<String>, Header)),
     request_body = OverrideSpec,
     responses((status = 200, body = Override), (status = 422, description = "It cannot be granted; the detail says what to write."))
 )]
 pub async fn put(
     State(store): State<Arc<Store>>,
-    _: Admin,
     whose: Whose,
     Actor(actor): Actor,
     Json(wish): Json<OverrideSpec>,
@@ -161,7 +155,7 @@ pub struct Why {
 
 /// Removes a consumer's override.
 #[utoipa::path(
-    delete, path = "/v1/overrides/{namespace}/{consumer}", tag = "admins", security(("admin" = [])),
+    delete, path = endpoints::OVERRIDE, tag = "admins",
     params(("namespace" = String, Path), ("consumer" = String, Path), ("x-actor" = Option<String>, Header), Why),
     responses(
         (status = 204, description = "It is removed."),
@@ -171,13 +165,12 @@ pub struct Why {
 )]
 pub async fn delete(
     State(store): State<Arc<Store>>,
-    _: Admin,
     whose: Whose,
     Actor(actor): Actor,
     Asked(why): Asked<Why>,
 ) -> Result<StatusCode, AppError> {
     if let Some(reason) = &why.reason {
-        override_spec::check_reason(reason)?;
+        check_reason(reason)?;
     }
     let backend = store.backend.as_ref();
     let space = looked(&store, &whose.namespace).await?;

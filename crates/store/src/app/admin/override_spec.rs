@@ -9,12 +9,10 @@ use tollgate_core::terms::{Offer, Rate};
 use tollgate_core::units::UnixMicros;
 use utoipa::ToSchema;
 
-use super::moment;
-use super::problem::AppError;
-use super::tier::Tiers;
-
-/// The longest `reason`, bytes.
-pub const MAX_REASON: usize = 1_024;
+use super::check_reason;
+use crate::app::moment;
+use crate::app::problem::AppError;
+use crate::app::tier::Tiers;
 
 /// What an admin writes: another tier, or limits of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -159,17 +157,6 @@ impl StoredOverride {
     pub fn is_over(&self, now: UnixMicros) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= now)
     }
-}
-
-/// `reason` if it can stand in the audit log.
-///
-/// # Errors
-/// What to write.
-pub fn check_reason(reason: &str) -> Result<(), AppError> {
-    if reason.trim().is_empty() || reason.len() > MAX_REASON {
-        return wrong(&format!("reason is empty or too long; write why, in {MAX_REASON} bytes at most"));
-    }
-    Ok(())
 }
 
 /// The limits of its own that `wish` has, read by the policy's parser.

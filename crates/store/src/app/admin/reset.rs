@@ -7,14 +7,13 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::access::{Actor, Admin};
 use super::audit::{Action, Line};
-use super::body::Json;
-use super::moment;
-use super::name::Whose;
-use super::override_spec;
-use super::problem::AppError;
-use super::state::Store;
+use super::{Actor, check_reason};
+use crate::app::body::Json;
+use crate::app::name::Whose;
+use crate::app::problem::AppError;
+use crate::app::state::Store;
+use crate::app::{endpoints, moment};
 
 /// What to reset.
 #[derive(Deserialize, ToSchema)]
@@ -39,13 +38,12 @@ pub struct Done {
 
 /// Makes a consumer's bucket, or its month, or both whole.
 #[utoipa::path(
-    post, path = "/v1/reset/{namespace}/{consumer}", tag = "admins", security(("admin" = [])),
+    post, path = endpoints::RESET, tag = "admins",
     params(("namespace" = String, Path), ("consumer" = String, Path), ("x-actor" = Option<String>, Header)),
     request_body = Reset, responses((status = 200, body = Done))
 )]
 pub async fn reset(
     State(store): State<Arc<Store>>,
-    _: Admin,
     whose: Whose,
     Actor(actor): Actor,
     Json(reset): Json<Reset>,
@@ -53,7 +51,7 @@ pub async fn reset(
     if !reset.bucket && !reset.month {
         return Err(AppError::Unprocessable("write bucket: true, month: true, or both".to_owned()));
     }
-    override_spec::check_reason(&reset.reason)?;
+    check_reason(&reset.reason)?;
     let backend = store.backend.as_ref();
     let space = store.space(&whose.namespace).await?;
     let line = Line {

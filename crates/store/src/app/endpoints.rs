@@ -1,0 +1,127 @@
+//! Every endpoint of the API, in one table.
+//!
+//! A row gives a handler its method, its metric label and the bearer token that it wants. Routes, metrics, the check of
+//! tokens and the OpenAPI description all read this table, so a new endpoint is one row and its handler.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::Method;
+use axum::routing::{MethodFilter, MethodRouter};
+use utoipa::OpenApi;
+
+use super::access::Token;
+use super::admin::{audit, overrides, reset};
+use super::state::Store;
+use super::{check, health, leases, openapi, usage};
+
+/// One row of the table.
+pub struct Endpoint {
+    /// The route's path.
+    pub path: &'static str,
+    /// The method. GET answers HEAD, too.
+    pub method: Method,
+    /// The `call` label of its metrics.
+    pub label: &'static str,
+    /// The token that it wants.
+    pub token: Token,
+}
+
+/// The label of the endpoints for those who run the store.
+const OPERATORS: &str = "operators";
+
+macro_rules! endpoints {
+    (
+        described { $($name:ident = $path:literal {
+            $($method:ident, $label:expr, $token:ident, $module:ident::$handler:ident;)+
+        })+ }
+        undescribed { $($bare_path:literal {
+            $bare_method:ident, $bare_label:expr, $bare_token:ident, $bare_module:ident::$bare_handler:ident;
+        })+ }
+    ) => {
+        $(#[doc = concat!("`", $path, "`")] pub const $name: &str = $path;)+
+
+        /// The rows. Of several rows with one path, the first gives requests with other methods their label.
+        const ENDPOINTS: &[Endpoint] = &[
+            $($(Endpoint { path: $path, method: Method::$method, label: $label, token: Token::$token },)+)+
+            $(Endpoint { path: $bare_path, method: Method::$bare_method, label: $bare_label, token: Token::$bare_token },)+
+        ];
+
+        /// The routes of all endpoints.
+        pub fn routes() -> Router<Arc<Store>> {
+            Router::new()
+                $(.route($path, MethodRouter::new()$(.on(MethodFilter::$method, $module::$handler))+))+
+                $(.route($bare_path, MethodRouter::new().on(MethodFilter::$bare_method, $bare_module::$bare_handler)))+
+        }
+
+        /// The handlers that the OpenAPI description has.
+        #[derive(OpenApi)]
+        #[openapi(paths($($($module::$handler),+),+))]
+        pub struct Described;
+    };
+}
+
+endpoints! {
+    described {
+        LEASES = "/v1/leases" {
+            POST, "leases", Either, leases::lend;
+        }
+        CHECK = "/v1/check" {
+            POST, "check", Either, check::check;
+        }
+        ALL_USAGE = "/v1/usage/{namespace}" {
+            GET, "usage_export", Admin, usage::all;
+        }
+        USAGE = "/v1/usage/{namespace}/{consumer}" {
+            GET, "usage", Either, usage::one;
+        }
+        OVERRIDES = "/v1/overrides/{namespace}" {
+            GET, "overrides", Either, overrides::list;
+        }
+        OVERRIDE = "/v1/overrides/{namespace}/{consumer}" {
+            GET, "override", Either, overrides::get;
+            PUT, "override_set", Admin, overrides::put;
+            DELETE, "override_remove", Admin, overrides::delete;
+        }
+        AUDIT = "/v1/audit/{namespace}" {
+            GET, "audit", Admin, audit::read;
+        }
+        RESET = "/v1/reset/{namespace}/{consumer}" {
+            POST, "reset", Admin, reset::reset;
+        }
+        HEALTHZ = "/healthz" {
+            GET, OPERATORS, None, health::healthz;
+        }
+        READYZ = "/readyz" {
+            GET, OPERATORS, None, health::readyz;
+        }
+        METRICS = "/metrics" {
+            GET, OPERATORS, None, health::metrics;
+        }
+    }
+    undescribed {
+        "/openapi.json" {
+            GET, OPERATORS, None, openapi::serve;
+        }
+    }
+}
+
+impl Endpoint {
+    /// The endpoint that answers `method` on a route's `path`.
+    pub fn of(path: &str, method: &Method) -> Option<&'static Self> {
+        let wanted = if method == Method::HEAD { &Method::GET } else { method };
+        ENDPOINTS.iter().find(|endpoint| endpoint.path == path && endpoint.method == *wanted)
+    }
+
+    /// The metric label of a request for `path`, whether the path takes `method` or not.
+    pub fn label(path: &str, method: &Method) -> &'static str {
+        let of_path = || ENDPOINTS.iter().find(|endpoint| endpoint.path == path);
+        Self::of(path, method).or_else(of_path).map_or("unknown", |endpoint| endpoint.label)
+    }
+}
+
+/// Whether a request with this label is answered however busy the store is: whoever asks whether it lives must not be
+/// turned away because it has much to do.
+pub fn is_always_answered(label: &str) -> bool {
+    label == OPERATORS
+}
