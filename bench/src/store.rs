@@ -21,7 +21,7 @@ use tollgate_core::wire::{Answer, Ask, LeaseRequest};
 use tollgate_store::backend::memory::{Memory, wall_clock};
 use tollgate_store::backend::redb::Redb;
 use tollgate_store::backend::redis::Redis;
-use tollgate_store::backend::{Backend, Settle};
+use tollgate_store::backend::{AccountEntry, Backend};
 use tollgate_testkit::redis::Server;
 
 use crate::result::{self, Promise, median};
@@ -243,7 +243,7 @@ async fn lane(
                 want: Cost(1_000),
                 ..LeaseRequest::default()
             };
-            Settle {
+            AccountEntry {
                 client: ClientId(
                     u128::from(client.wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(64).to_be_bytes(),
                 ),
@@ -255,10 +255,10 @@ async fn lane(
                 ask: Ask::Lease(lease),
             }
         };
-        let batch: Vec<Settle> = (first..first + load.batch as u64).map(entry).collect();
-        let settled = backend.settle("bench", batch).await?;
-        ensure!(!settled.answers.contains(&Answer::Failed), "an account failed");
-        accounts += settled.answers.len() as u64;
+        let batch: Vec<AccountEntry> = (first..first + load.batch as u64).map(entry).collect();
+        let applied = backend.apply("bench", batch).await?;
+        ensure!(!applied.answers.contains(&Answer::Failed), "an account failed");
+        accounts += applied.answers.len() as u64;
     }
     Ok(accounts)
 }

@@ -9,7 +9,7 @@ use tollgate_core::units::{Cost, Millis, UnixMicros, Work};
 use tollgate_core::wire::{Answer, Ask, Batch, Grant, LeaseRequest, MAX_ENTRIES, MAX_OFFERS, Reply};
 use tollgate_node::clock::NodeMillis;
 use tollgate_node::lease::{LeaseState, Spend, Wish};
-use tollgate_store::accounts::{Account, Settled, month_of};
+use tollgate_store::accounts::{Account, Applied, month_of};
 
 /// 2026-11-24T00:00:00Z.
 const NOW: u64 = 1_795_478_400_000_000;
@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(Batch::from_bytes(&batch.to_bytes()).as_ref(), Ok(&batch));
         assert!(batch.entries.len() <= MAX_ENTRIES && batch.offers.len() <= MAX_OFFERS);
         assert!(batch.namespace.len() <= MAX_NAME);
-        settle(&batch);
+        apply(&batch);
     }
     if let Ok(reply) = Reply::from_bytes(bytes) {
         assert_eq!(Reply::from_bytes(&reply.to_bytes()).as_ref(), Ok(&reply));
@@ -31,8 +31,8 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// Settles all entries as one client's: the account lends no more than its bucket and month hold.
-fn settle(batch: &Batch) {
+/// Applies all entries as one client's: the account lends no more than its bucket and month hold.
+fn apply(batch: &Batch) {
     let usual = Offer {
         tier: "free".into(),
         rates: vec![Rate { units: 100, seconds: 60, burst: 150 }],
@@ -59,7 +59,7 @@ fn settle(batch: &Batch) {
 
 fn lend(account: &mut Account, terms: &Terms, node: u64, lease: &LeaseRequest, now: u64) {
     let known = account.loans.iter().find(|loan| loan.node == node).map(|loan| (loan.epoch, loan.seq));
-    let Settled::Grant(grant) = account.settle(terms, node, lease, UnixMicros(now)) else { return };
+    let Applied::Grant(grant) = account.apply(terms, node, lease, UnixMicros(now)) else { return };
     assert_eq!((grant.epoch, grant.seq), (lease.epoch, lease.seq));
     let is_repeated = known == Some((lease.epoch, lease.seq));
     // The grant is more than the node reported to hold: the rest was lent just now.

@@ -14,10 +14,10 @@ use tollgate_core::client::ClientId;
 use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
 use tollgate_core::wire::{Answer, Ask, Grant, LeaseRequest, Refusal};
 use tollgate_store::accounts::IDLE_PATIENT;
-use tollgate_store::backend::Settle;
+use tollgate_store::backend::AccountEntry;
 use tollgate_store::backend::redis::fuzzing::{self, Stored, Value};
 
-const SETTLE: &str = include_str!("../../crates/store/scripts/settle.lua");
+const APPLY: &str = include_str!("../../crates/store/scripts/apply.lua");
 const ACCOUNT: &str = include_str!("../../crates/store/scripts/account.lua");
 
 const ANONYMOUS: u64 = 1;
@@ -44,7 +44,7 @@ fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
     }
     let calls = fuzzing::calls("n}{s", &entries, is_cluster, at.map(UnixMicros));
     let mut places: Vec<usize> = calls.iter().flat_map(|call| call.entries.clone()).collect();
-    // The entries of one client are settled in the order in which it sent them.
+    // The entries of one client are applied in the order in which it sent them.
     for client in 0..8_u8 {
         let of = |place: &&usize| entries[**place].client == ClientId([client; 16]);
         assert!(places.iter().filter(of).is_sorted());
@@ -95,12 +95,12 @@ fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
                         lease.since[1].min(EXACT),
                         lease.since[2].min(EXACT),
                     ];
-                    assert_eq!(unpack(format(SETTLE, "local LEASE"), &mut bytes), said);
+                    assert_eq!(unpack(format(APPLY, "local LEASE"), &mut bytes), said);
                 }
                 Ask::Charge { cost } => {
                     assert_eq!(what, 1);
                     assert_eq!(
-                        unpack(format(SETTLE, "cost, text = unpack"), &mut bytes),
+                        unpack(format(APPLY, "cost, text = unpack"), &mut bytes),
                         [cost.0.min(EXACT)]
                     );
                 }
@@ -110,7 +110,7 @@ fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
                 assert_eq!(call.keys[count + set as usize - 1], names);
             }
             let mut bytes = &call.arguments[3 + offer as usize - 1][..];
-            let numbers = unpack(format(SETTLE, "local buckets, d1"), &mut bytes);
+            let numbers = unpack(format(APPLY, "local buckets, d1"), &mut bytes);
             assert!(numbers.iter().all(|number| *number <= EXACT), "Lua is exact to there");
             let buckets = &entry.terms.buckets;
             assert_eq!(numbers[0], buckets.len() as u64);
@@ -134,7 +134,7 @@ fn terms(dice: &mut Unstructured<'_>, tier: u8) -> Result<(Arc<Terms>, Arc<str>)
     Ok((Arc::new(offer.terms().unwrap_or_default()), format!("tier-{tier}").into()))
 }
 
-fn entry(dice: &mut Unstructured<'_>, terms: &[(Arc<Terms>, Arc<str>)]) -> Result<Settle> {
+fn entry(dice: &mut Unstructured<'_>, terms: &[(Arc<Terms>, Arc<str>)]) -> Result<AccountEntry> {
     let (terms, tier) = dice.choose(terms)?;
     let ask = if dice.ratio(1, 4)? {
         Ask::Charge { cost: Cost(dice.arbitrary()?) }
@@ -153,7 +153,7 @@ fn entry(dice: &mut Unstructured<'_>, terms: &[(Arc<Terms>, Arc<str>)]) -> Resul
             want: Cost(dice.arbitrary()?),
         })
     };
-    Ok(Settle {
+    Ok(AccountEntry {
         client: ClientId([dice.int_in_range(0..=200)?; 16]),
         name: dice.arbitrary()?,
         is_anonymous: dice.arbitrary()?,
@@ -233,13 +233,13 @@ fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
         let text = name.as_deref().unwrap_or_default();
         let lengths = [description.len(), text.len(), account.loans.len(), account.usage.len()];
         let mut packed = pack(
-            format(SETTLE, "local HEAD ="),
+            format(APPLY, "local HEAD ="),
             &[&[1, has, account.at.0][..], &lengths.map(|length| length as u64)].concat(),
         );
         for level in &account.levels[..levels as usize] {
             // An empty bucket's work is negative: how long the bucket has been empty.
             let work = if level.idle > Micros(0) { level.idle.0.wrapping_neg() } else { level.work.0 };
-            packed.extend(pack(format(SETTLE, "local LEVEL"), &[work, level.weight, level.drain]));
+            packed.extend(pack(format(APPLY, "local LEVEL"), &[work, level.weight, level.drain]));
         }
         packed.extend(&description);
         packed.extend(text);
@@ -256,10 +256,10 @@ fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
                 loan.month.into(),
                 loan.ends.0,
             ];
-            packed.extend(pack(format(SETTLE, "local LOAN"), &numbers));
+            packed.extend(pack(format(APPLY, "local LOAN"), &numbers));
         }
         for usage in &account.usage {
-            packed.extend(pack(format(SETTLE, "local USAGE"), &[usage.month.into(), usage.used.0]));
+            packed.extend(pack(format(APPLY, "local USAGE"), &[usage.month.into(), usage.used.0]));
         }
         repacked.push(packed);
     }

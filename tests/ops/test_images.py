@@ -118,7 +118,7 @@ def test_the_builder_is_given_the_whole_workspace():
     workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]
     for member in workspace["members"]:
         assert member == "." or admitted(Path(member.removesuffix("/*")) / "Cargo.toml"), member
-    for file in ("Cargo.toml", "Cargo.lock", "src/lib.rs", "crates/store/scripts/settle.lua"):
+    for file in ("Cargo.toml", "Cargo.lock", "src/lib.rs", "crates/store/scripts/apply.lua"):
         assert (ROOT / file).exists() and admitted(Path(file)), file
     for file in ("target/release/tollgate", "dist/tollgate", ".git/config", "secrets.yaml", ".venv/bin/python"):
         assert not admitted(Path(file)), file

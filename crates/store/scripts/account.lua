@@ -1,20 +1,7 @@
 -- Account of src/lease/account.rs under the same names. Whoever changes one changes the other; a property test compares
--- them, state and answer, step by step. `settle.lua` follows in the same script; no KEYS and no ARGV here.
+-- them, state and answer, step by step. `apply.lua` follows in the same script; no KEYS and no ARGV here.
 --
 -- Every number is a whole one below 2^53, where Lua's are exact.
-
-local EXACT = 4503599627370496
-local LEASE_TTL, CALM_TTL = 10000000, 58000000
-local IDLE_SCARCE_MS, IDLE_MS, IDLE_CALM_MS, IDLE_PATIENT_MS = 500, 5000, 25000, 50000
-local CALM_AFTER, CALM_PART = 4000000, 8
-local SHARE = 4
-local UNIT = 1000
-local REMEMBERED = 3024000000000
-local MAX_LOANS = 256
-local MONTHS_KEPT = 15
-local CLOCK_SKEW = 1000000
-local LONGEST_EMPTY = 60000000
-local STANDING, STALE, DAMAGED, ABSENT = 0, 1, 2, 3
 
 local table_unpack = unpack
 local pack, unpack, min, max = struct.pack, struct.unpack, math.min, math.max
@@ -24,8 +11,8 @@ local pack, unpack, min, max = struct.pack, struct.unpack, math.min, math.max
 local at
 local works, weights, level_drains, idles = {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}
 local loans = 0
-local nodes, lows, highs, seqs, spents, outs, losts, loan_months, loan_ends = {}, {}, {}, {}, {}, {}, {}, {}, {}
-local LOAN_FIELDS = {nodes, lows, highs, seqs, spents, outs, losts, loan_months, loan_ends}
+local nodes, lows, highs, seqs, spents, lents, forfeits, loan_months, loan_ends = {}, {}, {}, {}, {}, {}, {}, {}, {}
+local LOAN_FIELDS = {nodes, lows, highs, seqs, spents, lents, forfeits, loan_months, loan_ends}
 local usages = 0
 local usage_months, useds = {}, {}
 
@@ -33,7 +20,7 @@ local usage_months, useds = {}, {}
 local count, drains, offer_weights, capacities, holds, quota
 
 -- What its node says.
-local node, low, high, seq, spent, acked, turn, said_month, hold, need, waiting, want
+local node, low, high, seq, spent, acked, spent_before_month, said_month, hold, need, queued, want
 local sinces = {0, 0, 0}
 
 local function less(a, b)
@@ -192,9 +179,9 @@ local function fill(milli, lent, first, second, third)
   end
 end
 
-local function out()
+local function lent_in_all()
   local sum = 0
-  for i = 1, loans do sum = sum + outs[i] end
+  for i = 1, loans do sum = sum + lents[i] end
   return sum > EXACT and EXACT or sum
 end
 
@@ -217,11 +204,11 @@ local function left(month, lent)
   return least
 end
 
-local function lose(i)
-  fill(outs[i], outs[i], 0, 0, 0)
-  use_up(loan_months[i], outs[i])
-  losts[i] = min(losts[i] + outs[i], EXACT)
-  outs[i] = 0
+local function forfeit(i)
+  fill(lents[i], lents[i], 0, 0, 0)
+  use_up(loan_months[i], lents[i])
+  forfeits[i] = min(forfeits[i] + lents[i], EXACT)
+  lents[i] = 0
 end
 
 local function remove_loan(place)
@@ -284,23 +271,23 @@ local function advance(now)
   if at > now and at - now <= CLOCK_SKEW then moment = at end
   local ended
   for i = 1, loans do
-    if outs[i] > 0 and loan_ends[i] <= moment then ended = max(ended or 0, loan_ends[i]) end
+    if lents[i] > 0 and loan_ends[i] <= moment then ended = max(ended or 0, loan_ends[i]) end
   end
   if ended then
     drain(min(max(ended, at), moment))
     for i = 1, loans do
-      if outs[i] > 0 and loan_ends[i] <= moment then lose(i) end
+      if lents[i] > 0 and loan_ends[i] <= moment then forfeit(i) end
     end
   end
   drain(moment)
   for i = loans, 1, -1 do
-    if outs[i] == 0 and less(moment, loan_ends[i]) >= REMEMBERED then remove_loan(i) end
+    if lents[i] == 0 and less(moment, loan_ends[i]) >= REMEMBERED then remove_loan(i) end
   end
 end
 
 local function start_loan(i)
   nodes[i], lows[i], highs[i] = node, low, high
-  seqs[i], spents[i], outs[i], losts[i], loan_months[i], loan_ends[i] = 0, min(acked, spent), 0, 0, 0, 0
+  seqs[i], spents[i], lents[i], forfeits[i], loan_months[i], loan_ends[i] = 0, min(acked, spent), 0, 0, 0, 0
   return i
 end
 
@@ -317,7 +304,7 @@ local function loan_of()
     if loans >= MAX_LOANS then
       local oldest
       for i = 1, loans do
-        if outs[i] == 0 and (not oldest or loan_ends[i] < loan_ends[oldest]) then oldest = i end
+        if lents[i] == 0 and (not oldest or loan_ends[i] < loan_ends[oldest]) then oldest = i end
       end
       if not oldest then return nil end
       remove_loan(oldest)
@@ -328,39 +315,39 @@ local function loan_of()
   local is_same = high == highs[place] and low == lows[place]
   if is_same then return seq >= seqs[place] and place or nil end
   if high < highs[place] or (high == highs[place] and low < lows[place]) then return nil end
-  lose(place)
+  forfeit(place)
   return start_loan(place)
 end
 
 local function report(i, month)
   local delta = less(spent, spents[i])
-  local from_lease = min(delta, outs[i])
-  if delta > 0 or losts[i] > 0 then
+  local from_lease = min(delta, lents[i])
+  if delta > 0 or forfeits[i] > 0 then
     local without = delta - from_lease
     local current = month
     if said_month ~= 0 and said_month < month then current = said_month end
-    local before = said_month > month and 0 or min(less(min(turn, spent), spents[i]), delta)
+    local before = said_month > month and 0 or min(less(min(spent_before_month, spent), spents[i]), delta)
     local after = delta - before
     local known_before, known_after = 0, 0
     if loan_months[i] < current then
-      known_before = min(losts[i], without, before)
+      known_before = min(forfeits[i], without, before)
     else
-      known_after = min(losts[i], without, after)
+      known_after = min(forfeits[i], without, after)
     end
     local known = max(known_before, known_after)
     fill(from_lease + without - known, from_lease, sinces[1], sinces[2], sinces[3])
     use_up(less(current, 1), before - known_before)
     use_up(current, after - known_after)
-    give_back(loan_months[i], losts[i] - known)
-    losts[i] = 0
+    give_back(loan_months[i], forfeits[i] - known)
+    forfeits[i] = 0
     spents[i] = max(spents[i], spent)
   end
-  outs[i] = min(outs[i] - from_lease, hold)
+  lents[i] = min(lents[i] - from_lease, hold)
 end
 
 -- Flags (1, 2, 4: limits; 8: month; 16: never; 128: refused at all) and the wait.
 local function refusal(milli, month, ends, lent)
-  local flags, wait, never = 128, 0, false
+  local flags, wait, never = REFUSED, 0, false
   for i = 1, count do
     if milli > holds[i] then
       flags, never = flags + 2 ^ (i - 1), true
@@ -375,11 +362,11 @@ local function refusal(milli, month, ends, lent)
   if quota then
     never = never or milli > quota
     if milli > less(less(quota, used(month)), lent) then
-      flags = flags + 8
+      flags = flags + REFUSED_BY_MONTH
       wait = max(wait, less(ends, at))
     end
   end
-  if never then flags = flags + 16 end
+  if never then flags = flags + REFUSED_FOREVER end
   return flags, wait
 end
 
@@ -407,46 +394,46 @@ end
 local function idle_of(i)
   local was_calm = loan_ends[i] > at + LEASE_TTL
   local long_ago = loan_ends[i] > 0 and at + (was_calm and CALM_TTL or LEASE_TTL) >= loan_ends[i] + CALM_AFTER
-  local gave_back = loan_ends[i] > 0 and outs[i] == 0 and hold == 0 and spent == spents[i]
+  local gave_back = loan_ends[i] > 0 and lents[i] == 0 and hold == 0 and spent == spents[i]
   if was_calm and (long_ago or need > 0 and gave_back) then return IDLE_PATIENT_MS end
   if need > 0 then return (long_ago or gave_back) and IDLE_CALM_MS or IDLE_MS end
   return (was_calm or long_ago and hold > 0) and IDLE_CALM_MS or IDLE_MS
 end
 
-local function standing(month, held, said_spent, ttl, idle, flags, wait)
+local function grant(month, held, said_spent, ttl, idle, flags, wait)
   local first = count > 0 and milli_of(1) or 0
   local second = count > 1 and milli_of(2) or 0
   local third = count > 2 and milli_of(3) or 0
-  return pack('<BI8I8I4I4I8I8I8HI8BI8', STANDING, held, said_spent, ttl, idle, first, second, third, month, used(month), flags, wait)
+  return pack('<BI8I8I4I4I8I8I8HI8BI8', GRANTED, held, said_spent, ttl, idle, first, second, third, month, used(month), flags, wait)
 end
 
-local function settle(month, ends)
+local function apply(month, ends)
   local i = loan_of()
   if not i then return pack('<B', STALE) end
   local is_repeated = seqs[i] == seq and loan_ends[i] > 0
   local flags, wait = 0, 0
   local idle = idle_of(i)
   if not is_repeated then report(i, month) end
-  local lent = out()
+  local lent = lent_in_all()
   local rest = left(month, lent)
-  local missing = less(need, outs[i])
+  local missing = less(need, lents[i])
   if missing > rest then flags, wait = refusal(missing, month, ends, lent) end
   if not is_repeated then
     if missing <= rest then
       -- In whole units: crumbs on several nodes pay for nobody's request.
-      local held = outs[i] + missing
+      local held = lents[i] + missing
       rest = rest - missing
-      local others = div(min(less(need + waiting, held), rest), UNIT) * UNIT
+      local others = div(min(less(need + queued, held), rest), UNIT) * UNIT
       held = held + others
       local share = div(div(rest - others, SHARE), UNIT) * UNIT
       if idle > IDLE_MS then
         -- No more than may lie idle for long.
-        share = min(share, div(less(may_lie_idle(), less(lent, outs[i]) + held), UNIT) * UNIT)
+        share = min(share, div(less(may_lie_idle(), less(lent, lents[i]) + held), UNIT) * UNIT)
       end
-      outs[i] = min(held + min(less(want, held), share), EXACT)
+      lents[i] = min(held + min(less(want, held), share), EXACT)
     end
   end
-  lent = out()
+  lent = lent_in_all()
   local scarce = is_scarce(month, lent)
   local calm = not is_repeated and not scarce and idle > IDLE_MS and has_plenty(lent)
   if not is_repeated then
@@ -456,11 +443,11 @@ local function settle(month, ends)
   seqs[i] = seq
   local ttl = min(div(less(loan_ends[i], at), 1000), 4294967295)
   idle = scarce and IDLE_SCARCE_MS or calm and idle or IDLE_MS
-  return standing(month, outs[i], spents[i], ttl, idle, flags, wait)
+  return grant(month, lents[i], spents[i], ttl, idle, flags, wait)
 end
 
 local function charge(cost, month, ends)
-  local lent = out()
+  local lent = lent_in_all()
   local flags, wait = 0, 0
   if cost <= left(month, lent) then
     fill(cost, 0, 0, 0, 0)
@@ -468,7 +455,7 @@ local function charge(cost, month, ends)
   else
     flags, wait = refusal(cost, month, ends, lent)
   end
-  return standing(month, 0, 0, 0, 0, flags, wait)
+  return grant(month, 0, 0, 0, 0, flags, wait)
 end
 
 local function reset(bucket, month, now)

@@ -1,21 +1,21 @@
--- One client's charge, where its account is as almost all are: the same as `account.lua` and `settle.lua` make of it, which
+-- One client's charge, where its account is as almost all are: the same as `account.lua` and `apply.lua` make of it, which
 -- follow in the same script. Where a script is not kept as a function, to make all of their functions takes longer than such
 -- a charge; so it comes first. What is not so simple is left to them, and nil comes back: a first request, a refusal, a loan,
 -- another rate, a month that turns.
 --
--- KEYS and ARGV as in `settle.lua`.
+-- KEYS and ARGV as in `apply.lua`.
 
 local function charge_alone(KEYS, ARGV)
-  if ARGV[2] == '1' and ARGV[3] == '1' and ARGV[5]:byte() == 1 then
+  if ARGV[2] == '1' and ARGV[3] == '1' and ARGV[5]:byte() == ASK_CHARGE then
     local call, pack, unpack, min, max = redis.call, struct.pack, struct.unpack, math.min, math.max
     local arg, value = ARGV[5], call('MGET', KEYS[1])[1]
-    if value and #value >= 17 and value:byte() == 1 then
+    if value and #value >= 17 and value:byte() == ACCOUNT_VERSION then
       local _, has, at, described, named, lent, months = unpack('<BBI8HHHB', value)
       local _, flags, _, _, cost = unpack('<BBBBI8', arg)
       local count, d1, w1, c1, d2, w2, c2, d3, w3, c3, is_monthly, quota = unpack('<BI8I8I8I8I8I8I8I8I8BI8', ARGV[4])
       local names = 18 + count * 16 + described
-      local is_whole = #value == names + named + 9 and (has >= 16 or named == 0)
-      if is_whole and has % 16 == count and has < 32 and lent == 0 and months == 1 and cost > 0 then
+      local is_whole = #value == names + named + 9 and (has >= HAS_NAME or named == 0)
+      if is_whole and has % HAS_NAME == count and has < 2 * HAS_NAME and lent == 0 and months == 1 and cost > 0 then
         local now
         if ARGV[1] == '' then
           local time = call('TIME')
@@ -24,7 +24,7 @@ local function charge_alone(KEYS, ARGV)
           now = tonumber(ARGV[1])
         end
         -- A clock may step back by as much, and time stands still.
-        local moment = (at > now and at - now <= 1000000) and at or now
+        local moment = (at > now and at - now <= CLOCK_SKEW) and at or now
         local elapsed = max(moment - at, 0)
         local month, used = unpack('<HI8', value, names + named)
 
@@ -51,27 +51,27 @@ local function charge_alone(KEYS, ARGV)
         end
 
         if fits then
-          used = min(used + cost, 4503599627370496)
-          local name = has >= 16 and value:sub(names, names + named - 1) or nil
+          used = min(used + cost, EXACT)
+          local name = has >= HAS_NAME and value:sub(names, names + named - 1) or nil
           local is_same_day = at - at % 86400000000 == moment - moment % 86400000000
-          if flags % 4 >= 2 then
+          if flags % (2 * NAMED) >= NAMED then
             if not name or not is_same_day then call('SADD', KEYS[2], KEYS[1]:sub(-32)) end
             name = arg:sub(13)
           end
           local description = ARGV[4]:sub(74)
-          local parts = {pack('<BBI8HHHB', 1, count + (name and 16 or 0), moment, #description, name and #name or 0, 0, 1)}
+          local parts = {pack('<BBI8HHHB', ACCOUNT_VERSION, count + (name and HAS_NAME or 0), moment, #description, name and #name or 0, 0, 1)}
           for i = 1, count do parts[i + 1] = pack('<i8I4I4', works[i], weights[i], drains[i]) end
           parts[count + 2] = description .. (name or '') .. pack('<HI8', this, used)
           local packed = table.concat(parts)
-          if flags % 2 == 1 then
+          if flags % (2 * ANONYMOUS) >= ANONYMOUS then
             call('SET', KEYS[1], packed, 'PX', string.format('%.0f', max((empty_at + 1000 - empty_at % 1000) / 1000, 1)))
           elseif is_same_day then
             call('SET', KEYS[1], packed, 'KEEPTTL')
           else
-            call('SET', KEYS[1], packed, 'PX', '34646400000')
+            call('SET', KEYS[1], packed, 'PX', string.format('%.0f', CONSUMER_KEPT_MS))
           end
           return {string.format('%.0f', now),
-            pack('<BI8I8I4I4I8I8I8HI8BI8', 0, 0, 0, 0, 0, milli[1], milli[2], milli[3], this, used, 0, 0)}
+            pack('<BI8I8I4I4I8I8I8HI8BI8', GRANTED, 0, 0, 0, 0, milli[1], milli[2], milli[3], this, used, 0, 0)}
         end
       end
     end

@@ -7,7 +7,7 @@
 -- ARGV[1]  the revision that is known; '0': none
 -- ARGV[2]  when it was made, microseconds
 -- Returns revision, when it was made, since, the revision that the rest starts from ('0': it is all), the news (of
--- changes, resets alone), and pairs of consumer and override; see `tell.lua`.
+-- changes, resets alone), and pairs of consumer and override; see `change.lua`.
 
 local call, pack, unpack = redis.call, struct.pack, struct.unpack
 local counters = call('HMGET', KEYS[1], 'revision', 'since')
@@ -29,8 +29,8 @@ if ARGV[1] ~= '0' and at ~= '0' and missed >= 0 then
     local news, overrides, told = {}, {}, {}
     for i = 2, #changes do
       local kind, whom = changes[i]:sub(17, 17), changes[i]:sub(18)
-      if kind == 'r' then
-        news[#news + 1] = changes[i]:sub(1, 8) .. 'r' .. whom
+      if kind == CHANGED_RESET then
+        news[#news + 1] = changes[i]:sub(1, 8) .. CHANGED_RESET .. whom
       elseif not told[whom] then
         told[whom] = true
         -- A removal may be forgotten by now.

@@ -29,6 +29,7 @@ mod room;
 use serde::{Deserialize, Serialize};
 
 pub use self::level::{Level, Poured};
+pub(crate) use self::loan::CALM_AFTER;
 pub use self::loan::Loan;
 use self::loan::Pace;
 use self::room::may_lie_idle;
@@ -63,7 +64,7 @@ pub const IDLE_SCARCE: Millis = Millis(500);
 pub const SHARE: u64 = 4;
 
 /// Of a bucket one part in so many may lie on nodes for long, all nodes together: nobody misses it.
-const CALM_PART: u64 = 8;
+pub(crate) const CALM_PART: u64 = 8;
 
 /// How long the store remembers a node that holds nothing: a late report is still counted once.
 pub const REMEMBERED: Micros = Micros(35 * 86_400 * 1_000_000);
@@ -105,7 +106,7 @@ pub struct Account {
 
 /// What became of a [`LeaseRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
+pub enum Applied {
     /// It was taken.
     Grant(Grant),
     /// It is older than what is known; nothing changed but time.
@@ -131,10 +132,10 @@ fn exact(amount: Cost) -> Cost {
 
 impl Account {
     /// Takes `node`'s report and lends it what it wants, as far as `terms` allow at `now`.
-    pub fn settle(&mut self, terms: &Terms, node: u64, lease: &LeaseRequest, now: UnixMicros) -> Settled {
+    pub fn apply(&mut self, terms: &Terms, node: u64, lease: &LeaseRequest, now: UnixMicros) -> Applied {
         let now = self.advance(terms, now);
         let month = month_of(now);
-        let Some(index) = self.loan_of(node, lease, terms) else { return Settled::Stale };
+        let Some(index) = self.loan_of(node, lease, terms) else { return Applied::Stale };
         let mut loan = self.loans.get(index).copied().unwrap_or_default();
         let is_repeated = loan.seq == lease.seq && loan.epoch == lease.epoch && loan.has_been();
         let pace = loan.pace(lease, now);
@@ -192,7 +193,7 @@ impl Account {
             refusal,
             ..self.grant(terms, month)
         };
-        Settled::Grant(grant)
+        Applied::Grant(grant)
     }
 
     /// Decides about one request of `cost` and charges it: in one step, without a lease.

@@ -18,7 +18,6 @@ pub mod check;
 pub mod endpoints;
 pub mod health;
 pub mod leases;
-pub mod metrics;
 pub mod moment;
 pub mod name;
 pub mod namespace;

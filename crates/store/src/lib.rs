@@ -10,5 +10,6 @@
 pub mod accounts;
 pub mod app;
 pub mod backend;
+pub mod metrics;
 pub mod serve;
 pub mod settings;

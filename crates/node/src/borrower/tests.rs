@@ -5,7 +5,7 @@ use crate::table::{Change, FingerprintKey, SharedData, State, Table, Updated};
 use tollgate_core::terms::{Rate, Terms};
 use tollgate_core::units::{Cost, Millis, UnixMicros, UnixNanos};
 use tollgate_core::wire::{Answer, Change as Said, ChangeKind, Reply};
-use tollgate_store::accounts::{Account, Settled, month_of};
+use tollgate_store::accounts::{Account, Applied, month_of};
 
 /// 2026-11-24T00:00:00Z.
 const NOW: UnixNanos = UnixNanos::from_seconds(1_795_478_400);
@@ -228,9 +228,9 @@ impl Pair {
     fn answer(&mut self, call: &Call, mono: u64) {
         let now = NOW.0 / 1_000 + mono * 1_000;
         let settle = |entry: &Entry| match &entry.ask {
-            Ask::Lease(lease) => match self.account.settle(&self.terms, 5, lease, UnixMicros(now)) {
-                Settled::Grant(grant) => Answer::Grant(grant),
-                Settled::Stale => Answer::Stale,
+            Ask::Lease(lease) => match self.account.apply(&self.terms, 5, lease, UnixMicros(now)) {
+                Applied::Grant(grant) => Answer::Grant(grant),
+                Applied::Stale => Answer::Stale,
             },
             Ask::Charge { .. } => panic!("nothing is charged"),
         };

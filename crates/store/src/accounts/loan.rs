@@ -7,7 +7,7 @@ use tollgate_core::units::{Cost, Micros, UnixMicros};
 use tollgate_core::wire::LeaseRequest;
 
 /// A node that has said nothing of a client for so long is calm about it.
-const CALM_AFTER: Micros = Micros(4_000_000);
+pub(crate) const CALM_AFTER: Micros = Micros(4_000_000);
 
 /// What one node has borrowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

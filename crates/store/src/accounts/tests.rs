@@ -36,19 +36,19 @@ pub(super) fn ask(seq: u32, spent: u64, hold: u64, need: u64, want: u64) -> Leas
     }
 }
 
-fn grant(settled: Settled) -> Grant {
-    match settled {
-        Settled::Grant(grant) => grant,
-        Settled::Stale => panic!("stale"),
+fn grant(applied: Applied) -> Grant {
+    match applied {
+        Applied::Grant(grant) => grant,
+        Applied::Stale => panic!("stale"),
     }
 }
 
 #[test]
 fn a_node_is_lent_what_it_needs_and_a_share_of_what_it_wants() {
     let mut account = Account::default();
-    let first = grant(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW)));
+    let first = grant(account.apply(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW)));
     assert_eq!((first.hold, first.refusal, first.ttl), (Cost(10 * UNIT), None, Millis(10_000)));
-    let greedy = grant(account.settle(&free(), 2, &ask(1, 0, 0, UNIT, 1_000 * UNIT), UnixMicros(NOW)));
+    let greedy = grant(account.apply(&free(), 2, &ask(1, 0, 0, UNIT, 1_000 * UNIT), UnixMicros(NOW)));
     assert_eq!(
         greedy.hold,
         Cost(UNIT + 34 * UNIT),
@@ -63,7 +63,7 @@ fn nodes_are_lent_whole_requests_so_that_none_is_stranded_in_parts() {
     let mut held = [0; 3];
     for turn in 0..600 {
         let node = turn % 3;
-        let next = grant(account.settle(
+        let next = grant(account.apply(
             &terms,
             node as u64,
             &LeaseRequest {
@@ -81,17 +81,17 @@ fn nodes_are_lent_whole_requests_so_that_none_is_stranded_in_parts() {
 fn requests_that_wait_are_lent_all_there_is_and_not_a_share() {
     let mut account = Account::default();
     let crowd = LeaseRequest { queued: Cost(199 * UNIT), ..ask(1, 0, 0, UNIT, 400 * UNIT) };
-    assert_eq!(grant(account.settle(&free(), 1, &crowd, UnixMicros(NOW))).hold, Cost(150 * UNIT));
+    assert_eq!(grant(account.apply(&free(), 1, &crowd, UnixMicros(NOW))).hold, Cost(150 * UNIT));
     let mut account = Account::default();
     let few = LeaseRequest { queued: Cost(9 * UNIT), ..ask(1, 0, 0, UNIT, 400 * UNIT) };
-    assert_eq!(grant(account.settle(&free(), 1, &few, UnixMicros(NOW))).hold, Cost(10 * UNIT + 35 * UNIT));
+    assert_eq!(grant(account.apply(&free(), 1, &few, UnixMicros(NOW))).hold, Cost(10 * UNIT + 35 * UNIT));
 }
 
 #[test]
 fn a_repeated_message_is_answered_by_what_the_store_knows_was_spent() {
     let mut account = Account::default();
-    account.settle(&free(), 1, &ask(1, 3 * UNIT, 0, UNIT, 10 * UNIT), UnixMicros(NOW));
-    let again = grant(account.settle(&free(), 1, &ask(1, 5 * UNIT, 0, UNIT, 0), UnixMicros(NOW)));
+    account.apply(&free(), 1, &ask(1, 3 * UNIT, 0, UNIT, 10 * UNIT), UnixMicros(NOW));
+    let again = grant(account.apply(&free(), 1, &ask(1, 5 * UNIT, 0, UNIT, 0), UnixMicros(NOW)));
     assert_eq!((again.spent, again.hold), (Cost(3 * UNIT), Cost(10 * UNIT)));
 }
 
@@ -100,25 +100,24 @@ fn what_is_lent_is_neither_lent_again_nor_refilled() {
     let mut account = Account::default();
     let terms = terms(&[(100, 60, 150)], None);
     assert_eq!(
-        grant(account.settle(&terms, 1, &ask(1, 0, 0, 150 * UNIT, 0), UnixMicros(NOW))).hold,
+        grant(account.apply(&terms, 1, &ask(1, 0, 0, 150 * UNIT, 0), UnixMicros(NOW))).hold,
         Cost(150 * UNIT)
     );
     let later = NOW + 9 * SECOND;
-    let refused =
-        grant(account.settle(&terms, 2, &ask(1, 0, 0, UNIT, 0), UnixMicros(later))).refusal.unwrap();
+    let refused = grant(account.apply(&terms, 2, &ask(1, 0, 0, UNIT, 0), UnixMicros(later))).refusal.unwrap();
     assert_eq!((refused.limits, refused.month, refused.wait), (1, false, Micros(600_000)));
     // The first node has spent all of it: from now on it drains.
     assert_eq!(
-        grant(account.settle(&terms, 1, &ask(2, 150 * UNIT, 0, 0, 0), UnixMicros(later))).hold,
+        grant(account.apply(&terms, 1, &ask(2, 150 * UNIT, 0, 0, 0), UnixMicros(later))).hold,
         Cost(0)
     );
     assert!(
-        grant(account.settle(&terms, 2, &ask(2, 0, 0, UNIT, 0), UnixMicros(later + 599_999)))
+        grant(account.apply(&terms, 2, &ask(2, 0, 0, UNIT, 0), UnixMicros(later + 599_999)))
             .refusal
             .is_some()
     );
     assert!(
-        grant(account.settle(&terms, 2, &ask(3, 0, 0, UNIT, 0), UnixMicros(later + 600_000)))
+        grant(account.apply(&terms, 2, &ask(3, 0, 0, UNIT, 0), UnixMicros(later + 600_000)))
             .refusal
             .is_none()
     );
@@ -127,13 +126,13 @@ fn what_is_lent_is_neither_lent_again_nor_refilled() {
 #[test]
 fn a_report_counts_once_however_often_it_comes_and_in_whatever_order() {
     let mut account = Account::default();
-    account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW));
+    account.apply(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW));
     let report = ask(2, 4 * UNIT, 6 * UNIT, 0, 10 * UNIT);
-    let once = grant(account.settle(&free(), 1, &report, UnixMicros(NOW)));
+    let once = grant(account.apply(&free(), 1, &report, UnixMicros(NOW)));
     let after = account.clone();
-    assert_eq!(grant(account.settle(&free(), 1, &report, UnixMicros(NOW))).hold, once.hold);
+    assert_eq!(grant(account.apply(&free(), 1, &report, UnixMicros(NOW))).hold, once.hold);
     assert_eq!(account, after);
-    assert_eq!(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW)), Settled::Stale);
+    assert_eq!(account.apply(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW)), Applied::Stale);
     assert_eq!(account, after);
     assert_eq!(account.used(month_of(UnixMicros(NOW))), Cost(4 * UNIT));
 }
@@ -141,10 +140,10 @@ fn a_report_counts_once_however_often_it_comes_and_in_whatever_order() {
 #[test]
 fn a_repeated_message_that_tells_of_more_is_answered_by_what_was_known() {
     let mut account = Account::default();
-    account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW));
-    let first = grant(account.settle(&free(), 1, &ask(2, 4 * UNIT, 6 * UNIT, 0, 10 * UNIT), UnixMicros(NOW)));
+    account.apply(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW));
+    let first = grant(account.apply(&free(), 1, &ask(2, 4 * UNIT, 6 * UNIT, 0, 10 * UNIT), UnixMicros(NOW)));
     // Another worker of the node has spent two units since, and asks while the first's message is under way.
-    let again = grant(account.settle(&free(), 1, &ask(2, 6 * UNIT, 4 * UNIT, 0, 10 * UNIT), UnixMicros(NOW)));
+    let again = grant(account.apply(&free(), 1, &ask(2, 6 * UNIT, 4 * UNIT, 0, 10 * UNIT), UnixMicros(NOW)));
     assert_eq!((again.spent, again.hold), (first.spent, first.hold));
     assert_eq!(again.spent, Cost(4 * UNIT), "the two units come off what the node may hold");
 }
@@ -153,8 +152,8 @@ fn a_repeated_message_that_tells_of_more_is_answered_by_what_was_known() {
 fn who_repeats_a_message_that_was_refused_hears_so_too() {
     let mut account = Account::default();
     account.charge(&free(), Cost(150 * UNIT), UnixMicros(NOW));
-    let first = grant(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, UNIT), UnixMicros(NOW))).refusal;
-    let again = grant(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, UNIT), UnixMicros(NOW))).refusal;
+    let first = grant(account.apply(&free(), 1, &ask(1, 0, 0, UNIT, UNIT), UnixMicros(NOW))).refusal;
+    let again = grant(account.apply(&free(), 1, &ask(1, 0, 0, UNIT, UNIT), UnixMicros(NOW))).refusal;
     assert!(first.is_some());
     assert_eq!(first, again);
 }
@@ -164,11 +163,11 @@ fn no_node_is_lent_a_part_of_a_unit_that_it_does_not_need() {
     let small = terms(&[(1, 1, 200)], None);
     let mut account = Account::default();
     assert_eq!(
-        grant(account.settle(&small, 1, &ask(1, 0, 0, UNIT, 9 * UNIT), UnixMicros(NOW))).hold,
+        grant(account.apply(&small, 1, &ask(1, 0, 0, UNIT, 9 * UNIT), UnixMicros(NOW))).hold,
         Cost(UNIT)
     );
     assert_eq!(
-        grant(account.settle(&small, 2, &ask(1, 0, 0, UNIT, 9 * UNIT), UnixMicros(NOW))).hold,
+        grant(account.apply(&small, 2, &ask(1, 0, 0, UNIT, 9 * UNIT), UnixMicros(NOW))).hold,
         Cost(UNIT)
     );
 }
@@ -176,8 +175,8 @@ fn no_node_is_lent_a_part_of_a_unit_that_it_does_not_need() {
 #[test]
 fn a_grant_whose_reply_was_lost_goes_back_with_the_next_message() {
     let mut account = Account::default();
-    account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW));
-    let next = grant(account.settle(&free(), 1, &ask(2, 0, 0, UNIT, 0), UnixMicros(NOW)));
+    account.apply(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW));
+    let next = grant(account.apply(&free(), 1, &ask(2, 0, 0, UNIT, 0), UnixMicros(NOW)));
     assert_eq!(next.hold, Cost(UNIT));
     assert_eq!(account.lent(), Cost(UNIT));
 }
@@ -185,7 +184,7 @@ fn a_grant_whose_reply_was_lost_goes_back_with_the_next_message() {
 #[test]
 fn a_lease_that_nobody_reports_on_counts_as_spent_until_the_node_is_heard_of_again() {
     let mut account = Account::default();
-    account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW));
+    account.apply(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW));
     let month = month_of(UnixMicros(NOW));
     assert_eq!(account.used_at(month, UnixMicros(NOW + LEASE_TTL.0 - 1)), Cost(0));
     assert_eq!(
@@ -193,12 +192,12 @@ fn a_lease_that_nobody_reports_on_counts_as_spent_until_the_node_is_heard_of_aga
         Cost(10 * UNIT),
         "also before anybody asks"
     );
-    account.settle(&free(), 2, &ask(1, 0, 0, 0, 0), UnixMicros(NOW + LEASE_TTL.0));
+    account.apply(&free(), 2, &ask(1, 0, 0, 0, 0), UnixMicros(NOW + LEASE_TTL.0));
     assert_eq!((account.used(month), account.lent()), (Cost(10 * UNIT), Cost(0)));
     // It had spent three of the ten, and let four more through without a lease.
-    account.settle(&free(), 1, &ask(2, 3 * UNIT, 0, 0, 0), UnixMicros(NOW + 2 * LEASE_TTL.0));
+    account.apply(&free(), 1, &ask(2, 3 * UNIT, 0, 0, 0), UnixMicros(NOW + 2 * LEASE_TTL.0));
     assert_eq!(account.used(month), Cost(3 * UNIT));
-    account.settle(&free(), 1, &ask(3, 7 * UNIT, 0, 0, 0), UnixMicros(NOW + 2 * LEASE_TTL.0));
+    account.apply(&free(), 1, &ask(3, 7 * UNIT, 0, 0, 0), UnixMicros(NOW + 2 * LEASE_TTL.0));
     assert_eq!(account.used(month), Cost(7 * UNIT));
 }
 
@@ -206,8 +205,8 @@ fn a_lease_that_nobody_reports_on_counts_as_spent_until_the_node_is_heard_of_aga
 fn what_an_ended_lease_held_drains_from_its_end_on_though_nobody_asks() {
     let terms = terms(&[(100, 60, 150)], None);
     let mut account = Account::default();
-    account.settle(&terms, 1, &ask(1, 0, 0, 100 * UNIT, 0), UnixMicros(NOW));
-    account.settle(&terms, 2, &ask(1, 0, 0, 50 * UNIT, 0), UnixMicros(NOW + SECOND));
+    account.apply(&terms, 1, &ask(1, 0, 0, 100 * UNIT, 0), UnixMicros(NOW));
+    account.apply(&terms, 2, &ask(1, 0, 0, 50 * UNIT, 0), UnixMicros(NOW + SECOND));
     // Both ended, the last one a minute ago: 100 of 150 units have drained.
     let later = NOW + SECOND + LEASE_TTL.0 + 60 * SECOND;
     assert!(account.clone().charge(&terms, Cost(100 * UNIT + 1), UnixMicros(later)).refusal.is_some());
@@ -217,11 +216,11 @@ fn what_an_ended_lease_held_drains_from_its_end_on_though_nobody_asks() {
 #[test]
 fn a_node_that_has_lost_its_record_has_spent_its_lease() {
     let mut account = Account::default();
-    account.settle(&free(), 1, &ask(9, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW));
+    account.apply(&free(), 1, &ask(9, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW));
     let again = LeaseRequest { epoch: 8, ..ask(1, 0, 0, UNIT, 0) };
-    assert_eq!(grant(account.settle(&free(), 1, &again, UnixMicros(NOW))).hold, Cost(UNIT));
+    assert_eq!(grant(account.apply(&free(), 1, &again, UnixMicros(NOW))).hold, Cost(UNIT));
     assert_eq!(account.used(month_of(UnixMicros(NOW))), Cost(10 * UNIT));
-    assert_eq!(account.settle(&free(), 1, &ask(10, 5 * UNIT, 0, 0, 0), UnixMicros(NOW)), Settled::Stale);
+    assert_eq!(account.apply(&free(), 1, &ask(10, 5 * UNIT, 0, 0, 0), UnixMicros(NOW)), Applied::Stale);
 }
 
 #[test]
@@ -229,11 +228,11 @@ fn a_month_is_never_lent_twice_and_a_report_belongs_to_the_month_it_is_of() {
     let terms = terms(&[], Some(100));
     let mut account = Account::default();
     assert_eq!(
-        grant(account.settle(&terms, 1, &ask(1, 0, 0, 90 * UNIT, 0), UnixMicros(NOW))).hold,
+        grant(account.apply(&terms, 1, &ask(1, 0, 0, 90 * UNIT, 0), UnixMicros(NOW))).hold,
         Cost(90 * UNIT)
     );
     let refused =
-        grant(account.settle(&terms, 2, &ask(1, 0, 0, 11 * UNIT, 0), UnixMicros(NOW))).refusal.unwrap();
+        grant(account.apply(&terms, 2, &ask(1, 0, 0, 11 * UNIT, 0), UnixMicros(NOW))).refusal.unwrap();
     assert!(refused.month && refused.wait == end_of(month_of(UnixMicros(NOW))).since(UnixMicros(NOW)));
 
     let november = month_of(UnixMicros(NOW));
@@ -243,7 +242,7 @@ fn a_month_is_never_lent_twice_and_a_report_belongs_to_the_month_it_is_of() {
         month: november + 1,
         ..ask(2, 65 * UNIT, 0, 0, 0)
     };
-    account.settle(&terms, 1, &late, december.after(Micros(SECOND)));
+    account.apply(&terms, 1, &late, december.after(Micros(SECOND)));
     assert_eq!((account.used(november), account.used(november + 1)), (Cost(60 * UNIT), Cost(5 * UNIT)));
 }
 
@@ -253,7 +252,7 @@ fn a_node_cannot_say_that_the_month_has_turned() {
     let mut account = Account::default();
     let early =
         LeaseRequest { month: november + 1, spent_before_month: Cost(3 * UNIT), ..ask(1, 5 * UNIT, 0, 0, 0) };
-    account.settle(&free(), 1, &early, UnixMicros(NOW));
+    account.apply(&free(), 1, &early, UnixMicros(NOW));
     let used = |month| account.used(month);
     assert_eq!([used(november - 1), used(november), used(november + 1)], [0, 5 * UNIT, 0].map(Cost));
 }
@@ -262,7 +261,7 @@ fn a_node_cannot_say_that_the_month_has_turned() {
 fn a_lease_ends_with_the_month() {
     let end = end_of(month_of(UnixMicros(NOW)));
     let mut account = Account::default();
-    let lent = grant(account.settle(&free(), 1, &ask(1, 0, 0, UNIT, 0), UnixMicros(end.0 - 2 * SECOND)));
+    let lent = grant(account.apply(&free(), 1, &ask(1, 0, 0, UNIT, 0), UnixMicros(end.0 - 2 * SECOND)));
     assert_eq!(lent.ttl, Millis(2_000));
 }
 
@@ -289,7 +288,7 @@ fn of_several_waits_the_longest_is_told() {
 fn a_node_that_the_store_has_forgotten_reports_what_the_store_did_not_know() {
     let mut account = Account::default();
     let late = LeaseRequest { acked: Cost(30 * UNIT), ..ask(5, 32 * UNIT, 0, UNIT, 0) };
-    let next = grant(account.settle(&free(), 1, &late, UnixMicros(NOW)));
+    let next = grant(account.apply(&free(), 1, &late, UnixMicros(NOW)));
     assert_eq!((next.hold, account.used(month_of(UnixMicros(NOW)))), (Cost(UNIT), Cost(2 * UNIT)));
 }
 
@@ -306,7 +305,7 @@ fn a_clock_that_steps_back_refills_nothing() {
 #[test]
 fn unlimited_is_counted_and_never_refused() {
     let mut account = Account::default();
-    account.settle(&Terms::default(), 1, &ask(1, 1_000_000 * UNIT, 0, 0, 0), UnixMicros(NOW));
+    account.apply(&Terms::default(), 1, &ask(1, 1_000_000 * UNIT, 0, 0, 0), UnixMicros(NOW));
     assert_eq!(account.used(month_of(UnixMicros(NOW))), Cost(1_000_000 * UNIT));
     assert_eq!(account.charge(&Terms::default(), Cost(5), UnixMicros(NOW)).refusal, None);
 }
@@ -348,9 +347,9 @@ proptest! {
         for (node, lease, elapsed) in steps {
             now += elapsed;
             let before = account.clone();
-            let settled = account.settle(&terms, node, &lease, UnixMicros(now));
+            let applied = account.apply(&terms, node, &lease, UnixMicros(now));
             let lent = account.lent();
-            if let Settled::Grant(grant) = settled {
+            if let Applied::Grant(grant) = applied {
                 prop_assert!(grant.hold <= Cost(EXACT));
                 let grew = lent > before.lent();
                 for (level, bucket) in account.levels.iter().zip(&terms.buckets) {
@@ -379,7 +378,7 @@ proptest! {
                 *seq += 1;
                 let lease = ask(*seq, *spent, *hold, cost, want * 3 * UNIT);
                 if fate == 0 { continue } // The message is lost.
-                let reply = grant(account.settle(&terms, node as u64, &lease, UnixMicros(now)));
+                let reply = grant(account.apply(&terms, node as u64, &lease, UnixMicros(now)));
                 if fate == 1 { *hold = 0; continue } // The reply is lost; the node is right to hold less.
                 *hold = reply.hold.0;
             }
@@ -398,7 +397,7 @@ proptest! {
             }
         }
         for (node, (seq, spent, _)) in nodes.into_iter().enumerate() {
-            account.settle(&terms, node as u64, &ask(seq + 1, spent, 0, 0, 0), UnixMicros(now));
+            account.apply(&terms, node as u64, &ask(seq + 1, spent, 0, 0, 0), UnixMicros(now));
         }
         let all: u64 = admitted.iter().map(|(_, cost)| cost).sum();
         prop_assert_eq!(account.usage.iter().map(|usage| usage.used.0).sum::<u64>(), all);
@@ -409,13 +408,9 @@ proptest! {
 fn a_node_that_says_something_now_and_then_may_sit_on_little_for_long() {
     let mut account = Account::default();
     let mut next = |seq, spent, hold, need, want, seconds: u64| {
-        let settled = account.settle(
-            &free(),
-            1,
-            &ask(seq, spent, hold, need, want),
-            UnixMicros(NOW + seconds * SECOND),
-        );
-        let grant = grant(settled);
+        let applied =
+            account.apply(&free(), 1, &ask(seq, spent, hold, need, want), UnixMicros(NOW + seconds * SECOND));
+        let grant = grant(applied);
         (grant.hold.whole_units(), grant.ttl, grant.idle)
     };
     assert_eq!(next(1, 0, 0, UNIT, 5 * UNIT, 0), (5, Millis(10_000), IDLE), "nothing is known of it");
@@ -438,15 +433,15 @@ fn a_node_that_says_something_now_and_then_may_sit_on_little_for_long() {
 fn no_more_than_an_eighth_of_a_bucket_lies_idle_for_long() {
     let mut account = Account::default();
     for node in 1..=5 {
-        account.settle(&free(), node, &ask(1, 0, 0, 0, 0), UnixMicros(NOW));
+        account.apply(&free(), node, &ask(1, 0, 0, 0, 0), UnixMicros(NOW));
     }
     for (node, lent, ttl_ms) in [(1, 10, 58_000), (2, 8, 58_000), (3, 1, 10_000)] {
         let next =
-            account.settle(&free(), node, &ask(2, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW + 10 * SECOND));
+            account.apply(&free(), node, &ask(2, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW + 10 * SECOND));
         let next = grant(next);
         assert_eq!((next.hold, next.ttl), (Cost(lent * UNIT), Millis(ttl_ms)), "150 / 8 are 18, node {node}");
     }
     let month =
-        account.settle(&terms(&[(100, 60, 150)], Some(100)), 4, &ask(2, 0, 0, UNIT, UNIT), UnixMicros(NOW));
+        account.apply(&terms(&[(100, 60, 150)], Some(100)), 4, &ask(2, 0, 0, UNIT, UNIT), UnixMicros(NOW));
     assert_eq!(grant(month).idle, IDLE_SCARCE, "and nothing where the month is scarce");
 }

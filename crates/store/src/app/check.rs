@@ -30,7 +30,7 @@ use super::state::Store;
 use super::tier::CompiledTier;
 use super::usage_metrics::Noted;
 use super::{endpoints, name};
-use crate::backend::Settle;
+use crate::backend::AccountEntry;
 
 /// One request of a consumer.
 #[derive(Deserialize, ToSchema)]
@@ -115,7 +115,7 @@ pub async fn check(
     if cost == Cost::FREE || offered.enforcement == Enforcement::Off {
         return Ok(Answered(Decision::free(&tier)));
     }
-    let settle = Settle {
+    let apply = AccountEntry {
         client,
         name: Some(named.stored),
         is_anonymous: false,
@@ -124,12 +124,12 @@ pub async fn check(
         node: 0,
         ask: Ask::Charge { cost },
     };
-    let noted = [Noted::of(&settle)];
-    let settled = store.backend.settle(&space.name, vec![settle]).await?;
-    store.ledger.note(&space.name, &noted, &settled.answers, settled.now, &store.metrics);
-    match settled.answers.first() {
+    let noted = [Noted::of(&apply)];
+    let applied = store.backend.apply(&space.name, vec![apply]).await?;
+    store.ledger.note(&space.name, &noted, &applied.answers, applied.now, &store.metrics);
+    match applied.answers.first() {
         Some(Answer::Grant(grant)) => {
-            let now = settled.now.nanos();
+            let now = applied.now.nanos();
             Ok(Answered(Decision::of(&tier, grant, cost, now, &offered)))
         }
         Some(Answer::Failed) => Err(AppError::Away),

@@ -8,9 +8,10 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
+use super::endpoints;
 use super::problem::AppError;
 use super::state::Store;
-use super::{endpoints, metrics};
+use crate::metrics;
 
 /// What was seen of the backend so long ago at most is still true.
 const SEEN_WITHIN: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@ use super::state::Store;
 use super::tier::CompiledTier;
 use super::usage_metrics::Noted;
 use super::{body, endpoints, name};
-use crate::backend::Settle;
+use crate::backend::AccountEntry;
 
 /// Lends to a gateway's node what it wants, as far as limits and months hold it.
 #[utoipa::path(
@@ -39,7 +39,7 @@ pub async fn reply(store: &Store, bytes: &[u8]) -> Result<Reply, AppError> {
         // Another replica has told the node of what this one has not seen.
         space.look(store.backend.as_ref()).await?;
     }
-    settle(store, &space, batch).await
+    apply(store, &space, batch).await
 }
 
 /// The batch in `bytes`.
@@ -52,7 +52,7 @@ fn read(bytes: &[u8]) -> Result<Batch, AppError> {
     Ok(batch)
 }
 
-async fn settle(store: &Store, space: &NamespaceState, batch: Batch) -> Result<Reply, AppError> {
+async fn apply(store: &Store, space: &NamespaceState, batch: Batch) -> Result<Reply, AppError> {
     // One look at the board for all: what is decided by is what is told of.
     let board = space.board();
     let now = store.time_for(&board).await?;
@@ -61,7 +61,7 @@ async fn settle(store: &Store, space: &NamespaceState, batch: Batch) -> Result<R
     // What a client with an override brings may be its override, which no tier is to be mistaken for.
     let mut is_tier = vec![true; tiers.len()];
     let mut usable = Vec::with_capacity(batch.entries.len());
-    let mut settles = Vec::with_capacity(batch.entries.len());
+    let mut entries = Vec::with_capacity(batch.entries.len());
     for entry in batch.entries {
         let index = usize::from(entry.offer);
         let overriding = if entry.is_anonymous { None } else { board.offered(entry.client, now) };
@@ -69,9 +69,9 @@ async fn settle(store: &Store, space: &NamespaceState, batch: Batch) -> Result<R
             *is_tier = false;
         }
         let tier = overriding.or_else(|| tiers.get(index)?.as_ref());
-        let settle = tier.and_then(|tier| prepare(space, entry, tier, batch.node));
-        usable.push(settle.is_some());
-        settles.extend(settle);
+        let apply = tier.and_then(|tier| prepare(space, entry, tier, batch.node));
+        usable.push(apply.is_some());
+        entries.extend(apply);
     }
     let tiers: Vec<&Arc<CompiledTier>> = tiers
         .iter()
@@ -81,16 +81,16 @@ async fn settle(store: &Store, space: &NamespaceState, batch: Batch) -> Result<R
         .collect();
     space.learn(&tiers);
 
-    let noted: Vec<Noted> = settles.iter().map(Noted::of).collect();
-    let settled = store.backend.settle(&space.name, settles).await?;
-    store.ledger.note(&space.name, &noted, &settled.answers, settled.now, &store.metrics);
-    let mut answers = settled.answers.into_iter();
+    let noted: Vec<Noted> = entries.iter().map(Noted::of).collect();
+    let applied = store.backend.apply(&space.name, entries).await?;
+    store.ledger.note(&space.name, &noted, &applied.answers, applied.now, &store.metrics);
+    let mut answers = applied.answers.into_iter();
     let answers = usable
         .into_iter()
         .map(|is_usable| if is_usable { answers.next().unwrap_or(Answer::Failed) } else { Answer::Unusable });
-    let (is_whole, changes) = board.news(batch.revision, settled.now);
+    let (is_whole, changes) = board.news(batch.revision, applied.now);
     Ok(Reply {
-        now: settled.now,
+        now: applied.now,
         revision: board.mark.revision,
         is_whole,
         changes,
@@ -98,13 +98,13 @@ async fn settle(store: &Store, space: &NamespaceState, batch: Batch) -> Result<R
     })
 }
 
-/// What is to be settled for `entry`; none for a name that is not the client's.
-fn prepare(space: &NamespaceState, entry: Entry, tier: &CompiledTier, node: u64) -> Option<Settle> {
+/// What is to be applied for `entry`; none for a name that is not the client's.
+fn prepare(space: &NamespaceState, entry: Entry, tier: &CompiledTier, node: u64) -> Option<AccountEntry> {
     let name = entry.name.filter(|name| !name.is_empty() && !entry.is_anonymous);
     if name.as_ref().is_some_and(|name| !space.is_name(name, entry.client)) {
         return None;
     }
-    Some(Settle {
+    Some(AccountEntry {
         client: entry.client,
         name,
         is_anonymous: entry.is_anonymous,

@@ -1,7 +1,7 @@
 //! How many consumers have used how much of their month, for the metrics alone: nothing is decided by it.
 //!
 //! `/metrics` needs no token, so it names nobody: it counts. Who they are `GET /v1/usage/{namespace}` says. A replica
-//! counts those that it has settled for since it started, in this month; of several replicas the highest count is the
+//! counts those that it has applied for since it started, in this month; of several replicas the highest count is the
 //! nearest. Anonymous clients and unlimited months are not counted, nor who finds no room here.
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,8 +11,8 @@ use tollgate_core::client::ClientId;
 use tollgate_core::limit::Month;
 use tollgate_core::units::{Cost, UnixMicros};
 
-use super::metrics::Metrics;
 use super::usage_metrics::{MAX_LABELS, OTHER, locked};
+use crate::metrics::Metrics;
 
 /// Shares of a month, percent, that consumers are counted by: so many have used at least as much.
 pub const SHARES: [(u8, &str); 5] = [(0, "0"), (50, "50"), (75, "75"), (90, "90"), (100, "100")];

@@ -13,13 +13,13 @@ use tracing::debug;
 
 use super::access::Tokens;
 use super::check::Offered;
-use super::metrics::Metrics;
 use super::namespace::{NamespaceState, Namespaces};
 use super::override_index::OverrideIndex;
 use super::problem::AppError;
 use super::usage_metrics::UsageMetrics;
 use crate::backend::Backend;
 use crate::backend::instrumented::Instrumented;
+use crate::metrics::Metrics;
 
 /// How often a replica looks for what others have changed. With the time in which gateways report, it bounds how long an
 /// override takes to be in force everywhere.

@@ -11,9 +11,9 @@ use tollgate_core::units::{Cost, MILLI_PER_UNIT, Micros, UnixMicros};
 use tollgate_core::client::ClientId;
 use tollgate_core::wire::{Answer, Ask};
 
-use super::metrics::Metrics;
 use super::quota_metrics::QuotaMetrics;
-use crate::backend::Settle;
+use crate::backend::AccountEntry;
+use crate::metrics::Metrics;
 
 const SHARDS: usize = 16;
 
@@ -48,7 +48,7 @@ pub struct UsageMetrics {
     pub spenders: QuotaMetrics,
 }
 
-/// What of an entry is needed once it is settled.
+/// What of an entry is needed once it is applied.
 pub struct Noted {
     client: ClientId,
     node: u64,
@@ -61,7 +61,7 @@ pub struct Noted {
 impl Noted {
     /// Of `entry`.
     #[must_use]
-    pub fn of(entry: &Settle) -> Self {
+    pub fn of(entry: &AccountEntry) -> Self {
         Self {
             client: entry.client,
             node: entry.node,
@@ -74,7 +74,7 @@ impl Noted {
 }
 
 impl UsageMetrics {
-    /// Counts what was settled at `now`.
+    /// Counts what was applied at `now`.
     pub fn note(
         &self,
         namespace: &str,

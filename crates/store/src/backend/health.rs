@@ -14,7 +14,7 @@ use tokio::time::Instant;
 const FAILED_WRITES: u32 = 3;
 
 /// See [`FAILED_WRITES`]; also how long none may have failed before the backend is back.
-const SETTLED_AFTER: Duration = Duration::from_secs(1);
+const STEADY_AFTER: Duration = Duration::from_secs(1);
 
 /// Failed writes that are further apart than this are not in a row.
 const ROW_ENDS_AFTER: Duration = Duration::from_secs(10);
@@ -82,7 +82,7 @@ impl Health {
             ..failed
         });
         state.failed = Some(failed);
-        let is_row = failed.count >= FAILED_WRITES && now.duration_since(failed.first) >= SETTLED_AFTER;
+        let is_row = failed.count >= FAILED_WRITES && now.duration_since(failed.first) >= STEADY_AFTER;
         is_row.then(|| state.turn(false)).flatten()
     }
 
@@ -90,9 +90,9 @@ impl Health {
     pub fn probe_ended(&self, was_taken: bool, now: Instant) -> Option<Turn> {
         let mut state = self.state();
         state.probed = Some(now);
-        let is_settled = state.failed.is_none_or(|failed| now.duration_since(failed.last) >= SETTLED_AFTER);
+        let is_steady = state.failed.is_none_or(|failed| now.duration_since(failed.last) >= STEADY_AFTER);
         match was_taken {
-            true if is_settled => state.turn(true),
+            true if is_steady => state.turn(true),
             true => None,
             false => state.turn(false),
         }
@@ -139,7 +139,7 @@ mod tests {
             assert_eq!(health.write_failed(now), None);
         }
         health.write_taken();
-        assert_eq!(health.write_failed(now + SETTLED_AFTER), None);
+        assert_eq!(health.write_failed(now + STEADY_AFTER), None);
         // Nor is one write an hour that fails.
         for hour in 1..10 {
             assert_eq!(health.write_failed(now + hour * ROW_ENDS_AFTER), None);
@@ -168,6 +168,6 @@ mod tests {
         health.write_failed(now);
         health.probe_ended(false, now);
         assert_eq!(health.probe_ended(true, now + TICK), None);
-        assert_eq!(health.probe_ended(true, now + SETTLED_AFTER), Some(Turn::Back));
+        assert_eq!(health.probe_ended(true, now + STEADY_AFTER), Some(Turn::Back));
     }
 }

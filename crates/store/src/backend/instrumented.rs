@@ -15,9 +15,10 @@ use tracing::{error, info, warn};
 
 use super::health::{Health, Turn};
 use super::{
-    Backend, BackendError, Changed, Mark, NamespaceSnapshot, OverrideChange, Settle, SettledBatch, Usage,
+    AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, Mark, NamespaceSnapshot,
+    NamespaceStore, OverrideChange, Usage,
 };
-use crate::app::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// The longest that a write may take for the backend to be ready.
 const PROBE_TIME: Duration = Duration::from_secs(1);
@@ -167,10 +168,14 @@ impl Backend for Instrumented {
     async fn probe(&self) -> Result<(), BackendError> {
         self.timed("probe", self.backend.probe()).await
     }
+}
 
-    async fn settle(&self, namespace: &str, entries: Vec<Settle>) -> Result<SettledBatch, BackendError> {
-        let settled = self.read("settle", self.backend.settle(namespace, entries)).await;
-        match &settled {
+#[async_trait]
+impl AccountStore for Instrumented {
+    async fn apply(&self, namespace: &str, entries: Vec<AccountEntry>) -> Result<AppliedBatch, BackendError> {
+        // The label that dashboards know.
+        let applied = self.read("settle", self.backend.apply(namespace, entries)).await;
+        match &applied {
             Ok(batch) => {
                 if batch.answers.iter().any(|answer| *answer != Answer::Failed) {
                     self.health.write_taken();
@@ -182,7 +187,7 @@ impl Backend for Instrumented {
             }
             Err(why) => self.note_failed(why),
         }
-        settled
+        applied
     }
 
     async fn usage(
@@ -203,7 +208,10 @@ impl Backend for Instrumented {
         });
         logged.boxed()
     }
+}
 
+#[async_trait]
+impl NamespaceStore for Instrumented {
     async fn reset(
         &self,
         namespace: &str,

@@ -18,7 +18,8 @@ use tollgate_core::client::ClientId;
 use self::overrides::Overrides;
 use self::shard::Shard;
 use super::{
-    Backend, BackendError, Changed, Mark, NamespaceSnapshot, OverrideChange, Settle, SettledBatch, Usage,
+    AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, Mark, NamespaceSnapshot,
+    NamespaceStore, OverrideChange, Usage,
 };
 
 /// Shards a namespace; a client's number is uniform, so its first byte picks one.
@@ -106,12 +107,15 @@ impl Backend for Memory {
         // Memory that cannot be had ends the process.
         Ok(())
     }
+}
 
-    async fn settle(&self, namespace: &str, entries: Vec<Settle>) -> Result<SettledBatch, BackendError> {
+#[async_trait]
+impl AccountStore for Memory {
+    async fn apply(&self, namespace: &str, entries: Vec<AccountEntry>) -> Result<AppliedBatch, BackendError> {
         let space = self.space_or_new(namespace);
         let now = (self.clock)();
-        let answers = entries.into_iter().map(|entry| space.shard(entry.client).settle(entry, now)).collect();
-        Ok(SettledBatch { now, answers })
+        let answers = entries.into_iter().map(|entry| space.shard(entry.client).apply(entry, now)).collect();
+        Ok(AppliedBatch { now, answers })
     }
 
     async fn usage(
@@ -138,7 +142,10 @@ impl Backend for Memory {
         });
         chunks.flat_map(|usages| stream::iter(usages.into_iter().map(Ok))).boxed()
     }
+}
 
+#[async_trait]
+impl NamespaceStore for Memory {
     async fn reset(
         &self,
         namespace: &str,

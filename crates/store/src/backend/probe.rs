@@ -7,14 +7,14 @@ use tollgate_core::client::ClientId;
 use tollgate_core::terms::Terms;
 use tollgate_core::wire::Ask;
 
-use super::Settle;
+use super::AccountEntry;
 
 /// Where it is charged: no policy can have this namespace, and none of the listings has it.
 pub(super) const NAMESPACE: &str = "";
 
 /// The charge.
-pub(super) fn charge(client: ClientId) -> Settle {
-    Settle {
+pub(super) fn charge(client: ClientId) -> AccountEntry {
+    AccountEntry {
         client,
         name: None,
         // An anonymous client's account would have to be forgotten again.

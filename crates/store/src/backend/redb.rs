@@ -26,7 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tollgate_core::units::{Cost, UnixMicros};
 
-use crate::accounts::Settled;
+use crate::accounts::Applied;
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use redb::ReadableTable as _;
@@ -34,8 +34,8 @@ use tollgate_core::client::ClientId;
 use tollgate_core::wire::{Answer, Ask};
 
 use super::{
-    Backend, BackendError, Changed, Mark, NamespaceSnapshot, OverrideChange, Settle, SettledBatch, Usage,
-    probe,
+    AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, Mark, NamespaceSnapshot,
+    NamespaceStore, OverrideChange, Usage, probe,
 };
 use file::File;
 use row::Row;
@@ -113,19 +113,22 @@ impl Backend for Redb {
     async fn probe(&self) -> Result<(), BackendError> {
         let entries = [probe::charge(ClientId::default())];
         let write = move |transaction: &redb::WriteTransaction, now| {
-            settle(transaction, probe::NAMESPACE, &entries, now)?;
+            apply(transaction, probe::NAMESPACE, &entries, now)?;
             let mut documents = transaction.open_table(table::DOCUMENTS).map_err(table::failed)?;
             documents.insert(probe::NAMESPACE, [0; BALLAST].as_slice()).map_err(table::failed)?;
             Ok(())
         };
         self.writer.change(write).await
     }
+}
 
-    async fn settle(&self, namespace: &str, entries: Vec<Settle>) -> Result<SettledBatch, BackendError> {
+#[async_trait]
+impl AccountStore for Redb {
+    async fn apply(&self, namespace: &str, entries: Vec<AccountEntry>) -> Result<AppliedBatch, BackendError> {
         let namespace = namespace.to_owned();
         let work = move |transaction: &redb::WriteTransaction, now| {
             register(transaction, &namespace)?;
-            settle(transaction, &namespace, &entries, now)
+            apply(transaction, &namespace, &entries, now)
         };
         self.writer.change(work).await
     }
@@ -161,7 +164,10 @@ impl Backend for Redb {
         .try_flatten()
         .boxed()
     }
+}
 
+#[async_trait]
+impl NamespaceStore for Redb {
     async fn reset(
         &self,
         namespace: &str,
@@ -250,7 +256,7 @@ impl Backend for Redb {
     }
 }
 
-/// Sees to it that `namespace` is among those that were settled in.
+/// Sees to it that `namespace` is among those that were applied in.
 fn register(transaction: &redb::WriteTransaction, namespace: &str) -> Result<(), BackendError> {
     let mut namespaces = transaction.open_table(table::NAMESPACES).map_err(table::failed)?;
     let is_known = namespaces.get(namespace).map_err(table::failed)?.is_some();
@@ -262,12 +268,12 @@ fn register(transaction: &redb::WriteTransaction, namespace: &str) -> Result<(),
 
 /// Settles `entries` in order. An account that cannot be read fails alone: one damaged client must not take down every
 /// batch that it is in.
-fn settle(
+fn apply(
     transaction: &redb::WriteTransaction,
     namespace: &str,
-    entries: &[Settle],
+    entries: &[AccountEntry],
     now: UnixMicros,
-) -> Result<SettledBatch, BackendError> {
+) -> Result<AppliedBatch, BackendError> {
     let mut accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
     let mut answers = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -282,18 +288,18 @@ fn settle(
                 continue;
             }
         };
-        let settled = match &entry.ask {
-            Ask::Lease(lease) => row.account.settle(&entry.terms, entry.node, lease, now),
-            Ask::Charge { cost } => Settled::Grant(row.account.charge(&entry.terms, *cost, now)),
+        let applied = match &entry.ask {
+            Ask::Lease(lease) => row.account.apply(&entry.terms, entry.node, lease, now),
+            Ask::Charge { cost } => Applied::Grant(row.account.charge(&entry.terms, *cost, now)),
         };
         row.describe(entry);
         accounts.insert(key, row.to_bytes().as_slice()).map_err(table::failed)?;
-        answers.push(match settled {
-            Settled::Grant(grant) => Answer::Grant(grant),
-            Settled::Stale => Answer::Stale,
+        answers.push(match applied {
+            Applied::Grant(grant) => Answer::Grant(grant),
+            Applied::Stale => Answer::Stale,
         });
     }
-    Ok(SettledBatch { now, answers })
+    Ok(AppliedBatch { now, answers })
 }
 
 /// The consumers after `after` that used something in `month`, and the last client looked at; none: there are no more.

@@ -13,13 +13,15 @@
 //! | `fleet` | the servers, and which of them a command is for |
 //! | `key` | names of the keys |
 //! | `script` | Lua scripts |
-//! | `settle` | a batch as calls of the script, and its answers |
+//! | `lua` | the constants that scripts share with this code |
+//! | `apply` | a batch as calls of the script, and its answers |
 //! | `account` | the bytes of an account |
 //! | `listing` | every consumer's use |
 //! | `snapshot` | overrides, resets, audit |
 //! | `fuzzing` | what the fuzz targets see |
 
 mod account;
+mod apply;
 mod bytes;
 mod cluster;
 mod connection;
@@ -30,9 +32,9 @@ mod equal_tests;
 pub mod fuzzing;
 mod key;
 mod listing;
+mod lua;
 mod script;
 mod servers;
-mod settle;
 mod snapshot;
 mod target;
 
@@ -50,8 +52,8 @@ use tollgate_core::wire::Answer;
 
 use super::memory::wall_clock;
 use super::{
-    Backend, BackendError, Changed, Mark, NamespaceSnapshot, OverrideChange, Settle, SettledBatch, Usage,
-    probe,
+    AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, Mark, NamespaceSnapshot,
+    NamespaceStore, OverrideChange, Usage, probe,
 };
 use account::Stored;
 use key::Keys;
@@ -67,7 +69,7 @@ const NAMESPACE_BELIEVED: Duration = Duration::from_secs(60);
 /// Accounts in Redis.
 pub struct Redis {
     fleet: Arc<Servers>,
-    settle: Script,
+    apply: Script,
     clean: Arc<Script>,
     snapshot: Scripts,
     namespaces: Mutex<HashMap<String, Instant>>,
@@ -81,7 +83,7 @@ impl Redis {
     pub async fn open(url: &str) -> Result<Self, UrlError> {
         Ok(Self {
             fleet: Arc::new(Servers::start(&Target::parse(url)?).await?),
-            settle: settle::script(),
+            apply: apply::script(),
             clean: Arc::new(Script::new(include_str!("../../scripts/clean.lua"))),
             snapshot: Scripts::new(),
             namespaces: Mutex::default(),
@@ -119,8 +121,8 @@ impl Backend for Redis {
         let parts = self.fleet.parts((0..key::SHARDS).map(|shard| (key::slot_of(&keys.names(shard)), shard)));
         let probed = parts.into_iter().map(|(part, shard)| async move {
             let entry = [probe::charge(key::client_of(shard))];
-            let settled = settle::settle(&self.fleet, &self.settle, keys, &entry, None).await;
-            let failed = match settled {
+            let applied = apply::apply(&self.fleet, &self.apply, keys, &entry, None).await;
+            let failed = match applied {
                 Ok(batch) if batch.answers.contains(&Answer::Failed) => {
                     BackendError::Corrupt("its account cannot be read".into())
                 }
@@ -134,10 +136,13 @@ impl Backend for Redis {
         });
         join_all(probed).await.into_iter().collect()
     }
+}
 
-    async fn settle(&self, namespace: &str, entries: Vec<Settle>) -> Result<SettledBatch, BackendError> {
+#[async_trait]
+impl AccountStore for Redis {
+    async fn apply(&self, namespace: &str, entries: Vec<AccountEntry>) -> Result<AppliedBatch, BackendError> {
         self.register(namespace).await;
-        settle::settle(&self.fleet, &self.settle, &Keys::new(namespace), &entries, None).await
+        apply::apply(&self.fleet, &self.apply, &Keys::new(namespace), &entries, None).await
     }
 
     async fn usage(
@@ -160,7 +165,10 @@ impl Backend for Redis {
     fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
         listing::usages(Arc::clone(&self.fleet), Arc::clone(&self.clean), Keys::new(namespace), month)
     }
+}
 
+#[async_trait]
+impl NamespaceStore for Redis {
     async fn reset(
         &self,
         namespace: &str,
@@ -171,7 +179,7 @@ impl Backend for Redis {
     ) -> Result<u64, BackendError> {
         let keys = Keys::new(namespace);
         // The account first: a node that hears of the reset finds it done.
-        settle::reset(&self.fleet, &self.settle, &keys, client, (bucket, month), None).await?;
+        apply::reset(&self.fleet, &self.apply, &keys, client, (bucket, month), None).await?;
         self.snapshot.reset(&self.fleet, &keys, client, audit).await
     }
 

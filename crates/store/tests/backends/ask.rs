@@ -7,7 +7,7 @@ use tollgate_core::client::ClientId;
 use tollgate_core::terms::{Offer, Rate, Terms};
 use tollgate_core::wire::{Answer, Ask, Grant, LeaseRequest};
 use tollgate_store::accounts::month_of;
-use tollgate_store::backend::{Backend, Changed, OverrideChange, Settle};
+use tollgate_store::backend::{AccountEntry, Backend, Changed, OverrideChange};
 
 /// Thousandths in a cost unit.
 pub const UNIT: u64 = 1_000;
@@ -34,8 +34,8 @@ pub fn name(number: u32) -> Vec<u8> {
     format!("consumer {number}").into_bytes()
 }
 
-pub fn charge(number: u32, terms: &Arc<Terms>, cost: u64) -> Settle {
-    Settle {
+pub fn charge(number: u32, terms: &Arc<Terms>, cost: u64) -> AccountEntry {
+    AccountEntry {
         client: client(number),
         name: Some(name(number)),
         is_anonymous: false,
@@ -46,12 +46,12 @@ pub fn charge(number: u32, terms: &Arc<Terms>, cost: u64) -> Settle {
     }
 }
 
-pub fn anonymous(number: u32, terms: &Arc<Terms>, cost: u64) -> Settle {
-    Settle { name: None, is_anonymous: true, tier: "anonymous".into(), ..charge(number, terms, cost) }
+pub fn anonymous(number: u32, terms: &Arc<Terms>, cost: u64) -> AccountEntry {
+    AccountEntry { name: None, is_anonymous: true, tier: "anonymous".into(), ..charge(number, terms, cost) }
 }
 
-pub fn lease(number: u32, terms: &Arc<Terms>, node: u64, lease: LeaseRequest) -> Settle {
-    Settle { node, ask: Ask::Lease(lease), ..charge(number, terms, 0) }
+pub fn lease(number: u32, terms: &Arc<Terms>, node: u64, lease: LeaseRequest) -> AccountEntry {
+    AccountEntry { node, ask: Ask::Lease(lease), ..charge(number, terms, 0) }
 }
 
 /// A node's report number `seq`: what it has spent in all, what it holds, what it needs.
@@ -67,8 +67,8 @@ pub fn report(seq: u32, spent: u64, hold: u64, need: u64) -> LeaseRequest {
 }
 
 /// Settles one entry.
-pub async fn settle(backend: &Arc<dyn Backend>, namespace: &str, entry: Settle) -> Answer {
-    let batch = backend.settle(namespace, vec![entry]).await.unwrap();
+pub async fn apply(backend: &Arc<dyn Backend>, namespace: &str, entry: AccountEntry) -> Answer {
+    let batch = backend.apply(namespace, vec![entry]).await.unwrap();
     assert_eq!(batch.answers.len(), 1);
     batch.answers[0]
 }

@@ -12,7 +12,7 @@ use tollgate_testkit::redis::cluster::Cluster;
 use tollgate_testkit::redis::watched::Watched;
 use tollgate_testkit::wait;
 
-use crate::ask::{UNIT, charge, client, daily, grant, settle, used};
+use crate::ask::{UNIT, apply, charge, client, daily, grant, used};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -26,12 +26,12 @@ async fn redis(url: &str) -> Arc<dyn Backend> {
     Arc::new(Redis::open(url).await.unwrap())
 }
 
-/// Waits until the backend settles again, without counting anything.
-async fn settles(backend: &Arc<dyn Backend>) {
+/// Waits until the backend applies again, without counting anything.
+async fn applies(backend: &Arc<dyn Backend>) {
     let terms = daily(100, None);
     wait::until_async("the backend to recover", PATIENCE, async || {
         let batch = (0..64).map(|number| charge(number, &terms, 0)).collect();
-        let answers = backend.settle("n", batch).await.ok()?.answers;
+        let answers = backend.apply("n", batch).await.ok()?.answers;
         answers.iter().all(|answer| matches!(answer, Answer::Grant(_))).then_some(())
     })
     .await
@@ -43,7 +43,7 @@ async fn is_away(backend: &Arc<dyn Backend>, limit: Duration) {
     let error = backend.now().await.unwrap_err();
     assert!(matches!(error, BackendError::Away(_)), "{error}");
     let entry = charge(1, &daily(100, None), UNIT);
-    let error = backend.settle("n", vec![entry]).await.unwrap_err();
+    let error = backend.apply("n", vec![entry]).await.unwrap_err();
     assert!(matches!(error, BackendError::Away(_)), "{error}");
     assert!(start.elapsed() < limit, "{:?}", start.elapsed());
 }
@@ -53,14 +53,14 @@ async fn a_killed_server_is_away_at_once_and_comes_back_with_its_data() {
     let mut server = Server::start().unwrap();
     let redis = redis(&server.url()).await;
     let terms = daily(100, None);
-    settle(&redis, "n", charge(1, &terms, 7 * UNIT)).await;
+    apply(&redis, "n", charge(1, &terms, 7 * UNIT)).await;
     for round in 1..=2 {
         server.kill();
         is_away(&redis, AT_ONCE).await;
         server.restart().unwrap();
-        settles(&redis).await;
+        applies(&redis).await;
         assert_eq!(used(&redis, "n", 1).await, 7 * UNIT * round);
-        settle(&redis, "n", charge(1, &terms, 7 * UNIT)).await;
+        apply(&redis, "n", charge(1, &terms, 7 * UNIT)).await;
     }
 }
 
@@ -68,13 +68,13 @@ async fn a_killed_server_is_away_at_once_and_comes_back_with_its_data() {
 async fn a_server_that_hangs_is_away_in_time() {
     let server = Server::start().unwrap();
     let redis = redis(&server.url()).await;
-    settles(&redis).await;
+    applies(&redis).await;
     server.pause().unwrap();
     is_away(&redis, IN_TIME).await;
     // From now on it is known to be away.
     is_away(&redis, AT_ONCE).await;
     server.resume().unwrap();
-    settles(&redis).await;
+    applies(&redis).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,7 +84,7 @@ async fn a_server_that_is_not_there_yet_is_no_reason_not_to_start() {
     let redis = redis(&server.url()).await;
     is_away(&redis, AT_ONCE).await;
     server.restart().unwrap();
-    settles(&redis).await;
+    applies(&redis).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,16 +106,16 @@ async fn when_the_master_dies_the_one_that_the_sentinels_promote_goes_on() {
     let mut watched = Watched::start().unwrap();
     let redis = redis(&watched.url()).await;
     let terms = daily(100, None);
-    settle(&redis, "n", charge(1, &terms, 7 * UNIT)).await;
+    apply(&redis, "n", charge(1, &terms, 7 * UNIT)).await;
     watched.replicated().unwrap();
     watched.master().unwrap().kill();
     is_away(&redis, AT_ONCE).await;
     watched.failed_over().unwrap();
-    settles(&redis).await;
+    applies(&redis).await;
     assert_eq!(used(&redis, "n", 1).await, 7 * UNIT);
     // The old server comes back as a replica: a connection that still leads there must not be believed.
     watched.restart().unwrap();
-    settle(&redis, "n", charge(1, &terms, UNIT)).await;
+    apply(&redis, "n", charge(1, &terms, UNIT)).await;
     assert_eq!(used(&redis, "n", 1).await, 8 * UNIT);
 }
 
@@ -125,12 +125,12 @@ async fn when_a_node_of_a_cluster_dies_its_clients_alone_fail_until_the_replica_
     let redis = redis(&cluster.url()).await;
     let terms = daily(100, None);
     let batch = |cost| (0..300).map(|number| charge(number, &terms, cost)).collect();
-    redis.settle("n", batch(UNIT)).await.unwrap();
+    redis.apply("n", batch(UNIT)).await.unwrap();
     cluster.replicated().unwrap();
     let key = format!("tollgate:a:{{n:{:02x}}}:{}", client(1).0[0], client(1));
     cluster.kill_master_of(&key).unwrap();
     let start = Instant::now();
-    let answers = redis.settle("n", batch(0)).await.unwrap().answers;
+    let answers = redis.apply("n", batch(0)).await.unwrap().answers;
     assert!(start.elapsed() < IN_TIME, "{:?}", start.elapsed());
     let failed = answers.iter().filter(|answer| **answer == Answer::Failed).count();
     assert!((50..200).contains(&failed), "a third of 300 clients, but {failed}");
@@ -139,10 +139,10 @@ async fn when_a_node_of_a_cluster_dies_its_clients_alone_fail_until_the_replica_
         assert_eq!(grant(answer).month_used, Cost(UNIT));
     }
     cluster.failed_over().unwrap();
-    settles(&redis).await;
+    applies(&redis).await;
     for number in 0..300 {
         assert_eq!(used(&redis, "n", number).await, UNIT, "{number}");
     }
     cluster.restart().unwrap();
-    settles(&redis).await;
+    applies(&redis).await;
 }

@@ -9,7 +9,7 @@ use tollgate_store::backend::redis::Redis;
 use tollgate_store::backend::{Backend, BackendError};
 use tollgate_testkit::redis::Server;
 
-use crate::ask::{UNIT, anonymous, charge, client, daily, grant, lease, month, report, settle, terms, used};
+use crate::ask::{UNIT, anonymous, apply, charge, client, daily, grant, lease, month, report, terms, used};
 
 async fn redis(server: &Server) -> Arc<dyn Backend> {
     Arc::new(Redis::open(&format!("{}?timeout=10s", server.url())).await.unwrap())
@@ -26,19 +26,19 @@ async fn accounts_expire_when_they_can_be_forgotten() {
     let server = Server::start().unwrap();
     let redis = redis(&server).await;
     let minute = terms(Rate { units: 60, seconds: 60, burst: 100 }, None);
-    settle(&redis, "n", anonymous(1, &minute, 30 * UNIT)).await;
+    apply(&redis, "n", anonymous(1, &minute, 30 * UNIT)).await;
     let until_full = left(&server, 1);
     assert!((28_000..=30_001).contains(&until_full), "{until_full}");
-    settle(&redis, "n", anonymous(1, &minute, 30 * UNIT)).await;
+    apply(&redis, "n", anonymous(1, &minute, 30 * UNIT)).await;
     let until_full = left(&server, 1);
     assert!((57_000..=60_001).contains(&until_full), "{until_full}, of an account that was there");
     // A node holds a lease on it: the account stays until that has ended for good.
     let mut lent = anonymous(2, &minute, 0);
     lent.ask = lease(2, &minute, 1, report(1, 0, 0, UNIT)).ask;
-    settle(&redis, "n", lent).await;
+    apply(&redis, "n", lent).await;
     let until_ended = left(&server, 2);
     assert!((18_000..=20_001).contains(&until_ended), "{until_ended}");
-    settle(&redis, "n", charge(3, &minute, UNIT)).await;
+    apply(&redis, "n", charge(3, &minute, UNIT)).await;
     let days = 401 * 86_400_000;
     assert!((days - 60_000..=days).contains(&left(&server, 3)));
     // A reset makes it last neither longer nor forever.
@@ -51,7 +51,7 @@ async fn a_name_whose_account_has_expired_is_taken_off_the_list() {
     let server = Server::start().unwrap();
     let redis = redis(&server).await;
     let terms = daily(100, None);
-    redis.settle("n", (0..20).map(|number| charge(number, &terms, UNIT)).collect()).await.unwrap();
+    redis.apply("n", (0..20).map(|number| charge(number, &terms, UNIT)).collect()).await.unwrap();
     let key = server.ask(&["--scan", "--pattern", &format!("tollgate:a:*{}", client(7))]).unwrap();
     server.ask(&["DEL", &key]).unwrap();
     let listed: Vec<_> = redis.usages("n", month(&redis).await).try_collect().await.unwrap();
@@ -68,7 +68,7 @@ async fn a_damaged_account_is_an_error_and_hurts_no_neighbour() {
     let redis = redis(&server).await;
     let terms = daily(100, None);
     let batch = || (0..10).map(|number| charge(number, &terms, UNIT)).collect();
-    redis.settle("n", batch()).await.unwrap();
+    redis.apply("n", batch()).await.unwrap();
     for (number, how) in [
         (3, &["SET", "key", "nonsense"][..]),
         (4, &["HSET", "key", "a", "b"]),
@@ -87,7 +87,7 @@ async fn a_damaged_account_is_an_error_and_hurts_no_neighbour() {
             "{number}"
         );
     }
-    let answers = redis.settle("n", batch()).await.unwrap().answers;
+    let answers = redis.apply("n", batch()).await.unwrap().answers;
     for (number, answer) in (0_u32..).zip(answers) {
         if (3..=5).contains(&number) {
             assert_eq!(answer, tollgate_core::wire::Answer::Failed);
@@ -104,7 +104,7 @@ async fn a_server_that_has_forgotten_the_scripts_is_told_them_again() {
     let terms = daily(100, None);
     for round in 1..4 {
         let batch = (0..200).map(|number| charge(number, &terms, UNIT)).collect();
-        redis.settle("n", batch).await.unwrap();
+        redis.apply("n", batch).await.unwrap();
         assert_eq!(used(&redis, "n", 1).await, round * UNIT, "each counts once");
         server.ask(&["SCRIPT", "FLUSH"]).unwrap();
     }
@@ -115,6 +115,6 @@ async fn a_write_that_too_few_replicas_have_is_not_answered_for() {
     let server = Server::start().unwrap();
     let redis: Arc<dyn Backend> =
         Arc::new(Redis::open(&format!("{}?replicas=1&timeout=200ms", server.url())).await.unwrap());
-    let error = redis.settle("n", vec![charge(1, &daily(100, None), UNIT)]).await.unwrap_err().to_string();
+    let error = redis.apply("n", vec![charge(1, &daily(100, None), UNIT)]).await.unwrap_err().to_string();
     assert!(error.contains("0 of 1 replicas confirm"), "{error}");
 }

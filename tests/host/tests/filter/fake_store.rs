@@ -10,7 +10,7 @@ use tollgate_core::client::{ClientId, Namespace};
 use tollgate_core::wire::{Answer, Ask, Batch, Change, ChangeKind, Reply, header};
 use tollgate_host::calls::Call;
 use tollgate_host::{Exchange, Headers, Personality, Reply as CallReply, Request, Response, Setup};
-use tollgate_store::accounts::{Account, Settled, month_of};
+use tollgate_store::accounts::{Account, Applied, month_of};
 
 use crate::{Gate, policy_with};
 
@@ -41,9 +41,9 @@ impl FakeStore {
             let terms = offer.terms().expect("an offer");
             let account = self.accounts.entry(entry.client).or_default();
             match &entry.ask {
-                Ask::Lease(lease) => match account.settle(&terms, batch.node, lease, UnixMicros(now)) {
-                    Settled::Grant(grant) => Answer::Grant(grant),
-                    Settled::Stale => Answer::Stale,
+                Ask::Lease(lease) => match account.apply(&terms, batch.node, lease, UnixMicros(now)) {
+                    Applied::Grant(grant) => Answer::Grant(grant),
+                    Applied::Stale => Answer::Stale,
                 },
                 Ask::Charge { cost } => Answer::Grant(account.charge(&terms, *cost, UnixMicros(now))),
             }

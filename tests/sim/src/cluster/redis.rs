@@ -14,7 +14,8 @@ use tollgate_core::client::ClientId;
 use tollgate_core::units::UnixMicros;
 use tollgate_store::backend::memory::Memory;
 use tollgate_store::backend::{
-    Backend, BackendError, Changed, Mark, NamespaceSnapshot, OverrideChange, Settle, SettledBatch, Usage,
+    AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, Mark, NamespaceSnapshot,
+    NamespaceStore, OverrideChange, Usage,
 };
 
 use crate::plan::MILLISECOND;
@@ -55,7 +56,7 @@ struct Copy {
 
 #[derive(Clone)]
 enum Write {
-    Settle(String, Vec<Settle>),
+    Apply(String, Vec<AccountEntry>),
     Reset(String, ClientId, bool, bool, Vec<u8>),
     Override(String, String, OverrideChange),
     Document(String, Vec<u8>),
@@ -74,7 +75,7 @@ impl Copy {
         let memory = &self.memory;
         // In memory everything is done when it is first asked for.
         let is_done = match write {
-            Write::Settle(namespace, entries) => memory.settle(&namespace, entries).now_or_never().is_some(),
+            Write::Apply(namespace, entries) => memory.apply(&namespace, entries).now_or_never().is_some(),
             Write::Reset(namespace, client, bucket, month, audit) => {
                 memory.reset(&namespace, client, bucket, month, audit).now_or_never().is_some()
             }
@@ -237,13 +238,16 @@ impl Backend for Redis {
         self.way().await?;
         self.way().await
     }
+}
 
-    async fn settle(&self, namespace: &str, entries: Vec<Settle>) -> Result<SettledBatch, BackendError> {
+#[async_trait]
+impl AccountStore for Redis {
+    async fn apply(&self, namespace: &str, entries: Vec<AccountEntry>) -> Result<AppliedBatch, BackendError> {
         self.way().await?;
-        let primary = self.primary(|| Write::Settle(namespace.to_owned(), entries.clone()));
-        let settled = primary.memory.settle(namespace, entries).await?;
+        let primary = self.primary(|| Write::Apply(namespace.to_owned(), entries.clone()));
+        let applied = primary.memory.apply(namespace, entries).await?;
         self.way().await?;
-        Ok(settled)
+        Ok(applied)
     }
 
     async fn usage(
@@ -261,7 +265,10 @@ impl Backend for Redis {
     fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
         self.reader().memory.usages(namespace, month)
     }
+}
 
+#[async_trait]
+impl NamespaceStore for Redis {
     async fn reset(
         &self,
         namespace: &str,

@@ -11,7 +11,7 @@ use tollgate_core::policy::Policy;
 use tollgate_core::terms::Offer;
 use tollgate_core::units::{Cost, Millis, Nanos, UnixNanos};
 use tollgate_core::wire::{Answer as Said, Ask, Change as Told, ChangeKind, Reply};
-use tollgate_store::accounts::{Account as Kept, Settled};
+use tollgate_store::accounts::{Account as Kept, Applied};
 
 /// 2026-11-24T00:00:00Z.
 const NOW: UnixNanos = UnixNanos::from_seconds(1_795_478_400);
@@ -81,9 +81,9 @@ impl Node {
         let answers = call.batch.entries.iter().map(|entry| {
             let offer = self.stored.as_ref().unwrap_or(&call.batch.offers[usize::from(entry.offer)]);
             let Ask::Lease(lease) = &entry.ask else { panic!("leased") };
-            match self.kept.settle(&offer.terms().unwrap(), 1, lease, now) {
-                Settled::Grant(grant) => Said::Grant(grant),
-                Settled::Stale => Said::Stale,
+            match self.kept.apply(&offer.terms().unwrap(), 1, lease, now) {
+                Applied::Grant(grant) => Said::Grant(grant),
+                Applied::Stale => Said::Stale,
             }
         });
         let answers = answers.collect();

@@ -85,8 +85,8 @@ fn a_lease_of_a_larger_limit_that_is_reported_by_a_smaller_one_is_not_forgotten(
     let (large, small) = (terms(&[(100, 1, 100)], None), terms(&[(1, 1, 1_000)], None));
     let mut account = Account::default();
     account.charge(&large, Cost(60 * UNIT), UnixMicros(NOW));
-    account.settle(&large, 1, &ask(1, 0, 0, 40 * UNIT, 0), UnixMicros(NOW));
-    account.settle(&small, 1, &ask(2, 40 * UNIT, 0, 0, 0), UnixMicros(NOW));
+    account.apply(&large, 1, &ask(1, 0, 0, 40 * UNIT, 0), UnixMicros(NOW));
+    account.apply(&small, 1, &ask(2, 40 * UNIT, 0, 0, 0), UnixMicros(NOW));
     assert_eq!(
         account.charge(&large, Cost(10 * UNIT), UnixMicros(NOW)).refusal.unwrap().wait,
         Micros(SECOND / 10)
@@ -112,13 +112,13 @@ fn report(seq: u32, spent: u64, empty_in: i64) -> LeaseRequest {
 fn what_was_spent_drains_from_when_it_was_spent_and_not_from_the_report() {
     let one = terms(&[(1, 1, 100)], None);
     let mut account = Account::default();
-    account.settle(&one, 1, &ask(1, 0, 0, UNIT, 0), UnixMicros(NOW));
+    account.apply(&one, 1, &ask(1, 0, 0, UNIT, 0), UnixMicros(NOW));
     let asked_again = |empty_in| LeaseRequest { need: Cost(UNIT), ..report(2, UNIT, empty_in) };
     let refusal = |account: &Account, lease: LeaseRequest| {
         let mut account = account.clone();
-        match account.settle(&one, 1, &lease, UnixMicros(NOW + SECOND)) {
-            super::super::Settled::Grant(grant) => grant.refusal,
-            super::super::Settled::Stale => panic!("stale"),
+        match account.apply(&one, 1, &lease, UnixMicros(NOW + SECOND)) {
+            super::super::Applied::Grant(grant) => grant.refusal,
+            super::super::Applied::Stale => panic!("stale"),
         }
     };
     assert_eq!(refusal(&account, asked_again(0)), None);
@@ -135,7 +135,7 @@ fn what_was_spent_before_the_bucket_was_empty_drains_from_there() {
     // Another node's, empty after two seconds.
     account.charge(&one, Cost(2 * UNIT), UnixMicros(NOW));
     // Three more at the first second are empty after five, whoever tells of them when.
-    account.settle(
+    account.apply(
         &one,
         1,
         &LeaseRequest { since: [1; 3], ..ask(1, 3 * UNIT, 0, 0, 0) },
@@ -153,7 +153,7 @@ fn what_is_more_than_a_bucket_drained_before_what_is_left_of_it() {
         // An outage: all that the node's own bucket allows, told when it is over.
         let spent = 10 * (1 + seconds) * UNIT - UNIT;
         let now = NOW + seconds * SECOND;
-        account.settle(&one, 1, &LeaseRequest { since: [1; 3], ..ask(1, spent, 0, 0, 0) }, UnixMicros(now));
+        account.apply(&one, 1, &LeaseRequest { since: [1; 3], ..ask(1, spent, 0, 0, 0) }, UnixMicros(now));
         let used = account.charge(&one, Cost(0), UnixMicros(now)).used[0];
         assert!(used >= Cost(10 * UNIT - 1), "{used} after {seconds} s");
     }
@@ -192,7 +192,7 @@ proptest! {
                 *seq += 1;
                 let allowed = step as i64 - 1;
                 let empty = empty_at(&bucket, since).div_ceil(bucket.drain) as i64 - theirs as i64 + allowed;
-                account.settle(&terms, node, &report(*seq, *spent, empty), UnixMicros(NOW + now));
+                account.apply(&terms, node, &report(*seq, *spent, empty), UnixMicros(NOW + now));
                 since.clear();
             }
             let level = account.clone().charge(&terms, Cost(0), UnixMicros(NOW + now)).used[0];

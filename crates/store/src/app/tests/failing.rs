@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::backend::{
-    BackendError, Changed, Mark, NamespaceSnapshot, OverrideChange, Settle, SettledBatch, Usage,
+    AccountEntry, AccountStore, AppliedBatch, BackendError, Changed, Mark, NamespaceSnapshot, NamespaceStore,
+    OverrideChange, Usage,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -36,43 +37,62 @@ impl Backend for Failing {
     fn kind(&self) -> &'static str {
         "failing"
     }
+
     async fn now(&self) -> Result<UnixMicros, BackendError> {
         self.fail().await
     }
+
     async fn probe(&self) -> Result<(), BackendError> {
         self.fail().await
     }
-    async fn settle(&self, _: &str, _: Vec<Settle>) -> Result<SettledBatch, BackendError> {
+}
+
+#[async_trait]
+impl AccountStore for Failing {
+    async fn apply(&self, _: &str, _: Vec<AccountEntry>) -> Result<AppliedBatch, BackendError> {
         self.fail().await
     }
+
     async fn usage(&self, _: &str, _: ClientId, _: u16) -> Result<Option<Usage>, BackendError> {
         self.fail().await
     }
+
     fn usages(&self, _: &str, _: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
         let this = *self;
         stream::once(async move { this.fail().await }).boxed()
     }
+}
+
+#[async_trait]
+impl NamespaceStore for Failing {
     async fn reset(&self, _: &str, _: ClientId, _: bool, _: bool, _: Vec<u8>) -> Result<u64, BackendError> {
         self.fail().await
     }
+
     async fn change_override(&self, _: &str, _: &str, _: OverrideChange) -> Result<Changed, BackendError> {
         self.fail().await
     }
+
     async fn revision(&self, _: &str) -> Result<u64, BackendError> {
         self.fail().await
     }
+
     async fn snapshot(&self, _: &str, _: Mark) -> Result<NamespaceSnapshot, BackendError> {
         self.fail().await
     }
+
     async fn audit(&self, _: &str, _: Option<u64>, _: usize) -> Result<Vec<(u64, Vec<u8>)>, BackendError> {
         self.fail().await
     }
+
     async fn document(&self, _: &str) -> Result<Option<Vec<u8>>, BackendError> {
         self.fail().await
     }
+
     async fn put_document(&self, _: &str, _: Vec<u8>) -> Result<(), BackendError> {
         self.fail().await
     }
+
     async fn namespaces(&self) -> Result<Vec<String>, BackendError> {
         self.fail().await
     }

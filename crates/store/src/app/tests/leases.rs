@@ -1,10 +1,10 @@
 use super::*;
 use tollgate_core::units::{Cost, UnixMicros};
-use tollgate_core::wire::{Answer as Settled, Change, ChangeKind, Grant, MAX_ENTRIES};
+use tollgate_core::wire::{Answer as Applied, Change, ChangeKind, Grant, MAX_ENTRIES};
 
 fn grant(reply: &Reply) -> Grant {
     match reply.answers[..] {
-        [Settled::Grant(grant)] => grant,
+        [Applied::Grant(grant)] => grant,
         _ => panic!("{:?}", reply.answers),
     }
 }
@@ -31,7 +31,7 @@ async fn what_cannot_be_settled_is_answered_in_its_place() {
     batch.entries = vec![nobodys, entry.clone(), unknown_tier, wrong_tier];
     let answers = replica.lease(&batch).await.answers;
     assert!(
-        matches!(answers[..], [Settled::Unusable, Settled::Grant(_), Settled::Unusable, Settled::Unusable]),
+        matches!(answers[..], [Applied::Unusable, Applied::Grant(_), Applied::Unusable, Applied::Unusable]),
         "{answers:?}"
     );
 }

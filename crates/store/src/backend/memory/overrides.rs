@@ -6,7 +6,7 @@ use tollgate_core::units::UnixMicros;
 use tollgate_core::client::ClientId;
 
 use super::super::{
-    AUDIT_KEPT, BULLETIN_REMEMBERS, CHANGES_REMEMBERED, Changed, Mark, NamespaceSnapshot, OverrideChange,
+    AUDIT_KEPT, CHANGES_REMEMBERED, Changed, Mark, NOTICES_REMEMBERED, NamespaceSnapshot, OverrideChange,
     OverrideRow,
 };
 
@@ -46,7 +46,7 @@ impl Overrides {
     pub fn reset(&mut self, client: ClientId, audit: Vec<u8>, now: UnixMicros) -> u64 {
         let revision = self.next(now, Change::Reset(client), audit);
         self.resets.push_back((revision, client));
-        if self.resets.len() > BULLETIN_REMEMBERS {
+        if self.resets.len() > NOTICES_REMEMBERED {
             self.since = self.since.max(self.resets.pop_front().map_or(0, |(revision, _)| revision));
         }
         revision
@@ -67,7 +67,7 @@ impl Overrides {
             None => {
                 self.overrides.remove(consumer);
                 self.removed.push_back((revision, consumer.to_owned()));
-                if self.removed.len() > BULLETIN_REMEMBERS {
+                if self.removed.len() > NOTICES_REMEMBERED {
                     self.since = self.since.max(self.removed.pop_front().map_or(0, |(revision, _)| revision));
                 }
             }

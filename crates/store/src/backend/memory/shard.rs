@@ -6,11 +6,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 use tollgate_core::units::{Cost, UnixMicros};
 
-use crate::accounts::{Account, Settled};
+use crate::accounts::{Account, Applied};
 use tollgate_core::client::ClientId;
 use tollgate_core::wire::{Answer, Ask};
 
-use super::super::{Settle, Usage};
+use super::super::{AccountEntry, Usage};
 
 /// Anonymous clients that one settling may forget: more than one, so that there never are many to be forgotten; few, so that
 /// nobody waits for it.
@@ -36,14 +36,14 @@ struct Record {
 
 impl Shard {
     /// Settles one entry at `now`.
-    pub fn settle(&mut self, entry: Settle, now: UnixMicros) -> Answer {
+    pub fn apply(&mut self, entry: AccountEntry, now: UnixMicros) -> Answer {
         self.forget(now);
         let record = self.records.entry(entry.client).or_default();
         let answer = match entry.ask {
             Ask::Charge { cost } => Answer::Grant(record.account.charge(&entry.terms, cost, now)),
-            Ask::Lease(lease) => match record.account.settle(&entry.terms, entry.node, &lease, now) {
-                Settled::Grant(grant) => Answer::Grant(grant),
-                Settled::Stale => Answer::Stale,
+            Ask::Lease(lease) => match record.account.apply(&entry.terms, entry.node, &lease, now) {
+                Applied::Grant(grant) => Answer::Grant(grant),
+                Applied::Stale => Answer::Stale,
             },
         };
         if entry.is_anonymous {

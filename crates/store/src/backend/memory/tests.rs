@@ -3,7 +3,7 @@ use tollgate_core::units::{Cost, UnixMicros};
 
 use super::*;
 use crate::accounts::month_of;
-use crate::backend::BULLETIN_REMEMBERS;
+use crate::backend::NOTICES_REMEMBERED;
 use futures_util::TryStreamExt;
 use tollgate_core::client::Namespace;
 use tollgate_core::client::{Client, Network};
@@ -47,8 +47,8 @@ fn consumer(name: &str) -> ClientId {
 }
 
 impl Setup {
-    fn entry(&self, name: &str, cost: u64) -> Settle {
-        Settle {
+    fn entry(&self, name: &str, cost: u64) -> AccountEntry {
+        AccountEntry {
             client: consumer(name),
             name: Some(name.as_bytes().to_vec()),
             is_anonymous: false,
@@ -59,8 +59,8 @@ impl Setup {
         }
     }
 
-    fn settle(&self, entries: Vec<Settle>) -> Vec<Answer> {
-        block_on(self.memory.settle("n", entries)).unwrap().answers
+    fn apply(&self, entries: Vec<AccountEntry>) -> Vec<Answer> {
+        block_on(self.memory.apply("n", entries)).unwrap().answers
     }
 
     fn accounts(&self) -> usize {
@@ -71,7 +71,7 @@ impl Setup {
 #[test]
 fn a_charge_is_seen_in_the_usage_of_its_month_alone() {
     let setup = setup();
-    setup.settle(vec![setup.entry("acme", 2_500)]);
+    setup.apply(vec![setup.entry("acme", 2_500)]);
     let month = month_of(UnixMicros(NOW));
     let used = |month| block_on(setup.memory.usage("n", consumer("acme"), month)).unwrap().unwrap().used;
     assert_eq!((used(month), used(month - 1)), (Cost(2_500), Cost(0)));
@@ -83,7 +83,7 @@ fn a_charge_is_seen_in_the_usage_of_its_month_alone() {
 fn a_walk_sees_every_consumer_once_and_those_alone_that_used_something() {
     let setup = setup();
     for number in 0..10_000 {
-        setup.settle(vec![setup.entry(&format!("c{number}"), u64::from(number % 2 == 0))]);
+        setup.apply(vec![setup.entry(&format!("c{number}"), u64::from(number % 2 == 0))]);
     }
     let mut names: Vec<_> =
         block_on(setup.memory.usages("n", month_of(UnixMicros(NOW))).try_collect::<Vec<_>>())
@@ -103,19 +103,19 @@ fn an_anonymous_client_is_forgotten_when_its_bucket_is_full_again_and_not_before
     let anonymous = |last: u8, cost| {
         let network = Network::V4([192, 0, 2, last]);
         let client = Namespace::new("n").id(&Client::Anonymous(network));
-        Settle { client, name: None, is_anonymous: true, ..setup.entry("", cost) }
+        AccountEntry { client, name: None, is_anonymous: true, ..setup.entry("", cost) }
     };
     for last in 0..=255 {
-        setup.settle(vec![anonymous(last, 150_000)]);
+        setup.apply(vec![anonymous(last, 150_000)]);
     }
     setup.now.store(NOW + 90 * SECOND - 1, Ordering::Relaxed);
-    let refused = setup.settle(vec![anonymous(7, 150_000)]);
+    let refused = setup.apply(vec![anonymous(7, 150_000)]);
     assert!(matches!(refused[0], Answer::Grant(grant) if grant.refusal.is_some()));
     assert_eq!(setup.accounts(), 256);
     setup.now.store(NOW + 200 * SECOND, Ordering::Relaxed);
-    // Whoever is settled in a shard sweeps some of it.
+    // Whoever is applied in a shard sweeps some of it.
     for number in 0..1_000 {
-        setup.settle(vec![setup.entry(&format!("c{number}"), 0)]);
+        setup.apply(vec![setup.entry(&format!("c{number}"), 0)]);
     }
     assert_eq!(setup.accounts(), 1_000);
 }
@@ -125,13 +125,13 @@ fn a_lease_is_kept_and_a_repeated_message_changes_nothing() {
     let setup = setup();
     let lease =
         LeaseRequest { epoch: 1, seq: 1, need: Cost(1_000), want: Cost(10_000), ..LeaseRequest::default() };
-    let entry = Settle { ask: Ask::Lease(lease), ..setup.entry("acme", 0) };
-    let first = setup.settle(vec![entry.clone()]);
+    let entry = AccountEntry { ask: Ask::Lease(lease), ..setup.entry("acme", 0) };
+    let first = setup.apply(vec![entry.clone()]);
     assert!(matches!(first[0], Answer::Grant(grant) if grant.hold == Cost(10_000)));
-    assert_eq!(setup.settle(vec![entry.clone()]), first);
-    let later = Settle { ask: Ask::Lease(LeaseRequest { seq: 2, ..lease }), ..entry.clone() };
-    setup.settle(vec![later]);
-    assert_eq!(setup.settle(vec![entry]), [Answer::Stale]);
+    assert_eq!(setup.apply(vec![entry.clone()]), first);
+    let later = AccountEntry { ask: Ask::Lease(LeaseRequest { seq: 2, ..lease }), ..entry.clone() };
+    setup.apply(vec![later]);
+    assert_eq!(setup.apply(vec![entry]), [Answer::Stale]);
 }
 
 #[test]
@@ -145,13 +145,13 @@ fn every_change_has_a_revision_and_a_line_and_the_bulletin_forgets_the_oldest_re
     assert_eq!(snapshot.resets, [(2, consumer("acme"))]);
     assert_eq!(block_on(memory.audit("n", Some(2), 10)).unwrap(), [(1, b"line".to_vec())]);
 
-    for number in 0..=BULLETIN_REMEMBERS {
+    for number in 0..=NOTICES_REMEMBERED {
         put(memory, &format!("c{number}"), None, "line");
     }
     let snapshot = block_on(memory.snapshot("n", Mark::default())).unwrap();
     assert_eq!(snapshot.since, 3, "the first removal is forgotten, and all before it");
     assert!(snapshot.resets.is_empty());
-    assert_eq!(snapshot.overrides.iter().filter(|row| row.value.is_none()).count(), BULLETIN_REMEMBERS);
+    assert_eq!(snapshot.overrides.iter().filter(|row| row.value.is_none()).count(), NOTICES_REMEMBERED);
     assert!(snapshot.overrides.iter().any(|row| row.consumer == "acme" && row.revision == 1));
     assert_eq!(block_on(memory.revision("n")).unwrap(), snapshot.revision);
 }
@@ -171,9 +171,9 @@ fn the_log_keeps_its_numbers_when_old_lines_go() {
 #[test]
 fn a_reset_makes_bucket_and_month_whole() {
     let setup = setup();
-    setup.settle(vec![setup.entry("acme", 150_000)]);
+    setup.apply(vec![setup.entry("acme", 150_000)]);
     block_on(setup.memory.reset("n", consumer("acme"), true, false, Vec::new())).unwrap();
-    let again = setup.settle(vec![setup.entry("acme", 150_000)]);
+    let again = setup.apply(vec![setup.entry("acme", 150_000)]);
     assert!(
         matches!(again[0], Answer::Grant(grant) if grant.refusal.is_none() && grant.month_used == Cost(300_000))
     );

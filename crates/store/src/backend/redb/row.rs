@@ -3,15 +3,12 @@
 use crate::accounts::Account;
 use serde::{Deserialize, Serialize};
 use tollgate_core::client::ClientId;
-use tollgate_core::units::{Cost, Micros, UnixMicros};
+use tollgate_core::units::{Cost, UnixMicros};
 
-use crate::backend::{BackendError, Settle, Usage};
+use crate::backend::{AccountEntry, BackendError, CONSUMER_KEPT, Usage};
 
 /// The first byte of every row.
 const VERSION: u8 = 2;
-
-/// How long a consumer that nobody has settled is kept, microseconds: 400 days.
-const KEPT: Micros = Micros(400 * 86_400 * 1_000_000);
 
 /// One client. The default is a client never seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +26,8 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// Takes over what `entry` says about the client that it has just settled.
-    pub fn describe(&mut self, entry: &Settle) {
+    /// Takes over what `entry` says about the client that it has just applied.
+    pub fn describe(&mut self, entry: &AccountEntry) {
         if let Some(name) = &entry.name {
             self.name = Some(name.clone());
         }
@@ -39,7 +36,7 @@ impl Row {
         self.forget_at = if entry.is_anonymous {
             self.account.forgettable_at(&entry.terms)
         } else {
-            self.account.at.after(KEPT)
+            self.account.at.after(CONSUMER_KEPT)
         };
     }
 

@@ -9,7 +9,7 @@ use tollgate_core::client::ClientId;
 
 use super::table::{self, failed};
 use crate::backend::{
-    AUDIT_KEPT, BULLETIN_REMEMBERS, BackendError, CHANGES_REMEMBERED, Changed, Mark, NamespaceSnapshot,
+    AUDIT_KEPT, BackendError, CHANGES_REMEMBERED, Changed, Mark, NOTICES_REMEMBERED, NamespaceSnapshot,
     OverrideChange, OverrideRow,
 };
 
@@ -162,7 +162,7 @@ fn tell(
         let mut table = transaction.open_table(table::NEWS).map_err(failed)?;
         table.insert((namespace, counters.revision), bytes.as_slice()).map_err(failed)?;
         counters.news = counters.news.saturating_add(1);
-        if counters.news > BULLETIN_REMEMBERS as u64 {
+        if counters.news > NOTICES_REMEMBERED as u64 {
             counters.news = counters.news.saturating_sub(1);
             counters.since = forget_oldest(overrides, &mut table, namespace)?.unwrap_or(counters.since);
         }

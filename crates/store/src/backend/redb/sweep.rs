@@ -1,6 +1,6 @@
 //! Forgetting: a slow walk over all accounts, again and again.
 //!
-//! Each step looks at a few hundred, and at more while many settle: anonymous clients can be made as fast as calls can be, and
+//! Each step looks at a few hundred, and at more while many apply: anonymous clients can be made as fast as calls can be, and
 //! the file must not grow with everyone who ever asked.
 
 use super::file::File;

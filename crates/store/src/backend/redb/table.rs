@@ -10,7 +10,7 @@ use crate::backend::BackendError;
 /// Namespace and client → [`Row`](super::row::Row).
 pub(super) const ACCOUNTS: TableDefinition<'_, (&str, [u8; 16]), &[u8]> = TableDefinition::new("accounts");
 
-/// The namespaces that were ever settled in.
+/// The namespaces that were ever applied in.
 pub(super) const NAMESPACES: TableDefinition<'_, &str, ()> = TableDefinition::new("namespaces");
 
 /// Namespace → [`Counters`](super::snapshot::Counters), as an array in the order of its fields.

@@ -20,8 +20,8 @@ fn terms(monthly: Option<u64>) -> Arc<Terms> {
     Arc::new(Offer { tier: "free".into(), rates: vec![rate], monthly }.terms().unwrap())
 }
 
-fn charge(client: u8, is_anonymous: bool, cost: u64) -> Settle {
-    Settle {
+fn charge(client: u8, is_anonymous: bool, cost: u64) -> AccountEntry {
+    AccountEntry {
         client: ClientId([client; 16]),
         name: (!is_anonymous).then(|| vec![b'a', client]),
         is_anonymous,
@@ -54,7 +54,7 @@ async fn a_anonymous_clients_full_bucket_is_forgotten_and_a_consumer_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     let (time, clock) = fake_clock();
     let redb = Redb::open_with(directory.path().join("store.redb"), clock).await.unwrap();
-    redb.settle("n", vec![charge(1, true, 50_000), charge(2, false, 50_000)]).await.unwrap();
+    redb.apply("n", vec![charge(1, true, 50_000), charge(2, false, 50_000)]).await.unwrap();
     let anonymous = || redb.usage("n", ClientId([1; 16]), 682);
     assert!(anonymous().await.unwrap().is_some());
     // Half a bucket of a minute.
@@ -71,7 +71,7 @@ async fn a_anonymous_clients_full_bucket_is_forgotten_and_a_consumer_is_kept() {
 async fn a_damaged_account_is_an_error_and_hurts_no_neighbour() {
     let directory = tempfile::tempdir().unwrap();
     let redb = Redb::open(directory.path().join("store.redb")).await.unwrap();
-    redb.settle("n", vec![charge(1, false, 1_000), charge(2, false, 1_000)]).await.unwrap();
+    redb.apply("n", vec![charge(1, false, 1_000), charge(2, false, 1_000)]).await.unwrap();
     let damage = |transaction: &redb::WriteTransaction, _| {
         let mut accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
         accounts.insert(("n", [1; 16]), [1, 255, 255].as_slice()).map_err(table::failed)?;
@@ -80,7 +80,7 @@ async fn a_damaged_account_is_an_error_and_hurts_no_neighbour() {
     redb.writer.change(damage).await.unwrap();
     let month = 682;
     assert!(matches!(redb.usage("n", ClientId([1; 16]), month).await, Err(BackendError::Corrupt(_))));
-    let batch = redb.settle("n", vec![charge(1, false, 1_000), charge(2, false, 1_000)]).await.unwrap();
+    let batch = redb.apply("n", vec![charge(1, false, 1_000), charge(2, false, 1_000)]).await.unwrap();
     assert_eq!(batch.answers[0], Answer::Failed);
     assert!(matches!(batch.answers[1], Answer::Grant(_)));
 }
@@ -94,7 +94,7 @@ async fn a_damaged_file_is_an_error_and_never_a_panic() {
 
     let sound = directory.path().join("sound.redb");
     let redb = Redb::open(&sound).await.unwrap();
-    redb.settle("n", (0..200).map(|client| charge(client, false, 1_000)).collect()).await.unwrap();
+    redb.apply("n", (0..200).map(|client| charge(client, false, 1_000)).collect()).await.unwrap();
     drop(redb);
     let bytes = std::fs::read(&sound).unwrap();
     // One byte turned around, at places all over the file: refused, or in a part that nothing refers to.
@@ -112,7 +112,7 @@ async fn a_damaged_file_is_an_error_and_never_a_panic() {
     assert!(refused > 0, "no damage was noticed");
 }
 
-/// Not a test of its own: the child of the one below, which settles until it is killed.
+/// Not a test of its own: the child of the one below, which applies until it is killed.
 #[tokio::test(flavor = "multi_thread")]
 async fn child_that_settles_until_it_is_killed() {
     let Ok(path) = std::env::var(CHILD) else { return };
@@ -123,7 +123,7 @@ async fn child_that_settles_until_it_is_killed() {
             for round in 1_u64.. {
                 let mut entry = charge(lane, false, 1);
                 entry.terms = Arc::new(Terms::default());
-                redb.settle("n", vec![entry]).await.unwrap();
+                redb.apply("n", vec![entry]).await.unwrap();
                 println!("acknowledged {lane} {round}");
             }
         })

@@ -1,17 +1,12 @@
-//! The bytes of an account, as `settle.lua` packs them.
+//! The bytes of an account, as `apply.lua` packs them.
 
 use crate::accounts::{Account, Level, Loan, Usage as Month};
 use tollgate_core::client::ClientId;
 use tollgate_core::units::{Cost, Micros, UnixMicros, Work};
 
 use super::bytes::Reader;
+use super::lua::{ACCOUNT_VERSION, HAS_NAME};
 use crate::backend::{BackendError, Usage};
-
-/// The first byte of every account.
-const VERSION: u8 = 1;
-
-/// In the second byte, beside the count of levels: the client has a name.
-const NAMED: u8 = 16;
 
 /// What is kept of one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +22,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// What `settle.lua` has packed.
+    /// What `apply.lua` has packed.
     ///
     /// # Errors
     /// That it has not packed this.
@@ -38,18 +33,18 @@ impl Stored {
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
-        if reader.byte()? != VERSION {
+        if reader.byte()? != ACCOUNT_VERSION {
             return None;
         }
         let has = reader.byte()?;
         // A flag that is not known here says something about the rest that is not known either.
-        if has >= 2 * NAMED {
+        if has >= 2 * HAS_NAME {
             return None;
         }
         let mut account = Account { at: UnixMicros(reader.long()?), ..Account::default() };
         let (description, name) = (reader.short()?, reader.short()?);
         let (loans, months) = (reader.short()?, reader.byte()?);
-        for index in 0..usize::from(has % NAMED) {
+        for index in 0..usize::from(has % HAS_NAME) {
             // An empty bucket's work is less than nothing: how long it has been empty.
             let work = reader.long()?.cast_signed();
             let level = Level {
@@ -64,7 +59,7 @@ impl Stored {
         let (has_month, monthly) = (description.byte()?, description.long()?);
         let tier = String::from_utf8(description.0.to_vec()).ok()?;
         let name = reader.take(name.into())?.to_vec();
-        if has_month > 1 || (has < NAMED && !name.is_empty()) {
+        if has_month > 1 || (has < HAS_NAME && !name.is_empty()) {
             return None;
         }
         for _ in 0..loans {
@@ -83,7 +78,7 @@ impl Stored {
             account.usage.push(Month { month: reader.short()?, used: Cost(reader.long()?) });
         }
         reader.is_empty().then_some(Self {
-            name: (has >= NAMED).then_some(name),
+            name: (has >= HAS_NAME).then_some(name),
             tier,
             monthly: (has_month == 1).then_some(Cost(monthly)),
             account,
@@ -108,10 +103,11 @@ mod tests {
 
     #[test]
     fn what_no_script_has_packed_is_no_account() {
-        let good = [&[1, NAMED][..], &[0; 8], &[13, 0, 1, 0, 0, 0, 0], &[1], &[7; 8], b"free", b"x"].concat();
+        let good =
+            [&[1, HAS_NAME][..], &[0; 8], &[13, 0, 1, 0, 0, 0, 0], &[1], &[7; 8], b"free", b"x"].concat();
         assert_eq!(Stored::read(&good).unwrap().name, Some(b"x".to_vec()));
         // An unknown version, an unknown flag, four levels, a name that is said not to be there, a flag that is neither.
-        for (at, byte) in [(0, 2), (1, NAMED | 32), (1, NAMED | 4), (1, 0), (17, 2)] {
+        for (at, byte) in [(0, 2), (1, HAS_NAME | 32), (1, HAS_NAME | 4), (1, 0), (17, 2)] {
             let mut bad = good.clone();
             bad[at] = byte;
             assert_eq!(Stored::read(&bad), None, "{byte} at {at}");

@@ -6,7 +6,7 @@ mod edges;
 use std::collections::HashMap;
 use tollgate_core::units::{Cost, UnixMicros};
 
-use crate::accounts::{REMEMBERED, Settled, end_of, month_of};
+use crate::accounts::{Applied, REMEMBERED, end_of, month_of};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
@@ -159,13 +159,13 @@ impl Pair {
     async fn act(&mut self, step: &Step) {
         match step {
             Step::Time(by) => self.now = self.now.saturating_add_signed(*by).clamp(1_000 * SECOND, EXACT / 2),
-            Step::Batch(entries) => self.settle(entries).await,
+            Step::Batch(entries) => self.apply(entries).await,
             Step::Reset { client, bucket, month } => {
                 let id = ClientId([*client; 16]);
                 let what = (*bucket, *month);
-                settle::reset(
+                apply::reset(
                     &self.redis.fleet,
-                    &self.redis.settle,
+                    &self.redis.apply,
                     &self.namespace,
                     id,
                     what,
@@ -183,12 +183,12 @@ impl Pair {
         }
     }
 
-    async fn settle(&mut self, entries: &[(u8, usize, Option<Vec<u8>>, Deed)]) {
-        let entries: Vec<Settle> = entries
+    async fn apply(&mut self, entries: &[(u8, usize, Option<Vec<u8>>, Deed)]) {
+        let entries: Vec<AccountEntry> = entries
             .iter()
             .map(|(client, offer, name, deed)| {
                 let (node, ask) = self.ask(*client, deed);
-                Settle {
+                AccountEntry {
                     client: ClientId([*client; 16]),
                     name: name.clone(),
                     is_anonymous: false,
@@ -199,9 +199,9 @@ impl Pair {
                 }
             })
             .collect();
-        let batch = settle::settle(
+        let batch = apply::apply(
             &self.redis.fleet,
-            &self.redis.settle,
+            &self.redis.apply,
             &self.namespace,
             &entries,
             Some(UnixMicros(self.now)),
@@ -256,7 +256,7 @@ impl Pair {
         }
     }
 
-    fn expect(&mut self, entry: &Settle) -> Answer {
+    fn expect(&mut self, entry: &AccountEntry) -> Answer {
         let stored = self.stored.entry(entry.client.0[0]).or_insert(Stored {
             name: None,
             tier: String::new(),
@@ -270,9 +270,9 @@ impl Pair {
         stored.monthly = entry.terms.monthly;
         match &entry.ask {
             Ask::Lease(lease) => {
-                match stored.account.settle(&entry.terms, entry.node, lease, UnixMicros(self.now)) {
-                    Settled::Grant(grant) => Answer::Grant(grant),
-                    Settled::Stale => Answer::Stale,
+                match stored.account.apply(&entry.terms, entry.node, lease, UnixMicros(self.now)) {
+                    Applied::Grant(grant) => Answer::Grant(grant),
+                    Applied::Stale => Answer::Stale,
                 }
             }
             Ask::Charge { cost } => {
@@ -300,7 +300,7 @@ async fn open(server: &Server) -> Redis {
 /// By a function that Redis keeps, or without one.
 async fn open_either(server: &Server, is_kept: bool) -> Redis {
     let redis = open(server).await;
-    if is_kept { redis } else { Redis { settle: redis.settle.evaluated(), ..redis } }
+    if is_kept { redis } else { Redis { apply: redis.apply.evaluated(), ..redis } }
 }
 
 fn runtime() -> tokio::runtime::Runtime {

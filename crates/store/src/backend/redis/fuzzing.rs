@@ -9,10 +9,10 @@ pub use super::account::Stored;
 use super::key::{self, Keys};
 use super::servers::Fault;
 use super::target::Address;
-use super::{cluster, listing, settle, snapshot as namespace_snapshot};
-use crate::backend::{NamespaceSnapshot, Settle};
+use super::{apply, cluster, listing, snapshot as namespace_snapshot};
+use crate::backend::{AccountEntry, NamespaceSnapshot};
 
-/// One call of `settle.lua`.
+/// One call of `apply.lua`.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// KEYS.
@@ -25,11 +25,16 @@ pub struct Call {
 
 /// A batch as calls: of one server, or of a cluster, where all keys of a call are in one slot.
 #[must_use]
-pub fn calls(namespace: &str, entries: &[Settle], is_cluster: bool, at: Option<UnixMicros>) -> Vec<Call> {
+pub fn calls(
+    namespace: &str,
+    entries: &[AccountEntry],
+    is_cluster: bool,
+    at: Option<UnixMicros>,
+) -> Vec<Call> {
     let keys = Keys::new(namespace);
-    let chunks = settle::chunks(&keys, entries, |slot| if is_cluster { slot } else { 0 });
+    let chunks = apply::chunks(&keys, entries, |slot| if is_cluster { slot } else { 0 });
     let calls = chunks.into_iter().map(|chunk| {
-        let call = settle::call(&keys, entries, &chunk, at);
+        let call = apply::call(&keys, entries, &chunk, at);
         Call { keys: call.keys, arguments: call.arguments, entries: chunk }
     });
     calls.collect()
@@ -48,11 +53,11 @@ pub fn slot_of(key: &str) -> u16 {
     key::slot_of(key)
 }
 
-/// What `settle.lua` returned for `asks`: its clock, and each one's answer, none where the account is damaged.
+/// What `apply.lua` returned for `asks`: its clock, and each one's answer, none where the account is damaged.
 #[must_use]
 pub fn answers(reply: Value, asks: &[Ask]) -> Option<(u64, Vec<Option<Answer>>)> {
-    let (now, answers) = settle::read(reply, asks.len()).ok()?;
-    Some((now.0, answers.iter().zip(asks).map(|(bytes, ask)| settle::answer(bytes, ask)).collect()))
+    let (now, answers) = apply::read(reply, asks.len()).ok()?;
+    Some((now.0, answers.iter().zip(asks).map(|(bytes, ask)| apply::answer(bytes, ask)).collect()))
 }
 
 /// What `snapshot.lua` returned.

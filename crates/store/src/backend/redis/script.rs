@@ -51,9 +51,10 @@ impl Script {
 
     /// A script that servers are to keep as a function: `first` defines a function of KEYS and ARGV with the name
     /// `first_name`, and `rest` another one, which is called where the first returns nil. They do nothing else.
-    pub fn kept((first, first_name): (&str, &str), (rest, rest_name): (&str, &str)) -> Self {
+    pub fn kept(constants: &str, (first, first_name): (&str, &str), (rest, rest_name): (&str, &str)) -> Self {
         let script = Self::new(format!(
-            "{first}
+            "{constants}
+             {first}
              local answer = {first_name}(KEYS, ARGV)
              if answer then return answer end
              {rest}
@@ -67,6 +68,7 @@ impl Script {
              local first, rest
              redis.register_function('{name}', function(keys, arguments)
                if not rest then
+                 {constants}
                  {first}
                  {rest}
                  first, rest = {first_name}, {rest_name}
@@ -77,6 +79,12 @@ impl Script {
         let function =
             Function { name, library, refused: AtomicU32::new(0), was_told: AtomicBool::new(false) };
         Self { function: Some(function), ..script }
+    }
+
+    /// The name of its function.
+    #[cfg(test)]
+    pub fn function_name(&self) -> Option<&str> {
+        self.function.as_ref().map(|function| function.name.as_str())
     }
 
     /// The same without a function.

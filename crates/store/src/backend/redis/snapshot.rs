@@ -5,11 +5,11 @@ use tollgate_core::client::ClientId;
 
 use super::bytes::Reader;
 use super::key::Keys;
+use super::lua;
 use super::script::{Call, Script};
 use super::servers::{Command, Servers};
 use crate::backend::{
-    AUDIT_KEPT, BULLETIN_REMEMBERS, BackendError, CHANGES_REMEMBERED, Changed, Condition, Mark,
-    NamespaceSnapshot, OverrideChange, OverrideRow,
+    AUDIT_KEPT, BackendError, Changed, Condition, Mark, NamespaceSnapshot, OverrideChange, OverrideRow,
 };
 
 type Bytes = Vec<u8>;
@@ -24,8 +24,8 @@ pub(super) struct Scripts {
 impl Scripts {
     pub fn new() -> Self {
         Self {
-            tell: Script::new(include_str!("../../../scripts/tell.lua")),
-            read: Script::new(include_str!("../../../scripts/snapshot.lua")),
+            tell: Script::new(lua::of_namespaces() + include_str!("../../../scripts/change.lua")),
+            read: Script::new(lua::of_namespaces() + include_str!("../../../scripts/snapshot.lua")),
             audit: Script::new(include_str!("../../../scripts/audit.lua")),
         }
     }
@@ -80,9 +80,6 @@ impl Scripts {
                     Condition::IsOf(revision) => number(revision),
                 },
                 number(change.most),
-                BULLETIN_REMEMBERS.to_string().into_bytes(),
-                number(AUDIT_KEPT),
-                number(CHANGES_REMEMBERED),
             ],
         };
         let answer: i64 = redis::from_redis_value(self.tell.call(fleet, call).await?).map_err(unreadable)?;
@@ -167,7 +164,7 @@ fn read_reset(bytes: &[u8]) -> Result<Option<(u64, ClientId)>, BackendError> {
     let (Some(revision), Some(what)) = (reader.long(), reader.byte()) else {
         return Err(unreadable("a reset or removal"));
     };
-    if what != b'r' {
+    if char::from(what) != lua::change::RESET {
         return Ok(None);
     }
     let client = reader.0.try_into().map_err(|_| unreadable("a reset"))?;

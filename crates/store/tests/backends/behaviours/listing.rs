@@ -3,9 +3,9 @@ use std::sync::Arc;
 use tollgate_core::units::Cost;
 
 use futures_util::TryStreamExt as _;
-use tollgate_store::backend::{Backend, Settle, Usage};
+use tollgate_store::backend::{AccountEntry, Backend, Usage};
 
-use crate::ask::{UNIT, anonymous, charge, client, daily, month, name, settle};
+use crate::ask::{UNIT, anonymous, apply, charge, client, daily, month, name};
 
 const CONSUMERS: u32 = 4_000;
 
@@ -15,14 +15,14 @@ pub async fn every_consumer_with_use_is_listed_once(backend: Arc<dyn Backend>, n
         // Every fifth consumer has used nothing.
         let cost = |number: u32| if number.is_multiple_of(5) { 0 } else { UNIT + u64::from(number % 7) };
         let batch = (first..first + 500).map(|number| charge(number, &terms, cost(number)));
-        backend.settle(namespace, batch.collect()).await.unwrap();
+        backend.apply(namespace, batch.collect()).await.unwrap();
     }
     let anonymous = (CONSUMERS..CONSUMERS + 200).map(|number| anonymous(number, &terms, UNIT));
-    backend.settle(namespace, anonymous.collect()).await.unwrap();
+    backend.apply(namespace, anonymous.collect()).await.unwrap();
     // No report has a name for these.
     let nameless = (CONSUMERS + 200..CONSUMERS + 300)
-        .map(|number| Settle { name: None, ..charge(number, &terms, UNIT) });
-    backend.settle(namespace, nameless.collect()).await.unwrap();
+        .map(|number| AccountEntry { name: None, ..charge(number, &terms, UNIT) });
+    backend.apply(namespace, nameless.collect()).await.unwrap();
     let month = month(&backend).await;
     let listed: Vec<Usage> = backend.usages(namespace, month).try_collect().await.unwrap();
     let count = listed.len();
@@ -47,16 +47,16 @@ pub async fn every_consumer_with_use_is_listed_once(backend: Arc<dyn Backend>, n
     assert_eq!(count, CONSUMERS as usize / 5 * 4);
     let other: Vec<Usage> = backend.usages(namespace, month - 1).try_collect().await.unwrap();
     assert_eq!(other, []);
-    let nobody: Vec<Usage> = backend.usages("nobody has settled here", month).try_collect().await.unwrap();
+    let nobody: Vec<Usage> = backend.usages("nobody has applied here", month).try_collect().await.unwrap();
     assert_eq!(nobody, []);
 }
 
 pub async fn usage_tells_the_tier_that_was_seen_last(backend: Arc<dyn Backend>, namespace: &str) {
     let (free, pro) = (daily(100, Some(10)), daily(1_000, None));
-    settle(&backend, namespace, charge(1, &free, UNIT)).await;
+    apply(&backend, namespace, charge(1, &free, UNIT)).await;
     // A name is reported once and stays.
-    let later = Settle { name: None, tier: "pro".into(), ..charge(1, &pro, UNIT) };
-    settle(&backend, namespace, later).await;
+    let later = AccountEntry { name: None, tier: "pro".into(), ..charge(1, &pro, UNIT) };
+    apply(&backend, namespace, later).await;
     let usage = backend.usage(namespace, client(1), month(&backend).await).await.unwrap().unwrap();
     let expected = Usage {
         client: client(1),

@@ -4,9 +4,9 @@ use tollgate_core::units::Cost;
 use futures_util::TryStreamExt as _;
 use tollgate_core::client::ClientId;
 use tollgate_core::name::MAX_NAME;
-use tollgate_store::backend::{Backend, Mark, Settle};
+use tollgate_store::backend::{AccountEntry, Backend, Mark};
 
-use crate::ask::{UNIT, charge, client, daily, grant, month, put_override, settle};
+use crate::ask::{UNIT, apply, charge, client, daily, grant, month, put_override};
 
 pub async fn no_name_is_too_strange(backend: Arc<dyn Backend>, namespace: &str) {
     let terms = daily(100, None);
@@ -35,9 +35,13 @@ pub async fn no_name_is_too_strange(backend: Arc<dyn Backend>, namespace: &str) 
     let long = "t".repeat(MAX_NAME);
     for (name, id) in names.iter().zip(ids) {
         let entry = charge(0, &terms, UNIT);
-        let entry =
-            Settle { client: ClientId(id), name: Some(name.clone()), tier: long.as_str().into(), ..entry };
-        assert_eq!(grant(settle(&backend, namespace, entry).await).month_used, Cost(UNIT));
+        let entry = AccountEntry {
+            client: ClientId(id),
+            name: Some(name.clone()),
+            tier: long.as_str().into(),
+            ..entry
+        };
+        assert_eq!(grant(apply(&backend, namespace, entry).await).month_used, Cost(UNIT));
     }
     let month = month(&backend).await;
     let listed: Vec<_> = backend.usages(namespace, month).try_collect().await.unwrap();
@@ -66,7 +70,7 @@ pub async fn namespaces_do_not_see_each_other(backend: Arc<dyn Backend>, namespa
     let long = format!("{namespace}{}", "n".repeat(MAX_NAME - namespace.len()));
     for name in names.iter().chain([&long]) {
         assert_eq!(
-            grant(settle(&backend, name, charge(1, &terms, UNIT)).await).month_used,
+            grant(apply(&backend, name, charge(1, &terms, UNIT)).await).month_used,
             Cost(UNIT),
             "{name:?}"
         );

@@ -2,11 +2,11 @@ use std::sync::Arc;
 use tollgate_core::units::Cost;
 
 use tollgate_store::backend::{
-    BULLETIN_REMEMBERS, Backend, CHANGES_REMEMBERED, Changed, Condition, Mark, NamespaceSnapshot,
+    Backend, CHANGES_REMEMBERED, Changed, Condition, Mark, NOTICES_REMEMBERED, NamespaceSnapshot,
     OverrideChange, OverrideRow,
 };
 
-use crate::ask::{UNIT, charge, client, daily, grant, lease, put_override, report, settle, used};
+use crate::ask::{UNIT, apply, charge, client, daily, grant, lease, put_override, report, used};
 
 fn row(revision: u64, consumer: &str, value: Option<&[u8]>) -> OverrideRow {
     OverrideRow { revision, consumer: consumer.into(), value: value.map(<[u8]>::to_vec) }
@@ -24,7 +24,7 @@ pub async fn a_reset_makes_the_bucket_full_and_the_month_untouched(
 ) {
     let terms = daily(10, Some(15));
     let ask =
-        async |cost: u64| grant(settle(&backend, namespace, charge(1, &terms, cost * UNIT)).await).refusal;
+        async |cost: u64| grant(apply(&backend, namespace, charge(1, &terms, cost * UNIT)).await).refusal;
     assert_eq!(ask(10).await, None);
     assert_eq!(ask(5).await.unwrap().limits, 1);
     assert_eq!(backend.reset(namespace, client(1), true, false, b"bucket".to_vec()).await.unwrap(), 1);
@@ -41,10 +41,10 @@ pub async fn a_reset_makes_the_bucket_full_and_the_month_untouched(
     assert_eq!(told.resets, [(1, client(1)), (2, client(1)), (3, client(2))]);
     assert_eq!((told.revision, told.since), (3, 0));
     // A reset keeps what is lent.
-    let lent = grant(settle(&backend, namespace, lease(3, &terms, 1, report(1, 0, 0, 10 * UNIT))).await);
+    let lent = grant(apply(&backend, namespace, lease(3, &terms, 1, report(1, 0, 0, 10 * UNIT))).await);
     assert_eq!(lent.hold, Cost(10 * UNIT));
     backend.reset(namespace, client(3), true, true, vec![]).await.unwrap();
-    assert!(grant(settle(&backend, namespace, charge(3, &terms, UNIT)).await).refusal.is_some());
+    assert!(grant(apply(&backend, namespace, charge(3, &terms, UNIT)).await).refusal.is_some());
 }
 
 pub async fn an_override_counts_the_revision_up(backend: Arc<dyn Backend>, namespace: &str) {
@@ -75,12 +75,12 @@ pub async fn removals_and_resets_are_remembered_for_a_while(backend: Arc<dyn Bac
     put("comes back", None).await;
     put("comes back", Some(b"2")).await;
     put("goes", None).await;
-    for number in 0..u32::try_from(BULLETIN_REMEMBERS).unwrap() * 2 {
+    for number in 0..u32::try_from(NOTICES_REMEMBERED).unwrap() * 2 {
         backend.reset(namespace, client(number), true, false, vec![]).await.unwrap();
     }
     let told = snapshot(&backend, namespace).await;
     assert_eq!(told.overrides, [row(3, "comes back", Some(b"2")), row(1, "stays", Some(b"1"))]);
-    assert!(told.resets.len() >= BULLETIN_REMEMBERS, "{}", told.resets.len());
+    assert!(told.resets.len() >= NOTICES_REMEMBERED, "{}", told.resets.len());
     assert!(told.since > 4 && told.resets[0].0 > told.since, "{}", told.since);
     assert!(told.resets.is_sorted());
     assert_eq!(told.resets.last().unwrap().0, told.revision);

@@ -76,7 +76,7 @@ fn lua_knows_the_calendar() {
                 gone.await.unwrap();
                 let deeds = [Deed::Charge(1), Deed::Charge(1_000_000), Deed::Charge(1)];
                 let entries = deeds.map(|deed| (0, 0, None, deed));
-                pair.settle(&entries).await;
+                pair.apply(&entries).await;
             }
         }
     });
@@ -136,8 +136,8 @@ fn lua_and_rust_agree_on_a_node_that_has_spent_more_than_can_be_told() {
 }
 
 /// One charge each of so many accounts.
-fn charges(accounts: std::ops::Range<u128>, terms: &Arc<Terms>) -> Vec<Settle> {
-    let charge = |account: u128| Settle {
+fn charges(accounts: std::ops::Range<u128>, terms: &Arc<Terms>) -> Vec<AccountEntry> {
+    let charge = |account: u128| AccountEntry {
         client: ClientId(account.to_be_bytes()),
         name: None,
         is_anonymous: false,
@@ -157,16 +157,14 @@ fn what_a_request_waits_for_does_not_wait_for_all_of_a_long_batch() {
         let redis = open(&server).await;
         let terms = Arc::new(Offer { monthly: Some(1_000), ..Offer::default() }.terms().unwrap());
         let keys = Keys::new("long");
-        let settle = async |entries: Vec<Settle>| {
-            settle::settle(&redis.fleet, &redis.settle, &keys, &entries, Some(UnixMicros(NOW)))
-                .await
-                .unwrap();
+        let apply = async |entries: Vec<AccountEntry>| {
+            apply::apply(&redis.fleet, &redis.apply, &keys, &entries, Some(UnixMicros(NOW))).await.unwrap();
         };
-        settle(charges(0..1, &terms)).await;
+        apply(charges(0..1, &terms)).await;
         // What the function calls is logged as well.
         server.ask(&["CONFIG", "SET", "slowlog-max-len", "10000"]).unwrap();
         server.ask(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]).unwrap();
-        tokio::join!(settle(charges(1..1_001, &terms)), settle(charges(1_001..1_002, &terms)));
+        tokio::join!(apply(charges(1..1_001, &terms)), apply(charges(1_001..1_002, &terms)));
         let log = server.ask(&["SLOWLOG", "GET", "10000"]).unwrap();
         // Newest first; what follows the function's name is how many keys a call has.
         let lines: Vec<&str> = log.lines().map(str::trim).collect();
@@ -191,18 +189,16 @@ fn what_redis_keeps_of_the_function_does_not_grow_with_the_accounts() {
         let redis = open(&server).await;
         let terms = Arc::new(Offer { monthly: Some(1_000), ..Offer::default() }.terms().unwrap());
         let keys = Keys::new("growth");
-        let settle = async |accounts: std::ops::Range<u128>| {
+        let apply = async |accounts: std::ops::Range<u128>| {
             let entries = charges(accounts, &terms);
-            settle::settle(&redis.fleet, &redis.settle, &keys, &entries, Some(UnixMicros(NOW)))
-                .await
-                .unwrap();
+            apply::apply(&redis.fleet, &redis.apply, &keys, &entries, Some(UnixMicros(NOW))).await.unwrap();
         };
         for round in 0..20 {
-            settle(round * 64..(round + 1) * 64).await;
+            apply(round * 64..(round + 1) * 64).await;
         }
         let before = kept();
         for round in 20..320 {
-            settle(round * 64..(round + 1) * 64).await;
+            apply(round * 64..(round + 1) * 64).await;
         }
         let after = kept();
         assert!(after < before + (256 << 10), "{before} bytes, and then {after}");

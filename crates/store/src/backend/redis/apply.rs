@@ -1,4 +1,4 @@
-//! A batch as calls of `settle.lua`, and its answers.
+//! A batch as calls of `apply.lua`, and its answers.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,9 +12,10 @@ use tollgate_core::wire::{Answer, Ask, Grant, LeaseRequest, Refusal};
 
 use super::bytes::Reader;
 use super::key::{self, Keys};
+use super::lua::{self, ask, flag, refusal, status};
 use super::script::{Call, Script};
 use super::servers::{Fault, Servers};
-use crate::backend::{BackendError, Settle, SettledBatch};
+use crate::backend::{AccountEntry, AppliedBatch, BackendError};
 
 /// The most clients of one call: Redis does nothing else meanwhile, a millisecond or two.
 const CHUNK: usize = 64;
@@ -22,44 +23,33 @@ const CHUNK: usize = 64;
 /// The most clients of the calls that are under way at once for one batch: what a request waits for goes between them.
 const WINDOW: usize = 2 * CHUNK;
 
-const LEASE: u8 = 0;
-const CHARGE: u8 = 1;
-const RESET: u8 = 2;
-
-const ANONYMOUS: u8 = 1;
-const NAMED: u8 = 2;
-const BUCKET: u8 = 4;
-const MONTH: u8 = 8;
-
 /// The script.
 pub(super) fn script() -> Script {
     Script::kept(
+        &lua::of_accounts(),
         (include_str!("../../../scripts/charge.lua"), "charge_alone"),
         (
-            concat!(
-                include_str!("../../../scripts/account.lua"),
-                include_str!("../../../scripts/settle.lua")
-            ),
-            "settle_all",
+            concat!(include_str!("../../../scripts/account.lua"), include_str!("../../../scripts/apply.lua")),
+            "apply_all",
         ),
     )
 }
 
 /// Settles `entries`; at the server's time, or in tests at `at`.
-pub(super) async fn settle(
+pub(super) async fn apply(
     fleet: &Servers,
     script: &Script,
     keys: &Keys,
-    entries: &[Settle],
+    entries: &[AccountEntry],
     at: Option<UnixMicros>,
-) -> Result<SettledBatch, BackendError> {
+) -> Result<AppliedBatch, BackendError> {
     let chunks = chunks(keys, entries, |slot| fleet.group_of(slot));
     let mut outcomes = Vec::with_capacity(chunks.len());
     for window in windows(&chunks) {
         let calls: Vec<Call> = window.iter().map(|chunk| call(keys, entries, chunk, at)).collect();
         outcomes.extend(script.run(fleet, &calls).await);
     }
-    let mut batch = SettledBatch { now: UnixMicros(0), answers: vec![Answer::Failed; entries.len()] };
+    let mut batch = AppliedBatch { now: UnixMicros(0), answers: vec![Answer::Failed; entries.len()] };
     let mut first_fault = None;
     for (chunk, outcome) in chunks.iter().zip(outcomes) {
         match outcome.and_then(|value| read(value, chunk.len())) {
@@ -87,7 +77,7 @@ pub(super) async fn settle(
             tracing::debug!("a part of a batch failed: {fault:?}");
             Ok(batch)
         }
-        None if batch.now == UnixMicros(0) => Ok(SettledBatch { now: super::time(fleet).await?, ..batch }),
+        None if batch.now == UnixMicros(0) => Ok(AppliedBatch { now: super::time(fleet).await?, ..batch }),
         None => Ok(batch),
     }
 }
@@ -101,12 +91,12 @@ pub(super) async fn reset(
     (bucket, month): (bool, bool),
     at: Option<UnixMicros>,
 ) -> Result<(), BackendError> {
-    let flags = if bucket { BUCKET } else { 0 } | if month { MONTH } else { 0 };
-    let arguments = vec![time_argument(at), b"1".to_vec(), b"0".to_vec(), vec![RESET, flags, 0, 0]];
+    let flags = if bucket { flag::BUCKET } else { 0 } | if month { flag::MONTH } else { 0 };
+    let arguments = vec![time_argument(at), b"1".to_vec(), b"0".to_vec(), vec![ask::RESET, flags, 0, 0]];
     let value = script.call(fleet, Call { keys: vec![keys.account(client)], arguments }).await?;
     let (_, answers) = read(value, 1)?;
     match answers.first().and_then(|bytes| bytes.first()) {
-        Some(&DAMAGED) | None => {
+        Some(&status::DAMAGED) | None => {
             Err(BackendError::Corrupt(format!("the account of client {client} is damaged")))
         }
         Some(_) => Ok(()),
@@ -115,7 +105,11 @@ pub(super) async fn reset(
 
 /// The entries' places, by what can go into one call: all of one group of slots, no client twice, each group in the
 /// batch's order.
-pub(super) fn chunks(keys: &Keys, entries: &[Settle], group_of: impl Fn(u16) -> u16) -> Vec<Vec<usize>> {
+pub(super) fn chunks(
+    keys: &Keys,
+    entries: &[AccountEntry],
+    group_of: impl Fn(u16) -> u16,
+) -> Vec<Vec<usize>> {
     let mut open: HashMap<u16, (Vec<usize>, HashSet<ClientId>)> = HashMap::new();
     let mut chunks = Vec::new();
     let mut slots: HashMap<u16, u16> = HashMap::new();
@@ -148,8 +142,8 @@ fn windows(mut chunks: &[Vec<usize>]) -> impl Iterator<Item = &[Vec<usize>]> {
     })
 }
 
-/// The call that settles the entries of one chunk; at the server's time, or in tests at `at`.
-pub(super) fn call(keys: &Keys, entries: &[Settle], chunk: &[usize], at: Option<UnixMicros>) -> Call {
+/// The call that applies the entries of one chunk; at the server's time, or in tests at `at`.
+pub(super) fn call(keys: &Keys, entries: &[AccountEntry], chunk: &[usize], at: Option<UnixMicros>) -> Call {
     let entries = || chunk.iter().filter_map(|index| entries.get(*index));
     let mut offers: Vec<(&Arc<Terms>, &Arc<str>)> = Vec::new();
     let mut names: Vec<u16> = Vec::new();
@@ -203,17 +197,18 @@ fn pack_offer(terms: &Terms, tier: &str) -> Vec<u8> {
     bytes
 }
 
-/// `amount` as the script reads it: what is beyond [`EXACT`] counts as that in `Account::settle` too.
+/// `amount` as the script reads it: what is beyond [`EXACT`] counts as that in `Account::apply` too.
 fn exact(amount: Cost) -> [u8; 8] {
     amount.0.min(EXACT).to_le_bytes()
 }
 
-fn pack_entry(entry: &Settle, offer: u8, set: u8) -> Vec<u8> {
-    let flags = if entry.is_anonymous { ANONYMOUS } else { 0 } | if entry.name.is_some() { NAMED } else { 0 };
+fn pack_entry(entry: &AccountEntry, offer: u8, set: u8) -> Vec<u8> {
+    let flags = if entry.is_anonymous { flag::ANONYMOUS } else { 0 }
+        | if entry.name.is_some() { flag::NAMED } else { 0 };
     let mut bytes = Vec::with_capacity(90);
     match &entry.ask {
         Ask::Lease(lease) => {
-            bytes.extend([LEASE, flags, offer, set]);
+            bytes.extend([ask::LEASE, flags, offer, set]);
             bytes.extend(entry.node.to_le_bytes());
             bytes.extend(lease.epoch.to_le_bytes());
             bytes.extend(lease.seq.to_le_bytes());
@@ -226,7 +221,7 @@ fn pack_entry(entry: &Settle, offer: u8, set: u8) -> Vec<u8> {
             bytes.extend(lease.since.into_iter().flat_map(|since| since.min(EXACT).to_le_bytes()));
         }
         Ask::Charge { cost } => {
-            bytes.extend([CHARGE, flags, offer, set]);
+            bytes.extend([ask::CHARGE, flags, offer, set]);
             bytes.extend(exact(*cost));
         }
     }
@@ -243,16 +238,12 @@ pub(super) fn read(value: Value, count: usize) -> Result<(UnixMicros, Vec<Vec<u8
     if answers.len() == count { Ok((UnixMicros(now), answers.to_vec())) } else { Err(wrong()) }
 }
 
-const STANDING: u8 = 0;
-const STALE: u8 = 1;
-const DAMAGED: u8 = 2;
-
 /// One client's answer; none: its account is damaged.
 pub(super) fn answer(bytes: &[u8], ask: &Ask) -> Option<Answer> {
     let mut reader = Reader(bytes);
     match reader.byte()? {
-        STANDING => {}
-        STALE => return Some(Answer::Stale),
+        status::GRANTED => {}
+        status::STALE => return Some(Answer::Stale),
         _ => return None,
     }
     let lease = match ask {
@@ -264,7 +255,12 @@ pub(super) fn answer(bytes: &[u8], ask: &Ask) -> Option<Answer> {
     let used = [Cost(reader.long()?), Cost(reader.long()?), Cost(reader.long()?)];
     let (month, month_used) = (reader.short()?, Cost(reader.long()?));
     let (flags, wait) = (reader.byte()?, Micros(reader.long()?));
-    let refusal = Refusal { limits: flags & 7, month: flags & 8 != 0, never: flags & 16 != 0, wait };
+    let why = Refusal {
+        limits: flags & refusal::LIMITS,
+        month: flags & refusal::MONTH != 0,
+        never: flags & refusal::NEVER != 0,
+        wait,
+    };
     let grant = Grant {
         epoch: lease.epoch,
         seq: lease.seq,
@@ -275,7 +271,7 @@ pub(super) fn answer(bytes: &[u8], ask: &Ask) -> Option<Answer> {
         used,
         month,
         month_used,
-        refusal: (flags & 128 != 0).then_some(refusal),
+        refusal: (flags & refusal::REFUSED != 0).then_some(why),
     };
     reader.is_empty().then_some(Answer::Grant(grant))
 }

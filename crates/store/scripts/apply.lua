@@ -1,4 +1,4 @@
--- Account::settle, Account::charge and Account::reset for many clients at once. `account.lua` stands before it.
+-- Account::apply, Account::charge and Account::reset for many clients at once. `account.lua` stands before it.
 --
 -- KEYS[1..n]      the clients' accounts (strings, see docs/redis-keys.md), each once; all in one slot where there is a cluster
 -- KEYS[n+1..]     sets of the clients that have names (listings), those that entries point to
@@ -10,11 +10,9 @@
 -- ARGV[..]        the n entries: what is to be done B (0: lease, 1: charge, 2: reset); flags B (1: anonymous client, 2: has a name;
 --                 of a reset 4: bucket, 8: month); the offer's place B; the place of the set of names B; then LEASE, or
 --                 the cost I8, or nothing; then the name
--- Returns the clock, then one packed string a client: its first byte is STANDING, STALE, DAMAGED or ABSENT.
+-- Returns the clock, then one packed string a client: its first byte is GRANTED, STALE, DAMAGED or ABSENT.
 -- Integers are packed little-endian.
 
--- 400 days, and one because it is set anew only once a day.
-local CONSUMER_KEPT_MS = '34646400000'
 local OFFER_LENGTH = 73
 
 local LEASE = '<c8I4I4I4I8I8I8HI8I8I8I8I8I8I8'
@@ -30,11 +28,11 @@ local byte, sub = string.byte, string.sub
 
 -- Takes `value` apart; what comes back are its description and its name, or nil where it is not an account.
 local function unpack_account(value)
-  if #value < HEAD_LENGTH or byte(value) ~= 1 then return nil end
+  if #value < HEAD_LENGTH or byte(value) ~= ACCOUNT_VERSION then return nil end
   local _, has, moment, description, name, lent, months = unpack(HEAD, value)
-  local levels = has % 16
+  local levels = has % HAS_NAME
   local length = HEAD_LENGTH + levels * LEVEL_LENGTH + description + name + lent * LOAN_LENGTH + months * USAGE_LENGTH
-  if #value ~= length or levels > 3 or has >= 32 or (has < 16 and name > 0) then return nil end
+  if #value ~= length or levels > 3 or has >= 2 * HAS_NAME or (has < HAS_NAME and name > 0) then return nil end
   at, loans, usages = moment, lent, months
   local place = HEAD_LENGTH + 1
   for i = 1, levels do
@@ -47,7 +45,7 @@ local function unpack_account(value)
   local text = place
   place = place + description + name
   for i = 1, lent do
-    nodes[i], lows[i], highs[i], seqs[i], spents[i], outs[i], losts[i], loan_months[i], loan_ends[i] =
+    nodes[i], lows[i], highs[i], seqs[i], spents[i], lents[i], forfeits[i], loan_months[i], loan_ends[i] =
       unpack(LOAN, value, place)
     place = place + LOAN_LENGTH
   end
@@ -56,7 +54,7 @@ local function unpack_account(value)
     place = place + USAGE_LENGTH
   end
   local names = text + description
-  return sub(value, text, names - 1), has >= 16 and sub(value, names, names + name - 1) or nil
+  return sub(value, text, names - 1), has >= HAS_NAME and sub(value, names, names + name - 1) or nil
 end
 
 local function start_account()
@@ -65,7 +63,7 @@ local function start_account()
 end
 
 local function pack_loan(i)
-  return pack(LOAN, nodes[i], lows[i], highs[i], seqs[i], spents[i], outs[i], losts[i], loan_months[i], loan_ends[i])
+  return pack(LOAN, nodes[i], lows[i], highs[i], seqs[i], spents[i], lents[i], forfeits[i], loan_months[i], loan_ends[i])
 end
 
 local function signed(i)
@@ -75,13 +73,13 @@ end
 local function pack_account(description, name)
   local levels = 3
   while levels > 0 and weights[levels] == 0 do levels = levels - 1 end
-  local has, length = levels + (name and 16 or 0), name and #name or 0
+  local has, length = levels + (name and HAS_NAME or 0), name and #name or 0
   if levels == 1 and loans == 1 and usages == 1 then
     -- What almost every account is, at once.
-    return pack(USUAL, 1, has, at, #description, length, 1, 1, signed(1), weights[1], level_drains[1], description, name or '', nodes[1],
-      lows[1], highs[1], seqs[1], spents[1], outs[1], losts[1], loan_months[1], loan_ends[1], usage_months[1], useds[1])
+    return pack(USUAL, ACCOUNT_VERSION, has, at, #description, length, 1, 1, signed(1), weights[1], level_drains[1], description, name or '', nodes[1],
+      lows[1], highs[1], seqs[1], spents[1], lents[1], forfeits[1], loan_months[1], loan_ends[1], usage_months[1], useds[1])
   end
-  local parts = {pack(HEAD, 1, has, at, #description, length, loans, usages)}
+  local parts = {pack(HEAD, ACCOUNT_VERSION, has, at, #description, length, loans, usages)}
   for i = 1, levels do parts[#parts + 1] = pack(LEVEL, signed(i), weights[i], level_drains[i]) end
   parts[#parts + 1] = description
   parts[#parts + 1] = name or ''
@@ -90,7 +88,7 @@ local function pack_account(description, name)
   return table.concat(parts)
 end
 
-local function settle_all(KEYS, ARGV)
+local function apply_all(KEYS, ARGV)
   local call = redis.call
   local now
   if ARGV[1] == '' then
@@ -130,10 +128,10 @@ local function settle_all(KEYS, ARGV)
     end
     if not description then
       answers[i + 1] = pack('<B', DAMAGED)
-    elseif what == 2 then
+    elseif what == ASK_RESET then
       answers[i + 1] = pack('<B', ABSENT)
       if value then
-        reset(flags % 8 >= 4, flags >= 8, now)
+        reset(flags % (2 * RESET_BUCKET) >= RESET_BUCKET, flags >= RESET_MONTH, now)
         call('SET', KEYS[i], pack_account(description, name), 'KEEPTTL')
       end
     else
@@ -148,29 +146,29 @@ local function settle_all(KEYS, ARGV)
         this_ends = start_of(this + 1)
       end
       local text
-      if what == 0 then
-        node, low, high, seq, spent, acked, turn, said_month, hold, need, waiting, want, sinces[1], sinces[2],
+      if what == ASK_LEASE then
+        node, low, high, seq, spent, acked, spent_before_month, said_month, hold, need, queued, want, sinces[1], sinces[2],
           sinces[3], text = unpack(LEASE, arg, 5)
-        answers[i + 1] = settle(this, this_ends)
+        answers[i + 1] = apply(this, this_ends)
       else
         local cost
         cost, text = unpack('<I8', arg, 5)
         answers[i + 1] = charge(cost, this, this_ends)
       end
-      if flags % 4 >= 2 then
+      if flags % (2 * NAMED) >= NAMED then
         -- Where the account has its name the set has its client; said again once a day, should somebody have lost the set.
         if not name or div(before, DAY) ~= div(at, DAY) then call('SADD', KEYS[n + names], sub(KEYS[i], -32)) end
         name = sub(arg, text)
       end
       local packed = pack_account(offer.description, name)
-      if flags % 2 == 1 then
+      if flags % (2 * ANONYMOUS) >= ANONYMOUS then
         local kept = max(div_ceil(less(forgettable_at(), at), 1000), 1)
         call('SET', KEYS[i], packed, 'PX', string.format('%.0f', kept))
       elseif div(before, DAY) == div(at, DAY) then
         -- Setting an expiry costs as much as setting the value.
         call('SET', KEYS[i], packed, 'KEEPTTL')
       else
-        call('SET', KEYS[i], packed, 'PX', CONSUMER_KEPT_MS)
+        call('SET', KEYS[i], packed, 'PX', string.format('%.0f', CONSUMER_KEPT_MS))
       end
     end
   end

@@ -13,9 +13,6 @@
 -- ARGV[5]  after so many bytes of the line the override as it was is written, or null; '': nowhere
 -- ARGV[6]  what has to hold: '' nothing, 'set' that there is an override, a number that it is the one of this revision
 -- ARGV[7]  how many overrides there may be
--- ARGV[8]  how many news are remembered
--- ARGV[9]  how many lines are kept
--- ARGV[10] how many changes are remembered
 -- Returns the new revision; 0 where the condition does not hold, -1 where there are too many.
 
 local call, pack, unpack = redis.call, struct.pack, struct.unpack
@@ -48,24 +45,24 @@ if count then call('HSET', KEYS[1], 'count', count, 'counted', revision) end
 local time = call('TIME')
 call('HINCRBY', KEYS[1], 'lines', 1)
 call('LPUSH', KEYS[4], line)
-call('LTRIM', KEYS[4], 0, ARGV[9] - 1)
-call('RPUSH', KEYS[5], pack('<I8I8', revision, time[1] * 1000000 + time[2]) .. (what == 'reset' and 'r' or 'c') .. whom)
-call('LTRIM', KEYS[5], -ARGV[10], -1)
+call('LTRIM', KEYS[4], 0, AUDIT_KEPT - 1)
+call('RPUSH', KEYS[5], pack('<I8I8', revision, time[1] * 1000000 + time[2]) .. (what == 'reset' and CHANGED_RESET or CHANGED_OVERRIDE) .. whom)
+call('LTRIM', KEYS[5], -CHANGES_REMEMBERED, -1)
 
 if what == 'set' then
   call('HSET', KEYS[3], whom, pack('<I8B', revision, 1) .. ARGV[3])
 elseif what == 'removed' then
   call('HSET', KEYS[3], whom, pack('<I8B', revision, 0))
-  call('RPUSH', KEYS[2], pack('<I8', revision) .. 'd' .. whom)
+  call('RPUSH', KEYS[2], pack('<I8', revision) .. CHANGED_REMOVAL .. whom)
 else
-  call('RPUSH', KEYS[2], pack('<I8', revision) .. 'r' .. whom)
+  call('RPUSH', KEYS[2], pack('<I8', revision) .. CHANGED_RESET .. whom)
 end
 
-while call('LLEN', KEYS[2]) > tonumber(ARGV[8]) do
+while call('LLEN', KEYS[2]) > NOTICES_REMEMBERED do
   local oldest = call('LPOP', KEYS[2])
   local since = unpack('<I8', oldest)
   call('HSET', KEYS[1], 'since', string.format('%.0f', since))
-  if oldest:sub(9, 9) == 'd' then
+  if oldest:sub(9, 9) == CHANGED_REMOVAL then
     local consumer = oldest:sub(10)
     -- Unless something has been set since.
     if call('HGET', KEYS[3], consumer) == pack('<I8B', since, 0) then call('HDEL', KEYS[3], consumer) end
