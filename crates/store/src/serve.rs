@@ -6,6 +6,7 @@ pub mod tls;
 
 use std::future::pending;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,14 +28,15 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 
 use self::room::Room;
-use self::tls::Tls;
+use self::tls::{Tls, TlsError};
 use crate::app;
 use crate::app::check::Configured;
 use crate::app::state::Store;
-use crate::backend::open;
-use crate::settings::{LogFormat, Settings};
+use crate::backend::open::{self, OpenError};
+use crate::settings::{LogFormat, Settings, SettingsError};
 
 /// Pause after a failed accept, such as for want of file descriptors: another connection is being closed meanwhile.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
@@ -60,24 +62,54 @@ pub struct Connections {
 /// Reads the policies in some files; the errors are lines for the operator, each with its file and line.
 pub type ReadPolicies = fn(&[PathBuf]) -> Result<Configured, Vec<String>>;
 
+/// Why the store cannot start, and what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log's level is none.
+    #[error("--log-level {0}: {1}; write error, warn, info, debug or trace")]
+    LogLevel(String, ParseError),
+    /// The tokens cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The operator's policies cannot work: the report's lines.
+    #[error("a policy cannot work:\n{}", .0.join("\n"))]
+    Policies(Vec<String>),
+    /// The process gets no signals.
+    #[error("signals cannot be waited for: {0}")]
+    Signals(io::Error),
+    /// The certificate cannot be shown.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The backend cannot be opened.
+    #[error(transparent)]
+    Backend(#[from] OpenError),
+    /// The metrics cannot be made.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {0}: {1}; write another --listen")]
+    Listen(SocketAddr, io::Error),
+    /// The address that is listened on cannot be read.
+    #[error("the address of the listener cannot be read: {0}")]
+    Address(io::Error),
+}
+
 /// Runs the store until it is told to stop. `read` reads the policies that the settings name.
 ///
 /// # Errors
 /// Why it cannot start, and what to change.
-pub async fn run(settings: Settings, read: ReadPolicies) -> Result<(), String> {
+pub async fn run(settings: Settings, read: ReadPolicies) -> Result<(), StartError> {
     log(&settings)?;
-    let tokens = settings.tokens().map_err(|why| why.to_string())?;
-    let policies =
-        read(&settings.policy).map_err(|lines| format!("a policy cannot work:\n{}", lines.join("\n")))?;
-    let unheard = |why| format!("signals cannot be waited for: {why}");
-    let stop = stop().map_err(unheard)?;
-    let hangups =
-        if settings.policy.is_empty() { None } else { Some(signal(SignalKind::hangup()).map_err(unheard)?) };
+    let tokens = settings.tokens()?;
+    let policies = read(&settings.policy).map_err(StartError::Policies)?;
+    let stop = stop().map_err(StartError::Signals)?;
+    let hangups = if settings.policy.is_empty() {
+        None
+    } else {
+        Some(signal(SignalKind::hangup()).map_err(StartError::Signals)?)
+    };
     let tls = settings.tls_cert.as_deref().zip(settings.tls_key.as_deref());
-    let tls = tls
-        .map(|(certificate, key)| Tls::read(certificate, key))
-        .transpose()
-        .map_err(|why| why.to_string())?;
+    let tls = tls.map(|(certificate, key)| Tls::read(certificate, key)).transpose()?;
     let backend = open::open(&settings.backend).await?;
     let kind = backend.kind();
     if kind == "memory" {
@@ -85,12 +117,11 @@ pub async fn run(settings: Settings, read: ReadPolicies) -> Result<(), String> {
             "the memory backend forgets every month's usage when it stops; take redb:PATH or redis:// to keep it"
         );
     }
-    let store = Store::new(backend, tokens, settings.bounds()).map_err(|why| why.to_string())?;
+    let store = Store::new(backend, tokens, settings.bounds())?;
     store.configure(policies);
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .map_err(|why| format!("cannot listen on {}: {why}; write another --listen", settings.listen))?;
-    let address = listener.local_addr().map_err(|why| why.to_string())?;
+    let listener =
+        TcpListener::bind(settings.listen).await.map_err(|why| StartError::Listen(settings.listen, why))?;
+    let address = listener.local_addr().map_err(StartError::Address)?;
     info!(%address, backend = kind, tls = tls.is_some(), "listening");
     let connections = Connections {
         most: descriptors::for_connections(settings.max_connections),
@@ -252,10 +283,9 @@ fn stop() -> io::Result<impl Future<Output = &'static str>> {
 }
 
 /// Lines go to the standard error.
-fn log(settings: &Settings) -> Result<(), String> {
+fn log(settings: &Settings) -> Result<(), StartError> {
     let level = &settings.log_level;
-    let filter = EnvFilter::try_new(level)
-        .map_err(|why| format!("--log-level {level}: {why}; write error, warn, info, debug or trace"))?;
+    let filter = EnvFilter::try_new(level).map_err(|why| StartError::LogLevel(level.clone(), why))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     let set = match settings.log_format {
         LogFormat::Text => lines.with_ansi(false).try_init(),

@@ -2,35 +2,51 @@
 
 use std::sync::Arc;
 
-use super::Backend;
 use super::memory::{Memory, wall_clock};
 use super::redb::Redb;
-use super::redis::Redis;
+use super::redis::{Redis, UrlError};
+use super::{Backend, BackendError};
+
+/// Why a backend cannot be opened, and what to write or do instead. Never contains a password.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A redb URL without a path.
+    #[error("redb: names no file; write redb:PATH, such as redb:tollgate.redb")]
+    NoFile,
+    /// The file cannot be opened.
+    #[error("{0}: {1}")]
+    File(String, BackendError),
+    /// The URL names no Redis.
+    #[error("{0}: {1}")]
+    Redis(String, UrlError),
+    /// The URL names no backend.
+    #[error(
+        "{0} is not a backend; write memory, redb:PATH, redis://HOST:PORT, rediss://HOST:PORT, \
+         redis+sentinel://HOST:PORT/NAME or redis-cluster://HOST:PORT"
+    )]
+    Unknown(String),
+}
 
 /// Opens the backend at `url`: `memory`, `redb:PATH`, `redis://…` and its kin.
 ///
 /// # Errors
 /// What is wrong with the URL, or why the backend cannot be opened; and what to do about it.
-pub async fn open(url: &str) -> Result<Arc<dyn Backend>, String> {
+pub async fn open(url: &str) -> Result<Arc<dyn Backend>, OpenError> {
     let scheme = url.split(':').next().unwrap_or_default();
     match scheme {
         "memory" if url == "memory" => Ok(Arc::new(Memory::new(wall_clock()))),
         "redb" => {
             let path = url.strip_prefix("redb:").unwrap_or_default();
             if path.is_empty() {
-                return Err("redb: names no file; write redb:PATH, such as redb:tollgate.redb".to_owned());
+                return Err(OpenError::NoFile);
             }
-            Ok(Arc::new(Redb::open(path).await.map_err(|error| format!("{url}: {error}"))?))
+            Ok(Arc::new(Redb::open(path).await.map_err(|why| OpenError::File(url.to_owned(), why))?))
         }
         "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" | "redis-cluster" | "rediss-cluster" => {
             let opened = Redis::open(url).await;
-            Ok(Arc::new(opened.map_err(|error| format!("{}: {error}", without_secret(url)))?))
+            Ok(Arc::new(opened.map_err(|why| OpenError::Redis(without_secret(url), why))?))
         }
-        _ => Err(format!(
-            "{} is not a backend; write memory, redb:PATH, redis://HOST:PORT, rediss://HOST:PORT, \
-             redis+sentinel://HOST:PORT/NAME or redis-cluster://HOST:PORT",
-            without_secret(url)
-        )),
+        _ => Err(OpenError::Unknown(without_secret(url))),
     }
 }
 
@@ -60,9 +76,14 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_backend_is_refused_with_what_to_write() {
         assert_eq!(open("memory").await.unwrap().kind(), "memory");
-        assert!(open("memory:x").await.err().unwrap().contains("write memory, redb:PATH"));
+        assert!(open("memory:x").await.err().unwrap().to_string().contains("write memory, redb:PATH"));
         assert!(
-            open("mysql://root:secret@h").await.err().unwrap().starts_with("mysql://…@h is not a backend")
+            open("mysql://root:secret@h")
+                .await
+                .err()
+                .unwrap()
+                .to_string()
+                .starts_with("mysql://…@h is not a backend")
         );
     }
 }

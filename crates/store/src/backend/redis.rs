@@ -28,6 +28,7 @@ mod connection;
 mod connector;
 #[cfg(test)]
 mod equal_tests;
+mod fault;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod key;

@@ -11,10 +11,11 @@ use tollgate_core::terms::{EXACT, Terms};
 use tollgate_core::wire::{Answer, Ask, Grant, LeaseRequest, Refusal};
 
 use super::bytes::Reader;
+use super::fault::Fault;
 use super::key::{self, Keys};
 use super::lua::{self, ask, flag, refusal, status};
 use super::script::{Call, Script};
-use super::servers::{Fault, Servers};
+use super::servers::Servers;
 use crate::backend::{AccountEntry, AppliedBatch, BackendError};
 
 /// The most clients of one call: Redis does nothing else meanwhile, a millisecond or two.
@@ -74,7 +75,7 @@ pub(super) async fn apply(
         Some(fault) if batch.now == UnixMicros(0) => Err(fault.into()),
         Some(fault) => {
             // Said once, by whoever watches the backend, and not with every batch.
-            tracing::debug!("a part of a batch failed: {fault:?}");
+            tracing::debug!("a part of a batch failed: {fault}");
             Ok(batch)
         }
         None if batch.now == UnixMicros(0) => Ok(AppliedBatch { now: super::time(fleet).await?, ..batch }),

@@ -14,7 +14,8 @@ use tokio::task::AbortHandle;
 
 use super::connection::Connection;
 use super::connector::{Connector, Endpoint};
-use super::servers::{Command, Fault, Outcome, pass};
+use super::fault::Fault;
+use super::servers::{Command, Outcome, pass};
 use super::target::Address;
 
 /// How often the map is read again without a reason.
@@ -90,7 +91,7 @@ impl Cluster {
     /// Sends each order to its node: all nodes at once, those of one node in a pipeline.
     pub async fn send(&self, orders: Vec<Command>, wait: Option<(u32, u64)>) -> Vec<Outcome> {
         let map = self.shared.map();
-        let mut outcomes = vec![Err(Fault::Away("no node has its slot".to_owned())); orders.len()];
+        let mut outcomes = vec![Err(Fault::NoNode); orders.len()];
         let mut waiting: Vec<(usize, Option<Address>, bool)> = orders
             .iter()
             .enumerate()
@@ -112,9 +113,11 @@ impl Cluster {
             }));
             for (came, host, indices) in sent.await {
                 for (index, outcome) in indices.into_iter().zip(came) {
-                    match redirection(&outcome, &host) {
-                        Some((to, is_asking)) => waiting.push((index, Some(to), is_asking)),
-                        None => put(&mut outcomes, index, outcome),
+                    match outcome {
+                        Err(Fault::Redirected(redirection)) => {
+                            waiting.push((index, Some(redirection.to(&host)), redirection.is_asking));
+                        }
+                        outcome => put(&mut outcomes, index, outcome),
                     }
                 }
             }
@@ -142,8 +145,7 @@ impl Cluster {
         } else {
             pass(&link, commands.iter().copied(), wait).await
         };
-        let is_moved = |outcome: &Outcome| matches!(outcome, Err(Fault::Away(why)) if !why.contains("ASK") && !why.contains("replicas confirm"));
-        if came.iter().any(is_moved) {
+        if came.iter().any(makes_map_doubtful) {
             self.shared.stale.notify_one();
         }
         came
@@ -180,7 +182,7 @@ impl Shared {
         let mut hosts: Vec<Address> = self.map().ranges.iter().map(|(_, _, host)| host.clone()).collect();
         hosts.extend(self.seeds.iter().cloned());
         let mut asked: Vec<Address> = Vec::new();
-        let mut why = Fault::Away("the cluster has no nodes".into());
+        let mut why = Fault::NoNodes;
         for host in hosts {
             if asked.contains(&host) {
                 continue;
@@ -236,18 +238,13 @@ pub(super) fn ranges(answer: &Value, asked: &Address) -> Option<Vec<(u16, u16, A
     rows.iter().map(row).collect()
 }
 
-/// Where `MOVED 3999 host:port` or `ASK 3999 host:port` leads; true: it is only for this once.
-pub(super) fn redirection(outcome: &Outcome, asked: &Address) -> Option<(Address, bool)> {
-    let Err(Fault::Away(why)) = outcome else { return None };
-    let mut words = why.split([' ', '"']).filter(|word| !word.is_empty());
-    let is_asking = match words.next()?.trim_end_matches(':') {
-        "ASK" => true,
-        "MOVED" => false,
-        _ => return None,
-    };
-    let (name, port) = words.nth(1)?.rsplit_once(':')?;
-    let name = if name.is_empty() { asked.name.clone() } else { name.trim_matches(['[', ']']).to_owned() };
-    Some((Address { name, port: port.parse().ok()? }, is_asking))
+/// Whether an outcome suggests that the slots have other nodes by now. A slot that is just moving still has its node.
+fn makes_map_doubtful(outcome: &Outcome) -> bool {
+    match outcome {
+        Err(Fault::Redirected(redirection)) => !redirection.is_asking,
+        Err(Fault::Away(_) | Fault::Unavailable(_) | Fault::Unanswered) => true,
+        _ => false,
+    }
 }
 
 fn put(outcomes: &mut [Outcome], index: usize, outcome: Outcome) {
@@ -261,7 +258,7 @@ async fn refresh(shared: Arc<Shared>) {
         let read = shared.read_map().await;
         shared.tried.notify_waiters();
         if let Err(fault) = &read {
-            tracing::debug!("the cluster's slots are not known anew: {fault:?}");
+            tracing::debug!("the cluster's slots are not known anew: {fault}");
         }
         tokio::time::sleep(AT_MOST_EVERY).await;
         let pause = if read.is_ok() { REFRESH } else { AT_MOST_EVERY };

@@ -10,6 +10,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::connector::{Connector, Endpoint};
+use super::fault::ConnectionError;
 
 /// Pause before the second try to connect; doubled until [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -44,7 +45,7 @@ struct Shared {
 enum State {
     New,
     Up { connection: MultiplexedConnection, number: u64 },
-    Down { why: String },
+    Down { why: ConnectionError },
 }
 
 impl Connection {
@@ -74,14 +75,14 @@ impl Connection {
 
     /// Sends all commands of `pipeline` and waits for their answers, one a command; a server's errors are among them.
     /// Where nothing came back, it tells why.
-    pub async fn send(&self, pipeline: &Pipeline) -> Result<Vec<Value>, String> {
+    pub async fn send(&self, pipeline: &Pipeline) -> Result<Vec<Value>, ConnectionError> {
         if matches!(self.shared.state(), State::New) {
             self.first_try().await;
         }
         let (mut connection, number) = match self.shared.state() {
             State::Up { connection, number } => (connection, number),
             State::Down { why } => return Err(why),
-            State::New => return Err("not connected yet".into()),
+            State::New => return Err(ConnectionError::NotYet),
         };
         let limit = self.shared.dial.command_timeout;
         let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
@@ -92,8 +93,8 @@ impl Connection {
                 }
                 return Ok(values);
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {limit:?}"),
+            Ok(Err(error)) => ConnectionError::Broken(error),
+            Err(_) => ConnectionError::NoAnswer(limit),
         };
         self.shared.give_up(number, why.clone());
         Err(why)
@@ -116,7 +117,7 @@ impl Shared {
     }
 
     /// Connection `number` is of no use; whoever asks from now on is told why, until there is another.
-    fn give_up(&self, number: u64, why: String) {
+    fn give_up(&self, number: u64, why: ConnectionError) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         // Many calls notice at once; only the first of them counts.
         if matches!(&*state, State::Up { number: current, .. } if *current == number) {
@@ -127,7 +128,7 @@ impl Shared {
 }
 
 /// Whether an answer says that this server cannot serve and another may.
-fn wrong_server(value: &Value) -> Option<String> {
+fn wrong_server(value: &Value) -> Option<ConnectionError> {
     match value {
         Value::ServerError(error)
             if matches!(
@@ -135,7 +136,7 @@ fn wrong_server(value: &Value) -> Option<String> {
                 Some(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown | ServerErrorKind::BusyLoading)
             ) =>
         {
-            Some(error.to_string())
+            Some(ConnectionError::Refused(error.clone()))
         }
         _ => None,
     }
@@ -180,8 +181,8 @@ async fn watch(shared: &Shared, mut connection: MultiplexedConnection, number: u
                 let answer = tokio::time::timeout(shared.dial.command_timeout, connection.send_packed_command(&ping));
                 let why = match answer.await {
                     Ok(Ok(_)) => continue,
-                    Ok(Err(error)) => error.to_string(),
-                    Err(_) => format!("no answer within {:?}", shared.dial.command_timeout),
+                    Ok(Err(error)) => ConnectionError::Broken(error),
+                    Err(_) => ConnectionError::NoAnswer(shared.dial.command_timeout),
                 };
                 shared.give_up(number, why);
             }

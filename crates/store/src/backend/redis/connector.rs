@@ -8,6 +8,7 @@ use redis::{
     RedisConnectionInfo, RedisError, TlsCertificates, Value,
 };
 
+use super::fault::ConnectionError;
 use super::target::{Address, Login, Target, Tls, UrlError};
 
 /// How to connect to any server of one Redis.
@@ -43,7 +44,7 @@ impl Connector {
     }
 
     /// Connects; why not is for the log and for whoever asked meanwhile.
-    pub async fn connect(&self, goal: &Endpoint) -> Result<MultiplexedConnection, String> {
+    pub async fn connect(&self, goal: &Endpoint) -> Result<MultiplexedConnection, ConnectionError> {
         match goal {
             Endpoint::Server(host) => {
                 let mut connection = self.reach(host, &self.login, self.database).await?;
@@ -62,15 +63,15 @@ impl Connector {
         sentinels: &[Address],
         service: &str,
         login: &Login,
-    ) -> Result<MultiplexedConnection, String> {
+    ) -> Result<MultiplexedConnection, ConnectionError> {
         let mut why = Vec::new();
         for sentinel in sentinels {
             match self.ask_sentinel(sentinel, service, login).await {
                 Ok(connection) => return Ok(connection),
-                Err(error) => why.push(format!("{sentinel}: {error}")),
+                Err(error) => why.push((sentinel.clone(), error)),
             }
         }
-        Err(format!("no Sentinel leads to a master of {service} ({})", why.join("; ")))
+        Err(ConnectionError::NoMaster { service: service.to_owned(), sentinels: why })
     }
 
     async fn ask_sentinel(
@@ -78,14 +79,14 @@ impl Connector {
         sentinel: &Address,
         service: &str,
         login: &Login,
-    ) -> Result<MultiplexedConnection, String> {
+    ) -> Result<MultiplexedConnection, ConnectionError> {
         let mut asked = self.reach(sentinel, login, 0).await?;
         let mut command = redis::cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
         let place = self.query(&mut asked, &command).await?;
         let place: Option<(String, u16)> =
-            redis::from_redis_value(place).map_err(|error| error.to_string())?;
-        let (name, port) = place.ok_or("it knows no such service")?;
+            redis::from_redis_value(place).map_err(|error| ConnectionError::Broken(error.into()))?;
+        let (name, port) = place.ok_or(ConnectionError::UnknownService)?;
         let master = Address { name, port };
         let mut connection = self.reach(&master, &self.login, self.database).await?;
         // A Sentinel may not know yet that its master was demoted.
@@ -93,7 +94,7 @@ impl Connector {
             Value::Array(role) if matches!(role.first(), Some(Value::BulkString(name)) if name == b"master") => {
                 Ok(connection)
             }
-            _ => Err(format!("{master} is not a master")),
+            _ => Err(ConnectionError::NotMaster(master)),
         }
     }
 
@@ -101,13 +102,13 @@ impl Connector {
         &self,
         connection: &mut MultiplexedConnection,
         command: &redis::Cmd,
-    ) -> Result<Value, String> {
+    ) -> Result<Value, ConnectionError> {
         let answer =
             tokio::time::timeout(self.command_timeout, connection.send_packed_command(command)).await;
         match answer {
-            Ok(Ok(Value::ServerError(error))) => Err(error.to_string()),
-            Ok(answer) => answer.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("no answer within {:?}", self.command_timeout)),
+            Ok(Ok(Value::ServerError(error))) => Err(ConnectionError::Refused(error)),
+            Ok(answer) => answer.map_err(ConnectionError::Broken),
+            Err(_) => Err(ConnectionError::NoAnswer(self.command_timeout)),
         }
     }
 
@@ -116,15 +117,17 @@ impl Connector {
         host: &Address,
         login: &Login,
         database: i64,
-    ) -> Result<MultiplexedConnection, String> {
-        let client = self.client(host, login, database).map_err(|error| format!("{host}: {error}"))?;
+    ) -> Result<MultiplexedConnection, ConnectionError> {
+        let client = self
+            .client(host, login, database)
+            .map_err(|error| ConnectionError::Unreachable(host.clone(), error))?;
         // Timeouts are ours, around everything: looking up the name, the handshakes, AUTH and SELECT.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         match tokio::time::timeout(self.connect_timeout, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(format!("{host}: {error}")),
-            Err(_) => Err(format!("{host}: no connection within {:?}", self.connect_timeout)),
+            Ok(Err(error)) => Err(ConnectionError::Unreachable(host.clone(), error)),
+            Err(_) => Err(ConnectionError::NoConnection(host.clone(), self.connect_timeout)),
         }
     }
 

@@ -6,8 +6,8 @@ use tollgate_core::units::UnixMicros;
 use tollgate_core::wire::{Answer, Ask};
 
 pub use super::account::Stored;
+use super::fault::Redirection;
 use super::key::{self, Keys};
-use super::servers::Fault;
 use super::target::Address;
 use super::{apply, cluster, listing, snapshot as namespace_snapshot};
 use crate::backend::{AccountEntry, NamespaceSnapshot};
@@ -88,7 +88,13 @@ pub fn slots(reply: &Value) -> Option<Vec<(u16, u16, String, u16)>> {
 /// Where an error of a node's leads: name, port, and whether it is for this once.
 #[must_use]
 pub fn redirection(error: &str) -> Option<(String, u16, bool)> {
-    let (host, is_asking) = cluster::redirection(&Err(Fault::Away(error.to_owned())), &asked())?;
+    let (code, details) = error.split_once(' ')?;
+    let is_asking = match code {
+        "ASK" => true,
+        "MOVED" => false,
+        _ => return None,
+    };
+    let host = Redirection::parse(is_asking, details)?.to(&asked());
     Some((host.name, host.port, is_asking))
 }
 

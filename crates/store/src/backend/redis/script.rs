@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use redis::Cmd;
 
+use super::fault::Fault;
 use super::key;
-use super::servers::{Command, Fault, Outcome, Servers};
+use super::servers::{Command, Outcome, Servers};
 
 /// So many calls go by EVALSHA after a server has refused functions, before one asks for them again: rights are granted later, too.
 const REFUSED_FOR: u32 = 4_096;
@@ -118,8 +119,7 @@ impl Script {
 
     /// Makes one call.
     pub async fn call(&self, fleet: &Servers, call: Call) -> Outcome {
-        let unanswered = || Err(Fault::Away("a script was not answered".into()));
-        self.run(fleet, &[call]).await.pop().unwrap_or_else(unanswered)
+        self.run(fleet, &[call]).await.pop().unwrap_or(Err(Fault::Unanswered))
     }
 
     /// Makes all `calls` without a function.

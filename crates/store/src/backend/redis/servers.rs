@@ -1,10 +1,11 @@
 //! The servers of one Redis, and which of them a command is for.
 
-use redis::{Cmd, Pipeline, ServerErrorKind, Value};
+use redis::{Cmd, Pipeline, Value};
 
 use super::cluster::Cluster;
 use super::connection::Connection;
 use super::connector::{Connector, Endpoint};
+use super::fault::{Fault, outcome};
 use super::key;
 use super::target::{Layout, Target, UrlError};
 use crate::backend::BackendError;
@@ -14,19 +15,6 @@ use crate::backend::BackendError;
 pub(super) struct Command {
     pub slot: u16,
     pub command: Cmd,
-}
-
-/// Why a command was not carried out.
-#[derive(Clone, Debug)]
-pub(super) enum Fault {
-    /// The server is not there, or cannot serve now.
-    Away(String),
-    /// The server does not know the script of this EVALSHA, or the function of this FCALL, yet; nothing happened.
-    NoScript,
-    /// The user may not send such a command, or the server does not know it; nothing happened.
-    Forbidden(String),
-    /// The server says that the command makes no sense with what it holds.
-    Refused(String),
 }
 
 /// What a command came to.
@@ -117,7 +105,7 @@ impl Servers {
 
     /// One command.
     pub async fn ask(&self, order: Command) -> Result<Value, BackendError> {
-        Ok(self.send(vec![order]).await.pop().unwrap_or(Err(unanswered()))?)
+        Ok(self.send(vec![order]).await.pop().unwrap_or(Err(Fault::Unanswered))?)
     }
 
     /// The clock of the first server that answers.
@@ -125,7 +113,7 @@ impl Servers {
         let command = redis::cmd("TIME");
         match &self.servers {
             Topology::One(link) => {
-                Ok(pass(link, [&command], None).await.pop().unwrap_or(Err(unanswered()))?)
+                Ok(pass(link, [&command], None).await.pop().unwrap_or(Err(Fault::Unanswered))?)
             }
             Topology::Many(cluster) => Ok(cluster.ask_any(&command).await?),
         }
@@ -151,7 +139,7 @@ pub(super) async fn pass<'a>(
     }
     let values = match link.send(&pipeline).await {
         Ok(values) => values,
-        Err(why) => return vec![Err(Fault::Away(why)); count],
+        Err(why) => return vec![Err(why.into()); count],
     };
     let mut outcomes: Vec<Outcome> = values.into_iter().map(outcome).collect();
     if let Some((wanted, _)) = wait {
@@ -160,49 +148,9 @@ pub(super) async fn pass<'a>(
             _ => 0,
         };
         if confirmed < i64::from(wanted) {
-            let why = format!(
-                "{confirmed} of {wanted} replicas confirm the write; see to them, or ask for fewer with ?replicas="
-            );
-            return vec![Err(Fault::Away(why)); count];
+            return vec![Err(Fault::Unconfirmed { confirmed, wanted }); count];
         }
     }
-    outcomes.resize(count, Err(unanswered()));
+    outcomes.resize(count, Err(Fault::Unanswered));
     outcomes
-}
-
-/// What an answer means.
-fn outcome(value: Value) -> Outcome {
-    let Value::ServerError(error) = value else { return Ok(value) };
-    Err(match error.kind() {
-        Some(ServerErrorKind::NoScript) => Fault::NoScript,
-        Some(ServerErrorKind::NoPerm) => Fault::Forbidden(error.to_string()),
-        // What a person has to set right, or time: not a reason to doubt the data.
-        Some(kind) if kind != ServerErrorKind::ResponseError => Fault::Away(error.to_string()),
-        None if error.code() != "WRONGTYPE" => Fault::Away(error.to_string()),
-        _ if error.details() == Some("Function not found") => Fault::NoScript,
-        _ if error.details().is_some_and(|said| said.starts_with("unknown command")) => {
-            Fault::Forbidden(error.to_string())
-        }
-        _ if MAY_NOT.iter().any(|words| error.details().is_some_and(|said| said.contains(words))) => {
-            Fault::Away(error.to_string())
-        }
-        _ => Fault::Refused(error.to_string()),
-    })
-}
-
-/// What Redis and Valkey say, by no code of its own, of a command in a script that the user may not run.
-const MAY_NOT: [&str; 2] = ["executing the script can't run this command", "ACL failure in script"];
-
-fn unanswered() -> Fault {
-    Fault::Away("a command was not answered".into())
-}
-
-impl From<Fault> for BackendError {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Away(why) | Fault::Forbidden(why) => Self::Away(why),
-            Fault::NoScript => Self::Away("it does not keep scripts".into()),
-            Fault::Refused(why) => Self::Corrupt(why),
-        }
-    }
 }
