@@ -18,7 +18,8 @@ use tollgate_core::client::ClientId;
 use tollgate_core::terms::{Offer, Rate, Terms};
 use tollgate_core::units::Cost;
 use tollgate_core::wire::{Answer, Ask, LeaseRequest};
-use tollgate_store::backend::memory::{Memory, wall_clock};
+use tollgate_store::backend::clock;
+use tollgate_store::backend::memory::Memory;
 use tollgate_store::backend::redb::Redb;
 use tollgate_store::backend::redis::Redis;
 use tollgate_store::backend::{AccountEntry, Backend};
@@ -71,7 +72,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     let redis: Arc<dyn Backend> = Arc::new(runtime.block_on(Redis::open(&server.url()))?);
     let file = directory.path().join("store.redb");
     let redb: Arc<dyn Backend> = Arc::new(runtime.block_on(Redb::open(file))?);
-    let memory: Arc<dyn Backend> = Arc::new(Memory::new(wall_clock()));
+    let memory: Arc<dyn Backend> = Arc::new(Memory::new(clock::system()));
     let nothing = server.ask(&["SCRIPT", "LOAD", "return 1"])?;
     let kept = "return redis.call('SET', KEYS[1], redis.call('GET', KEYS[1]) or ARGV[1])";
     let kept = server.ask(&["SCRIPT", "LOAD", kept])?;

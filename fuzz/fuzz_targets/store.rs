@@ -57,7 +57,7 @@ async fn run(bytes: &[u8], guarded: &Router) {
         if call.method.as_str() == "WAIT" {
             let millis: u64 = call.target.parse().unwrap_or(0);
             now.fetch_add(millis.min(1 << 40) * 1_000, Ordering::Relaxed);
-            store.look().await;
+            store.refresh().await;
             continue;
         }
         let Some(answer) = call.send(&open).await else { continue };

@@ -2,7 +2,7 @@
 -- and replicas may have missed, writes the line.
 --
 -- KEYS[1]  counters (hash: revision, since, lines; count, how many overrides there were at the revision `counted`)
--- KEYS[2]  news (list, oldest first: revision I8, then 'd' and a consumer whose override was removed, or 'r' and a client)
+-- KEYS[2]  notices (list, oldest first: revision I8, then 'd' and a consumer whose override was removed, or 'r' and a client)
 -- KEYS[3]  overrides (hash: consumer -> revision I8, whether it is set B, the application's bytes)
 -- KEYS[4]  audit log (list, newest first)
 -- KEYS[5]  changes (list, oldest first: revision I8, microsecond I8, then 'c' and a consumer, or 'r' and a client)

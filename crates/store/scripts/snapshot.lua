@@ -1,12 +1,12 @@
 -- What has changed in a namespace's overrides and resets after a revision, or all of it, as it stands together.
 --
 -- KEYS[1]  counters
--- KEYS[2]  news
+-- KEYS[2]  notices
 -- KEYS[3]  overrides
 -- KEYS[4]  changes
 -- ARGV[1]  the revision that is known; '0': none
 -- ARGV[2]  when it was made, microseconds
--- Returns revision, when it was made, since, the revision that the rest starts from ('0': it is all), the news (of
+-- Returns revision, when it was made, since, the revision that the rest starts from ('0': it is all), the notices (of
 -- changes, resets alone), and pairs of consumer and override; see `change.lua`.
 
 local call, pack, unpack = redis.call, struct.pack, struct.unpack
@@ -26,19 +26,19 @@ if ARGV[1] ~= '0' and at ~= '0' and missed >= 0 then
   local of, when
   if #changes == missed + 1 then of, when = unpack('<I8I8', changes[1]) end
   if of == tonumber(ARGV[1]) and when == tonumber(ARGV[2]) then
-    local news, overrides, told = {}, {}, {}
+    local notices, overrides, listed = {}, {}, {}
     for i = 2, #changes do
       local kind, whom = changes[i]:sub(17, 17), changes[i]:sub(18)
       if kind == CHANGED_RESET then
-        news[#news + 1] = changes[i]:sub(1, 8) .. CHANGED_RESET .. whom
-      elseif not told[whom] then
-        told[whom] = true
+        notices[#notices + 1] = changes[i]:sub(1, 8) .. CHANGED_RESET .. whom
+      elseif not listed[whom] then
+        listed[whom] = true
         -- A removal may be forgotten by now.
         local row = call('HGET', KEYS[3], whom) or pack('<I8B', unpack('<I8', changes[i]), 0)
         overrides[#overrides + 1] = {whom, row}
       end
     end
-    return {revision, at, since, ARGV[1], news, overrides}
+    return {revision, at, since, ARGV[1], notices, overrides}
   end
 end
 

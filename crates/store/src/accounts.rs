@@ -260,7 +260,7 @@ impl Account {
             self.drain(terms, ended.max(self.at).min(moment));
             for index in 0..self.loans.len() {
                 let Some(mut loan) = self.loans.get(index).copied().filter(has_ended) else { continue };
-                self.lose(terms, &mut loan);
+                self.forfeit(terms, &mut loan);
                 self.put(index, loan);
             }
         }
@@ -302,7 +302,7 @@ impl Account {
     }
 
     /// Counts what `loan` has lent as spent.
-    fn lose(&mut self, terms: &Terms, loan: &mut Loan) {
+    fn forfeit(&mut self, terms: &Terms, loan: &mut Loan) {
         self.fill(terms, loan.lent, loan.lent, [Poured::Now; 3]);
         self.use_up(loan.month, loan.lent);
         loan.forfeited = exact(loan.forfeited.plus(loan.lent));
@@ -328,7 +328,7 @@ impl Account {
         }
         if lease.epoch > loan.epoch {
             // The node has lost its record, and with it what it had spent since its last report.
-            self.lose(terms, &mut loan);
+            self.forfeit(terms, &mut loan);
             self.put(index, fresh);
         }
         Some(index)

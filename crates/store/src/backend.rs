@@ -5,6 +5,7 @@
 //! backend's: all replicas of the store that share it agree on it.
 
 mod account_store;
+pub mod clock;
 pub mod health;
 pub mod instrumented;
 pub mod memory;

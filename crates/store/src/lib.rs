@@ -10,6 +10,7 @@
 pub mod accounts;
 pub mod app;
 pub mod backend;
+mod locks;
 pub mod metrics;
 pub mod serve;
 pub mod settings;

@@ -42,10 +42,10 @@ use crate::settings::{LogFormat, Settings, SettingsError};
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// So many connections without a token make room then: more may be waiting.
-const MADE_AT_ONCE: usize = 64;
+const EVICTED_AT_ONCE: usize = 64;
 
 /// It is logged again once it has gone well for so long.
-const SAID_AGAIN: Duration = Duration::from_secs(10);
+const LOG_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// Bounds of the connections.
 #[derive(Clone, Copy, Debug)]
@@ -135,7 +135,7 @@ pub async fn run(settings: Settings, read: ReadPolicies) -> Result<(), StartErro
         () = read_again(hangups, &settings.policy, &store, read) => {}
     }
     // What was learned since the last look.
-    store.look().await;
+    store.refresh().await;
     info!("stopped");
     Ok(())
 }
@@ -203,12 +203,12 @@ pub async fn serve(
             Ok((socket, Some(place))) => (socket, place),
             Ok((_, None)) => continue,
             Err(why) => {
-                if last_failure.is_none_or(|last| last.elapsed() > SAID_AGAIN) {
+                if last_failure.is_none_or(|last| last.elapsed() > LOG_AGAIN_AFTER) {
                     warn!(%why, "connections cannot be accepted");
                 }
                 last_failure = Some(Instant::now());
                 // What is wanting is file descriptors of the whole machine, as a rule: connections have one each.
-                (0..MADE_AT_ONCE).for_each(|_| room.make());
+                (0..EVICTED_AT_ONCE).for_each(|_| room.evict_one());
                 sleep(ACCEPT_AGAIN).await;
                 continue;
             }

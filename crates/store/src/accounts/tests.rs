@@ -80,8 +80,8 @@ fn nodes_are_lent_whole_requests_so_that_none_is_stranded_in_parts() {
 #[test]
 fn requests_that_wait_are_lent_all_there_is_and_not_a_share() {
     let mut account = Account::default();
-    let crowd = LeaseRequest { queued: Cost(199 * UNIT), ..ask(1, 0, 0, UNIT, 400 * UNIT) };
-    assert_eq!(grant(account.apply(&free(), 1, &crowd, UnixMicros(NOW))).hold, Cost(150 * UNIT));
+    let queue = LeaseRequest { queued: Cost(199 * UNIT), ..ask(1, 0, 0, UNIT, 400 * UNIT) };
+    assert_eq!(grant(account.apply(&free(), 1, &queue, UnixMicros(NOW))).hold, Cost(150 * UNIT));
     let mut account = Account::default();
     let few = LeaseRequest { queued: Cost(9 * UNIT), ..ask(1, 0, 0, UNIT, 400 * UNIT) };
     assert_eq!(grant(account.apply(&free(), 1, &few, UnixMicros(NOW))).hold, Cost(10 * UNIT + 35 * UNIT));

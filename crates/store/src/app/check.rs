@@ -28,7 +28,7 @@ use super::namespace::NamespaceState;
 use super::problem::AppError;
 use super::state::Store;
 use super::tier::CompiledTier;
-use super::usage_metrics::Noted;
+use super::usage_metrics::UsageEntry;
 use super::{endpoints, name};
 use crate::backend::AccountEntry;
 
@@ -95,20 +95,20 @@ pub async fn check(
         None => None,
     };
     let named = name::consumer(&check.consumer, &Namespace::new(&check.namespace))?;
-    let space = store.space(&check.namespace).await?;
+    let state = store.namespace(&check.namespace).await?;
     if let Some(sent) = &sent {
-        space.learn(&sent.tiers.iter().collect::<Vec<_>>());
+        state.learn(&sent.tiers.iter().collect::<Vec<_>>());
     }
     let is_sent = sent.is_some();
-    let offered = sent.unwrap_or_else(|| space.configured());
+    let offered = sent.unwrap_or_else(|| state.configured());
     let client = named.client;
-    let board = space.board();
-    let now = store.time_for(&board).await?;
-    let tier = match board.offered(client, now) {
+    let overrides = state.overrides();
+    let now = store.time_for(&overrides).await?;
+    let tier = match overrides.offered(client, now) {
         Some(tier) => Arc::clone(tier),
         None => {
             let name = name_of(&named.text, &check, &offered)?;
-            if is_sent { sent_tier(name, &offered)? } else { told_tier(&store, &space, name).await? }
+            if is_sent { sent_tier(name, &offered)? } else { told_tier(&store, &state, name).await? }
         }
     };
     let cost = check.cost.map_or(offered.default_cost, |units| units.0);
@@ -124,9 +124,9 @@ pub async fn check(
         node: 0,
         ask: Ask::Charge { cost },
     };
-    let noted = [Noted::of(&apply)];
-    let applied = store.backend.apply(&space.name, vec![apply]).await?;
-    store.ledger.note(&space.name, &noted, &applied.answers, applied.now, &store.metrics);
+    let usage_entries = [UsageEntry::of(&apply)];
+    let applied = store.backend.apply(&state.name, vec![apply]).await?;
+    store.usage_metrics.record(&state.name, &usage_entries, &applied.answers, applied.now, &store.metrics);
     match applied.answers.first() {
         Some(Answer::Grant(grant)) => {
             let now = applied.now.nanos();
@@ -153,14 +153,14 @@ fn sent_tier(name: &str, offered: &Offered) -> Result<Arc<CompiledTier>, AppErro
 }
 
 /// The tier called `name` that this store was started with, or that gateways or earlier checks have told of.
-async fn told_tier(store: &Store, space: &NamespaceState, name: &str) -> Result<Arc<CompiledTier>, AppError> {
-    let find = || space.tiers(|tiers| tiers.get(name).cloned());
+async fn told_tier(store: &Store, state: &NamespaceState, name: &str) -> Result<Arc<CompiledTier>, AppError> {
+    let find = || state.tiers(|tiers| tiers.get(name).cloned());
     if let Some(tier) = find() {
         return Ok(tier);
     }
     // Another replica may have been told of it.
-    space.take_in_tiers(store.backend.as_ref()).await?;
-    find().ok_or_else(|| unknown(name, &space.tiers(super::tier::Tiers::names)))
+    state.merge_tiers(store.backend.as_ref()).await?;
+    find().ok_or_else(|| unknown(name, &state.tiers(super::tier::Tiers::names)))
 }
 
 fn unknown(name: &str, known: &str) -> AppError {

@@ -28,7 +28,7 @@ pub async fn healthz() -> &'static str {
     responses((status = 200, content_type = "text/plain"), (status = 503, description = "The backend takes no writes."))
 )]
 pub async fn readyz(State(store): State<Arc<Store>>) -> Result<&'static str, AppError> {
-    if store.watched.is_up(SEEN_WITHIN).await { Ok("ready\n") } else { Err(AppError::Away) }
+    if store.instrumented.is_up(SEEN_WITHIN).await { Ok("ready\n") } else { Err(AppError::Away) }
 }
 
 /// Prometheus text.
@@ -37,10 +37,10 @@ pub async fn readyz(State(store): State<Arc<Store>>) -> Result<&'static str, App
     responses((status = 200, content_type = "text/plain", description = "Prometheus text."))
 )]
 pub async fn metrics(State(store): State<Arc<Store>>) -> Result<Response, AppError> {
-    let is_up = store.watched.is_up(SEEN_WITHIN).await;
+    let is_up = store.instrumented.is_up(SEEN_WITHIN).await;
     if is_up && let Ok(now) = store.backend.now().await {
-        store.metrics.leased_tokens.set(store.ledger.leased(now).0 as f64 / MILLI_PER_UNIT as f64);
-        store.ledger.spenders.count(now, &store.metrics);
+        store.metrics.leased_tokens.set(store.usage_metrics.leased(now).0 as f64 / MILLI_PER_UNIT as f64);
+        store.usage_metrics.quotas.count(now, &store.metrics);
     }
     let text = store.metrics.text().map_err(|why| AppError::corrupt(&format!("metrics: {why}")))?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())

@@ -11,7 +11,7 @@ use super::namespace::NamespaceState;
 use super::problem::AppError;
 use super::state::Store;
 use super::tier::CompiledTier;
-use super::usage_metrics::Noted;
+use super::usage_metrics::UsageEntry;
 use super::{body, endpoints, name};
 use crate::backend::AccountEntry;
 
@@ -34,12 +34,12 @@ pub async fn lend(State(store): State<Arc<Store>>, request: Request) -> Result<R
 /// That they are not one, or the backend's.
 pub async fn reply(store: &Store, bytes: &[u8]) -> Result<Reply, AppError> {
     let batch = read(bytes)?;
-    let space = store.space(&batch.namespace).await?;
-    if batch.revision > space.board().mark.revision {
+    let state = store.namespace(&batch.namespace).await?;
+    if batch.revision > state.overrides().mark.revision {
         // Another replica has told the node of what this one has not seen.
-        space.look(store.backend.as_ref()).await?;
+        state.refresh(store.backend.as_ref()).await?;
     }
-    apply(store, &space, batch).await
+    apply(store, &state, batch).await
 }
 
 /// The batch in `bytes`.
@@ -52,24 +52,24 @@ fn read(bytes: &[u8]) -> Result<Batch, AppError> {
     Ok(batch)
 }
 
-async fn apply(store: &Store, space: &NamespaceState, batch: Batch) -> Result<Reply, AppError> {
-    // One look at the board for all: what is decided by is what is told of.
-    let board = space.board();
-    let now = store.time_for(&board).await?;
+async fn apply(store: &Store, state: &NamespaceState, batch: Batch) -> Result<Reply, AppError> {
+    // One look at the overrides for all: what is decided by is what is told of.
+    let overrides = state.overrides();
+    let now = store.time_for(&overrides).await?;
     let tiers: Vec<Option<Arc<CompiledTier>>> =
-        space.tiers(|tiers| batch.offers.iter().map(|offer| tiers.find(offer)).collect());
+        state.tiers(|tiers| batch.offers.iter().map(|offer| tiers.find(offer)).collect());
     // What a client with an override brings may be its override, which no tier is to be mistaken for.
     let mut is_tier = vec![true; tiers.len()];
     let mut usable = Vec::with_capacity(batch.entries.len());
     let mut entries = Vec::with_capacity(batch.entries.len());
     for entry in batch.entries {
         let index = usize::from(entry.offer);
-        let overriding = if entry.is_anonymous { None } else { board.offered(entry.client, now) };
+        let overriding = if entry.is_anonymous { None } else { overrides.offered(entry.client, now) };
         if let (Some(_), Some(is_tier)) = (overriding, is_tier.get_mut(index)) {
             *is_tier = false;
         }
         let tier = overriding.or_else(|| tiers.get(index)?.as_ref());
-        let apply = tier.and_then(|tier| prepare(space, entry, tier, batch.node));
+        let apply = tier.and_then(|tier| prepare(state, entry, tier, batch.node));
         usable.push(apply.is_some());
         entries.extend(apply);
     }
@@ -79,19 +79,19 @@ async fn apply(store: &Store, space: &NamespaceState, batch: Batch) -> Result<Re
         .filter(|(_, is_tier)| *is_tier)
         .filter_map(|(tier, _)| tier.as_ref())
         .collect();
-    space.learn(&tiers);
+    state.learn(&tiers);
 
-    let noted: Vec<Noted> = entries.iter().map(Noted::of).collect();
-    let applied = store.backend.apply(&space.name, entries).await?;
-    store.ledger.note(&space.name, &noted, &applied.answers, applied.now, &store.metrics);
+    let usage_entries: Vec<UsageEntry> = entries.iter().map(UsageEntry::of).collect();
+    let applied = store.backend.apply(&state.name, entries).await?;
+    store.usage_metrics.record(&state.name, &usage_entries, &applied.answers, applied.now, &store.metrics);
     let mut answers = applied.answers.into_iter();
     let answers = usable
         .into_iter()
         .map(|is_usable| if is_usable { answers.next().unwrap_or(Answer::Failed) } else { Answer::Unusable });
-    let (is_whole, changes) = board.news(batch.revision, applied.now);
+    let (is_whole, changes) = overrides.changes_since(batch.revision, applied.now);
     Ok(Reply {
         now: applied.now,
-        revision: board.mark.revision,
+        revision: overrides.mark.revision,
         is_whole,
         changes,
         answers: answers.collect(),
@@ -99,9 +99,9 @@ async fn apply(store: &Store, space: &NamespaceState, batch: Batch) -> Result<Re
 }
 
 /// What is to be applied for `entry`; none for a name that is not the client's.
-fn prepare(space: &NamespaceState, entry: Entry, tier: &CompiledTier, node: u64) -> Option<AccountEntry> {
+fn prepare(state: &NamespaceState, entry: Entry, tier: &CompiledTier, node: u64) -> Option<AccountEntry> {
     let name = entry.name.filter(|name| !name.is_empty() && !entry.is_anonymous);
-    if name.as_ref().is_some_and(|name| !space.is_name(name, entry.client)) {
+    if name.as_ref().is_some_and(|name| !state.is_name(name, entry.client)) {
         return None;
     }
     Some(AccountEntry {

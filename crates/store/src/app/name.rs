@@ -78,10 +78,10 @@ pub fn is_tier(name: &str) -> bool {
 }
 
 /// The `{namespace}` of a path.
-pub struct Place(pub String);
+pub struct NamespacePath(pub String);
 
 /// The `{namespace}/{consumer}` of a path.
-pub struct Whose {
+pub struct ConsumerPath {
     /// Where.
     pub namespace: String,
     /// Who, as listings write it.
@@ -91,13 +91,13 @@ pub struct Whose {
     is_whole: bool,
 }
 
-impl Whose {
+impl ConsumerPath {
     /// That the consumer is listed by this name, where it is the beginning of a long one: another beginning with the same
     /// number would be a second name of one consumer.
     ///
     /// # Errors
     /// That it is not, or the backend's.
-    pub async fn is_listed_so(&self, backend: &dyn Backend, now: UnixMicros) -> Result<(), AppError> {
+    pub async fn check_listed(&self, backend: &dyn Backend, now: UnixMicros) -> Result<(), AppError> {
         if self.is_whole {
             return Ok(());
         }
@@ -113,7 +113,7 @@ impl Whose {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Place {
+impl<S: Send + Sync> FromRequestParts<S> for NamespacePath {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
@@ -123,7 +123,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Place {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Whose {
+impl<S: Send + Sync> FromRequestParts<S> for ConsumerPath {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {

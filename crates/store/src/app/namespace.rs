@@ -1,7 +1,7 @@
 //! One namespace as this replica knows it, and how it keeps up with the others.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 use tollgate_core::units::UnixMicros;
 
@@ -15,11 +15,12 @@ use super::override_index::OverrideIndex;
 use super::problem::AppError;
 use super::tier::{CompiledTier, Tiers};
 use crate::backend::{Backend, Condition, OverrideChange};
+use crate::locks;
 
 /// Namespaces that a replica keeps in memory; beyond, the one that was used the longest ago goes.
-const MAX_SPACES: usize = 1_024;
+const MAX_NAMESPACES: usize = 1_024;
 
-/// What is known may be so old before a call looks for itself. A namespace in use is looked at more often than that.
+/// What is known may be so old before a call looks for itself. A namespace in use is refreshed at more often than that.
 const STALE: Duration = Duration::from_secs(1);
 
 /// A namespace is in use for so long after the last call.
@@ -33,16 +34,16 @@ pub struct NamespaceState {
     /// The operator's policy for it; without one the default, which has no tiers.
     configured: RwLock<Arc<Offered>>,
     tiers: RwLock<Tiers>,
-    board: RwLock<Arc<OverrideIndex>>,
+    overrides: RwLock<Arc<OverrideIndex>>,
     times: Mutex<Times>,
-    /// One look at the backend at a time; who has waited for one needs no other.
-    looking: tokio::sync::Mutex<()>,
+    /// One refresh at the backend at a time; who has waited for one needs no other.
+    refreshing: tokio::sync::Mutex<()>,
 }
 
 struct Times {
     used: Instant,
-    /// When the board was last seen to be the backend's.
-    looked: Option<Instant>,
+    /// When the overrides was last seen to be the backend's.
+    refreshed: Option<Instant>,
 }
 
 impl NamespaceState {
@@ -52,9 +53,9 @@ impl NamespaceState {
             ids: Namespace::new(name),
             configured: RwLock::default(),
             tiers: RwLock::default(),
-            board: RwLock::default(),
-            times: Mutex::new(Times { used: Instant::now(), looked: None }),
-            looking: tokio::sync::Mutex::default(),
+            overrides: RwLock::default(),
+            times: Mutex::new(Times { used: Instant::now(), refreshed: None }),
+            refreshing: tokio::sync::Mutex::default(),
         }
     }
 
@@ -66,13 +67,13 @@ impl NamespaceState {
 
     /// The overrides and resets.
     #[must_use]
-    pub fn board(&self) -> Arc<OverrideIndex> {
-        Arc::clone(&self.board.read().unwrap_or_else(PoisonError::into_inner))
+    pub fn overrides(&self) -> Arc<OverrideIndex> {
+        Arc::clone(&locks::read(&self.overrides))
     }
 
     /// Reads the tiers.
     pub fn tiers<T>(&self, read: impl FnOnce(&Tiers) -> T) -> T {
-        read(&self.tiers.read().unwrap_or_else(PoisonError::into_inner))
+        read(&locks::read(&self.tiers))
     }
 
     /// Remembers what gateways and applications tell of tiers.
@@ -80,37 +81,37 @@ impl NamespaceState {
         if !self.tiers(|known| tiers.iter().any(|tier| known.is_news(tier))) {
             return;
         }
-        let mut known = self.tiers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locks::write(&self.tiers);
         tiers.iter().for_each(|tier| known.learn(tier));
-        let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
-        if tiers.iter().any(|tier| board.has_of(&tier.name)) {
-            *board = Arc::new(board.in_terms_of(&known));
+        let mut overrides = locks::write(&self.overrides);
+        if tiers.iter().any(|tier| overrides.has_of(&tier.name)) {
+            *overrides = Arc::new(overrides.in_terms_of(&known));
         }
     }
 
     /// The operator's policy.
     #[must_use]
     pub fn configured(&self) -> Arc<Offered> {
-        Arc::clone(&self.configured.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&locks::read(&self.configured))
     }
 
     /// Takes `policy` for the operator's.
     fn configure(&self, policy: Arc<Offered>) {
-        let mut tiers = self.tiers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut tiers = locks::write(&self.tiers);
         tiers.fix(&policy.tiers);
-        let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
-        *board = Arc::new(board.in_terms_of(&tiers));
-        *self.configured.write().unwrap_or_else(PoisonError::into_inner) = policy;
+        let mut overrides = locks::write(&self.overrides);
+        *overrides = Arc::new(overrides.in_terms_of(&tiers));
+        *locks::write(&self.configured) = policy;
     }
 
     /// Takes in what other replicas have learned of tiers.
     ///
     /// # Errors
     /// The backend's.
-    pub async fn take_in_tiers(&self, backend: &dyn Backend) -> Result<(), AppError> {
+    pub async fn merge_tiers(&self, backend: &dyn Backend) -> Result<(), AppError> {
         let Some(document) = backend.document(&self.name).await? else { return Ok(()) };
-        let mut tiers = self.tiers.write().unwrap_or_else(PoisonError::into_inner);
-        tiers.take_in(&document).map_err(|why| AppError::corrupt(&format!("tiers of {}: {why}", self.name)))
+        let mut tiers = locks::write(&self.tiers);
+        tiers.merge(&document).map_err(|why| AppError::corrupt(&format!("tiers of {}: {why}", self.name)))
     }
 
     /// Writes what this replica has learned of tiers, beside what others have.
@@ -118,12 +119,12 @@ impl NamespaceState {
     /// # Errors
     /// The backend's; it is to be tried again.
     pub async fn save_tiers(&self, backend: &dyn Backend) -> Result<(), AppError> {
-        let unsaved = || self.tiers.write().unwrap_or_else(PoisonError::into_inner).unsaved();
+        let unsaved = || locks::write(&self.tiers).unsaved();
         if unsaved().is_none() {
             return Ok(());
         }
-        let not_saved = || self.tiers.write().unwrap_or_else(PoisonError::into_inner).not_saved();
-        let merged = self.take_in_tiers(backend).await;
+        let not_saved = || locks::write(&self.tiers).not_saved();
+        let merged = self.merge_tiers(backend).await;
         not_saved();
         merged?;
         let Some(document) = unsaved() else { return Ok(()) };
@@ -135,34 +136,34 @@ impl NamespaceState {
     ///
     /// # Errors
     /// The backend's; what is known stays.
-    pub async fn look(&self, backend: &dyn Backend) -> Result<(), AppError> {
+    pub async fn refresh(&self, backend: &dyn Backend) -> Result<(), AppError> {
         let asked = Instant::now();
-        let _alone = self.looking.lock().await;
-        if self.looked().is_some_and(|looked| looked > asked) {
+        let _alone = self.refreshing.lock().await;
+        if self.refreshed().is_some_and(|refreshed| refreshed > asked) {
             return Ok(());
         }
         let began = Instant::now();
-        let is_first = self.looked().is_none();
+        let is_first = self.refreshed().is_none();
         if is_first {
-            self.take_in_tiers(backend).await?;
+            self.merge_tiers(backend).await?;
         }
-        let known = self.board().mark;
+        let known = self.overrides().mark;
         if is_first || backend.revision(&self.name).await? != known.revision {
             let snapshot = backend.snapshot(&self.name, known).await?;
-            let tiers = self.tiers.read().unwrap_or_else(PoisonError::into_inner);
-            let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
-            *board = Arc::new(board.with(snapshot, &self.ids, &tiers));
+            let tiers = locks::read(&self.tiers);
+            let mut overrides = locks::write(&self.overrides);
+            *overrides = Arc::new(overrides.with(snapshot, &self.ids, &tiers));
         }
-        self.times.lock().unwrap_or_else(PoisonError::into_inner).looked = Some(began);
+        locks::lock(&self.times).refreshed = Some(began);
         Ok(())
     }
 
-    fn looked(&self) -> Option<Instant> {
-        self.times.lock().unwrap_or_else(PoisonError::into_inner).looked
+    fn refreshed(&self) -> Option<Instant> {
+        locks::lock(&self.times).refreshed
     }
 
     fn used(&self) -> Instant {
-        self.times.lock().unwrap_or_else(PoisonError::into_inner).used
+        locks::lock(&self.times).used
     }
 
     /// Removes overrides that are over, so that every node is told. Another replica may do the same, or an admin may write
@@ -170,9 +171,13 @@ impl NamespaceState {
     ///
     /// # Errors
     /// The backend's; it is to be tried again.
-    pub async fn remove_what_is_over(&self, backend: &dyn Backend, now: UnixMicros) -> Result<(), AppError> {
-        let board = self.board();
-        let over = board.over(now);
+    pub async fn remove_ended_overrides(
+        &self,
+        backend: &dyn Backend,
+        now: UnixMicros,
+    ) -> Result<(), AppError> {
+        let overrides = self.overrides();
+        let over = overrides.ended(now);
         if over.is_empty() {
             return Ok(());
         }
@@ -183,14 +188,14 @@ impl NamespaceState {
                 OverrideChange { line, before_at: Some(before_at), condition, ..OverrideChange::default() };
             backend.change_override(&self.name, consumer, change).await?;
         }
-        self.look(backend).await
+        self.refresh(backend).await
     }
 }
 
 /// The namespaces in memory.
 #[derive(Default)]
 pub struct Namespaces {
-    spaces: RwLock<HashMap<String, Arc<NamespaceState>>>,
+    by_name: RwLock<HashMap<String, Arc<NamespaceState>>>,
     configured: RwLock<HashMap<String, Arc<Offered>>>,
 }
 
@@ -200,55 +205,55 @@ impl Namespaces {
     /// # Errors
     /// The backend's, where nothing is known of it yet.
     pub async fn get(&self, name: &str, backend: &dyn Backend) -> Result<Arc<NamespaceState>, AppError> {
-        let space = self.get_or_new(name);
-        space.times.lock().unwrap_or_else(PoisonError::into_inner).used = Instant::now();
-        let looked = space.looked();
-        if looked.is_none_or(|looked| looked.elapsed() >= STALE)
-            && let Err(why) = space.look(backend).await
+        let state = self.get_or_new(name);
+        locks::lock(&state.times).used = Instant::now();
+        let refreshed = state.refreshed();
+        if refreshed.is_none_or(|refreshed| refreshed.elapsed() >= STALE)
+            && let Err(why) = state.refresh(backend).await
         {
-            if looked.is_none() {
+            if refreshed.is_none() {
                 return Err(why);
             }
             debug!(namespace = name, "overrides may be out of date: the backend did not tell of changes");
         }
-        Ok(space)
+        Ok(state)
     }
 
     /// Takes `policies`, by namespace, for the operator's, and forgets those before.
     pub fn configure(&self, policies: HashMap<String, Arc<Offered>>) {
         // Nobody makes a namespace meanwhile, which would not hear of it.
-        let spaces = self.spaces.write().unwrap_or_else(PoisonError::into_inner);
-        let mut configured = self.configured.write().unwrap_or_else(PoisonError::into_inner);
+        let by_name = locks::write(&self.by_name);
+        let mut configured = locks::write(&self.configured);
         *configured = policies;
-        for (name, space) in spaces.iter() {
-            space.configure(configured.get(name).cloned().unwrap_or_default());
+        for (name, state) in by_name.iter() {
+            state.configure(configured.get(name).cloned().unwrap_or_default());
         }
     }
 
     /// Those that were used not long ago.
     #[must_use]
     pub fn in_use(&self) -> Vec<Arc<NamespaceState>> {
-        let spaces = self.spaces.read().unwrap_or_else(PoisonError::into_inner);
-        spaces.values().filter(|space| space.used().elapsed() < IN_USE).cloned().collect()
+        let by_name = locks::read(&self.by_name);
+        by_name.values().filter(|state| state.used().elapsed() < IN_USE).cloned().collect()
     }
 
     fn get_or_new(&self, name: &str) -> Arc<NamespaceState> {
-        if let Some(space) = self.spaces.read().unwrap_or_else(PoisonError::into_inner).get(name) {
-            return Arc::clone(space);
+        if let Some(state) = locks::read(&self.by_name).get(name) {
+            return Arc::clone(state);
         }
-        let mut spaces = self.spaces.write().unwrap_or_else(PoisonError::into_inner);
-        if spaces.len() >= MAX_SPACES {
-            let oldest = spaces.values().min_by_key(|space| space.used()).map(|space| space.name.clone());
-            oldest.map(|name| spaces.remove(&name));
+        let mut by_name = locks::write(&self.by_name);
+        if by_name.len() >= MAX_NAMESPACES {
+            let oldest = by_name.values().min_by_key(|state| state.used()).map(|state| state.name.clone());
+            oldest.map(|name| by_name.remove(&name));
         }
         let new = || {
-            let space = NamespaceState::new(name);
-            let configured = self.configured.read().unwrap_or_else(PoisonError::into_inner);
+            let state = NamespaceState::new(name);
+            let configured = locks::read(&self.configured);
             if let Some(policy) = configured.get(name) {
-                space.configure(Arc::clone(policy));
+                state.configure(Arc::clone(policy));
             }
-            Arc::new(space)
+            Arc::new(state)
         };
-        Arc::clone(spaces.entry(name.to_owned()).or_insert_with(new))
+        Arc::clone(by_name.entry(name.to_owned()).or_insert_with(new))
     }
 }

@@ -1,6 +1,6 @@
 //! The overrides and resets of a namespace, ready to decide with and to tell nodes of.
 //!
-//! A board never changes: whoever has one decides and tells by the same state. What a change makes is a new board that
+//! A index never changes: whoever has one decides and tells by the same state. What a change makes is a new index that
 //! shares all but the part that has changed, so that a change costs the same however many overrides there are.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,7 +17,7 @@ use super::admin::override_spec::StoredOverride;
 use super::tier::{CompiledTier, Tiers};
 use crate::backend::{Mark, NamespaceSnapshot, OverrideRow};
 
-/// Parts of a board. A namespace may have ten thousand overrides, so that a part has some forty.
+/// Parts of a index. A namespace may have ten thousand overrides, so that a part has some forty.
 const PARTS: usize = 256;
 
 /// Changes that are remembered one by one. A node that has missed more looks through all of them.
@@ -49,7 +49,7 @@ pub struct OverrideIndex {
     /// The overrides that have changed since revision `recent_after`, oldest first.
     recent: VecDeque<(u64, ClientId)>,
     recent_after: u64,
-    /// Whose overrides were removed, oldest first: forgotten with [`Self::since`].
+    /// ConsumerPath overrides were removed, oldest first: forgotten with [`Self::since`].
     removed: VecDeque<(u64, ClientId)>,
     /// Overrides that have an end.
     ending: usize,
@@ -71,16 +71,16 @@ impl Default for OverrideIndex {
 }
 
 impl OverrideIndex {
-    /// This board and what `snapshot` says, in the terms of `tiers`; or, where the snapshot is a whole one, that alone. A
+    /// This index and what `snapshot` says, in the terms of `tiers`; or, where the snapshot is a whole one, that alone. A
     /// row that cannot be read counts as none, and is logged.
     #[must_use]
     pub fn with(&self, snapshot: NamespaceSnapshot, ids: &Namespace, tiers: &Tiers) -> Self {
         let is_whole = snapshot.after == 0;
-        let mut board = if is_whole { Self::default() } else { self.clone() };
-        board.mark = Mark { revision: snapshot.revision, at: snapshot.at };
-        board.since = snapshot.since;
+        let mut index = if is_whole { Self::default() } else { self.clone() };
+        index.mark = Mark { revision: snapshot.revision, at: snapshot.at };
+        index.since = snapshot.since;
         if is_whole {
-            board.recent_after = snapshot.revision;
+            index.recent_after = snapshot.revision;
         }
         let mut rows = snapshot.overrides;
         rows.sort_by_key(|row| row.revision);
@@ -89,17 +89,17 @@ impl OverrideIndex {
             let named = name::read(&row.consumer, ids).map(|named| named.client);
             let client = named.unwrap_or_else(|| ids.id(&Client::Consumer(row.consumer.as_bytes())));
             if row.value.is_none() {
-                board.removed.push_back((row.revision, client));
+                index.removed.push_back((row.revision, client));
             }
             if !is_whole {
-                board.remember(row.revision, client);
+                index.remember(row.revision, client);
             }
-            board.put(client, Some(read(row, tiers)));
+            index.put(client, Some(read(row, tiers)));
         }
-        board.resets.extend(snapshot.resets);
-        board.resets.retain(|(revision, _)| *revision > snapshot.since);
-        board.forget_removed();
-        board
+        index.resets.extend(snapshot.resets);
+        index.resets.retain(|(revision, _)| *revision > snapshot.since);
+        index.forget_removed();
+        index
     }
 
     /// The same in the terms of other tiers.
@@ -132,7 +132,7 @@ impl OverrideIndex {
     pub fn has_of(&self, name: &str) -> bool {
         self.rows()
             .filter_map(|(_, row)| row.stored.as_ref())
-            .any(|stored| stored.wish.tier.as_deref() == Some(name))
+            .any(|stored| stored.spec.tier.as_deref() == Some(name))
     }
 
     /// The override of `client`, and its revision.
@@ -144,17 +144,17 @@ impl OverrideIndex {
 
     /// Every override, by consumer.
     #[must_use]
-    pub fn grants(&self) -> Vec<(&str, u64, &StoredOverride)> {
-        let grants =
+    pub fn all(&self) -> Vec<(&str, u64, &StoredOverride)> {
+        let all =
             self.rows().filter_map(|(_, row)| Some((&*row.consumer, row.revision, row.stored.as_ref()?)));
-        let mut grants: Vec<_> = grants.collect();
-        grants.sort_unstable_by_key(|(consumer, ..)| *consumer);
-        grants
+        let mut all: Vec<_> = all.collect();
+        all.sort_unstable_by_key(|(consumer, ..)| *consumer);
+        all
     }
 
-    /// Whose overrides are over at `now`, and the revisions that made them.
+    /// ConsumerPath overrides are over at `now`, and the revisions that made them.
     #[must_use]
-    pub fn over(&self, now: UnixMicros) -> Vec<(&str, u64)> {
+    pub fn ended(&self, now: UnixMicros) -> Vec<(&str, u64)> {
         if !self.has_ending() {
             return Vec::new();
         }
@@ -164,7 +164,7 @@ impl OverrideIndex {
 
     /// What a node has to be told that knows revision `known`; and whether that is all there is.
     #[must_use]
-    pub fn news(&self, known: u64, now: UnixMicros) -> (bool, Vec<Change>) {
+    pub fn changes_since(&self, known: u64, now: UnixMicros) -> (bool, Vec<Change>) {
         let revision = self.mark.revision;
         // A node from before what is remembered, or from a future that this backend has lost.
         let is_whole = known == 0 || known < self.since || known > revision;

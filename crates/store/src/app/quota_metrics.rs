@@ -11,7 +11,8 @@ use tollgate_core::client::ClientId;
 use tollgate_core::limit::Month;
 use tollgate_core::units::{Cost, UnixMicros};
 
-use super::usage_metrics::{MAX_LABELS, OTHER, locked};
+use super::usage_metrics::{MAX_LABELS, OTHER};
+use crate::locks;
 use crate::metrics::Metrics;
 
 /// Shares of a month, percent, that consumers are counted by: so many have used at least as much.
@@ -20,12 +21,12 @@ pub const SHARES: [(u8, &str); 5] = [(0, "0"), (50, "50"), (75, "75"), (90, "90"
 const SHARDS: usize = 16;
 
 /// Consumers that one shard remembers.
-const MAX_SPENDERS: usize = 8_192;
+const MAX_CONSUMERS: usize = 8_192;
 
 /// A namespace and a tier.
 type Labels = (Arc<str>, Arc<str>);
 
-struct Spender {
+struct Consumer {
     namespace: Arc<str>,
     tier: Arc<str>,
     month: u16,
@@ -36,14 +37,14 @@ struct Spender {
 /// See the [module](self).
 #[derive(Default)]
 pub struct QuotaMetrics {
-    shards: [Mutex<HashMap<ClientId, Spender>>; SHARDS],
+    shards: [Mutex<HashMap<ClientId, Consumer>>; SHARDS],
     /// All that have ever been counted: a gauge that nobody is left in has to say 0.
     counted: Mutex<BTreeMap<Labels, [i64; SHARES.len()]>>,
 }
 
 impl QuotaMetrics {
     /// `client` has used `used` of `monthly` in `month`; without `monthly` it is unlimited.
-    pub fn note(
+    pub fn record(
         &self,
         namespace: &str,
         client: ClientId,
@@ -54,9 +55,9 @@ impl QuotaMetrics {
     ) {
         let [first, ..] = client.0;
         let Some(shard) = self.shards.get(usize::from(first) % SHARDS) else { return };
-        let mut spenders = locked(shard);
+        let mut consumers = locks::lock(shard);
         let Some(monthly) = monthly else {
-            spenders.remove(&client);
+            consumers.remove(&client);
             return;
         };
         let percent = match used.times(100).0.checked_div(monthly.0) {
@@ -64,17 +65,18 @@ impl QuotaMetrics {
             // A quota of nothing is used up.
             None => 100,
         };
-        let has_room = spenders.len() < MAX_SPENDERS;
-        match spenders.get_mut(&client) {
-            Some(spender) => {
-                (spender.month, spender.percent) = (month, percent);
-                if spender.tier != *tier {
-                    spender.tier = Arc::clone(tier);
+        let has_room = consumers.len() < MAX_CONSUMERS;
+        match consumers.get_mut(&client) {
+            Some(consumer) => {
+                (consumer.month, consumer.percent) = (month, percent);
+                if consumer.tier != *tier {
+                    consumer.tier = Arc::clone(tier);
                 }
             }
             None if has_room => {
-                let spender = Spender { namespace: namespace.into(), tier: Arc::clone(tier), month, percent };
-                spenders.insert(client, spender);
+                let consumer =
+                    Consumer { namespace: namespace.into(), tier: Arc::clone(tier), month, percent };
+                consumers.insert(client, consumer);
             }
             None => {}
         }
@@ -83,21 +85,21 @@ impl QuotaMetrics {
     /// Tells `metrics` how many there are at `now`. Forgets other months.
     pub fn count(&self, now: UnixMicros, metrics: &Metrics) {
         let month = Month::of(now.nanos()).0;
-        let mut counted = locked(&self.counted);
+        let mut counted = locks::lock(&self.counted);
         for counts in counted.values_mut() {
             *counts = Default::default();
         }
         for shard in &self.shards {
-            let mut spenders = locked(shard);
-            spenders.retain(|_, spender| spender.month == month);
-            for spender in spenders.values() {
-                let mut labels = (Arc::clone(&spender.namespace), Arc::clone(&spender.tier));
+            let mut consumers = locks::lock(shard);
+            consumers.retain(|_, consumer| consumer.month == month);
+            for consumer in consumers.values() {
+                let mut labels = (Arc::clone(&consumer.namespace), Arc::clone(&consumer.tier));
                 if counted.len() >= MAX_LABELS && !counted.contains_key(&labels) {
                     labels = (OTHER.into(), OTHER.into());
                 }
                 let counts = counted.entry(labels).or_default();
                 for ((share, _), count) in SHARES.iter().zip(counts) {
-                    *count = count.saturating_add((spender.percent >= *share).into());
+                    *count = count.saturating_add((consumer.percent >= *share).into());
                 }
             }
         }
@@ -118,62 +120,62 @@ mod tests {
     const NOVEMBER: u16 = 56 * 12 + 10;
     const WEEK: u64 = 7 * 86_400_000_000;
 
-    fn note(spenders: &QuotaMetrics, client: u128, tier: &str, monthly: Option<Cost>, used: Cost) {
-        spenders.note("n", ClientId(client.to_le_bytes()), &tier.into(), monthly, NOVEMBER, used);
+    fn record(consumers: &QuotaMetrics, client: u128, tier: &str, monthly: Option<Cost>, used: Cost) {
+        consumers.record("n", ClientId(client.to_le_bytes()), &tier.into(), monthly, NOVEMBER, used);
     }
 
-    fn counts(spenders: &QuotaMetrics, now: UnixMicros, tier: &str) -> [i64; SHARES.len()] {
+    fn counts(consumers: &QuotaMetrics, now: UnixMicros, tier: &str) -> [i64; SHARES.len()] {
         let metrics = Metrics::new().unwrap();
-        spenders.count(now, &metrics);
+        consumers.count(now, &metrics);
         SHARES.map(|(_, share)| metrics.quota_consumers.with_label_values(&["n", tier, share]).get())
     }
 
     #[test]
     fn a_consumer_counts_once_at_every_share_that_it_has_reached() {
-        let spenders = QuotaMetrics::default();
-        note(&spenders, 1, "pro", Some(Cost(1_000)), Cost(0));
-        note(&spenders, 2, "pro", Some(Cost(1_000)), Cost(499));
-        note(&spenders, 3, "pro", Some(Cost(1_000)), Cost(500));
-        note(&spenders, 4, "pro", Some(Cost(1_000)), Cost(899));
-        note(&spenders, 4, "pro", Some(Cost(1_000)), Cost(900));
-        note(&spenders, 5, "pro", Some(Cost(1_000)), Cost(1_000));
-        note(&spenders, 6, "pro", Some(Cost(0)), Cost(0));
-        note(&spenders, 7, "enterprise", None, Cost(1_000));
-        assert_eq!(counts(&spenders, UnixMicros(NOW), "pro"), [6, 4, 3, 3, 2]);
-        assert_eq!(counts(&spenders, UnixMicros(NOW), "enterprise"), [0; 5]);
+        let consumers = QuotaMetrics::default();
+        record(&consumers, 1, "pro", Some(Cost(1_000)), Cost(0));
+        record(&consumers, 2, "pro", Some(Cost(1_000)), Cost(499));
+        record(&consumers, 3, "pro", Some(Cost(1_000)), Cost(500));
+        record(&consumers, 4, "pro", Some(Cost(1_000)), Cost(899));
+        record(&consumers, 4, "pro", Some(Cost(1_000)), Cost(900));
+        record(&consumers, 5, "pro", Some(Cost(1_000)), Cost(1_000));
+        record(&consumers, 6, "pro", Some(Cost(0)), Cost(0));
+        record(&consumers, 7, "enterprise", None, Cost(1_000));
+        assert_eq!(counts(&consumers, UnixMicros(NOW), "pro"), [6, 4, 3, 3, 2]);
+        assert_eq!(counts(&consumers, UnixMicros(NOW), "enterprise"), [0; 5]);
     }
 
     #[test]
     fn another_quota_or_tier_moves_it() {
-        let spenders = QuotaMetrics::default();
-        note(&spenders, 1, "free", Some(Cost(1_000)), Cost(950));
-        assert_eq!(counts(&spenders, UnixMicros(NOW), "free"), [1, 1, 1, 1, 0]);
-        note(&spenders, 1, "pro", Some(Cost(10_000)), Cost(950));
-        assert_eq!(counts(&spenders, UnixMicros(NOW), "free"), [0; 5]);
-        assert_eq!(counts(&spenders, UnixMicros(NOW), "pro"), [1, 0, 0, 0, 0]);
-        note(&spenders, 1, "pro", None, Cost(950));
-        assert_eq!(counts(&spenders, UnixMicros(NOW), "pro"), [0; 5]);
+        let consumers = QuotaMetrics::default();
+        record(&consumers, 1, "free", Some(Cost(1_000)), Cost(950));
+        assert_eq!(counts(&consumers, UnixMicros(NOW), "free"), [1, 1, 1, 1, 0]);
+        record(&consumers, 1, "pro", Some(Cost(10_000)), Cost(950));
+        assert_eq!(counts(&consumers, UnixMicros(NOW), "free"), [0; 5]);
+        assert_eq!(counts(&consumers, UnixMicros(NOW), "pro"), [1, 0, 0, 0, 0]);
+        record(&consumers, 1, "pro", None, Cost(950));
+        assert_eq!(counts(&consumers, UnixMicros(NOW), "pro"), [0; 5]);
     }
 
     #[test]
     fn a_month_that_is_over_is_forgotten_and_its_gauges_say_0() {
-        let spenders = QuotaMetrics::default();
+        let consumers = QuotaMetrics::default();
         let metrics = Metrics::new().unwrap();
-        note(&spenders, 1, "free", Some(Cost(1_000)), Cost(1_000));
-        spenders.count(UnixMicros(NOW), &metrics);
+        record(&consumers, 1, "free", Some(Cost(1_000)), Cost(1_000));
+        consumers.count(UnixMicros(NOW), &metrics);
         let full = metrics.quota_consumers.with_label_values(&["n", "free", "100"]);
         assert_eq!(full.get(), 1);
-        spenders.count(UnixMicros(NOW + WEEK), &metrics);
+        consumers.count(UnixMicros(NOW + WEEK), &metrics);
         assert_eq!(full.get(), 0);
     }
 
     #[test]
     fn there_is_room_for_so_many_and_no_more() {
-        let spenders = QuotaMetrics::default();
+        let consumers = QuotaMetrics::default();
         // All in one shard: their first byte is 0.
-        for client in 0..MAX_SPENDERS as u128 + 10 {
-            note(&spenders, client << 8, "free", Some(Cost(1_000)), Cost(1));
+        for client in 0..MAX_CONSUMERS as u128 + 10 {
+            record(&consumers, client << 8, "free", Some(Cost(1_000)), Cost(1));
         }
-        assert_eq!(counts(&spenders, UnixMicros(NOW), "free")[0], MAX_SPENDERS as i64);
+        assert_eq!(counts(&consumers, UnixMicros(NOW), "free")[0], MAX_CONSUMERS as i64);
     }
 }

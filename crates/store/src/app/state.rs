@@ -1,7 +1,7 @@
 //! What all calls share.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tollgate_core::units::UnixMicros;
 
@@ -19,14 +19,15 @@ use super::problem::AppError;
 use super::usage_metrics::UsageMetrics;
 use crate::backend::Backend;
 use crate::backend::instrumented::Instrumented;
+use crate::locks;
 use crate::metrics::Metrics;
 
 /// How often a replica looks for what others have changed. With the time in which gateways report, it bounds how long an
 /// override takes to be in force everywhere.
-const LOOKS: Duration = Duration::from_millis(300);
+const REFRESH_EVERY: Duration = Duration::from_millis(300);
 
-/// Namespaces that are looked at side by side.
-const LOOKS_AT_ONCE: usize = 16;
+/// Namespaces that are refreshed at side by side.
+const REFRESHED_AT_ONCE: usize = 16;
 
 /// Bounds of this replica.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +51,7 @@ pub struct Store {
     /// Where the accounts are.
     pub backend: Arc<dyn Backend>,
     /// The same, and whether it takes writes.
-    pub watched: Arc<Instrumented>,
+    pub instrumented: Arc<Instrumented>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Who may call.
@@ -60,10 +61,10 @@ pub struct Store {
     /// One permit a request that is worked on.
     pub requests: Semaphore,
     /// What was seen of leases.
-    pub ledger: UsageMetrics,
+    pub usage_metrics: UsageMetrics,
     /// Policies that applications have sent.
     pub policies: Policies,
-    spaces: Namespaces,
+    namespaces: Namespaces,
 }
 
 impl Store {
@@ -77,18 +78,18 @@ impl Store {
         bounds: Bounds,
     ) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = Arc::new(Metrics::new()?);
-        let watched = Arc::new(Instrumented::new(backend, Arc::clone(&metrics), bounds.backend_time));
-        let backend: Arc<dyn Backend> = watched.clone();
+        let instrumented = Arc::new(Instrumented::new(backend, Arc::clone(&metrics), bounds.backend_time));
+        let backend: Arc<dyn Backend> = instrumented.clone();
         Ok(Arc::new(Self {
             backend,
-            watched,
+            instrumented,
             metrics,
             tokens,
             bounds,
             requests: Semaphore::new(bounds.requests.min(Semaphore::MAX_PERMITS)),
-            ledger: UsageMetrics::default(),
+            usage_metrics: UsageMetrics::default(),
             policies: Policies::default(),
-            spaces: Namespaces::default(),
+            namespaces: Namespaces::default(),
         }))
     }
 
@@ -96,53 +97,53 @@ impl Store {
     ///
     /// # Errors
     /// The backend's.
-    pub async fn space(&self, name: &str) -> Result<Arc<NamespaceState>, AppError> {
-        self.spaces.get(name, self.backend.as_ref()).await
+    pub async fn namespace(&self, name: &str) -> Result<Arc<NamespaceState>, AppError> {
+        self.namespaces.get(name, self.backend.as_ref()).await
     }
 
     /// Takes `policies`, by namespace, for the operator's, and forgets those before.
     pub fn configure(&self, policies: HashMap<String, Arc<Offered>>) {
-        self.spaces.configure(policies);
+        self.namespaces.configure(policies);
     }
 
     /// The time, for [`OverrideIndex::offered`]; any will do where no override ends.
     ///
     /// # Errors
     /// The backend's.
-    pub async fn time_for(&self, board: &OverrideIndex) -> Result<UnixMicros, AppError> {
-        if board.has_ending() { Ok(self.backend.now().await?) } else { Ok(UnixMicros(0)) }
+    pub async fn time_for(&self, overrides: &OverrideIndex) -> Result<UnixMicros, AppError> {
+        if overrides.has_ending() { Ok(self.backend.now().await?) } else { Ok(UnixMicros(0)) }
     }
 
     /// Keeps up with other replicas, and with whether the backend takes writes, for as long as it is polled.
     pub async fn keep_up(&self) {
-        tokio::join!(self.keep_looking(), self.watched.keep_watch());
+        tokio::join!(self.keep_refreshing(), self.instrumented.keep_probing());
     }
 
-    async fn keep_looking(&self) {
-        let mut ticks = interval(LOOKS);
+    async fn keep_refreshing(&self) {
+        let mut ticks = interval(REFRESH_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.look().await;
+            self.refresh().await;
         }
     }
 
     /// Looks once for what other replicas have changed, removes overrides that are over, writes down new tiers.
-    pub async fn look(&self) {
+    pub async fn refresh(&self) {
         let Ok(now) = self.backend.now().await else { return };
-        let look = |space: Arc<NamespaceState>| async move {
+        let refresh = |space: Arc<NamespaceState>| async move {
             let backend = self.backend.as_ref();
-            let looked = async {
-                space.look(backend).await?;
-                space.remove_what_is_over(backend, now).await?;
+            let refreshed = async {
+                space.refresh(backend).await?;
+                space.remove_ended_overrides(backend, now).await?;
                 space.save_tiers(backend).await
             };
-            if let Err(why) = looked.await {
-                // What is wrong with the backend is said once, where that is watched.
+            if let Err(why) = refreshed.await {
+                // What is wrong with the backend is said once, where that is instrumented.
                 debug!(namespace = space.name, %why, "could not keep up with the other replicas");
             }
         };
-        stream::iter(self.spaces.in_use()).for_each_concurrent(LOOKS_AT_ONCE, look).await;
+        stream::iter(self.namespaces.in_use()).for_each_concurrent(REFRESHED_AT_ONCE, refresh).await;
     }
 }
 
@@ -163,7 +164,7 @@ impl Policies {
         text: &str,
         read: impl FnOnce(&str) -> Result<Offered, AppError>,
     ) -> Result<Arc<Offered>, AppError> {
-        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || locks::lock(&self.0);
         if let Some(policy) = known().get(text) {
             return Ok(Arc::clone(policy));
         }

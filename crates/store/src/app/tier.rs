@@ -57,7 +57,7 @@ impl CompiledTier {
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub struct Tiers {
-    known: BTreeMap<String, Arc<CompiledTier>>,
+    by_name: BTreeMap<String, Arc<CompiledTier>>,
     /// Those of the operator's own policy: what others tell of these names changes nothing here.
     fixed: BTreeSet<String>,
     /// Whether the backend's document does not have all of it.
@@ -68,7 +68,7 @@ impl Tiers {
     /// The tier that `offer` is; made if it is not the one known by that name. None if it cannot be one.
     #[must_use]
     pub fn find(&self, offer: &Offer) -> Option<Arc<CompiledTier>> {
-        match self.known.get(&offer.tier) {
+        match self.by_name.get(&offer.tier) {
             Some(known) if known.offer == *offer => Some(Arc::clone(known)),
             _ if name::is_tier(&offer.tier) => CompiledTier::of(offer).ok().map(Arc::new),
             _ => None,
@@ -78,16 +78,16 @@ impl Tiers {
     /// Whether `tier` is not what is known by its name.
     #[must_use]
     pub fn is_news(&self, tier: &CompiledTier) -> bool {
-        match self.known.get(&tier.offer.tier) {
+        match self.by_name.get(&tier.offer.tier) {
             Some(known) => known.offer != tier.offer && !self.fixed.contains(&tier.offer.tier),
-            None => self.known.len() < MAX_TIERS,
+            None => self.by_name.len() < MAX_TIERS,
         }
     }
 
     /// Remembers `tier` by its name.
     pub fn learn(&mut self, tier: &Arc<CompiledTier>) {
         if self.is_news(tier) {
-            self.known.insert(tier.offer.tier.clone(), Arc::clone(tier));
+            self.by_name.insert(tier.offer.tier.clone(), Arc::clone(tier));
             self.is_unsaved = true;
         }
     }
@@ -96,9 +96,9 @@ impl Tiers {
     pub fn fix(&mut self, tiers: &[Arc<CompiledTier>]) {
         self.fixed.clear();
         for tier in tiers {
-            let is_new = self.known.get(&tier.offer.tier).is_none_or(|known| known.offer != tier.offer);
+            let is_new = self.by_name.get(&tier.offer.tier).is_none_or(|known| known.offer != tier.offer);
             if is_new {
-                self.known.insert(tier.offer.tier.clone(), Arc::clone(tier));
+                self.by_name.insert(tier.offer.tier.clone(), Arc::clone(tier));
                 self.is_unsaved = true;
             }
             self.fixed.insert(tier.offer.tier.clone());
@@ -108,14 +108,14 @@ impl Tiers {
     /// The tier called `name` that a consumer can be given.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<CompiledTier>> {
-        self.known.get(name).filter(|_| name != ANONYMOUS)
+        self.by_name.get(name).filter(|_| name != ANONYMOUS)
     }
 
     /// `free, pro`: what a consumer can be given.
     #[must_use]
     pub fn names(&self) -> String {
         let names: Vec<&str> =
-            self.known.keys().map(String::as_str).filter(|name| *name != ANONYMOUS).collect();
+            self.by_name.keys().map(String::as_str).filter(|name| *name != ANONYMOUS).collect();
         names.join(", ")
     }
 
@@ -123,11 +123,11 @@ impl Tiers {
     ///
     /// # Errors
     /// That it is not one.
-    pub fn take_in(&mut self, document: &[u8]) -> Result<(), serde_json::Error> {
+    pub fn merge(&mut self, document: &[u8]) -> Result<(), serde_json::Error> {
         let offers: Vec<Offer> = serde_json::from_slice(document)?;
         for offer in &offers {
-            if let (None, Some(tier)) = (self.known.get(&offer.tier), self.find(offer)) {
-                self.known.insert(offer.tier.clone(), tier);
+            if let (None, Some(tier)) = (self.by_name.get(&offer.tier), self.find(offer)) {
+                self.by_name.insert(offer.tier.clone(), tier);
             }
         }
         Ok(())
@@ -138,7 +138,7 @@ impl Tiers {
         if !std::mem::take(&mut self.is_unsaved) {
             return None;
         }
-        let offers: Vec<&Offer> = self.known.values().map(|known| &known.offer).collect();
+        let offers: Vec<&Offer> = self.by_name.values().map(|known| &known.offer).collect();
         serde_json::to_vec(&offers).ok()
     }
 

@@ -17,8 +17,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use self::export::Format;
 use super::amount::Units;
-use super::body::Asked;
-use super::name::{Place, Whose};
+use super::body::QueryString;
+use super::name::{ConsumerPath, NamespacePath};
 use super::problem::AppError;
 use super::state::Store;
 use super::{endpoints, moment};
@@ -98,11 +98,11 @@ async fn month(store: &Store, asked: Option<&str>) -> Result<(u16, UnixMicros), 
 )]
 pub async fn one(
     State(store): State<Arc<Store>>,
-    whose: Whose,
-    Asked(asked): Asked<OfMonth>,
+    whose: ConsumerPath,
+    QueryString(asked): QueryString<OfMonth>,
 ) -> Result<Json<Usage>, AppError> {
     let (month, now) = month(&store, asked.month.as_deref()).await?;
-    let space = store.space(&whose.namespace).await?;
+    let state = store.namespace(&whose.namespace).await?;
     let client = whose.client;
     let Some(mut usage) = store.backend.usage(&whose.namespace, client, month).await? else {
         return Err(AppError::NotFound(
@@ -110,7 +110,7 @@ pub async fn one(
         ));
     };
     // An override counts from when it is made, not from the next request.
-    if let Some(tier) = space.board().offered(client, now).filter(|_| month == month_of(now)) {
+    if let Some(tier) = state.overrides().offered(client, now).filter(|_| month == month_of(now)) {
         usage.tier.clone_from(&tier.offer.tier);
         usage.monthly = tier.terms.monthly;
     }
@@ -126,8 +126,8 @@ pub async fn one(
 )]
 pub async fn all(
     State(store): State<Arc<Store>>,
-    Place(namespace): Place,
-    Asked(asked): Asked<OfMonthAs>,
+    NamespacePath(namespace): NamespacePath,
+    QueryString(asked): QueryString<OfMonthAs>,
 ) -> Result<Response, AppError> {
     let (month, _) = month(&store, asked.month.as_deref()).await?;
     let usages = store.backend.usages(&namespace, month);

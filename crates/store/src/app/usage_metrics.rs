@@ -5,7 +5,7 @@
 //! the replicas' counters add up to what was spent. Clients that find no room here are not counted.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use tollgate_core::units::{Cost, MILLI_PER_UNIT, Micros, UnixMicros};
 
 use tollgate_core::client::ClientId;
@@ -13,6 +13,7 @@ use tollgate_core::wire::{Answer, Ask};
 
 use super::quota_metrics::QuotaMetrics;
 use crate::backend::AccountEntry;
+use crate::locks;
 use crate::metrics::Metrics;
 
 const SHARDS: usize = 16;
@@ -45,11 +46,11 @@ pub struct UsageMetrics {
     shards: [Mutex<HashMap<(ClientId, u64), Seen>>; SHARDS],
     labels: Mutex<HashSet<(String, Arc<str>)>>,
     /// Who has used how much of a month.
-    pub spenders: QuotaMetrics,
+    pub quotas: QuotaMetrics,
 }
 
 /// What of an entry is needed once it is applied.
-pub struct Noted {
+pub struct UsageEntry {
     client: ClientId,
     node: u64,
     tier: Arc<str>,
@@ -58,7 +59,7 @@ pub struct Noted {
     ask: Ask,
 }
 
-impl Noted {
+impl UsageEntry {
     /// Of `entry`.
     #[must_use]
     pub fn of(entry: &AccountEntry) -> Self {
@@ -75,10 +76,10 @@ impl Noted {
 
 impl UsageMetrics {
     /// Counts what was applied at `now`.
-    pub fn note(
+    pub fn record(
         &self,
         namespace: &str,
-        entries: &[Noted],
+        entries: &[UsageEntry],
         answers: &[Answer],
         now: UnixMicros,
         metrics: &Metrics,
@@ -89,7 +90,7 @@ impl UsageMetrics {
             if let (Answer::Grant(grant), false) = (answer, entry.is_anonymous) {
                 let (client, tier) = (entry.client, &entry.tier);
                 let (month, used) = (grant.month, grant.month_used);
-                self.spenders.note(namespace, client, tier, entry.monthly, month, used);
+                self.quotas.record(namespace, client, tier, entry.monthly, month, used);
             }
             match by_tier.iter_mut().find(|(tier, _)| **tier == entry.tier) {
                 Some((_, sum)) => *sum = sum.plus(spent),
@@ -106,7 +107,7 @@ impl UsageMetrics {
     pub fn leased(&self, now: UnixMicros) -> Cost {
         let mut sum = Cost(0);
         for shard in &self.shards {
-            let mut leases = locked(shard);
+            let mut leases = locks::lock(shard);
             leases.retain(|_, seen| seen.ends.after(REMEMBERED) > now);
             let live = leases.values().filter(|seen| seen.ends > now);
             sum = live.fold(sum, |sum, seen| sum.plus(seen.hold));
@@ -114,7 +115,7 @@ impl UsageMetrics {
         sum
     }
 
-    fn spent(&self, entry: &Noted, answer: &Answer, now: UnixMicros) -> Cost {
+    fn spent(&self, entry: &UsageEntry, answer: &Answer, now: UnixMicros) -> Cost {
         let Answer::Grant(grant) = answer else { return Cost(0) };
         let lease = match entry.ask {
             Ask::Charge { cost } => return if grant.refusal.is_none() { cost } else { Cost(0) },
@@ -122,7 +123,7 @@ impl UsageMetrics {
         };
         let [first, ..] = entry.client.0;
         let Some(shard) = self.shards.get(usize::from(first) % SHARDS) else { return Cost(0) };
-        let mut leases = locked(shard);
+        let mut leases = locks::lock(shard);
         let key = (entry.client, entry.node);
         let before = leases.get(&key).filter(|seen| seen.epoch == lease.epoch);
         let added = match before {
@@ -143,14 +144,10 @@ impl UsageMetrics {
     }
 
     fn has_label(&self, namespace: &str, tier: &Arc<str>) -> bool {
-        let mut labels = locked(&self.labels);
+        let mut labels = locks::lock(&self.labels);
         let label = (namespace.to_owned(), Arc::clone(tier));
         labels.contains(&label) || (labels.len() < MAX_LABELS && labels.insert(label))
     }
-}
-
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -159,15 +156,15 @@ mod tests {
     use tollgate_core::units::Millis;
     use tollgate_core::wire::{Grant, LeaseRequest};
 
-    fn noted(client: ClientId, node: u64, ask: Ask) -> Noted {
-        Noted { client, node, tier: "free".into(), is_anonymous: false, monthly: None, ask }
+    fn usage_entries(client: ClientId, node: u64, ask: Ask) -> UsageEntry {
+        UsageEntry { client, node, tier: "free".into(), is_anonymous: false, monthly: None, ask }
     }
 
-    fn note(ledger: &UsageMetrics, metrics: &Metrics, client: u8, seq: u32, spent: u64, hold: u64) {
+    fn record(usage_metrics: &UsageMetrics, metrics: &Metrics, client: u8, seq: u32, spent: u64, hold: u64) {
         let ask = Ask::Lease(LeaseRequest { epoch: 5, seq, spent: Cost(spent), ..LeaseRequest::default() });
-        let entry = noted(ClientId([client; 16]), 1, ask);
+        let entry = usage_entries(ClientId([client; 16]), 1, ask);
         let answer = Answer::Grant(Grant { hold: Cost(hold), ttl: Millis(10_000), ..Grant::default() });
-        ledger.note("n", &[entry], &[answer], UnixMicros(0), metrics);
+        usage_metrics.record("n", &[entry], &[answer], UnixMicros(0), metrics);
     }
 
     fn units(metrics: &Metrics) -> f64 {
@@ -176,13 +173,13 @@ mod tests {
 
     #[test]
     fn a_report_counts_what_it_adds_and_a_repeated_one_nothing() {
-        let (ledger, metrics) = (UsageMetrics::default(), Metrics::new().unwrap());
-        note(&ledger, &metrics, 1, 1, 1_000, 9_000);
-        note(&ledger, &metrics, 1, 2, 3_500, 6_500);
-        note(&ledger, &metrics, 1, 2, 3_500, 6_500);
+        let (usage_metrics, metrics) = (UsageMetrics::default(), Metrics::new().unwrap());
+        record(&usage_metrics, &metrics, 1, 1, 1_000, 9_000);
+        record(&usage_metrics, &metrics, 1, 2, 3_500, 6_500);
+        record(&usage_metrics, &metrics, 1, 2, 3_500, 6_500);
         assert_eq!(units(&metrics), 3.5);
-        assert_eq!(ledger.leased(UnixMicros(0)), Cost(6_500));
-        assert_eq!(ledger.leased(UnixMicros(10_000_000)), Cost(0), "it has ended");
+        assert_eq!(usage_metrics.leased(UnixMicros(0)), Cost(6_500));
+        assert_eq!(usage_metrics.leased(UnixMicros(10_000_000)), Cost(0), "it has ended");
     }
 
     #[test]
@@ -190,8 +187,8 @@ mod tests {
         let (ours, theirs) = (UsageMetrics::default(), UsageMetrics::default());
         let (metrics, other) = (Metrics::new().unwrap(), Metrics::new().unwrap());
         for seq in 1..=1_000_u32 {
-            let (ledger, metrics) = if seq % 2 == 1 { (&ours, &metrics) } else { (&theirs, &other) };
-            note(ledger, metrics, 1, seq, u64::from(seq) * 1_000, 0);
+            let (usage_metrics, metrics) = if seq % 2 == 1 { (&ours, &metrics) } else { (&theirs, &other) };
+            record(usage_metrics, metrics, 1, seq, u64::from(seq) * 1_000, 0);
         }
         // All but the other one's first, of which it cannot say what was new.
         assert_eq!(units(&metrics) + units(&other), 999.0);
@@ -199,16 +196,16 @@ mod tests {
 
     #[test]
     fn there_is_room_for_so_many_and_no_more() {
-        let (ledger, metrics) = (UsageMetrics::default(), Metrics::new().unwrap());
+        let (usage_metrics, metrics) = (UsageMetrics::default(), Metrics::new().unwrap());
         for node in 0..MAX_LEASES as u64 + 10 {
             let ask = Ask::Lease(LeaseRequest { epoch: 5, seq: 1, ..LeaseRequest::default() });
-            let entry = noted(ClientId([1; 16]), node, ask);
+            let entry = usage_entries(ClientId([1; 16]), node, ask);
             let answer = Answer::Grant(Grant { hold: Cost(1), ttl: Millis(1), ..Grant::default() });
-            ledger.note("n", &[entry], &[answer], UnixMicros(0), &metrics);
+            usage_metrics.record("n", &[entry], &[answer], UnixMicros(0), &metrics);
         }
-        assert_eq!(ledger.leased(UnixMicros(0)), Cost(MAX_LEASES as u64));
-        assert_eq!(ledger.leased(UnixMicros(REMEMBERED.0 + 1_000)), Cost(0));
-        note(&ledger, &metrics, 1, 1, 0, 5);
-        assert_eq!(ledger.leased(UnixMicros(0)), Cost(5), "what has ended makes room");
+        assert_eq!(usage_metrics.leased(UnixMicros(0)), Cost(MAX_LEASES as u64));
+        assert_eq!(usage_metrics.leased(UnixMicros(REMEMBERED.0 + 1_000)), Cost(0));
+        record(&usage_metrics, &metrics, 1, 1, 0, 5);
+        assert_eq!(usage_metrics.leased(UnixMicros(0)), Cost(5), "what has ended makes room");
     }
 }

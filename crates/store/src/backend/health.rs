@@ -4,9 +4,10 @@
 //! besides: writes that fail again and again are believed more than probes, and the backend is back only when none has
 //! failed for a moment.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::locks;
 use tokio::time::Instant;
 
 /// How many writes in a row have to fail for that to count whatever probes say, and for how long at the least: one hiccup
@@ -41,7 +42,7 @@ struct Failed {
 
 /// That the backend is away now, or back, and was not before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Transition {
     /// It takes no writes.
     Away,
     /// It takes writes again.
@@ -73,7 +74,7 @@ impl Health {
     }
 
     /// A write has failed at `now`.
-    pub fn write_failed(&self, now: Instant) -> Option<Turn> {
+    pub fn write_failed(&self, now: Instant) -> Option<Transition> {
         let mut state = self.state();
         let row = state.failed.filter(|failed| now.duration_since(failed.last) < ROW_ENDS_AFTER);
         let failed = row.map_or(Failed { first: now, last: now, count: 1 }, |failed| Failed {
@@ -83,23 +84,23 @@ impl Health {
         });
         state.failed = Some(failed);
         let is_row = failed.count >= FAILED_WRITES && now.duration_since(failed.first) >= STEADY_AFTER;
-        is_row.then(|| state.turn(false)).flatten()
+        is_row.then(|| state.become_(false)).flatten()
     }
 
     /// A probe has ended at `now`; whether it was taken.
-    pub fn probe_ended(&self, was_taken: bool, now: Instant) -> Option<Turn> {
+    pub fn probe_ended(&self, was_taken: bool, now: Instant) -> Option<Transition> {
         let mut state = self.state();
         state.probed = Some(now);
         let is_steady = state.failed.is_none_or(|failed| now.duration_since(failed.last) >= STEADY_AFTER);
         match was_taken {
-            true if is_steady => state.turn(true),
+            true if is_steady => state.become_(true),
             true => None,
-            false => state.turn(false),
+            false => state.become_(false),
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locks::lock(&self.0)
     }
 }
 
@@ -110,9 +111,9 @@ impl Default for Health {
 }
 
 impl State {
-    fn turn(&mut self, is_up: bool) -> Option<Turn> {
+    fn become_(&mut self, is_up: bool) -> Option<Transition> {
         let was_up = std::mem::replace(&mut self.is_up, is_up);
-        (was_up != is_up).then_some(if is_up { Turn::Back } else { Turn::Away })
+        (was_up != is_up).then_some(if is_up { Transition::Back } else { Transition::Away })
     }
 }
 
@@ -126,10 +127,10 @@ mod tests {
     fn a_probe_that_is_not_taken_is_away_at_once_and_one_that_is_taken_is_back() {
         let (health, now) = (Health::new(), Instant::now());
         assert_eq!(health.probe_ended(true, now), None);
-        assert_eq!(health.probe_ended(false, now), Some(Turn::Away));
+        assert_eq!(health.probe_ended(false, now), Some(Transition::Away));
         assert!(!health.is_up());
         assert_eq!(health.probe_ended(false, now), None, "it is said once");
-        assert_eq!(health.probe_ended(true, now), Some(Turn::Back));
+        assert_eq!(health.probe_ended(true, now), Some(Transition::Back));
     }
 
     #[test]
@@ -150,16 +151,16 @@ mod tests {
     #[test]
     fn writes_that_fail_again_and_again_are_believed_more_than_probes() {
         let (health, mut now) = (Health::new(), Instant::now());
-        let mut turns = Vec::new();
+        let mut transitions = Vec::new();
         for _ in 0..100 {
             now += TICK;
-            turns.extend(health.write_failed(now));
-            turns.extend(health.probe_ended(true, now));
+            transitions.extend(health.write_failed(now));
+            transitions.extend(health.probe_ended(true, now));
         }
-        assert_eq!(turns, [Turn::Away], "the log would flap");
+        assert_eq!(transitions, [Transition::Away], "the log would flap");
         // One is taken: the next probe says that it is back.
         health.write_taken();
-        assert_eq!(health.probe_ended(true, now), Some(Turn::Back));
+        assert_eq!(health.probe_ended(true, now), Some(Transition::Back));
     }
 
     #[test]
@@ -168,6 +169,6 @@ mod tests {
         health.write_failed(now);
         health.probe_ended(false, now);
         assert_eq!(health.probe_ended(true, now + TICK), None);
-        assert_eq!(health.probe_ended(true, now + STEADY_AFTER), Some(Turn::Back));
+        assert_eq!(health.probe_ended(true, now + STEADY_AFTER), Some(Transition::Back));
     }
 }

@@ -13,7 +13,7 @@ use tollgate_core::client::ClientId;
 use tollgate_core::wire::Answer;
 use tracing::{error, info, warn};
 
-use super::health::{Health, Turn};
+use super::health::{Health, Transition};
 use super::{
     AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, Mark, NamespaceSnapshot,
     NamespaceStore, OverrideChange, Usage,
@@ -60,14 +60,14 @@ impl Instrumented {
         let _alone = self.probing.lock().await;
         if self.health.probed().is_none_or(|probed| asked.duration_since(probed) > age) {
             let probed = self.try_probe().await;
-            let turn = self.health.probe_ended(probed.is_ok(), Instant::now());
-            self.tell(turn, probed.err().as_ref());
+            let transition = self.health.probe_ended(probed.is_ok(), Instant::now());
+            self.log(transition, probed.err().as_ref());
         }
         self.health.is_up()
     }
 
     /// Keeps knowing whether the backend takes writes for as long as it is polled.
-    pub async fn keep_watch(&self) {
+    pub async fn keep_probing(&self) {
         loop {
             self.is_up(Duration::ZERO).await;
             sleep(PROBE_SOON).await;
@@ -127,30 +127,30 @@ impl Instrumented {
         let result = self.read(name, future).await;
         match &result {
             Ok(_) => self.health.write_taken(),
-            Err(why) => self.note_failed(why),
+            Err(why) => self.count_failed(why),
         }
         result
     }
 
-    fn note_failed(&self, why: &BackendError) {
+    fn count_failed(&self, why: &BackendError) {
         if matches!(why, BackendError::Away(_)) {
-            self.tell(self.health.write_failed(Instant::now()), Some(why));
+            self.log(self.health.write_failed(Instant::now()), Some(why));
         }
     }
 
     /// One line when it goes, one when it is back: not one a request.
-    fn tell(&self, turn: Option<Turn>, why: Option<&BackendError>) {
-        let Some(turn) = turn else { return };
-        self.metrics.backend_up.set(i64::from(turn == Turn::Back));
+    fn log(&self, transition: Option<Transition>, why: Option<&BackendError>) {
+        let Some(transition) = transition else { return };
+        self.metrics.backend_up.set(i64::from(transition == Transition::Back));
         let backend = self.backend.kind();
-        match turn {
-            Turn::Away => {
+        match transition {
+            Transition::Away => {
                 let why = why.map(|why| match why {
                     BackendError::Away(why) | BackendError::Corrupt(why) => why.as_str(),
                 });
                 warn!(backend, why = why.unwrap_or_default(), "the backend is away");
             }
-            Turn::Back => info!(backend, "the backend is back"),
+            Transition::Back => info!(backend, "the backend is back"),
         }
     }
 }
@@ -185,7 +185,7 @@ impl AccountStore for Instrumented {
                     self.doubted.notify_one();
                 }
             }
-            Err(why) => self.note_failed(why),
+            Err(why) => self.count_failed(why),
         }
         applied
     }

@@ -7,7 +7,7 @@ mod overrides;
 mod shard;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use tollgate_core::units::UnixMicros;
 
 use async_trait::async_trait;
@@ -17,10 +17,12 @@ use tollgate_core::client::ClientId;
 
 use self::overrides::Overrides;
 use self::shard::Shard;
+use super::clock::Clock;
 use super::{
     AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, Mark, NamespaceSnapshot,
     NamespaceStore, OverrideChange, Usage,
 };
+use crate::locks;
 
 /// Shards a namespace; a client's number is uniform, so its first byte picks one.
 const SHARDS: usize = 64;
@@ -28,29 +30,16 @@ const SHARDS: usize = 64;
 /// Accounts that a walk takes out at a time.
 const CHUNK: usize = 256;
 
-/// Microseconds since the Unix epoch.
-pub type Clock = Arc<dyn Fn() -> UnixMicros + Send + Sync>;
-
-/// The system's clock.
-#[must_use]
-pub fn wall_clock() -> Clock {
-    #[expect(clippy::disallowed_methods, reason = "this is the adapter that the time comes in by")]
-    Arc::new(|| {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        UnixMicros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
-    })
-}
-
 /// See the [module](self).
 pub struct Memory {
     clock: Clock,
-    spaces: RwLock<BTreeMap<String, Arc<NamespaceState>>>,
+    namespaces: RwLock<BTreeMap<String, Arc<NamespaceState>>>,
 }
 
 /// One namespace.
 struct NamespaceState {
     shards: [Mutex<Shard>; SHARDS],
-    board: Mutex<Overrides>,
+    overrides: Mutex<Overrides>,
 }
 
 impl NamespaceState {
@@ -58,38 +47,33 @@ impl NamespaceState {
         let [first, ..] = client.0;
         // There is a shard for every remainder; the first one is only for the compiler.
         let [fallback, ..] = &self.shards;
-        locked(self.shards.get(usize::from(first) % SHARDS).unwrap_or(fallback))
+        locks::lock(self.shards.get(usize::from(first) % SHARDS).unwrap_or(fallback))
     }
-}
-
-/// Nothing is left half done under these locks, so what a panic elsewhere has left is as good as any.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Memory {
     /// No accounts yet; `clock` is the backend's time.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { clock, spaces: RwLock::default() }
+        Self { clock, namespaces: RwLock::default() }
     }
 
-    fn space(&self, namespace: &str) -> Option<Arc<NamespaceState>> {
-        self.spaces.read().unwrap_or_else(PoisonError::into_inner).get(namespace).cloned()
+    fn state(&self, namespace: &str) -> Option<Arc<NamespaceState>> {
+        locks::read(&self.namespaces).get(namespace).cloned()
     }
 
-    fn space_or_new(&self, namespace: &str) -> Arc<NamespaceState> {
-        if let Some(space) = self.space(namespace) {
-            return space;
+    fn state_or_new(&self, namespace: &str) -> Arc<NamespaceState> {
+        if let Some(state) = self.state(namespace) {
+            return state;
         }
-        let mut spaces = self.spaces.write().unwrap_or_else(PoisonError::into_inner);
+        let mut namespaces = locks::write(&self.namespaces);
         let fresh = || {
             Arc::new(NamespaceState {
                 shards: std::array::from_fn(|_| Mutex::default()),
-                board: Mutex::default(),
+                overrides: Mutex::default(),
             })
         };
-        Arc::clone(spaces.entry(namespace.to_owned()).or_insert_with(fresh))
+        Arc::clone(namespaces.entry(namespace.to_owned()).or_insert_with(fresh))
     }
 }
 
@@ -112,9 +96,9 @@ impl Backend for Memory {
 #[async_trait]
 impl AccountStore for Memory {
     async fn apply(&self, namespace: &str, entries: Vec<AccountEntry>) -> Result<AppliedBatch, BackendError> {
-        let space = self.space_or_new(namespace);
+        let state = self.state_or_new(namespace);
         let now = (self.clock)();
-        let answers = entries.into_iter().map(|entry| space.shard(entry.client).apply(entry, now)).collect();
+        let answers = entries.into_iter().map(|entry| state.shard(entry.client).apply(entry, now)).collect();
         Ok(AppliedBatch { now, answers })
     }
 
@@ -125,15 +109,17 @@ impl AccountStore for Memory {
         month: u16,
     ) -> Result<Option<Usage>, BackendError> {
         let now = (self.clock)();
-        Ok(self.space(namespace).and_then(|space| space.shard(client).usage(client, month, now)))
+        Ok(self.state(namespace).and_then(|state| state.shard(client).usage(client, month, now)))
     }
 
     fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
-        let Some(space) = self.space(namespace) else { return stream::empty().boxed() };
+        let Some(state) = self.state(namespace) else { return stream::empty().boxed() };
         let now = (self.clock)();
         let chunks = stream::unfold((0, None), move |(index, after)| {
-            let chunk =
-                space.shards.get(index).map(|shard| locked(shard).usages_after(after, month, now, CHUNK));
+            let chunk = state
+                .shards
+                .get(index)
+                .map(|shard| locks::lock(shard).usages_after(after, month, now, CHUNK));
             let next = chunk.map(|(usages, last)| match last {
                 Some(_) => (usages, (index, last)),
                 None => (usages, (index.saturating_add(1), None)),
@@ -154,11 +140,11 @@ impl NamespaceStore for Memory {
         month: bool,
         audit: Vec<u8>,
     ) -> Result<u64, BackendError> {
-        let space = self.space_or_new(namespace);
-        let mut board = locked(&space.board);
+        let state = self.state_or_new(namespace);
+        let mut overrides = locks::lock(&state.overrides);
         let now = (self.clock)();
-        space.shard(client).reset(client, bucket, month, now);
-        Ok(board.reset(client, audit, now))
+        state.shard(client).reset(client, bucket, month, now);
+        Ok(overrides.reset(client, audit, now))
     }
 
     async fn change_override(
@@ -167,17 +153,21 @@ impl NamespaceStore for Memory {
         consumer: &str,
         change: OverrideChange,
     ) -> Result<Changed, BackendError> {
-        Ok(locked(&self.space_or_new(namespace).board).change_override(consumer, change, (self.clock)()))
+        Ok(locks::lock(&self.state_or_new(namespace).overrides).change_override(
+            consumer,
+            change,
+            (self.clock)(),
+        ))
     }
 
     async fn revision(&self, namespace: &str) -> Result<u64, BackendError> {
-        Ok(self.space(namespace).map_or(0, |space| locked(&space.board).revision()))
+        Ok(self.state(namespace).map_or(0, |state| locks::lock(&state.overrides).revision()))
     }
 
     async fn snapshot(&self, namespace: &str, after: Mark) -> Result<NamespaceSnapshot, BackendError> {
         Ok(self
-            .space(namespace)
-            .map_or_else(NamespaceSnapshot::default, |space| locked(&space.board).snapshot(after)))
+            .state(namespace)
+            .map_or_else(NamespaceSnapshot::default, |state| locks::lock(&state.overrides).snapshot(after)))
     }
 
     async fn audit(
@@ -186,20 +176,22 @@ impl NamespaceStore for Memory {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<(u64, Vec<u8>)>, BackendError> {
-        Ok(self.space(namespace).map_or_else(Vec::new, |space| locked(&space.board).audit(before, limit)))
+        Ok(self
+            .state(namespace)
+            .map_or_else(Vec::new, |state| locks::lock(&state.overrides).audit(before, limit)))
     }
 
     async fn document(&self, namespace: &str) -> Result<Option<Vec<u8>>, BackendError> {
-        Ok(self.space(namespace).and_then(|space| locked(&space.board).document.clone()))
+        Ok(self.state(namespace).and_then(|state| locks::lock(&state.overrides).document.clone()))
     }
 
     async fn put_document(&self, namespace: &str, document: Vec<u8>) -> Result<(), BackendError> {
-        locked(&self.space_or_new(namespace).board).document = Some(document);
+        locks::lock(&self.state_or_new(namespace).overrides).document = Some(document);
         Ok(())
     }
 
     async fn namespaces(&self) -> Result<Vec<String>, BackendError> {
-        Ok(self.spaces.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect())
+        Ok(locks::read(&self.namespaces).keys().cloned().collect())
     }
 }
 

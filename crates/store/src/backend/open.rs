@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::memory::{Memory, wall_clock};
+use super::clock;
+use super::memory::Memory;
 use super::redb::Redb;
 use super::redis::{Redis, UrlError};
 use super::{Backend, BackendError};
@@ -34,7 +35,7 @@ pub enum OpenError {
 pub async fn open(url: &str) -> Result<Arc<dyn Backend>, OpenError> {
     let scheme = url.split(':').next().unwrap_or_default();
     match scheme {
-        "memory" if url == "memory" => Ok(Arc::new(Memory::new(wall_clock()))),
+        "memory" if url == "memory" => Ok(Arc::new(Memory::new(clock::system()))),
         "redb" => {
             let path = url.strip_prefix("redb:").unwrap_or_default();
             if path.is_empty() {

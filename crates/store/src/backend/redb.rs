@@ -33,6 +33,7 @@ use redb::ReadableTable as _;
 use tollgate_core::client::ClientId;
 use tollgate_core::wire::{Answer, Ask};
 
+use super::clock::{self, Clock};
 use super::{
     AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, Mark, NamespaceSnapshot,
     NamespaceStore, OverrideChange, Usage, probe,
@@ -40,9 +41,6 @@ use super::{
 use file::File;
 use row::Row;
 use writer::Writer;
-
-/// Tells the time, microseconds since the Unix epoch.
-pub type Clock = Arc<dyn Fn() -> UnixMicros + Send + Sync>;
 
 /// Pages of the file that are kept in memory, bytes.
 const CACHE: usize = 128 << 20;
@@ -67,7 +65,7 @@ impl Redb {
     /// [`BackendError::Away`] where it cannot be opened or another process has it, [`BackendError::Corrupt`] where it
     /// is not what a store wrote.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, BackendError> {
-        Self::open_with(path, Arc::new(system_clock)).await
+        Self::open_with(path, clock::system()).await
     }
 
     /// The same with another clock.
@@ -85,17 +83,17 @@ impl Redb {
     /// Reads in a snapshot, off the threads that serve.
     async fn read<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&redb::ReadTransaction) -> Result<T, BackendError> + Send + 'static,
+        query: impl FnOnce(&redb::ReadTransaction) -> Result<T, BackendError> + Send + 'static,
     ) -> Result<T, BackendError> {
-        read(Arc::clone(&self.file), look).await
+        read(Arc::clone(&self.file), query).await
     }
 }
 
 async fn read<T: Send + 'static>(
     file: Arc<File>,
-    look: impl FnOnce(&redb::ReadTransaction) -> Result<T, BackendError> + Send + 'static,
+    query: impl FnOnce(&redb::ReadTransaction) -> Result<T, BackendError> + Send + 'static,
 ) -> Result<T, BackendError> {
-    let work = move || look(&file.read()?);
+    let work = move || query(&file.read()?);
     tokio::task::spawn_blocking(work).await.map_err(stopped)?
 }
 
@@ -188,7 +186,7 @@ impl NamespaceStore for Redb {
                     accounts.insert(key, row.to_bytes().as_slice()).map_err(table::failed)?;
                 }
             }
-            snapshot::tell_reset(transaction, &namespace, client, &audit, now)
+            snapshot::record_reset(transaction, &namespace, client, &audit, now)
         };
         self.writer.change(work).await
     }
@@ -332,10 +330,4 @@ fn page(
 
 fn stopped(error: impl std::fmt::Display) -> BackendError {
     BackendError::Away(format!("its thread has stopped: {error}"))
-}
-
-#[allow(clippy::disallowed_methods, reason = "where the machine's clock enters")]
-fn system_clock() -> UnixMicros {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    UnixMicros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }

@@ -10,7 +10,7 @@
 //! | `dial` | making a connection |
 //! | `link` | a connection that comes back by itself |
 //! | `cluster` | which node has which slots |
-//! | `fleet` | the servers, and which of them a command is for |
+//! | `servers` | the servers, and which of them a command is for |
 //! | `key` | names of the keys |
 //! | `script` | Lua scripts |
 //! | `lua` | the constants that scripts share with this code |
@@ -40,7 +40,7 @@ mod snapshot;
 mod target;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tollgate_core::units::UnixMicros;
 
@@ -51,11 +51,12 @@ use redis::Value;
 use tollgate_core::client::ClientId;
 use tollgate_core::wire::Answer;
 
-use super::memory::wall_clock;
+use super::clock;
 use super::{
     AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, Mark, NamespaceSnapshot,
     NamespaceStore, OverrideChange, Usage, probe,
 };
+use crate::locks;
 use account::Stored;
 use key::Keys;
 use script::Script;
@@ -69,7 +70,7 @@ const NAMESPACE_BELIEVED: Duration = Duration::from_secs(60);
 
 /// Accounts in Redis.
 pub struct Redis {
-    fleet: Arc<Servers>,
+    servers: Arc<Servers>,
     apply: Script,
     clean: Arc<Script>,
     snapshot: Scripts,
@@ -83,7 +84,7 @@ impl Redis {
     /// [`UrlError`] where the URL says nothing that can be, or names a file that cannot be read.
     pub async fn open(url: &str) -> Result<Self, UrlError> {
         Ok(Self {
-            fleet: Arc::new(Servers::start(&Target::parse(url)?).await?),
+            servers: Arc::new(Servers::start(&Target::parse(url)?).await?),
             apply: apply::script(),
             clean: Arc::new(Script::new(include_str!("../../scripts/clean.lua"))),
             snapshot: Scripts::new(),
@@ -93,14 +94,14 @@ impl Redis {
 
     /// Sees to it that `namespace` is among the names of all.
     async fn register(&self, namespace: &str) {
-        let known = || self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || locks::lock(&self.namespaces);
         if known().get(namespace).is_some_and(|since| since.elapsed() < NAMESPACE_BELIEVED) {
             return;
         }
         let mut add = redis::cmd("SADD");
         add.arg(key::NAMESPACES).arg(namespace);
         // Where it fails, the next batch tries again; this one may still reach its clients.
-        match self.fleet.ask(Command::new(key::NAMESPACES, add)).await {
+        match self.servers.ask(Command::new(key::NAMESPACES, add)).await {
             Ok(_) => drop(known().insert(namespace.to_owned(), Instant::now())),
             Err(error) => tracing::debug!("namespace {namespace} is not listed yet: {error}"),
         }
@@ -114,15 +115,16 @@ impl Backend for Redis {
     }
 
     async fn now(&self) -> Result<UnixMicros, BackendError> {
-        time(&self.fleet).await
+        time(&self.servers).await
     }
 
     async fn probe(&self) -> Result<(), BackendError> {
         let keys = &Keys::new(probe::NAMESPACE);
-        let parts = self.fleet.parts((0..key::SHARDS).map(|shard| (key::slot_of(&keys.names(shard)), shard)));
+        let parts =
+            self.servers.parts((0..key::SHARDS).map(|shard| (key::slot_of(&keys.names(shard)), shard)));
         let probed = parts.into_iter().map(|(part, shard)| async move {
             let entry = [probe::charge(key::client_of(shard))];
-            let applied = apply::apply(&self.fleet, &self.apply, keys, &entry, None).await;
+            let applied = apply::apply(&self.servers, &self.apply, keys, &entry, None).await;
             let failed = match applied {
                 Ok(batch) if batch.answers.contains(&Answer::Failed) => {
                     BackendError::Corrupt("its account cannot be read".into())
@@ -143,7 +145,7 @@ impl Backend for Redis {
 impl AccountStore for Redis {
     async fn apply(&self, namespace: &str, entries: Vec<AccountEntry>) -> Result<AppliedBatch, BackendError> {
         self.register(namespace).await;
-        apply::apply(&self.fleet, &self.apply, &Keys::new(namespace), &entries, None).await
+        apply::apply(&self.servers, &self.apply, &Keys::new(namespace), &entries, None).await
     }
 
     async fn usage(
@@ -155,16 +157,16 @@ impl AccountStore for Redis {
         let key = Keys::new(namespace).account(client);
         let mut get = redis::cmd("GET");
         get.arg(&key);
-        match self.fleet.ask(Command::new(&key, get)).await? {
+        match self.servers.ask(Command::new(&key, get)).await? {
             Value::BulkString(bytes) => {
-                Ok(Some(Stored::from_bytes(&bytes)?.usage(client, month, (wall_clock())())))
+                Ok(Some(Stored::from_bytes(&bytes)?.usage(client, month, clock::now())))
             }
             _ => Ok(None),
         }
     }
 
     fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
-        listing::usages(Arc::clone(&self.fleet), Arc::clone(&self.clean), Keys::new(namespace), month)
+        listing::usages(Arc::clone(&self.servers), Arc::clone(&self.clean), Keys::new(namespace), month)
     }
 }
 
@@ -180,8 +182,8 @@ impl NamespaceStore for Redis {
     ) -> Result<u64, BackendError> {
         let keys = Keys::new(namespace);
         // The account first: a node that hears of the reset finds it done.
-        apply::reset(&self.fleet, &self.apply, &keys, client, (bucket, month), None).await?;
-        self.snapshot.reset(&self.fleet, &keys, client, audit).await
+        apply::reset(&self.servers, &self.apply, &keys, client, (bucket, month), None).await?;
+        self.snapshot.reset(&self.servers, &keys, client, audit).await
     }
 
     async fn change_override(
@@ -190,15 +192,15 @@ impl NamespaceStore for Redis {
         consumer: &str,
         change: OverrideChange,
     ) -> Result<Changed, BackendError> {
-        self.snapshot.change_override(&self.fleet, &Keys::new(namespace), consumer, change).await
+        self.snapshot.change_override(&self.servers, &Keys::new(namespace), consumer, change).await
     }
 
     async fn revision(&self, namespace: &str) -> Result<u64, BackendError> {
-        snapshot::revision(&self.fleet, &Keys::new(namespace)).await
+        snapshot::revision(&self.servers, &Keys::new(namespace)).await
     }
 
     async fn snapshot(&self, namespace: &str, after: Mark) -> Result<NamespaceSnapshot, BackendError> {
-        self.snapshot.read(&self.fleet, &Keys::new(namespace), after).await
+        self.snapshot.read(&self.servers, &Keys::new(namespace), after).await
     }
 
     async fn audit(
@@ -207,14 +209,14 @@ impl NamespaceStore for Redis {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<(u64, Vec<u8>)>, BackendError> {
-        self.snapshot.audit(&self.fleet, &Keys::new(namespace), before, limit).await
+        self.snapshot.audit(&self.servers, &Keys::new(namespace), before, limit).await
     }
 
     async fn document(&self, namespace: &str) -> Result<Option<Vec<u8>>, BackendError> {
         let key = Keys::new(namespace).document();
         let mut get = redis::cmd("GET");
         get.arg(&key);
-        match self.fleet.ask(Command::new(&key, get)).await? {
+        match self.servers.ask(Command::new(&key, get)).await? {
             Value::BulkString(bytes) => Ok(Some(bytes)),
             _ => Ok(None),
         }
@@ -224,21 +226,21 @@ impl NamespaceStore for Redis {
         let key = Keys::new(namespace).document();
         let mut set = redis::cmd("SET");
         set.arg(&key).arg(document);
-        self.fleet.ask(Command::new(&key, set)).await?;
+        self.servers.ask(Command::new(&key, set)).await?;
         Ok(())
     }
 
     async fn namespaces(&self) -> Result<Vec<String>, BackendError> {
         let mut members = redis::cmd("SMEMBERS");
         members.arg(key::NAMESPACES);
-        let names = self.fleet.ask(Command::new(key::NAMESPACES, members)).await?;
+        let names = self.servers.ask(Command::new(key::NAMESPACES, members)).await?;
         redis::from_redis_value(names).map_err(|error| BackendError::Corrupt(error.to_string()))
     }
 }
 
 /// The clock, microseconds since the Unix epoch.
-async fn time(fleet: &Servers) -> Result<UnixMicros, BackendError> {
-    let (seconds, micros): (u64, u64) = redis::from_redis_value(fleet.time().await?)
+async fn time(servers: &Servers) -> Result<UnixMicros, BackendError> {
+    let (seconds, micros): (u64, u64) = redis::from_redis_value(servers.time().await?)
         .map_err(|error| BackendError::Corrupt(format!("the time cannot be read: {error}")))?;
     Ok(UnixMicros(seconds.saturating_mul(1_000_000).saturating_add(micros)))
 }

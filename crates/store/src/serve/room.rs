@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::app::access::Caller;
+use crate::locks;
 
 /// Places for connections.
 pub(super) struct Room {
@@ -47,11 +48,11 @@ impl Room {
     /// A place, as soon as there is one. None: this semaphore is never closed.
     pub async fn enter(&self) -> Option<Place> {
         if self.places.available_permits() == 0 {
-            self.make();
+            self.evict_one();
         }
         let permit = Arc::clone(&self.places).acquire_owned().await.ok()?;
         let peer = Arc::new(Peer::default());
-        let mut unidentified = locked(&self.unidentified);
+        let mut unidentified = locks::lock(&self.unidentified);
         let (last, all) = &mut *unidentified;
         *last = last.saturating_add(1);
         let number = *last;
@@ -61,8 +62,8 @@ impl Room {
     }
 
     /// Has one connection closed that has shown no token, if there is one.
-    pub fn make(&self) {
-        let mut unidentified = locked(&self.unidentified);
+    pub fn evict_one(&self) {
+        let mut unidentified = locks::lock(&self.unidentified);
         let (_, all) = &mut *unidentified;
         all.retain(|_, peer| !peer.caller.is_known());
         let idle = all.iter().find(|(_, peer)| !peer.is_busy.load(Ordering::Relaxed));
@@ -82,10 +83,6 @@ impl Peer {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        locked(&self.unidentified).1.remove(&self.number);
+        locks::lock(&self.unidentified).1.remove(&self.number);
     }
-}
-
-fn locked(unidentified: &Unidentified) -> MutexGuard<'_, (u64, BTreeMap<u64, Arc<Peer>>)> {
-    unidentified.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,7 +3,8 @@
 use super::*;
 use crate::app::access::Tokens;
 use crate::app::state::Bounds;
-use crate::backend::memory::{Memory, wall_clock};
+use crate::backend::clock;
+use crate::backend::memory::Memory;
 use axum::routing::get;
 use futures_util::{StreamExt, stream};
 use std::net::SocketAddr;
@@ -174,7 +175,7 @@ async fn a_stream_that_breaks_off_never_looks_whole() {
 fn api() -> Router {
     let token = |text: &str| Some(text.to_owned());
     let tokens = Tokens { gateway: token("gateway-token-0001"), admin: token("admin-token-000001") };
-    let backend = Arc::new(Memory::new(wall_clock()));
+    let backend = Arc::new(Memory::new(clock::system()));
     app::app(Store::new(backend, tokens, Bounds::default()).unwrap())
 }
 

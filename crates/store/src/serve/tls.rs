@@ -3,9 +3,10 @@
 use std::fs::{File, metadata};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
 
+use crate::locks;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
@@ -20,7 +21,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::{error, info};
 
 /// How often the files are looked at. Whoever renews certificates does it days before the old one ends.
-const LOOK: Duration = Duration::from_secs(2);
+const REREAD_EVERY: Duration = Duration::from_secs(2);
 
 /// A certificate that cannot be shown.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +64,7 @@ struct Shown(RwLock<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(Arc::clone(&locks::read(&self.0)))
     }
 }
 
@@ -100,7 +101,7 @@ impl Tls {
     pub async fn keep_up(&self) {
         let mut seen = self.seen;
         loop {
-            sleep(LOOK).await;
+            sleep(REREAD_EVERY).await;
             let written = self.files.written();
             if written == seen {
                 continue;
@@ -109,7 +110,7 @@ impl Tls {
             let files = Arc::clone(&self.files);
             match spawn_blocking(move || files.read()).await {
                 Ok(Ok(key)) => {
-                    *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+                    *locks::write(&self.shown.0) = Arc::new(key);
                     info!("the certificate was read again");
                 }
                 Ok(Err(why)) => error!("{why}; the certificate before stays"),

@@ -148,7 +148,7 @@ impl Cluster {
         let store = replica.process.borrow().as_ref().map(|process| Arc::clone(&process.store));
         if let (Some(store), false) = (store, is_looking) {
             let future = async move {
-                store.look().await;
+                store.refresh().await;
                 Done::Nothing
             };
             self.begin(number, What::Look, Box::pin(future));

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::override_spec::OverrideSpec;
-use crate::app::body::Asked;
-use crate::app::name::Place;
+use crate::app::body::QueryString;
+use crate::app::name::NamespacePath;
 use crate::app::problem::AppError;
 use crate::app::state::Store;
 use crate::app::{endpoints, moment};
@@ -83,8 +83,8 @@ fn read_line(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     match line.remove("before") {
         None | Some(Value::Null) => {}
         Some(mut before) => {
-            let wish = before.get_mut("wish").map(Value::take);
-            line.insert("before".to_owned(), wish.unwrap_or(before));
+            let spec = before.get_mut("wish").map(Value::take);
+            line.insert("before".to_owned(), spec.unwrap_or(before));
         }
     }
     Ok(line)
@@ -136,8 +136,8 @@ pub struct Lines {
 )]
 pub async fn read(
     State(store): State<Arc<Store>>,
-    Place(namespace): Place,
-    Asked(which): Asked<Which>,
+    NamespacePath(namespace): NamespacePath,
+    QueryString(which): QueryString<Which>,
 ) -> Result<Json<Lines>, AppError> {
     let limit = which.limit.unwrap_or(100);
     if !(1..=MOST).contains(&limit) {

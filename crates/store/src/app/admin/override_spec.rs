@@ -57,11 +57,12 @@ pub enum Quota {
     Units(u64),
 }
 
-/// A granted wish, as the backend keeps it.
+/// A granted spec, as the backend keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredOverride {
     /// As it was written; `tier` is always there.
-    pub wish: OverrideSpec,
+    #[serde(rename = "wish")]
+    pub spec: OverrideSpec,
     /// Rates of its own.
     pub rates: Option<Vec<Rate>>,
     /// A month of its own.
@@ -77,30 +78,30 @@ pub struct StoredOverride {
 }
 
 impl StoredOverride {
-    /// Grants `wish` at `now`; `seen` is the tier that the consumer was last seen in.
+    /// Grants `spec` at `now`; `seen` is the tier that the consumer was last seen in.
     ///
     /// # Errors
     /// What to write instead.
     pub fn of(
-        wish: OverrideSpec,
+        spec: OverrideSpec,
         seen: Option<String>,
         tiers: &Tiers,
         actor: String,
         now: UnixMicros,
     ) -> Result<Self, AppError> {
-        check_reason(&wish.reason)?;
-        let expires_at = wish.expires_at.as_deref().map(moment::micros).transpose()?;
+        check_reason(&spec.reason)?;
+        let expires_at = spec.expires_at.as_deref().map(moment::micros).transpose()?;
         if expires_at.is_some_and(|expires_at| expires_at <= now) {
             return wrong("expires_at is not in the future; write a later time, or leave it out");
         }
-        let has_own = wish.rate.is_some() || wish.monthly.is_some() || wish.bonus.is_some();
-        if wish.burst.is_some() && wish.rate.is_none() {
+        let has_own = spec.rate.is_some() || spec.monthly.is_some() || spec.bonus.is_some();
+        if spec.burst.is_some() && spec.rate.is_none() {
             return wrong("burst is a multiple of a rate; write rate, too");
         }
-        if wish.tier.is_none() && !has_own {
+        if spec.tier.is_none() && !has_own {
             return wrong("an override needs a tier, or a rate, monthly or bonus of its own");
         }
-        let Some(tier) = wish.tier.clone().or(seen) else {
+        let Some(tier) = spec.tier.clone().or(seen) else {
             return wrong(&format!(
                 "write a tier: this consumer was never seen in one; known are {}",
                 tiers.names()
@@ -113,9 +114,9 @@ impl StoredOverride {
                 tiers.names()
             ));
         };
-        let (rates, monthly) = own_limits(&wish)?;
+        let (rates, monthly) = own_limits(&spec)?;
         let stored = Self {
-            wish: OverrideSpec { tier: Some(tier), ..wish },
+            spec: OverrideSpec { tier: Some(tier), ..spec },
             rates,
             monthly,
             base: base.offer.clone(),
@@ -124,7 +125,7 @@ impl StoredOverride {
             at: now,
         };
         let offer = stored.offer(tiers);
-        if stored.wish.bonus.is_some() && offer.monthly.is_none() {
+        if stored.spec.bonus.is_some() && offer.monthly.is_none() {
             return wrong(
                 "a bonus has no monthly quota to be added to; write monthly, too, or leave bonus out",
             );
@@ -138,7 +139,7 @@ impl StoredOverride {
     /// What the consumer is offered.
     #[must_use]
     pub fn offer(&self, tiers: &Tiers) -> Offer {
-        let known = self.wish.tier.as_deref().and_then(|tier| tiers.get(tier));
+        let known = self.spec.tier.as_deref().and_then(|tier| tiers.get(tier));
         let base = known.map_or(&self.base, |known| &known.offer);
         let monthly = match self.monthly {
             Some(Quota::Unlimited) => None,
@@ -148,7 +149,7 @@ impl StoredOverride {
         Offer {
             tier: base.tier.clone(),
             rates: self.rates.clone().unwrap_or_else(|| base.rates.clone()),
-            monthly: monthly.map(|units| units.saturating_add(self.wish.bonus.unwrap_or(0))),
+            monthly: monthly.map(|units| units.saturating_add(self.spec.bonus.unwrap_or(0))),
         }
     }
 
@@ -159,12 +160,12 @@ impl StoredOverride {
     }
 }
 
-/// The limits of its own that `wish` has, read by the policy's parser.
-fn own_limits(wish: &OverrideSpec) -> Result<(Option<Vec<Rate>>, Option<Quota>), AppError> {
+/// The limits of its own that `spec` has, read by the policy's parser.
+fn own_limits(spec: &OverrideSpec) -> Result<(Option<Vec<Rate>>, Option<Quota>), AppError> {
     let mut own = Map::new();
-    own.insert("rate".to_owned(), wish.rate.clone().unwrap_or_else(|| json!("unlimited")));
-    own.extend(wish.burst.clone().map(|burst| ("burst".to_owned(), burst)));
-    own.extend(wish.monthly.clone().map(|monthly| ("monthly".to_owned(), monthly)));
+    own.insert("rate".to_owned(), spec.rate.clone().unwrap_or_else(|| json!("unlimited")));
+    own.extend(spec.burst.clone().map(|burst| ("burst".to_owned(), burst)));
+    own.extend(spec.monthly.clone().map(|monthly| ("monthly".to_owned(), monthly)));
     let document = json!({
         "tiers": { "own": own }, "default_tier": "own", "anonymous": { "rate": "unlimited" }
     });
@@ -175,7 +176,7 @@ fn own_limits(wish: &OverrideSpec) -> Result<(Option<Vec<Rate>>, Option<Quota>),
     let offer = policy.tiers.first().and_then(Offer::of);
     let Some(offer) = offer else { return wrong("this rate is too great for the store; write a lower one") };
     let monthly = offer.monthly.map_or(Quota::Unlimited, Quota::Units);
-    Ok((wish.rate.as_ref().map(|_| offer.rates), wish.monthly.as_ref().map(|_| monthly)))
+    Ok((spec.rate.as_ref().map(|_| offer.rates), spec.monthly.as_ref().map(|_| monthly)))
 }
 
 fn wrong<T>(what: &str) -> Result<T, AppError> {

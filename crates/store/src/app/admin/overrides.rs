@@ -15,8 +15,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::audit::{Action, Line};
 use super::override_spec::{OverrideSpec, StoredOverride};
 use super::{Actor, check_reason};
-use crate::app::body::{Asked, Json};
-use crate::app::name::{Place, Whose};
+use crate::app::body::{Json, QueryString};
+use crate::app::name::{ConsumerPath, NamespacePath};
 use crate::app::namespace::NamespaceState;
 use crate::app::problem::AppError;
 use crate::app::state::Store;
@@ -32,7 +32,7 @@ pub struct Override {
     namespace: String,
     consumer: String,
     #[serde(flatten)]
-    wish: OverrideSpec,
+    spec: OverrideSpec,
     /// Who made it.
     actor: String,
     /// When, RFC 3339.
@@ -45,15 +45,15 @@ pub struct Override {
 }
 
 impl Override {
-    fn of(space: &NamespaceState, consumer: &str, revision: u64, stored: &StoredOverride) -> Self {
+    fn of(state: &NamespaceState, consumer: &str, revision: u64, stored: &StoredOverride) -> Self {
         Self {
-            namespace: space.name.clone(),
+            namespace: state.name.clone(),
             consumer: consumer.to_owned(),
-            wish: stored.wish.clone(),
+            spec: stored.spec.clone(),
             actor: stored.actor.clone(),
             since: moment::rfc3339(stored.at),
             revision,
-            offer: space.tiers(|tiers| stored.offer(tiers)),
+            offer: state.tiers(|tiers| stored.offer(tiers)),
         }
     }
 }
@@ -72,14 +72,13 @@ pub struct Overrides {
 )]
 pub async fn list(
     State(store): State<Arc<Store>>,
-    Place(namespace): Place,
+    NamespacePath(namespace): NamespacePath,
 ) -> Result<Answered<Overrides>, AppError> {
-    let space = looked(&store, &namespace).await?;
+    let state = refreshed(&store, &namespace).await?;
     let now = store.backend.now().await?;
-    let board = space.board();
-    let grants = board.grants().into_iter().filter(|(.., stored)| !stored.is_over(now));
-    let overrides =
-        grants.map(|(consumer, revision, stored)| Override::of(&space, consumer, revision, stored));
+    let index = state.overrides();
+    let all = index.all().into_iter().filter(|(.., stored)| !stored.is_over(now));
+    let overrides = all.map(|(consumer, revision, stored)| Override::of(&state, consumer, revision, stored));
     Ok(Answered(Overrides { overrides: overrides.collect() }))
 }
 
@@ -89,12 +88,15 @@ pub async fn list(
     params(("namespace" = String, Path), ("consumer" = String, Path)),
     responses((status = 200, body = Override), (status = 404, description = "It has none."))
 )]
-pub async fn get(State(store): State<Arc<Store>>, whose: Whose) -> Result<Answered<Override>, AppError> {
-    let space = looked(&store, &whose.namespace).await?;
+pub async fn get(
+    State(store): State<Arc<Store>>,
+    whose: ConsumerPath,
+) -> Result<Answered<Override>, AppError> {
+    let state = refreshed(&store, &whose.namespace).await?;
     let now = store.backend.now().await?;
-    let board = space.board();
-    let (revision, stored) = in_force(board.get(whose.client), now)?;
-    Ok(Answered(Override::of(&space, &whose.consumer, revision, stored)))
+    let index = state.overrides();
+    let (revision, stored) = in_force(index.get(whose.client), now)?;
+    Ok(Answered(Override::of(&state, &whose.consumer, revision, stored)))
 }
 
 /// Sets a consumer's override; in force on every gateway within two seconds.
@@ -106,28 +108,28 @@ pub async fn get(State(store): State<Arc<Store>>, whose: Whose) -> Result<Answer
 )]
 pub async fn put(
     State(store): State<Arc<Store>>,
-    whose: Whose,
+    whose: ConsumerPath,
     Actor(actor): Actor,
-    Json(wish): Json<OverrideSpec>,
+    Json(spec): Json<OverrideSpec>,
 ) -> Result<Answered<Override>, AppError> {
     let backend = store.backend.as_ref();
-    let space = store.space(&whose.namespace).await?;
+    let state = store.namespace(&whose.namespace).await?;
     // Another replica may have been told of a tier.
-    space.take_in_tiers(backend).await?;
+    state.merge_tiers(backend).await?;
     let now = backend.now().await?;
-    whose.is_listed_so(backend, now).await?;
-    let seen = match wish.tier {
+    whose.check_listed(backend, now).await?;
+    let seen = match spec.tier {
         Some(_) => None,
-        None => backend.usage(&space.name, whose.client, month_of(now)).await?.map(|usage| usage.tier),
+        None => backend.usage(&state.name, whose.client, month_of(now)).await?.map(|usage| usage.tier),
     };
-    let stored = space.tiers(|tiers| StoredOverride::of(wish, seen, tiers, actor, now))?;
+    let stored = state.tiers(|tiers| StoredOverride::of(spec, seen, tiers, actor, now))?;
     let line = Line {
         at: moment::rfc3339(now),
         actor: &stored.actor,
         action: Action::OverrideSet,
         consumer: &whose.consumer,
-        reason: &stored.wish.reason,
-        after: Some(&stored.wish),
+        reason: &stored.spec.reason,
+        after: Some(&stored.spec),
         bucket: None,
         month: None,
     };
@@ -135,13 +137,13 @@ pub async fn put(
     let (line, before_at) = line.to_change();
     let (condition, before_at) = (Condition::None, Some(before_at));
     let change = OverrideChange { value: Some(value), line, before_at, condition, most: MOST };
-    let Changed::To(revision) = backend.change_override(&space.name, &whose.consumer, change).await? else {
+    let Changed::To(revision) = backend.change_override(&state.name, &whose.consumer, change).await? else {
         return Err(AppError::Unprocessable(format!(
             "this namespace has {MOST} overrides already; remove some, or give these consumers a tier"
         )));
     };
-    see(&space, &store).await;
-    Ok(Answered(Override::of(&space, &whose.consumer, revision, &stored)))
+    refresh_now(&state, &store).await;
+    Ok(Answered(Override::of(&state, &whose.consumer, revision, &stored)))
 }
 
 /// Why an override goes.
@@ -165,17 +167,17 @@ pub struct Why {
 )]
 pub async fn delete(
     State(store): State<Arc<Store>>,
-    whose: Whose,
+    whose: ConsumerPath,
     Actor(actor): Actor,
-    Asked(why): Asked<Why>,
+    QueryString(why): QueryString<Why>,
 ) -> Result<StatusCode, AppError> {
     if let Some(reason) = &why.reason {
         check_reason(reason)?;
     }
     let backend = store.backend.as_ref();
-    let space = looked(&store, &whose.namespace).await?;
+    let state = refreshed(&store, &whose.namespace).await?;
     let now = backend.now().await?;
-    in_force(space.board().get(whose.client), now)?;
+    in_force(state.overrides().get(whose.client), now)?;
     let line = Line {
         at: moment::rfc3339(now),
         actor: &actor,
@@ -189,8 +191,8 @@ pub async fn delete(
     let (line, before_at) = line.to_change();
     let (condition, before_at) = (Condition::IsSet, Some(before_at));
     let change = OverrideChange { line, before_at, condition, ..OverrideChange::default() };
-    let changed = backend.change_override(&space.name, &whose.consumer, change).await?;
-    see(&space, &store).await;
+    let changed = backend.change_override(&state.name, &whose.consumer, change).await?;
+    refresh_now(&state, &store).await;
     match changed {
         Changed::To(_) => Ok(StatusCode::NO_CONTENT),
         Changed::NotMet | Changed::Full => Err(none()),
@@ -198,9 +200,9 @@ pub async fn delete(
 }
 
 /// Looks at what was just changed, so that this replica goes by it at once. The change stands whether that works or not.
-async fn see(space: &NamespaceState, store: &Store) {
-    if let Err(why) = space.look(store.backend.as_ref()).await {
-        debug!(namespace = space.name, %why, "a change is in force here with the next look");
+async fn refresh_now(state: &NamespaceState, store: &Store) {
+    if let Err(why) = state.refresh(store.backend.as_ref()).await {
+        debug!(namespace = state.name, %why, "a change is in force here with the next refresh");
     }
 }
 
@@ -217,8 +219,8 @@ fn in_force(
 }
 
 /// The namespace as it stands now, whichever replica has changed it.
-async fn looked(store: &Store, namespace: &str) -> Result<Arc<NamespaceState>, AppError> {
-    let space = store.space(namespace).await?;
-    space.look(store.backend.as_ref()).await?;
-    Ok(space)
+async fn refreshed(store: &Store, namespace: &str) -> Result<Arc<NamespaceState>, AppError> {
+    let state = store.namespace(namespace).await?;
+    state.refresh(store.backend.as_ref()).await?;
+    Ok(state)
 }

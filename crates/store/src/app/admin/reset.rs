@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::audit::{Action, Line};
 use super::{Actor, check_reason};
 use crate::app::body::Json;
-use crate::app::name::Whose;
+use crate::app::name::ConsumerPath;
 use crate::app::problem::AppError;
 use crate::app::state::Store;
 use crate::app::{endpoints, moment};
@@ -44,7 +44,7 @@ pub struct Done {
 )]
 pub async fn reset(
     State(store): State<Arc<Store>>,
-    whose: Whose,
+    whose: ConsumerPath,
     Actor(actor): Actor,
     Json(reset): Json<Reset>,
 ) -> Result<Answered<Done>, AppError> {
@@ -53,7 +53,7 @@ pub async fn reset(
     }
     check_reason(&reset.reason)?;
     let backend = store.backend.as_ref();
-    let space = store.space(&whose.namespace).await?;
+    let state = store.namespace(&whose.namespace).await?;
     let line = Line {
         at: moment::rfc3339(backend.now().await?),
         actor: &actor,
@@ -65,7 +65,7 @@ pub async fn reset(
         month: Some(reset.month),
     };
     let revision =
-        backend.reset(&space.name, whose.client, reset.bucket, reset.month, line.to_bytes()).await?;
-    space.look(backend).await?;
+        backend.reset(&state.name, whose.client, reset.bucket, reset.month, line.to_bytes()).await?;
+    state.refresh(backend).await?;
     Ok(Answered(Done { revision }))
 }

@@ -96,7 +96,7 @@ async fn a_tier_that_was_told_of_needs_no_policy_on_any_replica() {
     replica.charge("acme", 1).await;
     let without = json!({ "namespace": "n", "consumer": "acme", "tier": "pro" });
     assert_eq!(replica.post("/v1/check", &without).await.json()["limit"], 1_000);
-    replica.store.look().await;
+    replica.store.refresh().await;
     let other = replica.beside();
     assert_eq!(other.post("/v1/check", &without).await.json()["limit"], 1_000);
     let unknown = json!({ "namespace": "n", "consumer": "acme", "tier": "gold" });
@@ -231,7 +231,7 @@ async fn a_policy_that_the_store_was_given_says_tiers_and_defaults_before_any_ga
         decision(json!({ "namespace": "n", "consumer": "globex", "tier": "pro" })).await["limit"],
         1_000
     );
-    replica.store.look().await;
+    replica.store.refresh().await;
 
     // Read again: the new one counts at once, with overrides that name its tiers.
     policy["tiers"]["free"]["monthly"] = 1_000.into();

@@ -145,7 +145,7 @@ async fn an_override_that_ends_is_told_of_and_written_down() {
     let wish = json!({ "tier": "pro", "reason": "trial", "expires_at": "2026-11-24T00:00:10Z" });
     assert_eq!(replica.put("/v1/overrides/n/acme", &wish).await.status, StatusCode::OK);
     replica.pass(10 * SECOND - 1);
-    replica.store.look().await;
+    replica.store.refresh().await;
     let before = replica.lease(&wants("acme", 2, 1_500 * UNIT, 1)).await;
     assert_eq!((before.revision, grant(&before).refusal), (1, None));
 
@@ -154,7 +154,7 @@ async fn an_override_that_ends_is_told_of_and_written_down() {
     let refused = replica.lease(&wants("acme", 3, 1_500 * UNIT, 1)).await;
     assert!(grant(&refused).refusal.is_some());
     replica.get("/v1/overrides/n/acme").await.problem(404);
-    replica.store.look().await;
+    replica.store.refresh().await;
     let reply = replica.lease(&wants("acme", 4, 0, 1)).await;
     assert_eq!(reply.changes, [Change { client: id("acme"), what: ChangeKind::NoOverride }]);
     let log = replica.get("/v1/audit/n").await.json();

@@ -103,7 +103,7 @@ async fn a_tiers_new_limits_count_for_overrides_to_it() {
     replica.lease(&raised).await;
     assert_eq!(replica.get(PATH).await.json()["offer"]["monthly"], 10);
     // Nor is it lost with the replica that was told of it.
-    replica.store.look().await;
+    replica.store.refresh().await;
     assert_eq!(replica.beside().get(PATH).await.json()["offer"]["monthly"], 10);
 }
 

@@ -64,7 +64,7 @@ impl Setup {
     }
 
     fn accounts(&self) -> usize {
-        self.memory.space("n").unwrap().shards.iter().map(|shard| locked(shard).len()).sum()
+        self.memory.state("n").unwrap().shards.iter().map(|shard| locks::lock(shard).len()).sum()
     }
 }
 

@@ -4,12 +4,13 @@
 //! What was committed is still there then; a transaction that failed is not, or, where its last step failed, all of it is.
 
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{RwLock, RwLockReadGuard};
 
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _, WriteTransaction};
 
 use super::table;
 use crate::backend::BackendError;
+use crate::locks;
 
 /// One file for as long as the store runs.
 #[derive(Debug)]
@@ -50,21 +51,18 @@ impl File {
 
     /// Closes it, because of `why`. Nobody waits for that: whoever reads or writes is told.
     pub fn close(&self, why: &str) {
-        let closed = std::mem::replace(
-            &mut *self.state.write().unwrap_or_else(PoisonError::into_inner),
-            Err(why.to_owned()),
-        );
+        let closed = std::mem::replace(&mut *locks::write(&self.state), Err(why.to_owned()));
         drop(closed);
     }
 
     /// Opens it again. It has to be there: an empty file in its place would be everybody's use forgotten.
     pub fn open_again(&self) -> Result<(), BackendError> {
         let database = table::open(&self.path)?;
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Ok(database);
+        *locks::write(&self.state) = Ok(database);
         Ok(())
     }
 
     fn state(&self) -> RwLockReadGuard<'_, Result<Database, String>> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        locks::read(&self.state)
     }
 }

@@ -20,20 +20,20 @@ pub(super) struct Counters {
     revision: u64,
     /// See [`NamespaceSnapshot::since`].
     since: u64,
-    /// Rows of [`table::NEWS`].
-    news: u64,
+    /// Rows of [`table::NOTICES`].
+    notices: u64,
     /// The number of the log's newest line.
     lines: u64,
 }
 
 impl Counters {
     fn from_row(row: [u64; 4]) -> Self {
-        let [revision, since, news, lines] = row;
-        Self { revision, since, news, lines }
+        let [revision, since, notices, lines] = row;
+        Self { revision, since, notices, lines }
     }
 
     fn to_row(self) -> [u64; 4] {
-        [self.revision, self.since, self.news, self.lines]
+        [self.revision, self.since, self.notices, self.lines]
     }
 }
 
@@ -72,11 +72,11 @@ pub(super) fn change_override(
         (change.line_with(current.map(|(_, before)| before)), current.is_some())
     };
     let (line, was_set) = line;
-    let news = match value {
+    let made = match value {
         Some(_) => ChangeKind::Set(consumer.to_owned()),
         None => ChangeKind::Removed(consumer.to_owned()),
     };
-    let revision = tell(transaction, &mut overrides, namespace, &news, &line, now)?;
+    let revision = record_change(transaction, &mut overrides, namespace, &made, &line, now)?;
     overrides.insert((namespace, consumer), (revision, value)).map_err(failed)?;
     let count = match (was_set, value.is_some()) {
         (false, true) => count.saturating_add(1),
@@ -112,7 +112,7 @@ fn count(
 }
 
 /// Tells that `client` was reset.
-pub(super) fn tell_reset(
+pub(super) fn record_reset(
     transaction: &WriteTransaction,
     namespace: &str,
     client: ClientId,
@@ -121,7 +121,8 @@ pub(super) fn tell_reset(
 ) -> Result<u64, BackendError> {
     let mut overrides = transaction.open_table(table::OVERRIDES).map_err(failed)?;
     let before = counters(&transaction.open_table(table::COUNTERS).map_err(failed)?, namespace)?.revision;
-    let revision = tell(transaction, &mut overrides, namespace, &ChangeKind::Reset(client), audit, now)?;
+    let revision =
+        record_change(transaction, &mut overrides, namespace, &ChangeKind::Reset(client), audit, now)?;
     let mut counts = transaction.open_table(table::COUNTS).map_err(failed)?;
     let known = counts.get(namespace).map_err(failed)?.map(|row| row.value());
     if let Some((_, count)) = known.filter(|(at, _)| *at == before) {
@@ -131,11 +132,11 @@ pub(super) fn tell_reset(
 }
 
 /// Counts the revision up, remembers `news`, and writes the line.
-fn tell(
+fn record_change(
     transaction: &WriteTransaction,
     overrides: &mut Overrides<'_>,
     namespace: &str,
-    news: &ChangeKind,
+    change: &ChangeKind,
     line: &[u8],
     now: UnixMicros,
 ) -> Result<u64, BackendError> {
@@ -150,7 +151,7 @@ fn tell(
             lines.remove((namespace, oldest)).map_err(failed)?;
         }
     }
-    let bytes = postcard::to_allocvec(news).map_err(|error| BackendError::Corrupt(error.to_string()))?;
+    let bytes = postcard::to_allocvec(change).map_err(|error| BackendError::Corrupt(error.to_string()))?;
     {
         let mut changes = transaction.open_table(table::CHANGES).map_err(failed)?;
         changes.insert((namespace, counters.revision), (now.0, bytes.as_slice())).map_err(failed)?;
@@ -158,12 +159,12 @@ fn tell(
             changes.remove((namespace, oldest)).map_err(failed)?;
         }
     }
-    if !matches!(news, ChangeKind::Set(_)) {
-        let mut table = transaction.open_table(table::NEWS).map_err(failed)?;
+    if !matches!(change, ChangeKind::Set(_)) {
+        let mut table = transaction.open_table(table::NOTICES).map_err(failed)?;
         table.insert((namespace, counters.revision), bytes.as_slice()).map_err(failed)?;
-        counters.news = counters.news.saturating_add(1);
-        if counters.news > NOTICES_REMEMBERED as u64 {
-            counters.news = counters.news.saturating_sub(1);
+        counters.notices = counters.notices.saturating_add(1);
+        if counters.notices > NOTICES_REMEMBERED as u64 {
+            counters.notices = counters.notices.saturating_sub(1);
             counters.since = forget_oldest(overrides, &mut table, namespace)?.unwrap_or(counters.since);
         }
     }
@@ -176,10 +177,10 @@ type Overrides<'a> = redb::Table<'a, (&'static str, &'static str), table::Overri
 /// Forgets the oldest news, and with it a removed override that nothing has replaced. What comes back is its revision.
 fn forget_oldest(
     overrides: &mut Overrides<'_>,
-    news: &mut redb::Table<'_, (&str, u64), &[u8]>,
+    notices: &mut redb::Table<'_, (&str, u64), &[u8]>,
     namespace: &str,
 ) -> Result<Option<u64>, BackendError> {
-    let oldest = news
+    let oldest = notices
         .range((namespace, 0)..=(namespace, u64::MAX))
         .map_err(failed)?
         .next()
@@ -187,8 +188,8 @@ fn forget_oldest(
         .map_err(failed)?
         .map(|(key, bytes)| (key.value().1, bytes.value().to_vec()));
     let Some((revision, bytes)) = oldest else { return Ok(None) };
-    news.remove((namespace, revision)).map_err(failed)?;
-    if let ChangeKind::Removed(consumer) = read_news(&bytes)? {
+    notices.remove((namespace, revision)).map_err(failed)?;
+    if let ChangeKind::Removed(consumer) = read_change(&bytes)? {
         let key = (namespace, consumer.as_str());
         let still = overrides.get(key).map_err(failed)?.is_some_and(|row| row.value() == (revision, None));
         if still {
@@ -234,10 +235,10 @@ pub(super) fn read(
         let value = value.map(<[u8]>::to_vec);
         snapshot.overrides.push(OverrideRow { revision, consumer: consumer.to_owned(), value });
     }
-    let table = transaction.open_table(table::NEWS).map_err(failed)?;
+    let table = transaction.open_table(table::NOTICES).map_err(failed)?;
     for row in table.range((namespace, 0)..=(namespace, u64::MAX)).map_err(failed)? {
         let (key, bytes) = row.map_err(failed)?;
-        if let ChangeKind::Reset(client) = read_news(bytes.value())? {
+        if let ChangeKind::Reset(client) = read_change(bytes.value())? {
             snapshot.resets.push((key.value().1, client));
         }
     }
@@ -260,7 +261,7 @@ fn read_changes(
     for row in changes.range((namespace, first)..=(namespace, last)).map_err(failed)? {
         let (key, row) = row.map_err(failed)?;
         let revision = key.value().1;
-        match read_news(row.value().1)? {
+        match read_change(row.value().1)? {
             ChangeKind::Reset(client) => snapshot.resets.push((revision, client)),
             ChangeKind::Set(consumer) | ChangeKind::Removed(consumer) if !told.contains(&consumer) => {
                 let row = overrides.get((namespace, consumer.as_str())).map_err(failed)?;
@@ -301,6 +302,6 @@ fn counters(
     Ok(Counters::from_row(row.unwrap_or_default()))
 }
 
-fn read_news(bytes: &[u8]) -> Result<ChangeKind, BackendError> {
+fn read_change(bytes: &[u8]) -> Result<ChangeKind, BackendError> {
     postcard::from_bytes(bytes).map_err(|_| BackendError::Corrupt("a reset or removal is damaged".into()))
 }

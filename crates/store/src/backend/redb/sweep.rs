@@ -37,7 +37,7 @@ impl Sweep {
     pub fn step(&mut self, file: &File, now: UnixMicros) -> Result<(), BackendError> {
         let most = self.calls.saturating_mul(STEP_A_CALL).clamp(STEP, STEP_AT_MOST);
         self.calls = 0;
-        let old = self.look(file, most, now)?;
+        let old = self.next_forgettable(file, most, now)?;
         if old.is_empty() {
             return Ok(());
         }
@@ -52,7 +52,12 @@ impl Sweep {
         transaction.commit().map_err(table::failed)
     }
 
-    fn look(&mut self, file: &File, most: usize, now: UnixMicros) -> Result<Vec<Key>, BackendError> {
+    fn next_forgettable(
+        &mut self,
+        file: &File,
+        most: usize,
+        now: UnixMicros,
+    ) -> Result<Vec<Key>, BackendError> {
         use std::ops::Bound::{Excluded, Unbounded};
         let transaction = file.read()?;
         let accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;

@@ -24,7 +24,7 @@ pub(super) const OVERRIDES: TableDefinition<'_, (&str, &str), Override<'_>> =
 pub(super) type Override<'a> = (u64, Option<&'a [u8]>);
 
 /// Namespace and revision → [`ChangeKind`](super::snapshot::ChangeKind).
-pub(super) const NEWS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("news");
+pub(super) const NOTICES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("news");
 
 /// Namespace and revision → when it was made, and of what: a [`ChangeKind`](super::snapshot::ChangeKind).
 pub(super) const CHANGES: TableDefinition<'_, (&str, u64), (u64, &[u8])> = TableDefinition::new("changes");
@@ -83,7 +83,7 @@ fn with_tables(opened: Result<Database, DatabaseError>, path: &Path) -> Result<D
         transaction.open_table(NAMESPACES).map_err(failed)?;
         transaction.open_table(COUNTERS).map_err(failed)?;
         transaction.open_table(OVERRIDES).map_err(failed)?;
-        transaction.open_table(NEWS).map_err(failed)?;
+        transaction.open_table(NOTICES).map_err(failed)?;
         transaction.open_table(CHANGES).map_err(failed)?;
         transaction.open_table(COUNTS).map_err(failed)?;
         transaction.open_table(AUDIT).map_err(failed)?;

@@ -13,8 +13,9 @@ use tokio::sync::oneshot;
 
 use super::file::File;
 use super::sweep::Sweep;
-use super::{Clock, table};
+use super::table;
 use crate::backend::BackendError;
+use crate::backend::clock::Clock;
 
 /// The most calls that go into one transaction: later ones wait for the next.
 const GROUP: usize = 256;

@@ -38,17 +38,17 @@ pub(super) fn script() -> Script {
 
 /// Settles `entries`; at the server's time, or in tests at `at`.
 pub(super) async fn apply(
-    fleet: &Servers,
+    servers: &Servers,
     script: &Script,
     keys: &Keys,
     entries: &[AccountEntry],
     at: Option<UnixMicros>,
 ) -> Result<AppliedBatch, BackendError> {
-    let chunks = chunks(keys, entries, |slot| fleet.group_of(slot));
+    let chunks = chunks(keys, entries, |slot| servers.group_of(slot));
     let mut outcomes = Vec::with_capacity(chunks.len());
     for window in windows(&chunks) {
         let calls: Vec<Call> = window.iter().map(|chunk| call(keys, entries, chunk, at)).collect();
-        outcomes.extend(script.run(fleet, &calls).await);
+        outcomes.extend(script.run(servers, &calls).await);
     }
     let mut batch = AppliedBatch { now: UnixMicros(0), answers: vec![Answer::Failed; entries.len()] };
     let mut first_fault = None;
@@ -78,14 +78,14 @@ pub(super) async fn apply(
             tracing::debug!("a part of a batch failed: {fault}");
             Ok(batch)
         }
-        None if batch.now == UnixMicros(0) => Ok(AppliedBatch { now: super::time(fleet).await?, ..batch }),
+        None if batch.now == UnixMicros(0) => Ok(AppliedBatch { now: super::time(servers).await?, ..batch }),
         None => Ok(batch),
     }
 }
 
 /// Resets one client's bucket or month.
 pub(super) async fn reset(
-    fleet: &Servers,
+    servers: &Servers,
     script: &Script,
     keys: &Keys,
     client: ClientId,
@@ -94,7 +94,7 @@ pub(super) async fn reset(
 ) -> Result<(), BackendError> {
     let flags = if bucket { flag::BUCKET } else { 0 } | if month { flag::MONTH } else { 0 };
     let arguments = vec![time_argument(at), b"1".to_vec(), b"0".to_vec(), vec![ask::RESET, flags, 0, 0]];
-    let value = script.call(fleet, Call { keys: vec![keys.account(client)], arguments }).await?;
+    let value = script.call(servers, Call { keys: vec![keys.account(client)], arguments }).await?;
     let (_, answers) = read(value, 1)?;
     match answers.first().and_then(|bytes| bytes.first()) {
         Some(&status::DAMAGED) | None => {
@@ -105,7 +105,7 @@ pub(super) async fn reset(
 }
 
 /// The entries' places, by what can go into one call: all of one group of slots, no client twice, each group in the
-/// batch's order.
+/// batch's command.
 pub(super) fn chunks(
     keys: &Keys,
     entries: &[AccountEntry],

@@ -4,7 +4,7 @@
 //! node is away. Nothing is retried that may have happened: a redirected command has not, any other fails.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -17,6 +17,7 @@ use super::connector::{Connector, Endpoint};
 use super::fault::Fault;
 use super::servers::{Command, Outcome, pass};
 use super::target::Address;
+use crate::locks;
 
 /// How often the map is read again without a reason.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -34,9 +35,9 @@ pub(super) struct Cluster {
 }
 
 struct Shared {
-    dial: Connector,
+    connector: Connector,
     seeds: Vec<Address>,
-    links: RwLock<HashMap<Address, Arc<Connection>>>,
+    connections: RwLock<HashMap<Address, Arc<Connection>>>,
     map: RwLock<Arc<Map>>,
     stale: Notify,
     tried: Notify,
@@ -53,11 +54,11 @@ struct Map {
 
 impl Cluster {
     /// Starts to read the map from `seeds`.
-    pub fn start(dial: Connector, seeds: Vec<Address>) -> Self {
+    pub fn start(connector: Connector, seeds: Vec<Address>) -> Self {
         let shared = Arc::new(Shared {
-            dial,
+            connector,
             seeds,
-            links: RwLock::default(),
+            connections: RwLock::default(),
             map: RwLock::default(),
             stale: Notify::new(),
             tried: Notify::new(),
@@ -88,14 +89,14 @@ impl Cluster {
         first_of_each.collect()
     }
 
-    /// Sends each order to its node: all nodes at once, those of one node in a pipeline.
-    pub async fn send(&self, orders: Vec<Command>, wait: Option<(u32, u64)>) -> Vec<Outcome> {
+    /// Sends each command to its node: all nodes at once, those of one node in a pipeline.
+    pub async fn send(&self, commands: Vec<Command>, wait: Option<(u32, u64)>) -> Vec<Outcome> {
         let map = self.shared.map();
-        let mut outcomes = vec![Err(Fault::NoNode); orders.len()];
-        let mut waiting: Vec<(usize, Option<Address>, bool)> = orders
+        let mut outcomes = vec![Err(Fault::NoNode); commands.len()];
+        let mut waiting: Vec<(usize, Option<Address>, bool)> = commands
             .iter()
             .enumerate()
-            .map(|(index, order)| (index, map.master_of(order.slot), false))
+            .map(|(index, command)| (index, map.master_of(command.slot), false))
             .collect();
         for _ in 0..HOPS {
             let mut nodes: HashMap<(Address, bool), Vec<usize>> = HashMap::new();
@@ -107,7 +108,7 @@ impl Cluster {
             }
             let sent = join_all(nodes.into_iter().map(|((host, is_asking), indices)| {
                 let commands =
-                    indices.iter().filter_map(|index| orders.get(*index)).map(|order| &order.command);
+                    indices.iter().filter_map(|index| commands.get(*index)).map(|command| &command.command);
                 let commands: Vec<&Cmd> = commands.collect();
                 async move { (self.send_to(&host, is_asking, &commands, wait).await, host, indices) }
             }));
@@ -135,15 +136,15 @@ impl Cluster {
         commands: &[&Cmd],
         wait: Option<(u32, u64)>,
     ) -> Vec<Outcome> {
-        let link = self.shared.link(host);
+        let connection = self.shared.connection(host);
         let asking = redis::cmd("ASKING");
         let came = if is_asking {
             // It holds for the next command alone.
             let all = commands.iter().flat_map(|command| [&asking, *command]);
-            let came = pass(&link, all, wait).await;
+            let came = pass(&connection, all, wait).await;
             came.into_iter().skip(1).step_by(2).collect()
         } else {
-            pass(&link, commands.iter().copied(), wait).await
+            pass(&connection, commands.iter().copied(), wait).await
         };
         if came.iter().any(makes_map_doubtful) {
             self.shared.stale.notify_one();
@@ -165,16 +166,17 @@ impl Drop for Cluster {
 
 impl Shared {
     fn map(&self) -> Arc<Map> {
-        Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&locks::read(&self.map))
     }
 
     /// The connection to `host`, made if there is none.
-    fn link(&self, host: &Address) -> Arc<Connection> {
-        let found = self.links.read().unwrap_or_else(PoisonError::into_inner).get(host).map(Arc::clone);
+    fn connection(&self, host: &Address) -> Arc<Connection> {
+        let found = locks::read(&self.connections).get(host).map(Arc::clone);
         found.unwrap_or_else(|| {
-            let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
-            let link = || Arc::new(Connection::start(self.dial.clone(), Endpoint::Server(host.clone())));
-            Arc::clone(links.entry(host.clone()).or_insert_with(link))
+            let mut connections = locks::write(&self.connections);
+            let connection =
+                || Arc::new(Connection::start(self.connector.clone(), Endpoint::Server(host.clone())));
+            Arc::clone(connections.entry(host.clone()).or_insert_with(connection))
         })
     }
 
@@ -187,7 +189,7 @@ impl Shared {
             if asked.contains(&host) {
                 continue;
             }
-            match pass(&self.link(&host), [command], None).await.pop() {
+            match pass(&self.connection(&host), [command], None).await.pop() {
                 Some(Ok(answer)) => return Ok((answer, host)),
                 Some(Err(fault)) => why = fault,
                 None => {}
@@ -202,10 +204,10 @@ impl Shared {
         let ranges =
             ranges(&answer, &asked).ok_or_else(|| Fault::Refused("CLUSTER SLOTS cannot be read".into()))?;
         // Nodes that have left are let go; a seed is kept, to have somebody to ask.
-        self.links.write().unwrap_or_else(PoisonError::into_inner).retain(|host, _| {
+        locks::write(&self.connections).retain(|host, _| {
             self.seeds.contains(host) || ranges.iter().any(|(_, _, master)| master == host)
         });
-        *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Map { ranges, is_read: true });
+        *locks::write(&self.map) = Arc::new(Map { ranges, is_read: true });
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! A connection to one server that comes back by itself, and fails at once while it is not there.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::connector::{Connector, Endpoint};
 use super::fault::ConnectionError;
+use crate::locks;
 
 /// Pause before the second try to connect; doubled until [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -32,8 +33,8 @@ pub(super) struct Connection {
 }
 
 struct Shared {
-    goal: Endpoint,
-    dial: Connector,
+    endpoint: Endpoint,
+    connector: Connector,
     state: RwLock<State>,
     /// Told when the connection is found broken.
     broken: Notify,
@@ -50,10 +51,10 @@ enum State {
 
 impl Connection {
     /// Starts to connect.
-    pub fn start(dial: Connector, goal: Endpoint) -> Self {
+    pub fn start(connector: Connector, endpoint: Endpoint) -> Self {
         let shared = Arc::new(Shared {
-            goal,
-            dial,
+            endpoint,
+            connector,
             state: RwLock::new(State::New),
             broken: Notify::new(),
             tried: Notify::new(),
@@ -68,7 +69,7 @@ impl Connection {
         tokio::pin!(tried);
         tried.as_mut().enable();
         if matches!(self.shared.state(), State::New) {
-            // Bounded: the dial has a timeout of its own.
+            // Bounded: the connector has a timeout of its own.
             tried.await;
         }
     }
@@ -84,7 +85,7 @@ impl Connection {
             State::Down { why } => return Err(why),
             State::New => return Err(ConnectionError::NotYet),
         };
-        let limit = self.shared.dial.command_timeout;
+        let limit = self.shared.connector.command_timeout;
         let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
         let why = match tokio::time::timeout(limit, sent).await {
             Ok(Ok(values)) => {
@@ -109,16 +110,16 @@ impl Drop for Connection {
 
 impl Shared {
     fn state(&self) -> State {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+        locks::read(&self.state).clone()
     }
 
     fn set(&self, state: State) {
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        *locks::write(&self.state) = state;
     }
 
     /// Connection `number` is of no use; whoever asks from now on is told why, until there is another.
     fn give_up(&self, number: u64, why: ConnectionError) {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = locks::write(&self.state);
         // Many calls notice at once; only the first of them counts.
         if matches!(&*state, State::Up { number: current, .. } if *current == number) {
             *state = State::Down { why };
@@ -146,14 +147,14 @@ async fn keep(shared: Arc<Shared>) {
     let mut number = 0_u64;
     let mut pause = FIRST_PAUSE;
     loop {
-        match shared.dial.connect(&shared.goal).await {
+        match shared.connector.connect(&shared.endpoint).await {
             Ok(connection) => {
                 number = number.wrapping_add(1);
                 let began = Instant::now();
                 shared.set(State::Up { connection: connection.clone(), number });
                 shared.tried.notify_waiters();
                 // Whoever watches the backend says whether it is there: one server may be many connections.
-                tracing::debug!("connected to {:?}", shared.goal);
+                tracing::debug!("connected to {:?}", shared.endpoint);
                 watch(&shared, connection, number).await;
                 if began.elapsed() >= GOOD_AFTER {
                     pause = FIRST_PAUSE;
@@ -178,17 +179,17 @@ async fn watch(shared: &Shared, mut connection: MultiplexedConnection, number: u
         tokio::select! {
             () = shared.broken.notified() => {}
             () = tokio::time::sleep(HEARTBEAT) => {
-                let answer = tokio::time::timeout(shared.dial.command_timeout, connection.send_packed_command(&ping));
+                let answer = tokio::time::timeout(shared.connector.command_timeout, connection.send_packed_command(&ping));
                 let why = match answer.await {
                     Ok(Ok(_)) => continue,
                     Ok(Err(error)) => ConnectionError::Broken(error),
-                    Err(_) => ConnectionError::NoAnswer(shared.dial.command_timeout),
+                    Err(_) => ConnectionError::NoAnswer(shared.connector.command_timeout),
                 };
                 shared.give_up(number, why);
             }
         }
         match shared.state() {
-            State::Down { why } => tracing::debug!("lost {:?}: {why}", shared.goal),
+            State::Down { why } => tracing::debug!("lost {:?}: {why}", shared.endpoint),
             // A late word about the connection before this one.
             State::Up { number: current, .. } if current == number => continue,
             State::Up { .. } | State::New => {}

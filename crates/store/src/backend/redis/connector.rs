@@ -44,8 +44,8 @@ impl Connector {
     }
 
     /// Connects; why not is for the log and for whoever asked meanwhile.
-    pub async fn connect(&self, goal: &Endpoint) -> Result<MultiplexedConnection, ConnectionError> {
-        match goal {
+    pub async fn connect(&self, endpoint: &Endpoint) -> Result<MultiplexedConnection, ConnectionError> {
+        match endpoint {
             Endpoint::Server(host) => {
                 let mut connection = self.reach(host, &self.login, self.database).await?;
                 // The system connects to a server that hangs, too; and one that still loads is of no use.

@@ -164,7 +164,7 @@ impl Pair {
                 let id = ClientId([*client; 16]);
                 let what = (*bucket, *month);
                 apply::reset(
-                    &self.redis.fleet,
+                    &self.redis.servers,
                     &self.redis.apply,
                     &self.namespace,
                     id,
@@ -200,7 +200,7 @@ impl Pair {
             })
             .collect();
         let batch = apply::apply(
-            &self.redis.fleet,
+            &self.redis.servers,
             &self.redis.apply,
             &self.namespace,
             &entries,
@@ -285,7 +285,7 @@ impl Pair {
         let key = self.namespace.account(ClientId([client; 16]));
         let mut get = redis::cmd("GET");
         get.arg(&key);
-        match self.redis.fleet.ask(Command::new(&key, get)).await.unwrap() {
+        match self.redis.servers.ask(Command::new(&key, get)).await.unwrap() {
             Value::BulkString(bytes) => Some(Stored::from_bytes(&bytes).unwrap()),
             _ => None,
         }

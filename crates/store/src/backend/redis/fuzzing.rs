@@ -19,7 +19,7 @@ pub struct Call {
     pub keys: Vec<String>,
     /// ARGV.
     pub arguments: Vec<Vec<u8>>,
-    /// The places of its entries in the batch, in their order.
+    /// The places of its entries in the batch, in their command.
     pub entries: Vec<usize>,
 }
 

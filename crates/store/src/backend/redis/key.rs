@@ -46,7 +46,7 @@ impl Keys {
     }
 
     /// Removals and resets.
-    pub fn news(&self) -> String {
+    pub fn notices(&self) -> String {
         format!("tollgate:w:{{{}:}}", self.namespace)
     }
 
@@ -116,7 +116,7 @@ mod tests {
             assert_eq!(slot_of(&keys.account(client)), slot_of(&keys.names(0x5e)), "{name:?}");
             let all = [
                 keys.counters(),
-                keys.news(),
+                keys.notices(),
                 keys.changes(),
                 keys.overrides(),
                 keys.audit(),

@@ -12,15 +12,14 @@ use super::account::Stored;
 use super::key::{Keys, SHARDS};
 use super::script::{Call, Script};
 use super::servers::{Command, Servers};
-use crate::backend::memory::wall_clock;
-use crate::backend::{BackendError, Usage};
+use crate::backend::{BackendError, Usage, clock};
 
 /// About how many clients are read at once.
 const PAGE: usize = 256;
 
 /// Where a listing is: one shard after the other, each by SSCAN.
 struct Listing {
-    fleet: Arc<Servers>,
+    servers: Arc<Servers>,
     clean: Arc<Script>,
     keys: Keys,
     month: u16,
@@ -33,13 +32,13 @@ struct Listing {
 
 /// Every consumer with a name that used something in `month`, each once.
 pub(super) fn usages(
-    fleet: Arc<Servers>,
+    servers: Arc<Servers>,
     clean: Arc<Script>,
     keys: Keys,
     month: u16,
 ) -> BoxStream<'static, Result<Usage, BackendError>> {
     let (seen, ready) = (HashSet::new(), VecDeque::new());
-    let listing = Listing { fleet, clean, keys, month, shard: 0, cursor: 0, seen, ready };
+    let listing = Listing { servers, clean, keys, month, shard: 0, cursor: 0, seen, ready };
     stream::try_unfold(listing, |mut listing| async move {
         loop {
             if let Some(usage) = listing.ready.pop_front() {
@@ -59,7 +58,7 @@ impl Listing {
         let names = self.keys.names(self.shard);
         let mut scan = redis::cmd("SSCAN");
         scan.arg(&names).arg(self.cursor).arg("COUNT").arg(PAGE);
-        let page = self.fleet.ask(Command::new(&names, scan)).await?;
+        let page = self.servers.ask(Command::new(&names, scan)).await?;
         let (cursor, members): (u64, Vec<String>) = redis::from_redis_value(page).map_err(unreadable)?;
         let members: Vec<String> =
             members.into_iter().filter(|member| self.seen.insert(member.clone())).collect();
@@ -81,13 +80,13 @@ impl Listing {
         let Some(first) = keys.first() else { return Ok(()) };
         let mut get = redis::cmd("MGET");
         get.arg(&keys);
-        let values = self.fleet.ask(Command::new(first, get)).await?;
+        let values = self.servers.ask(Command::new(first, get)).await?;
         let values: Vec<Value> = redis::from_redis_value(values).map_err(unreadable)?;
         for ((member, key), value) in members.iter().zip(&keys).zip(values) {
             match value {
                 Value::BulkString(bytes) => {
                     let client = client(member).ok_or_else(|| unreadable(member))?;
-                    let usage = Stored::from_bytes(&bytes)?.usage(client, self.month, (wall_clock())());
+                    let usage = Stored::from_bytes(&bytes)?.usage(client, self.month, clock::now());
                     if usage.name.is_some() && usage.used > Cost(0) {
                         self.ready.push_back(usage);
                     }
@@ -96,7 +95,7 @@ impl Listing {
                 _ => {
                     let keys = vec![self.keys.names(self.shard), key.clone()];
                     let call = Call { keys, arguments: vec![member.clone().into_bytes()] };
-                    self.clean.call(&self.fleet, call).await?;
+                    self.clean.call(&self.servers, call).await?;
                 }
             }
         }

@@ -95,20 +95,20 @@ impl Script {
     }
 
     /// Makes all `calls` at once; one outcome each.
-    pub async fn run(&self, fleet: &Servers, calls: &[Call]) -> Vec<Outcome> {
+    pub async fn run(&self, servers: &Servers, calls: &[Call]) -> Vec<Outcome> {
         let calls: Vec<&Call> = calls.iter().collect();
         let Some(function) = self.function.as_ref().filter(|function| function.may_be_asked()) else {
-            return self.evaluate(fleet, &calls).await;
+            return self.evaluate(servers, &calls).await;
         };
         let mut outcomes =
-            fleet.write(calls.iter().map(|call| call.order("FCALL", &function.name)).collect()).await;
+            servers.write(calls.iter().map(|call| call.command("FCALL", &function.name)).collect()).await;
         if let Some(unknown) = Void::of(&outcomes, &calls, |fault| matches!(fault, Fault::NoScript)) {
-            let loaded = function.load(fleet, &unknown.calls).await;
+            let loaded = function.load(servers, &unknown.calls).await;
             unknown.become_of(&mut outcomes, loaded);
         }
         let is_refused = |fault: &Fault| matches!(fault, Fault::NoScript | Fault::Forbidden(_));
         if let Some(refused) = Void::of(&outcomes, &calls, is_refused) {
-            let evaluated = self.evaluate(fleet, &refused.calls).await;
+            let evaluated = self.evaluate(servers, &refused.calls).await;
             if evaluated.iter().any(Result::is_ok) {
                 function.refuse();
             }
@@ -118,17 +118,17 @@ impl Script {
     }
 
     /// Makes one call.
-    pub async fn call(&self, fleet: &Servers, call: Call) -> Outcome {
-        self.run(fleet, &[call]).await.pop().unwrap_or(Err(Fault::Unanswered))
+    pub async fn call(&self, servers: &Servers, call: Call) -> Outcome {
+        self.run(servers, &[call]).await.pop().unwrap_or(Err(Fault::Unanswered))
     }
 
     /// Makes all `calls` without a function.
-    async fn evaluate(&self, fleet: &Servers, calls: &[&Call]) -> Vec<Outcome> {
+    async fn evaluate(&self, servers: &Servers, calls: &[&Call]) -> Vec<Outcome> {
         let mut outcomes =
-            fleet.write(calls.iter().map(|call| call.order("EVALSHA", &self.digest)).collect()).await;
+            servers.write(calls.iter().map(|call| call.command("EVALSHA", &self.digest)).collect()).await;
         if let Some(unknown) = Void::of(&outcomes, calls, |fault| matches!(fault, Fault::NoScript)) {
-            let whole = unknown.calls.iter().map(|call| call.order("EVAL", &self.source)).collect();
-            let evaluated = fleet.write(whole).await;
+            let whole = unknown.calls.iter().map(|call| call.command("EVAL", &self.source)).collect();
+            let evaluated = servers.write(whole).await;
             unknown.become_of(&mut outcomes, evaluated);
         }
         outcomes
@@ -151,14 +151,14 @@ impl Function {
     }
 
     /// Gives it to the servers of `calls`, and makes them.
-    async fn load(&self, fleet: &Servers, calls: &[&Call]) -> Vec<Outcome> {
-        let orders = calls.iter().flat_map(|call| {
+    async fn load(&self, servers: &Servers, calls: &[&Call]) -> Vec<Outcome> {
+        let commands = calls.iter().flat_map(|call| {
             let mut load = redis::cmd("FUNCTION");
             load.arg("LOAD").arg(&self.library);
-            [Command { slot: call.slot(), command: load }, call.order("FCALL", &self.name)]
+            [Command { slot: call.slot(), command: load }, call.command("FCALL", &self.name)]
         });
         // Another store may have loaded it meanwhile, which is as well: what counts is whether the calls succeed.
-        fleet.write(orders.collect()).await.into_iter().skip(1).step_by(2).collect()
+        servers.write(commands.collect()).await.into_iter().skip(1).step_by(2).collect()
     }
 }
 
@@ -192,7 +192,7 @@ impl Call {
         self.keys.first().map_or(0, |key| key::slot_of(key))
     }
 
-    fn order(&self, how: &str, script: &str) -> Command {
+    fn command(&self, how: &str, script: &str) -> Command {
         let mut command = Cmd::new();
         command.arg(how).arg(script).arg(self.keys.len());
         for key in &self.keys {

@@ -22,7 +22,7 @@ pub(super) type Outcome = Result<Value, Fault>;
 
 /// How commands get to their servers.
 pub(super) struct Servers {
-    servers: Topology,
+    topology: Topology,
     /// How many replicas must have a write before it is answered.
     replicas: u32,
     /// Time for them to say so, milliseconds.
@@ -46,32 +46,32 @@ impl Command {
 impl Servers {
     /// Starts to connect.
     pub async fn start(target: &Target) -> Result<Self, UrlError> {
-        let servers = match &target.layout {
+        let topology = match &target.layout {
             Layout::Single { host, database } => Topology::One(Connection::start(
                 Connector::new(target, *database)?,
                 Endpoint::Server(host.clone()),
             )),
             Layout::Sentinel { hosts, service, database, login } => {
                 let (sentinels, service, login) = (hosts.clone(), service.clone(), login.clone());
-                let goal = Endpoint::Master { sentinels, service, login };
-                Topology::One(Connection::start(Connector::new(target, *database)?, goal))
+                let endpoint = Endpoint::Master { sentinels, service, login };
+                Topology::One(Connection::start(Connector::new(target, *database)?, endpoint))
             }
             Layout::Cluster { hosts } => {
                 Topology::Many(Cluster::start(Connector::new(target, 0)?, hosts.clone()))
             }
         };
-        match &servers {
-            Topology::One(link) => link.first_try().await,
+        match &topology {
+            Topology::One(connection) => connection.first_try().await,
             Topology::Many(cluster) => cluster.first_try().await,
         }
         // Half of a command's time: what is not confirmed by then is still answered in time.
         let patience = u64::try_from(target.command_timeout.as_millis() / 2).unwrap_or(u64::MAX).max(1);
-        Ok(Self { servers, replicas: target.replicas, patience })
+        Ok(Self { topology, replicas: target.replicas, patience })
     }
 
     /// Commands of different groups cannot share keys; all of one group can.
     pub fn group_of(&self, slot: u16) -> u16 {
-        match &self.servers {
+        match &self.topology {
             Topology::One(_) => 0,
             Topology::Many(_) => slot,
         }
@@ -80,40 +80,44 @@ impl Servers {
     /// One of `slots` for each server that has some, with the server's name where there are several. Slots that no server
     /// has are a part, too.
     pub fn parts<T>(&self, mut slots: impl Iterator<Item = (u16, T)>) -> Vec<(Option<String>, T)> {
-        match &self.servers {
+        match &self.topology {
             Topology::One(_) => slots.next().map(|(_, first)| (None, first)).into_iter().collect(),
             Topology::Many(cluster) => cluster.parts(slots),
         }
     }
 
-    /// Sends all `orders` at once, to one server in their order; one outcome each.
-    pub async fn send(&self, orders: Vec<Command>) -> Vec<Outcome> {
-        match &self.servers {
-            Topology::One(link) => pass(link, orders.iter().map(|order| &order.command), None).await,
-            Topology::Many(cluster) => cluster.send(orders, None).await,
+    /// Sends all `commands` at once, to one server in their command; one outcome each.
+    pub async fn send(&self, commands: Vec<Command>) -> Vec<Outcome> {
+        match &self.topology {
+            Topology::One(connection) => {
+                pass(connection, commands.iter().map(|command| &command.command), None).await
+            }
+            Topology::Many(cluster) => cluster.send(commands, None).await,
         }
     }
 
     /// The same for what changes something: it has happened only when as many replicas as the URL asks for have it too.
-    pub async fn write(&self, orders: Vec<Command>) -> Vec<Outcome> {
+    pub async fn write(&self, commands: Vec<Command>) -> Vec<Outcome> {
         let wait = (self.replicas > 0).then_some((self.replicas, self.patience));
-        match &self.servers {
-            Topology::One(link) => pass(link, orders.iter().map(|order| &order.command), wait).await,
-            Topology::Many(cluster) => cluster.send(orders, wait).await,
+        match &self.topology {
+            Topology::One(connection) => {
+                pass(connection, commands.iter().map(|command| &command.command), wait).await
+            }
+            Topology::Many(cluster) => cluster.send(commands, wait).await,
         }
     }
 
     /// One command.
-    pub async fn ask(&self, order: Command) -> Result<Value, BackendError> {
-        Ok(self.send(vec![order]).await.pop().unwrap_or(Err(Fault::Unanswered))?)
+    pub async fn ask(&self, command: Command) -> Result<Value, BackendError> {
+        Ok(self.send(vec![command]).await.pop().unwrap_or(Err(Fault::Unanswered))?)
     }
 
     /// The clock of the first server that answers.
     pub async fn time(&self) -> Result<Value, BackendError> {
         let command = redis::cmd("TIME");
-        match &self.servers {
-            Topology::One(link) => {
-                Ok(pass(link, [&command], None).await.pop().unwrap_or(Err(Fault::Unanswered))?)
+        match &self.topology {
+            Topology::One(connection) => {
+                Ok(pass(connection, [&command], None).await.pop().unwrap_or(Err(Fault::Unanswered))?)
             }
             Topology::Many(cluster) => Ok(cluster.ask_any(&command).await?),
         }
@@ -122,7 +126,7 @@ impl Servers {
 
 /// Sends `commands` to one server, and has it wait for its replicas where `wait` says how many and how long.
 pub(super) async fn pass<'a>(
-    link: &Connection,
+    connection: &Connection,
     commands: impl IntoIterator<Item = &'a Cmd>,
     wait: Option<(u32, u64)>,
 ) -> Vec<Outcome> {
@@ -137,7 +141,7 @@ pub(super) async fn pass<'a>(
     if let Some((replicas, patience)) = wait {
         pipeline.cmd("WAIT").arg(replicas).arg(patience);
     }
-    let values = match link.send(&pipeline).await {
+    let values = match connection.send(&pipeline).await {
         Ok(values) => values,
         Err(why) => return vec![Err(why.into()); count],
     };

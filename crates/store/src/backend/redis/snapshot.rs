@@ -16,7 +16,7 @@ type Bytes = Vec<u8>;
 
 /// The scripts.
 pub(super) struct Scripts {
-    tell: Script,
+    change: Script,
     read: Script,
     audit: Script,
 }
@@ -24,7 +24,7 @@ pub(super) struct Scripts {
 impl Scripts {
     pub fn new() -> Self {
         Self {
-            tell: Script::new(lua::of_namespaces() + include_str!("../../../scripts/change.lua")),
+            change: Script::new(lua::of_namespaces() + include_str!("../../../scripts/change.lua")),
             read: Script::new(lua::of_namespaces() + include_str!("../../../scripts/snapshot.lua")),
             audit: Script::new(include_str!("../../../scripts/audit.lua")),
         }
@@ -33,13 +33,13 @@ impl Scripts {
     /// Tells that `client` was reset.
     pub async fn reset(
         &self,
-        fleet: &Servers,
+        servers: &Servers,
         keys: &Keys,
         client: ClientId,
         audit: Vec<u8>,
     ) -> Result<u64, BackendError> {
         let change = OverrideChange { line: audit, ..OverrideChange::default() };
-        match self.tell(fleet, keys, "reset", client.0.to_vec(), change).await? {
+        match self.record(servers, keys, "reset", client.0.to_vec(), change).await? {
             Changed::To(revision) => Ok(revision),
             Changed::NotMet | Changed::Full => Err(unreadable("a reset's answer")),
         }
@@ -48,18 +48,18 @@ impl Scripts {
     /// Sets or removes an override, if that may be.
     pub async fn change_override(
         &self,
-        fleet: &Servers,
+        servers: &Servers,
         keys: &Keys,
         consumer: &str,
         change: OverrideChange,
     ) -> Result<Changed, BackendError> {
         let what = if change.value.is_some() { "set" } else { "removed" };
-        self.tell(fleet, keys, what, consumer.as_bytes().to_vec(), change).await
+        self.record(servers, keys, what, consumer.as_bytes().to_vec(), change).await
     }
 
-    async fn tell(
+    async fn record(
         &self,
-        fleet: &Servers,
+        servers: &Servers,
         keys: &Keys,
         what: &str,
         whom: Vec<u8>,
@@ -67,7 +67,7 @@ impl Scripts {
     ) -> Result<Changed, BackendError> {
         let number = |number: u64| number.to_string().into_bytes();
         let call = Call {
-            keys: vec![keys.counters(), keys.news(), keys.overrides(), keys.audit(), keys.changes()],
+            keys: vec![keys.counters(), keys.notices(), keys.overrides(), keys.audit(), keys.changes()],
             arguments: vec![
                 what.into(),
                 whom,
@@ -82,7 +82,8 @@ impl Scripts {
                 number(change.most),
             ],
         };
-        let answer: i64 = redis::from_redis_value(self.tell.call(fleet, call).await?).map_err(unreadable)?;
+        let answer: i64 =
+            redis::from_redis_value(self.change.call(servers, call).await?).map_err(unreadable)?;
         match u64::try_from(answer) {
             Ok(0) => Ok(Changed::NotMet),
             Ok(revision) => Ok(Changed::To(revision)),
@@ -93,19 +94,19 @@ impl Scripts {
     /// What has changed after `after`, or all overrides and recent resets.
     pub async fn read(
         &self,
-        fleet: &Servers,
+        servers: &Servers,
         keys: &Keys,
         after: Mark,
     ) -> Result<NamespaceSnapshot, BackendError> {
         let arguments = [after.revision, after.at].map(|number| number.to_string().into_bytes());
-        let keys = vec![keys.counters(), keys.news(), keys.overrides(), keys.changes()];
-        read_snapshot(self.read.call(fleet, Call { keys, arguments: arguments.into() }).await?)
+        let keys = vec![keys.counters(), keys.notices(), keys.overrides(), keys.changes()];
+        read_snapshot(self.read.call(servers, Call { keys, arguments: arguments.into() }).await?)
     }
 
     /// The log's lines.
     pub async fn audit(
         &self,
-        fleet: &Servers,
+        servers: &Servers,
         keys: &Keys,
         before: Option<u64>,
         limit: usize,
@@ -113,7 +114,7 @@ impl Scripts {
         let before = before.map_or_else(Vec::new, |before| before.min(1 << 52).to_string().into_bytes());
         let limit = u64::try_from(limit).unwrap_or(u64::MAX).min(AUDIT_KEPT).to_string().into_bytes();
         let call = Call { keys: vec![keys.counters(), keys.audit()], arguments: vec![before, limit] };
-        read_lines(self.audit.call(fleet, call).await?)
+        read_lines(self.audit.call(servers, call).await?)
     }
 }
 
@@ -121,9 +122,9 @@ impl Scripts {
 pub(super) fn read_snapshot(answer: Value) -> Result<NamespaceSnapshot, BackendError> {
     type Parts = (u64, u64, u64, u64, Vec<Bytes>, Vec<(Bytes, Bytes)>);
     let parts: Parts = redis::from_redis_value(answer).map_err(unreadable)?;
-    let (revision, at, since, after, news, overrides) = parts;
+    let (revision, at, since, after, notices, overrides) = parts;
     let overrides = overrides.into_iter().map(|(consumer, row)| read_override(consumer, &row));
-    let resets = news.iter().filter_map(|bytes| read_reset(bytes).transpose());
+    let resets = notices.iter().filter_map(|bytes| read_reset(bytes).transpose());
     Ok(NamespaceSnapshot {
         revision,
         at,
@@ -141,10 +142,10 @@ pub(super) fn read_lines(answer: Value) -> Result<Vec<(u64, Vec<u8>)>, BackendEr
 }
 
 /// The revision alone.
-pub(super) async fn revision(fleet: &Servers, keys: &Keys) -> Result<u64, BackendError> {
+pub(super) async fn revision(servers: &Servers, keys: &Keys) -> Result<u64, BackendError> {
     let mut get = redis::cmd("HGET");
     get.arg(keys.counters()).arg("revision");
-    let answer = fleet.ask(Command::new(&keys.counters(), get)).await?;
+    let answer = servers.ask(Command::new(&keys.counters(), get)).await?;
     if answer == Value::Nil {
         return Ok(0);
     }

@@ -72,7 +72,7 @@ fn lua_knows_the_calendar() {
             for now in [end_of(month).0 - 1, end_of(month).0] {
                 pair.now = now;
                 pair.stored.clear();
-                let gone = pair.redis.fleet.ask(Command::new("", redis::cmd("FLUSHALL")));
+                let gone = pair.redis.servers.ask(Command::new("", redis::cmd("FLUSHALL")));
                 gone.await.unwrap();
                 let deeds = [Deed::Charge(1), Deed::Charge(1_000_000), Deed::Charge(1)];
                 let entries = deeds.map(|deed| (0, 0, None, deed));
@@ -158,7 +158,7 @@ fn what_a_request_waits_for_does_not_wait_for_all_of_a_long_batch() {
         let terms = Arc::new(Offer { monthly: Some(1_000), ..Offer::default() }.terms().unwrap());
         let keys = Keys::new("long");
         let apply = async |entries: Vec<AccountEntry>| {
-            apply::apply(&redis.fleet, &redis.apply, &keys, &entries, Some(UnixMicros(NOW))).await.unwrap();
+            apply::apply(&redis.servers, &redis.apply, &keys, &entries, Some(UnixMicros(NOW))).await.unwrap();
         };
         apply(charges(0..1, &terms)).await;
         // What the function calls is logged as well.
@@ -191,7 +191,7 @@ fn what_redis_keeps_of_the_function_does_not_grow_with_the_accounts() {
         let keys = Keys::new("growth");
         let apply = async |accounts: std::ops::Range<u128>| {
             let entries = charges(accounts, &terms);
-            apply::apply(&redis.fleet, &redis.apply, &keys, &entries, Some(UnixMicros(NOW))).await.unwrap();
+            apply::apply(&redis.servers, &redis.apply, &keys, &entries, Some(UnixMicros(NOW))).await.unwrap();
         };
         for round in 0..20 {
             apply(round * 64..(round + 1) * 64).await;
