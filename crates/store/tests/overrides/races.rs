@@ -43,33 +43,33 @@ async fn all(backend: Arc<dyn Backend>) {
     a_namespace_never_has_more_than_it_may(&backend).await;
 }
 
+/// One admin's changes that were made: the reason, and the revision where an override was set.
+async fn changes_of(admin: usize, replica: Replica) -> Vec<(String, Option<u64>)> {
+    let mut made = Vec::new();
+    for round in 0..ROUNDS {
+        let (consumer, reason) = (format!("c{}", (admin + round) % 4), format!("{admin}-{round}"));
+        if (admin + round / 2).is_multiple_of(3) {
+            match replica.delete(&consumer, &reason).await {
+                StatusCode::NO_CONTENT => made.push((reason, None)),
+                status => assert_eq!(status, StatusCode::NOT_FOUND, "{consumer} {reason}"),
+            }
+        } else {
+            let (status, answer) = replica.put(&consumer, &reason).await;
+            assert_eq!(status, StatusCode::OK, "{answer}");
+            assert_eq!(answer["reason"], reason, "the answer has another's override");
+            made.push((reason, answer["revision"].as_u64()));
+        }
+    }
+    made
+}
+
 /// Fifty admins set and remove the overrides of four consumers at two replicas.
 async fn every_change_is_answered_and_logged_as_it_was(backend: &Arc<dyn Backend>) {
     let replicas = [Replica::on(backend), Replica::on(backend)];
     for replica in &replicas {
         replica.know_tiers().await;
     }
-    let admins = (0..CLIENTS).map(|admin| {
-        let replica = replicas[admin % 2].clone();
-        tokio::spawn(async move {
-            let mut made = Vec::new();
-            for round in 0..ROUNDS {
-                let (consumer, reason) = (format!("c{}", (admin + round) % 4), format!("{admin}-{round}"));
-                if (admin + round / 2) % 3 == 0 {
-                    match replica.delete(&consumer, &reason).await {
-                        StatusCode::NO_CONTENT => made.push((reason, None)),
-                        status => assert_eq!(status, StatusCode::NOT_FOUND, "{consumer} {reason}"),
-                    }
-                } else {
-                    let (status, answer) = replica.put(&consumer, &reason).await;
-                    assert_eq!(status, StatusCode::OK, "{answer}");
-                    assert_eq!(answer["reason"], reason, "another's override is answered");
-                    made.push((reason, answer["revision"].as_u64()));
-                }
-            }
-            made
-        })
-    });
+    let admins = (0..CLIENTS).map(|admin| tokio::spawn(changes_of(admin, replicas[admin % 2].clone())));
     let made: Vec<_> = join_all(admins).await.into_iter().flat_map(Result::unwrap).collect();
     let log = replicas[0].log().await;
     let mut before: HashMap<String, Value> = HashMap::new();

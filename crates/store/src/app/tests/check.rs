@@ -1,3 +1,4 @@
+use super::super::check::{Configured, Offered};
 use super::*;
 use proptest::prelude::*;
 use tollgate_core::account::{Account, Verdict, decide_all};
@@ -191,52 +192,64 @@ async fn a_key_that_stands_twice_is_refused_wherever_it_stands() {
     assert!(detail.contains("[0].rate: is written twice"), "{detail}");
 }
 
+/// What `--policy` gives the store for a policy.
+fn configured(policy: &Value) -> Configured {
+    let policy = Policy::from_value(policy).unwrap();
+    let offered = Offered::of(&policy).unwrap();
+    [(policy.namespace, Arc::new(offered))].into()
+}
+
+/// A replica that was started with the policy `n`, and that policy.
+fn with_policy() -> (Replica, Value) {
+    let (replica, mut policy) = (Replica::new(), whole());
+    policy["namespace"] = "n".into();
+    replica.store.configure(configured(&policy));
+    (replica, policy)
+}
+
+async fn decision(replica: &Replica, consumer: &str, rest: Value) -> Value {
+    let mut body = rest;
+    (body["namespace"], body["consumer"]) = ("n".into(), consumer.into());
+    replica.post("/v1/check", &body).await.json()
+}
+
 #[tokio::test]
 async fn a_policy_that_the_store_was_given_says_tiers_and_defaults_before_any_gateway_speaks() {
-    let replica = Replica::new();
-    let given = |policy: &Value| {
-        let policy = Policy::from_value(policy).unwrap();
-        let offered = super::super::check::Offered::of(&policy).unwrap();
-        [(policy.namespace, Arc::new(offered))].into()
-    };
-    let mut policy = whole();
-    policy["namespace"] = "n".into();
-    replica.store.configure(given(&policy));
+    let (replica, _) = with_policy();
     // An override before the first traffic.
     let put = replica.put("/v1/overrides/n/acme", &json!({ "tier": "partner", "reason": "x" })).await;
     assert_eq!(put.status, StatusCode::OK, "{}", put.text());
-    let decision = |body: Value| {
-        let replica = &replica;
-        async move { replica.post("/v1/check", &body).await.json() }
-    };
-    let free = decision(json!({ "namespace": "n", "consumer": "globex" })).await;
+    let free = decision(&replica, "globex", json!({})).await;
     assert_eq!(
         (&free["tier"], &free["monthly_remaining"]),
         (&json!("free"), &json!(298)),
         "its default_cost, too"
     );
-    assert_eq!(decision(json!({ "namespace": "n", "consumer": "acme" })).await["tier"], "partner");
-    assert_eq!(
-        decision(json!({ "namespace": "n", "consumer": "billing", "tier": "free" })).await["tier"],
-        "partner"
-    );
+    assert_eq!(decision(&replica, "acme", json!({})).await["tier"], "partner");
+    assert_eq!(decision(&replica, "billing", json!({ "tier": "free" })).await["tier"], "partner");
     replica.post("/v1/check", &json!({ "namespace": "other", "consumer": "globex" })).await.problem(422);
+}
 
-    // What gateways tell of the same names changes nothing; new names are learned as ever.
+#[tokio::test]
+async fn what_gateways_tell_changes_no_tier_of_a_policy_that_the_store_was_given() {
+    let (replica, _) = with_policy();
     let reply = replica.lease(&wants("initech", 1, UNIT, 0)).await;
     assert_eq!(reply.answers.len(), 1);
-    let told = json!({ "namespace": "n", "consumer": "globex", "tier": "free", "cost": 1 });
-    assert_eq!(decision(told.clone()).await["limit"], 20, "the policy's own, not the gateway's 100 a minute");
-    assert_eq!(
-        decision(json!({ "namespace": "n", "consumer": "globex", "tier": "pro" })).await["limit"],
-        1_000
-    );
-    replica.store.refresh().await;
+    let free = decision(&replica, "globex", json!({ "tier": "free", "cost": 1 })).await;
+    assert_eq!(free["limit"], 20, "the policy's own, not the gateway's 100 a minute");
+    // New names are learned as ever.
+    assert_eq!(decision(&replica, "globex", json!({ "tier": "pro" })).await["limit"], 1_000);
+}
 
-    // Read again: the new one counts at once, with overrides that name its tiers.
+#[tokio::test]
+async fn a_policy_that_is_read_again_counts_at_once_also_for_overrides_to_its_tiers() {
+    let (replica, mut policy) = with_policy();
+    replica.put("/v1/overrides/n/acme", &json!({ "tier": "partner", "reason": "x" })).await;
+    replica.store.refresh().await;
     policy["tiers"]["free"]["monthly"] = 1_000.into();
     policy["tiers"]["partner"]["monthly"] = 7_000.into();
-    replica.store.configure(given(&policy));
-    assert_eq!(decision(told).await["monthly_remaining"], 994);
+    replica.store.configure(configured(&policy));
+    let free = decision(&replica, "globex", json!({ "tier": "free", "cost": 1 })).await;
+    assert_eq!(free["monthly_remaining"], 999);
     assert_eq!(replica.get("/v1/overrides/n/acme").await.json()["offer"]["monthly"], 7_000);
 }

@@ -85,29 +85,30 @@ pub async fn whoever_is_charged_can_be_found_and_kept(backend: Arc<dyn Backend>,
         if let Some(text) = plain.filter(|text| text.len() <= 1_024 && !text.starts_with("%:")) {
             assert_eq!(name, text, "an ordinary name stays as it is");
         }
-        let place = format!("{namespace}/{}", utf8_percent_encode(name, NON_ALPHANUMERIC));
-        let usage = json_of(&app, Method::GET, &format!("/v1/usage/{place}"), Value::Null).await;
-        assert_eq!(&usage, found[0]);
-        let path = format!("/v1/overrides/{place}");
-        let put = json_of(&app, Method::PUT, &path, json!({ "bonus": 10, "reason": "goodwill" })).await;
-        assert_eq!((&put["consumer"], &put["offer"]["monthly"]), (&json!(name), &json!(1_010)));
-        assert_eq!(json_of(&app, Method::GET, &path, Value::Null).await, put);
-        let check = json!({ "namespace": namespace, "consumer": name, "cost": 1 });
-        let check = json_of(&app, Method::POST, "/v1/check", check).await;
-        assert_eq!(check["monthly_remaining"], 1_009 - units, "its override counts, on its own account");
-        json_of(
-            &app,
-            Method::POST,
-            &format!("/v1/reset/{place}"),
-            json!({ "month": true, "reason": "goodwill" }),
-        )
-        .await;
-        assert_eq!(json_of(&app, Method::GET, &format!("/v1/usage/{place}"), Value::Null).await["used"], 0);
-        let audit = json_of(&app, Method::GET, &format!("/v1/audit/{namespace}?limit=1"), Value::Null).await;
-        assert_eq!(audit["lines"][0]["consumer"], name);
+        it_is_found_by_its_name(&app, namespace, found[0]).await;
     }
     let overrides = json_of(&app, Method::GET, &format!("/v1/overrides/{namespace}"), Value::Null).await;
     assert_eq!(overrides["overrides"].as_array().unwrap().len(), names.len());
+}
+
+/// What the listing has is found, overridden, charged and reset by the name that the listing gives it.
+async fn it_is_found_by_its_name(app: &Router, namespace: &str, listed: &Value) {
+    let (name, units) = (listed["consumer"].as_str().unwrap(), listed["used"].as_u64().unwrap());
+    let place = format!("{namespace}/{}", utf8_percent_encode(name, NON_ALPHANUMERIC));
+    let usage = json_of(app, Method::GET, &format!("/v1/usage/{place}"), Value::Null).await;
+    assert_eq!(&usage, listed);
+    let path = format!("/v1/overrides/{place}");
+    let put = json_of(app, Method::PUT, &path, json!({ "bonus": 10, "reason": "goodwill" })).await;
+    assert_eq!((&put["consumer"], &put["offer"]["monthly"]), (&json!(name), &json!(1_010)));
+    assert_eq!(json_of(app, Method::GET, &path, Value::Null).await, put);
+    let check = json!({ "namespace": namespace, "consumer": name, "cost": 1 });
+    let check = json_of(app, Method::POST, "/v1/check", check).await;
+    assert_eq!(check["monthly_remaining"], 1_009 - units, "its override counts, on its own account");
+    json_of(app, Method::POST, &format!("/v1/reset/{place}"), json!({ "month": true, "reason": "goodwill" }))
+        .await;
+    assert_eq!(json_of(app, Method::GET, &format!("/v1/usage/{place}"), Value::Null).await["used"], 0);
+    let audit = json_of(app, Method::GET, &format!("/v1/audit/{namespace}?limit=1"), Value::Null).await;
+    assert_eq!(audit["lines"][0]["consumer"], name);
 }
 
 /// The beginning of a long name is for readers: only the listed form is a name.

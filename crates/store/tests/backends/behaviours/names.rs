@@ -53,9 +53,13 @@ pub async fn no_name_is_too_strange(backend: Arc<dyn Backend>, namespace: &str) 
             (Some(name), Cost(UNIT), long.as_str())
         );
     }
+    no_consumer_of_an_override_is_too_strange(&backend, namespace).await;
+}
+
+async fn no_consumer_of_an_override_is_too_strange(backend: &Arc<dyn Backend>, namespace: &str) {
     for consumer in ["", "a\0b", "\r\n", "{}*", &"x".repeat(MAX_NAME)] {
         let value = Some(vec![0, 255, b'\n']);
-        put_override(&backend, namespace, consumer, value.clone(), vec![0, 255]).await;
+        put_override(backend, namespace, consumer, value.clone(), vec![0, 255]).await;
         let snapshot = backend.snapshot(namespace, Mark::default()).await.unwrap();
         let row = snapshot.overrides.iter().find(|row| row.consumer == consumer).unwrap();
         assert_eq!(row.value, value);
