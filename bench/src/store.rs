@@ -1,4 +1,4 @@
-//! How many accounts per second the store's backends settle, beside the bare server.
+//! How many accounts per second the store's backends apply, beside the bare server.
 //!
 //! On Redis the measure is what the same server does with scripts that do next to nothing, called by `redis-benchmark` in the
 //! same minute. One returns a number; one reads a key and writes it back, which every limiter must do; and one is the smallest
@@ -95,9 +95,9 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
             on_one_core(&server, || bare(&server, &nothing, pipelines, settings))?,
             on_one_core(&server, || bare(&server, &kept, pipelines, settings))?,
             on_one_core(&server, || bare(&server, &bucket, pipelines, settings))?,
-            on_one_core(&server, || runtime.block_on(settled(&redis, settings, turn)))?,
-            runtime.block_on(settled(&redb, settings, turn))?.1,
-            runtime.block_on(settled(&memory, settings, turn))?.1,
+            on_one_core(&server, || runtime.block_on(applied(&redis, settings, turn)))?,
+            runtime.block_on(applied(&redb, settings, turn))?.1,
+            runtime.block_on(applied(&memory, settings, turn))?.1,
         ];
         // The first turn creates the accounts.
         for ((_, measured), speed) in sides.iter_mut().zip(speeds).filter(|_| turn > 0) {
@@ -185,8 +185,8 @@ fn bare(
     Ok((calls, speed.with_context(|| format!("redis-benchmark says: {text}"))?))
 }
 
-/// Settles reports of one node, each of another client than the one before.
-async fn settled(backend: &Arc<dyn Backend>, settings: &Settings, turn: usize) -> anyhow::Result<Speed> {
+/// Applies reports of one node, each of another client than the one before.
+async fn applied(backend: &Arc<dyn Backend>, settings: &Settings, turn: usize) -> anyhow::Result<Speed> {
     let rate = Rate { units: 1_000, seconds: 60, burst: 150 };
     let offer = Offer { tier: "pro".into(), rates: vec![rate], monthly: Some(1_000_000) };
     let terms = Arc::new(offer.terms().map_err(|error| anyhow::anyhow!("{error}"))?);

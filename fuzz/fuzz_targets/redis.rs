@@ -99,10 +99,7 @@ fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
                 }
                 Ask::Charge { cost } => {
                     assert_eq!(what, 1);
-                    assert_eq!(
-                        unpack(format(APPLY, "cost, text = unpack"), &mut bytes),
-                        [cost.0.min(EXACT)]
-                    );
+                    assert_eq!(unpack(format(APPLY, "cost, text = unpack"), &mut bytes), [cost.0.min(EXACT)]);
                 }
             }
             assert_eq!(bytes, entry.name.as_deref().unwrap_or_default());

@@ -1,8 +1,13 @@
-//! What the `tollgate` command does besides reading its arguments.
+//! What the `tollgate` command does, besides reading its arguments, which is in `main.rs`.
 //!
-//! [`lint`] checks the policies in a file; [`policies`] reads those that `tollgate store --policy` names.
+//! - [`lint`] is `tollgate check`: it finds the policies in a file and says what is wrong with them.
+//! - [`policies`] reads the files of `tollgate store --policy`.
+//! - `tollgate store` itself is [`tollgate_store::serve::run`].
+//!
+//! The crate knows the policy parser of `tollgate-core`, the formats of Kong's and Envoy's configurations, and of the
+//! store only how to start it. Begin with [`lint::lint`].
 
-// In a test an overflow is a failure like any other.
+// In a test, an overflow is a failure like any other.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod lint;

@@ -4,8 +4,8 @@
 //! text ──yaml──▶ tree of nodes with lines ──find──▶ policies in it ──Policy::from_json──▶ lines to print
 //! ```
 //!
-//! All work takes time and memory in proportion to the file: a path is written out only for what is reported, and both the
-//! aliases and the reports have a bound.
+//! Time and memory are in proportion to the file: a path is written out only for what is reported, and both the aliases
+//! and the reports are bounded.
 
 mod envoy;
 mod find;
@@ -43,7 +43,7 @@ pub fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// What there is to report about a file's text, in the order of its lines.
+/// The report about a file's text, in the order of its lines.
 #[must_use]
 pub fn lint(text: &[u8]) -> Vec<Line> {
     let mut said = Lines::default();
@@ -63,7 +63,7 @@ pub fn policies(text: &[u8]) -> Result<Vec<(usize, Policy)>, Vec<Line>> {
     if lines.iter().any(|line| line.kind == Kind::Wrong) { Err(lines) } else { Ok(found) }
 }
 
-/// Reports what there is to report about `text`; `each` gets the policies that can work, in the file's order.
+/// Adds the report about `text` to `said`. `each` gets the valid policies, in the file's order.
 fn read_text(text: &[u8], said: &mut Lines, each: &mut dyn FnMut(usize, &Policy)) {
     match std::str::from_utf8(text) {
         Ok(text) => check_text(text, said, each),
@@ -136,7 +136,7 @@ struct Judged {
 impl Judged {
     fn of(node: &Node) -> Self {
         let (text, lines) = match &node.content {
-            // JSON text in a string, which is also what the filter gets.
+            // The string is JSON text, and the filter gets it as it is.
             Content::Scalar(Value::String(text)) => (text.clone(), inner(node, text)),
             _ => (node.to_value().to_string(), None),
         };
@@ -154,7 +154,7 @@ impl Judged {
     }
 }
 
-/// `read` holds what was read before: a policy that many aliases refer to is read once.
+/// Reads the policy of `found`. `read` holds earlier results, so a policy that many aliases refer to is read once.
 fn read_policy(found: &Found<'_>, read: &mut HashMap<*const Node, Rc<Judged>>) -> Option<Rc<Judged>> {
     let node = found.policy?;
     Some(Rc::clone(read.entry(std::ptr::from_ref(node)).or_insert_with(|| Rc::new(Judged::of(node)))))

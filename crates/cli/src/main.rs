@@ -1,4 +1,4 @@
-//! The `tollgate` command.
+//! The `tollgate` command: its arguments, and what it prints. The work is in the library of this crate.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -21,13 +21,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Says what is wrong with the policies in some files, and what to write instead
+    /// Checks the policies in files: what is wrong, and what to write instead
     ///
-    /// A file is a policy, a declarative configuration of Kong or a bootstrap configuration of Envoy, in YAML or JSON;
-    /// every filter or plugin of Tollgate's in it is checked. What is wrong goes to the standard error, one line each:
-    /// `file:line: path: what is wrong, what to write instead`.
+    /// A file is a policy, a declarative configuration of Kong or a bootstrap configuration of Envoy, in YAML or JSON.
+    /// Every filter or plugin of Tollgate in it is checked. Mistakes go to standard error, one per line: `file:line:
+    /// path: what is wrong, what to write instead`.
     ///
-    /// Exit status: 0 if every policy can work, 1 if something is wrong, 2 if a file cannot be read.
+    /// Exit status: 0 if every policy is valid, 1 if something is wrong, 2 if a file cannot be read.
     Check(Check),
     /// Runs the store: it lends budget to gateways, and keeps what consumers have used
     ///
@@ -44,7 +44,7 @@ struct Check {
     /// The files to check
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Print nothing about policies that can work
+    /// Print nothing about valid policies
     #[arg(short, long, env = "TOLLGATE_QUIET", value_parser = clap::builder::FalseyValueParser::new())]
     quiet: bool,
 }
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         Command::Store(settings) => run_store(*settings),
         Command::Meta => print_meta(),
     };
-    // Nobody reads the output any more, so nobody can be told either.
+    // The output is closed, so nobody can be told.
     done.unwrap_or(ExitCode::from(2))
 }
 
@@ -95,7 +95,7 @@ fn run_store(settings: Settings) -> io::Result<ExitCode> {
         writeln!(io::stderr(), "tollgate store: {why}")?;
         return Ok(ExitCode::FAILURE);
     }
-    // Requests have had their time, so this does not wait for a call to the backend.
+    // Requests have had their time, so this does not wait for calls to the backend.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }

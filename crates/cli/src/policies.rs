@@ -1,4 +1,4 @@
-//! The operator's policies, `--policy FILE`: a namespace's tiers, prices and defaults before any gateway reports its own.
+//! The operator's policies (`--policy FILE`): a namespace's tiers, prices and defaults before any gateway calls.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::lint::{self, Kind};
 /// Reads the policies in `files`: bare ones, or all in a configuration of Kong or Envoy.
 ///
 /// # Errors
-/// What is wrong with them, in the lines of `tollgate check`.
+/// A policy is wrong; the lines are those of `tollgate check`.
 pub fn read(files: &[PathBuf]) -> Result<Configured, Vec<String>> {
     let (mut policies, mut wrong) = (HashMap::new(), Vec::new());
     for file in files {
@@ -45,7 +45,7 @@ fn read_file(file: &Path, policies: &mut HashMap<String, Offered>) -> Result<(),
     Ok(())
 }
 
-/// Joins two policies of one namespace: the first gives the defaults, and both give tiers.
+/// Joins two policies of one namespace: the defaults are the first one's, and the tiers are those of both.
 fn join(namespace: &str, first: &mut Offered, tiers: Vec<Arc<CompiledTier>>) {
     for tier in tiers {
         match first.tiers.iter().find(|known| known.name == tier.name) {
@@ -53,7 +53,7 @@ fn join(namespace: &str, first: &mut Offered, tiers: Vec<Arc<CompiledTier>>) {
                 warn!(
                     namespace,
                     tier = &*tier.name,
-                    "two policies differ in a tier; the first one's counts here"
+                    "two policies define this tier differently; the first one is used"
                 );
             }
             Some(_) => {}

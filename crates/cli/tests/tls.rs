@@ -162,17 +162,17 @@ fn a_new_certificate_is_shown_without_a_restart_and_one_that_cannot_be_read_is_n
 
     // A certificate without its key leaves the old one in use.
     copy(second.directory(), &["server.pem"]);
-    let line = line_with(&mut store.log, "the certificate before stays");
+    let line = line_with(&mut store.log, "the old certificate stays");
     assert!(line["message"].as_str().unwrap().contains("do not belong together"), "{line}");
     assert_eq!(store.ask(first.directory(), &[]).1, Some(0));
 
     copy(second.directory(), &["server.key"]);
-    line_with(&mut store.log, "the certificate was read again");
+    line_with(&mut store.log, "the certificate was reread");
     assert_eq!(store.ask(second.directory(), &[]).1, Some(0));
     assert!(refuses(&store.ask(first.directory(), &[])));
 
     fs::write(files.path().join("server.pem"), "nothing of the kind").unwrap();
-    line_with(&mut store.log, "there is none in it; it takes a certificate in PEM");
+    line_with(&mut store.log, "it contains none; it takes a certificate in PEM");
     assert_eq!(store.ask(second.directory(), &[]).1, Some(0));
 }
 
@@ -190,7 +190,7 @@ fn what_cannot_be_shown_is_refused_before_anything_is_opened() {
     };
     let read = |from: &Certificates, name: &str| fs::read(from.directory().join(name)).unwrap();
     let (certificate, key) = (read(&ours, "server.pem"), read(&ours, "server.key"));
-    assert!(refused(b"", &key).contains("there is none in it"));
+    assert!(refused(b"", &key).contains("it contains none"));
     assert!(refused(&certificate, b"").contains("it takes an unencrypted private key in PEM"));
     assert!(refused(&certificate, &read(&others, "server.key")).contains("do not belong together"));
     assert!(

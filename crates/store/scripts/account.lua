@@ -1,13 +1,16 @@
--- Account of src/lease/account.rs under the same names. Whoever changes one changes the other; a property test compares
--- them, state and answer, step by step. `apply.lua` follows in the same script; no KEYS and no ARGV here.
+-- The account of src/accounts.rs, under the same names. A change to one has to be made to the other, too; a property
+-- test compares the answers and the states of both, step by step. `apply.lua` follows in the same script.
+-- Constants in capitals that are not defined here get their values from src/backend/redis/lua.rs. There are no KEYS and
+-- no ARGV here.
 --
--- Every number is a whole one below 2^53, where Lua's are exact.
+-- Every number is an integer below 2^53, so Lua's numbers are exact.
 
 local table_unpack = unpack
 local pack, unpack, min, max = struct.pack, struct.unpack, math.min, math.max
 
--- The account at hand. One table a field and not one a loan, used again for every account of the batch: making tables
--- is what would cost most here. Entries beyond the counts are left from accounts before.
+-- The current account. There is one table per field and not one per loan, and the next account of the batch uses the
+-- same tables, because making tables would cost the most here. Entries beyond the counts are left over from earlier
+-- accounts.
 local at
 local works, weights, level_drains, idles = {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}
 local loans = 0
@@ -16,10 +19,10 @@ local LOAN_FIELDS = {nodes, lows, highs, seqs, spents, lents, forfeits, loan_mon
 local usages = 0
 local usage_months, useds = {}, {}
 
--- The offer that it is settled by.
+-- The offer that applies to the account.
 local count, drains, offer_weights, capacities, holds, quota
 
--- What its node says.
+-- What the account's node says.
 local node, low, high, seq, spent, acked, spent_before_month, said_month, hold, need, queued, want
 local sinces = {0, 0, 0}
 
@@ -36,7 +39,7 @@ local function div_ceil(a, b)
   return (a - a % b) / b
 end
 
--- Months since January 1970, as in src/limit/calendar.rs; and where the month ends.
+-- Months since January 1970, as in calendar.rs of tollgate-core, and where a month begins.
 local DAY = 86400000000
 
 local function days_of_years(years)
@@ -66,8 +69,8 @@ local function used(month)
   return 0
 end
 
--- Entries beyond the counts stay as they are, so that no list grows from account to account: `table.insert` would shift
--- them on for ever.
+-- Entries beyond the counts stay, so that no list grows from account to account. `table.insert` would keep shifting
+-- them.
 local function remove_usage(place)
   for i = place, usages - 1 do usage_months[i], useds[i] = usage_months[i + 1], useds[i + 1] end
   usages = usages - 1
@@ -100,8 +103,8 @@ local function give_back(month, milli)
   end
 end
 
--- The levels, as in src/lease/account/level.rs.
--- Whether the level at `place` is kept in the numbers of the offer's bucket i.
+-- The levels, as in src/accounts/level.rs.
+-- Whether the level at `place` is in the units of the offer's bucket i.
 local function is_kept_for(place, i)
   return weights[place] == offer_weights[i] and level_drains[place] == drains[i]
 end
@@ -114,8 +117,8 @@ local function milli_of(i)
   return weights[i] == 0 and 0 or div_ceil(works[i], weights[i])
 end
 
--- Whether level i drains faster than the offer's bucket. Products could be too great to be exact: those of what division
--- leaves are not.
+-- Whether level i drains faster than the offer's bucket. Products could be too large to be exact; products of
+-- remainders are not.
 local function is_faster(i)
   local theirs, ours = div(level_drains[i], weights[i]), div(drains[i], offer_weights[i])
   if theirs ~= ours then return theirs > ours end
@@ -143,7 +146,7 @@ local function is_within(i)
   return is_of(i) and works[i] <= capacities[i]
 end
 
--- When what is poured was spent: 0, now; 1, earlier; else see Poured::Until.
+-- `first`, `second` and `third` say when the spending happened: 0 is now, 1 is earlier, anything else is Poured::Until.
 local function fill(milli, lent, first, second, third)
   for i = 1, count do
     if not is_within(i) then
@@ -231,7 +234,7 @@ local function drain_level(i, elapsed)
   end
 end
 
--- Puts the level that was kept for a bucket's very rate in its place.
+-- Moves the level that was kept for a bucket's rate into the bucket's place.
 local function arrange()
   for i = 1, count do
     if not is_of(i) then
@@ -291,7 +294,7 @@ local function start_loan(i)
   return i
 end
 
--- The place of the node's loan, made if there is none; nil for a message that is older than it.
+-- The place of the node's loan, which is made if there is none. It is nil if the message is older than the loan.
 local function loan_of()
   local place
   for i = 1, loans do
@@ -345,7 +348,7 @@ local function report(i, month)
   lents[i] = min(lents[i] - from_lease, hold)
 end
 
--- Flags (1, 2, 4: limits; 8: month; 16: never; 128: refused at all) and the wait.
+-- The flags (1, 2, 4: limits; see lua.rs for the others) and the wait.
 local function refusal(milli, month, ends, lent)
   local flags, wait, never = REFUSED, 0, false
   for i = 1, count do
@@ -390,7 +393,7 @@ local function has_plenty(lent)
   return (count > 0 or quota) and lent <= may_lie_idle()
 end
 
--- How long a lease may lie unspent by how its client comes to the node: see Loan::pace.
+-- How long a lease may lie idle, by how often its client comes to the node: see Loan::pace.
 local function idle_of(i)
   local was_calm = loan_ends[i] > at + LEASE_TTL
   local long_ago = loan_ends[i] > 0 and at + (was_calm and CALM_TTL or LEASE_TTL) >= loan_ends[i] + CALM_AFTER
@@ -420,14 +423,14 @@ local function apply(month, ends)
   if missing > rest then flags, wait = refusal(missing, month, ends, lent) end
   if not is_repeated then
     if missing <= rest then
-      -- In whole units: crumbs on several nodes pay for nobody's request.
+      -- Only whole units are lent: a fraction on each of several nodes pays for no request.
       local held = lents[i] + missing
       rest = rest - missing
       local others = div(min(less(need + queued, held), rest), UNIT) * UNIT
       held = held + others
       local share = div(div(rest - others, SHARE), UNIT) * UNIT
       if idle > IDLE_MS then
-        -- No more than may lie idle for long.
+        -- A lease that may lie idle for long takes only its part.
         share = min(share, div(less(may_lie_idle(), less(lent, lents[i]) + held), UNIT) * UNIT)
       end
       lents[i] = min(held + min(less(want, held), share), EXACT)

@@ -1,32 +1,32 @@
 -- Account::apply, Account::charge and Account::reset for many clients at once. `account.lua` stands before it.
 --
--- KEYS[1..n]      the clients' accounts (strings, see docs/redis-keys.md), each once; all in one slot where there is a cluster
--- KEYS[n+1..]     sets of the clients that have names (listings), those that entries point to
--- ARGV[1]         '' for the server's clock; a number of microseconds in tests
+-- KEYS[1..n]      the clients' accounts (strings, see docs/redis-keys.md), each once; all in one slot if there is a cluster
+-- KEYS[n+1..]     the sets of clients with names that the entries point to
+-- ARGV[1]         '' for the server's clock; in tests a number of microseconds
 -- ARGV[2]         n
--- ARGV[3]         how many offers follow
+-- ARGV[3]         the number of offers
 -- ARGV[4..]       the offers: count of buckets B, 3 x (drain, weight, capacity) I8, then the description that accounts
---                 keep: has a month B, its quota I8, the tier's name
--- ARGV[..]        the n entries: what is to be done B (0: lease, 1: charge, 2: reset); flags B (1: anonymous client, 2: has a name;
---                 of a reset 4: bucket, 8: month); the offer's place B; the place of the set of names B; then LEASE, or
---                 the cost I8, or nothing; then the name
--- Returns the clock, then one packed string a client: its first byte is GRANTED, STALE, DAMAGED or ABSENT.
+--                 keep: whether there is a quota B, the quota I8, the tier's name
+-- ARGV[..]        the n entries: what is asked for B (ASK_...); flags B (ANONYMOUS, NAMED, or of a reset RESET_...);
+--                 the offer's place B; the place of the set of names B; then LEASE, or the cost I8, or nothing;
+--                 then the name
+-- Returns the clock, then one packed string per client. Its first byte is GRANTED, STALE, DAMAGED or ABSENT.
 -- Integers are packed little-endian.
 
 local OFFER_LENGTH = 73
 
 local LEASE = '<c8I4I4I4I8I8I8HI8I8I8I8I8I8I8'
--- Version, levels and 16 if it has a name, moment, lengths of description and name, counts of nodes and months.
+-- Version, count of levels plus HAS_NAME, moment, lengths of description and name, counts of nodes and months.
 local HEAD = '<BBI8HHHB'
 local HEAD_LENGTH = 17
--- The work of an empty bucket is less than nothing: how long it has been empty.
+-- The work of an empty bucket is negative: how long it has been empty.
 local LEVEL, LEVEL_LENGTH = '<i8I4I4', 16
 local LOAN, LOAN_LENGTH = '<c8I4I4I4I8I8I8HI8', 54
 local USAGE, USAGE_LENGTH = '<HI8', 10
 local USUAL = '<BBI8HHHBi8I4I4c0c0c8I4I4I4I8I8I8HI8HI8'
 local byte, sub = string.byte, string.sub
 
--- Takes `value` apart; what comes back are its description and its name, or nil where it is not an account.
+-- Unpacks `value` into the current account. Returns its description and its name, or nil if it is no account.
 local function unpack_account(value)
   if #value < HEAD_LENGTH or byte(value) ~= ACCOUNT_VERSION then return nil end
   local _, has, moment, description, name, lent, months = unpack(HEAD, value)
@@ -75,7 +75,7 @@ local function pack_account(description, name)
   while levels > 0 and weights[levels] == 0 do levels = levels - 1 end
   local has, length = levels + (name and HAS_NAME or 0), name and #name or 0
   if levels == 1 and loans == 1 and usages == 1 then
-    -- What almost every account is, at once.
+    -- Almost every account looks like this, so it is packed by one call.
     return pack(USUAL, ACCOUNT_VERSION, has, at, #description, length, 1, 1, signed(1), weights[1], level_drains[1], description, name or '', nodes[1],
       lows[1], highs[1], seqs[1], spents[1], lents[1], forfeits[1], loan_months[1], loan_ends[1], usage_months[1], useds[1])
   end
@@ -123,7 +123,7 @@ local function apply_all(KEYS, ARGV)
       description, name = unpack_account(value)
     else
       start_account()
-      -- MGET takes what is not a string for absent.
+      -- MGET returns nil for a key that is not a string.
       if call('EXISTS', KEYS[i]) == 1 then description = nil end
     end
     if not description then
@@ -156,7 +156,8 @@ local function apply_all(KEYS, ARGV)
         answers[i + 1] = charge(cost, this, this_ends)
       end
       if flags % (2 * NAMED) >= NAMED then
-        -- Where the account has its name the set has its client; said again once a day, should somebody have lost the set.
+        -- An account with a name has its client in the set. The client is added again once a day, in case the set was
+        -- lost.
         if not name or div(before, DAY) ~= div(at, DAY) then call('SADD', KEYS[n + names], sub(KEYS[i], -32)) end
         name = sub(arg, text)
       end

@@ -2,9 +2,9 @@
 --
 -- KEYS[1]  counters
 -- KEYS[2]  audit log
--- ARGV[1]  lines below this number; '': from the newest
--- ARGV[2]  at most so many
--- Returns the number of the first line that follows, and the lines.
+-- ARGV[1]  lines have numbers below this one; '' starts with the newest
+-- ARGV[2]  the most lines
+-- Returns the number of the first line, and the lines.
 
 local lines = tonumber(redis.call('HGET', KEYS[1], 'lines') or 0)
 local start = 0

@@ -1,7 +1,7 @@
--- A change of an override or a reset, in one step: looks whether it may be, counts the revision up, remembers what nodes
--- and replicas may have missed, writes the line.
+-- Changes an override or records a reset in one step: it checks the condition, increments the revision, remembers what
+-- nodes and replicas may have missed, and writes the line.
 --
--- KEYS[1]  counters (hash: revision, since, lines; count, how many overrides there were at the revision `counted`)
+-- KEYS[1]  counters (hash: revision, since, lines; count is the number of overrides at the revision `counted`)
 -- KEYS[2]  notices (list, oldest first: revision I8, then 'd' and a consumer whose override was removed, or 'r' and a client)
 -- KEYS[3]  overrides (hash: consumer -> revision I8, whether it is set B, the application's bytes)
 -- KEYS[4]  audit log (list, newest first)
@@ -10,10 +10,10 @@
 -- ARGV[2]  the consumer, or the client's 16 bytes
 -- ARGV[3]  the override's bytes
 -- ARGV[4]  the line
--- ARGV[5]  after so many bytes of the line the override as it was is written, or null; '': nowhere
--- ARGV[6]  what has to hold: '' nothing, 'set' that there is an override, a number that it is the one of this revision
--- ARGV[7]  how many overrides there may be
--- Returns the new revision; 0 where the condition does not hold, -1 where there are too many.
+-- ARGV[5]  after how many bytes of the line to insert the previous override, or null; '' inserts nothing
+-- ARGV[6]  the condition: '' for none, 'set' if there must be an override, a number if it must be of this revision
+-- ARGV[7]  the most overrides
+-- Returns the new revision, 0 if the condition does not hold, or -1 if there are too many overrides.
 
 local call, pack, unpack = redis.call, struct.pack, struct.unpack
 local what, whom, line = ARGV[1], ARGV[2], ARGV[4]
@@ -23,7 +23,7 @@ local count = counters[3] and counters[3] == counters[1] and tonumber(counters[2
 
 if what ~= 'reset' then
   if not count then
-    -- The first change, or one after those of a version that does not count.
+    -- This is the first change, or one that follows those of a version that does not count.
     count = 0
     local rows = call('HGETALL', KEYS[3])
     for i = 2, #rows, 2 do if rows[i]:byte(9) == 1 then count = count + 1 end end
@@ -64,7 +64,7 @@ while call('LLEN', KEYS[2]) > NOTICES_REMEMBERED do
   call('HSET', KEYS[1], 'since', string.format('%.0f', since))
   if oldest:sub(9, 9) == CHANGED_REMOVAL then
     local consumer = oldest:sub(10)
-    -- Unless something has been set since.
+    -- It stays if it was set again.
     if call('HGET', KEYS[3], consumer) == pack('<I8B', since, 0) then call('HDEL', KEYS[3], consumer) end
   end
 end

@@ -1,9 +1,9 @@
--- One client's charge, where its account is as almost all are: the same as `account.lua` and `apply.lua` make of it, which
--- follow in the same script. Where a script is not kept as a function, to make all of their functions takes longer than such
--- a charge; so it comes first. What is not so simple is left to them, and nil comes back: a first request, a refusal, a loan,
--- another rate, a month that turns.
+-- One client's charge, if its account is as simple as almost all are. The result is what `account.lua` and `apply.lua`
+-- would compute, which follow in the same script. Without a kept function, defining all of their functions takes longer
+-- than such a charge, so this comes first. It returns nil and leaves the rest to them: a first request, a refusal, a
+-- loan, another rate, a new month.
 --
--- KEYS and ARGV as in `apply.lua`.
+-- KEYS and ARGV are those of `apply.lua`.
 
 local function charge_alone(KEYS, ARGV)
   if ARGV[2] == '1' and ARGV[3] == '1' and ARGV[5]:byte() == ASK_CHARGE then
@@ -23,12 +23,12 @@ local function charge_alone(KEYS, ARGV)
         else
           now = tonumber(ARGV[1])
         end
-        -- A clock may step back by as much, and time stands still.
+        -- If the clock steps back by at most this much, time stands still.
         local moment = (at > now and at - now <= CLOCK_SKEW) and at or now
         local elapsed = max(moment - at, 0)
         local month, used = unpack('<HI8', value, names + named)
 
-        -- The month, as `month_of` has it.
+        -- The month, as in `month_of`.
         local day = (moment - moment % 86400000000) / 86400000000 + 719468
         local of_era = day % 146097
         local leaps = (of_era - of_era % 1460) / 1460 - (of_era - of_era % 36524) / 36524 + (of_era - of_era % 146096) / 146096
@@ -42,7 +42,7 @@ local function charge_alone(KEYS, ARGV)
         for i = 1, count do
           local work, weight, drain = unpack('<i8I4I4', value, 2 + i * 16)
           work = max(work, 0)
-          -- A product that is too great to be exact is greater than any bucket.
+          -- A product that is too large to be exact is larger than any bucket.
           work = work - min(elapsed * drain, work) + cost * weight
           fits = fits and weight == weights[i] and drain == drains[i] and work <= capacities[i]
           if not fits then break end

@@ -1,13 +1,13 @@
--- What has changed in a namespace's overrides and resets after a revision, or all of it, as it stands together.
+-- What has changed in a namespace's overrides and resets after a revision, or all of it, at one moment.
 --
 -- KEYS[1]  counters
 -- KEYS[2]  notices
 -- KEYS[3]  overrides
 -- KEYS[4]  changes
--- ARGV[1]  the revision that is known; '0': none
--- ARGV[2]  when it was made, microseconds
--- Returns revision, when it was made, since, the revision that the rest starts from ('0': it is all), the notices (of
--- changes, resets alone), and pairs of consumer and override; see `change.lua`.
+-- ARGV[1]  the revision that is known, or '0'
+-- ARGV[2]  when it was made, in microseconds
+-- Returns the revision, when it was made, since, the revision that the rest starts from ('0' if it is everything), the
+-- notices (only resets, if it is not everything), and pairs of consumer and override; see `change.lua`.
 
 local call, pack, unpack = redis.call, struct.pack, struct.unpack
 local counters = call('HMGET', KEYS[1], 'revision', 'since')
@@ -21,7 +21,7 @@ end
 
 local missed = revision - ARGV[1]
 if ARGV[1] ~= '0' and at ~= '0' and missed >= 0 then
-  -- Beginning with the one that is known, to see that it is the same.
+  -- The first one is the change that is known, to see whether it is the same.
   local changes = call('LRANGE', KEYS[4], -missed - 1, -1)
   local of, when
   if #changes == missed + 1 then of, when = unpack('<I8I8', changes[1]) end
@@ -33,7 +33,7 @@ if ARGV[1] ~= '0' and at ~= '0' and missed >= 0 then
         notices[#notices + 1] = changes[i]:sub(1, 8) .. CHANGED_RESET .. whom
       elseif not listed[whom] then
         listed[whom] = true
-        -- A removal may be forgotten by now.
+        -- The removal may have been forgotten.
         local row = call('HGET', KEYS[3], whom) or pack('<I8B', unpack('<I8', changes[i]), 0)
         overrides[#overrides + 1] = {whom, row}
       end

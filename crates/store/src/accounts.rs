@@ -1,26 +1,26 @@
-//! A client's account at the store, and all of its arithmetic.
+//! One client's account at the store, and all of its arithmetic.
 //!
-//! A bucket is kept as in [`limit`](tollgate_core::limit): a level that drains. What is lent to nodes and not yet reported as
-//! spent stands beside the level and takes its room until it is: it does not drain, so that nothing is lent twice. From
-//! that follows the promise, over all nodes and for every interval *t*: with *D* the level and *O* what is lent,
-//! *D* + *O* ≤ capacity whenever something is lent; *D* falls by at most rate·*t*; a node spends only what it holds. So
-//! what is admitted in *t* is at most capacity + rate·*t*.
+//! A bucket is a level that drains, as in [`limit`](tollgate_core::limit). What nodes hold and have not reported as
+//! spent is kept beside the level. It takes up room in the bucket and does not drain, so nothing is lent twice. This
+//! gives the limit over all nodes, for every interval *t*. Let *D* be the level and *O* what is lent. *D* + *O* ≤
+//! capacity whenever something is lent, *D* falls by at most rate·*t*, and a node spends only what it holds. So at most
+//! capacity + rate·*t* is admitted in *t*.
 //!
-//! What was spent is reported later than it happened, and drains from when it happened all the same. In the terms of the
-//! generic cell rate algorithm a bucket is the moment at which it is empty, and spending *c* at *s* moves that moment from
-//! *x* to max(*x*, *s*) + *c*/rate. Several such steps are max(*x* + *C*/rate, *M*), with *C* their sum and *M* the moment
-//! at which a bucket is empty that had only them; so a report of *C* and *M* says all that the bucket needs. Where
-//! reports of several nodes come in another order than the spending happened, the result is never earlier than the true
-//! one (adjacent steps in the wrong order only make it later), so *D* is never less than what has really not drained.
+//! Spending is reported later than it happens, and still drains from when it happened. In the terms of the generic cell
+//! rate algorithm, a bucket is the moment at which it is empty, and spending *c* at *s* moves that moment from *x* to
+//! max(*x*, *s*) + *c*/rate. Several steps come to max(*x* + *C*/rate, *M*), where *C* is their sum and *M* is the
+//! moment at which a bucket with only these steps is empty. So a report of *C* and *M* is all that the bucket needs.
+//! Reports of several nodes may arrive in another order than the spending happened. Adjacent steps in the wrong order
+//! only make the moment later, so *D* is never less than what has not drained.
 //!
-//! A lease that nobody reports on ends on the store's clock, later than on the node's, which counted from before it asked.
-//! What was lent then counts as spent, in bucket and month. Should the node be heard of again, what it did not spend is
-//! given back to the month.
+//! A lease without reports ends by the store's clock. It ends later than by the node's clock, which started before the
+//! node asked. What was lent then counts as spent, in the bucket and in the month. If the node reports again, the month
+//! gets back what the node did not spend.
 //!
-//! A lease is *calm* where its client comes to the node now and then and leaves plenty: it lasts for the better part of a
-//! minute, and nobody has to ask or to hand back for each request. Of a bucket at most an eighth lies idle that way.
+//! A lease is *calm* if its client comes to the node now and then and leaves plenty. It lasts for almost a minute, so
+//! that not every request makes the node borrow and give back. At most an eighth of a bucket lies idle in calm leases.
 //!
-//! Everything here stays below 2⁵³ (see [`EXACT`]): the Redis backend has the same function in Lua.
+//! All numbers stay below 2⁵³ (see [`EXACT`]), because the Redis backend has the same arithmetic in Lua.
 
 mod level;
 mod loan;
@@ -38,82 +38,86 @@ use tollgate_core::terms::{Bucket, EXACT, Terms};
 use tollgate_core::units::{Cost, Micros, Millis, UnixMicros};
 use tollgate_core::wire::{Grant, LeaseRequest};
 
-/// How long a node may hold a lease without a word.
+/// How long a node may hold a lease without reporting.
 pub const LEASE_TTL: Micros = Micros(10_000_000);
 
-/// The same of a calm one: long enough that a client that comes now and then finds what it was lent the last time. Below
-/// [`LONGEST_EMPTY`](tollgate_core::wire::LONGEST_EMPTY), so that what is reported late still drains from when it was spent.
+/// How long a node may hold a calm lease without reporting: long enough that a client that comes now and then still
+/// finds it. It is below [`LONGEST_EMPTY`](tollgate_core::wire::LONGEST_EMPTY), so a late report still drains from when
+/// it was spent.
 pub const CALM_TTL: Micros = Micros(58_000_000);
 
-/// The longest that a grant says it lasts: a message has 32 bits for it, and a clock that is set back makes it seem long.
+/// The longest time to live in a grant. A message has 32 bits for it, and a clock that is set back makes it seem long.
 const LONGEST_TTL: Millis = Millis(u32::MAX as u64);
 
-/// How long a lease may lie unspent while there is plenty.
+/// How long a lease may lie idle while there is plenty.
 pub const IDLE: Millis = Millis(5_000);
 
-/// The same of one that is calm.
+/// How long a calm lease may lie idle.
 pub const IDLE_CALM: Millis = Millis(25_000);
 
-/// The same of one that was calm before. It goes back before it ends, and what is spent of it may be reported late.
+/// How long a lease may lie idle if it was calm before, too. It is given back before it ends, and its last spending may
+/// be reported late.
 pub const IDLE_PATIENT: Millis = Millis(50_000);
 
-/// How long a lease may lie unspent where others may need it.
+/// How long a lease may lie idle while others may need it.
 pub const IDLE_SCARCE: Millis = Millis(500);
 
-/// Beyond what a request needs, a node is lent at most one part in so many of what is left: others need some too.
+/// Beyond what a request needs, a node is lent at most one part in this many of what is left, so that other nodes get
+/// some.
 pub const SHARE: u64 = 4;
 
-/// Of a bucket one part in so many may lie on nodes for long, all nodes together: nobody misses it.
+/// One part in this many of a bucket may lie idle on all nodes together for long. Nobody misses that much.
 pub(crate) const CALM_PART: u64 = 8;
 
-/// How long the store remembers a node that holds nothing: a late report is still counted once.
+/// How long the store remembers a node that holds nothing, so that a late report is still counted once.
 pub const REMEMBERED: Micros = Micros(35 * 86_400 * 1_000_000);
 
-/// The most nodes that one account remembers; beyond, the one that has been silent the longest and holds nothing goes.
+/// The most nodes that one account remembers. Beyond, the node that holds nothing and has been silent the longest is
+/// forgotten.
 pub const MAX_LOANS: usize = 256;
 
-/// Months of use that an account keeps: 400 days and the one that runs.
+/// The months of usage that an account keeps: 400 days and the current month.
 pub const MONTHS_KEPT: u16 = 15;
 
-/// Up to this much the store's clock may step back, and time just stands still. Beyond, somebody set it,
-/// and the account goes on from the new time with what it holds.
+/// The store's clock may step back by this much: the account's time then stands still. If it steps back further,
+/// somebody has set it, and the account goes on from the new time with what it holds.
 pub const CLOCK_SKEW: Micros = Micros(1_000_000);
 
-/// The most that an account computes with: see [`EXACT`].
+/// The largest amount in an account: see [`EXACT`].
 const MOST: Cost = Cost(EXACT);
 
-/// Spent in one month.
+/// What was spent in one month.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Months since January 1970.
+    /// The months since January 1970.
     pub month: u16,
-    /// What was spent.
+    /// The amount.
     pub used: Cost,
 }
 
-/// One client's account. The default is a client never seen.
+/// One client's account. The default is that of a client who was never seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
-    /// The moment that `levels` speak of.
+    /// The moment at which `levels` are valid.
     pub at: UnixMicros,
-    /// One a limit of the tier, in its order.
+    /// One level per limit of the tier, in the tier's order.
     pub levels: [Level; 3],
-    /// The nodes that have borrowed, in the order in which they first did.
+    /// The nodes that have borrowed, in the order of their first loans.
     pub loans: Vec<Loan>,
     /// What was spent, by month, oldest first.
     pub usage: Vec<Usage>,
 }
 
-/// What became of a [`LeaseRequest`].
+/// The answer to a [`LeaseRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// It was taken.
+    /// The request was applied.
     Grant(Grant),
-    /// It is older than what is known; nothing changed but time.
+    /// The request is older than one that was applied. Nothing changed but the account's time.
     Stale,
 }
 
-/// The month that `moment` lies in.
+/// The month of `moment`.
 #[must_use]
 pub fn month_of(moment: UnixMicros) -> u16 {
     Month::of(moment.nanos()).0
@@ -125,13 +129,13 @@ pub fn end_of(month: u16) -> UnixMicros {
     Month(month).end().micros()
 }
 
-/// `amount`, or the most that is computed with.
+/// `amount`, but at most [`MOST`].
 fn exact(amount: Cost) -> Cost {
     amount.min(MOST)
 }
 
 impl Account {
-    /// Takes `node`'s report and lends it what it wants, as far as `terms` allow at `now`.
+    /// Applies the report of `node` and lends it what it wants, as far as `terms` allow at `now`.
     pub fn apply(&mut self, terms: &Terms, node: u64, lease: &LeaseRequest, now: UnixMicros) -> Applied {
         let now = self.advance(terms, now);
         let month = month_of(now);
@@ -145,15 +149,15 @@ impl Account {
         loan.seq = lease.seq;
         self.put(index, loan);
 
-        // Lending. A repeated message is answered by what it was lent the first time; whoever repeats it needs more, and
-        // hears whether there is.
+        // A repeated request gets the answer that it got the first time. Its node may need more by now, and is told
+        // whether there is more.
         let left = self.left(terms, month);
         let (need, want) = (exact(lease.need), exact(lease.want));
         let missing = need.less(loan.lent);
         let refusal = (missing > left).then(|| self.refusal(terms, missing, month, now));
         if !is_repeated {
             if refusal.is_none() {
-                // In whole units: crumbs on several nodes pay for nobody's request.
+                // Only whole units are lent: a fraction on each of several nodes pays for no request.
                 let whole = |cost: Cost| Cost::from_units(cost.whole_units());
                 let mut held = loan.lent.plus(missing);
                 let left = left.less(missing);
@@ -161,7 +165,7 @@ impl Account {
                 held = held.plus(waiting);
                 let mut share = whole(Cost(left.less(waiting).0 / SHARE));
                 if pace != Pace::Brisk {
-                    // No more than may lie idle for long.
+                    // A lease that may lie idle for long takes only its part of [`may_lie_idle`].
                     let lent = self.lent().less(loan.lent).plus(held);
                     share = share.min(whole(may_lie_idle(terms).less(lent)));
                 }
@@ -180,7 +184,8 @@ impl Account {
         let grant = Grant {
             epoch: lease.epoch,
             seq: lease.seq,
-            // What `lent` was computed with: a repeated message may tell of more, which has not been looked at.
+            // This is the amount that `lent` was computed with. A repeated request may report more, which was not
+            // applied.
             spent: loan.spent,
             hold: loan.lent,
             ttl: loan.ends.since(now).millis().min(LONGEST_TTL),
@@ -196,7 +201,7 @@ impl Account {
         Applied::Grant(grant)
     }
 
-    /// Decides about one request of `cost` and charges it: in one step, without a lease.
+    /// Decides about one request of `cost` and charges it, in one step and without a lease.
     pub fn charge(&mut self, terms: &Terms, cost: Cost, now: UnixMicros) -> Grant {
         let now = self.advance(terms, now);
         let month = month_of(now);
@@ -211,7 +216,7 @@ impl Account {
         Grant { refusal, ..self.grant(terms, month) }
     }
 
-    /// Makes every bucket full again, or the month that runs untouched, or both.
+    /// Fills every bucket, or sets the current month's usage back to zero, or both.
     pub fn reset(&mut self, bucket: bool, month: bool, now: UnixMicros) {
         if bucket {
             self.levels = Default::default();
@@ -222,21 +227,21 @@ impl Account {
         }
     }
 
-    /// What was spent in `month`, as far as it is known.
+    /// What was spent in `month`, as far as it was reported.
     #[must_use]
     pub fn used(&self, month: u16) -> Cost {
         self.usage.iter().find(|usage| usage.month == month).map_or(Cost(0), |usage| usage.used)
     }
 
-    /// The same with what was lent in `month` and whose lease has ended at `now`: it counts as spent, though
-    /// nobody has asked for the client since.
+    /// What was spent in `month`, with the leases of that month that have ended at `now`. These count as spent even if
+    /// nothing has asked for the client since.
     #[must_use]
     pub fn used_at(&self, month: u16, now: UnixMicros) -> Cost {
         let ended = self.loans.iter().filter(|loan| loan.month == month && loan.ends <= now);
         ended.fold(self.used(month), |sum, loan| sum.plus(loan.lent))
     }
 
-    /// From when on the account is as good as one never seen, if no month is to be kept.
+    /// The time from which on the account is as good as one that was never seen, if no month has to be kept.
     #[must_use]
     pub fn forgettable_at(&self, terms: &Terms) -> UnixMicros {
         let drained = self
@@ -248,12 +253,13 @@ impl Account {
         drained.chain(ended).max().unwrap_or(self.at)
     }
 
-    /// Lets the time pass: buckets drain, leases end. What comes back is the moment, which never is before the last one.
+    /// Lets time pass: buckets drain and leases end. The result is the account's new time, which never is before the
+    /// last one.
     fn advance(&mut self, terms: &Terms, now: UnixMicros) -> UnixMicros {
         let was_set_back = self.at.since(now) > CLOCK_SKEW;
         let moment = if was_set_back { now } else { self.at.max(now) };
-        // What was lent is spent when its lease ends, however much later somebody asks: from then on it drains. Of several
-        // that have ended, from the last one's end on.
+        // A lease counts as spent when it ends, however much later the next call comes, and drains from then on. If
+        // several have ended, all drain from the last one's end.
         let has_ended = |loan: &Loan| loan.lent > Cost(0) && loan.ends <= moment;
         let ended = self.loans.iter().filter(|loan| has_ended(loan)).map(|loan| loan.ends).max();
         if let Some(ended) = ended {
@@ -269,7 +275,8 @@ impl Account {
         moment
     }
 
-    /// Puts the level that was kept for a bucket's very rate in its place: where limits come and go, the others move.
+    /// Moves the level that was kept for a bucket's rate into the bucket's place. Limits may come and go, and the
+    /// others then have other places.
     fn arrange(&mut self, terms: &Terms) {
         for (index, bucket) in terms.buckets.iter().enumerate() {
             let is_kept_for = |place: usize, bucket: &Bucket| {
@@ -301,7 +308,7 @@ impl Account {
         self.at = moment;
     }
 
-    /// Counts what `loan` has lent as spent.
+    /// Counts what is left of `loan` as spent.
     fn forfeit(&mut self, terms: &Terms, loan: &mut Loan) {
         self.fill(terms, loan.lent, loan.lent, [Poured::Now; 3]);
         self.use_up(loan.month, loan.lent);
@@ -309,7 +316,8 @@ impl Account {
         loan.lent = Cost(0);
     }
 
-    /// The place of `node`'s loan, made if there is none; none for a message that is older than it.
+    /// The place of the loan of `node`, which is made if there is none. The result is `None` if `lease` is older than
+    /// the loan.
     fn loan_of(&mut self, node: u64, lease: &LeaseRequest, terms: &Terms) -> Option<usize> {
         let known = exact(lease.acked.min(lease.spent));
         let fresh = Loan { node, epoch: lease.epoch, spent: known, ..Loan::default() };
@@ -327,7 +335,7 @@ impl Account {
             return None;
         }
         if lease.epoch > loan.epoch {
-            // The node has lost its record, and with it what it had spent since its last report.
+            // The node has lost its record, and with it what it has spent since its last report.
             self.forfeit(terms, &mut loan);
             self.put(index, fresh);
         }
@@ -341,11 +349,12 @@ impl Account {
         let from_lease = delta.min(loan.lent);
         let without = delta.less(from_lease);
         let current = if lease.month == 0 { month } else { lease.month.min(month) };
-        // A node whose clock runs ahead has turned already: all of it belongs to the month that runs here.
+        // If the node's clock runs ahead, its month has changed already. All of the spending belongs to the store's
+        // month.
         let turn = if lease.month > month { Cost(0) } else { lease.spent_before_month.min(spent) };
         let before = turn.less(loan.spent).min(delta);
         let after = delta.less(before);
-        // What had been counted as spent when the loan ended is not counted again.
+        // What counted as spent when the loan ended is not counted a second time.
         let (known_before, known_after) = if loan.month < current {
             (loan.forfeited.min(without).min(before), Cost(0))
         } else {
@@ -356,14 +365,14 @@ impl Account {
         self.fill(terms, from_lease.plus(unknown), from_lease, lease.since.map(Poured::from_wire));
         self.use_up(current.saturating_sub(1), before.less(known_before));
         self.use_up(current, after.less(known_after));
-        // And what the node did not spend after all is not used.
+        // What the node did not spend after all goes back to the month.
         self.give_back(loan.month, loan.forfeited.less(known));
         loan.forfeited = Cost(0);
         loan.spent = loan.spent.max(spent);
         loan.lent = loan.lent.less(from_lease).min(lease.hold);
     }
 
-    /// Fills the buckets with `cost`, of which `lent` was lent; more than full is full.
+    /// Fills the buckets with `cost`, of which `lent` was lent. A bucket never gets more than full.
     fn fill(&mut self, terms: &Terms, cost: Cost, lent: Cost, poured: [Poured; 3]) {
         for ((level, bucket), poured) in self.levels.iter_mut().zip(&terms.buckets).zip(poured) {
             level.fill(bucket, cost, lent, poured);

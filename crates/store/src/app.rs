@@ -6,8 +6,9 @@
 //!              check    one decision for an application      admin   overrides, resets, the audit log
 //! ```
 //!
-//! What namespaces have in common is in [`namespace`]: the [tiers](tier) that gateways tell of, and the
-//! [index](override_index) of overrides and resets that all nodes are told of. Every error becomes a [problem] document.
+//! Begin with [`endpoints`], the table. [`namespace`] has what the calls about one namespace share: the [tiers](tier)
+//! that gateways offer, and the [index](override_index) of overrides and resets that every node is sent. Every error
+//! becomes a [problem] document.
 
 pub mod access;
 pub mod admin;
@@ -39,7 +40,7 @@ use axum::middleware::from_fn_with_state;
 use self::problem::AppError;
 use self::state::Store;
 
-/// The API on `store`. Somebody has to [keep up](Store::keep_up) with other replicas beside it.
+/// The API on `store`. The caller has to poll [`Store::keep_up`] beside it.
 pub fn app(store: Arc<Store>) -> Router {
     endpoints::routes()
         .layer(DefaultBodyLimit::max(body::LONGEST))

@@ -1,8 +1,8 @@
-//! Where accounts are kept: one trait, and what it is made of.
+//! Where the store's state is kept.
 //!
-//! A backend keeps four things a namespace: the clients' [accounts](crate::accounts::Account) with their names,
-//! the overrides (opaque here), an audit log (opaque lines), and one small document of the application's. Time is the
-//! backend's: all replicas of the store that share it agree on it.
+//! A [`Backend`] keeps four things per namespace: the clients' [accounts](crate::accounts::Account) with their names
+//! ([`AccountStore`]), and the overrides, the audit log and one small document of the application ([`NamespaceStore`]),
+//! whose bytes it does not read. Time is the backend's, so all replicas that share a backend agree on it.
 
 mod account_store;
 pub mod clock;
@@ -27,25 +27,27 @@ pub use self::namespace_store::{
 /// Why a backend did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// It cannot be reached, or not in time; trying again later may help.
+    /// The backend cannot be reached, or not in time. Trying again later may help.
     #[error("the backend is away: {0}")]
     Away(String),
-    /// It answered something that cannot be.
+    /// The backend answered something impossible.
     #[error("the backend holds what cannot be read: {0}")]
     Corrupt(String),
 }
 
-/// All that the store needs of a backend. Every method of it and of its parts is one step: no other call, of whatever
-/// replica, comes between.
+/// All that the store needs of a backend. Every method of it, and of its two parts, is one step: no other call comes
+/// between, of whatever replica.
 #[async_trait]
 pub trait Backend: AccountStore + NamespaceStore {
-    /// The scheme of its URL, for logs and metrics: `memory`, `redb`, `redis` …
+    /// The scheme of its URL, for logs: `memory`, `redb`, `redis` …
     fn kind(&self) -> &'static str;
 
-    /// Its clock, microseconds since the Unix epoch. That it can be read does not say that anything can be written.
+    /// The backend's clock. That it can be read does not mean that anything can be written.
     async fn now(&self) -> Result<UnixMicros, BackendError>;
 
-    /// Writes what a charge writes, in every part of it that clients' accounts are in. Whether it takes writes now is
-    /// what comes back, and if not, why, and which part.
+    /// Writes what a charge writes, in every part of the backend that keeps accounts.
+    ///
+    /// # Errors
+    /// A part takes no writes; the error says which, and why.
     async fn probe(&self) -> Result<(), BackendError>;
 }

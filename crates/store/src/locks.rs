@@ -1,4 +1,4 @@
-//! Locks whose data stays valid when a thread panics: every update under them is complete, or made in one assignment.
+//! Locks that recover from a panic. A poisoned lock's data is still valid: every update under it is complete.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -1,17 +1,17 @@
-//! What Prometheus is told. No label is one that a client controls; those that a gateway does are bounded.
+//! The metrics for Prometheus. Clients control no label, and labels that gateways control are bounded.
 
 use prometheus::{
     CounterVec, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
-/// Seconds; from a memory backend's answer to a request's longest.
+/// The bounds of the histograms in seconds, from an answer of the memory backend to the longest request.
 const SECONDS: [f64; 12] = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// All counters of this process.
+/// All metrics of this process.
 pub struct Metrics {
     registry: Registry,
     /// `tollgate_store_requests_total{call,outcome}`
@@ -31,45 +31,42 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// All metrics, at zero.
     ///
     /// # Errors
-    /// That two metrics have one name.
+    /// Two metrics have the same name.
     pub fn new() -> Result<Self, prometheus::Error> {
         let histogram = |name, help| HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
         let metrics = Self {
             registry: Registry::new(),
             requests: IntCounterVec::new(
-                Opts::new("tollgate_store_requests_total", "Requests, by call and by what became of them."),
+                Opts::new("tollgate_store_requests_total", "Requests by call and outcome."),
                 &["call", "outcome"],
             )?,
             request_seconds: HistogramVec::new(
-                histogram("tollgate_store_request_seconds", "Time to an answer's head."),
+                histogram("tollgate_store_request_seconds", "Time to response headers, in seconds."),
                 &["call"],
             )?,
             backend_up: IntGauge::new(
                 "tollgate_store_backend_up",
-                "1 if the backend takes writes, 0 if it does not: then every charge fails.",
+                "1 if the backend takes writes, else 0. At 0 every charge fails.",
             )?,
             backend_seconds: HistogramVec::new(
-                histogram("tollgate_store_backend_seconds", "Time of calls to the backend."),
+                histogram("tollgate_store_backend_seconds", "Time of calls to the backend, in seconds."),
                 &["call"],
             )?,
             leased_tokens: Gauge::new(
                 "tollgate_leased_tokens",
-                "Cost units lent and not reported as spent, as this replica last saw them.",
+                "Cost units lent and not reported as spent, as far as this replica knows.",
             )?,
             usage_units: CounterVec::new(
-                Opts::new(
-                    "tollgate_usage_units_total",
-                    "Cost units that were reported to this replica as spent.",
-                ),
+                Opts::new("tollgate_usage_units_total", "Cost units reported to this replica as spent."),
                 &["namespace", "tier"],
             )?,
             quota_consumers: IntGaugeVec::new(
                 Opts::new(
                     "tollgate_quota_consumers",
-                    "Consumers that have used so many percent of their month or more, as this replica last saw them.",
+                    "Consumers that have used at least this percentage of their month, as far as this replica knows.",
                 ),
                 &["namespace", "tier", "used"],
             )?,
@@ -85,10 +82,10 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// The text that Prometheus reads.
+    /// The metrics as Prometheus text.
     ///
     /// # Errors
-    /// That it cannot be written.
+    /// A metric cannot be written.
     pub fn text(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }

@@ -18,9 +18,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -30,7 +30,7 @@ use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
-use self::room::Room;
+use self::room::{Place, Room};
 use self::tls::{Tls, TlsError};
 use crate::app;
 use crate::app::check::Configured;
@@ -38,46 +38,47 @@ use crate::app::state::Store;
 use crate::backend::open::{self, OpenError};
 use crate::settings::{LogFormat, Settings, SettingsError};
 
-/// Pause after a failed accept, such as for want of file descriptors: another connection is being closed meanwhile.
+/// The pause after a failed accept, for example without file descriptors. Other connections are closed meanwhile.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
-/// So many connections without a token make room then: more may be waiting.
+/// How many connections without a token are closed then, because many clients may be waiting.
 const EVICTED_AT_ONCE: usize = 64;
 
-/// It is logged again once it has gone well for so long.
+/// A failed accept is logged again if none has failed for this long.
 const LOG_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// Bounds of the connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Connections {
-    /// At once. For more, those make room on which no request has shown a token; where there are none, they have to wait.
+    /// The most connections. For more, connections that have shown no token are closed; if there are none, new ones
+    /// wait.
     pub most: usize,
-    /// The longest that a client may take to send a request's head. It runs from the beginning or the last answer, so that a
-    /// connection may lie idle for so long: gateways keep theirs. It also is how long a client may take no byte of an answer.
+    /// The longest that a client may take to send a request's headers. It starts with the connection or the last
+    /// response, so a connection may be idle for this long: gateways keep theirs. It is also the write timeout.
     pub header_time: Duration,
-    /// How long requests may go on once the store is to stop.
+    /// How long running requests may go on when the store stops.
     pub drain_time: Duration,
 }
 
-/// Reads the policies in some files; the errors are lines for the operator, each with its file and line.
+/// Reads the policies in some files. The errors are lines for the operator, each with its file and line.
 pub type ReadPolicies = fn(&[PathBuf]) -> Result<Configured, Vec<String>>;
 
 /// Why the store cannot start, and what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The log's level is none.
+    /// The log level is wrong.
     #[error("--log-level {0}: {1}; write error, warn, info, debug or trace")]
     LogLevel(String, ParseError),
     /// The tokens cannot be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// The operator's policies cannot work: the report's lines.
-    #[error("a policy cannot work:\n{}", .0.join("\n"))]
+    /// The operator's policies are wrong: the lines of the report.
+    #[error("a policy is wrong:\n{}", .0.join("\n"))]
     Policies(Vec<String>),
-    /// The process gets no signals.
+    /// The process cannot wait for signals.
     #[error("signals cannot be waited for: {0}")]
     Signals(io::Error),
-    /// The certificate cannot be shown.
+    /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The backend cannot be opened.
@@ -86,10 +87,10 @@ pub enum StartError {
     /// The metrics cannot be made.
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
-    /// The address cannot be listened on.
+    /// The store cannot listen on the address.
     #[error("cannot listen on {0}: {1}; write another --listen")]
     Listen(SocketAddr, io::Error),
-    /// The address that is listened on cannot be read.
+    /// The address of the listener cannot be read.
     #[error("the address of the listener cannot be read: {0}")]
     Address(io::Error),
 }
@@ -97,7 +98,7 @@ pub enum StartError {
 /// Runs the store until it is told to stop. `read` reads the policies that the settings name.
 ///
 /// # Errors
-/// Why it cannot start, and what to change.
+/// The store cannot start; the error says what to change.
 pub async fn run(settings: Settings, read: ReadPolicies) -> Result<(), StartError> {
     log(&settings)?;
     let tokens = settings.tokens()?;
@@ -114,7 +115,7 @@ pub async fn run(settings: Settings, read: ReadPolicies) -> Result<(), StartErro
     let kind = backend.kind();
     if kind == "memory" {
         warn!(
-            "the memory backend forgets every month's usage when it stops; take redb:PATH or redis:// to keep it"
+            "the memory backend forgets every month's usage when it stops; use redb:PATH or redis:// to keep it"
         );
     }
     let store = Store::new(backend, tokens, settings.bounds())?;
@@ -134,35 +135,34 @@ pub async fn run(settings: Settings, read: ReadPolicies) -> Result<(), StartErro
         () = keep_certificate(tls.as_ref()) => {}
         () = read_again(hangups, &settings.policy, &store, read) => {}
     }
-    // What was learned since the last look.
+    // Tiers may have been learned since the last refresh.
     store.refresh().await;
     info!("stopped");
     Ok(())
 }
 
-/// Reads the policies in `files` again at every SIGHUP, for as long as it is polled. Should one be wrong, those before
-/// stay.
+/// Rereads the policies in `files` at every SIGHUP, for as long as it is polled. If one is wrong, the old ones stay.
 async fn read_again(hangups: Option<Signal>, files: &[PathBuf], store: &Store, read: ReadPolicies) {
     let Some(mut hangups) = hangups else { return pending().await };
     while hangups.recv().await.is_some() {
         let files = files.to_vec();
         match spawn_blocking(move || read(&files)).await {
             Ok(Ok(policies)) => {
-                info!(namespaces = policies.len(), "policies were read again");
+                info!(namespaces = policies.len(), "policies were reread");
                 store.configure(policies);
             }
             Ok(Err(lines)) => {
                 for line in lines {
-                    error!("a policy cannot work, and the one before stays: {line}");
+                    error!("a policy is wrong, and the old policies stay: {line}");
                 }
             }
-            Err(why) => error!(%why, "policies could not be read again"),
+            Err(why) => error!(%why, "policies could not be reread"),
         }
     }
     pending().await
 }
 
-/// See [`Tls::keep_up`]; without a certificate there is nothing to do.
+/// Follows the certificate's files: see [`Tls::keep_up`]. Without a certificate it waits forever.
 async fn keep_certificate(tls: Option<&Tls>) {
     match tls {
         Some(tls) => tls.keep_up().await,
@@ -180,76 +180,95 @@ pub async fn serve(
 ) {
     let graceful = GracefulShutdown::new();
     let room = Room::new(connections.most);
-    // HTTP/1.1 is what gateways speak with the store. HTTP/2 would be more to bound: streams, resets, windows.
-    let mut builder = Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(connections.header_time);
-    tokio::pin!(stop);
-    // Whoever is still at its greeting has asked for nothing, and holds nobody up.
+    // A client that is still in its TLS handshake has asked for nothing, so the store does not wait for it.
     let (goes_on, is_stopping) = watch::channel(());
+    let server = Server::new(tls, app, connections.header_time);
     let mut last_failure: Option<Instant> = None;
+    tokio::pin!(stop);
     let signal = loop {
-        let accept = async {
-            let socket = match listener.accept().await {
-                Ok((socket, _)) => socket,
-                Err(why) => return Err(why),
-            };
-            Ok((socket, room.enter().await))
-        };
         let accepted = tokio::select! {
-            accepted = accept => accepted,
+            accepted = accept(&listener, &room) => accepted,
             signal = &mut stop => break signal,
         };
-        let (socket, place) = match accepted {
-            Ok((socket, Some(place))) => (socket, place),
-            Ok((_, None)) => continue,
+        match accepted {
+            Ok((socket, Some(place))) => server.spawn(socket, place, graceful.watcher(), is_stopping.clone()),
+            Ok((_, None)) => {}
             Err(why) => {
                 if last_failure.is_none_or(|last| last.elapsed() > LOG_AGAIN_AFTER) {
                     warn!(%why, "connections cannot be accepted");
                 }
                 last_failure = Some(Instant::now());
-                // What is wanting is file descriptors of the whole machine, as a rule: connections have one each.
+                // As a rule the machine has run out of file descriptors, and each connection has one.
                 (0..EVICTED_AT_ONCE).for_each(|_| room.evict_one());
                 sleep(ACCEPT_AGAIN).await;
-                continue;
             }
-        };
-        if let Err(why) = socket.set_nodelay(true) {
-            debug!(%why, "small answers may wait");
         }
-        let (app, peer) = (TowerToHyperService::new(app.clone()), Arc::clone(&place.peer));
+    };
+    drop((listener, goes_on));
+    info!(signal, "stopping: no new connections are accepted, running requests may end");
+    if timeout(connections.drain_time, graceful.shutdown()).await.is_err() {
+        warn!("some requests did not end in time and are cut off");
+    }
+}
+
+/// The next connection, and its place once there is one.
+async fn accept(listener: &TcpListener, room: &Room) -> io::Result<(TcpStream, Option<Place>)> {
+    let (socket, _) = listener.accept().await?;
+    Ok((socket, room.enter().await))
+}
+
+/// What every connection is served with.
+struct Server {
+    tls: Option<Tls>,
+    app: Router,
+    builder: Builder,
+    header_time: Duration,
+}
+
+impl Server {
+    fn new(tls: Option<Tls>, app: Router, header_time: Duration) -> Self {
+        // Gateways speak HTTP/1.1 with the store. HTTP/2 would need more bounds: on streams, resets and windows.
+        let mut builder = Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(header_time);
+        Self { tls, app, builder, header_time }
+    }
+
+    /// Serves one connection in a task of its own, until it ends or its place is needed.
+    fn spawn(&self, socket: TcpStream, place: Place, watcher: Watcher, mut is_stopping: watch::Receiver<()>) {
+        if let Err(why) = socket.set_nodelay(true) {
+            debug!(%why, "small responses may be delayed");
+        }
+        let (app, peer) = (TowerToHyperService::new(self.app.clone()), Arc::clone(&place.peer));
         let service = service_fn(move |mut request: Request<Incoming>| {
             let peer = Arc::clone(&peer);
             request.extensions_mut().insert(Arc::clone(&peer.caller));
-            let answer = app.call(request);
+            let response = app.call(request);
             async move {
                 peer.is_busy.store(true, Ordering::Relaxed);
-                let answer = answer.await;
+                let response = response.await;
                 peer.is_busy.store(false, Ordering::Relaxed);
-                answer
+                response
             }
         });
         let mut socket = TimeoutStream::new(socket);
-        socket.set_write_timeout(Some(connections.header_time));
+        socket.set_write_timeout(Some(self.header_time));
         let socket = Box::pin(socket);
-        let (builder, watcher, tls) = (builder.clone(), graceful.watcher(), tls.clone());
-        let mut is_stopping = is_stopping.clone();
+        let (builder, tls, header_time) = (self.builder.clone(), self.tls.clone(), self.header_time);
         tokio::spawn(async move {
             let connection = async {
                 let ended = match tls {
                     None => watcher.watch(builder.serve_connection(TokioIo::new(socket), service)).await,
                     Some(tls) => {
                         let greeted = tokio::select! {
-                            greeted = timeout(connections.header_time, tls.greet(socket)) => greeted,
+                            greeted = timeout(header_time, tls.greet(socket)) => greeted,
                             _ = is_stopping.changed() => return,
                         };
                         match greeted {
                             Ok(Ok(socket)) => {
                                 watcher.watch(builder.serve_connection(TokioIo::new(socket), service)).await
                             }
-                            Ok(Err(why)) => {
-                                return debug!(%why, "a client speaks no TLS that this store does");
-                            }
-                            Err(_) => return debug!("a client took too long to begin with TLS"),
+                            Ok(Err(why)) => return debug!(%why, "a TLS handshake failed"),
+                            Err(_) => return debug!("a client took too long for the TLS handshake"),
                         }
                     }
                 };
@@ -262,11 +281,6 @@ pub async fn serve(
                 () = place.peer.is_to_go() => debug!("a connection without a token made room"),
             }
         });
-    };
-    drop((listener, goes_on));
-    info!(signal, "stopping: no new connections, running requests may end");
-    if timeout(connections.drain_time, graceful.shutdown()).await.is_err() {
-        warn!("some requests did not end in time, and are cut off");
     }
 }
 
@@ -282,7 +296,7 @@ fn stop() -> io::Result<impl Future<Output = &'static str>> {
     })
 }
 
-/// Lines go to the standard error.
+/// Sets up the log, which goes to standard error.
 fn log(settings: &Settings) -> Result<(), StartError> {
     let level = &settings.log_level;
     let filter = EnvFilter::try_new(level).map_err(|why| StartError::LogLevel(level.clone(), why))?;

@@ -1,4 +1,4 @@
-//! What the operator says: flags, each also an environment variable.
+//! The operator's settings: flags, each of which is also an environment variable.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use clap::{Args, ValueEnum};
 use crate::app::access::Tokens;
 use crate::app::state::Bounds;
 
-/// The shortest token, bytes: one that nobody guesses.
+/// The shortest token, in characters: long enough not to be guessed.
 const MIN_TOKEN: usize = 16;
 
 /// Flags of `tollgate store`.
 #[derive(Args, Clone)]
 pub struct Settings {
-    /// Where to listen, IP:PORT; beyond loopback both tokens are needed
+    /// The IP address and port to listen on; beyond loopback both tokens are needed
     #[arg(long, env = "TOLLGATE_LISTEN", default_value = "127.0.0.1:7600")]
     pub listen: SocketAddr,
     /// Where accounts are kept: memory, redb:PATH, redis://, rediss://, redis+sentinel:// or redis-cluster://
@@ -27,49 +27,50 @@ pub struct Settings {
         hide_env_values = true
     )]
     pub backend: String,
-    /// A policy, or a kong.yml or envoy.yaml with policies: its namespace's tiers and prices are known before a gateway speaks. Repeatable; in the variable with `:` between the files. SIGHUP reads them again
+    /// A policy, or a kong.yml or envoy.yaml with policies: the store then knows its namespace's tiers and prices
+    /// before any gateway calls. Repeatable; in the variable, `:` separates files. SIGHUP rereads them
     #[arg(long, env = "TOLLGATE_POLICY", value_name = "FILE", value_delimiter = ':')]
     pub policy: Vec<PathBuf>,
-    /// The gateways' token, 16 characters at least
+    /// The gateways' token, at least 16 characters
     #[arg(long, env = "TOLLGATE_GATEWAY_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub gateway_token: Option<String>,
-    /// A file with the gateways' token: unlike a flag, nobody sees it in the list of processes
+    /// A file with the gateways' token; unlike a flag, it is not in the list of processes
     #[arg(long, env = "TOLLGATE_GATEWAY_TOKEN_FILE", value_name = "FILE", conflicts_with = "gateway_token")]
     pub gateway_token_file: Option<PathBuf>,
-    /// The admins' token, 16 characters at least
+    /// The admins' token, at least 16 characters
     #[arg(long, env = "TOLLGATE_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
     /// A file with the admins' token
     #[arg(long, env = "TOLLGATE_ADMIN_TOKEN_FILE", value_name = "FILE", conflicts_with = "admin_token")]
     pub admin_token_file: Option<PathBuf>,
-    /// A certificate and what signs it, PEM: the store speaks TLS. When the file changes it is read again
+    /// A certificate with its signers, PEM; the store then speaks TLS. It is reread when the file changes
     #[arg(long, env = "TOLLGATE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key, PEM
     #[arg(long, env = "TOLLGATE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// How log lines are written, to the standard error
+    /// The format of log lines, which go to standard error
     #[arg(long, env = "TOLLGATE_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
-    /// Which log lines: error, warn, info, debug, trace, or directives like info,hyper=debug
+    /// The level of log lines: error, warn, info, debug, trace, or directives such as info,hyper=debug
     #[arg(long, env = "TOLLGATE_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
-    /// Requests that are worked on at once; more are answered 503
+    /// The most concurrent requests; more get 503
     #[arg(long, env = "TOLLGATE_MAX_REQUESTS", value_name = "N", default_value_t = 512, value_parser = at_least_one)]
     pub max_requests: usize,
-    /// Connections at once; for more, those without a token make room
+    /// The most connections; for more, connections without a token are closed
     #[arg(long, env = "TOLLGATE_MAX_CONNECTIONS", value_name = "N", default_value_t = 4096, value_parser = at_least_one)]
     pub max_connections: usize,
-    /// The longest that a request may take, milliseconds
+    /// The longest time until a response's headers, in milliseconds
     #[arg(long, env = "TOLLGATE_REQUEST_TIMEOUT", value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub request_timeout: u64,
-    /// The longest that one call to the backend may take, milliseconds
+    /// The longest time of one call to the backend, in milliseconds
     #[arg(long, env = "TOLLGATE_BACKEND_TIMEOUT", value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub backend_timeout: u64,
-    /// The longest that a client may take to send a request's head, that a connection may lie idle, and that a client may take nothing of an answer, milliseconds
+    /// The longest time to send a request's headers, to be idle, or to read nothing of a response, in milliseconds
     #[arg(long, env = "TOLLGATE_HEADER_TIMEOUT", value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub header_timeout: u64,
-    /// How long requests may go on after a signal to stop, milliseconds
+    /// How long running requests may go on after a signal to stop, in milliseconds
     #[arg(long, env = "TOLLGATE_DRAIN_TIMEOUT", value_name = "MS", default_value_t = 10_000)]
     pub drain_timeout: u64,
 }
@@ -79,37 +80,37 @@ pub struct Settings {
 pub enum LogFormat {
     /// Lines for people.
     Text,
-    /// An object a line.
+    /// A JSON object per line.
     Json,
 }
 
 /// Settings that cannot work.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SettingsError {
-    /// Whoever reaches the port would be admin.
+    /// Everybody who reaches the port would be an admin.
     #[error(
         "--listen {0} is beyond loopback, and there is no {1} token: write --gateway-token-file and --admin-token-file \
          (or TOLLGATE_GATEWAY_TOKEN and TOLLGATE_ADMIN_TOKEN), or listen on 127.0.0.1"
     )]
     Open(SocketAddr, &'static str),
-    /// It could be guessed.
+    /// The token could be guessed.
     #[error(
-        "the {0} token has fewer than {MIN_TOKEN} characters, or others than visible ASCII: take `openssl rand -hex 32`"
+        "the {0} token has fewer than {MIN_TOKEN} characters, or other characters than visible ASCII; use `openssl rand -hex 32`"
     )]
     Weak(&'static str),
-    /// Gateways would be admins.
-    #[error("the gateway's and the admin's token are the same: take two")]
+    /// Every gateway would be an admin.
+    #[error("the gateway's and the admin's token are the same; use two different ones")]
     Same,
-    /// The file.
+    /// The file cannot be read.
     #[error("the {0} token's file {1} cannot be read: {2}")]
     Unreadable(&'static str, String, String),
 }
 
 impl Settings {
-    /// The tokens, if they are good enough for where the store listens.
+    /// The tokens, if they are good enough for the address that the store listens on.
     ///
     /// # Errors
-    /// What to write instead.
+    /// They are not; the error says what to write instead.
     pub fn tokens(&self) -> Result<Tokens, SettingsError> {
         let tokens = Tokens {
             gateway: token("gateway", self.gateway_token.as_deref(), self.gateway_token_file.as_deref())?,

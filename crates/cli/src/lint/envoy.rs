@@ -1,4 +1,4 @@
-//! Checks what has to fit around a policy in a configuration of Envoy: the capabilities, the store's cluster, and where the
+//! Checks what has to match a policy in a configuration of Envoy: the capabilities, the store's cluster, and where the
 //! client's address comes from.
 
 use tollgate_core::capability;
@@ -53,8 +53,8 @@ impl<'a> Clusters<'a> {
     }
 }
 
-/// Checks the granted capabilities. Envoy fails a call that is not granted, and skips such a callback: the filter would
-/// load, and then not work.
+/// Checks the granted capabilities. Envoy fails a call that is not granted, and skips such a callback, so the filter
+/// would load and then not work.
 pub fn check_granted(granted: &Granted<'_>, said: &mut Lines) {
     let is_granted = |name: &&str| granted.names.iter().any(|field| field.name == **name);
     let missing: Vec<&str> = capability::all().filter(|name| !is_granted(name)).collect();
@@ -94,7 +94,7 @@ pub fn check_address(manager: &Manager<'_>, said: &mut Lines) {
     check_hops(manager, line, &path, said);
 }
 
-/// Without `use_remote_address`, X-Forwarded-For says who is calling.
+/// Without `use_remote_address`, the client's address comes from X-Forwarded-For.
 fn check_hops(manager: &Manager<'_>, line: usize, path: &str, said: &mut Lines) {
     let Some(hops) = manager.node.either("xff_num_trusted_hops", "xffNumTrustedHops") else {
         let text = format!(
@@ -129,7 +129,7 @@ fn names_proxies(extension: &Node) -> bool {
     config.is_some_and(|config| config.value.either("xff_trusted_cidrs", "xffTrustedCidrs").is_some())
 }
 
-/// Whether it is `true`, or the text that Envoy's reader accepts for it.
+/// Whether the value is `true`, or the text that Envoy's reader accepts for it.
 fn is_true(node: &Node) -> bool {
     match &node.content {
         Content::Scalar(value) => value.as_bool() == Some(true) || value.as_str() == Some("true"),

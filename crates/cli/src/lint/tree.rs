@@ -13,9 +13,9 @@ pub struct Node {
     pub text_from: Option<usize>,
     /// The value itself.
     pub content: Content,
-    /// The number of nodes in it, itself included, with every alias written out; a long text counts as several.
+    /// The number of nodes in it, including itself, with every alias written out. A long text counts as several.
     pub size: usize,
-    /// The length of the longest way down; 1 for a scalar.
+    /// The number of nodes on the longest way down; 1 for a scalar.
     pub depth: usize,
 }
 

@@ -7,7 +7,7 @@ use tollgate_testkit::redis::watched::Watched as Sentinels;
 
 use super::Watched;
 
-fn tell(server: &Server, commands: &[&[&str]]) {
+fn send(server: &Server, commands: &[&[&str]]) {
     for command in commands {
         server.ask(command).unwrap();
     }
@@ -17,7 +17,7 @@ fn tell(server: &Server, commands: &[&[&str]]) {
 fn refused_by(hint: &str, begin: &[&[&str]], end: &[&[&str]]) {
     let server = Server::start().unwrap();
     let mut store = Watched::start(&server.url());
-    store.lives_through(hint, |_| tell(&server, begin), |_| tell(&server, end), hint);
+    store.lives_through(hint, |_| send(&server, begin), |_| send(&server, end), hint);
     assert_eq!(store.used(), store.charged, "{hint}");
 }
 
@@ -83,11 +83,11 @@ fn a_redis_that_cannot_save_is_away() {
     let begin = |_: &_| {
         fs::create_dir(&place).unwrap();
         fs::write(place.join("x"), "x").unwrap();
-        tell(&server, &[&["CONFIG", "SET", "save", "3600 1"], &["BGSAVE"]]);
+        send(&server, &[&["CONFIG", "SET", "save", "3600 1"], &["BGSAVE"]]);
     };
     let end = |_: &_| {
         fs::remove_dir_all(&place).unwrap();
-        tell(&server, &[&["BGSAVE"]]);
+        send(&server, &[&["BGSAVE"]]);
     };
     store.lives_through("MISCONF", begin, end, "MISCONF");
 }
@@ -97,7 +97,7 @@ fn a_master_that_sentinels_name_and_that_is_full_is_away() {
     let mut sentinels = Sentinels::start().unwrap();
     let mut store = Watched::start(&sentinels.url());
     let master = sentinels.master().unwrap();
-    let limit = |bytes: &str| tell(master, &[&["CONFIG", "SET", "maxmemory", bytes]]);
+    let limit = |bytes: &str| send(master, &[&["CONFIG", "SET", "maxmemory", bytes]]);
     store.lives_through("a full master", |_| limit("1"), |_| limit("0"), "OOM");
 }
 
@@ -107,7 +107,7 @@ fn scripts_that_redis_has_forgotten_are_no_outage() {
     let mut store = Watched::start(&server.url());
     let before = store.store.log().len();
     for _ in 0..20 {
-        tell(&server, &[&["SCRIPT", "FLUSH"], &["FUNCTION", "FLUSH"]]);
+        send(&server, &[&["SCRIPT", "FLUSH"], &["FUNCTION", "FLUSH"]]);
         assert!(store.is_up());
         assert_eq!(store.charge("acme"), 200);
     }
@@ -118,7 +118,7 @@ fn scripts_that_redis_has_forgotten_are_no_outage() {
 fn what_settles_accounts_is_a_function_that_redis_keeps() {
     let server = Server::start().unwrap();
     let mut store = Watched::start(&server.url());
-    tell(&server, &[&["CONFIG", "RESETSTAT"]]);
+    send(&server, &[&["CONFIG", "RESETSTAT"]]);
     for _ in 0..5 {
         assert_eq!(store.charge("acme"), 200);
     }
@@ -135,20 +135,20 @@ fn what_settles_accounts_is_a_function_that_redis_keeps() {
 fn a_user_who_may_use_no_functions_is_served_by_scripts() {
     let server = Server::start().unwrap();
     for rights in ["-function|load", "-fcall"] {
-        tell(&server, &[&["ACL", "SETUSER", "default", "+@all"], &["ACL", "SETUSER", "default", rights]]);
-        tell(&server, &[&["FUNCTION", "FLUSH"], &["SCRIPT", "FLUSH"]]);
+        send(&server, &[&["ACL", "SETUSER", "default", "+@all"], &["ACL", "SETUSER", "default", rights]]);
+        send(&server, &[&["FUNCTION", "FLUSH"], &["SCRIPT", "FLUSH"]]);
         let mut store = Watched::start(&server.url());
         for _ in 0..3 {
             assert_eq!(store.charge("acme"), 200, "{rights}");
-            tell(&server, &[&["SCRIPT", "FLUSH"]]);
+            send(&server, &[&["SCRIPT", "FLUSH"]]);
         }
         let said = store.said(0);
         assert_eq!(said.iter().filter(|line| line.contains("+fcall")).count(), 1, "{rights}: {said:#?}");
     }
-    tell(&server, &[&["ACL", "SETUSER", "default", "+@all"]]);
+    send(&server, &[&["ACL", "SETUSER", "default", "+@all"]]);
     let mut store = Watched::start(&server.url());
     assert_eq!(store.charge("acme"), 200);
-    tell(&server, &[&["ACL", "SETUSER", "default", "-fcall"]]);
+    send(&server, &[&["ACL", "SETUSER", "default", "-fcall"]]);
     assert_eq!(store.charge("acme"), 200);
     assert!(store.is_up());
 }
@@ -160,14 +160,14 @@ fn a_cluster_with_one_full_node_is_away_and_serves_the_clients_of_the_others() {
     let mut store = Watched::start(&cluster.url());
     let before = store.store.log().len();
     let full = cluster.masters().next().unwrap();
-    tell(full, &[&["CONFIG", "SET", "maxmemory", "1"]]);
+    send(full, &[&["CONFIG", "SET", "maxmemory", "1"]]);
     store.is(false);
     let statuses: Vec<u16> = (0..90).map(|number| store.charge(&format!("consumer {number}"))).collect();
     let refused = statuses.iter().filter(|status| **status == 503).count();
     assert!((10..60).contains(&refused), "a third of 90, but {refused}");
     assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
     assert!(!store.is_up());
-    tell(full, &[&["CONFIG", "SET", "maxmemory", "0"]]);
+    send(full, &[&["CONFIG", "SET", "maxmemory", "0"]]);
     store.comes_back("a full node");
     let said = store.said(before);
     assert_eq!(said.len(), 2, "{said:#?}");

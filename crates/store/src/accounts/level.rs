@@ -1,10 +1,10 @@
-//! A bucket's level at the store, and what becomes of it where the client's limit is another than the last time.
+//! A bucket's level at the store, and what happens to it if the client's limit changes.
 //!
-//! While a policy is rolled out, some gateways have one limit and some another, and their reports take turns. So what was
-//! used stays used, also what is more than the smaller bucket holds: until it has drained, the smaller limit has nothing
-//! to lend, and the larger one has no more than it would have had alone. What is too much for the smaller one drains at
-//! the faster of the two rates. Over all of it a client gets the larger capacity and the faster rate at most, and never
-//! one of them again and again.
+//! While a policy is rolled out, some gateways have the old limit and some the new one, and their reports alternate.
+//! Usage stays counted, even if it is more than the smaller bucket holds. Until the excess has drained, the smaller
+//! limit has nothing to lend, and the larger limit has no more than it would have alone. The excess drains at the
+//! faster of the two rates. Over all of this, a client gets at most the larger capacity and the faster rate, and cannot
+//! get one of them again and again.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,20 +12,20 @@ use tollgate_core::terms::{Bucket, EXACT};
 use tollgate_core::units::{Cost, Micros, Work};
 use tollgate_core::wire::LONGEST_EMPTY;
 
-/// When the spending that a node reports was poured into one bucket.
+/// When the spending in a report went into one bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Poured {
-    /// It counts as poured now.
+    /// The spending counts as happening now.
     Now,
-    /// Before now, and the bucket was not empty then: what it drained since has drained this spending, too.
+    /// The spending is older, and the bucket was not empty in between. All that the bucket has drained since counts.
     Earlier,
-    /// Before now, and the bucket was empty at some moment of it: alone, the spending from then on lasts until this
-    /// moment, which is counted from [`LONGEST_EMPTY`] before now.
+    /// The spending is older, and the bucket was empty at some moment in between. The spending since that moment, alone
+    /// in a bucket, would have drained at this moment, which is counted from [`LONGEST_EMPTY`] before now.
     Until(Micros),
 }
 
 impl Poured {
-    /// From a message's [`since`](tollgate_core::wire::LeaseRequest::since).
+    /// Reads a request's [`since`](tollgate_core::wire::LeaseRequest::since).
     #[must_use]
     pub const fn from_wire(since: u64) -> Self {
         match since {
@@ -36,17 +36,17 @@ impl Poured {
     }
 }
 
-/// A bucket's level, and the numbers of the limit that it is kept in.
+/// A bucket's level, in the units of the limit that it was last used with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Level {
-    /// Work that has not drained.
+    /// The work that has not drained.
     pub work: Work,
-    /// [`Bucket::weight`] of that work; 0: never used.
+    /// The [`Bucket::weight`] of that work. 0 means that the level was never used.
     pub weight: u64,
-    /// [`Bucket::drain`] of it: it drains also while the client's tier has no such limit.
+    /// The [`Bucket::drain`] of that work. The level drains even while the client's tier has no such limit.
     pub drain: u64,
-    /// How long it has been empty, at most [`LONGEST_EMPTY`]: spending that is reported later than it
-    /// happened drains from when it happened, but not from before the bucket was empty.
+    /// How long the bucket has been empty, at most [`LONGEST_EMPTY`]. Spending that is reported late drains from when
+    /// it happened, but not from before the bucket was empty.
     pub idle: Micros,
 }
 
@@ -65,7 +65,7 @@ impl Level {
         }
     }
 
-    /// The same for a client whose limit is that of `bucket`.
+    /// Lets `elapsed` pass for a client whose limit is that of `bucket`.
     pub(super) fn drain_as(&mut self, bucket: &Bucket, elapsed: Micros) {
         self.become_of(bucket);
         let too_much = if self.is_of(bucket) { Micros(0) } else { self.until_fits(bucket).min(elapsed) };
@@ -74,12 +74,12 @@ impl Level {
         self.drain(elapsed.less(too_much));
     }
 
-    /// Whether it is kept in the numbers of `bucket`.
+    /// Whether the level is in the units of `bucket`.
     pub(super) const fn is_of(&self, bucket: &Bucket) -> bool {
         self.weight == bucket.weight && self.drain == bucket.drain
     }
 
-    /// Keeps it in the numbers of `bucket`, unless it is more than that holds and drains faster as it is.
+    /// Converts the level to the units of `bucket`, unless it is more than the bucket holds and drains faster as it is.
     fn become_of(&mut self, bucket: &Bucket) {
         if self.is_of(bucket) {
             return;
@@ -99,41 +99,41 @@ impl Level {
         product(self.drain, bucket.weight) > product(bucket.drain, self.weight)
     }
 
-    /// What has not drained, rounded up.
+    /// The cost that has not drained, rounded up.
     pub(super) fn cost(&self) -> Cost {
         Cost(if self.weight == 0 { 0 } else { self.work.0.div_ceil(self.weight) })
     }
 
-    /// How long `work` takes to drain as the level does, rounded up.
+    /// How long the level takes to drain `work`, rounded up.
     fn time_for(&self, work: Work) -> Micros {
         Micros(work.0.div_ceil(self.drain.max(1)))
     }
 
-    /// What `bucket` has room for above it.
+    /// The room that `bucket` has above the level.
     pub(super) const fn room(&self, bucket: &Bucket) -> Work {
         if self.is_of(bucket) { bucket.capacity.less(self.work) } else { Work(0) }
     }
 
-    /// The time until it is no more than `bucket` holds.
+    /// The time until `bucket` holds the level.
     pub(super) fn until_fits(&self, bucket: &Bucket) -> Micros {
         let in_own = || Work(bucket.holds().0.saturating_mul(self.weight));
         let most = if self.is_of(bucket) { bucket.capacity } else { in_own() };
         self.time_for(self.work.less(most))
     }
 
-    /// The time until it is nothing, at most.
+    /// An upper bound of the time until the level is empty.
     pub(super) fn until_empty(&self, bucket: &Bucket) -> Micros {
         let rest = if self.is_of(bucket) { Micros(0) } else { bucket.time_for(bucket.capacity) };
         self.time_for(self.work).plus(rest)
     }
 
-    /// Whether `bucket` holds it.
+    /// Whether `bucket` holds the level.
     const fn is_within(&self, bucket: &Bucket) -> bool {
         self.is_of(bucket) && self.work.0 <= bucket.capacity.0
     }
 
-    /// Fills `bucket` with `cost`; more than full is full. Of it, `lent` was lent: where the bucket is more than full
-    /// already, it becomes more by that.
+    /// Pours `cost` into the bucket, which never gets more than full. `lent` is the part of it that was lent: a bucket
+    /// that is more than full already grows by that part.
     pub(super) fn fill(&mut self, bucket: &Bucket, cost: Cost, lent: Cost, poured: Poured) {
         if !self.is_within(bucket) {
             self.work = self.work.plus(Work(lent.0.saturating_mul(self.weight))).min(Work(EXACT));
@@ -145,16 +145,16 @@ impl Level {
         if poured == Poured::Now {
             self.idle = Micros(0);
         }
-        // Of more than a bucket holds, the bucket drained the rest first.
+        // Of a cost beyond the bucket's size, the bucket drained the excess first.
         let rest = cost.less(bucket.holds());
         if rest > Cost(0) {
             let is_exact = rest <= bucket.most_exact();
             let time = if is_exact { bucket.time_for(bucket.work_of(rest)) } else { LONGEST_EMPTY };
             self.idle = self.idle.less(time);
         }
-        // What the bucket drained while it was empty, it drained of this.
+        // What the bucket could have drained while it was empty, it has drained of this cost.
         let work = bucket.work_of(cost.min(bucket.holds().plus(Cost(1))));
-        // As if all of it were spent now: it cannot be more, however late a node's clock says that it was.
+        // The level if all of it were spent now. However late a node's clock says it was, the level cannot be higher.
         let most = self.work.plus(work);
         let drained = self.idle.min(bucket.time_for(work));
         self.idle = self.idle.less(drained);

@@ -1,4 +1,4 @@
-//! What a node has borrowed, and how its client comes there.
+//! What a node has borrowed, and how often its client comes there.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,27 +6,27 @@ use super::{CALM_TTL, LEASE_TTL, exact};
 use tollgate_core::units::{Cost, Micros, UnixMicros};
 use tollgate_core::wire::LeaseRequest;
 
-/// A node that has said nothing of a client for so long is calm about it.
+/// A node that reports nothing about a client for this long has a calm client.
 pub(crate) const CALM_AFTER: Micros = Micros(4_000_000);
 
 /// What one node has borrowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loan {
-    /// Who.
+    /// The node.
     pub node: u64,
     /// See [`LeaseRequest::epoch`].
     pub epoch: u64,
-    /// Of the last message.
+    /// The number of the last message.
     pub seq: u32,
-    /// Of the last message.
+    /// What the last message reports as spent.
     pub spent: Cost,
-    /// Lent and neither reported as spent nor given back.
+    /// What is lent and was neither reported as spent nor given back.
     pub lent: Cost,
-    /// Was lent when the loan ended, and counts as spent.
+    /// What was lent when the loan ended. It counts as spent.
     pub forfeited: Cost,
     /// The month that `lent` and `forfeited` belong to.
     pub month: u16,
-    /// When `lent` ends; afterwards, when it ended.
+    /// When `lent` ends, or when it ended.
     pub ends: UnixMicros,
 }
 
@@ -36,37 +36,37 @@ impl Loan {
         self.ends > UnixMicros(0)
     }
 
-    /// How its client comes to the node, now that `lease` has come.
+    /// How often the client comes to the node, judged by `lease` and the loan.
     pub(super) fn pace(&self, lease: &LeaseRequest, now: UnixMicros) -> Pace {
-        // What ends later than any other lease is calm.
+        // Only a calm lease ends this late.
         let was_calm = self.ends > now.after(LEASE_TTL);
         let lasts = if was_calm { CALM_TTL } else { LEASE_TTL };
         let is_long_ago = self.has_been() && now.after(lasts) >= self.ends.after(CALM_AFTER);
-        // Its client has let a lease lie until it went back, and comes again.
+        // The client let a lease lie idle until it was given back, and now comes again.
         let gave_back = self.has_been()
             && self.lent == Cost(0)
             && lease.hold == Cost(0)
             && exact(lease.spent) == self.spent;
         match lease.need.0 {
-            // What a request has just spent is reported: that does not make it less calm.
+            // The node only reports what a request has just spent. That does not make the client less calm.
             0 if was_calm && is_long_ago => Pace::Patient,
             0 if was_calm || (is_long_ago && lease.hold > Cost(0)) => Pace::Calm,
             0 => Pace::Brisk,
             _ if was_calm && (is_long_ago || gave_back) => Pace::Patient,
             _ if is_long_ago || gave_back => Pace::Calm,
-            // A request waits for more so soon: others come with it.
+            // A request needs more so soon because other requests come with it.
             _ => Pace::Brisk,
         }
     }
 }
 
-/// How a client comes to a node.
+/// How often a client comes to a node.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// Often, or nothing is known of it.
+    /// It comes often, or nothing is known.
     Brisk,
-    /// The node has said nothing of it for a while.
+    /// The node has reported nothing about it for a while.
     Calm,
-    /// And that not for the first time.
+    /// The same, and not for the first time.
     Patient,
 }

@@ -1,4 +1,4 @@
-//! What an account still has room for, and what it says when it has none.
+//! What an account has room for, and why it refuses.
 
 use super::{Account, CALM_PART, MOST, end_of, exact};
 use tollgate_core::terms::{Bucket, Terms};
@@ -12,12 +12,12 @@ pub(super) fn may_lie_idle(terms: &Terms) -> Cost {
 }
 
 impl Account {
-    /// Lent to all nodes.
+    /// What is lent to all nodes.
     pub(super) fn lent(&self) -> Cost {
         exact(self.loans.iter().fold(Cost(0), |sum, loan| sum.plus(loan.lent)))
     }
 
-    /// What the bucket number `index` has room for beside what is lent.
+    /// The room in the bucket number `index`, beside what is lent.
     fn room(&self, terms: &Terms, index: usize) -> Work {
         let (Some(bucket), Some(level)) = (terms.buckets.get(index), self.levels.get(index)) else {
             return Work(0);
@@ -34,7 +34,7 @@ impl Account {
         of_buckets.unwrap_or(MOST).min(of_month.unwrap_or(MOST))
     }
 
-    /// Why `cost` cannot be had at `now`, and when it could be.
+    /// Why `cost` is refused at `now`, and when it would fit.
     pub(super) fn refusal(&self, terms: &Terms, cost: Cost, month: u16, now: UnixMicros) -> Refusal {
         let mut refusal = Refusal { limits: 0, month: false, never: false, wait: Micros(0) };
         for (index, bucket) in terms.buckets.iter().enumerate() {
@@ -61,7 +61,7 @@ impl Account {
         refusal
     }
 
-    /// Whether so little is left that a node had better not sit on its lease.
+    /// Whether so little is left that nodes should not keep idle leases.
     pub(super) fn is_scarce(&self, terms: &Terms, month: u16) -> bool {
         let of_buckets =
             |(index, bucket): (usize, &Bucket)| self.room(terms, index).0 < bucket.capacity.0 / 4;
@@ -71,7 +71,7 @@ impl Account {
         terms.buckets.iter().enumerate().any(of_buckets) || terms.monthly.is_some_and(of_month)
     }
 
-    /// Whether so little is lent, and so much is left, that nobody misses what lies idle for long.
+    /// Whether so little is lent, and so much is left, that nobody misses an idle lease.
     pub(super) fn has_plenty(&self, terms: &Terms) -> bool {
         let is_half_empty =
             |(index, bucket): (usize, &Bucket)| self.room(terms, index).0 >= bucket.capacity.0 / 2;

@@ -1,4 +1,4 @@
-//! One account, as nodes and charges use it: each file is about one concern.
+//! One account, as nodes and charges use it. Each file has one concern.
 
 mod lending;
 mod months;
@@ -14,7 +14,7 @@ use tollgate_core::wire::LONGEST_EMPTY;
 /// 2026-11-24T00:00:00Z.
 pub(super) const NOW: u64 = 1_795_478_400_000_000;
 pub(super) const SECOND: u64 = 1_000_000;
-/// A whole unit of cost, thousandths.
+/// A whole unit of cost, in thousandths.
 pub(super) const UNIT: u64 = 1_000;
 
 pub(super) fn terms(rates: &[(u32, u32, u32)], monthly: Option<u64>) -> Terms {

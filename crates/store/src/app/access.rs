@@ -1,4 +1,4 @@
-//! Who may call what: one token for gateways, another for admins.
+//! Who may call what: there is one token for gateways and another for admins.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +10,12 @@ use subtle::ConstantTimeEq;
 use super::problem::AppError;
 use super::state::Store;
 
-/// The tokens that this store knows.
+/// The tokens that this store accepts.
 #[derive(Clone, Default)]
 pub struct Tokens {
-    /// Of gateways and applications: leases, checks, and reading about one consumer.
+    /// For gateways and applications: leases, checks, and reading about one consumer.
     pub gateway: Option<String>,
-    /// Of admins and billing: everything.
+    /// For admins and billing: everything.
     pub admin: Option<String>,
 }
 
@@ -29,7 +29,7 @@ pub enum Role {
 }
 
 impl Tokens {
-    /// What a caller with these headers may do. A store without any token is on loopback, and whoever reaches it is its
+    /// What a caller with these headers may do. A store without tokens listens on loopback only, and every caller is an
     /// admin.
     fn role(&self, headers: &HeaderMap) -> Option<Role> {
         if self.gateway.is_none() && self.admin.is_none() {
@@ -39,7 +39,7 @@ impl Tokens {
         let is = |token: &Option<String>| {
             token.as_ref().is_some_and(|token| bool::from(token.as_bytes().ct_eq(given)))
         };
-        // Both are compared, always: how long it takes says nothing about which was near.
+        // Both tokens are always compared, so that the time it takes does not tell which one was close.
         let (is_admin, is_gateway) = (is(&self.admin), is(&self.gateway));
         if is_admin {
             return Some(Role::Admin);
@@ -54,12 +54,12 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// What a connection is known for: whether a request on it has shown a token. Requests bring it as an extension.
+/// What is known about a connection: whether a request on it has shown a token. Requests carry it as an extension.
 #[derive(Debug, Default)]
 pub struct Caller(AtomicBool);
 
 impl Caller {
-    /// Whether a request has shown a token, or needed none where the store asks for none.
+    /// Whether a request has shown a token, or the store asks for none.
     #[must_use]
     pub fn is_known(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -69,19 +69,19 @@ impl Caller {
 /// Which bearer token an endpoint wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
-    /// None: the endpoint says nothing about consumers.
+    /// No token: the endpoint tells nothing about consumers.
     None,
-    /// The gateways' token, or the admins'.
+    /// The gateways' token or the admins'.
     Either,
     /// The admins' token.
     Admin,
 }
 
 impl Token {
-    /// Checks that a request has shown this token, and marks its connection as one that has.
+    /// Checks that a request has this token, and marks its connection accordingly.
     ///
     /// # Errors
-    /// The caller's token is another, or missing.
+    /// The request has no token, or another one.
     pub fn check(self, request: &Request, store: &Store) -> Result<(), AppError> {
         if self == Self::None {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What admins may do: set and remove overrides, reset a consumer, read the audit log of it all.
+//! What admins may do: set and remove overrides, reset a consumer, and read the audit log.
 
 pub mod audit;
 pub mod override_spec;
@@ -16,7 +16,7 @@ pub const MAX_ACTOR: usize = 128;
 /// The longest `reason`, in bytes.
 pub const MAX_REASON: usize = 1_024;
 
-/// The admin's own word for who is calling, for the audit log: `X-Actor`, or `admin`.
+/// Who the admin claims to be, for the audit log: `X-Actor`, or `admin`.
 pub struct Actor(pub String);
 
 impl<S: Sync> FromRequestParts<S> for Actor {

@@ -1,4 +1,5 @@
-//! Around every request: its token is checked, it is counted and timed, and requests are bounded in number and time.
+//! What happens around every request: it is bounded in number and time, its token is checked, and it is counted and
+//! timed.
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ pub async fn admit(
     let response = match store.requests.try_acquire() {
         Ok(_permit) => answer(&store, token, request, next).await,
         Err(_) if is_always_answered(label) => answer(&store, token, request, next).await,
-        Err(_) => AppError::Overloaded("the store has too much to do; try again").into_response(),
+        Err(_) => AppError::Overloaded("the store is too busy; try again").into_response(),
     };
     store.metrics.requests.with_label_values(&[label, outcome(response.status())]).inc();
     store.metrics.request_seconds.with_label_values(&[label]).observe(began.elapsed().as_secs_f64());
@@ -44,7 +45,7 @@ async fn answer(store: &Store, token: Token, request: Request, next: Next) -> Re
     })
 }
 
-/// The label of what became of it.
+/// The `outcome` label of a status.
 const fn outcome(status: StatusCode) -> &'static str {
     match status.as_u16() {
         0..400 => "ok",

@@ -1,6 +1,6 @@
 //! Cost units in JSON: numbers with up to three decimals, exact in both directions.
 //!
-//! A double would round what a billing job adds up; so the digits themselves are read and written.
+//! The digits themselves are read and written, because a double would round what a billing job adds up.
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Error as _, Serialize, Serializer};
@@ -8,15 +8,15 @@ use serde_json::value::RawValue;
 use tollgate_core::terms::EXACT;
 use tollgate_core::units::Cost;
 
-/// A cost whose JSON is a number of units.
+/// A cost that is written as a number of units in JSON.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Units(pub Cost);
 
-/// What may be written.
+/// What a wrong amount is answered with.
 const ADVICE: &str = "is not an amount of cost units; write a number with three decimals at most, like 1 or 0.5, up to 4500000000000";
 
 impl Units {
-    /// The amount that the JSON number `text` is, unless it is finer or greater than what can be kept.
+    /// The amount that the JSON number `text` says, unless it is finer or larger than what can be kept.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));

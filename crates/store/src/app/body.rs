@@ -1,4 +1,4 @@
-//! Bodies and queries of requests, with errors that say what to change.
+//! Bodies and queries of requests. Their errors say what to change.
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -11,10 +11,10 @@ use tollgate_core::wire;
 
 use super::problem::AppError;
 
-/// The longest body of a batch of leases.
+/// The longest body of a batch of leases, in bytes.
 pub const LONGEST_BATCH: usize = 1 << 20;
 
-/// The longest body of any other call.
+/// The longest body of any other call, in bytes.
 pub const LONGEST: usize = 64 << 10;
 
 /// A JSON body.
@@ -39,7 +39,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
-/// A body of bytes of the content type `kind`.
+/// A body of the content type `kind`.
 async fn bytes_of<S: Send + Sync>(
     kind: &'static str,
     request: Request,
@@ -51,10 +51,10 @@ async fn bytes_of<S: Send + Sync>(
     Bytes::from_request(request, state).await.map_err(|why| unread(&why))
 }
 
-/// The message of a gateway: a batch in a [header](wire::header), as requests send theirs, or else the body.
+/// The message of a gateway: in a [header](wire::header) if one request sends it, otherwise in the body.
 ///
 /// # Errors
-/// That it is of another kind, too long, broke off, or no base64url.
+/// The body is of another type, too long or incomplete, or the header is not base64url.
 pub async fn batch<S: Send + Sync>(mut request: Request, state: &S) -> Result<Bytes, AppError> {
     match request.headers().get(wire::header::NAME) {
         Some(text) => wire::header::decode(text.as_bytes()).map(Bytes::from).ok_or_else(|| {
@@ -78,7 +78,7 @@ fn unread(why: &BytesRejection) -> AppError {
             "the body is too long; {LONGEST_BATCH} bytes of leases are read, and {LONGEST} of anything else"
         ));
     }
-    AppError::Malformed("the body broke off".to_owned())
+    AppError::Malformed("the body is incomplete".to_owned())
 }
 
 /// A query string.

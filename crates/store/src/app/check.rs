@@ -37,31 +37,30 @@ use crate::backend::AccountEntry;
 #[serde(deny_unknown_fields)]
 pub struct Check {
     /// The policy's namespace.
-    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     namespace: String,
-    /// Who.
-    #[schema(min_length = 1, max_length = 1024)]
+    /// The consumer.
     consumer: String,
-    /// Its tier; left out: what the policy's overrides or its default_tier say.
+    /// The consumer's tier. The default is what the policy's overrides or its default_tier say.
     tier: Option<String>,
-    /// Cost units with three decimals at most; left out: the policy's default_cost, or 1.
+    /// Cost units with up to three decimals. The default is the policy's default_cost, or 1.
     #[schema(value_type = Option<f64>)]
     cost: Option<Units>,
-    /// A whole policy, or its tiers alone; left out: tiers that gateways or earlier checks have told of.
+    /// A whole policy, or only its tiers. The default is the operator's policy, or the tiers that gateways and earlier
+    /// checks have sent.
     #[schema(value_type = Option<Object>)]
     policy: Option<Box<RawValue>>,
 }
 
-/// What the request may.
+/// The decision about the request.
 #[derive(Serialize, ToSchema)]
 pub struct Decision {
-    /// Whether to let it pass.
+    /// Whether to let the request pass.
     allowed: bool,
     /// The HTTP status for the caller: 200 or 429.
     status: u16,
     /// `allowed`, `refused_rate`, `refused_month` or `shadow_refused`.
     outcome: &'static str,
-    /// The tier that counted.
+    /// The tier that was applied.
     tier: String,
     /// The response headers for the caller.
     headers: BTreeMap<&'static str, String>,
@@ -69,18 +68,18 @@ pub struct Decision {
     limit: Option<u64>,
     /// X-RateLimit-Remaining.
     remaining: Option<u64>,
-    /// X-RateLimit-Reset, unix seconds.
+    /// X-RateLimit-Reset, in Unix seconds.
     reset: Option<u64>,
     /// X-Quota-Monthly-Remaining.
     monthly_remaining: Option<u64>,
-    /// Seconds; with a refusal that time ends.
+    /// Seconds until a refused request would fit; null if it is allowed, or if no wait helps.
     retry_after: Option<u64>,
-    /// The response body for the caller of a refused request.
+    /// The response body for the caller if the request is refused.
     #[schema(value_type = Option<Object>)]
     problem: Option<Value>,
 }
 
-/// Decides about one request and charges it, if it is allowed.
+/// Decides about one request, and charges it if it is allowed.
 #[utoipa::path(
     post, path = endpoints::CHECK, tag = "applications", request_body = Check,
     responses((status = 200, body = Decision, description = "The decision, allowed or refused."))
@@ -137,7 +136,7 @@ pub async fn check(
     }
 }
 
-/// The name of the tier that a consumer without an override is in.
+/// The tier's name for a consumer without an override.
 fn name_of<'a>(consumer: &str, check: &'a Check, offered: &'a Offered) -> Result<&'a str, AppError> {
     let named = offered.overrides.get(consumer).or(check.tier.as_ref()).or(offered.default_tier.as_ref());
     named.map(String::as_str).ok_or_else(|| {
@@ -145,20 +144,20 @@ fn name_of<'a>(consumer: &str, check: &'a Check, offered: &'a Offered) -> Result
     })
 }
 
-/// The tier called `name` of the policy that came with the check.
+/// The tier called `name` in the policy that came with the check.
 fn sent_tier(name: &str, offered: &Offered) -> Result<Arc<CompiledTier>, AppError> {
     let found = offered.tiers.iter().find(|tier| tier.offer.tier == name);
     let names = || offered.tiers.iter().map(|tier| tier.offer.tier.as_str()).collect::<Vec<_>>().join(", ");
     found.cloned().ok_or_else(|| unknown(name, &names()))
 }
 
-/// The tier called `name` that this store was started with, or that gateways or earlier checks have told of.
+/// The tier called `name` in the operator's policy, or from gateways or earlier checks.
 async fn told_tier(store: &Store, state: &NamespaceState, name: &str) -> Result<Arc<CompiledTier>, AppError> {
     let find = || state.tiers(|tiers| tiers.get(name).cloned());
     if let Some(tier) = find() {
         return Ok(tier);
     }
-    // Another replica may have been told of it.
+    // Another replica may know the tier.
     state.merge_tiers(store.backend.as_ref()).await?;
     find().ok_or_else(|| unknown(name, &state.tiers(super::tier::Tiers::names)))
 }
@@ -171,7 +170,7 @@ fn unknown(name: &str, known: &str) -> AppError {
 }
 
 impl Decision {
-    /// A request that is never limited and never counted.
+    /// The decision about a request that is never limited and never counted.
     fn free(tier: &CompiledTier) -> Self {
         Self {
             allowed: true,
@@ -188,7 +187,7 @@ impl Decision {
         }
     }
 
-    /// What `grant`, of `now`, means for a request of `cost`.
+    /// What `grant`, which was made at `now`, means for a request of `cost`.
     fn of(tier: &CompiledTier, grant: &Grant, cost: Cost, now: UnixNanos, offered: &Offered) -> Self {
         let account = account(tier, grant, now);
         let mut all = BTreeMap::new();
@@ -228,19 +227,19 @@ impl Decision {
     }
 }
 
-/// The account that a node would have of `grant`.
+/// The account that a node would have with `grant`.
 fn account(tier: &CompiledTier, grant: &Grant, now: UnixNanos) -> Account {
     let mut account =
         Account { at: now, month: Month(grant.month), used: grant.month_used, ..Account::default() };
     for ((level, limit), used) in account.levels.iter_mut().zip(&tier.tier.limits).zip(grant.used) {
-        // Rounded up, it may be more than the bucket holds.
+        // The amount is rounded up, so it may be more than the bucket holds.
         let used = used.min(limit.capacity());
         *level = limit.charged(Level(0), used).unwrap_or_default();
     }
     account
 }
 
-/// No time makes this request fit.
+/// The problem document for a request that no wait makes fit.
 fn never(tier: &str, cost: Cost) -> Value {
     json!({
         "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",

@@ -1,7 +1,7 @@
 //! Every endpoint of the API, in one table.
 //!
-//! A row gives a handler its method, its metric label and the bearer token that it wants. Routes, metrics, the check of
-//! tokens and the OpenAPI description all read this table, so a new endpoint is one row and its handler.
+//! A row gives a handler its method, its metric label and the token that it wants. The routes, the metrics, the check
+//! of tokens and the OpenAPI description all read this table. To add an endpoint, add a row and its handler.
 
 use std::sync::Arc;
 
@@ -19,15 +19,15 @@ use super::{check, health, leases, openapi, usage};
 pub struct Endpoint {
     /// The route's path.
     pub path: &'static str,
-    /// The method. GET answers HEAD, too.
+    /// The method. GET also answers HEAD.
     pub method: Method,
     /// The `call` label of its metrics.
     pub label: &'static str,
-    /// The token that it wants.
+    /// The token that a request has to have.
     pub token: Token,
 }
 
-/// The label of the endpoints for those who run the store.
+/// The label of the endpoints for operators.
 const OPERATORS: &str = "operators";
 
 macro_rules! endpoints {
@@ -41,7 +41,8 @@ macro_rules! endpoints {
     ) => {
         $(#[doc = concat!("`", $path, "`")] pub const $name: &str = $path;)+
 
-        /// The rows. Of several rows with one path, the first gives requests with other methods their label.
+        /// The rows. A request for a path with a method that the path does not have gets the label of the path's first
+        /// row.
         const ENDPOINTS: &[Endpoint] = &[
             $($(Endpoint { path: $path, method: Method::$method, label: $label, token: Token::$token },)+)+
             $(Endpoint { path: $bare_path, method: Method::$bare_method, label: $bare_label, token: Token::$bare_token },)+
@@ -54,7 +55,7 @@ macro_rules! endpoints {
                 $(.route($bare_path, MethodRouter::new().on(MethodFilter::$bare_method, $bare_module::$bare_handler)))+
         }
 
-        /// The handlers that the OpenAPI description has.
+        /// The handlers in the OpenAPI description.
         #[derive(OpenApi)]
         #[openapi(paths($($($module::$handler),+),+))]
         pub struct Described;
@@ -120,8 +121,8 @@ impl Endpoint {
     }
 }
 
-/// Whether a request with this label is answered however busy the store is: whoever asks whether it lives must not be
-/// turned away because it has much to do.
+/// Whether a request with this label is answered however busy the store is. A store that is busy must not look as if it
+/// were dead.
 pub fn is_always_answered(label: &str) -> bool {
     label == OPERATORS
 }

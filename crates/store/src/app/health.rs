@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz`, `/metrics`: for those who run the store. They need no token, and say nothing about consumers.
+//! `/healthz`, `/readyz` and `/metrics`, for operators. They need no token and tell nothing about consumers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use super::problem::AppError;
 use super::state::Store;
 use crate::metrics;
 
-/// What was seen of the backend so long ago at most is still true.
+/// How old a probe of the backend may be to be believed.
 const SEEN_WITHIN: Duration = Duration::from_secs(1);
 
-/// That the process answers.
+/// Liveness: the process answers.
 #[utoipa::path(get, path = endpoints::HEALTHZ, tag = "operators", responses((status = 200, content_type = "text/plain")))]
 pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// That its backend takes writes, all of it: each charge is one.
+/// Readiness: the whole backend takes writes. Every charge is a write.
 #[utoipa::path(
     get, path = endpoints::READYZ, tag = "operators",
     responses((status = 200, content_type = "text/plain"), (status = 503, description = "The backend takes no writes."))
@@ -31,7 +31,7 @@ pub async fn readyz(State(store): State<Arc<Store>>) -> Result<&'static str, App
     if store.instrumented.is_up(SEEN_WITHIN).await { Ok("ready\n") } else { Err(AppError::Away) }
 }
 
-/// Prometheus text.
+/// The metrics, as Prometheus text.
 #[utoipa::path(
     get, path = endpoints::METRICS, tag = "operators",
     responses((status = 200, content_type = "text/plain", description = "Prometheus text."))

@@ -1,4 +1,4 @@
-//! `POST /v1/leases`: what gateways spend, and what they are lent.
+//! `POST /v1/leases`: what gateways have spent, and what they are lent.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::usage_metrics::UsageEntry;
 use super::{body, endpoints, name};
 use crate::backend::AccountEntry;
 
-/// Lends to a gateway's node what it wants, as far as limits and months hold it.
+/// Applies a node's reports, and lends it what it wants as far as limits and months allow.
 #[utoipa::path(
     post, path = endpoints::LEASES, tag = "gateways", operation_id = "take",
     params(("tollgate-batch" = Option<String>, Header, description = "A batch in base64url; then there is no body.")),
@@ -31,12 +31,12 @@ pub async fn lend(State(store): State<Arc<Store>>, request: Request) -> Result<R
 /// The reply to the batch in `bytes`.
 ///
 /// # Errors
-/// That they are not one, or the backend's.
+/// The bytes are no batch, or the backend fails.
 pub async fn reply(store: &Store, bytes: &[u8]) -> Result<Reply, AppError> {
     let batch = read(bytes)?;
     let state = store.namespace(&batch.namespace).await?;
     if batch.revision > state.overrides().mark.revision {
-        // Another replica has told the node of what this one has not seen.
+        // Another replica has sent the node changes that this one has not seen.
         state.refresh(store.backend.as_ref()).await?;
     }
     apply(store, &state, batch).await
@@ -53,12 +53,12 @@ fn read(bytes: &[u8]) -> Result<Batch, AppError> {
 }
 
 async fn apply(store: &Store, state: &NamespaceState, batch: Batch) -> Result<Reply, AppError> {
-    // One look at the overrides for all: what is decided by is what is told of.
+    // The whole batch uses one index, so the node is sent the same overrides that decide.
     let overrides = state.overrides();
     let now = store.time_for(&overrides).await?;
     let tiers: Vec<Option<Arc<CompiledTier>>> =
         state.tiers(|tiers| batch.offers.iter().map(|offer| tiers.find(offer)).collect());
-    // What a client with an override brings may be its override, which no tier is to be mistaken for.
+    // A client with an override may bring that override as its offer. It must not be taken for the tier.
     let mut is_tier = vec![true; tiers.len()];
     let mut usable = Vec::with_capacity(batch.entries.len());
     let mut entries = Vec::with_capacity(batch.entries.len());
@@ -98,7 +98,7 @@ async fn apply(store: &Store, state: &NamespaceState, batch: Batch) -> Result<Re
     })
 }
 
-/// What is to be applied for `entry`; none for a name that is not the client's.
+/// What the backend has to apply for `entry`, or `None` if the name is not the client's.
 fn prepare(state: &NamespaceState, entry: Entry, tier: &CompiledTier, node: u64) -> Option<AccountEntry> {
     let name = entry.name.filter(|name| !name.is_empty() && !entry.is_anonymous);
     if name.as_ref().is_some_and(|name| !state.is_name(name, entry.client)) {

@@ -9,16 +9,16 @@ use super::problem::AppError;
 
 const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
 
-/// The longest time that is read, bytes: one with as many decimals as anybody needs.
+/// The longest moment that is read, in bytes. It has as many decimals as anybody needs.
 pub const MAX_MOMENT: usize = 64;
 
-/// A month, as a regular expression for the API's description.
+/// A month as a regular expression, for the API's description.
 pub const MONTH: &str = "^(19[7-9][0-9]|2[0-4][0-9]{2}|25[0-4][0-9]|255[0-3])-(0[1-9]|1[0-2])$";
 
-/// The months since January 1970 of `2026-11`.
+/// Reads a month such as `2026-11`, as months since January 1970.
 ///
 /// # Errors
-/// What to write.
+/// The text is no month; the error says what to write.
 pub fn month(text: &str) -> Result<u16, AppError> {
     let parsed = || {
         let (year, month) = text.split_once('-')?;
@@ -37,16 +37,16 @@ pub fn month(text: &str) -> Result<u16, AppError> {
     })
 }
 
-/// The end of `month`, RFC 3339.
+/// The end of `month`, as RFC 3339.
 #[must_use]
 pub fn end_of(month: u16) -> String {
     format!("{}-01T00:00:00Z", Month(month.saturating_add(1)))
 }
 
-/// The microseconds since the Unix epoch of an RFC 3339 text, of the years 0000 to 9999; what is before the epoch is 0.
+/// Reads a moment in RFC 3339, of the years 0000 to 9999. A moment before 1970 is read as 0.
 ///
 /// # Errors
-/// What to write.
+/// The text is no moment; the error says what to write.
 pub fn micros(text: &str) -> Result<UnixMicros, AppError> {
     Some(text).filter(|text| text.len() <= MAX_MOMENT).and_then(parsed).ok_or_else(|| {
         AppError::Unprocessable(
@@ -72,7 +72,7 @@ fn parsed(text: &str) -> Option<UnixMicros> {
         return None;
     }
     let micros: i64 = format!("{fraction:0<6}").get(..6)?.parse().ok()?;
-    // A leap second is the next minute's first.
+    // A leap second is read as the first second of the next minute.
     let leap = i64::from(second == 60);
     let small = |number: i16| i8::try_from(number).ok();
     let time = (small(hour)?, small(minute)?, small(if second == 60 { 59 } else { second })?);
@@ -82,7 +82,7 @@ fn parsed(text: &str) -> Option<UnixMicros> {
     Some(UnixMicros(u64::try_from(micros).unwrap_or(0)))
 }
 
-/// The seconds of an offset: `+01:30`.
+/// The seconds of an offset such as `+01:30`.
 fn minutes(offset: &str) -> Option<i64> {
     let (sign, rest) = offset.split_at_checked(1)?;
     let [hours, minutes] = numbers(rest, ':', [2, 2])?;
@@ -97,7 +97,7 @@ fn minutes(offset: &str) -> Option<i64> {
     }
 }
 
-/// Numbers of so many digits with `between` between them.
+/// The numbers in `text`, which have the given counts of digits and are separated by `between`.
 fn numbers<const N: usize>(text: &str, between: char, digits: [usize; N]) -> Option<[i16; N]> {
     let mut parts = text.split(between);
     let mut numbers = [0; N];
@@ -108,7 +108,7 @@ fn numbers<const N: usize>(text: &str, between: char, digits: [usize; N]) -> Opt
     parts.next().is_none().then_some(numbers)
 }
 
-/// `moment` as RFC 3339; the end of the year 9999, which it ends with, for what is later.
+/// Writes `moment` as RFC 3339. Moments after the year 9999 are written as its end.
 #[must_use]
 pub fn rfc3339(moment: UnixMicros) -> String {
     let since = SignedDuration::from_micros(i64::try_from(moment.0).unwrap_or(i64::MAX));

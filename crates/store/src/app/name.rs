@@ -1,4 +1,4 @@
-//! Names in paths and bodies: whose, and in which namespace.
+//! Names of namespaces, consumers and tiers in paths and bodies.
 
 use crate::accounts::month_of;
 use axum::extract::{FromRequestParts, Path};
@@ -11,28 +11,28 @@ use tollgate_core::units::UnixMicros;
 use super::problem::AppError;
 use crate::backend::Backend;
 
-/// The longest namespace, bytes; a policy's rule.
+/// The longest namespace, in bytes: a rule of policies.
 pub const MAX_NAMESPACE: usize = 64;
 
-/// What [`namespace`] takes, as a regular expression for the API's description.
+/// What [`namespace`] accepts, as a regular expression for the API's description.
 pub const NAMESPACE: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
 
-/// What [`consumer`] takes, as far as a regular expression says it.
+/// What [`consumer`] accepts, as far as a regular expression can say it.
 pub const CONSUMER: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 
-/// Where the consumer stands in `/v1/usage/{namespace}/{consumer}` and its like.
+/// Where the consumer is in paths such as `/v1/usage/{namespace}/{consumer}`.
 const CONSUMER_SEGMENT: usize = 4;
 
-/// The longest name of a tier, bytes; a policy's rule.
+/// The longest name of a tier, in bytes: a rule of policies.
 pub const MAX_TIER: usize = 32;
 
-/// What [`is_tier`] takes, as a regular expression for the API's description.
+/// What [`is_tier`] accepts, as a regular expression for the API's description.
 pub const TIER: &str = "^[a-z][a-z0-9_-]{0,31}$";
 
-/// `name` if it is one that a policy may have.
+/// Checks that `name` can be a policy's namespace.
 ///
 /// # Errors
-/// What to write.
+/// It cannot; the error says what to write.
 pub fn namespace(name: &str) -> Result<&str, AppError> {
     let starts = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     let rest = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
@@ -44,10 +44,10 @@ pub fn namespace(name: &str) -> Result<&str, AppError> {
     )))
 }
 
-/// The consumer of `namespace` that `text` names, see [`tollgate_core::name`].
+/// The consumer of `namespace` that `text` names: see [`tollgate_core::name`].
 ///
 /// # Errors
-/// What to write.
+/// The text is no name; the error says what to write.
 pub fn consumer(text: &str, namespace: &Namespace) -> Result<Named, AppError> {
     let named = if text.chars().nth(MAX_TEXT).is_none() { name::read(text, namespace) } else { None };
     named.ok_or_else(|| no_consumer(text.as_bytes()))
@@ -63,12 +63,12 @@ fn no_consumer(name: &[u8]) -> AppError {
     let spelled: String = name::spelled(name.get(..SHOWN).unwrap_or(name));
     let more = if name.len() > SHOWN { "…" } else { "" };
     AppError::Malformed(format!(
-        "that is not a consumer's name as listings write it: one with control characters, that is not UTF-8 or that begins \
-         with %: is written as %: and its bytes, percent-encoded; for this one write {spelled}{more}"
+        "listings write this consumer's name in another way: a name that has control characters, is not UTF-8 or begins with %: \
+         is written as %: and its bytes, percent-encoded; write {spelled}{more}"
     ))
 }
 
-/// Whether a tier can be called so; a policy's rule, which also holds for `anonymous`.
+/// Whether a policy can have a tier with this name. `anonymous` is one, too.
 #[must_use]
 pub fn is_tier(name: &str) -> bool {
     let rest = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
@@ -82,21 +82,21 @@ pub struct NamespacePath(pub String);
 
 /// The `{namespace}/{consumer}` of a path.
 pub struct ConsumerPath {
-    /// Where.
+    /// The namespace.
     pub namespace: String,
-    /// Who, as listings write it.
+    /// The consumer, as listings write it.
     pub consumer: String,
-    /// Its number.
+    /// The consumer's identifier.
     pub client: ClientId,
     is_whole: bool,
 }
 
 impl ConsumerPath {
-    /// That the consumer is listed by this name, where it is the beginning of a long one: another beginning with the same
-    /// number would be a second name of one consumer.
+    /// Checks that listings have the consumer by this name, if the name is the beginning of a long one. Another
+    /// beginning with the same identifier would be a second name of the same consumer.
     ///
     /// # Errors
-    /// That it is not, or the backend's.
+    /// Listings do not have the name, or the backend fails.
     pub async fn check_listed(&self, backend: &dyn Backend, now: UnixMicros) -> Result<(), AppError> {
         if self.is_whole {
             return Ok(());
@@ -107,7 +107,7 @@ impl ConsumerPath {
             return Ok(());
         }
         Err(AppError::NotFound(
-            "no gateway has told of a consumer with this long name; write it as usage lists it, or all of it"
+            "no gateway has sent a consumer with this long name; write the name as usage lists it, or in full"
                 .to_owned(),
         ))
     }
@@ -140,7 +140,7 @@ async fn segments<T: DeserializeOwned + Send, S: Send + Sync>(
     if let Ok(Path(segments)) = Path::from_request_parts(parts, state).await {
         return Ok(segments);
     }
-    // Bytes that are no text: what a name may be, but not as it stands.
+    // A name may be bytes that are not UTF-8, but has to be spelled in another way.
     let name = parts.uri.path().split('/').nth(CONSUMER_SEGMENT).unwrap_or_default();
     let name: Vec<u8> = percent_encoding::percent_decode_str(name).collect();
     if std::str::from_utf8(&name).is_err() {

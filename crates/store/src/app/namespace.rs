@@ -1,4 +1,4 @@
-//! One namespace as this replica knows it, and how it keeps up with the others.
+//! One namespace as this replica knows it, and how it follows the other replicas.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, RwLock};
@@ -17,13 +17,13 @@ use super::tier::{CompiledTier, Tiers};
 use crate::backend::{Backend, Condition, OverrideChange};
 use crate::locks;
 
-/// Namespaces that a replica keeps in memory; beyond, the one that was used the longest ago goes.
+/// The most namespaces in memory. Beyond, the one that was used the longest ago is dropped.
 const MAX_NAMESPACES: usize = 1_024;
 
-/// What is known may be so old before a call looks for itself. A namespace in use is refreshed at more often than that.
+/// How old the state may be before a call refreshes it. A namespace in use is refreshed more often than this.
 const STALE: Duration = Duration::from_secs(1);
 
-/// A namespace is in use for so long after the last call.
+/// How long after its last call a namespace counts as in use.
 const IN_USE: Duration = Duration::from_secs(60);
 
 /// See the [module](self).
@@ -31,18 +31,18 @@ pub struct NamespaceState {
     /// Its name.
     pub name: String,
     ids: Namespace,
-    /// The operator's policy for it; without one the default, which has no tiers.
+    /// The operator's policy for the namespace. The default has no tiers.
     configured: RwLock<Arc<Offered>>,
     tiers: RwLock<Tiers>,
     overrides: RwLock<Arc<OverrideIndex>>,
     times: Mutex<Times>,
-    /// One refresh at the backend at a time; who has waited for one needs no other.
+    /// Held during a refresh. A call that has waited for one needs no other.
     refreshing: tokio::sync::Mutex<()>,
 }
 
 struct Times {
     used: Instant,
-    /// When the overrides was last seen to be the backend's.
+    /// When the state was last known to be the backend's.
     refreshed: Option<Instant>,
 }
 
@@ -59,7 +59,7 @@ impl NamespaceState {
         }
     }
 
-    /// Whether `stored` is what a gateway tells as the name of `client`.
+    /// Whether `stored` is a name that a gateway may send for `client`.
     #[must_use]
     pub fn is_name(&self, stored: &[u8], client: ClientId) -> bool {
         name::is_of(stored, client, &self.ids)
@@ -76,7 +76,7 @@ impl NamespaceState {
         read(&locks::read(&self.tiers))
     }
 
-    /// Remembers what gateways and applications tell of tiers.
+    /// Remembers tiers that gateways and applications have sent.
     pub fn learn(&self, tiers: &[&Arc<CompiledTier>]) {
         if !self.tiers(|known| tiers.iter().any(|tier| known.is_news(tier))) {
             return;
@@ -95,7 +95,7 @@ impl NamespaceState {
         Arc::clone(&locks::read(&self.configured))
     }
 
-    /// Takes `policy` for the operator's.
+    /// Makes `policy` the operator's policy.
     fn configure(&self, policy: Arc<Offered>) {
         let mut tiers = locks::write(&self.tiers);
         tiers.fix(&policy.tiers);
@@ -104,20 +104,20 @@ impl NamespaceState {
         *locks::write(&self.configured) = policy;
     }
 
-    /// Takes in what other replicas have learned of tiers.
+    /// Adds the tiers that other replicas have learned.
     ///
     /// # Errors
-    /// The backend's.
+    /// The backend fails.
     pub async fn merge_tiers(&self, backend: &dyn Backend) -> Result<(), AppError> {
         let Some(document) = backend.document(&self.name).await? else { return Ok(()) };
         let mut tiers = locks::write(&self.tiers);
         tiers.merge(&document).map_err(|why| AppError::corrupt(&format!("tiers of {}: {why}", self.name)))
     }
 
-    /// Writes what this replica has learned of tiers, beside what others have.
+    /// Writes the tiers that this replica has learned, beside those of the others.
     ///
     /// # Errors
-    /// The backend's; it is to be tried again.
+    /// The backend fails; call this again.
     pub async fn save_tiers(&self, backend: &dyn Backend) -> Result<(), AppError> {
         let unsaved = || locks::write(&self.tiers).unsaved();
         if unsaved().is_none() {
@@ -132,10 +132,10 @@ impl NamespaceState {
         Ok(())
     }
 
-    /// Looks for what other replicas have changed.
+    /// Reads what other replicas have changed.
     ///
     /// # Errors
-    /// The backend's; what is known stays.
+    /// The backend fails; the state stays as it was.
     pub async fn refresh(&self, backend: &dyn Backend) -> Result<(), AppError> {
         let asked = Instant::now();
         let _alone = self.refreshing.lock().await;
@@ -166,11 +166,11 @@ impl NamespaceState {
         locks::lock(&self.times).used
     }
 
-    /// Removes overrides that are over, so that every node is told. Another replica may do the same, or an admin may write
-    /// a new one: each is removed once, and only as it was seen here.
+    /// Removes overrides that have ended, so that every node is told. Another replica may do the same, or an admin may
+    /// write a new override. Each is removed only once, and only if it is the one that was seen here.
     ///
     /// # Errors
-    /// The backend's; it is to be tried again.
+    /// The backend fails; call this again.
     pub async fn remove_ended_overrides(
         &self,
         backend: &dyn Backend,
@@ -203,7 +203,7 @@ impl Namespaces {
     /// The namespace called `name`, up to date.
     ///
     /// # Errors
-    /// The backend's, where nothing is known of it yet.
+    /// The backend fails and nothing is known of the namespace yet.
     pub async fn get(&self, name: &str, backend: &dyn Backend) -> Result<Arc<NamespaceState>, AppError> {
         let state = self.get_or_new(name);
         locks::lock(&state.times).used = Instant::now();
@@ -214,14 +214,14 @@ impl Namespaces {
             if refreshed.is_none() {
                 return Err(why);
             }
-            debug!(namespace = name, "overrides may be out of date: the backend did not tell of changes");
+            debug!(namespace = name, "overrides may be out of date, because the backend could not be read");
         }
         Ok(state)
     }
 
-    /// Takes `policies`, by namespace, for the operator's, and forgets those before.
+    /// Replaces the operator's policies, which are keyed by namespace.
     pub fn configure(&self, policies: HashMap<String, Arc<Offered>>) {
-        // Nobody makes a namespace meanwhile, which would not hear of it.
+        // The lock keeps calls from adding a namespace meanwhile, which would miss the new policies.
         let by_name = locks::write(&self.by_name);
         let mut configured = locks::write(&self.configured);
         *configured = policies;
@@ -230,7 +230,7 @@ impl Namespaces {
         }
     }
 
-    /// Those that were used not long ago.
+    /// The namespaces that were used recently.
     #[must_use]
     pub fn in_use(&self) -> Vec<Arc<NamespaceState>> {
         let by_name = locks::read(&self.by_name);

@@ -1,4 +1,4 @@
-//! `GET /openapi.json`: the API, generated from its types.
+//! `GET /openapi.json`: the description of the API, generated from its types and the table of endpoints.
 
 mod bounds;
 
@@ -88,7 +88,7 @@ fn add_problems(operation: &mut Operation) {
     }
 }
 
-/// A description where there is none, which OpenAPI wants; and of an error the document.
+/// Adds a description if there is none, which OpenAPI requires, and the problem document to errors.
 fn describe(status: &str, response: &mut Response) {
     let Ok(status) = StatusCode::from_bytes(status.as_bytes()) else { return };
     if response.description.is_empty() {
@@ -100,10 +100,10 @@ fn describe(status: &str, response: &mut Response) {
     }
 }
 
-/// The description, with the bounds of what requests may say.
+/// The description, with the bounds of what requests may contain.
 #[must_use]
 pub fn description() -> Value {
-    // A description that cannot be written would be found by the first test that looks at it.
+    // The tests would find a description that cannot be written.
     let mut document = serde_json::to_value(api()).unwrap_or_default();
     bounds::add(&mut document);
     document

@@ -1,7 +1,7 @@
-//! The overrides and resets of a namespace, ready to decide with and to tell nodes of.
+//! The overrides and resets of a namespace, for decisions and for what nodes are sent.
 //!
-//! A index never changes: whoever has one decides and tells by the same state. What a change makes is a new index that
-//! shares all but the part that has changed, so that a change costs the same however many overrides there are.
+//! An index never changes, so a call decides by the same state that it sends. A change makes a new index that shares
+//! all parts but the changed one. So a change costs the same however many overrides there are.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,21 +17,21 @@ use super::admin::override_spec::StoredOverride;
 use super::tier::{CompiledTier, Tiers};
 use crate::backend::{Mark, NamespaceSnapshot, OverrideRow};
 
-/// Parts of a index. A namespace may have ten thousand overrides, so that a part has some forty.
+/// The parts of an index. A namespace may have ten thousand overrides, so a part has about forty.
 const PARTS: usize = 256;
 
-/// Changes that are remembered one by one. A node that has missed more looks through all of them.
+/// How many changes are remembered one by one. For a node that has missed more, all overrides are searched.
 const RECENT: usize = 256;
 
-/// One consumer's override, or that it has none any more.
+/// One consumer's override, or its removal.
 #[derive(Debug)]
 struct Row {
-    /// The revision that made it so.
+    /// The revision of the last change.
     revision: u64,
     consumer: String,
-    /// What is granted; none: removed.
+    /// The override, or `None` if it was removed.
     stored: Option<StoredOverride>,
-    /// What the consumer is offered by it; none: nothing that can be computed with.
+    /// What the consumer is offered, or `None` if the store cannot compute with it.
     tier: Option<Arc<CompiledTier>>,
 }
 
@@ -40,18 +40,18 @@ type Part = BTreeMap<ClientId, Arc<Row>>;
 /// See the [module](self).
 #[derive(Clone, Debug)]
 pub struct OverrideIndex {
-    /// The newest change in it.
+    /// The newest change in the index.
     pub mark: Mark,
     since: u64,
-    /// By the client's first byte.
+    /// The parts, by the client's first byte.
     parts: Vec<Arc<Part>>,
     resets: Vec<(u64, ClientId)>,
-    /// The overrides that have changed since revision `recent_after`, oldest first.
+    /// The overrides that have changed after revision `recent_after`, oldest first.
     recent: VecDeque<(u64, ClientId)>,
     recent_after: u64,
-    /// ConsumerPath overrides were removed, oldest first: forgotten with [`Self::since`].
+    /// The clients whose overrides were removed, oldest first. They are forgotten by [`Self::since`].
     removed: VecDeque<(u64, ClientId)>,
-    /// Overrides that have an end.
+    /// How many overrides have an end.
     ending: usize,
 }
 
@@ -71,8 +71,8 @@ impl Default for OverrideIndex {
 }
 
 impl OverrideIndex {
-    /// This index and what `snapshot` says, in the terms of `tiers`; or, where the snapshot is a whole one, that alone. A
-    /// row that cannot be read counts as none, and is logged.
+    /// This index with the changes in `snapshot`, computed with `tiers`. A whole snapshot replaces the index. A row
+    /// that cannot be read counts as no override, and is logged.
     #[must_use]
     pub fn with(&self, snapshot: NamespaceSnapshot, ids: &Namespace, tiers: &Tiers) -> Self {
         let is_whole = snapshot.after == 0;
@@ -85,7 +85,7 @@ impl OverrideIndex {
         let mut rows = snapshot.overrides;
         rows.sort_by_key(|row| row.revision);
         for row in rows {
-            // One from before names had one text each may be none.
+            // A row may be from a version that allowed several spellings of a name, so that it is no name now.
             let named = name::read(&row.consumer, ids).map(|named| named.client);
             let client = named.unwrap_or_else(|| ids.id(&Client::Consumer(row.consumer.as_bytes())));
             if row.value.is_none() {
@@ -102,7 +102,7 @@ impl OverrideIndex {
         index
     }
 
-    /// The same in the terms of other tiers.
+    /// The same index, computed with other tiers.
     #[must_use]
     pub fn in_terms_of(&self, tiers: &Tiers) -> Self {
         let again = |row: &Row| {
@@ -115,19 +115,19 @@ impl OverrideIndex {
         Self { parts: self.parts.iter().map(part).collect(), ..self.clone() }
     }
 
-    /// What `client` is offered at `now` whatever its tier.
+    /// What the override of `client` offers at `now`.
     #[must_use]
     pub fn offered(&self, client: ClientId, now: UnixMicros) -> Option<&Arc<CompiledTier>> {
         self.part(client)?.get(&client).and_then(|row| row.offered(now))
     }
 
-    /// Whether it takes a clock to say what is offered: it costs a call.
+    /// Whether [`Self::offered`] needs the time. Reading the backend's clock costs a call.
     #[must_use]
     pub const fn has_ending(&self) -> bool {
         self.ending > 0
     }
 
-    /// Whether an override counts on the tier called `name`.
+    /// Whether an override is based on the tier called `name`.
     #[must_use]
     pub fn has_of(&self, name: &str) -> bool {
         self.rows()
@@ -142,7 +142,7 @@ impl OverrideIndex {
         Some((row.revision, row.stored.as_ref()?))
     }
 
-    /// Every override, by consumer.
+    /// Every override, sorted by consumer.
     #[must_use]
     pub fn all(&self) -> Vec<(&str, u64, &StoredOverride)> {
         let all =
@@ -152,7 +152,7 @@ impl OverrideIndex {
         all
     }
 
-    /// ConsumerPath overrides are over at `now`, and the revisions that made them.
+    /// The consumers whose overrides have ended at `now`, and the revisions of these overrides.
     #[must_use]
     pub fn ended(&self, now: UnixMicros) -> Vec<(&str, u64)> {
         if !self.has_ending() {
@@ -162,11 +162,11 @@ impl OverrideIndex {
         self.rows().map(|(_, row)| row).filter(is_over).map(|row| (&*row.consumer, row.revision)).collect()
     }
 
-    /// What a node has to be told that knows revision `known`; and whether that is all there is.
+    /// What to send to a node that knows revision `known`, and whether that is the whole state.
     #[must_use]
     pub fn changes_since(&self, known: u64, now: UnixMicros) -> (bool, Vec<Change>) {
         let revision = self.mark.revision;
-        // A node from before what is remembered, or from a future that this backend has lost.
+        // The node's revision is older than what is remembered, or the backend has lost it.
         let is_whole = known == 0 || known < self.since || known > revision;
         if known == revision && !is_whole {
             return (false, Vec::new());
@@ -184,7 +184,7 @@ impl OverrideIndex {
             let recent = self.recent.iter().rev().take_while(|(revision, _)| *revision > after);
             let rows = recent.filter_map(|(revision, client)| {
                 let row = self.part(*client)?.get(client)?;
-                // An older change of the same override is told with the newest.
+                // An older change of the same override is sent with the newest one.
                 (row.revision == *revision).then_some((*client, row))
             });
             rows.filter_map(|(client, row)| change(client, row)).collect()
@@ -206,7 +206,7 @@ impl OverrideIndex {
         self.parts.get(usize::from(first))
     }
 
-    /// Puts `row` in the place of the client's, or takes that away.
+    /// Replaces the client's row by `row`, or removes it.
     fn put(&mut self, client: ClientId, row: Option<Row>) {
         let [first, ..] = client.0;
         let Some(part) = self.parts.get_mut(usize::from(first)) else { return };
@@ -229,7 +229,7 @@ impl OverrideIndex {
         self.recent.push_back((revision, client));
     }
 
-    /// Lets go what nobody has to be told any more, as the backend does.
+    /// Drops removals that no node has to be sent any more, as the backend does.
     fn forget_removed(&mut self) {
         while let Some((revision, client)) = self.removed.front().copied() {
             if revision > self.since {
@@ -251,7 +251,7 @@ impl Row {
     }
 }
 
-/// What a row of the backend says.
+/// Reads a row of the backend.
 fn read(row: OverrideRow, tiers: &Tiers) -> Row {
     let OverrideRow { revision, consumer, value } = row;
     let stored = value.and_then(|value| {

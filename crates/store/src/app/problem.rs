@@ -32,34 +32,34 @@ pub enum AppError {
     /// The request cannot be read.
     #[error("{0}")]
     Malformed(String),
-    /// No token, or none that this store knows.
+    /// The request has no token, or one that this store does not accept.
     #[error("send Authorization: Bearer and the gateway's or the admin's token")]
     Unauthorized,
-    /// A gateway's token where an admin's is needed.
+    /// The request has a gateway's token, but needs an admin's.
     #[error("this call needs the admin token")]
     Forbidden,
-    /// There is no such thing.
+    /// The thing that the path names does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// There is such a thing, for another method.
+    /// The path exists, but not with this method.
     #[error("this path has other methods: see the Allow header")]
     MethodNotAllowed,
-    /// The body, or the list in it, is longer than is read.
+    /// The body, or a list in it, is too long.
     #[error("{0}")]
     TooLarge(String),
-    /// The body is of another kind.
+    /// The body has another content type.
     #[error("the body is not {0}; send it, and say so in Content-Type")]
     UnsupportedMedia(&'static str),
-    /// The request can be read, and means nothing that can be done.
+    /// The request can be read, but makes no sense.
     #[error("{0}")]
     Unprocessable(String),
-    /// More at once than this replica takes, or longer than a call may take.
+    /// The replica is too busy, or the call takes too long.
     #[error("{0}")]
     Overloaded(&'static str),
-    /// The backend did not do it.
+    /// The backend is away.
     #[error("the store's backend is away, or takes no writes; try again")]
     Away,
-    /// The backend holds what cannot be; the log has the details.
+    /// The backend holds something that cannot be read; the log has the details.
     #[error("the store holds something that it cannot read; its log says what")]
     Corrupt,
 }
@@ -67,7 +67,7 @@ pub enum AppError {
 impl From<BackendError> for AppError {
     fn from(error: BackendError) -> Self {
         match error {
-            // Both are logged where they happen: in `Instrumented`.
+            // `Instrumented` logs both.
             BackendError::Away(_) => Self::Away,
             BackendError::Corrupt(_) => Self::Corrupt,
         }
@@ -75,7 +75,7 @@ impl From<BackendError> for AppError {
 }
 
 impl AppError {
-    /// What is said about a thing that only the backend's keeper can mend: `what` goes to the log.
+    /// The error for something that only the operator can repair. `what` is logged.
     #[must_use]
     pub fn corrupt(what: &str) -> Self {
         tracing::error!(what, "the backend holds what cannot be read");

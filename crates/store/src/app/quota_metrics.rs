@@ -1,8 +1,9 @@
-//! How many consumers have used how much of their month, for the metrics alone: nothing is decided by it.
+//! How many consumers have used how much of their month. Only metrics use this; nothing is decided by it.
 //!
-//! `/metrics` needs no token, so it names nobody: it counts. Who they are `GET /v1/usage/{namespace}` says. A replica
-//! counts those that it has applied for since it started, in this month; of several replicas the highest count is the
-//! nearest. Anonymous clients and unlimited months are not counted, nor who finds no room here.
+//! `/metrics` needs no token, so it has numbers and no names. `GET /v1/usage/{namespace}` has the names. A replica
+//! counts the consumers that it has seen this month since it started. Of several replicas, the one with the highest
+//! count is the most accurate. Anonymous clients, unlimited months and consumers beyond the memory's size are not
+//! counted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -15,12 +16,12 @@ use super::usage_metrics::{MAX_LABELS, OTHER};
 use crate::locks;
 use crate::metrics::Metrics;
 
-/// Shares of a month, percent, that consumers are counted by: so many have used at least as much.
+/// The shares of a month, in percent, that consumers have reached or passed.
 pub const SHARES: [(u8, &str); 5] = [(0, "0"), (50, "50"), (75, "75"), (90, "90"), (100, "100")];
 
 const SHARDS: usize = 16;
 
-/// Consumers that one shard remembers.
+/// How many consumers one shard remembers.
 const MAX_CONSUMERS: usize = 8_192;
 
 /// A namespace and a tier.
@@ -30,7 +31,7 @@ struct Consumer {
     namespace: Arc<str>,
     tier: Arc<str>,
     month: u16,
-    /// Of the month's quota, rounded down; 100 is the most.
+    /// The used part of the month's quota, in percent, rounded down and at most 100.
     percent: u8,
 }
 
@@ -38,12 +39,12 @@ struct Consumer {
 #[derive(Default)]
 pub struct QuotaMetrics {
     shards: [Mutex<HashMap<ClientId, Consumer>>; SHARDS],
-    /// All that have ever been counted: a gauge that nobody is left in has to say 0.
+    /// All labels that were ever counted: a gauge without consumers has to be set to 0.
     counted: Mutex<BTreeMap<Labels, [i64; SHARES.len()]>>,
 }
 
 impl QuotaMetrics {
-    /// `client` has used `used` of `monthly` in `month`; without `monthly` it is unlimited.
+    /// Records that `client` has used `used` of `monthly` in `month`. Without `monthly` the month is unlimited.
     pub fn record(
         &self,
         namespace: &str,
@@ -62,7 +63,7 @@ impl QuotaMetrics {
         };
         let percent = match used.times(100).0.checked_div(monthly.0) {
             Some(percent) => u8::try_from(percent.min(100)).unwrap_or(100),
-            // A quota of nothing is used up.
+            // A quota of 0 counts as used up.
             None => 100,
         };
         let has_room = consumers.len() < MAX_CONSUMERS;
@@ -82,7 +83,7 @@ impl QuotaMetrics {
         }
     }
 
-    /// Tells `metrics` how many there are at `now`. Forgets other months.
+    /// Sets the gauges of `metrics` at `now`, and forgets other months.
     pub fn count(&self, now: UnixMicros, metrics: &Metrics) {
         let month = Month::of(now.nanos()).0;
         let mut counted = locks::lock(&self.counted);
@@ -172,7 +173,7 @@ mod tests {
     #[test]
     fn there_is_room_for_so_many_and_no_more() {
         let consumers = QuotaMetrics::default();
-        // All in one shard: their first byte is 0.
+        // They are all in one shard, because their first byte is 0.
         for client in 0..MAX_CONSUMERS as u128 + 10 {
             record(&consumers, client << 8, "free", Some(Cost(1_000)), Cost(1));
         }

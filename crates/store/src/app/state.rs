@@ -22,21 +22,21 @@ use crate::backend::instrumented::Instrumented;
 use crate::locks;
 use crate::metrics::Metrics;
 
-/// How often a replica looks for what others have changed. With the time in which gateways report, it bounds how long an
-/// override takes to be in force everywhere.
+/// How often a replica reads what the others have changed. Together with how often gateways report, this bounds how
+/// long an override takes to be in force everywhere.
 const REFRESH_EVERY: Duration = Duration::from_millis(300);
 
-/// Namespaces that are refreshed at side by side.
+/// How many namespaces are refreshed at the same time.
 const REFRESHED_AT_ONCE: usize = 16;
 
-/// Bounds of this replica.
+/// The bounds of this replica.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Requests that are worked on at once; more are told to come back.
+    /// The most concurrent requests; more are asked to come back.
     pub requests: usize,
-    /// The longest that a request may take.
+    /// The longest time of a request until its response headers.
     pub request_time: Duration,
-    /// The longest that one call to the backend may take.
+    /// The longest time of one call to the backend.
     pub backend_time: Duration,
 }
 
@@ -48,21 +48,21 @@ impl Default for Bounds {
 
 /// The state of the [app](super::app).
 pub struct Store {
-    /// Where the accounts are.
+    /// The backend, through [`Self::instrumented`].
     pub backend: Arc<dyn Backend>,
-    /// The same, and whether it takes writes.
+    /// The same backend, and whether it takes writes.
     pub instrumented: Arc<Instrumented>,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Who may call.
+    /// The tokens that callers need.
     pub tokens: Tokens,
     /// See [`Bounds`].
     pub bounds: Bounds,
-    /// One permit a request that is worked on.
+    /// One permit per request that is being answered.
     pub requests: Semaphore,
-    /// What was seen of leases.
+    /// The part of the metrics that remembers leases.
     pub usage_metrics: UsageMetrics,
-    /// Policies that applications have sent.
+    /// The policies that applications have sent.
     pub policies: Policies,
     namespaces: Namespaces,
 }
@@ -71,7 +71,7 @@ impl Store {
     /// A store on `backend`.
     ///
     /// # Errors
-    /// That its metrics cannot be made.
+    /// Two metrics have the same name.
     pub fn new(
         backend: Arc<dyn Backend>,
         tokens: Tokens,
@@ -96,25 +96,25 @@ impl Store {
     /// The namespace called `name`, up to date.
     ///
     /// # Errors
-    /// The backend's.
+    /// The backend fails.
     pub async fn namespace(&self, name: &str) -> Result<Arc<NamespaceState>, AppError> {
         self.namespaces.get(name, self.backend.as_ref()).await
     }
 
-    /// Takes `policies`, by namespace, for the operator's, and forgets those before.
+    /// Replaces the operator's policies, which are keyed by namespace.
     pub fn configure(&self, policies: HashMap<String, Arc<Offered>>) {
         self.namespaces.configure(policies);
     }
 
-    /// The time, for [`OverrideIndex::offered`]; any will do where no override ends.
+    /// The time for [`OverrideIndex::offered`]. Any time will do if no override ends.
     ///
     /// # Errors
-    /// The backend's.
+    /// The backend fails.
     pub async fn time_for(&self, overrides: &OverrideIndex) -> Result<UnixMicros, AppError> {
         if overrides.has_ending() { Ok(self.backend.now().await?) } else { Ok(UnixMicros(0)) }
     }
 
-    /// Keeps up with other replicas, and with whether the backend takes writes, for as long as it is polled.
+    /// Follows the other replicas, and keeps probing the backend, for as long as it is polled.
     pub async fn keep_up(&self) {
         tokio::join!(self.keep_refreshing(), self.instrumented.keep_probing());
     }
@@ -128,37 +128,37 @@ impl Store {
         }
     }
 
-    /// Looks once for what other replicas have changed, removes overrides that are over, writes down new tiers.
+    /// Reads once what other replicas have changed, removes overrides that have ended, and writes new tiers.
     pub async fn refresh(&self) {
         let Ok(now) = self.backend.now().await else { return };
-        let refresh = |space: Arc<NamespaceState>| async move {
+        let refresh = |state: Arc<NamespaceState>| async move {
             let backend = self.backend.as_ref();
             let refreshed = async {
-                space.refresh(backend).await?;
-                space.remove_ended_overrides(backend, now).await?;
-                space.save_tiers(backend).await
+                state.refresh(backend).await?;
+                state.remove_ended_overrides(backend, now).await?;
+                state.save_tiers(backend).await
             };
             if let Err(why) = refreshed.await {
-                // What is wrong with the backend is said once, where that is instrumented.
-                debug!(namespace = space.name, %why, "could not keep up with the other replicas");
+                // `Instrumented` logs once what is wrong with the backend.
+                debug!(namespace = state.name, %why, "could not keep up with the other replicas");
             }
         };
         stream::iter(self.namespaces.in_use()).for_each_concurrent(REFRESHED_AT_ONCE, refresh).await;
     }
 }
 
-/// The policies that came with checks, read once: an application sends the same one every time.
+/// The policies that came with checks. Each is read once, because an application sends the same one every time.
 #[derive(Default)]
 pub struct Policies(Mutex<HashMap<Box<str>, Arc<Offered>>>);
 
 impl Policies {
-    /// Policies that are kept; one is as long as a request's body at most.
+    /// How many policies are kept. One is at most as long as a request's body.
     const MOST: usize = 64;
 
-    /// The policy of `text`, read by `read` if it is a new one.
+    /// The policy in `text`, read by `read` if it is new.
     ///
     /// # Errors
-    /// Those of `read`.
+    /// `read` fails.
     pub fn get(
         &self,
         text: &str,

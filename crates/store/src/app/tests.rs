@@ -1,4 +1,4 @@
-//! The API from outside: requests in, responses out, no port. The clock is virtual.
+//! The API from outside: requests in, responses out, without a port. The clock is virtual.
 
 mod access;
 mod check;
@@ -48,7 +48,7 @@ struct Replica {
     app: Router,
 }
 
-/// What came back.
+/// A response.
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
@@ -68,7 +68,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The detail of a problem document, which this is.
+    /// The detail of the problem document that this is.
     #[track_caller]
     fn problem(&self, status: u16) -> String {
         assert_eq!(self.status.as_u16(), status, "{}", self.text());
@@ -150,7 +150,7 @@ impl Replica {
         Reply::from_bytes(&answer.body).unwrap()
     }
 
-    /// A charge of whole units.
+    /// Charges whole units.
     async fn charge(&self, consumer: &str, cost: u64) -> Value {
         let body = json!({ "namespace": "n", "consumer": consumer, "tier": "free", "cost": cost, "policy": policy() });
         let answer = self.post("/v1/check", &body).await;
@@ -159,7 +159,7 @@ impl Replica {
     }
 }
 
-/// The tiers that the tests speak of.
+/// The tiers that the tests use.
 fn policy() -> Value {
     json!({ "tiers": {
         "free": { "rate": "100/minute", "burst": 1.5, "monthly": 50_000 },
@@ -185,7 +185,7 @@ fn id(consumer: &str) -> ClientId {
     Namespace::new("n").id(&Client::Consumer(consumer.as_bytes()))
 }
 
-/// What a node sends that wants `want` thousandths for `consumer`, of tier free.
+/// The batch of a node that wants `want` thousandths for `consumer`, who has the tier free.
 fn wants(consumer: &str, seq: u32, want: u64, revision: u64) -> Batch {
     let lease = LeaseRequest { epoch: 1, seq, need: Cost(want), want: Cost(want), ..LeaseRequest::default() };
     Batch {

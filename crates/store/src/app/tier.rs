@@ -1,7 +1,7 @@
-//! The tiers of a namespace, as its gateways and applications tell of them.
+//! The tiers of a namespace, as its gateways and applications send them.
 //!
-//! Tiers stand in policies, of which the store has those alone that its operator gives it. What a batch or a check offers
-//! is remembered, so that an admin can give a consumer a tier by its name.
+//! Tiers are defined in policies, and the store has only the operator's. It remembers the tiers in batches and checks,
+//! so that an admin can give a consumer a tier by its name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,29 +13,29 @@ use tollgate_core::units::Cost;
 
 use super::name;
 
-/// Tiers that are remembered of a namespace; a policy has 64 at most, and several policies may share one namespace.
+/// How many tiers of a namespace are remembered. A policy has at most 64, and several policies may share a namespace.
 const MAX_TIERS: usize = 256;
 
-/// A tier in all the forms that are computed with.
+/// A tier in all the forms that the store computes with.
 #[derive(Debug)]
 pub struct CompiledTier {
-    /// As it goes over the wire.
+    /// The tier in messages.
     pub offer: Offer,
     /// Its name.
     pub name: Arc<str>,
-    /// As accounts compute.
+    /// The terms that accounts compute with.
     pub terms: Arc<Terms>,
-    /// As headers speak of it.
+    /// The tier that headers are made of.
     pub tier: Tier,
-    /// The parts of its headers that never change.
+    /// The constant parts of its headers.
     pub texts: TierHeaders,
 }
 
 impl CompiledTier {
-    /// The tier of `offer`.
+    /// Compiles `offer`.
     ///
     /// # Errors
-    /// That it cannot be computed with.
+    /// Its numbers are too large to compute with.
     pub fn of(offer: &Offer) -> Result<Self, OfferError> {
         let terms = offer.terms()?;
         let tier = Tier {
@@ -58,14 +58,15 @@ impl CompiledTier {
 #[derive(Debug, Default)]
 pub struct Tiers {
     by_name: BTreeMap<String, Arc<CompiledTier>>,
-    /// Those of the operator's own policy: what others tell of these names changes nothing here.
+    /// The names of the operator's own tiers. Other tiers with these names are not remembered.
     fixed: BTreeSet<String>,
-    /// Whether the backend's document does not have all of it.
+    /// Whether the backend's document lacks some of the tiers.
     is_unsaved: bool,
 }
 
 impl Tiers {
-    /// The tier that `offer` is; made if it is not the one known by that name. None if it cannot be one.
+    /// The tier of `offer`. It is compiled if the known tier with its name is another one. `None` if it cannot be a
+    /// tier.
     #[must_use]
     pub fn find(&self, offer: &Offer) -> Option<Arc<CompiledTier>> {
         match self.by_name.get(&offer.tier) {
@@ -75,7 +76,7 @@ impl Tiers {
         }
     }
 
-    /// Whether `tier` is not what is known by its name.
+    /// Whether `tier` differs from the known tier with its name.
     #[must_use]
     pub fn is_news(&self, tier: &CompiledTier) -> bool {
         match self.by_name.get(&tier.offer.tier) {
@@ -84,7 +85,7 @@ impl Tiers {
         }
     }
 
-    /// Remembers `tier` by its name.
+    /// Remembers `tier`.
     pub fn learn(&mut self, tier: &Arc<CompiledTier>) {
         if self.is_news(tier) {
             self.by_name.insert(tier.offer.tier.clone(), Arc::clone(tier));
@@ -92,7 +93,7 @@ impl Tiers {
         }
     }
 
-    /// Takes `tiers` for those of the operator's policy, whatever others tell of their names.
+    /// Makes `tiers` the operator's tiers. Others cannot replace them.
     pub fn fix(&mut self, tiers: &[Arc<CompiledTier>]) {
         self.fixed.clear();
         for tier in tiers {
@@ -105,13 +106,13 @@ impl Tiers {
         }
     }
 
-    /// The tier called `name` that a consumer can be given.
+    /// The tier called `name`, if a consumer can be given it.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<CompiledTier>> {
         self.by_name.get(name).filter(|_| name != ANONYMOUS)
     }
 
-    /// `free, pro`: what a consumer can be given.
+    /// The names of the tiers that a consumer can be given, such as `free, pro`.
     #[must_use]
     pub fn names(&self) -> String {
         let names: Vec<&str> =
@@ -119,10 +120,10 @@ impl Tiers {
         names.join(", ")
     }
 
-    /// Adds those of the backend's `document` that are not known here.
+    /// Adds the tiers in the backend's `document` that are not known here.
     ///
     /// # Errors
-    /// That it is not one.
+    /// The document cannot be read.
     pub fn merge(&mut self, document: &[u8]) -> Result<(), serde_json::Error> {
         let offers: Vec<Offer> = serde_json::from_slice(document)?;
         for offer in &offers {
@@ -133,7 +134,7 @@ impl Tiers {
         Ok(())
     }
 
-    /// What to write to the backend; none if it has it. It is taken to be written.
+    /// The document to write to the backend, or `None` if the backend has it. It counts as written from now on.
     pub fn unsaved(&mut self) -> Option<Vec<u8>> {
         if !std::mem::take(&mut self.is_unsaved) {
             return None;
@@ -142,7 +143,7 @@ impl Tiers {
         serde_json::to_vec(&offers).ok()
     }
 
-    /// It was not written after all.
+    /// The document was not written after all.
     pub const fn not_saved(&mut self) {
         self.is_unsaved = true;
     }

@@ -33,16 +33,16 @@ pub struct Usage {
     tier: String,
     /// `2026-11`, UTC.
     month: String,
-    /// Cost units, three decimals at most.
+    /// Cost units with up to three decimals.
     #[schema(value_type = f64)]
     used: Units,
-    /// The month's quota; null: unlimited.
+    /// The month's quota; null if it is unlimited.
     #[schema(value_type = Option<f64>)]
     limit: Option<Units>,
-    /// null: unlimited.
+    /// What is left of the quota; null if it is unlimited.
     #[schema(value_type = Option<f64>)]
     remaining: Option<Units>,
-    /// When the month ends, RFC 3339.
+    /// When the month ends, as RFC 3339.
     resets_at: String,
 }
 
@@ -61,36 +61,36 @@ impl Usage {
     }
 }
 
-/// Which month.
+/// The month to read.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct OfMonth {
-    /// `2026-11`; left out: the running one.
+    /// The month, such as `2026-11`. The default is the current one.
     month: Option<String>,
 }
 
-/// Which month, and how it is written.
+/// The month to read, and the format.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct OfMonthAs {
-    /// `2026-11`; left out: the running one.
+    /// The month, such as `2026-11`. The default is the current one.
     month: Option<String>,
-    /// json (the default) or csv.
+    /// json, which is the default, or csv.
     #[serde(default)]
     #[param(inline)]
     format: Format,
 }
 
-/// The months since January 1970 that is meant, and the one that runs, and the time.
+/// The month that is asked for, or else the current one; and the time.
 async fn month(store: &Store, asked: Option<&str>) -> Result<(u16, UnixMicros), AppError> {
     let asked = asked.map(moment::month).transpose()?;
     let now = store.backend.now().await?;
     Ok((asked.unwrap_or_else(|| month_of(now)), now))
 }
 
-/// What one consumer used.
+/// Reads what one consumer has used.
 #[utoipa::path(
     get, path = endpoints::USAGE, tag = "usage",
     params(("namespace" = String, Path), ("consumer" = String, Path), OfMonth),
@@ -106,10 +106,10 @@ pub async fn one(
     let client = whose.client;
     let Some(mut usage) = store.backend.usage(&whose.namespace, client, month).await? else {
         return Err(AppError::NotFound(
-            "no gateway or check has told of this consumer in this namespace".to_owned(),
+            "no gateway and no check has named this consumer in this namespace".to_owned(),
         ));
     };
-    // An override counts from when it is made, not from the next request.
+    // An override counts from when it is set, and not from the next request.
     if let Some(tier) = state.overrides().offered(client, now).filter(|_| month == month_of(now)) {
         usage.tier.clone_from(&tier.offer.tier);
         usage.monthly = tier.terms.monthly;
@@ -117,8 +117,8 @@ pub async fn one(
     Ok(Json(Usage::of(&whose.namespace, whose.consumer, usage, month)))
 }
 
-/// What every consumer used, streamed. Should the backend fail on the way, the connection breaks: a document that ends as
-/// it should is whole.
+/// Streams what every consumer has used. If the backend fails on the way, the connection breaks, so a document with an
+/// end is whole.
 #[utoipa::path(
     get, path = endpoints::ALL_USAGE, tag = "usage",
     params(("namespace" = String, Path), OfMonthAs),

@@ -1,8 +1,8 @@
-//! What this replica has seen of leases, for its metrics alone: nothing is decided by it.
+//! What this replica has seen of leases. Only metrics use this; nothing is decided by it.
 //!
-//! A report says what a node has spent since its epoch began; what this message adds is the difference to the one
-//! before. Where other replicas have taken the messages between, the difference is shared out evenly among them, so that
-//! the replicas' counters add up to what was spent. Clients that find no room here are not counted.
+//! A report says what a node has spent since its epoch began, so a message adds the difference to the one before. If
+//! other replicas got the messages between, each of these messages counts for an equal part of the difference. So the
+//! replicas' counters add up to what was spent. Clients beyond the memory's size are not counted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -18,16 +18,16 @@ use crate::metrics::Metrics;
 
 const SHARDS: usize = 16;
 
-/// Leases that one shard remembers.
+/// How many leases one shard remembers.
 const MAX_LEASES: usize = 8_192;
 
-/// How long an ended lease is remembered, microseconds: its node may report yet.
+/// How long an ended lease is remembered, because its node may still report.
 const REMEMBERED: Micros = Micros(60_000_000);
 
-/// Pairs of namespace and tier that have a counter of their own; all others share one.
+/// How many pairs of namespace and tier have a counter of their own. All others share one.
 pub(super) const MAX_LABELS: usize = 2_048;
 
-/// The label of those that share one.
+/// The label of the shared counter.
 pub(super) const OTHER: &str = "other";
 
 /// What one node holds for one client.
@@ -36,7 +36,7 @@ struct Seen {
     seq: u32,
     spent: Cost,
     hold: Cost,
-    /// Microseconds since the Unix epoch.
+    /// When the lease ends.
     ends: UnixMicros,
 }
 
@@ -45,11 +45,11 @@ struct Seen {
 pub struct UsageMetrics {
     shards: [Mutex<HashMap<(ClientId, u64), Seen>>; SHARDS],
     labels: Mutex<HashSet<(String, Arc<str>)>>,
-    /// Who has used how much of a month.
+    /// The consumers by the used share of their month.
     pub quotas: QuotaMetrics,
 }
 
-/// What of an entry is needed once it is applied.
+/// The part of an entry that is needed after the backend has taken it.
 pub struct UsageEntry {
     client: ClientId,
     node: u64,
@@ -60,7 +60,7 @@ pub struct UsageEntry {
 }
 
 impl UsageEntry {
-    /// Of `entry`.
+    /// The part of `entry`.
     #[must_use]
     pub fn of(entry: &AccountEntry) -> Self {
         Self {
@@ -75,7 +75,7 @@ impl UsageEntry {
 }
 
 impl UsageMetrics {
-    /// Counts what was applied at `now`.
+    /// Counts the entries of a batch that was applied at `now`.
     pub fn record(
         &self,
         namespace: &str,
@@ -103,7 +103,7 @@ impl UsageMetrics {
         }
     }
 
-    /// What is lent at `now` and not reported as spent. Forgets what ended long ago.
+    /// What is lent at `now` and was not reported as spent. Leases that ended long ago are forgotten.
     pub fn leased(&self, now: UnixMicros) -> Cost {
         let mut sum = Cost(0);
         for shard in &self.shards {
@@ -131,7 +131,7 @@ impl UsageMetrics {
                 let messages = u64::from(lease.seq.saturating_sub(seen.seq));
                 Cost(lease.spent.less(seen.spent).0.checked_div(messages).unwrap_or(0))
             }
-            // Its first message; of a later one it cannot be said what is new.
+            // This is the node's first message. Of a later one, nobody knows how much is new.
             None if lease.seq <= 1 => lease.spent,
             None => Cost(0),
         };
@@ -190,7 +190,7 @@ mod tests {
             let (usage_metrics, metrics) = if seq % 2 == 1 { (&ours, &metrics) } else { (&theirs, &other) };
             record(usage_metrics, metrics, 1, seq, u64::from(seq) * 1_000, 0);
         }
-        // All but the other one's first, of which it cannot say what was new.
+        // The other replica cannot tell how much of its first message was new.
         assert_eq!(units(&metrics) + units(&other), 999.0);
     }
 

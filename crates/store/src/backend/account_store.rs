@@ -14,31 +14,31 @@ use super::BackendError;
 /// How long a consumer's account is kept after its last report or charge: 400 days.
 pub const CONSUMER_KEPT: Micros = Micros(400 * 86_400 * 1_000_000);
 
-/// One client's entry of a batch, ready to apply.
+/// One client's entry of a batch.
 #[derive(Clone, Debug)]
 pub struct AccountEntry {
-    /// Who.
+    /// The client.
     pub client: ClientId,
-    /// Its name, where the gateway has told it. Whoever has a name appears in [`Backend::usages`].
+    /// The client's name, if the gateway sends it. Every client with a name is in [`AccountStore::usages`].
     pub name: Option<Vec<u8>>,
-    /// Anonymous clients' accounts are forgotten once their buckets are full again; they have no usage.
+    /// Whether the client is anonymous. Such an account is forgotten once its buckets are full again, and has no usage.
     pub is_anonymous: bool,
-    /// The name of the tier that `terms` are of; kept with the account, for billing.
+    /// The name of the tier of `terms`. It is kept with the account, for billing.
     pub tier: Arc<str>,
-    /// What it may have.
+    /// The limits and the quota.
     pub terms: Arc<Terms>,
-    /// Which node asks; unused by a charge.
+    /// The node that asks. A charge does not use it.
     pub node: u64,
-    /// What is to be done.
+    /// What is asked for.
     pub ask: Ask,
 }
 
-/// What a batch came to.
+/// The answers to a batch.
 #[derive(Clone, Debug)]
 pub struct AppliedBatch {
-    /// The backend's clock, microseconds since the Unix epoch.
+    /// The backend's clock.
     pub now: UnixMicros,
-    /// One an entry, in their order. A client whose part of the backend is away has [`Answer::Failed`].
+    /// One answer per entry, in their order. It is [`Answer::Failed`] if the client's part of the backend is away.
     pub answers: Vec<Answer>,
 }
 
@@ -47,25 +47,24 @@ pub struct AppliedBatch {
 pub struct Usage {
     /// Who.
     pub client: ClientId,
-    /// Its name; none when no gateway has told it yet.
+    /// The client's name, or `None` if no gateway has sent it.
     pub name: Option<Vec<u8>>,
     /// The tier that it was last seen in.
     pub tier: String,
-    /// The month's quota of that tier, thousandths of a unit; none: unlimited.
+    /// The month's quota of that tier, or `None` if it is unlimited.
     pub monthly: Option<Cost>,
-    /// Thousandths of a unit.
+    /// What was used.
     pub used: Cost,
 }
 
 /// Keeps accounts.
 #[async_trait]
 pub trait AccountStore: Send + Sync + 'static {
-    /// Settles a batch: one step an entry, by [`Account::apply`](crate::accounts::Account::apply) or
-    /// [`Account::charge`](crate::accounts::Account::charge). What it has answered is durable, as far as the
-    /// backend is.
+    /// Applies a batch, one step per entry, by [`Account::apply`](crate::accounts::Account::apply) or
+    /// [`Account::charge`](crate::accounts::Account::charge). What is answered is as durable as the backend.
     async fn apply(&self, namespace: &str, entries: Vec<AccountEntry>) -> Result<AppliedBatch, BackendError>;
 
-    /// What `client` used in `month`; none where it was never seen.
+    /// What `client` used in `month`, or `None` if the client was never seen.
     async fn usage(
         &self,
         namespace: &str,
@@ -73,6 +72,6 @@ pub trait AccountStore: Send + Sync + 'static {
         month: u16,
     ) -> Result<Option<Usage>, BackendError>;
 
-    /// Every consumer with a name that used something in `month`, in no particular order, each once, in constant memory.
+    /// Every consumer with a name that used something in `month`, once each and in any order, in constant memory.
     fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>>;
 }

@@ -1,20 +1,20 @@
-//! Whether the backend takes writes: one state that readiness, metric and log tell of alike.
+//! Whether the backend takes writes: one state for readiness, the metric and the log.
 //!
-//! A probe decides, which writes what a charge writes. What becomes of real calls decides when one is due, and two things
-//! besides: writes that fail again and again are believed more than probes, and the backend is back only when none has
-//! failed for a moment.
+//! Probes decide; they write what a charge writes. Real calls decide when a probe is due, with two exceptions. Writes
+//! that keep failing are believed more than probes, and the backend is back only if no write has failed for a moment.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::locks;
 use tokio::time::Instant;
 
-/// How many writes in a row have to fail for that to count whatever probes say, and for how long at the least: one hiccup
-/// may fail many that are under way together.
+use crate::locks;
+
+/// How many writes in a row must fail to count against what probes say. They must also be spread over [`STEADY_AFTER`],
+/// because one hiccup may fail many concurrent writes.
 const FAILED_WRITES: u32 = 3;
 
-/// See [`FAILED_WRITES`]; also how long none may have failed before the backend is back.
+/// See [`FAILED_WRITES`]. The backend is back only if no write has failed for this long.
 const STEADY_AFTER: Duration = Duration::from_secs(1);
 
 /// Failed writes that are further apart than this are not in a row.
@@ -32,7 +32,7 @@ struct State {
     failed: Option<Failed>,
 }
 
-/// Writes that have failed since the last one that was taken.
+/// The writes that have failed since the last one that succeeded.
 #[derive(Clone, Copy, Debug)]
 struct Failed {
     first: Instant,
@@ -40,23 +40,23 @@ struct Failed {
     count: u32,
 }
 
-/// That the backend is away now, or back, and was not before.
+/// A change of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transition {
-    /// It takes no writes.
+    /// The backend takes no writes any more.
     Away,
-    /// It takes writes again.
+    /// The backend takes writes again.
     Back,
 }
 
 impl Health {
-    /// Of a backend that is taken to be up until it is not.
+    /// The state of a backend that counts as up until it fails.
     #[must_use]
     pub const fn new() -> Self {
         Self(Mutex::new(State { is_up: true, probed: None, failed: None }))
     }
 
-    /// Whether it takes writes, as far as is known.
+    /// Whether the backend takes writes, as far as is known.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.state().is_up
@@ -68,12 +68,12 @@ impl Health {
         self.state().probed
     }
 
-    /// A write was taken.
+    /// Records a write that has succeeded.
     pub fn write_taken(&self) {
         self.state().failed = None;
     }
 
-    /// A write has failed at `now`.
+    /// Records a write that has failed at `now`.
     pub fn write_failed(&self, now: Instant) -> Option<Transition> {
         let mut state = self.state();
         let row = state.failed.filter(|failed| now.duration_since(failed.last) < ROW_ENDS_AFTER);
@@ -87,7 +87,7 @@ impl Health {
         is_row.then(|| state.become_(false)).flatten()
     }
 
-    /// A probe has ended at `now`; whether it was taken.
+    /// Records a probe that has ended at `now`, and whether it succeeded.
     pub fn probe_ended(&self, was_taken: bool, now: Instant) -> Option<Transition> {
         let mut state = self.state();
         state.probed = Some(now);
@@ -141,7 +141,7 @@ mod tests {
         }
         health.write_taken();
         assert_eq!(health.write_failed(now + STEADY_AFTER), None);
-        // Nor is one write an hour that fails.
+        // One failed write per hour is no outage, either.
         for hour in 1..10 {
             assert_eq!(health.write_failed(now + hour * ROW_ENDS_AFTER), None);
         }
@@ -158,7 +158,7 @@ mod tests {
             transitions.extend(health.probe_ended(true, now));
         }
         assert_eq!(transitions, [Transition::Away], "the log would flap");
-        // One is taken: the next probe says that it is back.
+        // One write succeeds, so the next probe says that the backend is back.
         health.write_taken();
         assert_eq!(health.probe_ended(true, now), Some(Transition::Back));
     }

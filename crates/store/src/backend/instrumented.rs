@@ -1,4 +1,4 @@
-//! A backend whose calls are timed and bounded, and of which is known whether it takes writes: see [`health`](super::health).
+//! A backend whose calls are timed and bounded, and that knows whether it takes writes: see [`health`](super::health).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,33 +20,33 @@ use super::{
 };
 use crate::metrics::Metrics;
 
-/// The longest that a write may take for the backend to be ready.
+/// A backend whose writes take longer than this is not ready.
 const PROBE_TIME: Duration = Duration::from_secs(1);
 
-/// A probe that fails at once is made a second time after this: a connection may just have been closed.
+/// How long after a failed probe a second one is made. A connection may just have been closed.
 const PROBE_AGAIN: Duration = Duration::from_millis(100);
 
-/// How often the backend is probed while it is up, without anything that makes it doubtful.
+/// How often the backend is probed while it is up and no call fails.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 
-/// How often while it is away, and at the most while it is up.
+/// How often the backend is probed while it is away, and at most while it is up.
 const PROBE_SOON: Duration = Duration::from_millis(300);
 
 /// See the [module](self).
 pub struct Instrumented {
     backend: Arc<dyn Backend>,
     metrics: Arc<Metrics>,
-    /// The longest that one call may take.
+    /// The longest time of one call.
     longest: Duration,
     health: Health,
-    /// One probe at a time; who has waited for one needs no other.
+    /// Held during a probe. A caller that has waited for one needs no other.
     probing: Mutex<()>,
-    /// Told when a call has failed.
+    /// Notified when a call has failed.
     doubted: Notify,
 }
 
 impl Instrumented {
-    /// Watches `backend`, which is taken to be there until it is not.
+    /// Wraps `backend`, which counts as up until it fails.
     #[must_use]
     pub fn new(backend: Arc<dyn Backend>, metrics: Arc<Metrics>, longest: Duration) -> Self {
         metrics.backend_up.set(1);
@@ -54,7 +54,7 @@ impl Instrumented {
         Self { backend, metrics, longest, health, probing, doubted }
     }
 
-    /// Whether the backend takes writes, as a probe has seen that ended at most `age` ago.
+    /// Whether the backend takes writes, by a probe that ended at most `age` ago.
     pub async fn is_up(&self, age: Duration) -> bool {
         let asked = Instant::now();
         let _alone = self.probing.lock().await;
@@ -66,7 +66,7 @@ impl Instrumented {
         self.health.is_up()
     }
 
-    /// Keeps knowing whether the backend takes writes for as long as it is polled.
+    /// Keeps probing the backend for as long as it is polled.
     pub async fn keep_probing(&self) {
         loop {
             self.is_up(Duration::ZERO).await;
@@ -138,7 +138,7 @@ impl Instrumented {
         }
     }
 
-    /// One line when it goes, one when it is back: not one a request.
+    /// Logs one line when the backend goes away and one when it is back, not one per request.
     fn log(&self, transition: Option<Transition>, why: Option<&BackendError>) {
         let Some(transition) = transition else { return };
         self.metrics.backend_up.set(i64::from(transition == Transition::Back));
@@ -173,7 +173,7 @@ impl Backend for Instrumented {
 #[async_trait]
 impl AccountStore for Instrumented {
     async fn apply(&self, namespace: &str, entries: Vec<AccountEntry>) -> Result<AppliedBatch, BackendError> {
-        // The label that dashboards know.
+        // The label keeps its old name, which dashboards use.
         let applied = self.read("settle", self.backend.apply(namespace, entries)).await;
         match &applied {
             Ok(batch) => {
@@ -200,10 +200,10 @@ impl AccountStore for Instrumented {
     }
 
     fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
-        // As long as it takes; the client's connection bounds it.
+        // This may take long. The client's connection bounds it.
         let logged = self.backend.usages(namespace, month).inspect(|usage| {
             if let Err(why) = usage {
-                warn!(%why, "a walk over all usage has broken off");
+                warn!(%why, "a listing of all usage has failed");
             }
         });
         logged.boxed()

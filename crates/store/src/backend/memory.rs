@@ -1,7 +1,7 @@
-//! Accounts in this process's memory: gone when it stops, shared with no replica.
+//! Accounts in this process's memory. They are gone when it stops, and no other replica sees them.
 //!
-//! A namespace's accounts lie in shards, each under a lock of its own that is held for one account at a time. They are
-//! ordered, so that a walk over all of them can go on after a lock was let go: see [`Memory::usages`].
+//! A namespace's accounts are in shards. Each has its own lock, which is held for one account at a time. The accounts
+//! are ordered, so a walk over all of them can release the lock and go on later: see [`Memory::usages`].
 
 mod overrides;
 mod shard;
@@ -24,10 +24,10 @@ use super::{
 };
 use crate::locks;
 
-/// Shards a namespace; a client's number is uniform, so its first byte picks one.
+/// The shards of a namespace. A client's identifier is uniform, so its first byte picks one.
 const SHARDS: usize = 64;
 
-/// Accounts that a walk takes out at a time.
+/// How many accounts a walk reads under one lock.
 const CHUNK: usize = 256;
 
 /// See the [module](self).
@@ -45,14 +45,14 @@ struct NamespaceState {
 impl NamespaceState {
     fn shard(&self, client: ClientId) -> MutexGuard<'_, Shard> {
         let [first, ..] = client.0;
-        // There is a shard for every remainder; the first one is only for the compiler.
+        // Every remainder has a shard; the fallback is never used.
         let [fallback, ..] = &self.shards;
         locks::lock(self.shards.get(usize::from(first) % SHARDS).unwrap_or(fallback))
     }
 }
 
 impl Memory {
-    /// No accounts yet; `clock` is the backend's time.
+    /// A backend without accounts. `clock` is its time.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         Self { clock, namespaces: RwLock::default() }
@@ -88,7 +88,7 @@ impl Backend for Memory {
     }
 
     async fn probe(&self) -> Result<(), BackendError> {
-        // Memory that cannot be had ends the process.
+        // A process that runs out of memory ends.
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! From a backend's URL to the backend.
+//! Opens the backend that a URL names.
 
 use std::sync::Arc;
 
@@ -28,10 +28,10 @@ pub enum OpenError {
     Unknown(String),
 }
 
-/// Opens the backend at `url`: `memory`, `redb:PATH`, `redis://…` and its kin.
+/// Opens the backend at `url`: `memory`, `redb:PATH`, `redis://…` and the like.
 ///
 /// # Errors
-/// What is wrong with the URL, or why the backend cannot be opened; and what to do about it.
+/// The URL is wrong, or the backend cannot be opened.
 pub async fn open(url: &str) -> Result<Arc<dyn Backend>, OpenError> {
     let scheme = url.split(':').next().unwrap_or_default();
     match scheme {
@@ -51,7 +51,7 @@ pub async fn open(url: &str) -> Result<Arc<dyn Backend>, OpenError> {
     }
 }
 
-/// The URL as it may stand in a log: user and password are left out.
+/// The URL as it may be logged: without user and password.
 #[must_use]
 pub fn without_secret(url: &str) -> String {
     match (url.find("://"), url.rfind('@')) {

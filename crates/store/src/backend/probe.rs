@@ -1,4 +1,4 @@
-//! What [`Backend::probe`](super::Backend::probe) writes: a charge like any other, of nothing, to a client that nobody is.
+//! What [`Backend::probe`](super::Backend::probe) writes: a charge of 0 to a client that does not exist.
 
 use std::sync::Arc;
 use tollgate_core::units::Cost;
@@ -9,7 +9,7 @@ use tollgate_core::wire::Ask;
 
 use super::AccountEntry;
 
-/// Where it is charged: no policy can have this namespace, and none of the listings has it.
+/// The namespace of the charge. No policy can have it, and no listing shows it.
 pub(super) const NAMESPACE: &str = "";
 
 /// The charge.

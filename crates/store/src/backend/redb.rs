@@ -1,16 +1,16 @@
-//! Accounts in one file on this machine: durable, embedded, for one store process. The default.
+//! Accounts in one file on this machine: durable, embedded, and for one store process. This is the default.
 //!
-//! One thread writes. It takes whatever calls have queued up, applies them all in one transaction, commits, and answers
-//! them: the disk is waited for once a group, not once a call, and what was answered survives a kill. Reads see the last
-//! commit and wait for nobody.
+//! One thread writes. It takes all queued calls, applies them in one transaction, commits, and answers them. So the
+//! disk is waited for once per group and not once per call, and what was answered survives a kill. Reads see the last
+//! commit and never wait for a write.
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | `file` | the file, opened again after an error of its disk |
-//! | `table` | which tables there are |
+//! | `file` | the file, reopened after an error of its disk |
+//! | `table` | the tables |
 //! | `row` | what is kept of one client |
 //! | `writer` | the thread that writes, and group commit |
-//! | `snapshot` | overrides, resets, audit |
+//! | `snapshot` | overrides, resets, audit log |
 //! | `sweep` | forgets anonymous clients whose buckets are full again |
 
 mod file;
@@ -42,13 +42,13 @@ use file::File;
 use row::Row;
 use writer::Writer;
 
-/// Pages of the file that are kept in memory, bytes.
+/// The size of the cache of the file's pages, in bytes.
 const CACHE: usize = 128 << 20;
 
-/// What a probe writes besides its charge, bytes: whoever finds room for this leaves room for many charges.
+/// What a probe writes besides its charge, in bytes. If there is room for this, there is room for many charges.
 const BALLAST: usize = 65_536;
 
-/// Consumers read at once for a listing.
+/// How many consumers a listing reads at once.
 const PAGE: usize = 512;
 
 /// Accounts in one redb file.
@@ -59,19 +59,19 @@ pub struct Redb {
 }
 
 impl Redb {
-    /// Opens the file at `path`, or makes it. Its time is the machine's.
+    /// Opens the file at `path`, or creates it. Its time is the machine's.
     ///
     /// # Errors
-    /// [`BackendError::Away`] where it cannot be opened or another process has it, [`BackendError::Corrupt`] where it
-    /// is not what a store wrote.
+    /// [`BackendError::Away`] if the file cannot be opened or another process has it, [`BackendError::Corrupt`] if it
+    /// is not a store's file.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, BackendError> {
         Self::open_with(path, clock::system()).await
     }
 
-    /// The same with another clock.
+    /// Opens the file with another clock.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// See [`Self::open`].
     pub async fn open_with(path: impl AsRef<Path>, clock: Clock) -> Result<Self, BackendError> {
         let path = path.as_ref().to_owned();
         let file = tokio::task::spawn_blocking(move || File::open(&path)).await.map_err(stopped)??;
@@ -80,7 +80,7 @@ impl Redb {
         Ok(Self { writer, file, clock })
     }
 
-    /// Reads in a snapshot, off the threads that serve.
+    /// Reads from the last commit, on a thread that serves no requests.
     async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&redb::ReadTransaction) -> Result<T, BackendError> + Send + 'static,
@@ -254,7 +254,7 @@ impl NamespaceStore for Redb {
     }
 }
 
-/// Sees to it that `namespace` is among those that were applied in.
+/// Adds `namespace` to the namespaces that have accounts.
 fn register(transaction: &redb::WriteTransaction, namespace: &str) -> Result<(), BackendError> {
     let mut namespaces = transaction.open_table(table::NAMESPACES).map_err(table::failed)?;
     let is_known = namespaces.get(namespace).map_err(table::failed)?.is_some();
@@ -264,8 +264,8 @@ fn register(transaction: &redb::WriteTransaction, namespace: &str) -> Result<(),
     Ok(())
 }
 
-/// Settles `entries` in order. An account that cannot be read fails alone: one damaged client must not take down every
-/// batch that it is in.
+/// Applies `entries` in order. If an account cannot be read, only its entry fails: one damaged client must not fail
+/// every batch that it is in.
 fn apply(
     transaction: &redb::WriteTransaction,
     namespace: &str,
@@ -300,7 +300,7 @@ fn apply(
     Ok(AppliedBatch { now, answers })
 }
 
-/// The consumers after `after` that used something in `month`, and the last client looked at; none: there are no more.
+/// The consumers after `after` that used something in `month`; and the last client that was read, or `None` at the end.
 fn page(
     transaction: &redb::ReadTransaction,
     namespace: &str,

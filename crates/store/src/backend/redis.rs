@@ -1,24 +1,25 @@
 //! Accounts in Redis or Valkey: one server, a master that Sentinels name, or a cluster.
 //!
-//! The arithmetic of an account is a Lua script there, equal to [`Account`](crate::accounts::Account) and proven
-//! so by tests against a real server: many clients a call, one round trip a batch. Time is the server's. What is kept
-//! under which key is in `docs/redis-keys.md`.
+//! The arithmetic of an account is a Lua script on the server. Tests against a real server prove that it is equal to
+//! [`Account`](crate::accounts::Account). A call has many clients, and a batch takes one round trip. Time is the
+//! server's. `docs/redis-keys.md` lists the keys.
 //!
 //! | module | what it is |
 //! | --- | --- |
 //! | `target` | the URL |
-//! | `dial` | making a connection |
-//! | `link` | a connection that comes back by itself |
+//! | `connector` | making a connection |
+//! | `connection` | a connection that reconnects by itself |
 //! | `cluster` | which node has which slots |
 //! | `servers` | the servers, and which of them a command is for |
-//! | `key` | names of the keys |
+//! | `fault` | why a connection or a command has failed |
+//! | `key` | the names of the keys |
 //! | `script` | Lua scripts |
-//! | `lua` | the constants that scripts share with this code |
+//! | `lua` | the constants that the scripts share with this code |
 //! | `apply` | a batch as calls of the script, and its answers |
 //! | `account` | the bytes of an account |
-//! | `listing` | every consumer's use |
-//! | `snapshot` | overrides, resets, audit |
-//! | `fuzzing` | what the fuzz targets see |
+//! | `listing` | the usage of all consumers |
+//! | `snapshot` | overrides, resets, audit log |
+//! | `fuzzing` | what the fuzz targets use |
 
 mod account;
 mod apply;
@@ -65,7 +66,7 @@ use snapshot::Scripts;
 use target::Target;
 pub use target::UrlError;
 
-/// How long it is believed that Redis knows a namespace: it may have been emptied.
+/// How long Redis is believed to know a namespace. Somebody may have emptied it.
 const NAMESPACE_BELIEVED: Duration = Duration::from_secs(60);
 
 /// Accounts in Redis.
@@ -78,10 +79,10 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Connects to the Redis that `url` names. One that is away now is no error: it is tried again until it is there.
+    /// Connects to the Redis that `url` names. It is no error if Redis is away now; the store then keeps trying.
     ///
     /// # Errors
-    /// [`UrlError`] where the URL says nothing that can be, or names a file that cannot be read.
+    /// The URL is wrong, or names a file that cannot be read.
     pub async fn open(url: &str) -> Result<Self, UrlError> {
         Ok(Self {
             servers: Arc::new(Servers::start(&Target::parse(url)?).await?),
@@ -92,7 +93,7 @@ impl Redis {
         })
     }
 
-    /// Sees to it that `namespace` is among the names of all.
+    /// Adds `namespace` to the set of all namespaces.
     async fn register(&self, namespace: &str) {
         let known = || locks::lock(&self.namespaces);
         if known().get(namespace).is_some_and(|since| since.elapsed() < NAMESPACE_BELIEVED) {
@@ -100,7 +101,7 @@ impl Redis {
         }
         let mut add = redis::cmd("SADD");
         add.arg(key::NAMESPACES).arg(namespace);
-        // Where it fails, the next batch tries again; this one may still reach its clients.
+        // If this fails, the next batch tries again. This batch may still reach its clients.
         match self.servers.ask(Command::new(key::NAMESPACES, add)).await {
             Ok(_) => drop(known().insert(namespace.to_owned(), Instant::now())),
             Err(error) => tracing::debug!("namespace {namespace} is not listed yet: {error}"),
@@ -181,7 +182,7 @@ impl NamespaceStore for Redis {
         audit: Vec<u8>,
     ) -> Result<u64, BackendError> {
         let keys = Keys::new(namespace);
-        // The account first: a node that hears of the reset finds it done.
+        // The account is reset first, so that a node which learns of the reset finds it done.
         apply::reset(&self.servers, &self.apply, &keys, client, (bucket, month), None).await?;
         self.snapshot.reset(&self.servers, &keys, client, audit).await
     }
@@ -238,7 +239,7 @@ impl NamespaceStore for Redis {
     }
 }
 
-/// The clock, microseconds since the Unix epoch.
+/// The server's clock.
 async fn time(servers: &Servers) -> Result<UnixMicros, BackendError> {
     let (seconds, micros): (u64, u64) = redis::from_redis_value(servers.time().await?)
         .map_err(|error| BackendError::Corrupt(format!("the time cannot be read: {error}")))?;

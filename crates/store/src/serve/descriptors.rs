@@ -1,12 +1,12 @@
-//! The file descriptors of this process: each connection has one.
+//! The file descriptors of this process. Each connection needs one.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
-/// So many are left to the backend, files and the listener; where there are not twice as many, half of them.
+/// How many are left to the backend, files and the listener. If there are fewer than twice as many, these get half.
 const KEPT: u64 = 128;
 
-/// How many of `most` connections there can be, once this process may open as many files as its limit can be raised to.
+/// Raises this process's limit of open files as far as possible. The result is how many of `most` connections fit.
 pub(super) fn for_connections(most: usize) -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
@@ -25,7 +25,7 @@ pub(super) fn for_connections(most: usize) -> usize {
     fits
 }
 
-/// How many of `most` connections fit a limit of open files; none: there is no limit.
+/// How many of `most` connections fit a limit of open files. `None` means that there is no limit.
 fn fitting(most: usize, limit: Option<u64>) -> usize {
     let fits = limit.map_or(u64::MAX, |limit| limit.saturating_sub(KEPT.min(limit / 2)));
     most.min(usize::try_from(fits).unwrap_or(usize::MAX)).max(1)

@@ -1,7 +1,8 @@
-//! Who is connected, and who has to go where there is no room: whoever has said nothing yet that the store acts upon.
+//! Which connections there are, and which of them is closed if there are too many.
 //!
-//! Places are few, and to connect costs nothing. A connection is worth its place once a request on it had a token; until
-//! then it makes room for the next, the oldest first, and those first that no request is worked on for.
+//! Places are few, and connecting costs a client nothing. A connection keeps its place once a request on it had a
+//! token. Until then it makes room for new ones: the oldest goes first, and idle ones go before those with a running
+//! request.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,26 +13,27 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use crate::app::access::Caller;
 use crate::locks;
 
-/// Places for connections.
+/// The places for connections.
 pub(super) struct Room {
     places: Arc<Semaphore>,
     unidentified: Arc<Unidentified>,
 }
 
-/// Connections without a token, by the order in which they came. Those that have shown one since go at the next search.
+/// The connections without a token, by the order in which they came. Those that have shown one since are dropped at the
+/// next search.
 type Unidentified = Mutex<(u64, BTreeMap<u64, Arc<Peer>>)>;
 
 /// One connection.
 #[derive(Default)]
 pub(super) struct Peer {
-    /// What the app sees of it.
+    /// What the app knows about it.
     pub caller: Arc<Caller>,
-    /// Whether a request of it is worked on.
+    /// Whether a request on it is being answered.
     pub is_busy: AtomicBool,
     is_to_go: Notify,
 }
 
-/// A place that is taken, until this is dropped.
+/// A place that is taken until this is dropped.
 pub(super) struct Place {
     pub peer: Arc<Peer>,
     number: u64,
@@ -45,7 +47,7 @@ impl Room {
         Self { places, unidentified: Arc::default() }
     }
 
-    /// A place, as soon as there is one. None: this semaphore is never closed.
+    /// A place, as soon as there is one. It is never `None`, because the semaphore is never closed.
     pub async fn enter(&self) -> Option<Place> {
         if self.places.available_permits() == 0 {
             self.evict_one();
@@ -61,7 +63,7 @@ impl Room {
         Some(Place { peer, number, unidentified: Arc::clone(&self.unidentified), _permit: permit })
     }
 
-    /// Has one connection closed that has shown no token, if there is one.
+    /// Closes one connection that has shown no token, if there is one.
     pub fn evict_one(&self) {
         let mut unidentified = locks::lock(&self.unidentified);
         let (_, all) = &mut *unidentified;
@@ -75,7 +77,7 @@ impl Room {
 }
 
 impl Peer {
-    /// Waits until its place is needed for another.
+    /// Waits until the place is needed for another connection.
     pub async fn is_to_go(&self) {
         self.is_to_go.notified().await;
     }

@@ -1,4 +1,4 @@
-//! Over real connections: what a client of another time, or of bad will, sees of them.
+//! What slow, broken and hostile clients see, over real connections.
 
 use super::*;
 use crate::app::access::Tokens;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-/// So that a test that fails does not hang.
+/// Keeps a failing test from hanging.
 const LONG: Duration = Duration::from_secs(20);
 
 const BOUNDS: Connections =
@@ -42,7 +42,7 @@ async fn ask(address: SocketAddr, text: &str) -> TcpStream {
     socket
 }
 
-/// All that comes until the other end closes; and whether it closed as it should.
+/// All that comes until the other end closes, and whether it closed properly.
 async fn rest(socket: &mut TcpStream) -> (String, bool) {
     let mut bytes = Vec::new();
     let ended = timeout(LONG, socket.read_to_end(&mut bytes)).await.expect("the connection stays open");
@@ -109,7 +109,7 @@ async fn a_client_that_does_not_end_its_head_is_hung_up_on() {
     rest(&mut slow).await;
 }
 
-/// A connection that says nothing holds a place of the few that there are.
+/// A silent connection holds one of few places.
 #[tokio::test]
 async fn a_client_that_says_nothing_or_not_enough_makes_room_for_the_next() {
     for said in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
@@ -129,7 +129,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_hung_up_on() {
     let body = move || {
         let ended = ended.clone();
         async move {
-            // It drops what `ended` is when nobody wants more of it.
+            // `ended` is dropped when the response is not read any more.
             let endless = stream::repeat_with(move || {
                 let _held = &ended;
                 Ok::<_, io::Error>("x".repeat(65_536))
@@ -186,7 +186,7 @@ fn get_of(path: &str, token: &str) -> String {
 async fn status(socket: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let head = async {
-        // The whole of a small answer: what is left of it would be taken for the next one's.
+        // The whole of a small response, so that no rest of it is taken for the next one.
         while !bytes.windows(4).any(|four| four == b"\r\n\r\n") || !bytes.ends_with(b"}") {
             assert!(socket.read_buf(&mut bytes).await.unwrap() > 0, "the connection was closed");
         }
@@ -195,14 +195,14 @@ async fn status(socket: &mut TcpStream) -> String {
     String::from_utf8_lossy(&bytes).split(' ').nth(1).unwrap().to_owned()
 }
 
-/// Nobody waits for the idle ones' timeout.
+/// The idle connections' timeout is too long to wait for.
 const PATIENT: Connections =
     Connections { most: 8, header_time: Duration::from_secs(3_600), drain_time: Duration::from_millis(10) };
 
 #[tokio::test]
 async fn connections_without_a_token_make_room_for_the_next_at_once() {
     let served = served(api(), PATIENT).await;
-    // Some say nothing, some half a head, some a wrong token, some ask for what needs none.
+    // Some send nothing, some half a request, some a wrong token, and some call what needs none.
     let wrong = get_of("/v1/overrides/n", "wrong");
     let begun = [
         "",
@@ -221,7 +221,7 @@ async fn connections_without_a_token_make_room_for_the_next_at_once() {
         assert_eq!(status(&mut gateway).await, "200");
         gateways.push(gateway);
     }
-    // Whoever has shown a token keeps its place, however many come.
+    // A connection that has shown a token keeps its place, however many come.
     for text in begun {
         idle.push(ask(served.address, text).await);
     }
@@ -244,7 +244,7 @@ async fn more_connections_with_a_token_than_there_is_room_for_wait_their_turn() 
     assert_eq!(status(&mut second).await, "200");
 }
 
-/// Envoy keeps connections, and Kong opens one a call.
+/// Envoy keeps connections, and Kong opens one per call.
 #[tokio::test]
 async fn a_connection_is_kept_for_the_next_request() {
     let app = Router::new().route("/", get(|| async { "ok" }));

@@ -1,4 +1,4 @@
-//! TLS of the store's own, with a certificate that may change while it runs.
+//! The store's own TLS, with a certificate that may change while it runs.
 
 use std::fs::{File, metadata};
 use std::io;
@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
 
-use crate::locks;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
@@ -20,27 +19,29 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{error, info};
 
-/// How often the files are looked at. Whoever renews certificates does it days before the old one ends.
+use crate::locks;
+
+/// How often the files are looked at. Certificates are renewed days before they end.
 const REREAD_EVERY: Duration = Duration::from_secs(2);
 
-/// A certificate that cannot be shown.
+/// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file, and why.
+    /// The file, and why it cannot be used.
     #[error("--tls-cert {0}: {1}; it takes a certificate in PEM, and after it those that sign it")]
     Certificate(PathBuf, String),
-    /// The file, and why.
+    /// The file, and why it cannot be used.
     #[error("--tls-key {0}: {1}; it takes an unencrypted private key in PEM")]
     Key(PathBuf, String),
-    /// The two files, and why.
+    /// The two files, and why they do not match.
     #[error("--tls-cert {0} and --tls-key {1} do not belong together: {2}")]
     Apart(PathBuf, PathBuf, rustls::Error),
-    /// The library's word.
+    /// The library's error.
     #[error("TLS cannot be set up: {0}")]
     Setup(rustls::Error),
 }
 
-/// What greets clients by TLS.
+/// The TLS side of connections.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
@@ -49,7 +50,7 @@ pub struct Tls {
     seen: Written,
 }
 
-/// When each file was written, and how long it is.
+/// When each file was written, and its length.
 type Written = [Option<(SystemTime, u64)>; 2];
 
 struct Files {
@@ -58,7 +59,7 @@ struct Files {
     provider: Arc<CryptoProvider>,
 }
 
-/// The certificate that the next client sees.
+/// The certificate for new connections.
 #[derive(Debug)]
 struct Shown(RwLock<Arc<CertifiedKey>>);
 
@@ -69,14 +70,14 @@ impl ResolvesServerCert for Shown {
 }
 
 impl Tls {
-    /// From a certificate's file and its key's.
+    /// Reads a certificate and its key from their files.
     ///
     /// # Errors
-    /// What is wrong with which file.
+    /// A file cannot be used; the error says which, and why.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let files = Files { certificate: certificate.to_owned(), key: key.to_owned(), provider };
-        // Before they are read: what is written meanwhile is read again.
+        // The times are read before the files, so that a file which is written meanwhile is read again.
         let seen = files.written();
         let shown = Arc::new(Shown(RwLock::new(Arc::new(files.read()?))));
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&files.provider))
@@ -88,16 +89,16 @@ impl Tls {
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), shown, files: Arc::new(files), seen })
     }
 
-    /// The connection once both sides have agreed.
+    /// Completes the handshake.
     ///
     /// # Errors
-    /// When the client speaks something else, or goes.
+    /// The client does not speak this TLS, or has gone.
     pub async fn greet<S: AsyncRead + AsyncWrite + Unpin>(&self, socket: S) -> io::Result<TlsStream<S>> {
         self.acceptor.accept(socket).await
     }
 
-    /// Shows a new certificate once there is one, for as long as it is polled. Should the new files not do, the one before stays:
-    /// two files cannot be written at once, so a moment later they may.
+    /// Uses new certificates for as long as it is polled. If the new files do not fit, the old certificate stays: two
+    /// files cannot be written at once, so they may fit a moment later.
     pub async fn keep_up(&self) {
         let mut seen = self.seen;
         loop {
@@ -111,10 +112,10 @@ impl Tls {
             match spawn_blocking(move || files.read()).await {
                 Ok(Ok(key)) => {
                     *locks::write(&self.shown.0) = Arc::new(key);
-                    info!("the certificate was read again");
+                    info!("the certificate was reread");
                 }
-                Ok(Err(why)) => error!("{why}; the certificate before stays"),
-                Err(why) => error!(%why, "the certificate could not be read again"),
+                Ok(Err(why)) => error!("{why}; the old certificate stays"),
+                Err(why) => error!(%why, "the certificate could not be reread"),
             }
         }
     }
@@ -127,7 +128,7 @@ impl Files {
         let chain = CertificateDer::pem_reader_iter(file).collect::<Result<Vec<_>, _>>();
         let chain = chain.map_err(|why| of_certificate(why.to_string()))?;
         if chain.is_empty() {
-            return Err(of_certificate("there is none in it".to_owned()));
+            return Err(of_certificate("it contains none".to_owned()));
         }
         let key = PrivateKeyDer::from_pem_file(&self.key)
             .map_err(|why| TlsError::Key(self.key.clone(), why.to_string()))?;
@@ -135,7 +136,7 @@ impl Files {
             .map_err(|why| TlsError::Apart(self.certificate.clone(), self.key.clone(), why))
     }
 
-    /// Of a Secret that Kubernetes mounts the names stay and lead elsewhere, so it is asked for what they lead to.
+    /// In a Secret that Kubernetes mounts, the names are links that change their targets, so the targets are looked at.
     fn written(&self) -> Written {
         [&self.certificate, &self.key].map(|file| {
             let file = metadata(file).ok()?;

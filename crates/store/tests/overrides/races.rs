@@ -16,24 +16,24 @@ const CLIENTS: usize = 50;
 const ROUNDS: usize = 12;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_memory() {
+async fn races_of_overrides_end_well_in_memory() {
     all(open::open("memory").await.unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_a_redb_file() {
+async fn races_of_overrides_end_well_in_a_redb_file() {
     let directory = tempfile::tempdir().unwrap();
     all(Arc::new(Redb::open(directory.path().join("store.redb")).await.unwrap())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_redis() {
+async fn races_of_overrides_end_well_on_redis() {
     let server = Server::start_volatile().unwrap();
     all(Arc::new(Redis::open(&format!("{}?timeout=10s", server.url())).await.unwrap())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_cluster() {
+async fn races_of_overrides_end_well_on_a_cluster() {
     let cluster = Cluster::start().unwrap();
     all(Arc::new(Redis::open(&format!("{}?timeout=10s", cluster.url())).await.unwrap())).await;
 }

@@ -24,7 +24,7 @@ fn a_limit_that_comes_or_goes_leaves_the_others_their_levels() {
     let (minute, second) = (terms(&[(1_000, 60, 100)], None), terms(&[(20, 1, 100)], None));
     let turned = terms(&[(20, 1, 100), (1_000, 60, 100)], None);
     let mut account = Account::default();
-    // 900 in the minute's bucket, of which the second's has ten.
+    // The minute's bucket has taken 900, of which the second's bucket still has ten.
     for step in 0..90 {
         assert_eq!(account.charge(&both, Cost(10 * UNIT), UnixMicros(NOW + step * SECOND / 2)).refusal, None);
     }
@@ -102,7 +102,7 @@ fn a_bucket_drains_while_the_tier_has_none() {
     assert!(account.charge(&free(), Cost(UNIT), UnixMicros(NOW + 45 * SECOND)).refusal.is_some());
 }
 
-/// A report of `spent` in all, and when a bucket that had only that would be empty, microseconds from now.
+/// A report of `spent` in all. A bucket with only that is empty in `empty_in` microseconds.
 fn report(seq: u32, spent: u64, empty_in: i64) -> LeaseRequest {
     let since = LONGEST_EMPTY.0.saturating_add_signed(empty_in).max(2);
     LeaseRequest { since: [since; 3], ..ask(seq, spent, 0, 0, 0) }
@@ -132,9 +132,9 @@ fn what_was_spent_drains_from_when_it_was_spent_and_not_from_the_report() {
 fn what_was_spent_before_the_bucket_was_empty_drains_from_there() {
     let one = terms(&[(1, 1, 1_000)], None);
     let mut account = Account::default();
-    // Another node's, empty after two seconds.
+    // This is another node's spending. It has drained after two seconds.
     account.charge(&one, Cost(2 * UNIT), UnixMicros(NOW));
-    // Three more at the first second are empty after five, whoever tells of them when.
+    // Three more, spent at the first second, have drained after five, whoever reports them and when.
     account.apply(
         &one,
         1,
@@ -150,7 +150,7 @@ fn what_is_more_than_a_bucket_drained_before_what_is_left_of_it() {
     for seconds in [1, 3, 40] {
         let mut account = Account::default();
         account.charge(&one, Cost(UNIT), UnixMicros(NOW));
-        // An outage: all that the node's own bucket allows, told when it is over.
+        // An outage: the node's own bucket allowed this much, and it is reported when the outage is over.
         let spent = 10 * (1 + seconds) * UNIT - UNIT;
         let now = NOW + seconds * SECOND;
         account.apply(&one, 1, &LeaseRequest { since: [1; 3], ..ask(1, spent, 0, 0, 0) }, UnixMicros(now));
@@ -159,14 +159,14 @@ fn what_is_more_than_a_bucket_drained_before_what_is_left_of_it() {
     }
 }
 
-/// The moment at which a bucket of `bucket` is empty that takes all of `spent` when it is spent, in work.
+/// The moment at which a bucket is empty if it takes all of `spent` when it is spent, in work.
 fn empty_at(bucket: &Bucket, spent: &[(u64, u64)]) -> u64 {
     spent.iter().fold(0, |empty, (at, milli)| empty.max(at * bucket.drain) + milli * bucket.weight)
 }
 
 proptest! {
-    /// However late nodes report, and in whatever order: never less than what has really not drained, and exactly that where
-    /// one node has spent all of it.
+    /// However late nodes report, and in whatever order, the level is never less than what has not drained. It is
+    /// exactly that if one node has spent all of it.
     #[test]
     fn late_reports_never_drain_more_than_time_does(
         steps in prop::collection::vec((0..3_u64, 0..400_000_u64, 1..3_000_u64, prop::bool::weighted(0.3)), 1..80),
@@ -178,7 +178,7 @@ proptest! {
         let bucket = terms.buckets[0];
         let mut account = Account::default();
         let (mut now, mut all) = (0, Vec::new());
-        // Of each node: its last message, what it has spent, and what of it since that message.
+        // Per node: its last message, what it has spent, and the part of it since that message.
         let mut own = [const { (0_u32, 0, Vec::new()) }; 3];
         for (node, elapsed, milli, reports) in steps {
             let node = node % nodes;

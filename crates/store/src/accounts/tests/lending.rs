@@ -57,7 +57,7 @@ fn what_is_lent_is_neither_lent_again_nor_refilled() {
     let later = NOW + 9 * SECOND;
     let refused = grant(account.apply(&terms, 2, &ask(1, 0, 0, UNIT, 0), UnixMicros(later))).refusal.unwrap();
     assert_eq!((refused.limits, refused.month, refused.wait), (1, false, Micros(600_000)));
-    // The first node has spent all of it: from now on it drains.
+    // The first node has spent all of it, which drains from now on.
     assert_eq!(
         grant(account.apply(&terms, 1, &ask(2, 150 * UNIT, 0, 0, 0), UnixMicros(later))).hold,
         Cost(0)

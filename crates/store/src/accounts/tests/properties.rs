@@ -1,4 +1,4 @@
-//! What holds whatever nodes say, and what honest nodes let through.
+//! What holds whatever nodes report, and what honest nodes let through.
 
 use super::*;
 use proptest::prelude::*;
@@ -29,7 +29,7 @@ fn any_lease() -> impl Strategy<Value = LeaseRequest> {
 }
 
 proptest! {
-    /// Whatever nodes say, what is in the bucket and what is lent fit it, and the month.
+    /// Whatever nodes report, the bucket's level and what is lent fit into the bucket and the month.
     #[test]
     fn no_message_makes_the_store_lend_more_than_there_is(
         steps in prop::collection::vec((1..4_u64, any_lease(), 0..20 * SECOND), 1..60),
@@ -55,7 +55,7 @@ proptest! {
         }
     }
 
-    /// What honest nodes let through, over all of them, stays below capacity + rate·t, and the usage is exact.
+    /// What honest nodes let through together stays below capacity + rate·t, and the usage is exact.
     #[test]
     fn honest_nodes_never_let_through_more_than_the_limit(
         steps in prop::collection::vec((0..3_usize, 1..5_u64, 0..3_u64, 0..2 * SECOND, 0..4_u8), 1..200),

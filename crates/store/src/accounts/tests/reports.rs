@@ -29,7 +29,7 @@ fn a_repeated_message_that_tells_of_more_is_answered_by_what_was_known() {
     let mut account = Account::default();
     account.apply(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW));
     let first = grant(account.apply(&free(), 1, &ask(2, 4 * UNIT, 6 * UNIT, 0, 10 * UNIT), UnixMicros(NOW)));
-    // Another worker of the node has spent two units since, and asks while the first's message is under way.
+    // Another worker of the node has spent two units since, and asks while the first one's message is under way.
     let again = grant(account.apply(&free(), 1, &ask(2, 6 * UNIT, 4 * UNIT, 0, 10 * UNIT), UnixMicros(NOW)));
     assert_eq!((again.spent, again.hold), (first.spent, first.hold));
     assert_eq!(again.spent, Cost(4 * UNIT), "the two units come off what the node may hold");
@@ -58,7 +58,7 @@ fn a_lease_that_nobody_reports_on_counts_as_spent_until_the_node_is_heard_of_aga
     );
     account.apply(&free(), 2, &ask(1, 0, 0, 0, 0), UnixMicros(NOW + LEASE_TTL.0));
     assert_eq!((account.used(month), account.lent()), (Cost(10 * UNIT), Cost(0)));
-    // It had spent three of the ten, and let four more through without a lease.
+    // The node had spent three of the ten, and let four more through without a lease.
     account.apply(&free(), 1, &ask(2, 3 * UNIT, 0, 0, 0), UnixMicros(NOW + 2 * LEASE_TTL.0));
     assert_eq!(account.used(month), Cost(3 * UNIT));
     account.apply(&free(), 1, &ask(3, 7 * UNIT, 0, 0, 0), UnixMicros(NOW + 2 * LEASE_TTL.0));
@@ -71,7 +71,7 @@ fn what_an_ended_lease_held_drains_from_its_end_on_though_nobody_asks() {
     let mut account = Account::default();
     account.apply(&terms, 1, &ask(1, 0, 0, 100 * UNIT, 0), UnixMicros(NOW));
     account.apply(&terms, 2, &ask(1, 0, 0, 50 * UNIT, 0), UnixMicros(NOW + SECOND));
-    // Both ended, the last one a minute ago: 100 of 150 units have drained.
+    // Both leases have ended, the last one a minute ago. 100 of 150 units have drained.
     let later = NOW + SECOND + LEASE_TTL.0 + 60 * SECOND;
     assert!(account.clone().charge(&terms, Cost(100 * UNIT + 1), UnixMicros(later)).refusal.is_some());
     assert!(account.charge(&terms, Cost(100 * UNIT), UnixMicros(later)).refusal.is_none());

@@ -16,10 +16,10 @@ use crate::app::problem::AppError;
 use crate::app::state::Store;
 use crate::app::{endpoints, moment};
 
-/// Lines of one answer, unless fewer are asked for.
+/// The most lines of one answer.
 pub const MOST: usize = 1_000;
 
-/// What was done.
+/// What an admin did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
@@ -27,45 +27,45 @@ pub enum Action {
     OverrideSet,
     /// An override was removed.
     OverrideRemoved,
-    /// An override came to its end.
+    /// An override has expired.
     OverrideExpired,
-    /// A bucket or a month was made whole.
+    /// A bucket or a month was reset.
     Reset,
 }
 
 /// One line of the log.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Line<'a> {
-    /// When, RFC 3339.
+    /// When, as RFC 3339.
     pub at: String,
-    /// Who says to have done it; `tollgate` itself for what came to its end.
+    /// Who claims to have done it, or `tollgate` if an override has expired.
     pub actor: &'a str,
-    /// What.
+    /// What was done.
     pub action: Action,
-    /// To whom.
+    /// To which consumer.
     pub consumer: &'a str,
     /// Why.
     pub reason: &'a str,
-    /// The override after. What it was before the backend knows, and writes it in: see [`Line::to_change`].
+    /// The new override. The backend adds the previous one: see [`Line::to_change`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<&'a OverrideSpec>,
-    /// Of a reset: whether the bucket is full again.
+    /// For a reset: whether the bucket was filled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bucket: Option<bool>,
-    /// Of a reset: whether the month is back at zero.
+    /// For a reset: whether the month was set back to zero.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub month: Option<bool>,
 }
 
 impl Line<'_> {
-    /// As the backend keeps it.
+    /// The line as the backend keeps it.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        // Texts and flags have no value that JSON lacks.
+        // Texts and flags can always be written as JSON.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// The same for a change of an override, and the place in it where the override belongs that was there before.
+    /// The line of a change of an override, and where in it the backend has to insert the previous override.
     #[must_use]
     pub fn to_change(&self) -> (Vec<u8>, usize) {
         let mut line = self.to_bytes();
@@ -77,7 +77,7 @@ impl Line<'_> {
     }
 }
 
-/// A line as an admin reads it. The backend has written whole what was there before; what the admin wrote then is in it.
+/// The line as an admin reads it. The backend keeps the whole previous override; this shows what the admin wrote then.
 fn read_line(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     let mut line: Map<String, Value> = serde_json::from_slice(bytes)?;
     match line.remove("before") {
@@ -90,7 +90,7 @@ fn read_line(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     Ok(line)
 }
 
-/// The line that says that `consumer`'s override came to its end, and the place of what it was.
+/// The line for an expired override of `consumer`, and where in it the override is inserted.
 #[must_use]
 pub fn expired(consumer: &str, now: UnixMicros) -> (Vec<u8>, usize) {
     let line = Line {
@@ -111,10 +111,10 @@ pub fn expired(consumer: &str, now: UnixMicros) -> (Vec<u8>, usize) {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Which {
-    /// At most so many, 1 to 1000; left out: 100.
+    /// The most lines, 1 to 1000. The default is 100.
     limit: Option<usize>,
-    /// Those with a number below this one; left out: from the newest.
-    // Without a format: that of 64 bits is signed.
+    /// Only lines with a lower number. The default is to start with the newest.
+    // It has no format, because OpenAPI's 64 bit format is signed.
     #[param(value_type = Option<usize>)]
     before: Option<u64>,
 }
@@ -122,14 +122,14 @@ pub struct Which {
 /// Some lines of the log, newest first.
 #[derive(Serialize, ToSchema)]
 pub struct Lines {
-    /// Each with its `number`.
+    /// The lines, each with its `number`.
     #[schema(value_type = Vec<Object>)]
     lines: Vec<Value>,
-    /// Ask for `before` this for older ones; null: there are none.
+    /// The `before` of the next older page, or null if there is none.
     next: Option<u64>,
 }
 
-/// Who changed what in a namespace.
+/// Lists who changed what in a namespace.
 #[utoipa::path(
     get, path = endpoints::AUDIT, tag = "admins",
     params(("namespace" = String, Path), Which), responses((status = 200, body = Lines))

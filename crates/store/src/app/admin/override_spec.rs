@@ -1,4 +1,4 @@
-//! An override: what an admin grants one consumer, and what that comes to.
+//! An override: what an admin writes for one consumer, and what it comes to.
 
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
@@ -14,33 +14,34 @@ use crate::app::moment;
 use crate::app::problem::AppError;
 use crate::app::tier::Tiers;
 
-/// What an admin writes: another tier, or limits of its own.
+/// What an admin writes: another tier, or the consumer's own limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OverrideSpec {
-    /// The tier whose limits count where none are given here; left out: the one that the consumer was last seen in.
+    /// The tier whose limits apply where none are given here. The default is the tier that the consumer was last seen
+    /// in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
     /// As in a policy: `100/minute`, `unlimited`, or a list of up to three.
     #[serde(default, deserialize_with = "once", skip_serializing_if = "Option::is_none")]
     pub rate: Option<Value>,
-    /// As in a policy: what a full bucket holds, as a multiple of the rate's N. Needs `rate`.
+    /// As in a policy: what a full bucket holds, as a multiple of the rate's N. It needs `rate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst: Option<Value>,
-    /// As in a policy: cost units a calendar month, or `unlimited`.
+    /// As in a policy: cost units per calendar month, or `unlimited`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monthly: Option<Value>,
-    /// Cost units on top of the month's quota, every month while it is in force.
+    /// Cost units on top of the month's quota, every month while the override is in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bonus: Option<u64>,
-    /// For the audit log.
+    /// The reason, for the audit log.
     pub reason: String,
-    /// RFC 3339, in the future; left out: until it is removed.
+    /// When the override ends, as RFC 3339, in the future. The default is that it stays until it is removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
 }
 
-/// A value in which no key stands twice.
+/// Reads a value in which no key is written twice.
 fn once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     let Some(text) = Option::<Box<RawValue>>::deserialize(deserializer)? else { return Ok(None) };
     read_json(text.get().as_bytes()).map(Some).map_err(|problems| {
@@ -48,40 +49,40 @@ fn once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::
     })
 }
 
-/// A month's quota of its own.
+/// The monthly quota of an override.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Quota {
-    /// None.
+    /// No quota.
     Unlimited,
     /// Cost units.
     Units(u64),
 }
 
-/// A granted spec, as the backend keeps it.
+/// An override as the backend keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredOverride {
-    /// As it was written; `tier` is always there.
+    /// What the admin wrote, always with `tier`.
     #[serde(rename = "wish")]
     pub spec: OverrideSpec,
-    /// Rates of its own.
+    /// The consumer's own rates.
     pub rates: Option<Vec<Rate>>,
-    /// A month of its own.
+    /// The consumer's own monthly quota.
     pub monthly: Option<Quota>,
-    /// What the tier offered when it was granted; counts once no gateway tells of the tier any more.
+    /// What the tier offered when the override was set. It is used when the tier is no longer known.
     pub base: Offer,
-    /// When it ends.
+    /// When the override ends.
     pub expires_at: Option<UnixMicros>,
-    /// Who granted it.
+    /// Who set it.
     pub actor: String,
-    /// When.
+    /// When it was set.
     pub at: UnixMicros,
 }
 
 impl StoredOverride {
-    /// Grants `spec` at `now`; `seen` is the tier that the consumer was last seen in.
+    /// Makes an override of `spec` at `now`. `seen` is the tier that the consumer was last seen in.
     ///
     /// # Errors
-    /// What to write instead.
+    /// The specification cannot work; the text says what to write instead.
     pub fn of(
         spec: OverrideSpec,
         seen: Option<String>,
@@ -109,7 +110,7 @@ impl StoredOverride {
         };
         let Some(base) = tiers.get(&tier) else {
             return wrong(&format!(
-                "tier {:?} is unknown in this namespace; known are {}: a tier is known once a gateway or a check has told of it, or by --policy",
+                "tier {:?} is unknown in this namespace; known are {}: a tier is known once a gateway or a check has sent it, or from --policy",
                 tier.chars().take(40).collect::<String>(),
                 tiers.names()
             ));
@@ -153,14 +154,14 @@ impl StoredOverride {
         }
     }
 
-    /// Whether it has ended at `now`.
+    /// Whether the override has ended at `now`.
     #[must_use]
     pub fn is_over(&self, now: UnixMicros) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= now)
     }
 }
 
-/// The limits of its own that `spec` has, read by the policy's parser.
+/// The limits that `spec` has itself, read by the policy's parser.
 fn own_limits(spec: &OverrideSpec) -> Result<(Option<Vec<Rate>>, Option<Quota>), AppError> {
     let mut own = Map::new();
     own.insert("rate".to_owned(), spec.rate.clone().unwrap_or_else(|| json!("unlimited")));

@@ -1,4 +1,4 @@
-//! `/v1/overrides/…`: another tier for one consumer, or limits of its own.
+//! `/v1/overrides/…`: another tier for one consumer, or its own limits.
 
 use std::sync::Arc;
 use tollgate_core::units::UnixMicros;
@@ -23,23 +23,23 @@ use crate::app::state::Store;
 use crate::app::{endpoints, moment};
 use crate::backend::{Changed, Condition, OverrideChange};
 
-/// Overrides that a namespace may have: every node is told of each.
+/// The most overrides of a namespace. Every node is sent each of them.
 const MOST: u64 = 10_000;
 
-/// An override as it stands.
+/// An override in force.
 #[derive(Serialize, ToSchema)]
 pub struct Override {
     namespace: String,
     consumer: String,
     #[serde(flatten)]
     spec: OverrideSpec,
-    /// Who made it.
+    /// Who set it.
     actor: String,
-    /// When, RFC 3339.
+    /// When it was set, as RFC 3339.
     since: String,
-    /// The namespace's revision that brought it.
+    /// The namespace's revision that it came with.
     revision: u64,
-    /// What the consumer is offered by it.
+    /// What the consumer is offered.
     #[schema(value_type = Object)]
     offer: Offer,
 }
@@ -61,11 +61,11 @@ impl Override {
 /// All overrides of a namespace.
 #[derive(Serialize, ToSchema)]
 pub struct Overrides {
-    /// By consumer.
+    /// All of them, sorted by consumer.
     overrides: Vec<Override>,
 }
 
-/// The overrides of a namespace.
+/// Lists the overrides of a namespace.
 #[utoipa::path(
     get, path = endpoints::OVERRIDES, tag = "admins",
     params(("namespace" = String, Path)), responses((status = 200, body = Overrides))
@@ -82,7 +82,7 @@ pub async fn list(
     Ok(Answered(Overrides { overrides: overrides.collect() }))
 }
 
-/// A consumer's override.
+/// Reads a consumer's override.
 #[utoipa::path(
     get, path = endpoints::OVERRIDE, tag = "admins",
     params(("namespace" = String, Path), ("consumer" = String, Path)),
@@ -99,7 +99,7 @@ pub async fn get(
     Ok(Answered(Override::of(&state, &whose.consumer, revision, stored)))
 }
 
-/// Sets a consumer's override; in force on every gateway within two seconds.
+/// Sets a consumer's override. It is in force on every gateway within two seconds.
 #[utoipa::path(
     put, path = endpoints::OVERRIDE, tag = "admins",
     params(("namespace" = String, Path), ("consumer" = String, Path), ("x-actor" = Option<String>, Header)),
@@ -114,7 +114,7 @@ pub async fn put(
 ) -> Result<Answered<Override>, AppError> {
     let backend = store.backend.as_ref();
     let state = store.namespace(&whose.namespace).await?;
-    // Another replica may have been told of a tier.
+    // Another replica may know more tiers.
     state.merge_tiers(backend).await?;
     let now = backend.now().await?;
     whose.check_listed(backend, now).await?;
@@ -146,12 +146,12 @@ pub async fn put(
     Ok(Answered(Override::of(&state, &whose.consumer, revision, &stored)))
 }
 
-/// Why an override goes.
+/// Why an override is removed.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Why {
-    /// For the audit log.
+    /// The reason, for the audit log.
     reason: Option<String>,
 }
 
@@ -199,10 +199,10 @@ pub async fn delete(
     }
 }
 
-/// Looks at what was just changed, so that this replica goes by it at once. The change stands whether that works or not.
+/// Reads the change back, so that this replica uses it at once. The change stands even if that fails.
 async fn refresh_now(state: &NamespaceState, store: &Store) {
     if let Err(why) = state.refresh(store.backend.as_ref()).await {
-        debug!(namespace = state.name, %why, "a change is in force here with the next refresh");
+        debug!(namespace = state.name, %why, "this replica uses the change after its next refresh");
     }
 }
 
@@ -218,7 +218,7 @@ fn in_force(
     found.ok_or_else(none)
 }
 
-/// The namespace as it stands now, whichever replica has changed it.
+/// The namespace with the changes of all replicas.
 async fn refreshed(store: &Store, namespace: &str) -> Result<Arc<NamespaceState>, AppError> {
     let state = store.namespace(namespace).await?;
     state.refresh(store.backend.as_ref()).await?;

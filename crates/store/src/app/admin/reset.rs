@@ -1,4 +1,4 @@
-//! `POST /v1/reset/{namespace}/{consumer}`: a full bucket, a month back at zero, or both.
+//! `POST /v1/reset/{namespace}/{consumer}`: fills a consumer's buckets, sets its month back to zero, or both.
 
 use std::sync::Arc;
 
@@ -19,24 +19,24 @@ use crate::app::{endpoints, moment};
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reset {
-    /// Every bucket is full again.
+    /// Whether to fill every bucket.
     #[serde(default)]
     bucket: bool,
-    /// The running month is back at zero.
+    /// Whether to set the current month's usage back to zero.
     #[serde(default)]
     month: bool,
-    /// For the audit log.
+    /// The reason, for the audit log.
     reason: String,
 }
 
-/// That it is done.
+/// The answer to a reset.
 #[derive(Serialize, ToSchema)]
 pub struct Done {
-    /// The namespace's revision that brought it.
+    /// The namespace's revision that it came with.
     revision: u64,
 }
 
-/// Makes a consumer's bucket, or its month, or both whole.
+/// Resets a consumer's buckets, its month, or both.
 #[utoipa::path(
     post, path = endpoints::RESET, tag = "admins",
     params(("namespace" = String, Path), ("consumer" = String, Path), ("x-actor" = Option<String>, Header)),

@@ -1,4 +1,4 @@
-//! The policy that comes with a check: a whole one, or its tiers alone.
+//! The policy that comes with a check: a whole one, or only its tiers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use tollgate_core::units::Cost;
 use super::super::problem::AppError;
 use super::super::tier::CompiledTier;
 
-/// Every header.
+/// All header families.
 pub const BOTH: HeaderFamilies = HeaderFamilies { x_ratelimit: true, ietf: true };
 
-/// What an application's policy says.
+/// What a policy says, as far as the store needs it.
 pub struct Offered {
-    /// Every tier.
+    /// All tiers.
     pub tiers: Vec<Arc<CompiledTier>>,
-    /// Of a consumer whose tier nothing says.
+    /// The tier of a consumer for whom nothing names one.
     pub default_tier: Option<String>,
-    /// Of a check that names no cost.
+    /// The cost of a check that names none.
     pub default_cost: Cost,
-    /// Tiers by consumer.
+    /// The tiers of single consumers.
     pub overrides: HashMap<String, String>,
     /// Which headers are sent.
     pub families: HeaderFamilies,
-    /// What becomes of a refused request.
+    /// What happens to a refused request.
     pub enforcement: Enforcement,
 }
 
-/// Policies by the namespace that they are of.
+/// Policies by their namespace.
 pub type Configured = HashMap<String, Arc<Offered>>;
 
 impl Default for Offered {
@@ -47,10 +47,10 @@ impl Default for Offered {
 }
 
 impl Offered {
-    /// The policy in `text`, JSON: a whole one, or its tiers alone.
+    /// Reads the policy in `text`, which is JSON: a whole one, or only its tiers.
     ///
     /// # Errors
-    /// What is wrong with it, in the policy parser's words.
+    /// The policy is wrong; the text is the policy parser's.
     pub fn read(text: &str) -> Result<Self, AppError> {
         let wrong = |problems: Vec<Problem>| {
             let lines: Vec<String> = problems.iter().map(|problem| format!("policy.{problem}")).collect();
@@ -64,7 +64,7 @@ impl Offered {
                 fields.get("tiers").and_then(Value::as_object).and_then(|tiers| tiers.keys().next().cloned());
             fields.entry("default_tier").or_insert_with(|| first.into());
             fields.entry("anonymous").or_insert_with(|| json!({ "rate": "unlimited" }));
-            // How gateways reach this store is nothing to a call that has.
+            // The caller has reached this store already, however gateways do.
             fields.remove("store");
         }
         let policy = Policy::from_value(&document).map_err(wrong)?;
@@ -75,7 +75,7 @@ impl Offered {
     /// What `policy` says.
     ///
     /// # Errors
-    /// The tier that no store can compute with.
+    /// A tier's numbers are too large for the store.
     pub fn of(policy: &Policy) -> Result<Self, Problem> {
         let known = |tier| Offer::of(tier).and_then(|offer| CompiledTier::of(&offer).ok()).map(Arc::new);
         let tiers = policy.tiers.iter().map(|tier| {

@@ -1,7 +1,7 @@
-//! What requests may say at most, from the same constants as the checks have.
+//! The bounds of what requests may contain, from the constants that the checks use.
 //!
-//! A type does not say how long a text may be. Nothing here is stricter than the check is; where the check counts bytes, the
-//! description counts characters.
+//! A type does not say how long a text may be. No bound here is stricter than its check. Where the check counts bytes,
+//! the description counts characters.
 
 use serde_json::{Map, Value, json};
 use tollgate_core::name::MAX_TEXT;
@@ -14,7 +14,7 @@ use super::super::body;
 use super::super::moment::{MAX_MOMENT, MONTH};
 use super::super::name::{CONSUMER, MAX_NAMESPACE, MAX_TIER, NAMESPACE, TIER};
 
-/// Adds them to the API's description.
+/// Adds the bounds to the API's description.
 pub fn add(document: &mut Value) {
     let own = schema::config();
     let of_tier = |field: &str| {
@@ -72,7 +72,7 @@ pub fn add(document: &mut Value) {
     }
 }
 
-/// A field of a policy's tier as one that may be null, without its description.
+/// A field of a policy's tier that may also be null, without its description.
 fn or_null(mut field: Value) -> Value {
     if let Some(field) = field.as_object_mut() {
         field.remove("description");

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Every call that needs a token, and whether a gateway's will do.
+/// Every call that needs a token, and whether a gateway's token is enough.
 const CALLS: [(&str, &str, bool); 11] = [
     ("POST", "/v1/leases", true),
     ("POST", "/v1/check", true),

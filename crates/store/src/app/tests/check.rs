@@ -31,7 +31,7 @@ fn body(policy: &Value) -> Value {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
-    /// The store decides as a node that is alone, and says it in the same headers.
+    /// The store decides like a node that is alone, and answers with the same headers.
     #[test]
     fn a_decision_is_the_filters(steps in prop::collection::vec((0..3_000_000_u64, 1..40_000_u64), 1..40)) {
         let replica = Replica::new();
@@ -60,8 +60,8 @@ proptest! {
                 prop_assert_eq!(&decision["retry_after"], document.retry_after);
             }
             prop_assert_eq!(&decision["allowed"], verdict == Verdict::Allowed);
-            // The store's clock has microseconds: what a bucket has taken is rounded up to a thousandth of a unit there,
-            // and a moment that lies within that much of a whole second may be the next one.
+            // The store's clock counts microseconds. It rounds a bucket's level up to a thousandth of a unit, so a
+            // moment that close to a whole second may become the next one.
             let reset = decision["reset"].as_u64().unwrap();
             let exact: u64 = expected["X-RateLimit-Reset"].as_str().unwrap().parse().unwrap();
             prop_assert!(reset == exact || reset == exact + 1, "{} {}", reset, exact);

@@ -4,7 +4,7 @@ use super::*;
 
 const DOCUMENT: &str = include_str!("../../../../../docs/store.md");
 
-/// The words of a command line: spaces part them, but for those in quotes.
+/// The words of a command line. They are separated by spaces, except in quotes.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut quote) = (vec![String::new()], None);
     for letter in line.chars() {
@@ -18,7 +18,7 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// The request that curl makes of `line`.
+/// The request that curl would make of `line`.
 fn request(line: &str) -> Request<Body> {
     let (mut request, mut method, mut body) = (Request::builder(), Method::GET, Body::empty());
     let mut words = words(line).into_iter();
@@ -100,7 +100,7 @@ async fn every_problem_is_described() {
     }
 }
 
-/// Every text and number that a request may hold, and where it stands in the description.
+/// Every text and number that a request may contain, and its place in the description.
 fn leaves<'a>(schema: &'a Value, document: &'a Value, place: &str, found: &mut Vec<(String, &'a Value)>) {
     if let Some(name) = schema["$ref"].as_str() {
         return leaves(document.pointer(name.trim_start_matches('#')).unwrap(), document, place, found);

@@ -1,4 +1,4 @@
-//! With a backend that is away, holds nonsense, or never answers.
+//! What callers see if the backend is away, holds nonsense, or never answers.
 
 use super::*;
 use crate::backend::{
@@ -98,7 +98,7 @@ impl NamespaceStore for Failing {
     }
 }
 
-/// One answer of every call that needs the backend.
+/// The answers of all calls that need the backend.
 async fn all(replica: &Replica) -> Vec<Answer> {
     let check = json!({ "namespace": "n", "consumer": "acme", "tier": "free", "policy": policy() });
     vec![
@@ -152,7 +152,7 @@ async fn more_at_once_than_is_taken_is_503_and_health_is_still_told() {
     let replica = Replica::new();
     let replica = Replica::on(Arc::clone(&replica.backend), Arc::clone(&replica.now), full);
     let answer = replica.batch(wants("acme", 1, UNIT, 0).to_bytes()).await;
-    assert!(answer.problem(503).contains("too much"));
+    assert!(answer.problem(503).contains("too busy"));
     assert_eq!(answer.header(header::RETRY_AFTER), "1");
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(replica.get(path).await.status, StatusCode::OK, "{path}");

@@ -134,7 +134,7 @@ async fn a_node_that_another_replica_has_told_more_is_never_told_less() {
     let reply = other.lease(&wants("acme", 4, 1_500 * UNIT, known)).await;
     assert_eq!((reply.revision, reply.is_whole), (known, false));
     assert_eq!(grant(&reply).hold, Cost(1_500 * UNIT));
-    // A revision that the backend itself does not have: it has lost some, and all is told.
+    // The backend has lost this revision, so the node is sent everything.
     assert!(other.lease(&wants("acme", 5, 0, 99)).await.is_whole);
 }
 
@@ -150,7 +150,8 @@ async fn an_override_that_ends_is_told_of_and_written_down() {
     assert_eq!((before.revision, grant(&before).refusal), (1, None));
 
     replica.pass(1);
-    // Nobody has looked yet, and it counts no more: as much as its bucket holds, and more than the tier's.
+    // The override has ended before any refresh, so it counts no more: this is as much as its bucket holds, and more
+    // than the tier's.
     let refused = replica.lease(&wants("acme", 3, 1_500 * UNIT, 1)).await;
     assert!(grant(&refused).refusal.is_some());
     replica.get("/v1/overrides/n/acme").await.problem(404);

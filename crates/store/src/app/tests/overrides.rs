@@ -102,7 +102,7 @@ async fn a_tiers_new_limits_count_for_overrides_to_it() {
     let raised = Batch { offers: vec![free(), offer("pro", 2_000, 9)], ..wants("beta", 1, 0, 0) };
     replica.lease(&raised).await;
     assert_eq!(replica.get(PATH).await.json()["offer"]["monthly"], 10);
-    // Nor is it lost with the replica that was told of it.
+    // It is not lost with the replica that has learned it, either.
     replica.store.refresh().await;
     assert_eq!(replica.beside().get(PATH).await.json()["offer"]["monthly"], 10);
 }

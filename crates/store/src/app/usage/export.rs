@@ -1,4 +1,4 @@
-//! Everybody's usage as one document, written as it is read: in constant memory, however many there are.
+//! The usage of all consumers as one document. It is written as it is read, in constant memory.
 
 use std::io;
 
@@ -13,17 +13,17 @@ use super::super::problem::AppError;
 use super::Usage;
 use crate::backend::{self, BackendError};
 
-/// A part of the document is sent once it has so many bytes.
+/// The document is sent in parts of about this many bytes.
 pub const PART: usize = 16 << 10;
 
-/// How a document is written.
+/// The format of the document.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// A list of what [`super::one`] answers.
+    /// A JSON list of what [`super::one`] answers.
     #[default]
     Json,
-    /// The same as a table, RFC 4180, with a line of names; an unlimited quota is an empty field.
+    /// The same as a table with a header line (RFC 4180). An unlimited quota is an empty field.
     Csv,
 }
 
@@ -36,7 +36,7 @@ impl Format {
         }
     }
 
-    /// What its files end with.
+    /// The extension of its files.
     pub const fn extension(self) -> &'static str {
         match self {
             Self::Json => "json",
@@ -85,8 +85,8 @@ impl Format {
     }
 }
 
-/// A name that no spreadsheet takes for a formula: consumers may have chosen it. One that starts as a formula does gets an
-/// apostrophe before it.
+/// A name that spreadsheets do not take for a formula. Consumers may choose their names, so one that starts like a
+/// formula gets an apostrophe in front.
 fn inert(name: &str) -> String {
     let is_formula = name.starts_with(['=', '+', '-', '@', '\t', '\r', '\'']);
     if is_formula { format!("'{name}") } else { name.to_owned() }
@@ -95,7 +95,7 @@ fn inert(name: &str) -> String {
 /// The document, in parts.
 ///
 /// # Errors
-/// The backend's, where it fails before the first part is whole; later the stream itself ends with it.
+/// The backend fails before the first part is whole. If it fails later, the stream ends with the error.
 pub async fn document(
     namespace: String,
     month: u16,
@@ -106,7 +106,7 @@ pub async fn document(
     let first = writer.part().await?;
     let rest = stream::unfold(writer, |mut writer| async move {
         let part = writer.part().await.map_err(io::Error::other).transpose()?;
-        // What follows a failure would look as if nothing had been.
+        // Anything after the error would make the document look whole.
         writer.is_closed |= part.is_err();
         Some((part, writer))
     });
@@ -123,7 +123,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// The next part; none after the last.
+    /// The next part, or `None` after the last one.
     async fn part(&mut self) -> Result<Option<Bytes>, AppError> {
         if self.is_closed {
             return Ok(None);
@@ -214,7 +214,7 @@ mod tests {
                 let part = part.unwrap();
                 assert!(part.len() < PART + 1_024, "a part of {}", part.len());
                 lines += part.iter().filter(|byte| **byte == b'\n').count();
-                // Never more read than the parts that were taken, and one.
+                // At most one part more is read than was taken.
                 let ahead = read.load(Ordering::Relaxed) - sent;
                 assert!(ahead <= PART / 40, "{ahead} rows ahead");
                 sent = read.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What a namespace's nodes have to know at once, and who changed it.
+//! A namespace's overrides and resets, and the log of who changed them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tollgate_core::units::UnixMicros;
@@ -19,30 +19,30 @@ pub struct Overrides {
     removed: VecDeque<(u64, String)>,
     /// Clients that were reset, oldest first.
     resets: VecDeque<(u64, ClientId)>,
-    /// Up to here removals and resets are forgotten.
+    /// Removals and resets up to this revision are forgotten.
     since: u64,
-    /// When the newest changes were made, and of what, oldest first; the last one is that of `revision`.
+    /// When the newest changes were made, and of what, oldest first. The last one is that of `revision`.
     changes: VecDeque<(u64, Change)>,
-    /// Oldest first; the last one's number is `lines`.
+    /// The lines, oldest first. The last one's number is `lines`.
     log: VecDeque<Vec<u8>>,
     lines: u64,
-    /// The application's.
+    /// The application's document.
     pub document: Option<Vec<u8>>,
 }
 
-/// What one revision was about.
+/// What was changed.
 enum Change {
     Override(String),
     Reset(ClientId),
 }
 
 impl Overrides {
-    /// Counts up with every change.
+    /// The newest revision.
     pub const fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// Notes that `client` was reset.
+    /// Records that `client` was reset.
     pub fn reset(&mut self, client: ClientId, audit: Vec<u8>, now: UnixMicros) -> u64 {
         let revision = self.next(now, Change::Reset(client), audit);
         self.resets.push_back((revision, client));
@@ -75,7 +75,7 @@ impl Overrides {
         Changed::To(revision)
     }
 
-    /// What has changed after `after`, or all of it.
+    /// What has changed after `after`, or everything.
     pub fn snapshot(&self, after: Mark) -> NamespaceSnapshot {
         self.changes_after(after).unwrap_or_else(|| self.whole())
     }
@@ -90,7 +90,7 @@ impl Overrides {
         let mut snapshot =
             NamespaceSnapshot { revision, at, since, after: after.revision, ..NamespaceSnapshot::default() };
         let mut told = BTreeSet::new();
-        // The newest first: what an override has come to is told once.
+        // The walk starts with the newest change, so that each override is listed once.
         let missed = self.changes.iter().rev().take(missed);
         for (revision, (_, change)) in (0..=self.revision).rev().zip(missed) {
             match change {
@@ -151,7 +151,7 @@ impl Overrides {
     }
 }
 
-/// Adds `newest`, and forgets the oldest where there are more than `most`.
+/// Adds `newest`, and drops the oldest if there are more than `most`.
 fn keep<T>(all: &mut VecDeque<T>, newest: T, most: u64) {
     all.push_back(newest);
     if u64::try_from(all.len()).is_ok_and(|length| length > most) {

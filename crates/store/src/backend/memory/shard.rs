@@ -1,4 +1,4 @@
-//! Some of a namespace's accounts.
+//! A part of a namespace's accounts.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -12,15 +12,16 @@ use tollgate_core::wire::{Answer, Ask};
 
 use super::super::{AccountEntry, Usage};
 
-/// Anonymous clients that one settling may forget: more than one, so that there never are many to be forgotten; few, so that
-/// nobody waits for it.
+/// How many anonymous clients one call may forget: more than one, so that they do not pile up, and few, so that no call
+/// waits long.
 const FORGOTTEN_AT_ONCE: usize = 4;
 
 /// See the [module](self).
 #[derive(Default)]
 pub struct Shard {
     records: BTreeMap<ClientId, Record>,
-    /// When to look at an anonymous client again, microseconds: once each, at or before the time its account may be forgotten.
+    /// When to look at an anonymous client again. Each is in it once, with a time at which its account may be
+    /// forgotten, or an earlier one.
     anonymous: BinaryHeap<Reverse<(UnixMicros, ClientId)>>,
 }
 
@@ -30,12 +31,12 @@ struct Record {
     tier: Arc<str>,
     monthly: Option<Cost>,
     account: Account,
-    /// For an anonymous client, when it is as good as never seen.
+    /// When an anonymous client is as good as never seen.
     forgettable_at: Option<UnixMicros>,
 }
 
 impl Shard {
-    /// Settles one entry at `now`.
+    /// Applies one entry at `now`.
     pub fn apply(&mut self, entry: AccountEntry, now: UnixMicros) -> Answer {
         self.forget(now);
         let record = self.records.entry(entry.client).or_default();
@@ -61,7 +62,7 @@ impl Shard {
         answer
     }
 
-    /// Makes bucket or month of `client` whole.
+    /// Resets the bucket or the month of `client`.
     pub fn reset(&mut self, client: ClientId, bucket: bool, month: bool, now: UnixMicros) {
         if let Some(record) = self.records.get_mut(&client) {
             record.account.reset(bucket, month, now);
@@ -73,8 +74,8 @@ impl Shard {
         self.records.get(&client).map(|record| record.usage(client, month, now))
     }
 
-    /// What those used that come next after `after`, looking at `most` accounts; and the last one looked at, where there
-    /// may be more.
+    /// The usage of the clients that follow `after`, of at most `most` accounts; and the last client, if there may be
+    /// more.
     pub fn usages_after(
         &self,
         after: Option<ClientId>,

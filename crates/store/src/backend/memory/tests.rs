@@ -113,7 +113,7 @@ fn an_anonymous_client_is_forgotten_when_its_bucket_is_full_again_and_not_before
     assert!(matches!(refused[0], Answer::Grant(grant) if grant.refusal.is_some()));
     assert_eq!(setup.accounts(), 256);
     setup.now.store(NOW + 200 * SECOND, Ordering::Relaxed);
-    // Whoever is applied in a shard sweeps some of it.
+    // Each call sweeps a part of its shard.
     for number in 0..1_000 {
         setup.apply(vec![setup.entry(&format!("c{number}"), 0)]);
     }

@@ -1,7 +1,7 @@
-//! The file, and how it is opened again.
+//! The file, and how it is reopened.
 //!
-//! After an error of the disk, such as that it is full, redb refuses everything until the file is closed and opened anew.
-//! What was committed is still there then; a transaction that failed is not, or, where its last step failed, all of it is.
+//! After an error of the disk, such as a full one, redb refuses everything until the file is closed and opened again.
+//! Committed data is still there then. A failed transaction is not, unless its last step failed: then all of it is.
 
 use std::path::{Path, PathBuf};
 use std::sync::{RwLock, RwLockReadGuard};
@@ -12,16 +12,16 @@ use super::table;
 use crate::backend::BackendError;
 use crate::locks;
 
-/// One file for as long as the store runs.
+/// One file, for as long as the store runs.
 #[derive(Debug)]
 pub(super) struct File {
     path: PathBuf,
-    /// Open, or why it is not.
+    /// The open file, or why it is closed.
     state: RwLock<Result<Database, String>>,
 }
 
 impl File {
-    /// Opens the file at `path`, or makes it.
+    /// Opens the file at `path`, or creates it.
     pub fn open(path: &Path) -> Result<Self, BackendError> {
         let database = table::create(path)?;
         Ok(Self { path: path.to_owned(), state: RwLock::new(Ok(database)) })
@@ -49,13 +49,13 @@ impl File {
         }
     }
 
-    /// Closes it, because of `why`. Nobody waits for that: whoever reads or writes is told.
+    /// Closes the file because of `why`. Calls do not wait until it is open again, but get the reason.
     pub fn close(&self, why: &str) {
         let closed = std::mem::replace(&mut *locks::write(&self.state), Err(why.to_owned()));
         drop(closed);
     }
 
-    /// Opens it again. It has to be there: an empty file in its place would be everybody's use forgotten.
+    /// Opens the file again. It has to exist: an empty file in its place would lose everybody's usage.
     pub fn open_again(&self) -> Result<(), BackendError> {
         let database = table::open(&self.path)?;
         *locks::write(&self.state) = Ok(database);

@@ -10,23 +10,23 @@ use crate::backend::{AccountEntry, BackendError, CONSUMER_KEPT, Usage};
 /// The first byte of every row.
 const VERSION: u8 = 2;
 
-/// One client. The default is a client never seen.
+/// One client. The default is a client who was never seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Row {
-    /// Its name, once a gateway has told it.
+    /// The client's name, once a gateway has sent it.
     name: Option<Vec<u8>>,
     /// The tier it was last seen in.
     tier: String,
-    /// That tier's quota.
+    /// The quota of that tier.
     monthly: Option<Cost>,
-    /// From when on the row can go, microseconds.
+    /// When the row can be removed.
     pub forget_at: UnixMicros,
-    /// What it owes.
+    /// The client's account.
     pub account: Account,
 }
 
 impl Row {
-    /// Takes over what `entry` says about the client that it has just applied.
+    /// Keeps what `entry`, which was just applied, says about the client.
     pub fn describe(&mut self, entry: &AccountEntry) {
         if let Some(name) = &entry.name {
             self.name = Some(name.clone());
@@ -52,7 +52,7 @@ impl Row {
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {
-        // Writing to a vector does not fail; should it, the empty row is refused by every reader.
+        // Writing to a vector cannot fail. If it did, every reader would refuse the empty row.
         postcard::to_extend(self, vec![VERSION]).unwrap_or_default()
     }
 

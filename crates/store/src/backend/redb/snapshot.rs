@@ -13,14 +13,14 @@ use crate::backend::{
     OverrideChange, OverrideRow,
 };
 
-/// What counts up in a namespace.
+/// The counters of a namespace.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counters {
     /// See [`NamespaceSnapshot::revision`].
     revision: u64,
     /// See [`NamespaceSnapshot::since`].
     since: u64,
-    /// Rows of [`table::NOTICES`].
+    /// How many rows [`table::NOTICES`] has.
     notices: u64,
     /// The number of the log's newest line.
     lines: u64,
@@ -37,18 +37,18 @@ impl Counters {
     }
 }
 
-/// What a node may have missed.
+/// A change that a node may have missed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ChangeKind {
     /// This client was reset.
     Reset(ClientId),
     /// This consumer's override was removed.
     Removed(String),
-    /// This consumer's override was set. It stands among the changes alone: nodes are told of every override there is.
+    /// This consumer's override was set. Only the changes have it, because every snapshot has all overrides.
     Set(String),
 }
 
-/// Sets or removes an override, if that may be.
+/// Sets or removes an override if that is allowed.
 pub(super) fn change_override(
     transaction: &WriteTransaction,
     namespace: &str,
@@ -111,7 +111,7 @@ fn count(
     Ok(count)
 }
 
-/// Tells that `client` was reset.
+/// Records that `client` was reset.
 pub(super) fn record_reset(
     transaction: &WriteTransaction,
     namespace: &str,
@@ -131,7 +131,7 @@ pub(super) fn record_reset(
     Ok(revision)
 }
 
-/// Counts the revision up, remembers `news`, and writes the line.
+/// Increments the revision, remembers `change`, and writes the line.
 fn record_change(
     transaction: &WriteTransaction,
     overrides: &mut Overrides<'_>,
@@ -174,7 +174,8 @@ fn record_change(
 
 type Overrides<'a> = redb::Table<'a, (&'static str, &'static str), table::Override<'static>>;
 
-/// Forgets the oldest news, and with it a removed override that nothing has replaced. What comes back is its revision.
+/// Forgets the oldest notice, and the removed override that it is about unless that was set again. The result is its
+/// revision.
 fn forget_oldest(
     overrides: &mut Overrides<'_>,
     notices: &mut redb::Table<'_, (&str, u64), &[u8]>,
@@ -223,7 +224,7 @@ pub(super) fn read(
         snapshot.after = after.revision;
         return read_changes(transaction, &changes, namespace, snapshot);
     }
-    // From the namespace's first consumer on, until another namespace begins.
+    // The rows of this namespace end where another namespace begins.
     let table = transaction.open_table(table::OVERRIDES).map_err(failed)?;
     for row in table.range((namespace, "")..).map_err(failed)? {
         let (key, row) = row.map_err(failed)?;
@@ -245,7 +246,7 @@ pub(super) fn read(
     Ok(snapshot)
 }
 
-/// Adds to `snapshot` what has changed after the revision that it starts from.
+/// Adds to `snapshot` what has changed after its first revision.
 fn read_changes(
     transaction: &ReadTransaction,
     changes: &impl ReadableTable<(&'static str, u64), (u64, &'static [u8])>,
@@ -265,7 +266,7 @@ fn read_changes(
             ChangeKind::Reset(client) => snapshot.resets.push((revision, client)),
             ChangeKind::Set(consumer) | ChangeKind::Removed(consumer) if !told.contains(&consumer) => {
                 let row = overrides.get((namespace, consumer.as_str())).map_err(failed)?;
-                // A removal may be forgotten by now.
+                // The removal may have been forgotten.
                 let (revision, value) = row.as_ref().map_or((revision, None), |row| row.value());
                 let value = value.map(<[u8]>::to_vec);
                 snapshot.overrides.push(OverrideRow { revision, consumer: consumer.clone(), value });

@@ -1,7 +1,7 @@
-//! Forgetting: a slow walk over all accounts, again and again.
+//! Forgets old accounts, by a slow walk that starts again and again.
 //!
-//! Each step looks at a few hundred, and at more while many apply: anonymous clients can be made as fast as calls can be, and
-//! the file must not grow with everyone who ever asked.
+//! Each step looks at a few hundred accounts, and at more if there are many calls. Calls can create anonymous clients
+//! quickly, and the file must not grow with every client who was ever seen.
 
 use super::file::File;
 use super::row::Row;
@@ -9,18 +9,18 @@ use super::table;
 use crate::backend::BackendError;
 use tollgate_core::units::UnixMicros;
 
-/// Accounts looked at in a step where little happens.
+/// How many accounts a step looks at while there are few calls.
 const STEP: usize = 512;
 
-/// Accounts looked at for every call since the last step: more than the anonymous clients that one call usually brings.
+/// How many accounts a step looks at per call since the last step. One call usually brings fewer anonymous clients.
 const STEP_A_CALL: usize = 256;
 
-/// The most of a step: it keeps the calls waiting.
+/// The most accounts of a step, because calls wait for it.
 const STEP_AT_MOST: usize = 16_384;
 
 type Key = (String, [u8; 16]);
 
-/// Where the walk is.
+/// The state of the walk.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
     after: Option<Key>,
@@ -28,12 +28,12 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// So many calls have been made: the next step is longer.
+    /// Makes the next step longer, because of this many calls.
     pub fn expect(&mut self, calls: usize) {
         self.calls = self.calls.saturating_add(calls);
     }
 
-    /// Looks at the next accounts, and removes those that can go at `now`.
+    /// Looks at the next accounts, and removes those that may be forgotten at `now`.
     pub fn step(&mut self, file: &File, now: UnixMicros) -> Result<(), BackendError> {
         let most = self.calls.saturating_mul(STEP_A_CALL).clamp(STEP, STEP_AT_MOST);
         self.calls = 0;
@@ -41,7 +41,7 @@ impl Sweep {
         if old.is_empty() {
             return Ok(());
         }
-        // Nothing can have changed in between: this is the thread that writes.
+        // Only this thread writes, so nothing has changed in between.
         let transaction = file.write()?;
         {
             let mut accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
@@ -73,7 +73,7 @@ impl Sweep {
             if seen == most {
                 self.after = Some((namespace.to_owned(), client));
             }
-            // What cannot be read stays, for whoever wants to know why.
+            // A row that cannot be read stays, so that somebody can find out why.
             if Row::from_bytes(bytes.value()).is_ok_and(|row| row.forget_at <= now) {
                 old.push((namespace.to_owned(), client));
             }

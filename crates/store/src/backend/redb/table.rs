@@ -10,7 +10,7 @@ use crate::backend::BackendError;
 /// Namespace and client → [`Row`](super::row::Row).
 pub(super) const ACCOUNTS: TableDefinition<'_, (&str, [u8; 16]), &[u8]> = TableDefinition::new("accounts");
 
-/// The namespaces that were ever applied in.
+/// The namespaces that have accounts.
 pub(super) const NAMESPACES: TableDefinition<'_, &str, ()> = TableDefinition::new("namespaces");
 
 /// Namespace → [`Counters`](super::snapshot::Counters), as an array in the order of its fields.
@@ -20,17 +20,17 @@ pub(super) const COUNTERS: TableDefinition<'_, &str, [u64; 4]> = TableDefinition
 pub(super) const OVERRIDES: TableDefinition<'_, (&str, &str), Override<'_>> =
     TableDefinition::new("overrides");
 
-/// The revision that made an override so, and what the application wrote; none: removed.
+/// The revision of an override, and what the application wrote, or `None` if it was removed.
 pub(super) type Override<'a> = (u64, Option<&'a [u8]>);
 
 /// Namespace and revision → [`ChangeKind`](super::snapshot::ChangeKind).
 pub(super) const NOTICES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("news");
 
-/// Namespace and revision → when it was made, and of what: a [`ChangeKind`](super::snapshot::ChangeKind).
+/// Namespace and revision → when the change was made, and a [`ChangeKind`](super::snapshot::ChangeKind).
 pub(super) const CHANGES: TableDefinition<'_, (&str, u64), (u64, &[u8])> = TableDefinition::new("changes");
 
-/// Namespace → a revision, and how many overrides there were then. A version of the store that does not know this table
-/// counts the revision up without it; it is counted anew then.
+/// Namespace → a revision, and how many overrides there were at that revision. Older stores do not know this table and
+/// leave the revision behind; the overrides are then counted again.
 pub(super) const COUNTS: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("override counts");
 
 /// Namespace and number → a line.
@@ -42,22 +42,22 @@ pub(super) const DOCUMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::
 /// Facts about the file itself.
 const FILE: TableDefinition<'_, &str, u64> = TableDefinition::new("file");
 
-/// What [`FILE`] says about how the rest is written.
+/// The version of the file's format.
 const FORMAT: (&str, u64) = ("format", 1);
 
-/// Opens the file, or makes it, with all of its tables.
+/// Opens the file, or creates it, with all tables.
 pub(super) fn create(path: &Path) -> Result<Database, BackendError> {
     with_tables(builder().create(path), path)
 }
 
-/// Opens the file, which has to be there.
+/// Opens the file, which has to exist.
 pub(super) fn open(path: &Path) -> Result<Database, BackendError> {
     with_tables(builder().open(path), path)
 }
 
 fn builder() -> Builder {
     let mut builder = Database::builder();
-    // Every page's checksum is looked at: redb trusts what it reads later, and may panic where that is wrong.
+    // Every page's checksum is checked now, because redb trusts what it reads later and may panic if that is wrong.
     builder.set_cache_size(super::CACHE).set_check_integrity_on_open(true);
     builder
 }
@@ -120,7 +120,7 @@ pub(super) fn failed(error: impl Into<redb::Error>) -> BackendError {
             BackendError::Corrupt(error.to_string())
         }
         redb::Error::PreviousIo => BackendError::Away(
-            "the file could not be read or written, and is opened again: look after its disk".into(),
+            "the file could not be read or written and is being reopened; check its disk".into(),
         ),
         error => BackendError::Away(error.to_string()),
     }

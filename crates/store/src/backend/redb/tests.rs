@@ -12,7 +12,7 @@ use tollgate_testkit::wait;
 const NOW: u64 = 1_795_478_400_000_000;
 const SECOND: u64 = 1_000_000;
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Tells the test program, run again, to be the child that is killed.
+/// This variable makes the test program the child that is killed.
 const CHILD: &str = "TOLLGATE_REDB_CHILD";
 
 fn terms(monthly: Option<u64>) -> Arc<Terms> {
@@ -57,7 +57,7 @@ async fn a_anonymous_clients_full_bucket_is_forgotten_and_a_consumer_is_kept() {
     redb.apply("n", vec![charge(1, true, 50_000), charge(2, false, 50_000)]).await.unwrap();
     let anonymous = || redb.usage("n", ClientId([1; 16]), 682);
     assert!(anonymous().await.unwrap().is_some());
-    // Half a bucket of a minute.
+    // By now half of the minute's bucket is full again.
     time.store(NOW + 31 * SECOND, Ordering::SeqCst);
     wait::until_async("the anonymous client to be forgotten", PATIENCE, async || {
         anonymous().await.unwrap().is_none().then_some(())
@@ -97,7 +97,7 @@ async fn a_damaged_file_is_an_error_and_never_a_panic() {
     redb.apply("n", (0..200).map(|client| charge(client, false, 1_000)).collect()).await.unwrap();
     drop(redb);
     let bytes = std::fs::read(&sound).unwrap();
-    // One byte turned around, at places all over the file: refused, or in a part that nothing refers to.
+    // One byte is flipped, at places all over the file. It is refused, or nothing refers to that part.
     let mut refused = 0;
     for place in (0..bytes.len()).step_by(bytes.len() / 97) {
         let mut damaged = bytes.clone();
@@ -112,7 +112,7 @@ async fn a_damaged_file_is_an_error_and_never_a_panic() {
     assert!(refused > 0, "no damage was noticed");
 }
 
-/// Not a test of its own: the child of the one below, which applies until it is killed.
+/// This is no test, but the child of the next one. It applies batches until it is killed.
 #[tokio::test(flavor = "multi_thread")]
 async fn child_that_settles_until_it_is_killed() {
     let Ok(path) = std::env::var(CHILD) else { return };
@@ -145,7 +145,7 @@ async fn what_was_answered_survives_a_kill() {
     let mut count = 0;
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     for line in lines.by_ref().map_while(Result::ok) {
-        // The harness's own words may stand before the first one.
+        // The test harness may have printed something first.
         let Some((_, words)) = line.split_once("acknowledged ") else { continue };
         let (lane, round) = words.split_once(' ').unwrap();
         acknowledged[lane.parse::<usize>().unwrap()] = round.parse().unwrap();

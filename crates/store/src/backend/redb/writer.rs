@@ -1,6 +1,6 @@
-//! The one thread that writes: whatever has queued up goes into one transaction.
+//! The one thread that writes: all queued calls go into one transaction.
 //!
-//! It also opens the file again after an error of its disk. Until then every call is answered at once with why.
+//! It also reopens the file after an error of its disk. Until then every call fails at once, with the reason.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -17,17 +17,17 @@ use super::table;
 use crate::backend::BackendError;
 use crate::backend::clock::Clock;
 
-/// The most calls that go into one transaction: later ones wait for the next.
+/// The most calls of one transaction. Later ones wait for the next.
 const GROUP: usize = 256;
 
 /// How often old accounts are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// The least time between two tries to open the file again. A try reads all of the file: the pause is never shorter than the
-/// last one took.
+/// The shortest pause between two attempts to open the file. An attempt reads the whole file, so the pause is also at
+/// least as long as the last one took.
 const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
-/// Where changes go. Dropping it waits for the thread to end, so that the file can be opened again.
+/// The queue of the thread. Dropping it waits for the thread, so that the file can be opened again.
 #[derive(Debug)]
 pub(super) struct Writer {
     jobs: Option<Sender<Box<dyn Job>>>,
@@ -54,8 +54,8 @@ impl Writer {
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// Makes `change` in a transaction, at the clock's time, and waits until it is on the disk. It may be called again,
-    /// in another transaction, when the first could not be used because of a neighbour's error.
+    /// Makes `change` in a transaction, at the clock's time, and waits until it is on the disk. It may be called a
+    /// second time, in another transaction, if a neighbor's error has spoiled the first.
     pub async fn change<T, F>(&self, change: F) -> Result<T, BackendError>
     where
         T: Send + 'static,
@@ -72,9 +72,9 @@ impl Writer {
 
 /// A queued change.
 trait Job: Send {
-    /// Makes it, or tells why it failed: then the transaction holds half of it.
+    /// Makes the change. If it fails, the transaction holds half of it.
     fn make(&mut self, transaction: &WriteTransaction, now: UnixMicros) -> Result<(), BackendError>;
-    /// Tells whoever waits: what it came to, or why the transaction failed.
+    /// Answers the caller: with the result, or why the transaction failed.
     fn answer(self: Box<Self>, committed: Result<(), BackendError>);
 }
 
@@ -96,10 +96,10 @@ where
     fn answer(self: Box<Self>, committed: Result<(), BackendError>) {
         let result = match (committed, self.made) {
             (Ok(()), Some(made)) => made,
-            (Ok(()), None) => Err(BackendError::Away("it was not made".into())),
+            (Ok(()), None) => Err(BackendError::Away("the change was not made".into())),
             (Err(error), _) => Err(error),
         };
-        // Whoever asked may have gone away; the change stands.
+        // The caller may have gone; the change stands.
         let _ = self.answer.send(result);
     }
 }
@@ -107,7 +107,7 @@ where
 fn run(file: &File, queue: &Receiver<Box<dyn Job>>, clock: &Clock) {
     let mut sweep = Sweep::default();
     let mut next_sweep = Instant::now();
-    // When to open the file again, where that has to be done.
+    // When to open the file again, if it is closed.
     let mut next_open: Option<Instant> = None;
     loop {
         let next = next_open.unwrap_or(next_sweep);
@@ -134,7 +134,7 @@ fn run(file: &File, queue: &Receiver<Box<dyn Job>>, clock: &Clock) {
     }
 }
 
-/// Closes the file if a write failed because of it; what comes back is when to open it again.
+/// Closes the file if it caused the write's failure. The result is when to open it again.
 fn close_after(file: &File, written: Result<(), BackendError>) -> Option<Instant> {
     let why = match written {
         Ok(()) => return None,
@@ -144,16 +144,16 @@ fn close_after(file: &File, written: Result<(), BackendError>) -> Option<Instant
             return None;
         }
     };
-    tracing::debug!(why, "the file is opened again");
+    tracing::debug!(why, "the file is closed and will be reopened");
     file.close(&why);
     Some(in_a(OPEN_AGAIN_AFTER))
 }
 
-/// Tries to open the file again; what comes back is when to try once more.
+/// Tries to open the file again. If that fails, the result is when to try once more.
 fn open_again(file: &File) -> Option<Instant> {
     let began = Instant::now();
     let (BackendError::Away(why) | BackendError::Corrupt(why)) = file.open_again().err()?;
-    tracing::debug!(why, "the file cannot be opened again yet");
+    tracing::debug!(why, "the file cannot be reopened yet");
     file.close(&why);
     Some(in_a(began.elapsed().max(OPEN_AGAIN_AFTER)))
 }
@@ -163,15 +163,15 @@ fn in_a(while_: Duration) -> Instant {
     now.checked_add(while_).unwrap_or(now)
 }
 
-/// Makes all of `group` in one transaction. One that fails is answered at once, and the others start again without it. What
-/// comes back is why the file could not be written.
+/// Makes all of `group` in one transaction. A change that fails is answered at once, and the others start again without
+/// it. The error is why the file could not be written.
 fn commit(file: &File, mut group: Vec<Box<dyn Job>>, now: UnixMicros) -> Result<(), BackendError> {
     let mut cause = None;
     loop {
         let transaction = match file.write() {
             Ok(transaction) => transaction,
             Err(error) => {
-                // After an error of the disk redb only says that there was one.
+                // After an error of the disk, redb only says that there was one.
                 let error = cause.unwrap_or(error);
                 answer(group, &Err(again(&error)));
                 return Err(error);
@@ -196,7 +196,7 @@ fn answer(group: Vec<Box<dyn Job>>, committed: &Result<(), BackendError>) {
     }
 }
 
-/// The same error, for another who waits.
+/// The same error for another caller.
 fn again(error: &BackendError) -> BackendError {
     match error {
         BackendError::Corrupt(what) => BackendError::Corrupt(what.clone()),

@@ -15,17 +15,17 @@ pub struct Stored {
     pub name: Option<Vec<u8>>,
     /// The tier that it was last seen in.
     pub tier: String,
-    /// The month's quota of that tier, thousandths of a unit; none: unlimited.
+    /// The month's quota of that tier, or `None` if it is unlimited.
     pub monthly: Option<Cost>,
     /// Everything else.
     pub account: Account,
 }
 
 impl Stored {
-    /// What `apply.lua` has packed.
+    /// Reads what `apply.lua` has packed.
     ///
     /// # Errors
-    /// That it has not packed this.
+    /// The bytes are something else.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BackendError> {
         Self::read(bytes)
             .ok_or_else(|| BackendError::Corrupt("an account is damaged, or of a newer version".into()))
@@ -37,7 +37,7 @@ impl Stored {
             return None;
         }
         let has = reader.byte()?;
-        // A flag that is not known here says something about the rest that is not known either.
+        // An unknown flag may change the meaning of the rest.
         if has >= 2 * HAS_NAME {
             return None;
         }
@@ -45,7 +45,7 @@ impl Stored {
         let (description, name) = (reader.short()?, reader.short()?);
         let (loans, months) = (reader.short()?, reader.byte()?);
         for index in 0..usize::from(has % HAS_NAME) {
-            // An empty bucket's work is less than nothing: how long it has been empty.
+            // If the bucket is empty, its work is negative: how long it has been empty.
             let work = reader.long()?.cast_signed();
             let level = Level {
                 work: Work(work.max(0).unsigned_abs()),
@@ -106,7 +106,8 @@ mod tests {
         let good =
             [&[1, HAS_NAME][..], &[0; 8], &[13, 0, 1, 0, 0, 0, 0], &[1], &[7; 8], b"free", b"x"].concat();
         assert_eq!(Stored::read(&good).unwrap().name, Some(b"x".to_vec()));
-        // An unknown version, an unknown flag, four levels, a name that is said not to be there, a flag that is neither.
+        // An unknown version, an unknown flag, four levels, a name without its flag, and a flag that is neither 0 nor
+        // 1.
         for (at, byte) in [(0, 2), (1, HAS_NAME | 32), (1, HAS_NAME | 4), (1, 0), (17, 2)] {
             let mut bad = good.clone();
             bad[at] = byte;

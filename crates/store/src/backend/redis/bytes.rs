@@ -1,6 +1,6 @@
-//! Integers as Lua's `struct` packs them: little-endian, nothing between them.
+//! Integers as Lua's `struct` packs them: little-endian, without gaps.
 
-/// Takes integers off the front.
+/// Reads integers from the front.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'a>(pub &'a [u8]);
 

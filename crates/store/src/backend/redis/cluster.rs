@@ -1,7 +1,8 @@
 //! A cluster: which node has which slots, and commands that go to several nodes at once.
 //!
-//! The map is read from whichever node answers: every few seconds, when a node says that a slot has moved, and when a
-//! node is away. Nothing is retried that may have happened: a redirected command has not, any other fails.
+//! The map of slots is read from any node that answers: every few seconds, when a node says that a slot has moved, and
+//! when a node is away. No command is repeated that may have been carried out. A redirected command was not; any other
+//! failure is final.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, RwLock};
@@ -22,10 +23,10 @@ use crate::locks;
 /// How often the map is read again without a reason.
 const REFRESH: Duration = Duration::from_secs(5);
 
-/// The least time between two readings: many calls may notice a change.
+/// The least time between two reads of the map, because many calls may notice a change.
 const AT_MOST_EVERY: Duration = Duration::from_millis(100);
 
-/// How often a command follows a redirection.
+/// How many redirections a command follows.
 const HOPS: usize = 3;
 
 /// The nodes of a cluster.
@@ -43,12 +44,12 @@ struct Shared {
     tried: Notify,
 }
 
-/// Who has which slots.
+/// Which node has which slots.
 #[derive(Debug, Default)]
 struct Map {
     /// First slot, last slot, master.
     ranges: Vec<(u16, u16, Address)>,
-    /// Whether anybody was asked yet.
+    /// Whether the map was ever read.
     is_read: bool,
 }
 
@@ -67,7 +68,7 @@ impl Cluster {
         Self { shared, refresher }
     }
 
-    /// Waits until the map has been asked for once.
+    /// Waits for the first attempt to read the map.
     pub async fn first_try(&self) {
         let tried = self.shared.tried.notified();
         tokio::pin!(tried);
@@ -77,7 +78,7 @@ impl Cluster {
         }
     }
 
-    /// One of `slots` for each master that has some, with its name; and one that nobody has.
+    /// One of `slots` for each master that has some, with the master's name; and one that no master has.
     pub fn parts<T>(&self, slots: impl Iterator<Item = (u16, T)>) -> Vec<(Option<String>, T)> {
         let map = self.shared.map();
         let mut seen = HashSet::new();
@@ -89,7 +90,7 @@ impl Cluster {
         first_of_each.collect()
     }
 
-    /// Sends each command to its node: all nodes at once, those of one node in a pipeline.
+    /// Sends each command to its node. All nodes work at once, and a node gets its commands in a pipeline.
     pub async fn send(&self, commands: Vec<Command>, wait: Option<(u32, u64)>) -> Vec<Outcome> {
         let map = self.shared.map();
         let mut outcomes = vec![Err(Fault::NoNode); commands.len()];
@@ -139,7 +140,7 @@ impl Cluster {
         let connection = self.shared.connection(host);
         let asking = redis::cmd("ASKING");
         let came = if is_asking {
-            // It holds for the next command alone.
+            // ASKING holds for the next command only.
             let all = commands.iter().flat_map(|command| [&asking, *command]);
             let came = pass(&connection, all, wait).await;
             came.into_iter().skip(1).step_by(2).collect()
@@ -152,7 +153,7 @@ impl Cluster {
         came
     }
 
-    /// The answer of the first node that has one.
+    /// The answer of the first node that answers.
     pub async fn ask_any(&self, command: &Cmd) -> Outcome {
         self.shared.ask_any(command).await.map(|(answer, _)| answer)
     }
@@ -169,7 +170,7 @@ impl Shared {
         Arc::clone(&locks::read(&self.map))
     }
 
-    /// The connection to `host`, made if there is none.
+    /// The connection to `host`, which is made if there is none.
     fn connection(&self, host: &Address) -> Arc<Connection> {
         let found = locks::read(&self.connections).get(host).map(Arc::clone);
         found.unwrap_or_else(|| {
@@ -203,7 +204,7 @@ impl Shared {
         let (answer, asked) = self.ask_any(redis::cmd("CLUSTER").arg("SLOTS")).await?;
         let ranges =
             ranges(&answer, &asked).ok_or_else(|| Fault::Refused("CLUSTER SLOTS cannot be read".into()))?;
-        // Nodes that have left are let go; a seed is kept, to have somebody to ask.
+        // Nodes that have left are dropped. Seeds are kept, so that there is always a node to ask.
         locks::write(&self.connections).retain(|host, _| {
             self.seeds.contains(host) || ranges.iter().any(|(_, _, master)| master == host)
         });
@@ -219,7 +220,7 @@ impl Map {
     }
 }
 
-/// Takes the answer of CLUSTER SLOTS apart. A node that does not know its own name is the one that was asked.
+/// Reads the answer to CLUSTER SLOTS. A node that does not know its own name is the one that was asked.
 pub(super) fn ranges(answer: &Value, asked: &Address) -> Option<Vec<(u16, u16, Address)>> {
     let Value::Array(rows) = answer else { return None };
     let row = |row: &Value| {
@@ -240,7 +241,7 @@ pub(super) fn ranges(answer: &Value, asked: &Address) -> Option<Vec<(u16, u16, A
     rows.iter().map(row).collect()
 }
 
-/// Whether an outcome suggests that the slots have other nodes by now. A slot that is just moving still has its node.
+/// Whether an outcome suggests that the map is outdated. While a slot is moving, it still has its old node.
 fn makes_map_doubtful(outcome: &Outcome) -> bool {
     match outcome {
         Err(Fault::Redirected(redirection)) => !redirection.is_asking,
@@ -260,7 +261,7 @@ async fn refresh(shared: Arc<Shared>) {
         let read = shared.read_map().await;
         shared.tried.notify_waiters();
         if let Err(fault) = &read {
-            tracing::debug!("the cluster's slots are not known anew: {fault}");
+            tracing::debug!("the cluster's slots could not be read: {fault}");
         }
         tokio::time::sleep(AT_MOST_EVERY).await;
         let pause = if read.is_ok() { REFRESH } else { AT_MOST_EVERY };

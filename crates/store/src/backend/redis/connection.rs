@@ -1,4 +1,4 @@
-//! A connection to one server that comes back by itself, and fails at once while it is not there.
+//! A connection to one server that reconnects by itself. While the server is away, it fails at once.
 
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -13,20 +13,20 @@ use super::connector::{Connector, Endpoint};
 use super::fault::ConnectionError;
 use crate::locks;
 
-/// Pause before the second try to connect; doubled until [`LONGEST_PAUSE`].
+/// The pause before the second attempt to connect. It doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a server that is back may go unnoticed.
+/// How long the return of a server may go unnoticed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A connection that was of use for so long was a good one: the next is made at once. One that a server refuses to serve,
-/// such as a replica, is given up at its first write, again and again.
+/// After a connection that worked for this long, the next one is made without a pause. A connection to a server that
+/// refuses to serve, such as a replica, is given up at its first write, each time.
 const GOOD_AFTER: Duration = Duration::from_secs(1);
 
-/// How often an idle connection is tried, so that one that died silently is not found out by a request.
+/// How often an idle connection is tested, so that no request finds out that it has died silently.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// A connection, kept up by a task of its own until this is dropped.
+/// A connection. Its own task keeps it up until this is dropped.
 pub(super) struct Connection {
     shared: Arc<Shared>,
     keeper: AbortHandle,
@@ -36,9 +36,9 @@ struct Shared {
     endpoint: Endpoint,
     connector: Connector,
     state: RwLock<State>,
-    /// Told when the connection is found broken.
+    /// Notified when the connection is found broken.
     broken: Notify,
-    /// Told when there is a connection, or the first try has failed.
+    /// Notified when there is a connection, or the first attempt has failed.
     tried: Notify,
 }
 
@@ -63,19 +63,21 @@ impl Connection {
         Self { shared, keeper }
     }
 
-    /// Waits for the first try to connect.
+    /// Waits for the first attempt to connect.
     pub async fn first_try(&self) {
         let tried = self.shared.tried.notified();
         tokio::pin!(tried);
         tried.as_mut().enable();
         if matches!(self.shared.state(), State::New) {
-            // Bounded: the connector has a timeout of its own.
+            // The connector's timeout bounds this.
             tried.await;
         }
     }
 
-    /// Sends all commands of `pipeline` and waits for their answers, one a command; a server's errors are among them.
-    /// Where nothing came back, it tells why.
+    /// Sends the commands of `pipeline` and waits for the answers, one per command. A server's errors are among them.
+    ///
+    /// # Errors
+    /// No answers came back.
     pub async fn send(&self, pipeline: &Pipeline) -> Result<Vec<Value>, ConnectionError> {
         if matches!(self.shared.state(), State::New) {
             self.first_try().await;
@@ -117,10 +119,10 @@ impl Shared {
         *locks::write(&self.state) = state;
     }
 
-    /// Connection `number` is of no use; whoever asks from now on is told why, until there is another.
+    /// Gives up connection number `number`. Callers get the reason until there is another one.
     fn give_up(&self, number: u64, why: ConnectionError) {
         let mut state = locks::write(&self.state);
-        // Many calls notice at once; only the first of them counts.
+        // Many calls notice at once, and the first one counts.
         if matches!(&*state, State::Up { number: current, .. } if *current == number) {
             *state = State::Down { why };
             self.broken.notify_one();
@@ -128,7 +130,7 @@ impl Shared {
     }
 }
 
-/// Whether an answer says that this server cannot serve and another may.
+/// Why this server cannot serve, if its answer says that another one may.
 fn wrong_server(value: &Value) -> Option<ConnectionError> {
     match value {
         Value::ServerError(error)
@@ -153,7 +155,7 @@ async fn keep(shared: Arc<Shared>) {
                 let began = Instant::now();
                 shared.set(State::Up { connection: connection.clone(), number });
                 shared.tried.notify_waiters();
-                // Whoever watches the backend says whether it is there: one server may be many connections.
+                // `Instrumented` logs whether the backend is up. One server may have many connections.
                 tracing::debug!("connected to {:?}", shared.endpoint);
                 watch(&shared, connection, number).await;
                 if began.elapsed() >= GOOD_AFTER {
@@ -190,7 +192,7 @@ async fn watch(shared: &Shared, mut connection: MultiplexedConnection, number: u
         }
         match shared.state() {
             State::Down { why } => tracing::debug!("lost {:?}: {why}", shared.endpoint),
-            // A late word about the connection before this one.
+            // The notice was about the previous connection.
             State::Up { number: current, .. } if current == number => continue,
             State::Up { .. } | State::New => {}
         }

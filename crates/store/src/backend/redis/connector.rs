@@ -1,4 +1,4 @@
-//! Making a connection.
+//! Makes connections.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) struct Connector {
     database: i64,
     tls: Option<TlsCertificates>,
     connect_timeout: Duration,
-    /// How long a command may take.
+    /// The longest time of a command.
     pub command_timeout: Duration,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Connector {
 pub(super) enum Endpoint {
     /// To this server.
     Server(Address),
-    /// To whichever server these Sentinels call the master of the service.
+    /// To the server that these Sentinels call the master of the service.
     Master { sentinels: Vec<Address>, service: String, login: Login },
 }
 
@@ -43,12 +43,13 @@ impl Connector {
         })
     }
 
-    /// Connects; why not is for the log and for whoever asked meanwhile.
+    /// Connects, or says why not, for the log and for callers.
     pub async fn connect(&self, endpoint: &Endpoint) -> Result<MultiplexedConnection, ConnectionError> {
         match endpoint {
             Endpoint::Server(host) => {
                 let mut connection = self.reach(host, &self.login, self.database).await?;
-                // The system connects to a server that hangs, too; and one that still loads is of no use.
+                // The operating system also connects to a server that hangs, and a server that still loads its data is
+                // of no use.
                 self.query(&mut connection, &redis::cmd("PING")).await?;
                 Ok(connection)
             }
@@ -121,7 +122,7 @@ impl Connector {
         let client = self
             .client(host, login, database)
             .map_err(|error| ConnectionError::Unreachable(host.clone(), error))?;
-        // Timeouts are ours, around everything: looking up the name, the handshakes, AUTH and SELECT.
+        // The timeout covers everything: looking up the name, the handshakes, AUTH and SELECT.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         match tokio::time::timeout(self.connect_timeout, connecting).await {
@@ -157,7 +158,7 @@ fn tls_address(host: String, port: u16) -> ConnectionAddr {
 }
 
 fn certificates(tls: &Tls) -> Result<TlsCertificates, UrlError> {
-    // Another part of the program may have chosen before; either will do.
+    // Another part of the program may have chosen a provider before, and any will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let read = |path: &String| {
         std::fs::read(path).map_err(|error| UrlError(format!("{path} cannot be read: {error}")))

@@ -1,5 +1,5 @@
-//! The Lua of an account against the Rust of it, on a real server: the same calls at the same times, and after each the
-//! same answer and the same state.
+//! The Lua of an account against its Rust, on a real server: the same calls at the same times, and the same answer and
+//! state after each.
 
 mod edges;
 
@@ -24,7 +24,7 @@ const CLIENTS: u8 = 3;
 /// What happens to one client.
 #[derive(Clone, Debug)]
 enum Deed {
-    /// What a sound node says next; or says again, with `step` 0; or what is older, having lost its record.
+    /// What a sound node says next. With `step` 0 it repeats itself, and with an older number it has lost its record.
     Report {
         node: u64,
         step: u32,
@@ -46,9 +46,9 @@ enum Deed {
 /// What happens next.
 #[derive(Clone, Debug)]
 enum Step {
-    /// The clock goes on by so much, or back.
+    /// The clock moves by this much, forwards or backwards.
     Time(i64),
-    /// A batch: client, offer, its name where it is told, and what is asked.
+    /// A batch: the client, the offer, the name if it is sent, and what is asked for.
     Batch(Vec<(u8, usize, Option<Vec<u8>>, Deed)>),
     Reset {
         client: u8,
@@ -132,7 +132,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn terms() -> impl Strategy<Value = Arc<Terms>> {
-    // Often the same one, so that tiers have limits in common.
+    // The rates often repeat, so that tiers have limits in common.
     let units =
         prop_oneof![2 => prop::sample::select(vec![20_u32, 100]), 1 => 1..200_u32, 1 => 1..=1_000_000_u32];
     let rate = (units, prop::sample::select(vec![1_u32, 60, 3_600, 86_400]), 100..=1_000_u32)
@@ -214,7 +214,7 @@ impl Pair {
         }
     }
 
-    /// What a node says, and that it has said it.
+    /// What a node says now. It is remembered as said.
     fn ask(&mut self, client: u8, deed: &Deed) -> (u64, Ask) {
         match deed {
             Deed::Charge(cost) => (0, Ask::Charge { cost: Cost(*cost) }),
@@ -242,7 +242,7 @@ impl Pair {
                     };
                     lease.spent = lease.spent.plus(Cost(*spends));
                     (lease.hold, lease.need, lease.want) = (Cost(*keeps), Cost(*need), Cost(*want));
-                    // Of each kind: now, earlier, some time ago, some time ahead.
+                    // Every kind occurs: now, earlier, some time ago, and some time ahead.
                     let moment = |amount: u64| match amount % 4 {
                         kind @ 0..2 => kind,
                         2 => 2 + amount % LONGEST_EMPTY.0,
@@ -292,12 +292,12 @@ impl Pair {
     }
 }
 
-/// With time for a machine that does other things: how fast Redis answers is not what is asked here.
+/// The timeout is long, because a busy machine may be slow and these tests are not about speed.
 async fn open(server: &Server) -> Redis {
     Redis::open(&format!("{}?timeout=10s", server.url())).await.unwrap()
 }
 
-/// By a function that Redis keeps, or without one.
+/// With a function that Redis keeps, or without one.
 async fn open_either(server: &Server, is_kept: bool) -> Redis {
     let redis = open(server).await;
     if is_kept { redis } else { Redis { apply: redis.apply.evaluated(), ..redis } }
@@ -317,13 +317,13 @@ fn lua_and_rust_agree_on_every_answer_and_every_state() {
     agree(step());
 }
 
-/// `charge.lua`: an account without loans, charged by one call an entry.
+/// `charge.lua`: an account without loans, charged by one call per entry.
 #[test]
 fn lua_and_rust_agree_on_charges_alone() {
     let cost = prop_oneof![9 => (0..30_u64).prop_map(|units| units * 1_000), 1 => amount()];
     let charge = (0..CLIENTS, 0..8_usize, cost, prop::option::of("[a-z]{0,9}"));
     let charge = charge.prop_map(|(client, offer, cost, name)| {
-        // Seldom another rate: then the account is not so simple.
+        // Another rate is rare, because the account is then not that simple any more.
         let offer = if offer < 3 { offer } else { 0 };
         (client, offer, name.map(String::into_bytes), Deed::Charge(cost))
     });

@@ -1,4 +1,4 @@
-//! Why a connection, or a command, did not do what it was to do. A server's errors are parsed here, once.
+//! Why a connection or a command has failed. A server's errors are parsed here, and only here.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::backend::BackendError;
 /// Why there is no connection, or no answer on it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum ConnectionError {
-    /// The first try to connect is still under way.
+    /// The first attempt to connect is still under way.
     #[error("not connected yet")]
     NotYet,
     /// The server took too long to answer.
@@ -28,13 +28,13 @@ pub(super) enum ConnectionError {
     /// The server answered with an error.
     #[error("{0}")]
     Refused(ServerError),
-    /// The Sentinel does not watch the service.
+    /// The Sentinel does not know the service.
     #[error("it knows no such service")]
     UnknownService,
-    /// The server was demoted, and its Sentinel does not know yet.
+    /// The server was demoted, and its Sentinel does not know that yet.
     #[error("{0} is not a master")]
     NotMaster(Address),
-    /// No Sentinel was of help.
+    /// No Sentinel led to a master.
     #[error("no Sentinel leads to a master of {service} ({})", listed(sentinels))]
     NoMaster {
         /// The service that the URL names.
@@ -49,13 +49,13 @@ fn listed(sentinels: &[(Address, ConnectionError)]) -> String {
     lines.join("; ")
 }
 
-/// Why a command was not carried out.
+/// Why a command failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Fault {
-    /// The server is not there.
+    /// There is no connection to the server, or no answer on it.
     #[error("{0}")]
     Away(#[from] ConnectionError),
-    /// The server cannot serve now: a person has to set something right, or it takes time.
+    /// The server cannot serve now. Time will help, or the operator has to change something.
     #[error("{0}")]
     Unavailable(String),
     /// Too few replicas confirmed a write.
@@ -63,27 +63,28 @@ pub(super) enum Fault {
         "{confirmed} of {wanted} replicas confirm the write; see to them, or ask for fewer with ?replicas="
     )]
     Unconfirmed {
-        /// So many did.
+        /// How many replicas confirmed it.
         confirmed: i64,
-        /// So many have to.
+        /// How many have to.
         wanted: u32,
     },
-    /// Another node of the cluster has the slot; nothing happened.
+    /// Another node of the cluster has the slot. The command was not carried out.
     #[error("{0}")]
     Redirected(Redirection),
-    /// No node of the cluster has the slot, as far as is known.
+    /// No known node of the cluster has the slot.
     #[error("no node has its slot")]
     NoNode,
     /// The cluster has no nodes.
     #[error("the cluster has no nodes")]
     NoNodes,
-    /// The server does not know the script of this EVALSHA, or the function of this FCALL, yet; nothing happened.
+    /// The server does not know the script of this EVALSHA, or the function of this FCALL. The command was not carried
+    /// out.
     #[error("it does not keep scripts")]
     NoScript,
-    /// The user may not send such a command, or the server does not know it; nothing happened.
+    /// The user may not send this command, or the server does not know it. The command was not carried out.
     #[error("{0}")]
     Forbidden(String),
-    /// The server says that the command makes no sense with what it holds, or answered what cannot be read.
+    /// The command makes no sense with what the server holds, or its answer cannot be read.
     #[error("{0}")]
     Refused(String),
     /// The server sent fewer answers than it got commands.
@@ -96,15 +97,15 @@ pub(super) enum Fault {
 #[error("{} {slot} {name}:{port}", if *is_asking { "ASK" } else { "MOVED" })]
 pub(super) struct Redirection {
     slot: String,
-    /// Empty: the node that was asked, which does not know its own name.
+    /// Empty if it is the node that was asked, which does not know its own name.
     name: String,
     port: u16,
-    /// Only this command goes there, after ASKING, while the slot moves.
+    /// Whether only this command goes there, after ASKING, because the slot is moving.
     pub is_asking: bool,
 }
 
 impl Redirection {
-    /// Parses what follows MOVED or ASK.
+    /// Parses the text after MOVED or ASK.
     pub fn parse(is_asking: bool, details: &str) -> Option<Self> {
         let mut words = details.split_ascii_whitespace();
         let slot = words.next()?.to_owned();
@@ -113,7 +114,7 @@ impl Redirection {
         Some(Self { slot, name, port: port.parse().ok()?, is_asking })
     }
 
-    /// The node that it leads to, where `asked` has sent it.
+    /// The node that the redirection leads to, if `asked` has sent it.
     pub fn to(&self, asked: &Address) -> Address {
         let name = if self.name.is_empty() { &asked.name } else { &self.name };
         Address { name: name.clone(), port: self.port }
@@ -152,10 +153,11 @@ fn fault(error: &ServerError) -> Fault {
     }
 }
 
-/// What Redis and Valkey say, by no code of its own, of a command in a script that the user may not run.
+/// What Redis and Valkey say of a command in a script that the user may not run. These errors have no code of their
+/// own.
 const MAY_NOT: [&str; 2] = ["executing the script can't run this command", "ACL failure in script"];
 
-/// What an error without a code of its own means: only its text tells.
+/// What an error without a code of its own means. Only its text tells.
 fn general(error: &ServerError, details: &str) -> Fault {
     if details == "Function not found" {
         Fault::NoScript

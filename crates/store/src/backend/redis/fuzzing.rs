@@ -1,4 +1,4 @@
-//! What the Redis backend sends to its scripts, and how it reads what comes back: open to the fuzz target `redis` alone.
+//! What the Redis backend sends to its scripts, and how it reads their answers. Only the fuzz target `redis` uses this.
 
 pub use redis::Value;
 use tollgate_core::client::ClientId;
@@ -19,11 +19,11 @@ pub struct Call {
     pub keys: Vec<String>,
     /// ARGV.
     pub arguments: Vec<Vec<u8>>,
-    /// The places of its entries in the batch, in their command.
+    /// The places of its entries in the batch, in the call's order.
     pub entries: Vec<usize>,
 }
 
-/// A batch as calls: of one server, or of a cluster, where all keys of a call are in one slot.
+/// A batch as calls, for one server or for a cluster, where all keys of a call are in one slot.
 #[must_use]
 pub fn calls(
     namespace: &str,
@@ -40,7 +40,7 @@ pub fn calls(
     calls.collect()
 }
 
-/// The key of a client's account, and the one of the set that its name stands in.
+/// The key of a client's account, and the key of the set that its name is in.
 #[must_use]
 pub fn keys(namespace: &str, client: ClientId) -> (String, String) {
     let keys = Keys::new(namespace);
@@ -53,7 +53,7 @@ pub fn slot_of(key: &str) -> u16 {
     key::slot_of(key)
 }
 
-/// What `apply.lua` returned for `asks`: its clock, and each one's answer, none where the account is damaged.
+/// What `apply.lua` returned for `asks`: its clock, and each answer, or `None` if the account is damaged.
 #[must_use]
 pub fn answers(reply: Value, asks: &[Ask]) -> Option<(u64, Vec<Option<Answer>>)> {
     let (now, answers) = apply::read(reply, asks.len()).ok()?;
@@ -72,20 +72,20 @@ pub fn lines(reply: Value) -> Option<Vec<(u64, Vec<u8>)>> {
     namespace_snapshot::read_lines(reply).ok()
 }
 
-/// A member of a set of names.
+/// The client of a member of a set of names.
 #[must_use]
 pub fn member(text: &str) -> Option<ClientId> {
     listing::client(text)
 }
 
-/// What CLUSTER SLOTS returned: first slot, last slot, name and port of the master.
+/// What CLUSTER SLOTS returned: first slot, last slot, and the master's name and port.
 #[must_use]
 pub fn slots(reply: &Value) -> Option<Vec<(u16, u16, String, u16)>> {
     let ranges = cluster::ranges(reply, &asked())?;
     Some(ranges.into_iter().map(|(first, last, host)| (first, last, host.name, host.port)).collect())
 }
 
-/// Where an error of a node's leads: name, port, and whether it is for this once.
+/// Where a node's error leads: name, port, and whether it is only for this command.
 #[must_use]
 pub fn redirection(error: &str) -> Option<(String, u16, bool)> {
     let (code, details) = error.split_once(' ')?;

@@ -1,6 +1,6 @@
-//! Names of the keys; docs/redis-keys.md lists them.
+//! The names of the keys; docs/redis-keys.md lists them.
 //!
-//! Namespaces are percent-encoded, so that no name, however chosen, ends a hash tag or looks like another key.
+//! Namespaces are percent-encoded, so no namespace can end a hash tag or look like another key.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tollgate_core::client::ClientId;
@@ -8,10 +8,10 @@ use tollgate_core::client::ClientId;
 /// The set of all namespaces.
 pub(super) const NAMESPACES: &str = "tollgate:namespaces";
 
-/// How many sets the names of one namespace are spread over; clients of one share a slot with it.
+/// How many sets the names of a namespace are spread over. The clients of a set share its slot.
 pub(super) const SHARDS: u16 = 256;
 
-/// What stays as it is.
+/// The characters that are not encoded.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
 /// The keys of one namespace.
@@ -30,27 +30,27 @@ impl Keys {
         format!("tollgate:a:{{{}:{:02x}}}:{client}", self.namespace, shard_of(client))
     }
 
-    /// The account of a member of [`Self::names`] of that shard.
+    /// The account of a member of the set [`Self::names`] of that shard.
     pub fn account_of(&self, shard: u16, member: &str) -> String {
         format!("tollgate:a:{{{}:{shard:02x}}}:{member}", self.namespace)
     }
 
-    /// The clients of one shard that have names.
+    /// The set of the clients of one shard that have names.
     pub fn names(&self, shard: u16) -> String {
         format!("tollgate:n:{{{}:{shard:02x}}}", self.namespace)
     }
 
-    /// Revision, since, lines.
+    /// The counters: revision, since, lines, and the count of overrides.
     pub fn counters(&self) -> String {
         format!("tollgate:c:{{{}:}}", self.namespace)
     }
 
-    /// Removals and resets.
+    /// The list of removals and resets.
     pub fn notices(&self) -> String {
         format!("tollgate:w:{{{}:}}", self.namespace)
     }
 
-    /// The newest changes, one by one.
+    /// The list of the newest changes.
     pub fn changes(&self) -> String {
         format!("tollgate:r:{{{}:}}", self.namespace)
     }
@@ -71,7 +71,7 @@ impl Keys {
     }
 }
 
-/// The shard that `client` is in.
+/// The shard of `client`.
 pub(super) fn shard_of(client: ClientId) -> u16 {
     let [first, ..] = client.0;
     first.into()

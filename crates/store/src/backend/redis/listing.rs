@@ -1,4 +1,4 @@
-//! Every consumer's use, a page at a time.
+//! The usage of all consumers, a page at a time.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::backend::{BackendError, Usage, clock};
 /// About how many clients are read at once.
 const PAGE: usize = 256;
 
-/// Where a listing is: one shard after the other, each by SSCAN.
+/// The state of a listing. It reads one shard after the other, by SSCAN.
 struct Listing {
     servers: Arc<Servers>,
     clean: Arc<Script>,
@@ -25,12 +25,12 @@ struct Listing {
     month: u16,
     shard: u16,
     cursor: u64,
-    /// Clients of this shard that were seen: SSCAN may yield one twice. A 256th of all names at a time.
+    /// The clients of this shard that were seen, because SSCAN may return one twice. This is a 256th of all names.
     seen: HashSet<String>,
     ready: VecDeque<Usage>,
 }
 
-/// Every consumer with a name that used something in `month`, each once.
+/// Every consumer with a name that used something in `month`, once each.
 pub(super) fn usages(
     servers: Arc<Servers>,
     clean: Arc<Script>,
@@ -62,7 +62,7 @@ impl Listing {
         let (cursor, members): (u64, Vec<String>) = redis::from_redis_value(page).map_err(unreadable)?;
         let members: Vec<String> =
             members.into_iter().filter(|member| self.seen.insert(member.clone())).collect();
-        // A set that is small comes whole, however large a page was asked for.
+        // A small set comes whole, whatever page size was asked for.
         for members in members.chunks(PAGE) {
             self.read(members).await?;
         }
@@ -91,7 +91,7 @@ impl Listing {
                         self.ready.push_back(usage);
                     }
                 }
-                // Its account has expired: the name goes too.
+                // The account has expired, so the name goes, too.
                 _ => {
                     let keys = vec![self.keys.names(self.shard), key.clone()];
                     let call = Call { keys, arguments: vec![member.clone().into_bytes()] };
@@ -103,10 +103,10 @@ impl Listing {
     }
 }
 
-/// The client that `member` names, as its number is written everywhere: 32 hexadecimal digits, lower case.
+/// The client that `member` names: its identifier in 32 lower-case hexadecimal digits.
 pub(super) fn client(member: &str) -> Option<ClientId> {
     let client = ClientId(u128::from_str_radix(member, 16).ok()?.to_be_bytes());
-    // A sign or capitals would make two members of one client, and its use would be listed twice.
+    // A sign or capitals would give a client two members, and its usage would be listed twice.
     (client.to_string() == member).then_some(client)
 }
 

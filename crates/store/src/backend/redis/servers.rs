@@ -10,29 +10,29 @@ use super::key;
 use super::target::{Layout, Target, UrlError};
 use crate::backend::BackendError;
 
-/// A command and its slot: all of its keys are in it.
+/// A command, and the slot that all of its keys are in.
 #[derive(Clone)]
 pub(super) struct Command {
     pub slot: u16,
     pub command: Cmd,
 }
 
-/// What a command came to.
+/// The result of a command.
 pub(super) type Outcome = Result<Value, Fault>;
 
-/// How commands get to their servers.
+/// The servers, and how commands get to them.
 pub(super) struct Servers {
     topology: Topology,
     /// How many replicas must have a write before it is answered.
     replicas: u32,
-    /// Time for them to say so, milliseconds.
+    /// How long to wait for the replicas, in milliseconds.
     patience: u64,
 }
 
 enum Topology {
-    /// One server has everything: the only one, or the one that Sentinels call master.
+    /// One server has all slots: the only one, or the Sentinels' master.
     One(Connection),
-    /// Each has some slots.
+    /// Each server has some of the slots.
     Many(Cluster),
 }
 
@@ -64,12 +64,12 @@ impl Servers {
             Topology::One(connection) => connection.first_try().await,
             Topology::Many(cluster) => cluster.first_try().await,
         }
-        // Half of a command's time: what is not confirmed by then is still answered in time.
+        // Half of a command's time, so that a write without confirmation is still answered in time.
         let patience = u64::try_from(target.command_timeout.as_millis() / 2).unwrap_or(u64::MAX).max(1);
         Ok(Self { topology, replicas: target.replicas, patience })
     }
 
-    /// Commands of different groups cannot share keys; all of one group can.
+    /// Commands of different groups cannot share keys; commands of one group can.
     pub fn group_of(&self, slot: u16) -> u16 {
         match &self.topology {
             Topology::One(_) => 0,
@@ -77,8 +77,8 @@ impl Servers {
         }
     }
 
-    /// One of `slots` for each server that has some, with the server's name where there are several. Slots that no server
-    /// has are a part, too.
+    /// One of `slots` for each server that has some, with the server's name if there are several. Slots without a
+    /// server are a part, too.
     pub fn parts<T>(&self, mut slots: impl Iterator<Item = (u16, T)>) -> Vec<(Option<String>, T)> {
         match &self.topology {
             Topology::One(_) => slots.next().map(|(_, first)| (None, first)).into_iter().collect(),
@@ -86,7 +86,7 @@ impl Servers {
         }
     }
 
-    /// Sends all `commands` at once, to one server in their command; one outcome each.
+    /// Sends all `commands` at once, and to one server in their order. Each has its outcome.
     pub async fn send(&self, commands: Vec<Command>) -> Vec<Outcome> {
         match &self.topology {
             Topology::One(connection) => {
@@ -96,7 +96,7 @@ impl Servers {
         }
     }
 
-    /// The same for what changes something: it has happened only when as many replicas as the URL asks for have it too.
+    /// Sends commands that change something. They succeed only if as many replicas have the change as the URL asks for.
     pub async fn write(&self, commands: Vec<Command>) -> Vec<Outcome> {
         let wait = (self.replicas > 0).then_some((self.replicas, self.patience));
         match &self.topology {
@@ -107,7 +107,7 @@ impl Servers {
         }
     }
 
-    /// One command.
+    /// Sends one command.
     pub async fn ask(&self, command: Command) -> Result<Value, BackendError> {
         Ok(self.send(vec![command]).await.pop().unwrap_or(Err(Fault::Unanswered))?)
     }
@@ -124,7 +124,8 @@ impl Servers {
     }
 }
 
-/// Sends `commands` to one server, and has it wait for its replicas where `wait` says how many and how long.
+/// Sends `commands` to one server. If `wait` says how many replicas must confirm them and how long to wait, the server
+/// waits.
 pub(super) async fn pass<'a>(
     connection: &Connection,
     commands: impl IntoIterator<Item = &'a Cmd>,

@@ -1,17 +1,17 @@
-//! Which Redis is meant: the URL, taken apart.
+//! The URL of a Redis, parsed.
 
 use std::fmt;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-/// How long to wait for a connection, where the URL does not say.
+/// How long to wait for a connection if the URL does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long to wait for an answer, where the URL does not say.
+/// How long to wait for an answer if the URL does not say.
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Why a URL is not one of a Redis. Never contains the password.
+/// Why a URL names no Redis. It never contains the password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the Redis URL: {0}")]
 pub struct UrlError(pub(super) String);
@@ -24,39 +24,39 @@ pub(super) struct Address {
     pub port: u16,
 }
 
-/// Who we are to a server.
+/// The user and the password for a server.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Login {
     pub user: Option<String>,
     pub password: Option<String>,
 }
 
-/// Files in PEM for a connection by TLS.
+/// The PEM files for a TLS connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tls {
-    /// Whom to believe; none: whom the system does.
+    /// The certificate authority to trust, or `None` for the system's.
     pub ca: Option<String>,
-    /// Our certificate and its key.
+    /// The client's certificate and its key.
     pub client: Option<(String, String)>,
 }
 
-/// How the servers are found.
+/// How to find the servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
     /// One server.
     Single { host: Address, database: i64 },
-    /// Sentinels know which server is the master of `service`.
+    /// Sentinels know the master of `service`.
     Sentinel { hosts: Vec<Address>, service: String, database: i64, login: Login },
-    /// Some nodes of a cluster; they know the others.
+    /// Some nodes of a cluster, which know the others.
     Cluster { hosts: Vec<Address> },
 }
 
-/// All that a URL says.
+/// Everything that a URL says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub layout: Layout,
     pub login: Login,
-    /// None: in the clear.
+    /// `None` means a connection without TLS.
     pub tls: Option<Tls>,
     pub connect_timeout: Duration,
     pub command_timeout: Duration,
@@ -65,7 +65,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// What `url` means.
+    /// Parses `url`.
     pub fn parse(url: &str) -> Result<Self, UrlError> {
         let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong(SCHEMES))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -165,7 +165,7 @@ impl Login {
     }
 }
 
-/// What stands behind the question mark.
+/// The part behind the question mark.
 struct Query {
     tls: Tls,
     connect_timeout: Duration,

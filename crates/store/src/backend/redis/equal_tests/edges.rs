@@ -1,4 +1,4 @@
-//! The same at the edges, where a random step seldom comes.
+//! The Lua and the Rust at edges that a random step seldom reaches.
 
 use super::*;
 use tollgate_core::units::{Cost, UnixMicros};
@@ -13,7 +13,7 @@ fn lua_and_rust_agree_where_more_nodes_ask_than_an_account_remembers() {
         let mut pair = pair(redis, 0, NOW, vec![Arc::new(offer.terms().unwrap())]);
         for round in 0..3_u64 {
             for node in 0..300_u64 {
-                // Some hold on to what they have, and cannot be forgotten; later almost all do.
+                // Some nodes keep what they have and cannot be forgotten. Later almost all do.
                 let need = if node % (7 - 3 * round) == 0 { 0 } else { 1_000 };
                 let deed = Deed::Report {
                     node,
@@ -45,14 +45,14 @@ fn lua_and_rust_agree_on_the_edges_of_a_charge() {
         let mut passed = Vec::new();
         let times =
             [0; 7].into_iter().chain([10 * SECOND as i64 - 1, 1, 10 * SECOND as i64, 10 * SECOND as i64]);
-        // Clocks step back, by just as much as is overlooked, and by more.
+        // Clocks step back by just as much as is tolerated, and by more.
         for by in times.chain([-(SECOND as i64), SECOND as i64, -(SECOND as i64) - 1]) {
             pair.act(&Step::Time(by)).await;
             let before =
                 pair.stored.get(&0).map_or(0, |stored| stored.account.used(month_of(UnixMicros(pair.now))).0);
             pair.act(&Step::Batch(vec![(0, 0, None, Deed::Charge(1_000))])).await;
             passed.push(pair.stored[&0].account.used(month_of(UnixMicros(pair.now))) > Cost(before));
-            // A client whose month and bucket always have room.
+            // This client's month and bucket always have room.
             pair.act(&Step::Batch(vec![(1, 0, None, Deed::Charge(1))])).await;
         }
         let expected = [[true; 6].as_slice(), &[false, false, true, true], &[false; 4]].concat();
@@ -67,7 +67,7 @@ fn lua_knows_the_calendar() {
         let redis = open(&server).await;
         let offer = Arc::new(Offer { monthly: Some(1_000), ..Offer::default() }.terms().unwrap());
         let mut pair = pair(redis, 0, NOW, vec![offer]);
-        // A charge that the month refuses tells its end; one that it takes tells which month it is.
+        // A charge that the month refuses tells the month's end. A charge that is accepted tells its month.
         for month in 0..2_000_u16 {
             for now in [end_of(month).0 - 1, end_of(month).0] {
                 pair.now = now;
@@ -112,7 +112,7 @@ fn lua_and_rust_agree_on_when_months_and_nodes_are_forgotten() {
     });
 }
 
-/// What is beyond what Lua's numbers can say counts as the most that they can.
+/// An amount beyond Lua's exact numbers counts as the largest exact one.
 #[test]
 fn lua_and_rust_agree_on_a_node_that_has_spent_more_than_can_be_told() {
     let server = Server::start().unwrap();
@@ -135,7 +135,7 @@ fn lua_and_rust_agree_on_a_node_that_has_spent_more_than_can_be_told() {
     });
 }
 
-/// One charge each of so many accounts.
+/// One charge for each of the accounts.
 fn charges(accounts: std::ops::Range<u128>, terms: &Arc<Terms>) -> Vec<AccountEntry> {
     let charge = |account: u128| AccountEntry {
         client: ClientId(account.to_be_bytes()),
@@ -166,7 +166,7 @@ fn what_a_request_waits_for_does_not_wait_for_all_of_a_long_batch() {
         server.ask(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]).unwrap();
         tokio::join!(apply(charges(1..1_001, &terms)), apply(charges(1_001..1_002, &terms)));
         let log = server.ask(&["SLOWLOG", "GET", "10000"]).unwrap();
-        // Newest first; what follows the function's name is how many keys a call has.
+        // The newest is first. The number of keys follows the function's name.
         let lines: Vec<&str> = log.lines().map(str::trim).collect();
         let calls: Vec<&str> =
             lines.windows(3).filter(|words| words[0] == "FCALL").map(|words| words[2]).collect();
@@ -176,7 +176,7 @@ fn what_a_request_waits_for_does_not_wait_for_all_of_a_long_batch() {
     });
 }
 
-/// A function lives as long as its server: nothing of an account may stay in it.
+/// A function lives as long as its server, so nothing of an account may stay in it.
 #[test]
 fn what_redis_keeps_of_the_function_does_not_grow_with_the_accounts() {
     let server = Server::start().unwrap();
