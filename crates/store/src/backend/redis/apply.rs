@@ -18,25 +18,21 @@ use super::script::{Call, Script};
 use super::servers::Servers;
 use crate::backend::{AccountEntry, AppliedBatch, BackendError};
 
-/// The most clients of one call: Redis does nothing else meanwhile, a millisecond or two.
+/// The most clients of one call. Redis does nothing else meanwhile, for a millisecond or two.
 const CHUNK: usize = 64;
 
-/// The most clients of the calls that are under way at once for one batch: what a request waits for goes between them.
+/// The most clients of the concurrent calls for one batch. What a request waits for can go in between.
 const WINDOW: usize = 2 * CHUNK;
 
 /// The script.
 pub(super) fn script() -> Script {
-    Script::kept(
-        &lua::of_accounts(),
-        (include_str!("../../../scripts/charge.lua"), "charge_alone"),
-        (
-            concat!(include_str!("../../../scripts/account.lua"), include_str!("../../../scripts/apply.lua")),
-            "apply_all",
-        ),
-    )
+    let first = lua::of_accounts(include_str!("../../../scripts/charge.lua"));
+    let rest =
+        concat!(include_str!("../../../scripts/account.lua"), include_str!("../../../scripts/apply.lua"));
+    Script::kept((&first, "charge_alone"), (&lua::of_accounts(rest), "apply_all"))
 }
 
-/// Settles `entries`; at the server's time, or in tests at `at`.
+/// Applies `entries` at the server's time. Tests set the time by `at`.
 pub(super) async fn apply(
     servers: &Servers,
     script: &Script,
@@ -71,10 +67,10 @@ pub(super) async fn apply(
         }
     }
     match first_fault {
-        // Not one of them was reached.
+        // None of the entries was applied.
         Some(fault) if batch.now == UnixMicros(0) => Err(fault.into()),
         Some(fault) => {
-            // Said once, by whoever watches the backend, and not with every batch.
+            // `Instrumented` logs once that a part of the backend is away, and not with every batch.
             tracing::debug!("a part of a batch failed: {fault}");
             Ok(batch)
         }
@@ -83,7 +79,7 @@ pub(super) async fn apply(
     }
 }
 
-/// Resets one client's bucket or month.
+/// Resets one client's buckets, its month, or both.
 pub(super) async fn reset(
     servers: &Servers,
     script: &Script,
@@ -104,8 +100,8 @@ pub(super) async fn reset(
     }
 }
 
-/// The entries' places, by what can go into one call: all of one group of slots, no client twice, each group in the
-/// batch's command.
+/// The entries' places, grouped by what fits into one call: one group of slots, and no client twice. Each group is in
+/// the batch's order.
 pub(super) fn chunks(
     keys: &Keys,
     entries: &[AccountEntry],
@@ -128,7 +124,7 @@ pub(super) fn chunks(
     chunks
 }
 
-/// `chunks`, as many at a time as make a window.
+/// Groups of `chunks` that are sent at the same time.
 fn windows(mut chunks: &[Vec<usize>]) -> impl Iterator<Item = &[Vec<usize>]> {
     std::iter::from_fn(move || {
         let mut clients = 0_usize;
@@ -136,14 +132,14 @@ fn windows(mut chunks: &[Vec<usize>]) -> impl Iterator<Item = &[Vec<usize>]> {
             clients = clients.saturating_add(chunk.len());
             clients <= WINDOW
         });
-        // A chunk is never more than a window.
+        // A chunk is never larger than a window.
         let (window, rest) = chunks.split_at_checked(fits.count())?;
         chunks = rest;
         (!window.is_empty()).then_some(window)
     })
 }
 
-/// The call that applies the entries of one chunk; at the server's time, or in tests at `at`.
+/// The call that applies the entries of one chunk, at the server's time or in tests at `at`.
 pub(super) fn call(keys: &Keys, entries: &[AccountEntry], chunk: &[usize], at: Option<UnixMicros>) -> Call {
     let entries = || chunk.iter().filter_map(|index| entries.get(*index));
     let mut offers: Vec<(&Arc<Terms>, &Arc<str>)> = Vec::new();
@@ -171,13 +167,13 @@ pub(super) fn call(keys: &Keys, entries: &[AccountEntry], chunk: &[usize], at: O
     call
 }
 
-/// The place in `list`, counted from 1, of the one that `is_same`; it is added if there is none.
+/// The place in `list`, counted from 1, of the element that `is_same`. If there is none, `new` is added.
 fn place<T>(list: &mut Vec<T>, is_same: impl Fn(&T) -> bool, new: T) -> u8 {
     let found = list.iter().position(is_same).unwrap_or_else(|| {
         list.push(new);
         list.len().saturating_sub(1)
     });
-    // At most CHUNK of them.
+    // There are at most CHUNK of them.
     u8::try_from(found).unwrap_or(u8::MAX).saturating_add(1)
 }
 
@@ -198,7 +194,7 @@ fn pack_offer(terms: &Terms, tier: &str) -> Vec<u8> {
     bytes
 }
 
-/// `amount` as the script reads it: what is beyond [`EXACT`] counts as that in `Account::apply` too.
+/// `amount` as the script reads it. `Account::apply` limits amounts to [`EXACT`], too.
 fn exact(amount: Cost) -> [u8; 8] {
     amount.0.min(EXACT).to_le_bytes()
 }
@@ -230,7 +226,7 @@ fn pack_entry(entry: &AccountEntry, offer: u8, set: u8) -> Vec<u8> {
     bytes
 }
 
-/// The script's answer: the clock, and one string a client.
+/// Reads the script's answer: the clock, and one string per client.
 pub(super) fn read(value: Value, count: usize) -> Result<(UnixMicros, Vec<Vec<u8>>), Fault> {
     let wrong = || Fault::Refused("the script's answer cannot be read".into());
     let parts: Vec<Vec<u8>> = redis::from_redis_value(value).map_err(|_| wrong())?;
@@ -239,7 +235,7 @@ pub(super) fn read(value: Value, count: usize) -> Result<(UnixMicros, Vec<Vec<u8
     if answers.len() == count { Ok((UnixMicros(now), answers.to_vec())) } else { Err(wrong()) }
 }
 
-/// One client's answer; none: its account is damaged.
+/// Reads one client's answer. `None` means that its account is damaged.
 pub(super) fn answer(bytes: &[u8], ask: &Ask) -> Option<Answer> {
     let mut reader = Reader(bytes);
     match reader.byte()? {

@@ -1,9 +1,9 @@
-//! The constants that the Lua scripts have in common with the Rust code.
+//! The constants that the Lua scripts share with the Rust code.
 //!
-//! They are written before a script's text, so each number is said once, in Rust. The digest of a script, and with it the
-//! name of its function, is that of the text with the constants: a store with other numbers calls another function.
-
-use std::fmt::Write as _;
+//! A script names them, and their values are put in the places of the names when the script is built. So each number is
+//! said once, in Rust, and costs a script nothing: each local that its functions share would make every EVALSHA slower.
+//! A script's digest, and with it the name of its function, is that of the text with the values. So a store with other
+//! numbers calls another function.
 
 use tollgate_core::terms::EXACT;
 use tollgate_core::units::{MILLI_PER_UNIT, Millis};
@@ -15,23 +15,23 @@ use crate::backend::{AUDIT_KEPT, CHANGES_REMEMBERED, CONSUMER_KEPT, NOTICES_REME
 /// The first byte of every account.
 pub(super) const ACCOUNT_VERSION: u8 = 1;
 
-/// In an account's second byte, beside the count of its levels: the client has a name.
+/// The flag in an account's second byte that says that the client has a name. The count of levels is beside it.
 pub(super) const HAS_NAME: u8 = 16;
 
-/// The first byte of an entry: what is asked for the client.
+/// The first byte of an entry: what is asked for.
 pub(super) mod ask {
     pub const LEASE: u8 = 0;
     pub const CHARGE: u8 = 1;
     pub const RESET: u8 = 2;
 }
 
-/// The flags of an entry, its second byte.
+/// The second byte of an entry: flags.
 pub(super) mod flag {
     pub const ANONYMOUS: u8 = 1;
     pub const NAMED: u8 = 2;
-    /// Of a reset.
+    /// For a reset.
     pub const BUCKET: u8 = 4;
-    /// Of a reset.
+    /// For a reset.
     pub const MONTH: u8 = 8;
 }
 
@@ -43,7 +43,7 @@ pub(super) mod status {
     pub const ABSENT: u8 = 3;
 }
 
-/// The flags of a refusal; the bits below are those of the limits.
+/// The flags of a refusal. The lowest bits are the limits.
 pub(super) mod refusal {
     pub const LIMITS: u8 = 7;
     pub const MONTH: u8 = 8;
@@ -51,18 +51,29 @@ pub(super) mod refusal {
     pub const REFUSED: u8 = 128;
 }
 
-/// What kind of change a row of the changes, or of the notices, is.
+/// The kinds of rows in the lists of changes and of notices.
 pub(super) mod change {
     pub const OVERRIDE: char = 'c';
     pub const REMOVAL: char = 'd';
     pub const RESET: char = 'r';
 }
 
-/// The constants of the scripts that compute with accounts.
-pub(super) fn of_accounts() -> String {
-    // A consumer's expiry is set anew once a day at most, so it has a day more.
+/// `script` with the constants of accounts.
+pub(super) fn of_accounts(script: &str) -> String {
+    fill_in(script, &account_constants())
+}
+
+/// `script` with the constants of a namespace's overrides, resets and audit log.
+pub(super) fn of_namespaces(script: &str) -> String {
+    fill_in(script, &namespace_constants())
+}
+
+type Constants = Vec<(&'static str, String)>;
+
+fn account_constants() -> Constants {
+    // A consumer's expiry is set at most once a day, so it gets one day more.
     let consumer_kept = CONSUMER_KEPT.millis().plus(Millis(86_400_000));
-    lines(&[
+    let numbers: &[(&str, u64)] = &[
         ("EXACT", EXACT),
         ("UNIT", MILLI_PER_UNIT),
         ("LEASE_TTL", accounts::LEASE_TTL.0),
@@ -96,32 +107,31 @@ pub(super) fn of_accounts() -> String {
         ("REFUSED_BY_MONTH", refusal::MONTH.into()),
         ("REFUSED_FOREVER", refusal::NEVER.into()),
         ("REFUSED", refusal::REFUSED.into()),
-    ])
-}
-
-/// The constants of the scripts that read and change a namespace's overrides, resets and audit log.
-pub(super) fn of_namespaces() -> String {
-    let kinds = [
-        ("CHANGED_OVERRIDE", change::OVERRIDE),
-        ("CHANGED_REMOVAL", change::REMOVAL),
-        ("CHANGED_RESET", change::RESET),
     ];
-    let mut text = lines(&[
-        ("AUDIT_KEPT", AUDIT_KEPT),
-        ("CHANGES_REMEMBERED", CHANGES_REMEMBERED),
-        ("NOTICES_REMEMBERED", NOTICES_REMEMBERED as u64),
-    ]);
-    for (name, letter) in kinds {
-        let _ = writeln!(text, "local {name} = '{letter}'");
-    }
-    text
+    numbers.iter().map(|(name, number)| (*name, number.to_string())).collect()
 }
 
-fn lines(numbers: &[(&str, u64)]) -> String {
-    numbers.iter().fold(String::new(), |mut text, (name, number)| {
-        let _ = writeln!(text, "local {name} = {number}");
-        text
-    })
+fn namespace_constants() -> Constants {
+    let letter = |letter: char| format!("'{letter}'");
+    vec![
+        ("AUDIT_KEPT", AUDIT_KEPT.to_string()),
+        ("CHANGES_REMEMBERED", CHANGES_REMEMBERED.to_string()),
+        ("NOTICES_REMEMBERED", NOTICES_REMEMBERED.to_string()),
+        ("CHANGED_OVERRIDE", letter(change::OVERRIDE)),
+        ("CHANGED_REMOVAL", letter(change::REMOVAL)),
+        ("CHANGED_RESET", letter(change::RESET)),
+    ]
+}
+
+/// `script` with values in the places of the constants' names.
+fn fill_in(script: &str, constants: &[(&str, String)]) -> String {
+    let is_separator = |letter: char| !letter.is_ascii_alphanumeric() && letter != '_';
+    let words = script.split_inclusive(is_separator).flat_map(|piece| {
+        let word = piece.trim_end_matches(is_separator);
+        let value = constants.iter().find(|(name, _)| *name == word).map_or(word, |(_, value)| value);
+        [value, piece.strip_prefix(word).unwrap_or_default()]
+    });
+    words.collect()
 }
 
 #[cfg(test)]
@@ -145,10 +155,11 @@ mod tests {
 
     #[test]
     fn every_constant_is_used_by_a_script_and_defined_by_none() {
-        for (constants, script) in [(of_accounts(), OF_ACCOUNTS), (of_namespaces(), OF_NAMESPACES)] {
+        for (constants, script) in
+            [(account_constants(), OF_ACCOUNTS), (namespace_constants(), OF_NAMESPACES)]
+        {
             let used = words(script);
-            for line in constants.lines() {
-                let name = line.split(' ').nth(1).unwrap();
+            for (name, _) in constants {
                 assert!(used.contains(&name), "{name} is not used");
                 assert!(!script.contains(&format!("local {name} =")), "{name} is defined in Lua, too");
             }
@@ -157,17 +168,23 @@ mod tests {
 
     #[test]
     fn every_number_is_one_that_lua_keeps_exactly() {
-        for line in of_accounts().lines() {
-            let number: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();
-            assert!(number <= EXACT, "{line}");
+        for (name, number) in account_constants() {
+            assert!(number.parse::<u64>().unwrap() <= EXACT, "{name}");
         }
     }
 
     #[test]
+    fn only_whole_words_are_constants() {
+        let constants = [("SHARE", "4".to_owned()), ("SHARES", "5".to_owned())];
+        assert_eq!(fill_in("SHARE+SHARES*MY_SHARE\n'é', SHARE", &constants), "4+5*MY_SHARE\n'é', 4");
+    }
+
+    #[test]
     fn a_store_with_another_constant_calls_another_function() {
-        let with =
-            |constants: &str| Script::kept(constants, ("local function one() end", "one"), ("", "one"));
-        let (ours, theirs) = (with("local SHARE = 4\n"), with("local SHARE = 5\n"));
-        assert_ne!(ours.function_name(), theirs.function_name());
+        let with = |share: u8| {
+            let first = fill_in("local function one() return SHARE end", &[("SHARE", share.to_string())]);
+            Script::kept((&first, "one"), ("", "one"))
+        };
+        assert_ne!(with(4).function_name(), with(5).function_name());
     }
 }

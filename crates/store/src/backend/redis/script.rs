@@ -1,9 +1,9 @@
-//! Lua scripts. A server is given a script once: as a function, where the user may load one, or sent by its digest, and whole to
-//! a server that does not know it yet.
+//! Lua scripts. A server gets a script once: as a function if the user may load one, otherwise by EVAL, and from then
+//! on by its digest.
 //!
-//! A script's own functions are made anew with every EVALSHA; those of a loaded function are made once. Of a large script that
-//! is half of what a call about one client costs Redis. A function's name carries the digest of its source, so that stores of two versions use
-//! their own.
+//! EVALSHA makes a script's own functions anew with every call, and a loaded function makes them once. For a large
+//! script, that is half of what a call about one client costs Redis. The name of a function has the digest of its
+//! source, so that stores of two versions use their own.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
@@ -13,7 +13,8 @@ use super::fault::Fault;
 use super::key;
 use super::servers::{Command, Outcome, Servers};
 
-/// So many calls go by EVALSHA after a server has refused functions, before one asks for them again: rights are granted later, too.
+/// After a server has refused functions, this many calls go by EVALSHA until one tries functions again. The user may
+/// get the right later.
 const REFUSED_FOR: u32 = 4_096;
 
 /// A script.
@@ -29,7 +30,7 @@ pub(super) struct Script {
 struct Function {
     name: String,
     library: String,
-    /// So many more calls go without it.
+    /// How many more calls go without the function.
     refused: AtomicU32,
     was_told: AtomicBool,
 }
@@ -37,25 +38,24 @@ struct Function {
 /// One call of a script.
 #[derive(Debug, Default)]
 pub(super) struct Call {
-    /// All in one slot where there is a cluster.
+    /// All of them are in one slot if there is a cluster.
     pub keys: Vec<String>,
     pub arguments: Vec<Vec<u8>>,
 }
 
 impl Script {
-    /// A small script, which is always sent by its digest.
+    /// A small script, which is always called by its digest.
     pub fn new(source: impl Into<String>) -> Self {
         let source = source.into();
         let digest = redis::Script::new(&source).get_hash().to_owned();
         Self { source, digest, function: None }
     }
 
-    /// A script that servers are to keep as a function: `first` defines a function of KEYS and ARGV with the name
-    /// `first_name`, and `rest` another one, which is called where the first returns nil. They do nothing else.
-    pub fn kept(constants: &str, (first, first_name): (&str, &str), (rest, rest_name): (&str, &str)) -> Self {
+    /// A script that servers keep as a function. `first` defines a function of KEYS and ARGV with the name
+    /// `first_name`, and `rest` another one, which is called if the first returns nil. They do nothing else.
+    pub fn kept((first, first_name): (&str, &str), (rest, rest_name): (&str, &str)) -> Self {
         let script = Self::new(format!(
-            "{constants}
-             {first}
+            "{first}
              local answer = {first_name}(KEYS, ARGV)
              if answer then return answer end
              {rest}
@@ -63,13 +63,12 @@ impl Script {
         ));
         let version: String = script.digest.chars().take(16).collect();
         let name = format!("tollgate_{version}");
-        // While a library is loaded it sees nothing of Lua: what it needs it makes with its first call.
+        // A library sees nothing of Lua while it is loaded, so it makes what it needs in its first call.
         let library = format!(
             "#!lua name={name}
              local first, rest
              redis.register_function('{name}', function(keys, arguments)
                if not rest then
-                 {constants}
                  {first}
                  {rest}
                  first, rest = {first_name}, {rest_name}
@@ -88,13 +87,13 @@ impl Script {
         self.function.as_ref().map(|function| function.name.as_str())
     }
 
-    /// The same without a function.
+    /// The same script without a function.
     #[cfg(test)]
     pub fn evaluated(self) -> Self {
         Self { function: None, ..self }
     }
 
-    /// Makes all `calls` at once; one outcome each.
+    /// Makes all `calls` at once, with one outcome each.
     pub async fn run(&self, servers: &Servers, calls: &[Call]) -> Vec<Outcome> {
         let calls: Vec<&Call> = calls.iter().collect();
         let Some(function) = self.function.as_ref().filter(|function| function.may_be_asked()) else {
@@ -136,7 +135,7 @@ impl Script {
 }
 
 impl Function {
-    /// Whether servers are believed to let the user load it and call it.
+    /// Whether the servers are believed to let the user load and call the function.
     fn may_be_asked(&self) -> bool {
         self.refused.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err()
     }
@@ -144,32 +143,32 @@ impl Function {
     fn refuse(&self) {
         if self.refused.swap(REFUSED_FOR, Relaxed) == 0 && !self.was_told.swap(true, Relaxed) {
             tracing::warn!(
-                "Redis lets this user load or call no functions, so each of its calls costs it more: \
+                "this Redis user may not load or call functions, so each call costs Redis more; \
                  grant +function|load +fcall"
             );
         }
     }
 
-    /// Gives it to the servers of `calls`, and makes them.
+    /// Loads the function on the servers of `calls`, and makes the calls.
     async fn load(&self, servers: &Servers, calls: &[&Call]) -> Vec<Outcome> {
         let commands = calls.iter().flat_map(|call| {
             let mut load = redis::cmd("FUNCTION");
             load.arg("LOAD").arg(&self.library);
             [Command { slot: call.slot(), command: load }, call.command("FCALL", &self.name)]
         });
-        // Another store may have loaded it meanwhile, which is as well: what counts is whether the calls succeed.
+        // Another store may have loaded it meanwhile. What counts is whether the calls succeed.
         servers.write(commands.collect()).await.into_iter().skip(1).step_by(2).collect()
     }
 }
 
-/// Calls of which nothing has happened, and their places among all.
+/// Calls that were not carried out, and their places among all calls.
 struct Void<'a> {
     places: Vec<usize>,
     calls: Vec<&'a Call>,
 }
 
 impl<'a> Void<'a> {
-    /// Those whose outcome is such a fault, if there are any.
+    /// The calls whose faults are such that nothing was carried out, if there are any.
     fn of(outcomes: &[Outcome], calls: &[&'a Call], is_void: impl Fn(&Fault) -> bool) -> Option<Self> {
         let all = outcomes.iter().zip(calls).enumerate();
         let void = all.filter(|(_, (outcome, _))| outcome.as_ref().is_err_and(&is_void));
@@ -177,7 +176,7 @@ impl<'a> Void<'a> {
         (!places.is_empty()).then_some(Self { places, calls })
     }
 
-    /// They were made once more, with these outcomes.
+    /// Puts the outcomes of the second attempt in their places.
     fn become_of(self, outcomes: &mut [Outcome], again: Vec<Outcome>) {
         for (place, outcome) in self.places.into_iter().zip(again) {
             if let Some(old) = outcomes.get_mut(place) {

@@ -24,13 +24,13 @@ pub(super) struct Scripts {
 impl Scripts {
     pub fn new() -> Self {
         Self {
-            change: Script::new(lua::of_namespaces() + include_str!("../../../scripts/change.lua")),
-            read: Script::new(lua::of_namespaces() + include_str!("../../../scripts/snapshot.lua")),
+            change: Script::new(lua::of_namespaces(include_str!("../../../scripts/change.lua"))),
+            read: Script::new(lua::of_namespaces(include_str!("../../../scripts/snapshot.lua"))),
             audit: Script::new(include_str!("../../../scripts/audit.lua")),
         }
     }
 
-    /// Tells that `client` was reset.
+    /// Records that `client` was reset.
     pub async fn reset(
         &self,
         servers: &Servers,
@@ -45,7 +45,7 @@ impl Scripts {
         }
     }
 
-    /// Sets or removes an override, if that may be.
+    /// Sets or removes an override if that is allowed.
     pub async fn change_override(
         &self,
         servers: &Servers,
@@ -103,7 +103,7 @@ impl Scripts {
         read_snapshot(self.read.call(servers, Call { keys, arguments: arguments.into() }).await?)
     }
 
-    /// The log's lines.
+    /// Lines of the log, newest first.
     pub async fn audit(
         &self,
         servers: &Servers,
@@ -118,7 +118,7 @@ impl Scripts {
     }
 }
 
-/// What `snapshot.lua` returns.
+/// Reads what `snapshot.lua` returns.
 pub(super) fn read_snapshot(answer: Value) -> Result<NamespaceSnapshot, BackendError> {
     type Parts = (u64, u64, u64, u64, Vec<Bytes>, Vec<(Bytes, Bytes)>);
     let parts: Parts = redis::from_redis_value(answer).map_err(unreadable)?;
@@ -135,7 +135,7 @@ pub(super) fn read_snapshot(answer: Value) -> Result<NamespaceSnapshot, BackendE
     })
 }
 
-/// What `audit.lua` returns.
+/// Reads what `audit.lua` returns.
 pub(super) fn read_lines(answer: Value) -> Result<Vec<(u64, Vec<u8>)>, BackendError> {
     let (newest, lines): (u64, Vec<Vec<u8>>) = redis::from_redis_value(answer).map_err(unreadable)?;
     Ok((0..=newest).rev().zip(lines).collect())
@@ -159,7 +159,7 @@ fn read_override(consumer: Vec<u8>, row: &[u8]) -> Option<OverrideRow> {
     Some(OverrideRow { revision, consumer: String::from_utf8(consumer).ok()?, value })
 }
 
-/// A reset; none: it is something else.
+/// Reads a reset, or `None` if the row is something else.
 fn read_reset(bytes: &[u8]) -> Result<Option<(u64, ClientId)>, BackendError> {
     let mut reader = Reader(bytes);
     let (Some(revision), Some(what)) = (reader.long(), reader.byte()) else {
