@@ -12,7 +12,7 @@ use tollgate_testkit::redis::cluster::Cluster;
 use tollgate_testkit::redis::watched::Watched;
 use tollgate_testkit::wait;
 
-use crate::ask::{UNIT, apply, charge, client, daily, grant, used};
+use crate::ask::{UNIT, anonymous, apply, charge, client, daily, grant, used};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -145,4 +145,27 @@ async fn when_a_node_of_a_cluster_dies_its_clients_alone_fail_until_the_replica_
     }
     cluster.restart().unwrap();
     applies(&redis).await;
+}
+
+/// A slot moves from one node to another while the store runs: the store follows the redirections of both, at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_moves_to_another_node_fails_no_call() {
+    let cluster = Cluster::start().unwrap();
+    let redis = redis(&cluster.url()).await;
+    applies(&redis).await;
+    let key = format!("tollgate:a:{{moved:{:02x}}}:{}", client(1).0[0], client(1));
+    let (from, to) = cluster.owner_and_another(&key).unwrap();
+    let slot = from.ask(&["CLUSTER", "KEYSLOT", &key]).unwrap();
+    let [source, target] = [from, to].map(|node| node.ask(&["CLUSTER", "MYID"]).unwrap());
+    to.ask(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source]).unwrap();
+    from.ask(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target]).unwrap();
+    let terms = daily(100, None);
+    // The old node does not have the account, so it sends the call to the new one, for this once.
+    apply(&redis, "moved", anonymous(1, &terms, UNIT)).await;
+    for node in [to, from] {
+        node.ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &target]).unwrap();
+    }
+    let answer = apply(&redis, "moved", charge(1, &terms, UNIT)).await;
+    assert_eq!(grant(answer).month_used, Cost(2 * UNIT));
+    assert_eq!(to.ask(&["EXISTS", &key]).unwrap(), "1");
 }

@@ -72,6 +72,19 @@ impl Cluster {
         Ok(place)
     }
 
+    /// The master of `key`'s slot, and another master.
+    ///
+    /// # Errors
+    /// If no master has the slot, or it is the only one.
+    pub fn owner_and_another(&self, key: &str) -> anyhow::Result<(&Server, &Server)> {
+        let slot = self.live().next().context("no node is left")?.ask(&["CLUSTER", "KEYSLOT", key])?;
+        let slot: u16 = slot.parse()?;
+        let (owners, others): (Vec<&Server>, Vec<&Server>) =
+            self.masters().partition(|node| has_slot(node, slot));
+        let owner = owners.first().context("no master has the slot")?;
+        Ok((owner, others.first().context("there is no other master")?))
+    }
+
     /// Waits until the replica of the killed node has its slots, and the others know.
     ///
     /// # Errors

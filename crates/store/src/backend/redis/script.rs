@@ -101,14 +101,17 @@ impl Script {
         };
         let mut outcomes =
             servers.write(calls.iter().map(|call| call.command("FCALL", &function.name)).collect()).await;
+        let mut is_forbidden = false;
         if let Some(unknown) = Void::of(&outcomes, &calls, |fault| matches!(fault, Fault::NoScript)) {
-            let loaded = function.load(servers, &unknown.calls).await;
-            unknown.become_of(&mut outcomes, loaded);
+            let (loads, called) = function.load(servers, &unknown.calls).await;
+            is_forbidden = has_forbidden(&loads);
+            unknown.become_of(&mut outcomes, called);
         }
+        is_forbidden |= has_forbidden(&outcomes);
         let is_refused = |fault: &Fault| matches!(fault, Fault::NoScript | Fault::Forbidden(_));
         if let Some(refused) = Void::of(&outcomes, &calls, is_refused) {
             let evaluated = self.evaluate(servers, &refused.calls).await;
-            if evaluated.iter().any(Result::is_ok) {
+            if is_forbidden && evaluated.iter().any(Result::is_ok) {
                 function.refuse();
             }
             refused.become_of(&mut outcomes, evaluated);
@@ -149,16 +152,25 @@ impl Function {
         }
     }
 
-    /// Loads the function on the servers of `calls`, and makes the calls.
-    async fn load(&self, servers: &Servers, calls: &[&Call]) -> Vec<Outcome> {
+    /// Loads the function on the servers of `calls`, and makes the calls. Returns the outcomes of both. Another store may
+    /// have loaded it meanwhile; then the loads fail and the calls succeed.
+    async fn load(&self, servers: &Servers, calls: &[&Call]) -> (Vec<Outcome>, Vec<Outcome>) {
         let commands = calls.iter().flat_map(|call| {
             let mut load = redis::cmd("FUNCTION");
             load.arg("LOAD").arg(&self.library);
             [Command { slot: call.slot(), command: load }, call.command("FCALL", &self.name)]
         });
-        // Another store may have loaded it meanwhile. What counts is whether the calls succeed.
-        servers.write(commands.collect()).await.into_iter().skip(1).step_by(2).collect()
+        let outcomes = servers.write(commands.collect()).await.into_iter().enumerate();
+        let (loads, called): (Vec<_>, Vec<_>) = outcomes.partition(|(place, _)| place.is_multiple_of(2));
+        let without_places =
+            |outcomes: Vec<(usize, Outcome)>| outcomes.into_iter().map(|(_, outcome)| outcome).collect();
+        (without_places(loads), without_places(called))
     }
+}
+
+/// Whether the user may not do what one of the outcomes is of.
+fn has_forbidden(outcomes: &[Outcome]) -> bool {
+    outcomes.iter().any(|outcome| matches!(outcome, Err(Fault::Forbidden(_))))
 }
 
 /// Calls that were not carried out, and their places among all calls.
