@@ -19,6 +19,53 @@ pub const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// Thousandths of a cost unit in one unit.
 pub const MILLI_PER_UNIT: u64 = 1_000;
 
+/// Arithmetic of lengths of time and of amounts. Nothing wraps: a sum ends at the end of the range, and a difference at zero.
+macro_rules! amounts {
+    ($($amount:ident),*) => {$(
+        impl $amount {
+            /// The sum, or the end of the range.
+            #[must_use]
+            pub const fn plus(self, more: Self) -> Self {
+                Self(self.0.saturating_add(more.0))
+            }
+
+            /// What is left of `self` without `other`; zero when `other` is more.
+            #[must_use]
+            pub const fn less(self, other: Self) -> Self {
+                Self(self.0.saturating_sub(other.0))
+            }
+
+            /// `factor` times as much, or the end of the range.
+            #[must_use]
+            pub const fn times(self, factor: u64) -> Self {
+                Self(self.0.saturating_mul(factor))
+            }
+        }
+    )*};
+}
+
+/// Arithmetic of moments, whose distance is a length of time.
+macro_rules! moments {
+    ($($moment:ident in $length:ident),*) => {$(
+        impl $moment {
+            /// The time from `earlier` to `self`; zero when `earlier` lies in the future.
+            #[must_use]
+            pub const fn since(self, earlier: Self) -> $length {
+                $length(self.0.saturating_sub(earlier.0))
+            }
+
+            /// The moment `wait` later, or the end of the range.
+            #[must_use]
+            pub const fn after(self, wait: $length) -> Self {
+                Self(self.0.saturating_add(wait.0))
+            }
+        }
+    )*};
+}
+
+amounts!(Nanos, Micros, Millis, Work, Cost);
+moments!(UnixNanos in Nanos, UnixMicros in Micros);
+
 /// A moment: nanoseconds since the Unix epoch, UTC without leap seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixNanos(pub u64);
@@ -28,18 +75,6 @@ impl UnixNanos {
     #[must_use]
     pub const fn micros(self) -> UnixMicros {
         UnixMicros(self.0 / 1_000)
-    }
-
-    /// The time from `earlier` to `self`; zero when `earlier` lies in the future.
-    #[must_use]
-    pub const fn since(self, earlier: Self) -> Nanos {
-        Nanos(self.0.saturating_sub(earlier.0))
-    }
-
-    /// The moment `wait` later, or the end of the range.
-    #[must_use]
-    pub const fn after(self, wait: Nanos) -> Self {
-        Self(self.0.saturating_add(wait.0))
     }
 
     /// The moment `seconds` after the epoch.
@@ -96,24 +131,6 @@ impl Nanos {
 pub struct Millis(pub u64);
 
 impl Millis {
-    /// The sum, or the end of the range.
-    #[must_use]
-    pub const fn plus(self, more: Self) -> Self {
-        Self(self.0.saturating_add(more.0))
-    }
-
-    /// What is left of `self` after `time`; zero when `time` is longer.
-    #[must_use]
-    pub const fn less(self, time: Self) -> Self {
-        Self(self.0.saturating_sub(time.0))
-    }
-
-    /// `factor` times as long, or the end of the range.
-    #[must_use]
-    pub const fn times(self, factor: u64) -> Self {
-        Self(self.0.saturating_mul(factor))
-    }
-
     /// The same length in nanoseconds, or the end of the range.
     #[must_use]
     pub const fn nanos(self) -> Nanos {
@@ -132,18 +149,6 @@ impl Millis {
 pub struct Micros(pub u64);
 
 impl Micros {
-    /// The sum, or the end of the range.
-    #[must_use]
-    pub const fn plus(self, more: Self) -> Self {
-        Self(self.0.saturating_add(more.0))
-    }
-
-    /// What is left of `self` after `time`; zero when `time` is longer.
-    #[must_use]
-    pub const fn less(self, time: Self) -> Self {
-        Self(self.0.saturating_sub(time.0))
-    }
-
     /// The same length in nanoseconds, or the end of the range.
     #[must_use]
     pub const fn nanos(self) -> Nanos {
@@ -168,18 +173,6 @@ impl Micros {
 pub struct UnixMicros(pub u64);
 
 impl UnixMicros {
-    /// The time from `earlier` to `self`; zero when `earlier` lies in the future.
-    #[must_use]
-    pub const fn since(self, earlier: Self) -> Micros {
-        Micros(self.0.saturating_sub(earlier.0))
-    }
-
-    /// The moment `wait` later, or the end of the range.
-    #[must_use]
-    pub const fn after(self, wait: Micros) -> Self {
-        Self(self.0.saturating_add(wait.0))
-    }
-
     /// The same moment in nanoseconds, or the end of the range.
     #[must_use]
     pub const fn nanos(self) -> UnixNanos {
@@ -194,20 +187,6 @@ impl UnixMicros {
 /// [`Bucket::weight`]: crate::terms::Bucket::weight
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Work(pub u64);
-
-impl Work {
-    /// The sum, or the end of the range.
-    #[must_use]
-    pub const fn plus(self, more: Self) -> Self {
-        Self(self.0.saturating_add(more.0))
-    }
-
-    /// What is left of `self` after `done`; zero when more was done.
-    #[must_use]
-    pub const fn less(self, done: Self) -> Self {
-        Self(self.0.saturating_sub(done.0))
-    }
-}
 
 /// What a request costs, in thousandths of a unit. `Cost(1_000)` is one unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -227,24 +206,6 @@ impl Cost {
     #[must_use]
     pub const fn whole_units(self) -> u64 {
         self.0 / MILLI_PER_UNIT
-    }
-
-    /// What is left of `self` after `spent`; zero when more was spent.
-    #[must_use]
-    pub const fn less(self, spent: Self) -> Self {
-        Self(self.0.saturating_sub(spent.0))
-    }
-
-    /// The sum, or the end of the range.
-    #[must_use]
-    pub const fn plus(self, more: Self) -> Self {
-        Self(self.0.saturating_add(more.0))
-    }
-
-    /// `factor` times as much, or the end of the range.
-    #[must_use]
-    pub const fn times(self, factor: u64) -> Self {
-        Self(self.0.saturating_mul(factor))
     }
 }
 
