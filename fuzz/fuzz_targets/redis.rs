@@ -91,9 +91,9 @@ fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
                         exact(lease.need),
                         exact(lease.queued),
                         exact(lease.want),
-                        lease.since[0].min(EXACT),
-                        lease.since[1].min(EXACT),
-                        lease.since[2].min(EXACT),
+                        lease.since[0].0.min(EXACT),
+                        lease.since[1].0.min(EXACT),
+                        lease.since[2].0.min(EXACT),
                     ];
                     assert_eq!(unpack(format(APPLY, "local LEASE"), &mut bytes), said);
                 }
@@ -137,7 +137,7 @@ fn entry(dice: &mut Unstructured<'_>, terms: &[(Arc<Terms>, Arc<str>)]) -> Resul
         Ask::Charge { cost: Cost(dice.arbitrary()?) }
     } else {
         Ask::Lease(LeaseRequest {
-            since: [dice.arbitrary()?, dice.arbitrary()?, dice.arbitrary()?],
+            since: [dice.arbitrary()?, dice.arbitrary()?, dice.arbitrary()?].map(Micros),
             epoch: dice.arbitrary()?,
             seq: dice.arbitrary()?,
             spent: Cost(dice.arbitrary()?),

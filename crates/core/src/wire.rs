@@ -113,7 +113,7 @@ pub struct LeaseRequest {
     /// When each bucket took what is reported for the first time: 0, it counts as spent now; 1, before now, and the bucket
     /// was never empty then; more, the bucket was empty at some moment of it, and spending from there on, alone, empties it
     /// again so many microseconds after [`LONGEST_EMPTY`] before now.
-    pub since: [u64; 3],
+    pub since: [Micros; 3],
 }
 
 /// What the store answers.

@@ -9,7 +9,7 @@ mod refused;
 pub use self::refused::Refused;
 use crate::clock::{NodeMillis, Tick};
 use tollgate_core::limit::Month;
-use tollgate_core::units::{Cost, Millis};
+use tollgate_core::units::{Cost, Micros, Millis};
 use tollgate_core::wire::{Grant, LeaseRequest, Refusal};
 
 /// What a node's record knows of one client's lease.
@@ -175,7 +175,7 @@ impl LeaseState {
         &mut self,
         month: Month,
         wish: Wish,
-        until_empty: [u64; 3],
+        until_empty: [Micros; 3],
         patience: Millis,
         at: NodeMillis,
     ) -> LeaseRequest {
@@ -195,11 +195,11 @@ impl LeaseState {
             self.fresh &= !Self::SINCE_MESSAGE;
         }
         let fresh = self.fresh | self.fresh >> 4;
-        let mut since = [1; 3];
+        let mut since = [Micros(1); 3];
         for (index, (since, until_empty)) in since.iter_mut().zip(until_empty).enumerate() {
             if fresh & Self::UNKNOWN != 0 {
-                *since = 0;
-            } else if fresh & (1 << index) != 0 || until_empty == 0 {
+                *since = Micros(0);
+            } else if fresh & (1 << index) != 0 || until_empty == Micros(0) {
                 *since = until_empty;
             }
         }

@@ -15,7 +15,7 @@ fn batch() -> Batch {
         need: units::Cost(2_000),
         queued: units::Cost(3_000),
         want: units::Cost(8_000),
-        since: [0, 1, 60_000_500],
+        since: [0, 1, 60_000_500].map(units::Micros),
     };
     Batch {
         namespace: "fingerprint".into(),

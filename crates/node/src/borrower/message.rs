@@ -118,13 +118,13 @@ const CLOCK_STEP: Micros = Micros(1_000);
 const MOST_DRIFT: Micros = Micros(60_000);
 
 /// When each bucket of the client will be empty, as far as this node knows: see [`LeaseRequest::since`].
-fn until_empty(state: &State, tier: &Tier, times: Now) -> [u64; 3] {
+fn until_empty(state: &State, tier: &Tier, times: Now) -> [Micros; 3] {
     // The node's clock may be slower than the store's: a thousandth of the time since it last spoke with it. And Kong's has
     // steps of a millisecond: what was spent may have been spent as much later than it says.
     let apart = times.millis().tick().since(state.lease.asked);
     // A thousandth of milliseconds are as many microseconds.
     let drift = Micros(apart.0).min(MOST_DRIFT).plus(CLOCK_STEP);
-    let mut until_empty = [0; 3];
+    let mut until_empty = [Micros(0); 3];
     if !state.account.is_of(tier) {
         return until_empty;
     }
@@ -133,7 +133,7 @@ fn until_empty(state: &State, tier: &Tier, times: Now) -> [u64; 3] {
         let empty_at = limit.full_at(*level, state.account.at);
         let ahead = empty_at.since(times.unix).micros_rounded_up();
         let ago = times.unix.since(empty_at).micros();
-        *place = LONGEST_EMPTY.plus(ahead).plus(drift).less(ago).0.max(2);
+        *place = LONGEST_EMPTY.plus(ahead).plus(drift).less(ago).max(Micros(2));
     }
     until_empty
 }

@@ -1,9 +1,11 @@
 use super::*;
 use proptest::prelude::*;
-use tollgate_core::units::{Cost, Micros, Millis};
 use tollgate_core::wire::Refusal;
 
 const MONTH: Month = Month(682);
+
+/// It is not known when the buckets are empty.
+const UNKNOWN: [Micros; 3] = [Micros(0); 3];
 
 const fn wish(need: u64, want: u64) -> Wish {
     Wish { need: Cost(need), queued: Cost(0), want: Cost(want) }
@@ -25,7 +27,7 @@ fn grant(request: &LeaseRequest, hold: u64) -> Grant {
 fn a_request_is_paid_for_as_long_as_the_lease_lasts_and_holds_enough() {
     let mut lease = LeaseState::default();
     assert_eq!(lease.spend(Cost(1_000), Tick(0)), Spend::Ask, "there is no request yet");
-    let request = lease.message(MONTH, wish(1_000, 0), [0; 3], Millis(100), NodeMillis(1_000));
+    let request = lease.message(MONTH, wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
     assert!(lease.take(&grant(&request, 2_000), Cost(1_000), Tick(1_000), Tick(1_002)));
     assert_eq!(lease.spend(Cost(1_500), Tick(1_003)), Spend::Paid);
     assert_eq!(lease.spend(Cost(1_500), Tick(1_003)), Spend::Ask);
@@ -37,9 +39,9 @@ fn a_request_is_paid_for_as_long_as_the_lease_lasts_and_holds_enough() {
 #[test]
 fn what_was_spent_while_the_message_was_under_way_comes_off() {
     let mut lease = LeaseState::default();
-    let first = lease.message(MONTH, wish(1_000, 0), [0; 3], Millis(100), NodeMillis(1_000));
+    let first = lease.message(MONTH, wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
     lease.take(&grant(&first, 5_000), Cost(1_000), Tick(1_000), Tick(1_000));
-    let second = lease.message(MONTH, wish(0, 5_000), [0; 3], Millis(100), NodeMillis(1_100));
+    let second = lease.message(MONTH, wish(0, 5_000), UNKNOWN, Millis(100), NodeMillis(1_100));
     assert_eq!((second.hold, second.seq), (Cost(5_000), 2));
     lease.spend(Cost(3_000), Tick(1_101));
     assert!(
@@ -53,7 +55,7 @@ fn what_was_spent_while_the_message_was_under_way_comes_off() {
 #[test]
 fn what_was_lent_or_refused_under_other_terms_is_given_back_or_void() {
     let mut lease = LeaseState { terms: 1, ..LeaseState::default() };
-    let request = lease.message(MONTH, wish(1_000, 4_000), [0; 3], Millis(100), NodeMillis(1_000));
+    let request = lease.message(MONTH, wish(1_000, 4_000), UNKNOWN, Millis(100), NodeMillis(1_000));
     let refusal = Refusal { limits: 1, month: false, never: false, wait: Micros(60_000_000) };
     let grant = Grant { refusal: Some(refusal), ..grant(&request, 5_000) };
     assert!(lease.take(&grant, Cost(7_000), Tick(1_000), Tick(1_002)));
@@ -63,17 +65,17 @@ fn what_was_lent_or_refused_under_other_terms_is_given_back_or_void() {
     lease.spend(Cost(2_000), Tick(1_003));
     lease.come_under(2);
     assert_eq!(lease.spend(Cost(1_000), Tick(1_003)), Spend::Ask);
-    let next = lease.message(MONTH, wish(1_000, 0), [0; 3], Millis(100), NodeMillis(1_004));
+    let next = lease.message(MONTH, wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_004));
     assert_eq!((next.seq, next.spent, next.hold), (2, Cost(2_000), Cost(0)), "it tells what was spent");
 }
 
 #[test]
 fn a_message_under_way_is_repeated_not_replaced() {
     let mut lease = LeaseState::default();
-    let first = lease.message(MONTH, wish(1_000, 0), [0; 3], Millis(100), NodeMillis(1_000));
-    assert_eq!(lease.message(MONTH, wish(1_000, 0), [0; 3], Millis(100), NodeMillis(1_050)).seq, first.seq);
+    let first = lease.message(MONTH, wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
+    assert_eq!(lease.message(MONTH, wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_050)).seq, first.seq);
     assert_eq!(
-        lease.message(MONTH, wish(1_000, 0), [0; 3], Millis(100), NodeMillis(1_101)).seq,
+        lease.message(MONTH, wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_101)).seq,
         first.seq + 1,
         "until patience ends"
     );
@@ -82,7 +84,7 @@ fn a_message_under_way_is_repeated_not_replaced() {
 #[test]
 fn a_refusal_holds_for_as_much_or_more_until_its_time() {
     let mut lease = LeaseState::default();
-    let request = lease.message(MONTH, wish(2_000, 0), [0; 3], Millis(100), NodeMillis(1_000));
+    let request = lease.message(MONTH, wish(2_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
     let refusal = Some(Refusal { limits: 2, month: true, never: false, wait: Micros(600_001) });
     lease.take(&Grant { refusal, ..grant(&request, 0) }, Cost(2_000), Tick(1_000), Tick(1_001));
     let refused = Refused { cost: Cost(2_000), until: Tick(1_602), limits: 2 | Refused::MONTH };
@@ -131,7 +133,7 @@ proptest! {
                     }
                 }
                 1 => {
-                    let request = lease.message(MONTH, wish(amount, 0), [0; 3], Millis(0), NodeMillis(now));
+                    let request = lease.message(MONTH, wish(amount, 0), UNKNOWN, Millis(0), NodeMillis(now));
                     lease.take(&grant(&request, amount), Cost(amount), NodeMillis(now).tick(), NodeMillis(now).tick());
                     lent = amount;
                 }
@@ -154,7 +156,7 @@ fn what_is_owed_without_a_lease_is_told_soon_whatever_the_clock_shows() {
         let mut lease = LeaseState::default();
         lease.owe(Cost(1_000), NodeMillis(now));
         assert_eq!(NodeMillis(now + 500).tick().since(lease.asked), Millis(500), "at {now}");
-        let request = lease.message(MONTH, Wish::default(), [0; 3], Millis(100), NodeMillis(now + 500));
+        let request = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(now + 500));
         assert!(lease.take(
             &grant(&request, 0),
             Cost(0),
@@ -171,7 +173,7 @@ fn what_is_owed_without_a_lease_is_told_soon_whatever_the_clock_shows() {
 #[test]
 fn a_lease_that_is_given_up_is_told_of_by_the_next_message() {
     let mut lease = LeaseState::default();
-    let first = lease.message(MONTH, wish(1_000, 9_000), [0; 3], Millis(100), NodeMillis(1_000));
+    let first = lease.message(MONTH, wish(1_000, 9_000), UNKNOWN, Millis(100), NodeMillis(1_000));
     assert!(lease.take(
         &grant(&first, 9_000),
         Cost(1_000),
@@ -180,7 +182,7 @@ fn a_lease_that_is_given_up_is_told_of_by_the_next_message() {
     ));
     lease.give_up(NodeMillis(2_000));
     assert!(lease.is_worth_keeping(), "the store has yet to hear of it");
-    let next = lease.message(MONTH, Wish::default(), [0; 3], Millis(100), NodeMillis(2_050));
+    let next = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(2_050));
     assert_eq!((next.hold, next.seq), (Cost(0), first.seq + 1), "it repeats none that the store knows");
     assert!(lease.take(&grant(&next, 0), Cost(0), NodeMillis(2_050).tick(), NodeMillis(2_051).tick()));
     assert!(!lease.is_worth_keeping());

@@ -27,11 +27,11 @@ pub enum Poured {
 impl Poured {
     /// Reads a request's [`since`](tollgate_core::wire::LeaseRequest::since).
     #[must_use]
-    pub const fn from_wire(since: u64) -> Self {
-        match since {
+    pub const fn from_wire(since: Micros) -> Self {
+        match since.0 {
             0 => Self::Now,
             1 => Self::Earlier,
-            since => Self::Until(Micros(since)),
+            _ => Self::Until(since),
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn ask(seq: u32, spent: u64, hold: u64, need: u64, want: u64) -> Leas
         need: Cost(need),
         queued: Cost(0),
         want: Cost(want),
-        since: [0; 3],
+        since: [Micros(0); 3],
     }
 }
 

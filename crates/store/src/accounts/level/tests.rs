@@ -105,7 +105,7 @@ fn a_bucket_drains_while_the_tier_has_none() {
 /// A report of `spent` in all. A bucket with only that is empty in `empty_in` microseconds.
 fn report(seq: u32, spent: u64, empty_in: i64) -> LeaseRequest {
     let since = LONGEST_EMPTY.0.saturating_add_signed(empty_in).max(2);
-    LeaseRequest { since: [since; 3], ..ask(seq, spent, 0, 0, 0) }
+    LeaseRequest { since: [Micros(since); 3], ..ask(seq, spent, 0, 0, 0) }
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn what_was_spent_drains_from_when_it_was_spent_and_not_from_the_report() {
     assert_eq!(refusal(&account, asked_again(0)), None);
     assert_eq!(refusal(&account, asked_again(-200_000)), None);
     assert_eq!(refusal(&account, asked_again(1)).unwrap().wait, Micros(1), "spent a microsecond too late");
-    let unknown = LeaseRequest { since: [0; 3], ..asked_again(0) };
+    let unknown = LeaseRequest { since: [Micros(0); 3], ..asked_again(0) };
     assert_eq!(refusal(&account, unknown).unwrap().wait, Micros(SECOND), "it counts as spent now");
 }
 
@@ -138,7 +138,7 @@ fn what_was_spent_before_the_bucket_was_empty_drains_from_there() {
     account.apply(
         &one,
         1,
-        &LeaseRequest { since: [1; 3], ..ask(1, 3 * UNIT, 0, 0, 0) },
+        &LeaseRequest { since: [Micros(1); 3], ..ask(1, 3 * UNIT, 0, 0, 0) },
         UnixMicros(NOW + 4 * SECOND),
     );
     assert_eq!(account.charge(&one, Cost(0), UnixMicros(NOW + 4 * SECOND)).used[0], Cost(UNIT));
@@ -153,7 +153,12 @@ fn what_is_more_than_a_bucket_drained_before_what_is_left_of_it() {
         // An outage: the node's own bucket allowed this much, and it is reported when the outage is over.
         let spent = 10 * (1 + seconds) * UNIT - UNIT;
         let now = NOW + seconds * SECOND;
-        account.apply(&one, 1, &LeaseRequest { since: [1; 3], ..ask(1, spent, 0, 0, 0) }, UnixMicros(now));
+        account.apply(
+            &one,
+            1,
+            &LeaseRequest { since: [Micros(1); 3], ..ask(1, spent, 0, 0, 0) },
+            UnixMicros(now),
+        );
         let used = account.charge(&one, Cost(0), UnixMicros(now)).used[0];
         assert!(used >= Cost(10 * UNIT - 1), "{used} after {seconds} s");
     }

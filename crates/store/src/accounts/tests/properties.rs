@@ -24,7 +24,7 @@ fn any_lease() -> impl Strategy<Value = LeaseRequest> {
             need: Cost(need),
             queued: Cost(absurd % 9_000),
             want: if is_absurd { Cost(absurd) } else { Cost(want) },
-            since: [absurd % 3, LONGEST_EMPTY.0 - absurd % 10, absurd % (2 * LONGEST_EMPTY.0)],
+            since: [absurd % 3, LONGEST_EMPTY.0 - absurd % 10, absurd % (2 * LONGEST_EMPTY.0)].map(Micros),
         })
 }
 

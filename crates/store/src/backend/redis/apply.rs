@@ -215,7 +215,7 @@ fn pack_entry(entry: &AccountEntry, offer: u8, set: u8) -> Vec<u8> {
             bytes.extend(lease.month.to_le_bytes());
             let amounts = [lease.hold, lease.need, lease.queued, lease.want];
             bytes.extend(amounts.into_iter().flat_map(exact));
-            bytes.extend(lease.since.into_iter().flat_map(|since| since.min(EXACT).to_le_bytes()));
+            bytes.extend(lease.since.into_iter().flat_map(|since| since.0.min(EXACT).to_le_bytes()));
         }
         Ask::Charge { cost } => {
             bytes.extend([ask::CHARGE, flags, offer, set]);

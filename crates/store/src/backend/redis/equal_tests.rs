@@ -4,7 +4,7 @@
 mod edges;
 
 use std::collections::HashMap;
-use tollgate_core::units::{Cost, UnixMicros};
+use tollgate_core::units::{Cost, Micros, UnixMicros};
 
 use crate::accounts::{Applied, REMEMBERED, end_of, month_of};
 use proptest::prelude::*;
@@ -103,7 +103,7 @@ fn deed() -> impl Strategy<Value = Deed> {
                 need: Cost(need),
                 queued: Cost(hold / 2),
                 want: Cost(want),
-                since: [spent % 3, need % (2 * LONGEST_EMPTY.0), want],
+                since: [spent % 3, need % (2 * LONGEST_EMPTY.0), want].map(Micros),
             },
         });
     prop_oneof![6 => report, 1 => babble, 2 => amount().prop_map(Deed::Charge)]
@@ -248,7 +248,7 @@ impl Pair {
                         2 => 2 + amount % LONGEST_EMPTY.0,
                         _ => LONGEST_EMPTY.0 + amount % (30 * SECOND),
                     };
-                    lease.since = [*spends, *keeps, *need].map(moment);
+                    lease.since = [*spends, *keeps, *need].map(|amount| Micros(moment(amount)));
                 }
                 self.said.insert((client, *node), lease);
                 (*node, Ask::Lease(lease))
