@@ -105,7 +105,7 @@ impl HostKind {
     }
 
     /// Keeps a header that the client has sent from the upstream; false if that is not possible.
-    pub fn take_away(self, name: &[u8]) -> bool {
+    pub fn remove_request_header(self, name: &[u8]) -> bool {
         match self {
             Self::Envoy => {
                 abi::remove_header(Map::Request, name);

@@ -83,9 +83,9 @@ impl Http {
         store_client: &StoreClient,
         request: &Request<'_, HostGateway>,
     ) -> Action {
-        match store_client.meet(&ready.engine, ready, self.context, request) {
+        match store_client.decide_or_wait(&ready.engine, ready, self.context, request) {
             Admission::Off => Action::Continue,
-            Admission::Known(answer) => self.conclude(ready, &answer.caller, answer.ruling),
+            Admission::Decided(answer) => self.conclude(ready, &answer.caller, answer.ruling),
             Admission::Waits(waiting) => {
                 self.response = Response::AsWaited;
                 self.waiting = Some(waiting);
@@ -114,7 +114,7 @@ impl Context for Http {
         if let (Some(ready), Some(waiting)) = (&self.ready, &self.waiting)
             && let Some(store_client) = &ready.store_client
         {
-            store_client.answer(&ready.engine, ready.as_ref(), waiting);
+            store_client.receive_answer(&ready.engine, ready.as_ref(), waiting);
             ready.metrics.evictions(&ready.engine);
         }
     }
@@ -190,11 +190,11 @@ pub fn conclude(ready: &Ready, question: &Question, ruling: &Ruling) -> bool {
 fn strip(host: HostKind, headers: &Headers<'_>) -> bool {
     let mut is_done = true;
     for name in headers.names().filter(|name| headers::is_reserved(name)) {
-        is_done &= host.take_away(name);
+        is_done &= host.remove_request_header(name);
     }
     if headers.is_part() {
         for name in headers::reserved_names().filter(|name| abi::header(Map::Request, name).is_some()) {
-            is_done &= host.take_away(&name);
+            is_done &= host.remove_request_header(&name);
         }
     }
     is_done

@@ -48,7 +48,7 @@ impl Memory {
     }
 
     /// Publishes how many clients' records the node's table has room for.
-    pub fn tell_records(&self, geometry: &Geometry) {
+    pub fn publish_records(&self, geometry: &Geometry) {
         if let Some(gauge) = self.records {
             abi::record(gauge, geometry.records());
         }

@@ -14,7 +14,7 @@ use tollgate_core::wire::{self, Batch};
 use tollgate_node::clock::NodeNanos;
 use tollgate_node::engine::Ruling;
 use tollgate_node::engine::borrowing::Question;
-use tollgate_node::engine::store_client::{self, Caller, Note};
+use tollgate_node::engine::store_client::{self, Caller, Event};
 use tollgate_node::identity;
 
 /// The store's upstream and the gateway's authorization.
@@ -116,19 +116,19 @@ impl store_client::NodeHost for Ready {
         }
     }
 
-    fn note(&self, note: Note) {
+    fn report(&self, event: Event) {
         let upstream = self.route.as_ref().map_or("", |route| &route.upstream);
-        match note {
-            Note::Hit => self.metrics.lease(true),
-            Note::Miss => self.metrics.lease(false),
-            Note::Called { has_worked, is_up } => self.metrics.store_call(has_worked, is_up),
-            Note::Away => {
+        match event {
+            Event::Hit => self.metrics.lease(true),
+            Event::Miss => self.metrics.lease(false),
+            Event::Called { has_worked, is_up } => self.metrics.store_call(has_worked, is_up),
+            Event::Away => {
                 warn!(
                     "tollgate: the store at {upstream} is away; requests are decided by on_failure until it is back"
                 )
             }
-            Note::Back => warn!("tollgate: the store at {upstream} is back"),
-            Note::NoRoute => error!("tollgate: the gateway knows no route to the store at {upstream}"),
+            Event::Back => warn!("tollgate: the store at {upstream} is back"),
+            Event::NoRoute => error!("tollgate: the gateway knows no route to the store at {upstream}"),
         }
     }
 }

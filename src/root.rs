@@ -56,7 +56,7 @@ impl Root {
         let opened = Table::open(&host, policy.clients, random_key())
             .map_err(|why| vec![cannot_open(why, zone_for(policy.clients))])?;
         let kept = opened.table.geometry();
-        memory.tell_records(kept);
+        memory.publish_records(kept);
         if *kept != Geometry::for_clients(policy.clients) {
             warn!(
                 "tollgate: memory.clients has changed; the table keeps its size until the gateway is restarted, as \
@@ -177,7 +177,7 @@ impl Context for Root {
         if let Some(ready) = &self.ready
             && let Some(store_client) = &ready.store_client
         {
-            store_client.take_batch(&ready.engine, ready.as_ref());
+            store_client.receive_batch(&ready.engine, ready.as_ref());
             ready.metrics.evictions(&ready.engine);
         }
     }

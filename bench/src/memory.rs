@@ -28,26 +28,26 @@ pub struct Settings {
 }
 
 /// The clients that come.
-struct Crowd {
+struct Population {
     name: &'static str,
     about: &'static str,
     promise: &'static str,
     /// One in this many is anonymous, with an address of its own.
-    stranger_in: Option<u64>,
+    anonymous_in: Option<u64>,
 }
 
-const CROWDS: [Crowd; 2] = [
-    Crowd {
+const POPULATIONS: [Population; 2] = [
+    Population {
         name: "consumers",
         about: "every client a consumer of its own",
         promise: "memory: resident after a million consumers, by that after 65,536",
-        stranger_in: None,
+        anonymous_in: None,
     },
-    Crowd {
-        name: "half strangers",
+    Population {
+        name: "half anonymous",
         about: "every other client an address of its own",
-        promise: "memory: the same, half of them strangers",
-        stranger_in: Some(2),
+        promise: "memory: the same, half of them anonymous",
+        anonymous_in: Some(2),
     },
 ];
 
@@ -64,33 +64,33 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
     let mut rows =
         vec![["clients", "at start", &filled, &flooded, "ratio", "evicted", ""].map(str::to_owned).to_vec()];
     let (mut promises, mut runs) = (Vec::new(), Vec::new());
-    for crowd in &CROWDS {
-        eprintln!("memory: {} {}", settings.flood, crowd.name);
+    for population in &POPULATIONS {
+        eprintln!("memory: {} {}", settings.flood, population.name);
         let gateway = variant::start(Some(variant::tollgate(&tollgate, &policy(settings))))?;
         let mut load = Load::connect(gateway.address(), settings.connections)?;
         let start = memory(&gateway)?;
-        crowd.send(&mut load, 0, settings.clients)?;
+        population.send(&mut load, 0, settings.clients)?;
         let filled = memory(&gateway)?;
-        crowd.send(&mut load, settings.clients, settings.flood)?;
+        population.send(&mut load, settings.clients, settings.flood)?;
         let flooded = memory(&gateway)?;
         let ratio = flooded.resident as f64 / filled.resident as f64;
         let evicted = counter(&gateway, "tollgate_table_evictions")?;
         let mebibytes = |memory: &Memory| format!("{:.1} MiB", memory.resident as f64 / 1_048_576.0);
         rows.push(vec![
-            crowd.name.to_owned(),
+            population.name.to_owned(),
             mebibytes(&start),
             mebibytes(&filled),
             mebibytes(&flooded),
             format!("{ratio:.3}"),
             evicted.to_string(),
-            crowd.about.to_owned(),
+            population.about.to_owned(),
         ]);
         runs.push(json!({
-            "clients": crowd.name, "about": crowd.about, "ratio": ratio, "evicted": evicted,
+            "clients": population.name, "about": population.about, "ratio": ratio, "evicted": evicted,
             "start": start.to_json(), "filled": filled.to_json(), "flooded": flooded.to_json(),
         }));
         promises.push(Promise {
-            what: crowd.promise,
+            what: population.promise,
             measured: ratio,
             at_least: 1.0 - PROMISED,
             at_most: 1.0 + PROMISED,
@@ -120,13 +120,13 @@ fn policy(settings: &Settings) -> Value {
     policy
 }
 
-impl Crowd {
+impl Population {
     /// Clients number `from` up to `to` send one request each.
     fn send(&self, load: &mut Load, from: u64, to: u64) -> anyhow::Result<()> {
         let outcome = load.send(to - from, 200, |number, request| {
             let client = from + number;
-            let is_stranger = self.stranger_in.is_some_and(|every| client.is_multiple_of(every));
-            let known = (!is_stranger).then_some((client, "trial"));
+            let is_anonymous = self.anonymous_in.is_some_and(|every| client.is_multiple_of(every));
+            let known = (!is_anonymous).then_some((client, "trial"));
             // 10.0.0.0/8 has room for sixteen million.
             let address = 0x0A00_0000 | u32::try_from(client % (1 << 24)).unwrap_or(0);
             variant::write(request, "/identify", client, known, address);

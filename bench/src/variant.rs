@@ -172,7 +172,7 @@ pub const STEPS: &[Variant] = &[
         ..TOLLGATE
     },
     Variant {
-        name: Cow::Borrowed("step-stranger"),
+        name: Cow::Borrowed("step-anonymous"),
         about: "no consumer: limited by address",
         group: None,
         shows: &[LIMIT, TIER],

@@ -25,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(Reply::from_bytes(&reply.to_bytes()).as_ref(), Ok(&reply));
         for answer in &reply.answers {
             if let Answer::Grant(grant) = answer {
-                take(grant);
+                apply(grant);
             }
         }
     }
@@ -87,7 +87,7 @@ fn is_within(account: &Account, terms: &Terms, now: u64) {
 }
 
 /// A node takes over what the store grants, and spends no more than that.
-fn take(grant: &Grant) {
+fn apply(grant: &Grant) {
     let mut lease = LeaseState::default();
     let request = lease.message(
         Month(682),
@@ -98,7 +98,7 @@ fn take(grant: &Grant) {
     );
     let mut theirs = *grant;
     (theirs.epoch, theirs.seq) = (request.epoch, request.seq);
-    lease.take(&theirs, Cost(1_000), NodeMillis(1_000).tick(), NodeMillis(1_001).tick());
+    lease.apply_grant(&theirs, Cost(1_000), NodeMillis(1_000).tick(), NodeMillis(1_001).tick());
     assert!(lease.acked <= lease.spent);
     assert!(lease.left <= grant.hold);
     let (left, spent) = (lease.left, lease.spent);

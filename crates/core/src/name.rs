@@ -46,7 +46,7 @@ pub struct Named {
 
 /// What a gateway sends the store as the name of `client`, whose name is `name`.
 #[must_use]
-pub fn told(name: &[u8], client: ClientId) -> Cow<'_, [u8]> {
+pub fn as_sent(name: &[u8], client: ClientId) -> Cow<'_, [u8]> {
     if name.len() <= MAX_NAME { Cow::Borrowed(name) } else { Cow::Owned(long(name, client).into_bytes()) }
 }
 
@@ -73,7 +73,7 @@ pub fn read(text: &str, namespace: &Namespace) -> Option<Named> {
     }
     let name = bytes(text)?;
     let client = namespace.id(&Client::Consumer(&name));
-    let stored = told(&name, client);
+    let stored = as_sent(&name, client);
     let text = self::text(&stored, client).into_owned();
     Some(Named { client, stored: stored.into_owned(), text, is_whole: true })
 }

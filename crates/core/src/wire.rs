@@ -57,7 +57,7 @@ pub struct Batch {
 pub struct Entry {
     /// Who.
     pub client: ClientId,
-    /// Its name, when the node does not know that the store knows it, as [`told`](crate::name::told) has it; none for
+    /// Its name, when the node does not know that the store knows it, as [`told`](crate::name::as_sent) has it; none for
     /// anonymous clients.
     pub name: Option<Vec<u8>>,
     /// Whether it is an anonymous client, whose use is not kept.

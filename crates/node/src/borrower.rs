@@ -14,7 +14,7 @@ mod sweep;
 
 use std::rc::Rc;
 
-pub use self::answer::{Heard, Seen, account_of, account_seen};
+pub use self::answer::{Received, Seen, account_of, account_seen};
 use self::client_stats::ClientStats;
 use self::compose::{Composed, Queue, enqueue};
 pub use self::overrides::Overridden;
@@ -58,7 +58,7 @@ impl Call {
 }
 
 /// The most clients that one worker remembers; of others it knows what is in the table.
-const MAX_KNOWN: usize = 65_536;
+const MAX_CLIENTS: usize = 65_536;
 
 /// How a worker calls the store.
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +117,7 @@ pub struct Borrower {
     timing: Timing,
     /// Every request is decided by the store; what is owed from an outage is all that ticks have to report.
     is_strict: bool,
-    known: ClientMap<ClientStats>,
+    clients: ClientMap<ClientStats>,
     queue: Queue,
     recent: Recent,
     overrides: Overrides,
@@ -138,7 +138,7 @@ pub struct Borrower {
 }
 
 impl Borrower {
-    /// A worker that works for `policy`, of a node whose number is still to be [found](Self::settle_node). `seed` is a
+    /// A worker that works for `policy`, of a node whose number is still to be [found](Self::identify_node). `seed` is a
     /// secret of the worker's.
     #[must_use]
     pub fn new(policy: &Policy, timing: Timing, seed: u64) -> Self {
@@ -149,7 +149,7 @@ impl Borrower {
             offers: policy.tiers.iter().chain([&policy.anonymous]).filter_map(Offer::of).collect(),
             timing,
             is_strict: policy.store.as_ref().is_some_and(|store| store.mode == StoreMode::Strict),
-            known: ClientMap::with_hasher(ClientSecret::with_seed(seed)),
+            clients: ClientMap::with_hasher(ClientSecret::with_seed(seed)),
             queue: Queue::new(),
             recent: Recent::new(ClientSecret::with_seed(seed)),
             overrides: Overrides::new(ClientSecret::with_seed(seed)),
@@ -167,7 +167,7 @@ impl Borrower {
     }
 
     /// Takes the node's number, if it has none yet: the store is not called before.
-    pub fn settle_node(&mut self, find: impl FnOnce() -> u64) {
+    pub fn identify_node(&mut self, find: impl FnOnce() -> u64) {
         if self.node == 0 {
             self.node = find().max(1);
         }
@@ -182,7 +182,7 @@ impl Borrower {
     /// How many clients this worker remembers.
     #[must_use]
     pub fn remembers(&self) -> usize {
-        self.known.len()
+        self.clients.len()
     }
 
     /// Whether requests do without the store.
@@ -209,7 +209,7 @@ impl Borrower {
     }
 
     /// A request of `subject` was let through, or refused by what is known.
-    pub fn served(
+    pub fn record_request(
         &mut self,
         subject: &Subject<'_>,
         cost: Cost,
@@ -218,29 +218,31 @@ impl Borrower {
         mono: NodeMillis,
     ) {
         self.last_request = Some(mono);
-        self.with_known(subject, mono, |known| known.served(subject.offer, cost, is_refused, left, mono));
+        self.with_stats(subject, mono, |stats| {
+            stats.record_request(subject.offer, cost, is_refused, left, mono)
+        });
     }
 
     /// Lets `change` what is remembered of `subject`, if there is room for it.
-    fn with_known(&mut self, subject: &Subject<'_>, mono: NodeMillis, change: impl FnOnce(&mut ClientStats)) {
-        if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&subject.id) {
+    fn with_stats(&mut self, subject: &Subject<'_>, mono: NodeMillis, change: impl FnOnce(&mut ClientStats)) {
+        if self.clients.len() >= MAX_CLIENTS && !self.clients.contains_key(&subject.id) {
             return;
         }
-        let known = self.known.entry(subject.id).or_insert_with(|| ClientStats::new(subject, mono));
-        change(known);
-        enqueue(&mut self.queue, subject.id, known);
+        let stats = self.clients.entry(subject.id).or_insert_with(|| ClientStats::new(subject, mono));
+        change(stats);
+        enqueue(&mut self.queue, subject.id, stats);
     }
 
     /// Whether enough requests of `id` were refused here that the next tick asks for it: then requests need not.
     #[must_use]
     pub fn is_pressed(&self, id: &ClientId, mono: NodeMillis) -> bool {
-        self.known.get(id).is_some_and(|known| known.is_pressed(mono))
+        self.clients.get(id).is_some_and(|stats| stats.is_pressed(mono))
     }
 
     fn entry(&self, subject: &Subject<'_>, ask: Ask) -> Entry {
         Entry {
             client: subject.id,
-            name: subject.name.map(|name| name::told(name, subject.id).into_owned()),
+            name: subject.name.map(|name| name::as_sent(name, subject.id).into_owned()),
             is_anonymous: subject.name.is_none(),
             offer: subject.offer,
             ask,

@@ -148,7 +148,7 @@ impl Engine {
     pub fn decide<'a, G: Gateway>(
         &self,
         request: &Request<'a, G>,
-        store: &impl SharedData,
+        data: &impl SharedData,
         now: UnixNanos,
     ) -> Option<Answer<'a>> {
         if self.policy.enforcement == Enforcement::Off {
@@ -156,7 +156,7 @@ impl Engine {
         }
         let caller = self.identities.caller(request);
         let cost = self.cost(request);
-        let ruling = (cost != Cost::FREE).then(|| self.rule(request, &caller, cost, store, now));
+        let ruling = (cost != Cost::FREE).then(|| self.rule(request, &caller, cost, data, now));
         Some(Answer { caller, ruling })
     }
 
@@ -171,7 +171,7 @@ impl Engine {
         request: &Request<'_, G>,
         caller: &Caller<'_>,
         cost: Cost,
-        store: &impl SharedData,
+        data: &impl SharedData,
         now: UnixNanos,
     ) -> Ruling {
         let under = match caller {
@@ -190,7 +190,7 @@ impl Engine {
             return ruling;
         }
         let client = self.table.fingerprint(&self.policy.namespace, &caller.client(request));
-        let updated = self.table.update(store, client, tier, now, |mut state| {
+        let updated = self.table.update(data, client, tier, now, |mut state| {
             let verdict = decide_all(&mut state.account, tier, cost, now);
             let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
             (change, (verdict, state.account))
@@ -256,9 +256,9 @@ impl Engine {
     #[inline(never)]
     fn announce_by(&self, ruling: Option<&Ruling>, emit: &mut dyn FnMut(&'static str, Option<&[u8]>)) {
         let families = self.policy.headers;
-        let known =
+        let shown =
             ruling.and_then(|ruling| Some((ruling, ruling.account.as_ref()?, self.texts(&ruling.under)?)));
-        if let Some((ruling, account, texts)) = known {
+        if let Some((ruling, account, texts)) = shown {
             headers::announce(self.tier(&ruling.under), texts, account, ruling.now, families, emit);
             return;
         }

@@ -64,7 +64,7 @@ pub struct Identities {
 #[derive(Clone, Debug, PartialEq)]
 enum Place {
     Property(String),
-    /// A property that tells both consumer and tier: see [`told_by_both`].
+    /// A property that tells both consumer and tier: see [`name_and_tier`].
     Both(String),
     Header(String),
 }
@@ -127,7 +127,7 @@ impl Identities {
                 Place::Property(path) => request.gateway.property(path).map(Cow::Owned)?,
                 Place::Both(path) => {
                     let value = request.gateway.property(path).unwrap_or_default();
-                    let (name, tier) = told_by_both(&value);
+                    let (name, tier) = name_and_tier(&value);
                     told = Some((place, self.tier_in(tier)));
                     Cow::Owned(name.to_vec())
                 }
@@ -143,7 +143,7 @@ impl Identities {
                     Place::Property(path) => self.tier_in(&request.gateway.property(path)?),
                     Place::Both(path) => match told {
                         Some((asked, tier)) if asked == place => tier,
-                        _ => self.tier_in(told_by_both(&request.gateway.property(path)?).1),
+                        _ => self.tier_in(name_and_tier(&request.gateway.property(path)?).1),
                     },
                     Place::Header(name) => {
                         request.find_in_list(name, |line| self.tier_in(line)).filter(|_| believes_headers())
@@ -173,7 +173,7 @@ impl Identities {
 
 /// Consumer and tier in the value of a property that tells both: what stands before its last newline and what behind. A name may
 /// have newlines in it, a tier has none.
-fn told_by_both(value: &[u8]) -> (&[u8], &[u8]) {
+fn name_and_tier(value: &[u8]) -> (&[u8], &[u8]) {
     let end = value.iter().rposition(|byte| *byte == b'\n');
     let (name, rest) = value.split_at(end.unwrap_or(value.len()));
     (name, rest.get(1..).unwrap_or_default())

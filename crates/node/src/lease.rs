@@ -219,7 +219,7 @@ impl LeaseState {
     }
 
     /// Takes in what the store has answered to a message that was sent at `sent`, if it is the last one's.
-    pub fn take(&mut self, grant: &Grant, cost: Cost, sent: Tick, now: Tick) -> bool {
+    pub fn apply_grant(&mut self, grant: &Grant, cost: Cost, sent: Tick, now: Tick) -> bool {
         if grant.epoch != u64::from(self.epoch) || grant.seq != self.seq {
             return false;
         }
@@ -241,7 +241,7 @@ impl LeaseState {
     }
 
     /// Takes in what the store has answered to a request of `cost` that it has decided itself.
-    pub fn take_charge(&mut self, refusal: Option<&Refusal>, cost: Cost, at: NodeMillis) {
+    pub fn apply_charge(&mut self, refusal: Option<&Refusal>, cost: Cost, at: NodeMillis) {
         if self.epoch == 0 {
             self.begin(at);
         }

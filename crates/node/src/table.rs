@@ -129,8 +129,8 @@ pub enum OpenError {
 
 impl Table {
     /// Whether the node has a table, or is making it.
-    pub fn is_there(store: &impl SharedData) -> bool {
-        Marker::is_there(store)
+    pub fn is_there(data: &impl SharedData) -> bool {
+        Marker::is_there(data)
     }
 
     /// Opens the node's table, or makes it, with room for `clients` consumers.
@@ -141,20 +141,20 @@ impl Table {
     ///
     /// # Errors
     /// [`OpenError`] when shared memory cannot hold the table.
-    pub fn open(store: &impl SharedData, clients: u32, key: FingerprintKey) -> Result<Opened, OpenError> {
+    pub fn open(data: &impl SharedData, clients: u32, key: FingerprintKey) -> Result<Opened, OpenError> {
         let (marker, is_new) =
-            Marker::settle(store, Geometry::for_clients(clients), key).ok_or(OpenError::Failed)?;
+            Marker::agree(data, Geometry::for_clients(clients), key).ok_or(OpenError::Failed)?;
         let table = Self { geometry: marker.geometry, key: marker.key, evictions: Cell::new(0) };
-        if marker.is_filled || store.keeps_all() {
+        if marker.is_filled || data.keeps_all() {
             return Ok(Opened { table, is_new });
         }
         let too_small = OpenError::TooSmall { needed: table.geometry.shared_bytes() };
         let empty = slot::empty();
         for slot in table.geometry.slots() {
             // A slot that is there already was written by another worker that fills the same table.
-            match store.get(&slot) {
+            match data.get(&slot) {
                 Read::Value(..) => {}
-                Read::Missing => match store.set(&slot, &empty, Expected::Missing) {
+                Read::Missing => match data.set(&slot, &empty, Expected::Missing) {
                     Write::Done | Write::Lost => {}
                     Write::Failed => return Err(too_small),
                 },
@@ -162,11 +162,11 @@ impl Table {
             }
         }
         // A host that makes room by dropping the oldest entries says nothing about it.
-        let holds = |slot: SlotKey| matches!(store.get(&slot), Read::Value(..));
-        if !table.geometry.slots().all(holds) || !Marker::is_settled(store, &marker) {
+        let holds = |slot: SlotKey| matches!(data.get(&slot), Read::Value(..));
+        if !table.geometry.slots().all(holds) || !Marker::is_agreed(data, &marker) {
             return Err(too_small);
         }
-        Marker::set_filled(store, &marker);
+        Marker::set_filled(data, &marker);
         Ok(Opened { table, is_new })
     }
 
@@ -201,9 +201,9 @@ impl Table {
     }
 
     /// Hands every record of slot number `index` to `see`, with whether it is an anonymous client's.
-    pub fn each(&self, store: &impl SharedData, index: u32, mut see: impl FnMut(&Record, bool)) {
+    pub fn each(&self, data: &impl SharedData, index: u32, mut see: impl FnMut(&Record, bool)) {
         let Some(key) = self.geometry.slot(index) else { return };
-        if let Read::Value(bytes, _) = store.get(&key)
+        if let Read::Value(bytes, _) = data.get(&key)
             && slot::is_ours(&bytes)
         {
             slot::records(&bytes).for_each(|record| see(&record, index >= self.geometry.consumers));
@@ -216,7 +216,7 @@ impl Table {
     /// computed from the old one is forgotten. `tier` is the one that the account is kept under.
     pub fn update<T>(
         &self,
-        store: &impl SharedData,
+        data: &impl SharedData,
         client: Fingerprint,
         tier: &Tier,
         now: impl Into<Now>,
@@ -224,7 +224,7 @@ impl Table {
     ) -> Updated<T> {
         let mut answer = None;
         // One function for all kinds of answers: it is most of what the module is made of otherwise.
-        let updated = self.update_by(store, client, tier, now.into(), &mut |state| {
+        let updated = self.update_by(data, client, tier, now.into(), &mut |state| {
             let (change, found) = decide(*state);
             answer = Some(found);
             match change {
@@ -244,7 +244,7 @@ impl Table {
     #[inline(never)]
     fn update_by(
         &self,
-        store: &impl SharedData,
+        data: &impl SharedData,
         client: Fingerprint,
         tier: &Tier,
         now: Now,
@@ -252,7 +252,7 @@ impl Table {
     ) -> Updated<()> {
         let key = self.geometry.slot_of(&client);
         for _ in 0..MAX_TRIES {
-            let (mut bytes, expected) = match store.get(&key) {
+            let (mut bytes, expected) = match data.get(&key) {
                 Read::Value(bytes, version) => (bytes, Expected::Version(version)),
                 Read::Missing => (Vec::new(), Expected::Missing),
                 Read::Failed => return Updated::Unknown,
@@ -273,7 +273,7 @@ impl Table {
             let full_at = UnixNanos(now.to_node(state.account.full_at(tier)).0);
             state.account.at = UnixNanos(now.to_node(state.account.at).0);
             slot::put(&mut bytes, way, &Record::new(&client, state, full_at));
-            match store.set(&key, &bytes, expected) {
+            match data.set(&key, &bytes, expected) {
                 Write::Done => {
                     self.evictions.update(|before| before.saturating_add(evicted.into()));
                     return Updated::Done { answer: () };

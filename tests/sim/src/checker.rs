@@ -67,10 +67,10 @@ pub fn check(plan: &Plan, log: &Log) -> Option<Violation> {
 }
 
 impl Evidence<'_> {
-    /// The plan's client that `client` is, or is one of the crowd of.
+    /// The plan's client that `client` is, or is one of the group of.
     fn planned(&self, client: u32) -> &crate::plan::Client {
-        let crowd = client / crate::cluster::traffic::CROWD;
-        let number = if crowd == 0 { client } else { crowd - 1 };
+        let group = client / crate::cluster::traffic::GROUP;
+        let number = if group == 0 { client } else { group - 1 };
         &self.plan.clients[number as usize]
     }
 }

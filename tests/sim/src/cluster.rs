@@ -95,7 +95,7 @@ pub enum Event {
         call: u64,
     },
     /// A replica looks for what others have changed.
-    Look {
+    Refresh {
         /// Which.
         replica: usize,
         /// Which one.
@@ -297,7 +297,7 @@ impl Cluster {
             Event::CallEnds { call, reply } => self.end_call(call, Some(reply)),
             Event::CallFails { call } => self.end_call(call, None),
             Event::Leaves { node, life, worker, context } => self.leave(node, life, worker, context),
-            Event::Look { replica, life } => self.look(replica, life),
+            Event::Refresh { replica, life } => self.refresh(replica, life),
             Event::Alarm(waker) => {
                 waker.wake();
                 self.go_on();

@@ -167,12 +167,12 @@ pub struct Memory {
 /// Who asks.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// A consumer's name; none: anonymous clients, each request from one of `crowd` addresses.
+    /// A consumer's name; none: anonymous clients, each request from one of `addresses` addresses.
     pub name: Option<String>,
     /// A place among the tiers.
     pub tier: usize,
     /// How many anonymous clients.
-    pub crowd: u32,
+    pub addresses: u32,
     /// How it asks.
     pub habit: Habit,
     /// Where it asks.

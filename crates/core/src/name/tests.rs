@@ -11,7 +11,7 @@ fn id(name: &[u8]) -> ClientId {
 
 /// How listings write a consumer called `name`.
 fn written(name: &[u8]) -> String {
-    text(&told(name, id(name)), id(name)).into_owned()
+    text(&as_sent(name, id(name)), id(name)).into_owned()
 }
 
 #[test]
@@ -88,9 +88,9 @@ fn what_no_consumer_is_written_as_is_not_read() {
 fn a_name_that_is_another_clients_is_not_taken() {
     assert!(is_of(b"acme", id(b"acme"), &namespace()) && !is_of(b"acme", id(b"acm"), &namespace()));
     let name = [b'x'; 2_000];
-    let told = told(&name, id(&name));
-    assert!(is_of(&told, id(&name), &namespace()) && !is_of(&told, id(b"acme"), &namespace()));
-    assert!(told.len() <= MAX_NAME);
+    let sent = as_sent(&name, id(&name));
+    assert!(is_of(&sent, id(&name), &namespace()) && !is_of(&sent, id(b"acme"), &namespace()));
+    assert!(sent.len() <= MAX_NAME);
 }
 
 /// Names that come close to what the rules look at.
@@ -117,7 +117,7 @@ proptest! {
     #[test]
     fn no_two_consumers_are_written_alike_and_each_is_found_by_what_is_written(one in name(), other in name()) {
         for name in [&one, &other] {
-            let (client, stored, written) = (id(name), told(name, id(name)), written(name));
+            let (client, stored, written) = (id(name), as_sent(name, id(name)), written(name));
             prop_assert!(is_of(&stored, client, &namespace()));
             let named = read(&written, &namespace()).unwrap();
             let is_whole = name.len() <= MAX_NAME;

@@ -83,7 +83,7 @@ impl Policy {
     /// # Errors
     /// Everything that is wrong with it; of wrong fields only the first.
     pub fn from_value(document: &Value) -> Result<Self, Vec<Problem>> {
-        let raw = shape::take(document).map_err(|problem| vec![problem])?;
+        let raw = shape::read(document).map_err(|problem| vec![problem])?;
         let mut checker = Checker { problems: Vec::new() };
         let policy = checker.policy(&raw);
         if checker.problems.is_empty() { Ok(policy) } else { Err(checker.problems) }

@@ -17,42 +17,48 @@ use tollgate_core::wire::{Answer, Ask, Entry, Grant, LeaseRequest, Reply};
 impl Borrower {
     /// `reply` to `call` has come: the store is there, this is its clock, and what has changed for all. Its answers are still
     /// to be taken in. And whether the store has just come back.
-    pub fn hear(&mut self, policy: &Policy, call: Call, reply: Reply, node: NodeNanos) -> (Heard, bool) {
+    pub fn receive(
+        &mut self,
+        policy: &Policy,
+        call: Call,
+        reply: Reply,
+        node: NodeNanos,
+    ) -> (Received, bool) {
         let is_back = self.breaker.worked() == Transition::Closed;
         self.offset = Some(Offset::between(reply.now.nanos(), node));
-        let changed = self.overrides.take(policy, &reply);
-        (Heard { call, reply, next: 0, changed, charge: None }, is_back)
+        let changed = self.overrides.apply(policy, &reply);
+        (Received { call, reply, next: 0, changed, charge: None }, is_back)
     }
 
     /// Takes in a slice of the answers. Whether there are more.
-    pub fn take_slice(
+    pub fn apply_slice(
         &mut self,
         policy: &Policy,
         table: &Table,
-        store: &impl SharedData,
-        heard: &mut Heard,
+        data: &impl SharedData,
+        received: &mut Received,
         node: NodeNanos,
     ) -> bool {
-        let times = self.now(node, || heard.reply.now.nanos());
-        let all = heard.call.batch.entries.iter().zip(&heard.reply.answers);
-        for (entry, answer) in all.skip(heard.next).take(self.slice) {
-            heard.next = heard.next.saturating_add(1);
+        let times = self.now(node, || received.reply.now.nanos());
+        let all = received.call.batch.entries.iter().zip(&received.reply.answers);
+        for (entry, answer) in all.skip(received.next).take(self.slice) {
+            received.next = received.next.saturating_add(1);
             match (&entry.ask, answer) {
-                (Ask::Charge { .. }, Answer::Grant(grant)) => heard.charge = Some(*grant),
+                (Ask::Charge { .. }, Answer::Grant(grant)) => received.charge = Some(*grant),
                 (Ask::Charge { .. }, _) => {}
                 (Ask::Lease(lease), _) => {
-                    self.take_one(policy, table, store, entry, lease, answer, heard.call.sent, times)
+                    self.apply_answer(policy, table, data, entry, lease, answer, received.call.sent, times)
                 }
             }
         }
-        if heard.next < heard.reply.answers.len() {
+        if received.next < received.reply.answers.len() {
             return true;
         }
         // Who was reset or has other limits now asks again.
-        let changed = std::mem::take(&mut heard.changed);
+        let changed = std::mem::take(&mut received.changed);
         for (id, is_anonymous) in changed.into_iter().flat_map(|id| [(id, false), (id, true)]) {
             let client = table.fingerprint_of(id, is_anonymous);
-            table.update(store, client, &policy.anonymous, times, |mut state| {
+            table.update(data, client, &policy.anonymous, times, |mut state| {
                 if state.lease.epoch == 0 {
                     return (Change::Keep, ());
                 }
@@ -61,20 +67,20 @@ impl Borrower {
                 state.lease.fresh |= LeaseState::UNKNOWN;
                 (Change::Write(state), ())
             });
-            if let Some(known) = self.known.get_mut(&id) {
-                known.poke(times.millis());
-                enqueue(&mut self.queue, id, known);
+            if let Some(stats) = self.clients.get_mut(&id) {
+                stats.poke(times.millis());
+                enqueue(&mut self.queue, id, stats);
             }
         }
         false
     }
 
     #[allow(clippy::too_many_arguments, reason = "one answer and all that it is about")]
-    fn take_one(
+    fn apply_answer(
         &mut self,
         policy: &Policy,
         table: &Table,
-        store: &impl SharedData,
+        data: &impl SharedData,
         entry: &Entry,
         lease: &LeaseRequest,
         answer: &Answer,
@@ -86,9 +92,9 @@ impl Borrower {
         let tier = overridden.as_ref().map_or(tier, |overridden| &overridden.tier);
         let client = table.fingerprint_of(entry.client, entry.is_anonymous);
         let seen = Seen { times, took: times.millis().since(sent) };
-        let updated = table.update(store, client, tier, times, |mut state| match answer {
+        let updated = table.update(data, client, tier, times, |mut state| match answer {
             Answer::Grant(grant) => {
-                let is_taken = state.lease.take(grant, lease.need, sent.tick(), times.millis().tick());
+                let is_taken = state.lease.apply_grant(grant, lease.need, sent.tick(), times.millis().tick());
                 if is_taken {
                     let since = state.lease.spent.less(grant.spent);
                     state.lease.terms = tag(tier);
@@ -102,18 +108,18 @@ impl Borrower {
             }
             _ => (Change::Keep, None),
         });
-        if let (Some(known), Updated::Done { answer: Some(lease) }) =
-            (self.known.get_mut(&entry.client), updated)
+        if let (Some(stats), Updated::Done { answer: Some(lease) }) =
+            (self.clients.get_mut(&entry.client), updated)
         {
-            known.told(&lease, self.timing, times.millis());
-            enqueue(&mut self.queue, entry.client, known);
+            stats.acknowledged(&lease, self.timing, times.millis());
+            enqueue(&mut self.queue, entry.client, stats);
         }
     }
 }
 
 /// A reply, and how far it is taken in.
 #[derive(Debug)]
-pub struct Heard {
+pub struct Received {
     call: Call,
     reply: Reply,
     /// How many of its answers are.
@@ -123,7 +129,7 @@ pub struct Heard {
     charge: Option<Grant>,
 }
 
-impl Heard {
+impl Received {
     /// The call that it answers.
     #[must_use]
     pub const fn call(&self) -> &Call {

@@ -13,7 +13,7 @@ pub struct ClientStats {
     pub name: Option<Box<[u8]>>,
     pub offer: u8,
     /// Whether the store has been told the name.
-    is_told: bool,
+    is_name_sent: bool,
     /// What the last request cost.
     cost: Cost,
     /// Let through since the last look, and the last look's share of a second.
@@ -29,7 +29,7 @@ pub struct ClientStats {
     /// What it would like to hold beyond what requests need.
     want: Cost,
     last_served: NodeMillis,
-    last_look: NodeMillis,
+    last_review: NodeMillis,
     last_report: NodeMillis,
     /// When a request of its was let through.
     last_paid: NodeMillis,
@@ -50,7 +50,7 @@ pub struct ClientStats {
 const PRESSED: u32 = 2;
 
 /// What was let through is carried on from no longer than this.
-const LONGEST_LOOK: Millis = Millis(10_000);
+const LONGEST_REVIEW: Millis = Millis(10_000);
 
 /// A lease is wished to last for so many times the interval between two looks.
 const AHEAD: u64 = 4;
@@ -69,14 +69,14 @@ const RENEWED: Millis = Millis(4_000);
 const RENEWED_AFTER: Millis = Millis(3_000);
 
 /// A client's first requests often come together, from a page or a pool of connections.
-const AHEAD_OF_A_CROWD: u64 = 16;
+const AHEAD_AT_FIRST: u64 = 16;
 
 impl ClientStats {
     pub fn new(subject: &Subject<'_>, mono: NodeMillis) -> Self {
         Self {
             name: subject.name.map(Into::into),
             offer: subject.offer,
-            is_told: false,
+            is_name_sent: false,
             cost: Cost(0),
             spent: Cost(0),
             refused: 0,
@@ -86,7 +86,7 @@ impl ClientStats {
             unseen: Cost(0),
             want: Cost(0),
             last_served: mono,
-            last_look: mono,
+            last_review: mono,
             last_report: mono,
             last_paid: mono,
             is_hurried: false,
@@ -100,7 +100,14 @@ impl ClientStats {
     }
 
     /// A request was let through with `left` still to spend, or refused.
-    pub fn served(&mut self, offer: u8, cost: Cost, is_refused: bool, left: Option<Cost>, mono: NodeMillis) {
+    pub fn record_request(
+        &mut self,
+        offer: u8,
+        cost: Cost,
+        is_refused: bool,
+        left: Option<Cost>,
+        mono: NodeMillis,
+    ) {
         self.offer = offer;
         self.cost = cost;
         self.last_served = mono;
@@ -155,7 +162,7 @@ impl ClientStats {
     }
 
     /// A request of its waits for the store.
-    pub fn touch(&mut self, mono: NodeMillis) {
+    pub fn record_wait(&mut self, mono: NodeMillis) {
         self.last_served = mono;
         self.due_at = self.due_at.min(mono.after(Timing::REPORT));
     }
@@ -165,7 +172,7 @@ impl ClientStats {
         match self.pressed_at {
             Some(at) => {
                 mono.since(at).0 < Timing::REPORT.0
-                    && mono.since(self.last_look).0 < Timing::REPORT.times(2).0
+                    && mono.since(self.last_review).0 < Timing::REPORT.times(2).0
             }
             None => false,
         }
@@ -180,14 +187,14 @@ impl ClientStats {
     /// The same for a client of which this worker knows nothing but what its first requests `need`, and its `rarity`.
     pub const fn want_first(need: Cost, rarity: Option<Rarity>) -> Cost {
         match rarity {
-            None => need.times(AHEAD_OF_A_CROWD),
+            None => need.times(AHEAD_AT_FIRST),
             Some(Rarity::Sparse) => need.times(AHEAD),
             Some(Rarity::Seldom) => Cost(0),
         }
     }
 
     /// It is lent what its request needs and no more, until a second one comes.
-    pub const fn comes_seldom(&mut self) {
+    pub const fn mark_seldom(&mut self) {
         self.is_seldom = true;
     }
 
@@ -219,7 +226,7 @@ impl ClientStats {
         // Who has just given back what it did not spend has no use for as much again.
         let is_active = !is_idle && mono.since(self.last_served) < Timing::REPORT.times(2);
         // What was let through since the last look, carried on for some looks more.
-        let elapsed = mono.since(self.last_report).clamp(interval.max(Millis(1)), LONGEST_LOOK);
+        let elapsed = mono.since(self.last_report).clamp(interval.max(Millis(1)), LONGEST_REVIEW);
         let rate = self.spent.0.saturating_mul(interval.times(AHEAD).0).checked_div(elapsed.0);
         let want = Cost(rate.unwrap_or(0)).max(self.cost);
         self.want = want;
@@ -248,7 +255,7 @@ impl ClientStats {
     }
 
     /// It was looked at. Whether it is still to be remembered.
-    pub fn looked(
+    pub fn reviewed(
         &mut self,
         lease: &LeaseState,
         is_reported: bool,
@@ -262,7 +269,7 @@ impl ClientStats {
         }
         // Another worker's report is as good: somebody looks after the client.
         if is_reported || mono.tick().since(lease.asked) < Timing::REPORT {
-            self.last_look = mono;
+            self.last_review = mono;
         }
         // Other workers serve it, too.
         if lease.spent > self.seen_spent.plus(self.unseen) {
@@ -270,13 +277,13 @@ impl ClientStats {
         }
         self.seen_spent = lease.spent;
         self.unseen = Cost(0);
-        self.rest(lease, timing, mono);
+        self.reschedule(lease, timing, mono);
         let is_gone = mono.since(self.last_served) > Timing::REPORT.times(2);
         lease.is_worth_keeping() || !is_gone
     }
 
     /// Need not be looked at until there may be something to say, should nothing happen before.
-    fn rest(&mut self, lease: &LeaseState, timing: Timing, mono: NodeMillis) {
+    fn reschedule(&mut self, lease: &LeaseState, timing: Timing, mono: NodeMillis) {
         let now = mono.tick();
         let asked = mono.before(now.since(lease.asked));
         self.is_patient = lease.is_patient();
@@ -306,14 +313,14 @@ impl ClientStats {
     }
 
     /// The store has taken a message in which the name stood; what came of it is `lease`.
-    pub fn told(&mut self, lease: &LeaseState, timing: Timing, mono: NodeMillis) {
-        self.is_told = true;
-        self.rest(lease, timing, mono);
+    pub fn acknowledged(&mut self, lease: &LeaseState, timing: Timing, mono: NodeMillis) {
+        self.is_name_sent = true;
+        self.reschedule(lease, timing, mono);
     }
 
     /// The name, until the store knows it.
-    pub fn name_to_tell(&self, client: ClientId) -> Option<Vec<u8>> {
-        let name = self.name.as_ref().filter(|_| !self.is_told)?;
-        Some(name::told(name, client).into_owned())
+    pub fn unsent_name(&self, client: ClientId) -> Option<Vec<u8>> {
+        let name = self.name.as_ref().filter(|_| !self.is_name_sent)?;
+        Some(name::as_sent(name, client).into_owned())
     }
 }

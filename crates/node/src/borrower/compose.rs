@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::client_stats::ClientStats;
-use super::message::{message_of, told};
+use super::message::{as_sent, message_of};
 use super::{Borrower, Call, Timing};
 use crate::clock::{NodeMillis, Now};
 use crate::lease::Wish;
@@ -48,7 +48,7 @@ impl Borrower {
         &mut self,
         policy: &Policy,
         table: &Table,
-        store: &impl SharedData,
+        data: &impl SharedData,
         times: Now,
         waiting: usize,
     ) -> Option<Call> {
@@ -72,12 +72,13 @@ impl Borrower {
         let first = self.queue.first().map_or(times.millis(), |(at, _)| *at);
         let is_late = times.millis().since(first) > Timing::BEHIND;
         self.slice = if is_late { Timing::LARGE_SLICE } else { Timing::SLICE };
-        if (is_near || is_probe || waiting > 0) && self.report(policy, table, store, times, &mut batch) {
+        if (is_near || is_probe || waiting > 0) && self.compose_slice(policy, table, data, times, &mut batch)
+        {
             batch.slices = batch.slices.saturating_add(1);
         }
         if times.millis().since(self.last_sweep) >= self.timing.interval {
             self.last_sweep = times.millis();
-            self.sweep(policy, table, store, times, &mut batch.entries);
+            self.sweep(policy, table, data, times, &mut batch.entries);
         }
         let is_at_work = self.last_request.is_some_and(|last| times.millis().since(last) < Timing::RETIRED);
         let is_silent = times.millis().since(self.last_call) >= Timing::HEARTBEAT;
@@ -96,11 +97,11 @@ impl Borrower {
     }
 
     /// A slice of the clients that this worker knows and whose time it is; whether it was a full one.
-    fn report(
+    fn compose_slice(
         &mut self,
         policy: &Policy,
         table: &Table,
-        store: &impl SharedData,
+        data: &impl SharedData,
         times: Now,
         batch: &mut Composed,
     ) -> bool {
@@ -110,18 +111,18 @@ impl Borrower {
                 return false;
             }
             let Some((_, id)) = self.queue.pop_first() else { return false };
-            let Some(known) = self.known.get_mut(&id) else { continue };
-            known.queued_at = None;
-            if known.due_at() <= times.millis() {
+            let Some(stats) = self.clients.get_mut(&id) else { continue };
+            stats.queued_at = None;
+            if stats.due_at() <= times.millis() {
                 looks = looks.saturating_add(1);
-                let tier = policy.tiers.get(usize::from(known.offer)).unwrap_or(&policy.anonymous);
+                let tier = policy.tiers.get(usize::from(stats.offer)).unwrap_or(&policy.anonymous);
                 let tier = self.overrides.of(&id).map_or(tier, |overridden| &overridden.tier);
                 let (timing, is_strict) = (self.timing, self.is_strict);
-                let client = table.fingerprint_of(id, known.name.is_none());
-                let updated = table.update(store, client, tier, times, |mut state| {
+                let client = table.fingerprint_of(id, stats.name.is_none());
+                let updated = table.update(data, client, tier, times, |mut state| {
                     state.turn_to(times.unix);
-                    let borrows = !is_strict && !tier.is_unlimited() && !tier.holds_few(known.cost());
-                    match known.wishes(&mut state.lease, borrows, timing, times.millis()) {
+                    let borrows = !is_strict && !tier.is_unlimited() && !tier.holds_few(stats.cost());
+                    match stats.wishes(&mut state.lease, borrows, timing, times.millis()) {
                         Some((need, want)) => {
                             state.lease.come_under(tag(tier));
                             let wish = Wish { need, queued: Cost(0), want };
@@ -134,46 +135,46 @@ impl Borrower {
                 let is_remembered = match updated {
                     Updated::Done { answer: (request, lease) } => {
                         if let Some(request) = request {
-                            let name = known.name_to_tell(id);
+                            let name = stats.unsent_name(id);
                             batch.names = batch.names.saturating_add(name.as_ref().map_or(0, Vec::len));
                             batch.entries.push(Entry {
                                 client: id,
                                 name,
-                                is_anonymous: known.name.is_none(),
-                                offer: known.offer,
-                                ask: Ask::Lease(told(request, known.name.is_none())),
+                                is_anonymous: stats.name.is_none(),
+                                offer: stats.offer,
+                                ask: Ask::Lease(as_sent(request, stats.name.is_none())),
                             });
                         }
-                        known.looked(&lease, request.is_some(), timing, times.millis())
+                        stats.reviewed(&lease, request.is_some(), timing, times.millis())
                     }
                     Updated::Unknown => {
-                        known.poke(times.millis());
+                        stats.poke(times.millis());
                         true
                     }
                 };
                 if !is_remembered {
-                    self.known.remove(&id);
+                    self.clients.remove(&id);
                     continue;
                 }
             }
-            enqueue(&mut self.queue, id, known);
+            enqueue(&mut self.queue, id, stats);
         }
         true
     }
 
     /// A request asks for its client itself: what the next batch says of it goes with the request's message.
-    pub(super) fn take_out(&mut self, client: ClientId) {
+    pub(super) fn withdraw(&mut self, client: ClientId) {
         self.batch.entries.retain(|entry| entry.client != client);
     }
 }
 
 /// Has `known`, which is `id`, looked at when it is due, or before.
-pub(super) fn enqueue(queue: &mut Queue, id: ClientId, known: &mut ClientStats) {
-    let due_at = known.due_at();
-    if known.queued_at.is_some_and(|at| at <= due_at) {
+pub(super) fn enqueue(queue: &mut Queue, id: ClientId, stats: &mut ClientStats) {
+    let due_at = stats.due_at();
+    if stats.queued_at.is_some_and(|at| at <= due_at) {
         return;
     }
-    if let Some(later) = known.queued_at.replace(due_at) {
+    if let Some(later) = stats.queued_at.replace(due_at) {
         queue.remove(&(later, id));
     }
     queue.insert((due_at, id));

@@ -16,32 +16,32 @@ impl Borrower {
     pub fn ask_charge(
         &mut self,
         table: &Table,
-        store: &impl SharedData,
+        data: &impl SharedData,
         subject: &Subject<'_>,
         tier: &Tier,
         cost: Cost,
         times: Now,
     ) -> Call {
         self.last_request = Some(times.millis());
-        self.take_out(subject.id);
-        let lease = if self.is_strict { None } else { self.settle_up(table, store, subject, tier, times) };
+        self.withdraw(subject.id);
+        let lease = if self.is_strict { None } else { self.return_lease(table, data, subject, tier, times) };
         let asks = lease.map(Ask::Lease).into_iter().chain([Ask::Charge { cost }]);
         let entries = asks.map(|ask| self.entry(subject, ask)).collect();
         self.call(entries, times.millis())
     }
 
     /// The message that gives the client's lease back and reports what was spent of it, if there is anything to say.
-    fn settle_up(
+    fn return_lease(
         &self,
         table: &Table,
-        store: &impl SharedData,
+        data: &impl SharedData,
         subject: &Subject<'_>,
         tier: &Tier,
         times: Now,
     ) -> Option<LeaseRequest> {
         let client = table.fingerprint_of(subject.id, subject.name.is_none());
         let patience = self.timing.patience();
-        let updated = table.update(store, client, tier, times, |mut state| {
+        let updated = table.update(data, client, tier, times, |mut state| {
             if state.lease.left == Cost(0) && state.lease.owed() == Cost(0) {
                 return (Change::Keep, None);
             }
@@ -53,7 +53,7 @@ impl Borrower {
             (Change::Write(state), Some(lease))
         });
         match updated {
-            Updated::Done { answer } => answer.map(|lease| told(lease, subject.name.is_none())),
+            Updated::Done { answer } => answer.map(|lease| as_sent(lease, subject.name.is_none())),
             Updated::Unknown => None,
         }
     }
@@ -64,22 +64,22 @@ impl Borrower {
     pub fn ask(
         &mut self,
         table: &Table,
-        store: &impl SharedData,
+        data: &impl SharedData,
         subject: &Subject<'_>,
         tier: &Tier,
         need: Cost,
         queued: Cost,
         times: Now,
     ) -> Option<Call> {
-        self.take_out(subject.id);
-        let remembered = self.known.get_mut(&subject.id).map(|known| {
-            known.touch(times.millis());
-            enqueue(&mut self.queue, subject.id, known);
-            known.want()
+        self.withdraw(subject.id);
+        let remembered = self.clients.get_mut(&subject.id).map(|stats| {
+            stats.record_wait(times.millis());
+            enqueue(&mut self.queue, subject.id, stats);
+            stats.want()
         });
         let patience = self.timing.patience();
         let client = table.fingerprint_of(subject.id, subject.name.is_none());
-        let updated = table.update(store, client, tier, times, |mut state| {
+        let updated = table.update(data, client, tier, times, |mut state| {
             let rarity = state.lease.rarity(times.millis().tick());
             let beyond = remembered.unwrap_or_else(|| ClientStats::want_first(need, rarity));
             let wish = Wish { need, queued, want: need.plus(queued).plus(beyond) };
@@ -92,9 +92,9 @@ impl Borrower {
         });
         let Updated::Done { answer: (lease, rarity) } = updated else { return None };
         if let (None, Some(Rarity::Seldom)) = (remembered, rarity) {
-            self.with_known(subject, times.millis(), ClientStats::comes_seldom);
+            self.with_stats(subject, times.millis(), ClientStats::mark_seldom);
         }
-        let ask = Ask::Lease(told(lease, subject.name.is_none()));
+        let ask = Ask::Lease(as_sent(lease, subject.name.is_none()));
         Some(self.call(vec![self.entry(subject, ask)], times.millis()))
     }
 }
@@ -139,6 +139,6 @@ fn until_empty(state: &State, tier: &Tier, times: Now) -> [Micros; 3] {
 }
 
 /// `lease` as it goes out: see [`LeaseRequest::acked`].
-pub(super) const fn told(lease: LeaseRequest, is_anonymous: bool) -> LeaseRequest {
+pub(super) const fn as_sent(lease: LeaseRequest, is_anonymous: bool) -> LeaseRequest {
     LeaseRequest { acked: if is_anonymous { lease.acked } else { Cost(0) }, ..lease }
 }

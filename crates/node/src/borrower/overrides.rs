@@ -52,7 +52,7 @@ impl Overrides {
     }
 
     /// Takes in what has changed. Whose record has to be looked at.
-    pub fn take(&mut self, policy: &Policy, reply: &Reply) -> Vec<ClientId> {
+    pub fn apply(&mut self, policy: &Policy, reply: &Reply) -> Vec<ClientId> {
         if reply.revision < self.revision && !reply.is_whole {
             // An older answer that came late; the newer one had all that it has.
             return Vec::new();

@@ -42,9 +42,9 @@ impl Recent {
         let Some(entry) = self.entries.get_mut(index).filter(|_| !name.is_empty()) else {
             return namespace.id(client);
         };
-        let Some(known) = entry.name.get_mut(..name.len()) else { return namespace.id(client) };
-        if usize::from(entry.length) != name.len() || !is_same(known, name) {
-            known.copy_from_slice(name);
+        let Some(held) = entry.name.get_mut(..name.len()) else { return namespace.id(client) };
+        if usize::from(entry.length) != name.len() || !is_same(held, name) {
+            held.copy_from_slice(name);
             entry.length = name.len() as u8;
             entry.id = namespace.id(client);
         }

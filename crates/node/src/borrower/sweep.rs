@@ -1,6 +1,6 @@
 //! What no worker remembers any queued: records that owe or hold something and that nobody has spoken for in a while.
 
-use super::message::{message_of, told};
+use super::message::{as_sent, message_of};
 use super::{Borrower, Timing};
 use crate::clock::Now;
 use crate::lease::Wish;
@@ -16,7 +16,7 @@ impl Borrower {
         &mut self,
         policy: &Policy,
         table: &Table,
-        store: &impl SharedData,
+        data: &impl SharedData,
         times: Now,
         entries: &mut Vec<Entry>,
     ) {
@@ -34,7 +34,7 @@ impl Borrower {
         let due = u64::from(slots).saturating_mul(self.timing.interval.0).div_ceil(Timing::ROUND.0);
         let due = u32::try_from(due).unwrap_or(u32::MAX);
         for _ in 0..due.clamp(1, Timing::SWEPT).min(slots) {
-            table.each(store, self.sweep_cursor, |record, is_anonymous| {
+            table.each(data, self.sweep_cursor, |record, is_anonymous| {
                 let state = &record.state;
                 let is_owing = state.lease.is_worth_keeping();
                 if state.lease.epoch > 0
@@ -48,11 +48,11 @@ impl Borrower {
         }
         let patience = self.timing.patience();
         for (id, is_anonymous) in found {
-            if self.known.contains_key(&id) {
+            if self.clients.contains_key(&id) {
                 continue;
             }
             let client = table.fingerprint_of(id, is_anonymous);
-            let updated = table.update(store, client, &policy.anonymous, times, |mut state| {
+            let updated = table.update(data, client, &policy.anonymous, times, |mut state| {
                 if !is_silent(&state) {
                     return (Change::Keep, None);
                 }
@@ -77,7 +77,7 @@ impl Borrower {
                     name: None,
                     is_anonymous,
                     offer,
-                    ask: Ask::Lease(told(lease, is_anonymous)),
+                    ask: Ask::Lease(as_sent(lease, is_anonymous)),
                 });
             }
         }

@@ -30,7 +30,7 @@ impl Node {
         let shared = Fake::new(Rules::Envoy);
         let table = Table::open(&shared, 64, FingerprintKey([1; 16])).unwrap().table;
         let mut borrower = Borrower::new(&policy, Timing { interval: Millis(100), timeout: Millis(50) }, 1);
-        borrower.settle_node(|| 5);
+        borrower.identify_node(|| 5);
         Self { policy, table, shared, borrower, is_anonymous: false }
     }
 
@@ -98,7 +98,7 @@ fn whom_this_worker_knows_is_not_swept() {
     node.change(|state| state.lease.owe(Cost(3_000), NodeMillis(1_000)));
     let mono = 1_100 + Timing::ORPHANED.0;
     let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
-    node.borrower.served(&acme, Cost(1_000), false, None, NodeMillis(mono));
+    node.borrower.record_request(&acme, Cost(1_000), false, None, NodeMillis(mono));
     assert_eq!(node.tick(mono), [], "its report comes in its own time");
 }
 
@@ -129,7 +129,7 @@ fn who_is_refused_often_is_asked_for_by_the_tick() {
     });
     let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
     for mono in 2_000..2_004 {
-        node.borrower.served(&acme, Cost(1_000), true, None, NodeMillis(mono));
+        node.borrower.record_request(&acme, Cost(1_000), true, None, NodeMillis(mono));
     }
     let told = node.tick(2_004);
     let [Entry { ask: Ask::Lease(lease), .. }] = &told[..] else { panic!("{told:?}") };
@@ -141,7 +141,7 @@ fn who_comes_again_when_told_to_asks_for_itself() {
     let mut node = Node::new();
     let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
     for (at, is_pressed) in [(2_000, false), (2_600, false), (2_700, true)] {
-        node.borrower.served(&acme, Cost(1_000), true, None, NodeMillis(at));
+        node.borrower.record_request(&acme, Cost(1_000), true, None, NodeMillis(at));
         assert_eq!(node.borrower.is_pressed(&ID, NodeMillis(at + 50)), is_pressed, "refused at {at} ms");
     }
 }
@@ -166,7 +166,7 @@ fn what_was_lent_under_other_limits_is_given_up_when_they_change() {
             changes,
             answers: Vec::new(),
         };
-        node.borrower.take_all(&node.policy, &node.table, &node.shared, &call, &reply, 2_001_000_000);
+        node.borrower.apply_all(&node.policy, &node.table, &node.shared, &call, &reply, 2_001_000_000);
         let lease = node.change(|_| ()).lease;
         assert_eq!((lease.left, lease.refused, lease.owed()), (Cost(0), Refused::default(), Cost(3_000)));
     }
@@ -176,7 +176,7 @@ fn what_was_lent_under_other_limits_is_given_up_when_they_change() {
 fn a_name_too_long_for_a_message_is_told_in_its_short_form() {
     let mut node = Node::new();
     let long = [b'n'; 2_000];
-    let short = name::told(&long, ID).into_owned();
+    let short = name::as_sent(&long, ID).into_owned();
     assert!(short.len() < 300);
     let subject = Subject { id: ID, name: Some(&long), offer: 0 };
     let times = Now { unix: NOW, ..Now::default() };
@@ -186,24 +186,24 @@ fn a_name_too_long_for_a_message_is_told_in_its_short_form() {
     assert!(Batch::from_bytes(&call.batch.to_bytes()).is_ok(), "the store takes it");
     // By a tick, too.
     node.change(|state| state.lease.owe(Cost(3_000), NodeMillis(1_000)));
-    node.borrower.served(&subject, Cost(3_000), false, Some(Cost(0)), NodeMillis(1_000));
+    node.borrower.record_request(&subject, Cost(3_000), false, Some(Cost(0)), NodeMillis(1_000));
     let told = node.tick(1_000 + Timing::ORPHANED.0);
     assert_eq!(told[0].name.as_ref(), Some(&short));
 }
 
 impl Borrower {
     /// Takes in all that `reply` answers to `call`, at once.
-    pub(crate) fn take_all(
+    pub(crate) fn apply_all(
         &mut self,
         policy: &Policy,
         table: &Table,
-        store: &impl SharedData,
+        data: &impl SharedData,
         call: &Call,
         reply: &Reply,
         mono_nanos: u64,
     ) {
-        let (mut heard, _) = self.hear(policy, call.clone(), reply.clone(), NodeNanos(mono_nanos));
-        while self.take_slice(policy, table, store, &mut heard, NodeNanos(mono_nanos)) {}
+        let (mut received, _) = self.receive(policy, call.clone(), reply.clone(), NodeNanos(mono_nanos));
+        while self.apply_slice(policy, table, data, &mut received, NodeNanos(mono_nanos)) {}
     }
 }
 
@@ -238,7 +238,7 @@ impl Pair {
         let reply =
             Reply { now: UnixMicros(now), revision: 0, is_whole: false, changes: Vec::new(), answers };
         let Node { policy, table, shared, borrower, .. } = &mut self.node;
-        borrower.take_all(policy, table, shared, call, &reply, mono * 1_000_000);
+        borrower.apply_all(policy, table, shared, call, &reply, mono * 1_000_000);
     }
 
     /// A request of one unit: it is let through.
@@ -252,7 +252,13 @@ impl Pair {
                 .lease
                 .left;
             if spend == Spend::Paid {
-                return self.node.borrower.served(&acme, Cost(1_000), false, Some(left), NodeMillis(mono));
+                return self.node.borrower.record_request(
+                    &acme,
+                    Cost(1_000),
+                    false,
+                    Some(left),
+                    NodeMillis(mono),
+                );
             }
             let Node { policy, table, shared, borrower, .. } = &mut self.node;
             let times = Now { unix: NOW, node: NodeNanos(mono * 1_000_000) };
@@ -346,7 +352,7 @@ fn an_override_takes_a_calm_lease_back_soon() {
     let now = NOW.0 / 1_000 + 79_000_000;
     let reply = Reply { now: UnixMicros(now), revision: 1, is_whole: false, changes, answers: Vec::new() };
     let Node { policy, table, shared, borrower, .. } = &mut pair.node;
-    borrower.take_all(policy, table, shared, &call, &reply, 79_000_000_000);
+    borrower.apply_all(policy, table, shared, &call, &reply, 79_000_000_000);
     pair.ticks(79_000..80_000);
     assert_eq!(pair.account.loans[0].lent, Cost(0));
 }
@@ -356,7 +362,7 @@ fn a_calm_lease_is_another_workers_until_it_should_have_gone_back() {
     let mut pair = Pair::new();
     pair.run(1_000, 13_000, 6);
     let asked = 79_000 - NodeMillis(79_000).tick().since(pair.node.change(|_| ()).lease.asked).0;
-    // Another worker of the node: it has never heard of the client.
+    // Another worker of the node: it has never served the client.
     pair.node.borrower = Node::new().borrower;
     let before = pair.told;
     pair.ticks(79_000..asked + 54_000);

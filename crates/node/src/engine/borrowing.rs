@@ -1,13 +1,13 @@
 //! Deciding with a store: from the lease while it lasts, by asking where it does not, without the store while it is away.
 //!
 //! ```text
-//! consider ─▶ Known(Answer): paid from the lease, refused until later, or decided without a store that is away
+//! consider ─▶ Decided(Answer): paid from the lease, refused until later, or decided without a store that is away
 //!          └▶ Ask(Question): the request waits; settle decides it when the store has answered, or will not
 //! ```
 
 mod record;
 
-use self::record::{LocalVerdict, find};
+use self::record::LocalVerdict;
 use super::{Answer, AppliedTier, Engine, Outcome, Ruling};
 use crate::borrower::{Borrower, Call, Seen, Subject, account_of, account_seen};
 use crate::clock::Now;
@@ -26,7 +26,7 @@ use tollgate_core::wire::Grant;
 #[derive(Debug)]
 pub enum Considered<'a> {
     /// It is decided.
-    Known(Answer<'a>),
+    Decided(Answer<'a>),
     /// The store has to be asked.
     Ask(Caller<'a>, Question),
 }
@@ -77,7 +77,7 @@ impl Question {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreReply {
     /// An answer, or it is to be asked yet.
-    Heard,
+    Answered,
     /// Nothing in time, or nothing that can be read, though it is not known to be away.
     Silent,
     /// That it is away from this client's account, or it is known to be away itself.
@@ -89,7 +89,7 @@ impl Engine {
     pub fn consider<'a, G: Gateway>(
         &self,
         request: &Request<'a, G>,
-        store: &impl SharedData,
+        data: &impl SharedData,
         borrower: &mut Borrower,
         times: Now,
     ) -> Option<Considered<'a>> {
@@ -100,7 +100,7 @@ impl Engine {
         let caller = self.identities.caller(request);
         let cost = self.cost(request);
         if cost == Cost::FREE {
-            return Some(Considered::Known(Answer { caller, ruling: None }));
+            return Some(Considered::Decided(Answer { caller, ruling: None }));
         }
         let client = caller.client(request);
         let id = borrower.id(namespace, &client);
@@ -124,10 +124,10 @@ impl Engine {
         };
         let network = || network.unwrap_or_else(|| crate::identity::peer(request.gateway));
         if !is_strict || is_away {
-            let word = if is_away { StoreReply::Away } else { StoreReply::Heard };
-            let ruling = self.rule_by_record(&subject, &under, cost, store, borrower, times, word, &network);
+            let reply = if is_away { StoreReply::Away } else { StoreReply::Answered };
+            let ruling = self.rule_by_record(&subject, &under, cost, data, borrower, times, reply, &network);
             if let Some(ruling) = ruling {
-                return Some(Considered::Known(Answer { caller, ruling: Some(ruling) }));
+                return Some(Considered::Decided(Answer { caller, ruling: Some(ruling) }));
             }
         }
         let is_charged = is_strict || self.tier(&under).holds_few(cost);
@@ -140,24 +140,24 @@ impl Engine {
         &self,
         question: &Question,
         (need, queued): (Cost, Cost),
-        store: &impl SharedData,
+        data: &impl SharedData,
         borrower: &mut Borrower,
         times: Now,
     ) -> Option<Call> {
         let tier = self.tier(&question.under);
-        borrower.ask(&self.table, store, &question.subject(), tier, need, queued, times)
+        borrower.ask(&self.table, data, &question.subject(), tier, need, queued, times)
     }
 
     /// The message that has the store decide about `question` and charge it.
     pub fn ask_charge(
         &self,
         question: &Question,
-        store: &impl SharedData,
+        data: &impl SharedData,
         borrower: &mut Borrower,
         times: Now,
     ) -> Call {
         let tier = self.tier(&question.under);
-        borrower.ask_charge(&self.table, store, &question.subject(), tier, question.cost, times)
+        borrower.ask_charge(&self.table, data, &question.subject(), tier, question.cost, times)
     }
 
     /// Decides about a request whose question was answered; none: another request was faster, and it has to ask again.
@@ -165,52 +165,52 @@ impl Engine {
     pub fn settle(
         &self,
         question: &Question,
-        store: &impl SharedData,
+        data: &impl SharedData,
         borrower: &mut Borrower,
         times: Now,
-        word: StoreReply,
+        reply: StoreReply,
         network: &dyn Fn() -> Network,
     ) -> Option<Ruling> {
         let under = question.under_now(borrower);
-        let word = if borrower.is_store_away() { StoreReply::Away } else { word };
-        self.rule_by_record(&question.subject(), &under, question.cost, store, borrower, times, word, network)
+        let reply = if borrower.is_store_away() { StoreReply::Away } else { reply };
+        self.rule_by_record(&question.subject(), &under, question.cost, data, borrower, times, reply, network)
     }
 
     /// A request that the store has answered, and whose answers others were faster to spend: it is neither paid for nor
     /// refused, and to let it through would be one too many. Where the policy wants that all the same, it is owed.
-    pub fn crowded_out(
+    pub fn decide_overtaken(
         &self,
         question: &Question,
-        store: &impl SharedData,
+        data: &impl SharedData,
         borrower: &mut Borrower,
         times: Now,
         network: &dyn Fn() -> Network,
     ) -> Ruling {
         let is_open = self.on_failure(self.tier(&question.under)) == OnFailure::Open;
         let passed = is_open
-            .then(|| self.settle(question, store, borrower, times, StoreReply::Away, network))
+            .then(|| self.settle(question, data, borrower, times, StoreReply::Away, network))
             .flatten();
         passed.unwrap_or_else(|| unknown(&question.under, times.unix))
     }
 
     /// Remembers what the store has said to a request that it has decided: until when it would refuse another one, and
     /// where the client stands, should the store be away.
-    pub fn note_charge(
+    pub fn record_charge(
         &self,
         question: &Question,
         grant: &Grant,
-        store: &impl SharedData,
+        data: &impl SharedData,
         borrower: &Borrower,
         seen: Seen,
     ) {
         let under = question.under_now(borrower);
         let tier = self.tier(&under);
         let client = self.table.fingerprint_of(question.id, question.name.is_none());
-        self.table.update(store, client, tier, seen.times, |mut state| {
+        self.table.update(data, client, tier, seen.times, |mut state| {
             state.turn_to(seen.times.unix);
             state.lease.offer = question.offer;
             state.lease.come_under(tag(tier));
-            state.lease.take_charge(grant.refusal.as_ref(), question.cost, seen.times.millis());
+            state.lease.apply_charge(grant.refusal.as_ref(), question.cost, seen.times.millis());
             let since = state.lease.owed();
             state.account = account_seen(grant, &state.account, since, tier, seen);
             (Change::Write(state), ())
@@ -240,16 +240,16 @@ impl Engine {
         subject: &Subject<'_>,
         under: &AppliedTier,
         cost: Cost,
-        store: &impl SharedData,
+        data: &impl SharedData,
         borrower: &mut Borrower,
         times: Now,
-        word: StoreReply,
+        reply: StoreReply,
         network: &dyn Fn() -> Network,
     ) -> Option<Ruling> {
         let tier = self.tier(under);
         let client = self.table.fingerprint_of(subject.id, subject.name.is_none());
-        let failure = match (word, self.on_failure(tier)) {
-            (StoreReply::Heard, _) => None,
+        let failure = match (reply, self.on_failure(tier)) {
+            (StoreReply::Answered, _) => None,
             // One lost reply does not make a store that is away: the other nodes go on spending what it lends, and this
             // one would let through what is theirs.
             (StoreReply::Silent, OnFailure::Local | OnFailure::Ip)
@@ -261,9 +261,10 @@ impl Engine {
         };
         // While many requests are refused here, the tick asks for them.
         let is_pressed = !tier.holds_few(cost) && borrower.is_pressed(&subject.id, times.millis());
-        let updated = self.table.update(store, client, tier, times, |mut state| {
+        let updated = self.table.update(data, client, tier, times, |mut state| {
             state.lease.offer = subject.offer;
-            let found = find(&mut state, tier, cost, times, failure, is_pressed, subject.name.is_none());
+            let found =
+                record::decide(&mut state, tier, cost, times, failure, is_pressed, subject.name.is_none());
             let change = match found {
                 LocalVerdict::Paid(..) | LocalVerdict::Without(_) => Change::Write(state),
                 _ => Change::Keep,
@@ -277,20 +278,20 @@ impl Engine {
         Some(match found {
             LocalVerdict::Ask => return None,
             LocalVerdict::Paid(account, left) => {
-                borrower.served(subject, cost, false, left, times.millis());
+                borrower.record_request(subject, cost, false, left, times.millis());
                 ruling_under(under, account, times.unix)
             }
             LocalVerdict::Without(account) => {
-                borrower.served(subject, cost, false, None, times.millis());
+                borrower.record_request(subject, cost, false, None, times.millis());
                 Ruling { outcome: Outcome::Fallback, ..ruling_under(under, account, times.unix) }
             }
             LocalVerdict::Refused(account, refusal) => {
-                borrower.served(subject, cost, true, None, times.millis());
+                borrower.record_request(subject, cost, true, None, times.millis());
                 self.refused(ruling_under(under, account, times.unix), refusal)
             }
             LocalVerdict::Closed => unknown(under, times.unix),
             LocalVerdict::ByNetwork => {
-                self.rule_by_network(subject, under, cost, store, borrower, times, &network())
+                self.rule_by_network(subject, under, cost, data, borrower, times, &network())
             }
         })
     }
@@ -304,7 +305,7 @@ impl Engine {
         subject: &Subject<'_>,
         under: &AppliedTier,
         cost: Cost,
-        store: &impl SharedData,
+        data: &impl SharedData,
         borrower: &mut Borrower,
         times: Now,
         network: &Network,
@@ -313,7 +314,7 @@ impl Engine {
         // The same record as that of anonymous clients who come from there.
         let Some(namespace) = &self.namespace else { return unknown(under, times.unix) };
         let client = self.table.fingerprint_of(namespace.id(&Client::Anonymous(*network)), true);
-        let updated = self.table.update(store, client, tier, times, |mut state| {
+        let updated = self.table.update(data, client, tier, times, |mut state| {
             let verdict = decide_all(&mut state.account, tier, cost, times.unix);
             let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
             (change, (verdict, state.account))
@@ -321,13 +322,13 @@ impl Engine {
         match updated {
             Updated::Done { answer: (Verdict::Allowed, account), .. } => {
                 let consumer = self.table.fingerprint_of(subject.id, false);
-                let owed = self.table.update(store, consumer, self.tier(under), times, |mut state| {
+                let owed = self.table.update(data, consumer, self.tier(under), times, |mut state| {
                     state.turn_to(times.unix);
                     state.lease.owe(cost, times.millis());
-                    record::pour(&mut state, self.tier(under), cost, times.unix);
+                    record::charge(&mut state, self.tier(under), cost, times.unix);
                     (Change::Write(state), ())
                 });
-                borrower.served(subject, cost, false, None, times.millis());
+                borrower.record_request(subject, cost, false, None, times.millis());
                 if owed == Updated::Unknown {
                     return unknown(under, times.unix);
                 }

@@ -14,12 +14,12 @@ mod waiting;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-pub use self::host::{Caller, NodeHost, Note};
+pub use self::host::{Caller, Event, NodeHost};
 use self::waiting::WaitQueue;
 pub use self::waiting::Waiting;
 use super::borrowing::{Considered, Question, StoreReply};
-use super::{Answer as Decided, Engine, Ruling};
-use crate::borrower::{Borrower, Call, Heard, Seen, Timing};
+use super::{Answer as Decision, Engine, Ruling};
+use crate::borrower::{Borrower, Call, Received, Seen, Timing};
 use crate::breaker::Breaker;
 use crate::clock::{NodeMillis, Now};
 use crate::request::{Gateway, Request};
@@ -31,13 +31,13 @@ use tollgate_core::wire::{Answer, Ask, Entry, Reply};
 /// How often a request asks before it is given up: each time others were faster to spend what came.
 const MAX_ROUNDS: u32 = 16;
 
-/// What [`StoreClient::meet`] has found for a request.
+/// What [`StoreClient::decide_or_wait`] has found for a request.
 #[derive(Debug)]
 pub enum Admission<'a> {
     /// The policy is off.
     Off,
     /// It is decided.
-    Known(Decided<'a>),
+    Decided(Decision<'a>),
     /// It waits for the store, and [`NodeHost::conclude`] will hear of it.
     Waits(Rc<Waiting>),
 }
@@ -47,11 +47,11 @@ pub enum Admission<'a> {
 pub struct StoreClient {
     store: Store,
     borrower: RefCell<Borrower>,
-    crowd: WaitQueue,
+    queue: WaitQueue,
     /// The tick's call under way, and when it is given up.
     batch: RefCell<Option<(Call, NodeMillis)>>,
     /// A reply to one of them, as far as it is still to be taken in.
-    heard: RefCell<Option<Heard>>,
+    received: RefCell<Option<Received>>,
     random: Cell<u64>,
 }
 
@@ -63,9 +63,9 @@ impl StoreClient {
         let timing = Timing { interval: store.sync_interval, timeout: store.timeout };
         Some(Self {
             borrower: RefCell::new(Borrower::new(policy, timing, seed)),
-            crowd: WaitQueue::new(seed),
+            queue: WaitQueue::new(seed),
             batch: RefCell::default(),
-            heard: RefCell::default(),
+            received: RefCell::default(),
             random: Cell::new(seed | 1),
             store: store.clone(),
         })
@@ -99,7 +99,7 @@ impl StoreClient {
     }
 
     /// Decides about `request`, which is the one at hand and whose context is `context`, or lets it wait.
-    pub fn meet<'a, H: NodeHost, G: Gateway>(
+    pub fn decide_or_wait<'a, H: NodeHost, G: Gateway>(
         &self,
         engine: &Engine,
         host: &H,
@@ -107,37 +107,37 @@ impl StoreClient {
         request: &Request<'a, G>,
     ) -> Admission<'a> {
         // Only a request can ask the gateway which node this is.
-        self.borrower.borrow_mut().settle_node(|| engine.table().node(&host.node()));
+        self.borrower.borrow_mut().identify_node(|| engine.table().node(&host.node()));
         let times = self.times(host);
         let considered = engine.consider(request, host.shared(), &mut self.borrower.borrow_mut(), times);
         let (caller, question) = match considered {
             None => return Admission::Off,
-            Some(Considered::Known(answer)) => {
+            Some(Considered::Decided(answer)) => {
                 if answer.ruling.is_some() {
-                    host.note(Note::Hit);
+                    host.report(Event::Hit);
                 }
-                return Admission::Known(answer);
+                return Admission::Decided(answer);
             }
             Some(Considered::Ask(caller, question)) => (caller, question),
         };
-        host.note(Note::Miss);
+        host.report(Event::Miss);
         let until = times.millis().after(self.store.timeout);
         let waiting = Rc::new(Waiting::new(context, question, until));
-        let is_first = self.crowd.stay(&waiting);
+        let is_first = self.queue.add(&waiting);
         let joins = !is_first && host.resumes_others() && !waiting.question.is_charged;
         // A gateway that knows no way to the store will not know one the next time: then it is away.
         if joins || (0..Breaker::TRIPS_AT).any(|_| self.ask(engine, host, &waiting, times)) {
             return Admission::Waits(waiting);
         }
         // The gateway knows no way to the store.
-        self.crowd.leave(&waiting);
+        self.queue.remove(&waiting);
         let ruling = self.settle(engine, host, &waiting.question, times, StoreReply::Silent);
-        Admission::Known(Decided { caller, ruling })
+        Admission::Decided(Decision { caller, ruling })
     }
 
     /// A request is no more.
     pub fn forget(&self, waiting: &Rc<Waiting>) {
-        self.crowd.leave(waiting);
+        self.queue.remove(waiting);
     }
 
     /// Makes the call of `waiting`'s request, which is the one at hand.
@@ -152,7 +152,7 @@ impl StoreClient {
             let need = (question.cost, Cost(0));
             engine.ask(question, need, host.shared(), &mut borrower, times)
         } else {
-            let need = self.crowd.need(&question.id);
+            let need = self.queue.need(&question.id);
             engine.ask(question, need, host.shared(), &mut borrower, times)
         };
         drop(borrower);
@@ -185,9 +185,9 @@ impl StoreClient {
         if !is_out {
             let mut borrower = self.borrower.borrow_mut();
             if borrower.failed(mono, self.random()) {
-                host.note(Note::NoRoute);
+                host.report(Event::NoRoute);
             }
-            host.note(Note::Called { has_worked: false, is_up: !borrower.is_store_away() });
+            host.report(Event::Called { has_worked: false, is_up: !borrower.is_store_away() });
         }
         is_out
     }
@@ -200,7 +200,7 @@ impl StoreClient {
     }
 
     /// The response at hand is to the call that `waiting`'s request has made.
-    pub fn answer(&self, engine: &Engine, host: &impl NodeHost, waiting: &Rc<Waiting>) {
+    pub fn receive_answer(&self, engine: &Engine, host: &impl NodeHost, waiting: &Rc<Waiting>) {
         if let Some(ruling) = self.answered(engine, host, waiting) {
             waiting.conclude(host, ruling);
         }
@@ -211,74 +211,86 @@ impl StoreClient {
         let id = waiting.question.id;
         let (call, allowed) = waiting.call.borrow_mut().take()?;
         let is_charge = matches!(call.batch.entries.last(), Some(Entry { ask: Ask::Charge { .. }, .. }));
-        let heard = self.take(engine, host, call, allowed);
-        let word = match &heard {
+        let received = self.receive_all(engine, host, call, allowed);
+        let reply = match &received {
             None => StoreReply::Silent,
             // A charge comes behind the report of its client.
-            Some(heard) => match heard.answers().last() {
+            Some(received) => match received.answers().last() {
                 Some(Answer::Failed | Answer::Unusable) => StoreReply::Away,
-                _ => StoreReply::Heard,
+                _ => StoreReply::Answered,
             },
         };
-        if word != StoreReply::Heard {
-            waiting.is_heard.set(false);
+        if reply != StoreReply::Answered {
+            waiting.is_answered.set(false);
         }
         // Those that have waited with it go first: should it not be enough for all, this one can ask once more, and they
         // cannot.
-        self.crowd.leave(waiting);
+        self.queue.remove(waiting);
         self.release(engine, host, &id);
         host.speak_for(waiting.context);
         let question = &waiting.question;
-        let charged = heard.as_ref().and_then(|heard| Some((heard.charge()?, heard.call())));
+        let charged = received.as_ref().and_then(|received| Some((received.charge()?, received.call())));
         let ruling = match (is_charge, charged) {
             (true, Some((grant, call))) => {
                 let times = self.times(host);
                 let borrower = self.borrower.borrow();
                 if self.store.mode == StoreMode::Leased {
                     let seen = Seen { times, took: call.age(times.millis()) };
-                    engine.note_charge(question, grant, host.shared(), &borrower, seen);
+                    engine.record_charge(question, grant, host.shared(), &borrower, seen);
                 }
                 Some(engine.charged(question, grant, &borrower, times))
             }
             // In strict mode a second question would be a second charge.
-            _ if word == StoreReply::Silent
+            _ if reply == StoreReply::Silent
                 && self.store.mode == StoreMode::Leased
                 && self.may_repeat(host, waiting) =>
             {
                 None
             }
-            (true, None) if word == StoreReply::Heard => {
+            (true, None) if reply == StoreReply::Answered => {
                 self.decide(engine, host, waiting, StoreReply::Silent)
             }
-            (true, None) | (false, _) => self.decide(engine, host, waiting, word),
+            (true, None) | (false, _) => self.decide(engine, host, waiting, reply),
         };
         if ruling.is_some() {
             return ruling;
         }
-        self.crowd.stay(waiting);
+        self.queue.add(waiting);
         if waiting.rounds.get() < MAX_ROUNDS && self.ask(engine, host, waiting, self.times(host)) {
             return None;
         }
         // Those that are left are the next tick's.
-        self.crowd.leave(waiting);
+        self.queue.remove(waiting);
         self.decide(engine, host, waiting, StoreReply::Silent)
     }
 
     /// Takes in the response at hand, to a request's `call`, which could take `allowed`; none where it is none.
-    fn take(&self, engine: &Engine, host: &impl NodeHost, call: Call, allowed: Millis) -> Option<Heard> {
-        let mut heard = self.hear(engine, host, call, allowed)?;
-        while self.take_slice(engine, host, &mut heard) {}
-        Some(heard)
+    fn receive_all(
+        &self,
+        engine: &Engine,
+        host: &impl NodeHost,
+        call: Call,
+        allowed: Millis,
+    ) -> Option<Received> {
+        let mut received = self.receive(engine, host, call, allowed)?;
+        while self.apply_slice(engine, host, &mut received) {}
+        Some(received)
     }
 
-    /// Takes in a slice of what was heard; whether there is more.
-    fn take_slice(&self, engine: &Engine, host: &impl NodeHost, heard: &mut Heard) -> bool {
+    /// Takes in a slice of what was received; whether there is more.
+    fn apply_slice(&self, engine: &Engine, host: &impl NodeHost, received: &mut Received) -> bool {
         let node = host.monotonic();
-        self.borrower.borrow_mut().take_slice(engine.policy(), engine.table(), host.shared(), heard, node)
+        self.borrower.borrow_mut().apply_slice(engine.policy(), engine.table(), host.shared(), received, node)
     }
 
     /// The response at hand is to `call`, which could take `allowed`; none where it is none.
-    fn hear(&self, engine: &Engine, host: &impl NodeHost, call: Call, allowed: Millis) -> Option<Heard> {
+    fn receive(
+        &self,
+        engine: &Engine,
+        host: &impl NodeHost,
+        call: Call,
+        allowed: Millis,
+    ) -> Option<Received> {
         let node = host.monotonic();
         let mono = node.millis();
         let reply = host.reply().and_then(|bytes| Reply::from_bytes(&bytes).ok());
@@ -288,21 +300,21 @@ impl StoreClient {
             // A call that had only what others had left of a request's time says nothing about the store.
             let is_cut_short = allowed < self.store.timeout && call.age(mono).plus(Millis(1)) >= allowed;
             if !is_cut_short && borrower.failed(mono, self.random()) {
-                host.note(Note::Away);
+                host.report(Event::Away);
             }
-            host.note(Note::Called { has_worked: false, is_up: !borrower.is_store_away() });
+            host.report(Event::Called { has_worked: false, is_up: !borrower.is_store_away() });
             return None;
         };
         // A part of the backend that is away is no store to those whose accounts it has.
         if self.store.mode == StoreMode::Leased {
-            self.crowd.hear(&call, &reply, mono.after(self.store.timeout));
+            self.queue.mark_answered(&call, &reply, mono.after(self.store.timeout));
         }
-        let (heard, is_back) = borrower.hear(engine.policy(), call, reply, node);
+        let (received, is_back) = borrower.receive(engine.policy(), call, reply, node);
         if is_back {
-            host.note(Note::Back);
+            host.report(Event::Back);
         }
-        host.note(Note::Called { has_worked: true, is_up: true });
-        Some(heard)
+        host.report(Event::Called { has_worked: true, is_up: true });
+        Some(received)
     }
 
     /// Decides about a request that waits; none: it has to ask again. Silence is the last word: where the store had
@@ -313,18 +325,18 @@ impl StoreClient {
         engine: &Engine,
         host: &impl NodeHost,
         waiting: &Waiting,
-        word: StoreReply,
+        reply: StoreReply,
     ) -> Option<Ruling> {
         let times = self.times(host);
-        let is_late = word == StoreReply::Silent && waiting.is_heard.get();
-        let word = if is_late { StoreReply::Heard } else { word };
-        let ruling = self.settle(engine, host, &waiting.question, times, word);
+        let is_late = reply == StoreReply::Silent && waiting.is_answered.get();
+        let reply = if is_late { StoreReply::Answered } else { reply };
+        let ruling = self.settle(engine, host, &waiting.question, times, reply);
         if ruling.is_some() || !is_late {
             return ruling;
         }
         let mut borrower = self.borrower.borrow_mut();
         let network = || host.peer();
-        Some(engine.crowded_out(&waiting.question, host.shared(), &mut borrower, times, &network))
+        Some(engine.decide_overtaken(&waiting.question, host.shared(), &mut borrower, times, &network))
     }
 
     fn settle(
@@ -333,10 +345,10 @@ impl StoreClient {
         host: &impl NodeHost,
         question: &Question,
         times: Now,
-        word: StoreReply,
+        reply: StoreReply,
     ) -> Option<Ruling> {
         let mut borrower = self.borrower.borrow_mut();
-        engine.settle(question, host.shared(), &mut borrower, times, word, &|| host.peer())
+        engine.settle(question, host.shared(), &mut borrower, times, reply, &|| host.peer())
     }
 
     /// Lets those of `id`'s requests go on that have made no call and can be decided now; on hosts that allow it.
@@ -344,10 +356,10 @@ impl StoreClient {
         if !host.resumes_others() || self.store.mode == StoreMode::Strict {
             return;
         }
-        for waiting in self.crowd.without_call(id) {
+        for waiting in self.queue.without_call(id) {
             host.speak_for(waiting.context);
-            let Some(ruling) = self.decide(engine, host, &waiting, StoreReply::Heard) else { continue };
-            self.crowd.leave(&waiting);
+            let Some(ruling) = self.decide(engine, host, &waiting, StoreReply::Answered) else { continue };
+            self.queue.remove(&waiting);
             waiting.conclude(host, ruling);
         }
     }

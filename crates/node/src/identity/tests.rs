@@ -146,7 +146,7 @@ fn an_override_finds_every_name_by_what_listings_write() {
         .iter()
         .map(|consumer| {
             let client = namespace.id(&Client::Consumer(consumer));
-            let text = name::text(&name::told(consumer, client), client).into_owned();
+            let text = name::text(&name::as_sent(consumer, client), client).into_owned();
             serde_json::json!({ "consumer": text, "tier": "partner" })
         })
         .collect();

@@ -28,7 +28,7 @@ fn a_request_is_paid_for_as_long_as_the_lease_lasts_and_holds_enough() {
     let mut lease = LeaseState::default();
     assert_eq!(lease.spend(Cost(1_000), Tick(0)), Spend::Ask, "there is no request yet");
     let request = lease.message(MONTH, wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
-    assert!(lease.take(&grant(&request, 2_000), Cost(1_000), Tick(1_000), Tick(1_002)));
+    assert!(lease.apply_grant(&grant(&request, 2_000), Cost(1_000), Tick(1_000), Tick(1_002)));
     assert_eq!(lease.spend(Cost(1_500), Tick(1_003)), Spend::Paid);
     assert_eq!(lease.spend(Cost(1_500), Tick(1_003)), Spend::Ask);
     assert_eq!(lease.spend(Cost(500), Tick(10_995)), Spend::Ask, "it ends before the store's does");
@@ -40,15 +40,15 @@ fn a_request_is_paid_for_as_long_as_the_lease_lasts_and_holds_enough() {
 fn what_was_spent_while_the_message_was_under_way_comes_off() {
     let mut lease = LeaseState::default();
     let first = lease.message(MONTH, wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
-    lease.take(&grant(&first, 5_000), Cost(1_000), Tick(1_000), Tick(1_000));
+    lease.apply_grant(&grant(&first, 5_000), Cost(1_000), Tick(1_000), Tick(1_000));
     let second = lease.message(MONTH, wish(0, 5_000), UNKNOWN, Millis(100), NodeMillis(1_100));
     assert_eq!((second.hold, second.seq), (Cost(5_000), 2));
     lease.spend(Cost(3_000), Tick(1_101));
     assert!(
-        !lease.take(&grant(&first, 9_000), Cost(0), Tick(1_000), Tick(1_101)),
+        !lease.apply_grant(&grant(&first, 9_000), Cost(0), Tick(1_000), Tick(1_101)),
         "an older message's answer"
     );
-    assert!(lease.take(&grant(&second, 6_000), Cost(0), Tick(1_100), Tick(1_102)));
+    assert!(lease.apply_grant(&grant(&second, 6_000), Cost(0), Tick(1_100), Tick(1_102)));
     assert_eq!((lease.left, lease.owed()), (Cost(3_000), Cost(3_000)));
 }
 
@@ -58,7 +58,7 @@ fn what_was_lent_or_refused_under_other_terms_is_given_back_or_void() {
     let request = lease.message(MONTH, wish(1_000, 4_000), UNKNOWN, Millis(100), NodeMillis(1_000));
     let refusal = Refusal { limits: 1, month: false, never: false, wait: Micros(60_000_000) };
     let grant = Grant { refusal: Some(refusal), ..grant(&request, 5_000) };
-    assert!(lease.take(&grant, Cost(7_000), Tick(1_000), Tick(1_002)));
+    assert!(lease.apply_grant(&grant, Cost(7_000), Tick(1_000), Tick(1_002)));
     assert!(matches!(lease.spend(Cost(7_000), Tick(1_003)), Spend::Refused(_)));
     lease.come_under(1);
     assert_eq!((lease.left, lease.refused.cost), (Cost(5_000), Cost(7_000)), "the same terms change nothing");
@@ -86,7 +86,7 @@ fn a_refusal_holds_for_as_much_or_more_until_its_time() {
     let mut lease = LeaseState::default();
     let request = lease.message(MONTH, wish(2_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
     let refusal = Some(Refusal { limits: 2, month: true, never: false, wait: Micros(600_001) });
-    lease.take(&Grant { refusal, ..grant(&request, 0) }, Cost(2_000), Tick(1_000), Tick(1_001));
+    lease.apply_grant(&Grant { refusal, ..grant(&request, 0) }, Cost(2_000), Tick(1_000), Tick(1_001));
     let refused = Refused { cost: Cost(2_000), until: Tick(1_602), limits: 2 | Refused::MONTH };
     assert_eq!(lease.spend(Cost(2_000), Tick(1_601)), Spend::Refused(refused));
     assert_eq!(lease.spend(Cost(1_999), Tick(1_601)), Spend::Ask);
@@ -134,12 +134,12 @@ proptest! {
                 }
                 1 => {
                     let request = lease.message(MONTH, wish(amount, 0), UNKNOWN, Millis(0), NodeMillis(now));
-                    lease.take(&grant(&request, amount), Cost(amount), NodeMillis(now).tick(), NodeMillis(now).tick());
+                    lease.apply_grant(&grant(&request, amount), Cost(amount), NodeMillis(now).tick(), NodeMillis(now).tick());
                     lent = amount;
                 }
                 2 => {
                     let foreign = LeaseRequest { epoch: noise.into(), seq: noise, spent: Cost(amount), ..LeaseRequest::default() };
-                    lease.take(&grant(&foreign, u64::MAX), Cost(amount), NodeMillis(now).tick(), NodeMillis(now).tick());
+                    lease.apply_grant(&grant(&foreign, u64::MAX), Cost(amount), NodeMillis(now).tick(), NodeMillis(now).tick());
                 }
                 _ => lease.owe(Cost(amount), NodeMillis(now)),
             }
@@ -157,7 +157,7 @@ fn what_is_owed_without_a_lease_is_told_soon_whatever_the_clock_shows() {
         lease.owe(Cost(1_000), NodeMillis(now));
         assert_eq!(NodeMillis(now + 500).tick().since(lease.asked), Millis(500), "at {now}");
         let request = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(now + 500));
-        assert!(lease.take(
+        assert!(lease.apply_grant(
             &grant(&request, 0),
             Cost(0),
             NodeMillis(now + 500).tick(),
@@ -174,7 +174,7 @@ fn what_is_owed_without_a_lease_is_told_soon_whatever_the_clock_shows() {
 fn a_lease_that_is_given_up_is_told_of_by_the_next_message() {
     let mut lease = LeaseState::default();
     let first = lease.message(MONTH, wish(1_000, 9_000), UNKNOWN, Millis(100), NodeMillis(1_000));
-    assert!(lease.take(
+    assert!(lease.apply_grant(
         &grant(&first, 9_000),
         Cost(1_000),
         NodeMillis(1_000).tick(),
@@ -184,7 +184,7 @@ fn a_lease_that_is_given_up_is_told_of_by_the_next_message() {
     assert!(lease.is_worth_keeping(), "the store has yet to hear of it");
     let next = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(2_050));
     assert_eq!((next.hold, next.seq), (Cost(0), first.seq + 1), "it repeats none that the store knows");
-    assert!(lease.take(&grant(&next, 0), Cost(0), NodeMillis(2_050).tick(), NodeMillis(2_051).tick()));
+    assert!(lease.apply_grant(&grant(&next, 0), Cost(0), NodeMillis(2_050).tick(), NodeMillis(2_051).tick()));
     assert!(!lease.is_worth_keeping());
     lease.give_up(NodeMillis(3_000));
     assert!(!lease.is_worth_keeping(), "there is nothing to give up");

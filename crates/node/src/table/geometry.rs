@@ -18,7 +18,7 @@ const MAX_SLOTS: u32 = 2 * 64 * 64 * 64;
 /// A slot of 7 ways for every three clients that the policy asks room for, and one for anonymous clients to every 16: with so
 /// many, about six in a thousand clients find their slot full.
 const CLIENTS_PER_SLOT: u64 = 3;
-const CLIENTS_PER_STRANGERS_SLOT: u64 = 16;
+const CLIENTS_PER_ANONYMOUS_SLOT: u64 = 16;
 
 /// What one entry costs beside its value, and how Kong's zones round it up: a node of 96 bytes, the key, and the next
 /// power of two; 4 such pieces in a page of 4,096 bytes, which itself costs 24 in the zone's directory.
@@ -87,7 +87,7 @@ impl Geometry {
         let slots = |slots: u64| u32::try_from(slots).unwrap_or(MAX_SLOTS / 2).max(1);
         Self {
             consumers: slots(clients.div_ceil(CLIENTS_PER_SLOT)),
-            anonymous: slots(clients.div_ceil(CLIENTS_PER_STRANGERS_SLOT)),
+            anonymous: slots(clients.div_ceil(CLIENTS_PER_ANONYMOUS_SLOT)),
         }
     }
 

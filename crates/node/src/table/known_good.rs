@@ -92,9 +92,9 @@ pub fn keys() -> impl Iterator<Item = SlotKey> {
 }
 
 /// Makes the room. To be called on a node that has no table yet: later it might cost a client's record.
-pub fn reserve(store: &impl SharedData) {
+pub fn reserve(data: &impl SharedData) {
     for key in keys() {
-        if store.set(&key, &[0; PIECE_BYTES], Expected::Missing) == Write::Failed {
+        if data.set(&key, &[0; PIECE_BYTES], Expected::Missing) == Write::Failed {
             return;
         }
     }
@@ -102,28 +102,28 @@ pub fn reserve(store: &impl SharedData) {
 
 /// Keeps `text` as the last good policy of `namespace`, where there is room for it.
 #[inline(never)]
-pub fn keep(store: &impl SharedData, namespace: &str, text: &[u8]) {
+pub fn keep(data: &impl SharedData, namespace: &str, text: &[u8]) {
     let head = Head::of(namespace, text);
     for _ in 0..MAX_TRIES {
-        let Place::At(area, version, held) = place(store, head.namespace) else { return };
-        if held == Some(head) && (text.len() > MAX_BYTES || read(store, area, head).is_some()) {
+        let Place::At(area, version, held) = place(data, head.namespace) else { return };
+        if held == Some(head) && (text.len() > MAX_BYTES || read(data, area, head).is_some()) {
             return;
         }
-        if store.set(&key(area, 0), &head.to_bytes(), Expected::Version(version)) != Write::Done {
+        if data.set(&key(area, 0), &head.to_bytes(), Expected::Version(version)) != Write::Done {
             continue;
         }
         if text.len() <= MAX_BYTES {
-            write(store, area, text);
+            write(data, area, text);
         }
     }
 }
 
 /// The last good policy of `namespace`.
 #[inline(never)]
-pub fn last_good(store: &impl SharedData, namespace: &str) -> LastGood {
-    match place(store, checksum(namespace.as_bytes())) {
+pub fn last_good(data: &impl SharedData, namespace: &str) -> LastGood {
+    match place(data, checksum(namespace.as_bytes())) {
         Place::At(_, _, None) => LastGood::Never,
-        Place::At(area, _, Some(head)) => read(store, area, head).map_or(LastGood::Unknown, LastGood::Text),
+        Place::At(area, _, Some(head)) => read(data, area, head).map_or(LastGood::Unknown, LastGood::Text),
         Place::None => LastGood::Unknown,
     }
 }
@@ -137,10 +137,10 @@ enum Place {
 }
 
 #[inline(never)]
-fn place(store: &impl SharedData, namespace: u64) -> Place {
+fn place(data: &impl SharedData, namespace: u64) -> Place {
     let mut free = Place::None;
     for area in 0..AREAS {
-        let Read::Value(bytes, version) = store.get(&key(area, 0)) else { return Place::None };
+        let Read::Value(bytes, version) = data.get(&key(area, 0)) else { return Place::None };
         match Head::from_bytes(&bytes) {
             Some(head) if head.namespace == namespace => return Place::At(area, version, Some(head)),
             None if matches!(free, Place::None) => free = Place::At(area, version, None),
@@ -150,27 +150,27 @@ fn place(store: &impl SharedData, namespace: u64) -> Place {
     free
 }
 
-fn write(store: &impl SharedData, area: u8, text: &[u8]) {
+fn write(data: &impl SharedData, area: u8, text: &[u8]) {
     for (piece, part) in (1..PIECES).zip(text.chunks(PIECE_BYTES)) {
         let key = key(area, piece);
-        if let Read::Value(_, version) = store.get(&key) {
+        if let Read::Value(_, version) = data.get(&key) {
             let mut bytes = part.to_vec();
             bytes.resize(PIECE_BYTES, 0);
-            store.set(&key, &bytes, Expected::Version(version));
+            data.set(&key, &bytes, Expected::Version(version));
         }
     }
 }
 
 /// The text of `head`, if all of it is there.
 #[inline(never)]
-fn read(store: &impl SharedData, area: u8, head: Head) -> Option<Vec<u8>> {
+fn read(data: &impl SharedData, area: u8, head: Head) -> Option<Vec<u8>> {
     let length = usize::try_from(head.length).ok().filter(|length| *length <= MAX_BYTES)?;
     let mut text = Vec::with_capacity(length);
     for piece in 1..PIECES {
         if text.len() >= length {
             break;
         }
-        let Read::Value(bytes, _) = store.get(&key(area, piece)) else { return None };
+        let Read::Value(bytes, _) = data.get(&key(area, piece)) else { return None };
         text.extend_from_slice(&bytes);
     }
     text.truncate(length);
@@ -183,9 +183,9 @@ mod tests {
     use super::*;
 
     fn kong() -> Fake {
-        let store = Fake::new(Rules::Kong);
-        reserve(&store);
-        store
+        let data = Fake::new(Rules::Kong);
+        reserve(&data);
+        data
     }
 
     fn text(of: &str) -> LastGood {
@@ -194,29 +194,29 @@ mod tests {
 
     #[test]
     fn each_namespace_has_its_last_policy() {
-        let store = kong();
-        assert_eq!(last_good(&store, "a"), LastGood::Never);
+        let data = kong();
+        assert_eq!(last_good(&data, "a"), LastGood::Never);
         let long = "x".repeat(MAX_BYTES);
         for (namespace, policy) in [("a", "old"), ("b", long.as_str()), ("a", "new"), ("c", "")] {
-            keep(&store, namespace, policy.as_bytes());
-            assert_eq!(last_good(&store, namespace), text(policy), "{namespace}");
+            keep(&data, namespace, policy.as_bytes());
+            assert_eq!(last_good(&data, namespace), text(policy), "{namespace}");
         }
-        assert_eq!((last_good(&store, "a"), last_good(&store, "b")), (text("new"), text(&long)));
-        assert_eq!(last_good(&store, "d"), LastGood::Never);
+        assert_eq!((last_good(&data, "a"), last_good(&data, "b")), (text("new"), text(&long)));
+        assert_eq!(last_good(&data, "d"), LastGood::Never);
     }
 
     #[test]
     fn what_has_no_room_is_not_taken_for_what_never_was() {
-        let store = kong();
-        keep(&store, "long", "x".repeat(MAX_BYTES + 1).as_bytes());
-        assert_eq!(last_good(&store, "long"), LastGood::Unknown);
-        keep(&store, "long", b"short");
-        assert_eq!(last_good(&store, "long"), text("short"));
+        let data = kong();
+        keep(&data, "long", "x".repeat(MAX_BYTES + 1).as_bytes());
+        assert_eq!(last_good(&data, "long"), LastGood::Unknown);
+        keep(&data, "long", b"short");
+        assert_eq!(last_good(&data, "long"), text("short"));
         for number in 0..20 {
-            keep(&store, &format!("namespace-{number}"), b"policy");
+            keep(&data, &format!("namespace-{number}"), b"policy");
         }
-        assert_eq!(last_good(&store, "namespace-5"), text("policy"));
-        assert_eq!(last_good(&store, "namespace-6"), LastGood::Unknown);
+        assert_eq!(last_good(&data, "namespace-5"), text("policy"));
+        assert_eq!(last_good(&data, "namespace-6"), LastGood::Unknown);
     }
 
     #[test]
@@ -225,10 +225,10 @@ mod tests {
         keep(&none, "a", b"policy");
         assert_eq!((none.writes.get(), last_good(&none, "a")), (0, LastGood::Unknown));
 
-        let store = kong();
-        keep(&store, "a", "policy ".repeat(1_000).as_bytes());
+        let data = kong();
+        keep(&data, "a", "policy ".repeat(1_000).as_bytes());
         for key in keys() {
-            let Read::Value(bytes, _) = store.get(&key) else { panic!("{key:?} is gone") };
+            let Read::Value(bytes, _) = data.get(&key) else { panic!("{key:?} is gone") };
             assert_eq!(bytes.len(), PIECE_BYTES);
         }
         assert_eq!(keys().count(), VALUES as usize);
@@ -236,21 +236,21 @@ mod tests {
 
     #[test]
     fn a_text_of_which_a_part_is_another_is_none() {
-        let store = kong();
-        keep(&store, "a", "a".repeat(2_000).as_bytes());
-        let Read::Value(_, version) = store.get(&key(0, 2)) else { panic!() };
-        store.set(&key(0, 2), &[b'b'; PIECE_BYTES], Expected::Version(version));
-        assert_eq!(last_good(&store, "a"), LastGood::Unknown);
-        keep(&store, "a", "a".repeat(2_000).as_bytes());
-        assert_eq!(last_good(&store, "a"), text(&"a".repeat(2_000)), "and the next worker mends it");
+        let data = kong();
+        keep(&data, "a", "a".repeat(2_000).as_bytes());
+        let Read::Value(_, version) = data.get(&key(0, 2)) else { panic!() };
+        data.set(&key(0, 2), &[b'b'; PIECE_BYTES], Expected::Version(version));
+        assert_eq!(last_good(&data, "a"), LastGood::Unknown);
+        keep(&data, "a", "a".repeat(2_000).as_bytes());
+        assert_eq!(last_good(&data, "a"), text(&"a".repeat(2_000)), "and the next worker mends it");
     }
 
     #[test]
     fn the_same_policy_is_written_once() {
-        let store = kong();
-        keep(&store, "a", b"policy");
-        let writes = store.writes.get();
-        keep(&store, "a", b"policy");
-        assert_eq!(store.writes.get(), writes);
+        let data = kong();
+        keep(&data, "a", b"policy");
+        let writes = data.writes.get();
+        keep(&data, "a", b"policy");
+        assert_eq!(data.writes.get(), writes);
     }
 }

@@ -22,14 +22,14 @@ pub(super) struct Marker {
 
 impl Marker {
     /// The node's marker: the one that is there, or `geometry` and `key`; and whether it is new.
-    pub(super) fn settle(
-        store: &impl SharedData,
+    pub(super) fn agree(
+        data: &impl SharedData,
         geometry: Geometry,
         key: FingerprintKey,
     ) -> Option<(Self, bool)> {
         let mine = Self { geometry, key, is_filled: false };
         for _ in 0..MAX_TRIES {
-            let expected = match store.get(&KEY) {
+            let expected = match data.get(&KEY) {
                 Read::Value(bytes, version) => match Self::from_bytes(&bytes) {
                     Some(theirs) => return Some((theirs, false)),
                     None => Expected::Version(version),
@@ -37,7 +37,7 @@ impl Marker {
                 Read::Missing => Expected::Missing,
                 Read::Failed => return None,
             };
-            match store.set(&KEY, &mine.to_bytes(), expected) {
+            match data.set(&KEY, &mine.to_bytes(), expected) {
                 Write::Done => return Some((mine, true)),
                 Write::Lost => {}
                 Write::Failed => return None,
@@ -47,8 +47,8 @@ impl Marker {
     }
 
     /// Whether the node's marker still is `marker`.
-    pub(super) fn is_settled(store: &impl SharedData, marker: &Self) -> bool {
-        match store.get(&KEY) {
+    pub(super) fn is_agreed(data: &impl SharedData, marker: &Self) -> bool {
+        match data.get(&KEY) {
             Read::Value(bytes, _) => Self::from_bytes(&bytes)
                 .is_some_and(|found| (found.geometry, found.key) == (marker.geometry, marker.key)),
             Read::Missing | Read::Failed => false,
@@ -56,15 +56,15 @@ impl Marker {
     }
 
     /// Whether the node has a marker.
-    pub(super) fn is_there(store: &impl SharedData) -> bool {
-        matches!(store.get(&KEY), Read::Value(..))
+    pub(super) fn is_there(data: &impl SharedData) -> bool {
+        matches!(data.get(&KEY), Read::Value(..))
     }
 
     /// Tells the workers that come later that the slots are there. Who loses this race has been told the same.
-    pub(super) fn set_filled(store: &impl SharedData, marker: &Self) {
-        if let Read::Value(_, version) = store.get(&KEY) {
+    pub(super) fn set_filled(data: &impl SharedData, marker: &Self) {
+        if let Read::Value(_, version) = data.get(&KEY) {
             let filled = Self { is_filled: true, ..*marker };
-            store.set(&KEY, &filled.to_bytes(), Expected::Version(version));
+            data.set(&KEY, &filled.to_bytes(), Expected::Version(version));
         }
     }
 

@@ -106,23 +106,23 @@ fn tier(units: u64) -> Tier {
     Tier { name: "free".into(), limits, monthly: None, on_failure: None }
 }
 
-fn open(store: &Fake, clients: u32) -> Table {
-    Table::open(store, clients, KEY).unwrap().table
+fn open(data: &Fake, clients: u32) -> Table {
+    Table::open(data, clients, KEY).unwrap().table
 }
 
-fn spend(table: &Table, store: &impl SharedData, name: &str, tier: &Tier, now: UnixNanos) -> Updated<bool> {
+fn spend(table: &Table, data: &impl SharedData, name: &str, tier: &Tier, now: UnixNanos) -> Updated<bool> {
     let client = table.fingerprint("default", &Client::Consumer(name.as_bytes()));
-    spend_as(table, store, client, tier, now)
+    spend_as(table, data, client, tier, now)
 }
 
 fn spend_as(
     table: &Table,
-    store: &impl SharedData,
+    data: &impl SharedData,
     client: Fingerprint,
     tier: &Tier,
     now: UnixNanos,
 ) -> Updated<bool> {
-    table.update(store, client, tier, now, |mut state| match decide_all(&mut state.account, tier, ONE, now) {
+    table.update(data, client, tier, now, |mut state| match decide_all(&mut state.account, tier, ONE, now) {
         Verdict::Allowed => (Change::Write(state), true),
         _ => (Change::Keep, false),
     })
@@ -134,121 +134,121 @@ const REFUSED: Updated<bool> = Updated::Done { answer: false };
 #[test]
 fn a_client_spends_from_one_record_and_a_refusal_writes_nothing() {
     for rules in [Rules::Kong, Rules::Envoy] {
-        let store = Fake::new(rules);
-        let table = open(&store, 64);
+        let data = Fake::new(rules);
+        let table = open(&data, 64);
         for _ in 0..5 {
-            assert_eq!(spend(&table, &store, "acme", &tier(5), NOW), ALLOWED);
+            assert_eq!(spend(&table, &data, "acme", &tier(5), NOW), ALLOWED);
         }
-        let (reads, writes) = (store.reads.get(), store.writes.get());
-        assert_eq!(spend(&table, &store, "acme", &tier(5), NOW), REFUSED);
-        assert_eq!((store.reads.get(), store.writes.get()), (reads + 1, writes));
-        assert_eq!(spend(&table, &store, "globex", &tier(5), NOW), ALLOWED);
-        assert_eq!((store.reads.get(), store.writes.get()), (reads + 2, writes + 1), "one read, one write");
+        let (reads, writes) = (data.reads.get(), data.writes.get());
+        assert_eq!(spend(&table, &data, "acme", &tier(5), NOW), REFUSED);
+        assert_eq!((data.reads.get(), data.writes.get()), (reads + 1, writes));
+        assert_eq!(spend(&table, &data, "globex", &tier(5), NOW), ALLOWED);
+        assert_eq!((data.reads.get(), data.writes.get()), (reads + 2, writes + 1), "one read, one write");
     }
 }
 
 #[test]
 fn every_slot_is_there_when_the_table_is_open_and_none_comes_later() {
-    let store = Fake::new(Rules::Kong);
-    let table = open(&store, 64);
-    let keys = store.values.borrow().len();
+    let data = Fake::new(Rules::Kong);
+    let table = open(&data, 64);
+    let keys = data.values.borrow().len();
     assert_eq!(keys, table.geometry().count() as usize + 1);
-    let bytes = |store: &Fake| store.values.borrow().values().map(|(value, _)| value.len()).sum::<usize>();
-    let before = bytes(&store);
+    let bytes = |data: &Fake| data.values.borrow().values().map(|(value, _)| value.len()).sum::<usize>();
+    let before = bytes(&data);
     for client in 0..10_000 {
-        spend(&table, &store, &format!("client-{client}"), &tier(5), NOW);
+        spend(&table, &data, &format!("client-{client}"), &tier(5), NOW);
         let network = Network::V4(u32::to_be_bytes(client));
-        spend_as(&table, &store, table.fingerprint("", &Client::Anonymous(network)), &tier(5), NOW);
+        spend_as(&table, &data, table.fingerprint("", &Client::Anonymous(network)), &tier(5), NOW);
     }
-    assert_eq!((store.values.borrow().len(), bytes(&store)), (keys, before));
+    assert_eq!((data.values.borrow().len(), bytes(&data)), (keys, before));
 }
 
 #[test]
 fn where_nothing_is_dropped_a_slot_is_made_when_it_is_first_used() {
-    let store = Fake::new(Rules::Envoy);
-    let table = open(&store, 65_536);
-    assert_eq!((store.values.borrow().len(), store.writes.get()), (1, 1), "the marker alone");
+    let data = Fake::new(Rules::Envoy);
+    let table = open(&data, 65_536);
+    assert_eq!((data.values.borrow().len(), data.writes.get()), (1, 1), "the marker alone");
     for _ in 0..2 {
-        spend(&table, &store, "acme", &tier(5), NOW);
-        assert_eq!(store.values.borrow().len(), 2);
+        spend(&table, &data, "acme", &tier(5), NOW);
+        assert_eq!(data.values.borrow().len(), 2);
     }
     for client in 0..300_000 {
-        spend(&table, &store, &format!("client-{client}"), &tier(5), NOW);
+        spend(&table, &data, &format!("client-{client}"), &tier(5), NOW);
     }
-    assert!(store.values.borrow().len() <= table.geometry().count() as usize + 1, "and no more than these");
+    assert!(data.values.borrow().len() <= table.geometry().count() as usize + 1, "and no more than these");
 }
 
 #[test]
 fn the_first_policy_decides_the_size_and_the_key() {
-    let store = Fake::new(Rules::Kong);
-    let first = Table::open(&store, 64, KEY).unwrap();
-    let second = Table::open(&store, 4_096, FingerprintKey([9; 16])).unwrap();
+    let data = Fake::new(Rules::Kong);
+    let first = Table::open(&data, 64, KEY).unwrap();
+    let second = Table::open(&data, 4_096, FingerprintKey([9; 16])).unwrap();
     assert!(first.is_new && !second.is_new);
     assert_eq!(first.table.geometry(), second.table.geometry());
-    assert_eq!(spend(&first.table, &store, "acme", &tier(1), NOW), ALLOWED);
-    assert_eq!(spend(&second.table, &store, "acme", &tier(1), NOW), REFUSED);
+    assert_eq!(spend(&first.table, &data, "acme", &tier(1), NOW), ALLOWED);
+    assert_eq!(spend(&second.table, &data, "acme", &tier(1), NOW), REFUSED);
 }
 
 #[test]
 fn a_store_that_drops_what_was_just_written_is_too_small() {
-    let store = Fake::new(Rules::Kong);
-    store.room.set(10);
+    let data = Fake::new(Rules::Kong);
+    data.room.set(10);
     let needed = Geometry::for_clients(1_000).shared_bytes();
-    assert_eq!(Table::open(&store, 1_000, KEY).unwrap_err(), OpenError::TooSmall { needed });
-    store.room.set(usize::MAX);
-    assert!(Table::open(&store, 1_000, KEY).is_ok(), "a failed attempt leaves nothing that looks finished");
+    assert_eq!(Table::open(&data, 1_000, KEY).unwrap_err(), OpenError::TooSmall { needed });
+    data.room.set(usize::MAX);
+    assert!(Table::open(&data, 1_000, KEY).is_ok(), "a failed attempt leaves nothing that looks finished");
 }
 
 #[test]
 fn a_store_that_does_not_answer_is_unknown_not_allowed() {
-    let store = Fake::new(Rules::Kong);
-    let table = open(&store, 64);
-    store.is_down.set(true);
-    assert_eq!(spend(&table, &store, "acme", &tier(5), NOW), Updated::Unknown);
-    assert_eq!(Table::open(&store, 64, KEY).unwrap_err(), OpenError::Failed);
+    let data = Fake::new(Rules::Kong);
+    let table = open(&data, 64);
+    data.is_down.set(true);
+    assert_eq!(spend(&table, &data, "acme", &tier(5), NOW), Updated::Unknown);
+    assert_eq!(Table::open(&data, 64, KEY).unwrap_err(), OpenError::Failed);
 }
 
 #[test]
 fn a_slot_that_the_host_dropped_or_somebody_overwrote_is_made_anew() {
     for garbage in [None, Some(vec![]), Some(vec![7; 912]), Some(vec![0; 3])] {
-        let store = Fake::new(Rules::Kong);
-        let table = open(&store, 64);
+        let data = Fake::new(Rules::Kong);
+        let table = open(&data, 64);
         let client = table.fingerprint("default", &Client::Consumer(b"acme"));
         match garbage {
-            None => drop(store.values.borrow_mut().remove(&table.geometry().slot_of(&client))),
+            None => drop(data.values.borrow_mut().remove(&table.geometry().slot_of(&client))),
             Some(bytes) => {
-                drop(store.values.borrow_mut().insert(table.geometry().slot_of(&client), (bytes, 77)))
+                drop(data.values.borrow_mut().insert(table.geometry().slot_of(&client), (bytes, 77)))
             }
         }
-        assert_eq!(spend(&table, &store, "acme", &tier(1), NOW), ALLOWED);
-        assert_eq!(spend(&table, &store, "acme", &tier(1), NOW), REFUSED);
+        assert_eq!(spend(&table, &data, "acme", &tier(1), NOW), ALLOWED);
+        assert_eq!(spend(&table, &data, "acme", &tier(1), NOW), REFUSED);
     }
 }
 
 #[test]
 fn a_million_anonymous_clients_push_no_consumer_out() {
-    let store = Fake::new(Rules::Envoy);
-    let table = open(&store, 64);
-    assert_eq!(spend(&table, &store, "acme", &tier(1), NOW), ALLOWED);
+    let data = Fake::new(Rules::Envoy);
+    let table = open(&data, 64);
+    assert_eq!(spend(&table, &data, "acme", &tier(1), NOW), ALLOWED);
     for address in 0..100_000_u32 {
         let client = table.fingerprint("default", &Client::Anonymous(Network::V4(address.to_be_bytes())));
-        assert_eq!(spend_as(&table, &store, client, &tier(1), NOW), ALLOWED);
+        assert_eq!(spend_as(&table, &data, client, &tier(1), NOW), ALLOWED);
     }
     let evicted = table.take_evictions();
     assert!(evicted > 99_000, "anonymous clients make room among themselves, and it is counted: {evicted}");
     assert_eq!(table.take_evictions(), 0, "and counted once");
-    assert_eq!(spend(&table, &store, "acme", &tier(1), NOW), REFUSED);
+    assert_eq!(spend(&table, &data, "acme", &tier(1), NOW), REFUSED);
 }
 
 #[test]
 fn as_many_clients_as_the_policy_asks_for_keep_their_records() {
-    let store = Fake::new(Rules::Kong);
-    let table = open(&store, 4_096);
+    let data = Fake::new(Rules::Kong);
+    let table = open(&data, 4_096);
     let names: Vec<String> = (0..4_096).map(|number| format!("client-{number}")).collect();
     for name in &names {
-        spend(&table, &store, name, &tier(1), NOW);
+        spend(&table, &data, name, &tier(1), NOW);
     }
-    let lost = names.iter().filter(|name| spend(&table, &store, name, &tier(1), NOW) != REFUSED).count();
+    let lost = names.iter().filter(|name| spend(&table, &data, name, &tier(1), NOW) != REFUSED).count();
     assert!(
         lost * 1_000 <= names.len() * 8,
         "{lost} of {} were evicted; six in a thousand are to be expected, eight are the bound",
@@ -263,7 +263,7 @@ struct Worker {
 
 /// A store for one worker's single step: its read is what it read before, perhaps torn, its write goes through.
 struct Step<'a> {
-    store: &'a Fake,
+    data: &'a Fake,
     worker: &'a RefCell<Worker>,
     torn: Option<usize>,
 }
@@ -275,7 +275,7 @@ impl SharedData for Step<'_> {
         if let Some((bytes, version)) = worker.read.take() {
             return version.map_or(Read::Missing, |version| Read::Value(bytes, version));
         }
-        worker.read = match self.store.get(key) {
+        worker.read = match self.data.get(key) {
             Read::Value(mut bytes, version) => {
                 // Kong copies after it unlocks: the first bytes of now, the last ones of a moment later, or the
                 // other way round. Here: some bytes are those of another time, which is to say anything.
@@ -290,11 +290,11 @@ impl SharedData for Step<'_> {
     }
 
     fn set(&self, key: &SlotKey, value: &[u8], expected: Expected) -> Write {
-        self.store.set(key, value, expected)
+        self.data.set(key, value, expected)
     }
 
     fn keeps_all(&self) -> bool {
-        self.store.keeps_all()
+        self.data.keeps_all()
     }
 }
 
@@ -308,8 +308,8 @@ proptest! {
         is_kong in any::<bool>(), units in 1_u64..20,
         turns in proptest::collection::vec((0_usize..6, 0_u64..400_000_000, proptest::option::weighted(0.1, 0_usize..900)), 50..400),
     ) {
-        let store = Fake::new(if is_kong { Rules::Kong } else { Rules::Envoy });
-        let table = open(&store, 64);
+        let data = Fake::new(if is_kong { Rules::Kong } else { Rules::Envoy });
+        let table = open(&data, 64);
         let tier = tier(units);
         let client = table.fingerprint("default", &Client::Consumer(b"acme"));
         let workers: Vec<RefCell<Worker>> = (0..6).map(|_| RefCell::new(Worker { read: None })).collect();
@@ -317,14 +317,14 @@ proptest! {
         for (index, gap, torn) in turns {
             now = now.after(Nanos(gap));
             // A tear is only ever seen together with a version that has moved on by the time of the write.
-            let step = Step { store: &store, worker: &workers[index], torn: None };
+            let step = Step { data: &data, worker: &workers[index], torn: None };
             if torn.is_some() && workers[index].borrow().read.is_none() {
                 spend_as(&table, &Step { torn, ..step }, client, &tier, now);
-                spend_as(&table, &store, client, &tier, now).eq(&ALLOWED).then(|| admitted.push(now));
+                spend_as(&table, &data, client, &tier, now).eq(&ALLOWED).then(|| admitted.push(now));
                 // The version has to move even where that request was refused and wrote nothing.
                 let key = table.geometry().slot_of(&client);
-                if let Read::Value(bytes, version) = store.get(&key) {
-                    store.set(&key, &bytes, Expected::Version(version));
+                if let Read::Value(bytes, version) = data.get(&key) {
+                    data.set(&key, &bytes, Expected::Version(version));
                 }
                 continue;
             }

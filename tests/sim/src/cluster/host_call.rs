@@ -8,7 +8,7 @@ use tollgate_core::units::{Millis, UnixNanos};
 use tollgate_core::wire::{Batch, header};
 use tollgate_node::clock::NodeNanos;
 use tollgate_node::engine::borrowing::Question;
-use tollgate_node::engine::store_client::{self, Admission, NodeHost, Note};
+use tollgate_node::engine::store_client::{self, Admission, Event as StoreEvent, NodeHost};
 use tollgate_node::engine::{Outcome, Ruling};
 use tollgate_node::request::{Gateway, Headers, Request};
 
@@ -68,7 +68,7 @@ pub struct Sent<'a> {
 }
 
 impl Cluster {
-    fn seat<'a>(
+    fn host_call<'a>(
         &'a self,
         node: &'a Node,
         worker: &'a Worker,
@@ -91,11 +91,11 @@ impl Cluster {
         let Some(root) = worker.root() else { return };
         worker.is_busy.set(true);
         let context = worker.next_context();
-        let seat = self.seat(node, worker, &root, Some((context, sent.address)));
+        let call = self.host_call(node, worker, &root, Some((context, sent.address)));
         let origin = Origin(sent.address);
         let request = Request::new(Headers::new(sent.headers), &origin);
         if self.plan.store.is_local {
-            let answer = root.engine.decide(&request, seat.shared(), self.wall(node.number));
+            let answer = root.engine.decide(&request, call.shared(), self.wall(node.number));
             if let Some(ruling) = answer.and_then(|answer| answer.ruling) {
                 self.decided(node, worker, &root, sent, 0, &ruling);
             }
@@ -103,10 +103,10 @@ impl Cluster {
             return;
         }
         let was_tripped = root.failures.get().is_some_and(|failures| failures >= 3);
-        let met = root.store_client.meet(&root.engine, &seat, context, &request);
-        match met {
+        let admission = root.store_client.decide_or_wait(&root.engine, &call, context, &request);
+        match admission {
             Admission::Off => {}
-            Admission::Known(answer) => match answer.ruling {
+            Admission::Decided(answer) => match answer.ruling {
                 None => self.log.free(sent.client),
                 Some(ruling) => self.decided(node, worker, &root, sent, 0, &ruling),
             },
@@ -148,8 +148,8 @@ impl Cluster {
     /// A root's tick.
     pub fn tick(&self, node: &Node, worker: &Worker, root: &Rc<Root>) {
         worker.is_busy.set(true);
-        let seat = self.seat(node, worker, root, None);
-        root.store_client.tick(&root.engine, &seat);
+        let call = self.host_call(node, worker, root, None);
+        root.store_client.tick(&root.engine, &call);
         worker.is_busy.set(false);
     }
 
@@ -167,18 +167,18 @@ impl Cluster {
         match caller {
             Caller::Root => {
                 root.is_calling.set(false);
-                let seat = HostCall { is_roots_reply: true, ..self.seat(node, worker, root, None) };
-                *seat.reply.borrow_mut() = reply;
-                root.store_client.take_batch(&root.engine, &seat);
+                let call = HostCall { is_roots_reply: true, ..self.host_call(node, worker, root, None) };
+                *call.reply.borrow_mut() = reply;
+                root.store_client.receive_batch(&root.engine, &call);
             }
             Caller::Request(context) => {
                 let guest = worker.waiting.borrow().get(&context).cloned();
                 // Whose request is gone hears nothing.
                 if let Some(guest) = guest {
                     let first = Some((context, guest.address));
-                    let seat = HostCall { was_cut_short, ..self.seat(node, worker, root, first) };
-                    *seat.reply.borrow_mut() = reply;
-                    root.store_client.answer(&root.engine, &seat, &guest.waiting);
+                    let call = HostCall { was_cut_short, ..self.host_call(node, worker, root, first) };
+                    *call.reply.borrow_mut() = reply;
+                    root.store_client.receive_answer(&root.engine, &call, &guest.waiting);
                 }
             }
         }
@@ -330,15 +330,15 @@ impl<'a> NodeHost for HostCall<'a> {
         cluster.decided(self.shared.node, self.shared.worker, &guest.root, &sent, waited, ruling);
     }
 
-    fn note(&self, note: Note) {
+    fn report(&self, event: StoreEvent) {
         let cluster = self.shared.cluster;
         let node = self.shared.node.number;
-        match note {
-            Note::Called { has_worked: true, .. } => {
+        match event {
+            StoreEvent::Called { has_worked: true, .. } => {
                 self.root.failures.set(Some(0));
                 self.root.was_answered.set(true);
             }
-            Note::Called { has_worked: false, is_up } => {
+            StoreEvent::Called { has_worked: false, is_up } => {
                 let failures = self.root.failures.get().zip(self.was_cut_short);
                 let failures = failures.map(|(before, was_cut_short)| before + u32::from(!was_cut_short));
                 self.root.failures.set(failures);
@@ -346,10 +346,10 @@ impl<'a> NodeHost for HostCall<'a> {
                     cluster.log.broken("breaker", cluster.now(), "it does not trip at the third failed call");
                 }
             }
-            Note::Away | Note::Back => {
-                cluster.trace(None, || format!("node {node} root {}: {note:?}", self.root.id));
+            StoreEvent::Away | StoreEvent::Back => {
+                cluster.trace(None, || format!("node {node} root {}: {event:?}", self.root.id));
             }
-            Note::Hit | Note::Miss | Note::NoRoute => {}
+            StoreEvent::Hit | StoreEvent::Miss | StoreEvent::NoRoute => {}
         }
     }
 }

@@ -168,7 +168,7 @@ impl Redis {
     }
 
     /// Half of a call's way.
-    async fn way(&self) -> Result<(), BackendError> {
+    async fn half_trip(&self) -> Result<(), BackendError> {
         let (wait, is_away) = {
             let (now, state) = (self.0.now.load(Relaxed), self.state());
             let delay = if now < state.slow.0 { state.slow.1 } else { state.delay };
@@ -228,25 +228,25 @@ impl Backend for Redis {
     }
 
     async fn now(&self) -> Result<UnixMicros, BackendError> {
-        self.way().await?;
+        self.half_trip().await?;
         let now = self.reader().memory.now().await?;
-        self.way().await?;
+        self.half_trip().await?;
         Ok(now)
     }
 
     async fn probe(&self) -> Result<(), BackendError> {
-        self.way().await?;
-        self.way().await
+        self.half_trip().await?;
+        self.half_trip().await
     }
 }
 
 #[async_trait]
 impl AccountStore for Redis {
     async fn apply(&self, namespace: &str, entries: Vec<AccountEntry>) -> Result<AppliedBatch, BackendError> {
-        self.way().await?;
+        self.half_trip().await?;
         let primary = self.primary(|| Write::Apply(namespace.to_owned(), entries.clone()));
         let applied = primary.memory.apply(namespace, entries).await?;
-        self.way().await?;
+        self.half_trip().await?;
         Ok(applied)
     }
 
@@ -256,9 +256,9 @@ impl AccountStore for Redis {
         client: ClientId,
         month: u16,
     ) -> Result<Option<Usage>, BackendError> {
-        self.way().await?;
+        self.half_trip().await?;
         let usage = self.reader().memory.usage(namespace, client, month).await?;
-        self.way().await?;
+        self.half_trip().await?;
         Ok(usage)
     }
 
@@ -277,11 +277,11 @@ impl NamespaceStore for Redis {
         month: bool,
         audit: Vec<u8>,
     ) -> Result<u64, BackendError> {
-        self.way().await?;
+        self.half_trip().await?;
         let primary =
             self.primary(|| Write::Reset(namespace.to_owned(), client, bucket, month, audit.clone()));
         let revision = primary.memory.reset(namespace, client, bucket, month, audit).await?;
-        self.way().await?;
+        self.half_trip().await?;
         Ok(revision)
     }
 
@@ -291,26 +291,26 @@ impl NamespaceStore for Redis {
         consumer: &str,
         change: OverrideChange,
     ) -> Result<Changed, BackendError> {
-        self.way().await?;
+        self.half_trip().await?;
         let write = || Write::Override(namespace.to_owned(), consumer.to_owned(), change.clone());
         let primary = self.primary(write);
         let changed = primary.memory.change_override(namespace, consumer, change).await?;
-        self.way().await?;
+        self.half_trip().await?;
         Ok(changed)
     }
 
     async fn revision(&self, namespace: &str) -> Result<u64, BackendError> {
-        self.way().await?;
+        self.half_trip().await?;
         let revision = self.reader().memory.revision(namespace).await?;
-        self.way().await?;
+        self.half_trip().await?;
         Ok(revision)
     }
 
     async fn snapshot(&self, namespace: &str, after: Mark) -> Result<NamespaceSnapshot, BackendError> {
-        self.way().await?;
-        let bulletin = self.reader().memory.snapshot(namespace, after).await?;
-        self.way().await?;
-        Ok(bulletin)
+        self.half_trip().await?;
+        let snapshot = self.reader().memory.snapshot(namespace, after).await?;
+        self.half_trip().await?;
+        Ok(snapshot)
     }
 
     async fn audit(
@@ -319,26 +319,26 @@ impl NamespaceStore for Redis {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<(u64, Vec<u8>)>, BackendError> {
-        self.way().await?;
+        self.half_trip().await?;
         self.reader().memory.audit(namespace, before, limit).await
     }
 
     async fn document(&self, namespace: &str) -> Result<Option<Vec<u8>>, BackendError> {
-        self.way().await?;
+        self.half_trip().await?;
         let document = self.reader().memory.document(namespace).await?;
-        self.way().await?;
+        self.half_trip().await?;
         Ok(document)
     }
 
     async fn put_document(&self, namespace: &str, document: Vec<u8>) -> Result<(), BackendError> {
-        self.way().await?;
+        self.half_trip().await?;
         let primary = self.primary(|| Write::Document(namespace.to_owned(), document.clone()));
         primary.memory.put_document(namespace, document).await?;
-        self.way().await
+        self.half_trip().await
     }
 
     async fn namespaces(&self) -> Result<Vec<String>, BackendError> {
-        self.way().await?;
+        self.half_trip().await?;
         self.reader().memory.namespaces().await
     }
 }

@@ -22,7 +22,7 @@ use super::{Cluster, Event};
 use crate::plan::{MILLISECOND, SECOND};
 
 /// How often a replica looks for what others have changed, as the product's `keep_up` does.
-const LOOKS: u64 = 300 * MILLISECOND;
+const REFRESH_EVERY: u64 = 300 * MILLISECOND;
 
 /// The place of a replica, whichever process runs there.
 #[derive(Default)]
@@ -47,7 +47,7 @@ struct Job {
 #[derive(Clone)]
 enum What {
     Lease(u64),
-    Look,
+    Refresh,
     Errand(Rc<Errand>),
 }
 
@@ -92,8 +92,8 @@ impl Cluster {
         let store =
             Store::new(Arc::new(self.redis.clone()), Tokens::default(), bounds).expect("metrics of its own");
         *replica.process.borrow_mut() = Some(Process { router: app(Arc::clone(&store)), store });
-        let first = self.now() + self.chance.store.below(LOOKS);
-        self.queue.push(first, Event::Look { replica: number, life: replica.life.get() });
+        let first = self.now() + self.chance.store.below(REFRESH_EVERY);
+        self.queue.push(first, Event::Refresh { replica: number, life: replica.life.get() });
         self.trace(None, || format!("replica {number} starts"));
     }
 
@@ -112,7 +112,7 @@ impl Cluster {
                 What::Lease(call) if self.chance.store.happens(500_000) => self.answer(call, None),
                 What::Lease(call) => self.hang(call),
                 What::Errand(errand) => self.errand_failed(&errand),
-                What::Look => {}
+                What::Refresh => {}
             }
         }
         self.queue.push(self.now() + length, Event::ReplicaStarts { replica: number });
@@ -138,20 +138,20 @@ impl Cluster {
     }
 
     /// The replica looks for what others have changed.
-    pub fn look(&self, number: usize, life: u32) {
+    pub fn refresh(&self, number: usize, life: u32) {
         let replica = &self.replicas[number];
         if !replica.is_up() || replica.life.get() != life {
             return;
         }
-        self.queue.push(self.now() + LOOKS, Event::Look { replica: number, life });
-        let is_looking = replica.jobs.borrow().values().any(|job| matches!(job.what, What::Look));
+        self.queue.push(self.now() + REFRESH_EVERY, Event::Refresh { replica: number, life });
+        let is_refreshing = replica.jobs.borrow().values().any(|job| matches!(job.what, What::Refresh));
         let store = replica.process.borrow().as_ref().map(|process| Arc::clone(&process.store));
-        if let (Some(store), false) = (store, is_looking) {
+        if let (Some(store), false) = (store, is_refreshing) {
             let future = async move {
                 store.refresh().await;
                 Done::Nothing
             };
-            self.begin(number, What::Look, Box::pin(future));
+            self.begin(number, What::Refresh, Box::pin(future));
         }
     }
 

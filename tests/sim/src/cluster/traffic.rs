@@ -18,7 +18,7 @@ pub struct Client {
     /// Costs and what such a request looks like.
     requests: RefCell<Vec<(u64, Rc<[u8]>)>>,
     /// It was told to come again, and nobody else has asked for it.
-    told: Cell<Option<u64>>,
+    promised: Cell<Option<u64>>,
 }
 
 /// A request that is about to reach its worker.
@@ -31,7 +31,7 @@ pub struct Coming {
 }
 
 /// Anonymous clients' numbers in the log: those of a crowd lie together, the clients of the plan come first.
-pub const CROWD: u32 = 1 << 22;
+pub const GROUP: u32 = 1 << 22;
 
 impl Client {
     /// The plan's client number `number`.
@@ -42,7 +42,7 @@ impl Client {
             random: Random::new(plan.seed, 100 + number as u64),
             tier: Cell::new(client.tier),
             requests: RefCell::new(Self::requests(plan, number, client.tier)),
-            told: Cell::new(None),
+            promised: Cell::new(None),
         }
     }
 
@@ -140,7 +140,7 @@ impl Cluster {
         };
         let who = match plan.name {
             Some(_) => number as u32,
-            None => CROWD * (1 + number as u32) + client.random.below(plan.crowd.into()) as u32,
+            None => GROUP * (1 + number as u32) + client.random.below(plan.addresses.into()) as u32,
         };
         let request = client.random.index(client.requests.borrow().len());
         self.coming.borrow_mut().push_back(Coming { client: number, who, request, node });
@@ -276,7 +276,7 @@ impl Cluster {
     /// A client has gone away while it waited.
     pub fn gone(&self, who: u32) {
         if (who as usize) < self.clients.len() {
-            self.clients[who as usize].told.set(None);
+            self.clients[who as usize].promised.set(None);
             self.not_served(who as usize);
         }
     }
@@ -292,14 +292,14 @@ impl Cluster {
     pub fn heard(&self, who: u32, shot: &Shot) {
         let Some(client) = self.clients.get(who as usize) else { return };
         let Habit::Patient { every } = self.plan.clients[who as usize].habit else { return };
-        let was_told = client.told.take();
+        let was_promised = client.promised.take();
         let next = match shot.verdict {
             Verdict::Paid | Verdict::Fallback | Verdict::Passed => about(&client.random, every),
             Verdict::Refused(seconds) | Verdict::RefusedMonth(seconds) => {
-                if was_told.is_some_and(|cost| cost >= shot.cost) && self.plan.claims.waits_are_true {
+                if was_promised.is_some_and(|cost| cost >= shot.cost) && self.plan.claims.waits_are_true {
                     self.log.broken_for("retry_after", who, shot.at, "refused again, though it has waited");
                 }
-                client.told.set(Some(shot.cost));
+                client.promised.set(Some(shot.cost));
                 // An answer takes its way, and a gateway's clock may be a little slow.
                 seconds * SECOND + 5 * MILLISECOND + seconds * SECOND / 2_000
             }

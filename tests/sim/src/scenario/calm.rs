@@ -1,6 +1,6 @@
 //! Nothing breaks: what clients get has to be what they were promised.
 
-use super::parts::{CONTENTION, consumer, costs, crowd, every, people, place, plan, tiers};
+use super::parts::{CONTENTION, anonymous_clients, consumer, costs, every, people, place, plan, tiers};
 use crate::plan::{Claims, Habit, MILLISECOND, Node, Personality, Place, Plan, SECOND};
 use crate::random::Random;
 
@@ -8,7 +8,7 @@ use crate::random::Random;
 pub fn calm(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     people(random, &mut plan, 20);
-    crowd(&mut plan, 50, 500 * MILLISECOND);
+    anonymous_clients(&mut plan, 50, 500 * MILLISECOND);
     plan.memory = CONTENTION;
     plan.claims.modest_are_served = true;
     plan
@@ -68,7 +68,11 @@ pub fn patient(random: &Random, seed: u64) -> Plan {
 pub fn anonymous(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     people(random, &mut plan, 5);
-    crowd(&mut plan, *random.one_of(&[100, 10_000, 1_000_000]), random.between(10, 40) * MILLISECOND);
+    anonymous_clients(
+        &mut plan,
+        *random.one_of(&[100, 10_000, 1_000_000]),
+        random.between(10, 40) * MILLISECOND,
+    );
     plan.claims.may_evict = true;
     plan.memory = CONTENTION;
     plan

@@ -1,7 +1,7 @@
 //! Things break.
 
 use super::calm::month;
-use super::parts::{CONTENTION, consumer, crowd, every, people, plan, tiers};
+use super::parts::{CONTENTION, anonymous_clients, consumer, every, people, plan, tiers};
 use crate::plan::{Fault, Habit, MILLISECOND, Network, OnFailure, Place, Plan, Rate, SECOND, Tier};
 use crate::random::Random;
 
@@ -36,7 +36,7 @@ pub fn outage(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     words(random, &mut plan);
     people(random, &mut plan, 12);
-    crowd(&mut plan, 20, 300 * MILLISECOND);
+    anonymous_clients(&mut plan, 20, 300 * MILLISECOND);
     plan.impatience = random.below(100_000) as u32;
     some(random, &mut plan, 5, |random, plan| match random.below(3) {
         0 => partition(random, plan),

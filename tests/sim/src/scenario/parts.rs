@@ -97,7 +97,14 @@ pub fn every(tier: &Tier, costs: &[u64], percent: u64) -> u64 {
 
 /// A consumer.
 pub fn consumer(number: usize, tier: usize, habit: Habit, place: Place, costs: &[u64]) -> Client {
-    Client { name: Some(format!("consumer-{number}")), tier, crowd: 1, habit, place, costs: costs.to_vec() }
+    Client {
+        name: Some(format!("consumer-{number}")),
+        tier,
+        addresses: 1,
+        habit,
+        place,
+        costs: costs.to_vec(),
+    }
 }
 
 /// Where somebody asks.
@@ -141,11 +148,11 @@ pub fn people(random: &Random, plan: &mut Plan, count: usize) {
     }
 }
 
-/// A crowd of anonymous clients.
-pub fn crowd(plan: &mut Plan, size: u32, every: u64) {
+/// Adds anonymous clients from `size` addresses, one request `every` so often in all.
+pub fn anonymous_clients(plan: &mut Plan, size: u32, every: u64) {
     let tier = plan.tiers.len() - 1;
     let (habit, place) = (Habit::Steady { every }, Place::Anywhere);
-    plan.clients.push(Client { name: None, tier, crowd: size, habit, place, costs: vec![1_000] });
+    plan.clients.push(Client { name: None, tier, addresses: size, habit, place, costs: vec![1_000] });
 }
 
 /// Workers in each other's way.

@@ -17,7 +17,7 @@ use crate::policy::{Problem, raw};
 ///
 /// # Errors
 /// The first field that is unknown, missing or of the wrong kind.
-pub fn take(document: &Value) -> Result<raw::Policy, Problem> {
+pub fn read(document: &Value) -> Result<raw::Policy, Problem> {
     if !document.is_object() {
         let message = format!("{} is not a policy; the smallest is {MINIMAL}", shown(document));
         return Err(Problem::new("", message));

@@ -48,7 +48,7 @@ fn problems(changes: Value) -> Vec<String> {
 
 /// The store of a policy that has one, as the node will use it.
 fn store(store: Value) -> crate::policy::Store {
-    let raw = shape::take(&with(json!({ "store": store }))).unwrap();
+    let raw = shape::read(&with(json!({ "store": store }))).unwrap();
     let mut checker = Checker { problems: Vec::new() };
     let read = checker.store(&raw.store.unwrap());
     assert!(checker.problems.is_empty(), "{:?}", checker.problems);

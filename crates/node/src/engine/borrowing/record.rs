@@ -24,7 +24,7 @@ pub enum LocalVerdict {
 }
 
 /// What `state` says to a request of `cost`; where it is let through, `state` is what the record has to be then.
-pub fn find(
+pub fn decide(
     state: &mut State,
     tier: &Tier,
     cost: Cost,
@@ -39,27 +39,27 @@ pub fn find(
             return LocalVerdict::Paid(state.account.at(times.unix, tier), None);
         }
         state.lease.owe(cost, times.millis());
-        return LocalVerdict::Paid(pour(state, tier, cost, times.unix), None);
+        return LocalVerdict::Paid(charge(state, tier, cost, times.unix), None);
     }
     let now = times.millis().tick();
     // What was lent or refused under other terms says nothing about these.
     let is_same = state.lease.is_under(terms::tag(tier));
     let spend = if is_same { state.lease.spend(cost, now) } else { Spend::Ask };
     match (spend, failure) {
-        (Spend::Paid, _) => LocalVerdict::Paid(pour(state, tier, cost, times.unix), Some(state.lease.left)),
-        (Spend::Refused(refused), None) => refuse(&state.account, &refused, tier, cost, times),
+        (Spend::Paid, _) => LocalVerdict::Paid(charge(state, tier, cost, times.unix), Some(state.lease.left)),
+        (Spend::Refused(refused), None) => repeat_refusal(&state.account, &refused, tier, cost, times),
         (Spend::Ask, None) if is_pressed && is_same && is_covered(&state.lease, cost) => {
-            refuse(&state.account, &state.lease.refused, tier, cost, times)
+            repeat_refusal(&state.account, &state.lease.refused, tier, cost, times)
         }
         (Spend::Ask, None) => LocalVerdict::Ask,
         (_, Some(OnFailure::Closed)) => LocalVerdict::Closed,
         (_, Some(OnFailure::Open)) => {
             state.lease.owe(cost, times.millis());
-            LocalVerdict::Without(pour(state, tier, cost, times.unix))
+            LocalVerdict::Without(charge(state, tier, cost, times.unix))
         }
         (_, Some(OnFailure::Ip)) if !is_anonymous => LocalVerdict::ByNetwork,
         (_, Some(OnFailure::Local | OnFailure::Ip)) => {
-            let fresh = empty(&state.account.at(times.unix, tier), tier);
+            let fresh = empty_buckets(&state.account.at(times.unix, tier), tier);
             match decide_all(&mut state.account, tier, cost, times.unix) {
                 Verdict::Allowed => {
                     state.lease.owe(cost, times.millis());
@@ -79,9 +79,9 @@ fn is_covered(lease: &LeaseState, cost: Cost) -> bool {
 }
 
 /// Charges the node's view of the client's account, which headers speak of.
-pub fn pour(state: &mut State, tier: &Tier, cost: Cost, now: UnixNanos) -> Account {
+pub fn charge(state: &mut State, tier: &Tier, cost: Cost, now: UnixNanos) -> Account {
     state.account = state.account.at(now, tier);
-    state.lease.fresh |= empty(&state.account, tier);
+    state.lease.fresh |= empty_buckets(&state.account, tier);
     for (level, limit) in state.account.levels.iter_mut().zip(&tier.limits) {
         *level = limit.filled(*level, cost);
     }
@@ -90,7 +90,7 @@ pub fn pour(state: &mut State, tier: &Tier, cost: Cost, now: UnixNanos) -> Accou
 }
 
 /// Which of the buckets are empty: bit 0 is the tier's first.
-fn empty(account: &Account, tier: &Tier) -> u8 {
+fn empty_buckets(account: &Account, tier: &Tier) -> u8 {
     // As much as clocks differ while a lease lasts; what is taken for empty and is not costs nothing but a little of what
     // drains meanwhile.
     const NEARLY: Nanos = Millis(5).nanos();
@@ -102,7 +102,7 @@ fn empty(account: &Account, tier: &Tier) -> u8 {
 
 /// The refusal of a cost that is at least what the store has refused: later by what it is more. The account is shown as
 /// one that refuses: what other nodes have spent may not be known here.
-fn refuse(account: &Account, refused: &Refused, tier: &Tier, cost: Cost, times: Now) -> LocalVerdict {
+fn repeat_refusal(account: &Account, refused: &Refused, tier: &Tier, cost: Cost, times: Now) -> LocalVerdict {
     let wait = refused.until.since(times.millis().tick());
     let more = cost.less(refused.cost);
     let longer = tier

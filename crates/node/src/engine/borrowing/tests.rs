@@ -100,10 +100,10 @@ impl Node {
         }
     }
 
-    fn take(&mut self, call: &Call) {
+    fn receive(&mut self, call: &Call) {
         let reply = self.reply(call);
         let (policy, table) = (self.engine.policy.clone(), self.engine.table.clone());
-        self.borrower.take_all(&policy, &table, &self.shared, call, &reply, self.milli * 1_000_000);
+        self.borrower.apply_all(&policy, &table, &self.shared, call, &reply, self.milli * 1_000_000);
     }
 
     fn consider(&mut self, tier: &str) -> Result<Ruling, Question> {
@@ -116,7 +116,7 @@ impl Node {
         let gateway = Answers::default();
         let (times, request) = (self.times(), Request::new(Headers::new(&bytes), &gateway));
         match self.engine.consider(&request, &self.shared, &mut self.borrower, times).unwrap() {
-            Considered::Known(answer) => Ok(answer.ruling.unwrap()),
+            Considered::Decided(answer) => Ok(answer.ruling.unwrap()),
             Considered::Ask(_, question) => Err(question),
         }
     }
@@ -129,7 +129,7 @@ impl Node {
     fn decide(&mut self, question: &Question) -> Option<Ruling> {
         let times = self.times();
         let network = || Network::Unknown;
-        self.engine.settle(question, &self.shared, &mut self.borrower, times, StoreReply::Heard, &network)
+        self.engine.settle(question, &self.shared, &mut self.borrower, times, StoreReply::Answered, &network)
     }
 
     /// One request, and all the calls that it takes.
@@ -141,7 +141,7 @@ impl Node {
         };
         for _ in 0..4 {
             let call = self.asks(&question);
-            self.take(&call);
+            self.receive(&call);
             if let Some(ruling) = self.decide(&question) {
                 return ruling;
             }
@@ -165,7 +165,7 @@ impl Node {
 
 fn worker(policy: &Policy) -> Borrower {
     let mut borrower = Borrower::new(policy, Timing { interval: Millis(100), timeout: Millis(50) }, 1);
-    borrower.settle_node(|| 1);
+    borrower.identify_node(|| 1);
     borrower
 }
 
@@ -229,15 +229,15 @@ fn an_answer_to_one_tiers_message_does_not_refuse_another_tiers_request() {
     node.milli += 10;
     let (of_mini, of_maxi) = (node.consider("mini").unwrap_err(), node.consider("maxi").unwrap_err());
     let (first, second) = (node.asks(&of_mini), node.asks(&of_maxi));
-    node.take(&first);
+    node.receive(&first);
     assert_eq!(node.decide(&of_mini).unwrap().outcome, Outcome::RefusedMonth);
     assert_eq!(node.decide(&of_maxi), None, "it is not its answer");
-    node.take(&second);
+    node.receive(&second);
     let ruling = match node.decide(&of_maxi) {
         Some(ruling) => ruling,
         None => {
             let again = node.asks(&of_maxi);
-            node.take(&again);
+            node.receive(&again);
             node.decide(&of_maxi).unwrap()
         }
     };

@@ -35,7 +35,7 @@ pub trait NodeHost {
     /// Does what `ruling` says about the request at hand, which has waited.
     fn conclude(&self, question: &Question, ruling: &Ruling);
     /// Counts and logs what has happened.
-    fn note(&self, note: Note);
+    fn report(&self, event: Event);
 }
 
 /// Who calls the store: a call from a request carries its message in a [header](tollgate_core::wire::header).
@@ -49,7 +49,7 @@ pub enum Caller {
 
 /// What a gateway's operator may want to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note {
+pub enum Event {
     /// A request was decided without asking.
     Hit,
     /// A request has to ask.

@@ -72,7 +72,7 @@ impl NodeHost for Puppet {
         self.concluded.borrow_mut().push((self.at_hand.get(), ruling.outcome));
     }
 
-    fn note(&self, _: Note) {}
+    fn report(&self, _: Event) {}
 }
 
 fn start() -> (Puppet, Engine, StoreClient) {
@@ -105,7 +105,12 @@ fn meet(
 ) -> Rc<Waiting> {
     let bytes = pairs(&[(":method", "GET"), (":path", "/"), ("x-consumer-username", consumer)]);
     host.at_hand.set(context);
-    match store_client.meet(engine, host, context, &Request::new(Headers::new(&bytes), &Answers::default())) {
+    match store_client.decide_or_wait(
+        engine,
+        host,
+        context,
+        &Request::new(Headers::new(&bytes), &Answers::default()),
+    ) {
         Admission::Waits(waiting) => waiting,
         other => panic!("{other:?}"),
     }
@@ -144,18 +149,18 @@ fn a_call_that_had_only_the_rest_of_a_requests_time_does_not_speak_against_the_s
         answers,
     };
     *host.says.borrow_mut() = Some(stale.to_bytes());
-    waiting.iter().for_each(|one| store_client.answer(engine, host, one));
+    waiting.iter().for_each(|one| store_client.receive_answer(engine, host, one));
     assert_eq!(*host.calls.borrow(), [50, 50, 50, 10, 10, 10]);
     host.milli.set(1_050);
     *host.says.borrow_mut() = None;
-    waiting.iter().for_each(|one| store_client.answer(engine, host, one));
+    waiting.iter().for_each(|one| store_client.receive_answer(engine, host, one));
     assert_eq!(*host.concluded.borrow(), [1, 2, 3].map(|context| (context, Outcome::Error)));
     assert!(!store_client.borrower().borrow().is_store_away());
 
     let waiting: Vec<_> =
         ["d", "e", "f"].iter().zip(4..).map(|(name, context)| meet(&all, context, name)).collect();
     host.milli.set(1_100);
-    waiting.iter().for_each(|one| store_client.answer(engine, host, one));
+    waiting.iter().for_each(|one| store_client.receive_answer(engine, host, one));
     assert!(store_client.borrower().borrow().is_store_away(), "these had all of it");
 }
 
@@ -166,7 +171,7 @@ fn where_a_request_can_make_no_other_call_it_is_decided_after_the_first_that_fai
     host.may_call_again.set(false);
     for (context, name) in [(1, "a"), (2, "b"), (3, "c")] {
         let waiting = meet(&all, context, name);
-        store_client.answer(engine, host, &waiting);
+        store_client.receive_answer(engine, host, &waiting);
     }
     assert_eq!(host.calls.borrow().len(), 3, "one a request");
     let outcomes = [(1, Outcome::Error), (2, Outcome::Error), (3, Outcome::Fallback)];
@@ -216,14 +221,14 @@ fn run_ticks(all: &(Puppet, Engine, StoreClient), clients: u32, seconds: u64) ->
     for number in 0..clients {
         let waiting = meet(all, number, &format!("c{number}"));
         lend(host);
-        store_client.answer(engine, host, &waiting);
+        store_client.receive_answer(engine, host, &waiting);
     }
     let (mut told, mut most, mut is_out) = (0, 0, false);
     for _ in 0..seconds * 1_000 / store_client.interval().0 {
         host.milli.update(|milli| milli + store_client.interval().0);
         let (reads, calls) = (host.shared.reads.get(), host.calls.borrow().len());
         if std::mem::take(&mut is_out) {
-            store_client.take_batch(engine, host);
+            store_client.receive_batch(engine, host);
         } else {
             store_client.tick(engine, host);
             is_out = host.calls.borrow().len() > calls;

@@ -31,28 +31,28 @@ impl StoreClient {
     }
 
     /// The response to the tick's call is at hand.
-    pub fn take_batch(&self, engine: &Engine, host: &impl NodeHost) {
+    pub fn receive_batch(&self, engine: &Engine, host: &impl NodeHost) {
         let Some((call, _)) = self.batch.borrow_mut().take() else { return };
-        *self.heard.borrow_mut() = self.hear(engine, host, call, self.store.timeout);
+        *self.received.borrow_mut() = self.receive(engine, host, call, self.store.timeout);
         self.go_on(engine, host);
     }
 
     /// Goes on with what the last batch was answered; whether anything was left.
     fn go_on(&self, engine: &Engine, host: &impl NodeHost) -> bool {
-        let Some(mut heard) = self.heard.borrow_mut().take() else { return false };
-        let is_more = self.take_slice(engine, host, &mut heard);
-        for id in self.crowd.clients() {
+        let Some(mut received) = self.received.borrow_mut().take() else { return false };
+        let is_more = self.apply_slice(engine, host, &mut received);
+        for id in self.queue.clients() {
             self.release(engine, host, &id);
         }
         if is_more {
-            *self.heard.borrow_mut() = Some(heard);
+            *self.received.borrow_mut() = Some(received);
         }
         true
     }
 
     /// The batch that is due: reports, and what requests ask for whose call has ended.
     fn due(&self, engine: &Engine, host: &impl NodeHost, times: Now) -> Option<Call> {
-        let mut waiting = self.crowd.leaderless();
+        let mut waiting = self.queue.leaderless();
         waiting.truncate(WAITING);
         let mut borrower = self.borrower.borrow_mut();
         let mut call = borrower.compose(engine.policy(), engine.table(), host.shared(), times, waiting.len());
@@ -74,9 +74,9 @@ impl StoreClient {
 
     /// Decides about requests that wait for a call that is not theirs and does not come.
     fn expire(&self, engine: &Engine, host: &impl NodeHost, times: Now) {
-        for waiting in self.crowd.late(times) {
+        for waiting in self.queue.late(times) {
             host.speak_for(waiting.context);
-            self.crowd.leave(&waiting);
+            self.queue.remove(&waiting);
             if let Some(ruling) = self.decide(engine, host, &waiting, StoreReply::Silent) {
                 waiting.conclude(host, ruling);
             }

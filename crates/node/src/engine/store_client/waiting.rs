@@ -23,7 +23,7 @@ pub struct Waiting {
     pub(super) call: RefCell<Option<(Call, Millis)>>,
     pub(super) rounds: Cell<u32>,
     /// Whether the store has answered for its client while it waited: then it is not away.
-    pub(super) is_heard: Cell<bool>,
+    pub(super) is_answered: Cell<bool>,
     /// When it waits no more: a timeout after it came, or after the store has last answered for its client.
     pub(super) until: Cell<NodeMillis>,
     /// What came of it.
@@ -37,7 +37,7 @@ impl Waiting {
             question,
             call: RefCell::default(),
             rounds: Cell::new(0),
-            is_heard: Cell::new(false),
+            is_answered: Cell::new(false),
             until: Cell::new(until),
             ruling: RefCell::default(),
         }
@@ -70,7 +70,7 @@ impl WaitQueue {
     }
 
     /// A request waits; whether it is the only one of its client under its limits: under others an answer decides nothing.
-    pub(super) fn stay(&self, waiting: &Rc<Waiting>) -> bool {
+    pub(super) fn add(&self, waiting: &Rc<Waiting>) -> bool {
         let mut all = self.0.borrow_mut();
         let of_client = all.entry(waiting.question.id).or_default();
         let is_same = |other: &Rc<Waiting>| other.question.under() == waiting.question.under();
@@ -80,7 +80,7 @@ impl WaitQueue {
     }
 
     /// A request waits no more.
-    pub(super) fn leave(&self, waiting: &Rc<Waiting>) {
+    pub(super) fn remove(&self, waiting: &Rc<Waiting>) {
         let mut all = self.0.borrow_mut();
         if let Some(of_client) = all.get_mut(&waiting.question.id) {
             of_client.retain(|other| !Rc::ptr_eq(other, waiting));
@@ -96,12 +96,12 @@ impl WaitQueue {
     }
 
     /// Notes for whom the store has an answer; they may wait until `until`.
-    pub(super) fn hear(&self, call: &Call, reply: &Reply, until: NodeMillis) {
+    pub(super) fn mark_answered(&self, call: &Call, reply: &Reply, until: NodeMillis) {
         let waiting = self.0.borrow();
         for (entry, answer) in call.batch.entries.iter().zip(&reply.answers) {
             if let (Answer::Grant(_), Some(of_client)) = (answer, waiting.get(&entry.client)) {
                 for one in of_client.iter().filter(|one| !one.question.is_charged) {
-                    one.is_heard.set(true);
+                    one.is_answered.set(true);
                     one.until.set(until);
                 }
             }

@@ -56,7 +56,7 @@ pub async fn whoever_is_charged_can_be_found_and_kept(backend: Arc<dyn Backend>,
     let names = names();
     let entries = names.iter().zip(1..).map(|(name, units)| {
         let client = ids.id(&Client::Consumer(name));
-        let name = Some(name::told(name, client).into_owned());
+        let name = Some(name::as_sent(name, client).into_owned());
         Entry { client, name, ask: Ask::Charge { cost: Cost(units * UNIT) }, ..Entry::default() }
     });
     let offers = vec![Offer { tier: "free".into(), rates: vec![], monthly: Some(1_000) }];
