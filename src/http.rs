@@ -12,7 +12,6 @@ use super::root::Ready;
 use tollgate_core::headers::{self, Document};
 use tollgate_core::tier::ANONYMOUS;
 use tollgate_core::units::UnixNanos;
-use tollgate_node::engine::borrowing::Question;
 use tollgate_node::engine::store_client::{Admission, StoreClient, Waiting};
 use tollgate_node::engine::{AppliedTier, Ruling};
 use tollgate_node::identity::Caller;
@@ -45,20 +44,16 @@ impl Http {
         Self { context, ready, response: Response::AsItIs, waiting: None }
     }
 
-    /// Applies `ruling` to the current request.
-    fn conclude(&mut self, ready: &Ready, caller: &Caller<'_>, ruling: Option<Ruling>) -> Action {
-        if let Some(ruling) = &ruling {
-            ready.metrics.count(ruling);
-            if let Some(document) = ready.engine.document(ruling) {
-                respond(ready, ruling, &document);
-                return Action::Pause;
-            }
-        }
-        match caller {
+    /// Applies `ruling` to the current request, which does not wait.
+    fn finish(&mut self, ready: &Ready, caller: &Caller<'_>, ruling: Option<Ruling>) -> Action {
+        let passes = match caller {
             Caller::Consumer { name, tier } => {
-                introduce(ready, tier_name(ready, ruling.as_ref(), &AppliedTier::Tier(*tier)), Some(name));
+                conclude(ready, ruling.as_ref(), Some(name), &AppliedTier::Tier(*tier))
             }
-            Caller::Anonymous => introduce(ready, ANONYMOUS, None),
+            Caller::Anonymous => conclude(ready, ruling.as_ref(), None, &AppliedTier::Anonymous),
+        };
+        if !passes {
+            return Action::Pause;
         }
         self.response = Response::Announce(ruling);
         Action::Continue
@@ -71,7 +66,7 @@ impl Http {
             Response::Announce(ruling) => Some(ruling),
             Response::AsWaited => {
                 let waited = self.waiting.as_ref().and_then(|waiting| waiting.ruling());
-                waited.filter(|ruling| ready.engine.document(ruling).is_none()).map(Some)
+                waited.filter(|ruling| !ready.engine.refuses(ruling)).map(Some)
             }
         }
     }
@@ -85,7 +80,7 @@ impl Http {
     ) -> Action {
         match store_client.decide_or_wait(&ready.engine, ready, self.context, request) {
             Admission::Off => Action::Continue,
-            Admission::Decided(answer) => self.conclude(ready, &answer.caller, answer.ruling),
+            Admission::Decided(answer) => self.finish(ready, &answer.caller, answer.ruling),
             Admission::Waits(waiting) => {
                 self.response = Response::AsWaited;
                 self.waiting = Some(waiting);
@@ -148,7 +143,7 @@ impl HttpContext for Http {
         } else {
             let now = UnixNanos(start.unwrap_or_else(abi::now));
             match ready.engine.decide(&request, &ready.host, now) {
-                Some(answer) => self.conclude(&ready, &answer.caller, answer.ruling),
+                Some(answer) => self.finish(&ready, &answer.caller, answer.ruling),
                 None => return Action::Continue,
             }
         };
@@ -171,18 +166,19 @@ impl HttpContext for Http {
     }
 }
 
-/// Applies `ruling` to a request that has waited and is the current one; returns whether it may go on.
+/// Applies `ruling` to the current request; returns whether the request goes on to the upstream. `name` is its consumer's, and
+/// `under` the tier that the consumer has if the ruling did not apply another.
 #[inline(never)]
-pub fn conclude(ready: &Ready, question: &Question, ruling: &Ruling) -> bool {
-    ready.metrics.count(ruling);
-    if let Some(document) = ready.engine.document(ruling) {
-        respond(ready, ruling, &document);
-        return false;
+pub fn conclude(ready: &Ready, ruling: Option<&Ruling>, name: Option<&[u8]>, under: &AppliedTier) -> bool {
+    if let Some(ruling) = ruling {
+        ready.metrics.count(ruling);
+        if let Some(document) = ready.engine.document(ruling) {
+            respond(ready, ruling, &document);
+            return false;
+        }
     }
-    match &question.name {
-        Some(name) => introduce(ready, tier_name(ready, Some(ruling), question.under()), Some(name)),
-        None => introduce(ready, ANONYMOUS, None),
-    }
+    let tier = if name.is_some() { tier_name(ready, ruling, under) } else { ANONYMOUS };
+    introduce(ready, tier, name);
     true
 }
 

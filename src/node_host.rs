@@ -111,7 +111,8 @@ impl store_client::NodeHost for Ready {
 
     fn conclude(&self, question: &Question, ruling: &Ruling) {
         // Kong resumes a request by itself when its last call has ended.
-        if super::http::conclude(self, question, ruling) && self.host == HostKind::Envoy {
+        let passes = super::http::conclude(self, Some(ruling), question.name.as_deref(), question.under());
+        if passes && self.host == HostKind::Envoy {
             abi::resume();
         }
     }

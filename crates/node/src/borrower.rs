@@ -40,6 +40,14 @@ pub struct Subject<'a> {
     pub offer: u8,
 }
 
+impl Subject<'_> {
+    /// Whether it is an anonymous client, whose record is kept apart.
+    #[must_use]
+    pub const fn is_anonymous(&self) -> bool {
+        self.name.is_none()
+    }
+}
+
 /// A message to the store, and what its answer needs.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -243,7 +251,7 @@ impl Borrower {
         Entry {
             client: subject.id,
             name: subject.name.map(|name| name::as_sent(name, subject.id).into_owned()),
-            is_anonymous: subject.name.is_none(),
+            is_anonymous: subject.is_anonymous(),
             offer: subject.offer,
             ask,
         }

@@ -218,7 +218,19 @@ impl Engine {
         Ruling { outcome, refusal: Some(refusal), ..ruling }
     }
 
-    /// The response that a ruling gives instead of the upstream's; none lets the request pass.
+    /// Whether a ruling keeps its request from the upstream: then [`Self::document`] is the response.
+    #[must_use]
+    pub fn refuses(&self, ruling: &Ruling) -> bool {
+        match (ruling.outcome, &ruling.refusal) {
+            (Outcome::RefusedRate | Outcome::RefusedMonth, Some(_)) => true,
+            (Outcome::Error, _) if self.policy.enforcement == Enforcement::Enforce => {
+                self.on_failure(self.tier(&ruling.under)) != OnFailure::Open
+            }
+            _ => false,
+        }
+    }
+
+    /// The response that a ruling gives instead of the upstream's; `None` lets the request pass.
     #[must_use]
     pub fn document(&self, ruling: &Ruling) -> Option<Document> {
         let tier = self.tier(&ruling.under);

@@ -47,6 +47,15 @@ pub struct LeaseState {
     pub fresh: u8,
 }
 
+/// What those requests of a client cost that wait for the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// The cheapest of them; 0: none waits.
+    pub need: Cost,
+    /// All others.
+    pub queued: Cost,
+}
+
 /// What a node would like to hold, and for whom.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wish {

@@ -93,6 +93,29 @@ pub enum Updated<T> {
     Unknown,
 }
 
+/// The node's records, as one step of a worker sees them.
+#[derive(Debug)]
+pub struct Records<'a, S> {
+    /// The table that says where each record is.
+    pub table: &'a Table,
+    /// The shared data that holds them.
+    pub data: &'a S,
+    /// The moment of the step.
+    pub now: Now,
+}
+
+impl<S: SharedData> Records<'_, S> {
+    /// [`Table::update`], at this step's moment.
+    pub fn update<T>(
+        &self,
+        client: Fingerprint,
+        tier: &Tier,
+        decide: impl FnMut(State) -> (Change, T),
+    ) -> Updated<T> {
+        self.table.update(self.data, client, tier, self.now, decide)
+    }
+}
+
 /// How often an update is decided anew before it gives up. Each lost try means that another worker's has won, so
 /// only a client flooded by as many workers at once comes near.
 const MAX_TRIES: u32 = 64;

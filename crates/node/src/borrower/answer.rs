@@ -1,10 +1,10 @@
-//! What the store has answered, and what that changes on the node.
+//! What the store's answers change on the node.
 
 use super::{Borrower, Call, enqueue};
 use crate::breaker::Transition;
 use crate::clock::{NodeMillis, NodeNanos, Now, Offset, at_most};
 use crate::lease::LeaseState;
-use crate::table::{Change, SharedData, Table, Updated};
+use crate::table::{Change, Records, SharedData, Table, Updated};
 use tollgate_core::account::Account;
 use tollgate_core::client::ClientId;
 use tollgate_core::limit::Month;
@@ -15,8 +15,8 @@ use tollgate_core::units::{Cost, Millis, UnixNanos};
 use tollgate_core::wire::{Answer, Ask, Entry, Grant, LeaseRequest, Reply};
 
 impl Borrower {
-    /// `reply` to `call` has come: the store is there, this is its clock, and what has changed for all. Its answers are still
-    /// to be taken in. And whether the store has just come back.
+    /// Takes note that `reply` to `call` has come: the store is there, and the reply has its clock and its changes of
+    /// overrides. The answers in it are still to be applied. The second value is whether the store was away until now.
     pub fn receive(
         &mut self,
         policy: &Policy,
@@ -30,7 +30,7 @@ impl Borrower {
         (Received { call, reply, next: 0, changed, charge: None }, is_back)
     }
 
-    /// Takes in a slice of the answers. Whether there are more.
+    /// Applies a slice of the answers; whether there are more.
     pub fn apply_slice(
         &mut self,
         policy: &Policy,
@@ -39,7 +39,8 @@ impl Borrower {
         received: &mut Received,
         node: NodeNanos,
     ) -> bool {
-        let times = self.now(node, || received.reply.now.nanos());
+        let now = self.now(node, || received.reply.now.nanos());
+        let records = Records { table, data, now };
         let all = received.call.batch.entries.iter().zip(&received.reply.answers);
         for (entry, answer) in all.skip(received.next).take(self.slice) {
             received.next = received.next.saturating_add(1);
@@ -47,63 +48,72 @@ impl Borrower {
                 (Ask::Charge { .. }, Answer::Grant(grant)) => received.charge = Some(*grant),
                 (Ask::Charge { .. }, _) => {}
                 (Ask::Lease(lease), _) => {
-                    self.apply_answer(policy, table, data, entry, lease, answer, received.call.sent, times)
+                    self.apply_answer(policy, &records, entry, lease, answer, received.call.sent)
                 }
             }
         }
         if received.next < received.reply.answers.len() {
             return true;
         }
-        // Who was reset or has other limits now asks again.
-        let changed = std::mem::take(&mut received.changed);
+        self.void_changed(policy, &records, std::mem::take(&mut received.changed));
+        false
+    }
+
+    /// Voids the leases and refusals of clients that were reset or have other limits now, so that they ask again.
+    fn void_changed(
+        &mut self,
+        policy: &Policy,
+        records: &Records<'_, impl SharedData>,
+        changed: Vec<ClientId>,
+    ) {
+        let now = records.now.millis();
         for (id, is_anonymous) in changed.into_iter().flat_map(|id| [(id, false), (id, true)]) {
-            let client = table.fingerprint_of(id, is_anonymous);
-            table.update(data, client, &policy.anonymous, times, |mut state| {
+            let client = records.table.fingerprint_of(id, is_anonymous);
+            records.update(client, &policy.anonymous, |mut state| {
                 if state.lease.epoch == 0 {
                     return (Change::Keep, ());
                 }
                 state.lease.refused = Default::default();
-                state.lease.give_up(times.millis());
+                state.lease.give_up(now);
                 state.lease.fresh |= LeaseState::UNKNOWN;
                 (Change::Write(state), ())
             });
             if let Some(stats) = self.clients.get_mut(&id) {
-                stats.poke(times.millis());
+                stats.poke(now);
                 enqueue(&mut self.queue, id, stats);
             }
         }
-        false
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one answer and all that it is about")]
+    /// Applies the store's `answer` to `lease`, which `entry` sent at `sent`.
     fn apply_answer(
         &mut self,
         policy: &Policy,
-        table: &Table,
-        data: &impl SharedData,
+        records: &Records<'_, impl SharedData>,
         entry: &Entry,
         lease: &LeaseRequest,
         answer: &Answer,
         sent: NodeMillis,
-        times: Now,
     ) {
+        let now = records.now.millis();
         let tier = policy.tiers.get(usize::from(entry.offer)).unwrap_or(&policy.anonymous);
         let overridden = self.overrides.of(&entry.client).cloned();
         let tier = overridden.as_ref().map_or(tier, |overridden| &overridden.tier);
-        let client = table.fingerprint_of(entry.client, entry.is_anonymous);
-        let seen = Seen { times, took: times.millis().since(sent) };
-        let updated = table.update(data, client, tier, times, |mut state| match answer {
+        let client = records.table.fingerprint_of(entry.client, entry.is_anonymous);
+        let seen = Seen { now: records.now, took: now.since(sent) };
+        let updated = records.update(client, tier, |mut state| match answer {
             Answer::Grant(grant) => {
-                let is_taken = state.lease.apply_grant(grant, lease.need, sent.tick(), times.millis().tick());
-                if is_taken {
+                let is_applied = state.lease.apply_grant(grant, lease.need, sent.tick(), now.tick());
+                if is_applied {
                     let since = state.lease.spent.less(grant.spent);
                     state.lease.terms = tag(tier);
                     state.account = account_seen(grant, &state.account, since, tier, seen);
                 }
-                (if is_taken { Change::Write(state) } else { Change::Keep }, is_taken.then_some(state.lease))
+                let change = if is_applied { Change::Write(state) } else { Change::Keep };
+                (change, is_applied.then_some(state.lease))
             }
             Answer::Stale if state.lease.epoch == lease.epoch as u32 && state.lease.seq == lease.seq => {
-                state.lease.begin_anew(times.millis());
+                state.lease.begin_anew(now);
                 (Change::Write(state), None)
             }
             _ => (Change::Keep, None),
@@ -111,20 +121,20 @@ impl Borrower {
         if let (Some(stats), Updated::Done { answer: Some(lease) }) =
             (self.clients.get_mut(&entry.client), updated)
         {
-            stats.acknowledged(&lease, self.timing, times.millis());
+            stats.acknowledged(&lease, self.timing, now);
             enqueue(&mut self.queue, entry.client, stats);
         }
     }
 }
 
-/// A reply, and how far it is taken in.
+/// A reply, and how much of it was applied.
 #[derive(Debug)]
 pub struct Received {
     call: Call,
     reply: Reply,
-    /// How many of its answers are.
+    /// How many of its answers were applied.
     next: usize,
-    /// Whose record is to be looked at once all are.
+    /// The clients whose leases and refusals are void, once all answers were applied.
     changed: Vec<ClientId>,
     charge: Option<Grant>,
 }
@@ -136,38 +146,38 @@ impl Received {
         &self.call
     }
 
-    /// One answer an entry of the call.
+    /// One answer per entry of the call.
     #[must_use]
     pub fn answers(&self) -> &[Answer] {
         &self.reply.answers
     }
 
-    /// What was said to a charge, once it is taken in.
+    /// The answer to a charge, once it was applied.
     #[must_use]
     pub const fn charge(&self) -> Option<&Grant> {
         self.charge.as_ref()
     }
 }
 
-/// When an answer is taken in, and how long it took.
+/// When an answer is applied, and how long it took.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
-    /// Now.
-    pub times: Now,
+    /// When it is applied.
+    pub now: Now,
     /// The time since the message was made.
     pub took: Millis,
 }
 
-/// What a node's record may believe of the client's account: the store's word, and `since`, which this node has spent
-/// without its knowing yet. `before` is what the record believed so far.
+/// What a node's record may assume about the client's account: what the store has said, and `since`, which this node has
+/// spent and not yet reported. `before` is what the record assumed so far.
 ///
-/// The levels are never more than what has not drained: the node tells by them whether a bucket was empty when it was
-/// filled (see [`LeaseRequest::since`]), and may take one for empty that was not, but not the other way round. So the store's
-/// word counts as from when it was asked, and beside it stands what the node knows by itself. It cannot know of more than
-/// the store, unless the bucket was reset since.
+/// The levels are never above what has not drained yet. By them the node tells whether a bucket was empty when it was filled
+/// (see [`LeaseRequest::since`]): it may take a bucket for empty that was not, but never the other way round. So what the
+/// store has said counts from the moment at which it was asked, and the node's own levels stand beside it. They cannot show
+/// more than the store knows, unless the bucket was reset meanwhile.
 #[must_use]
 pub fn account_seen(grant: &Grant, before: &Account, since: Cost, tier: &Tier, seen: Seen) -> Account {
-    let now = seen.times.unix;
+    let now = seen.now.unix;
     let before = before.at(now, tier);
     let mut account = Account { month: Month(grant.month), used: grant.month_used.plus(since), ..before };
     let age = at_most(seen.took);
@@ -180,7 +190,7 @@ pub fn account_seen(grant: &Grant, before: &Account, since: Cost, tier: &Tier, s
     account
 }
 
-/// The account that the store tells of.
+/// The account as the store describes it.
 #[must_use]
 pub fn account_of(grant: &Grant, tier: &Tier, now: UnixNanos) -> Account {
     let mut account =

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::client_stats::ClientStats;
 use super::message::{as_sent, message_of};
 use super::{Borrower, Call, Timing};
-use crate::clock::{NodeMillis, Now};
+use crate::clock::NodeMillis;
 use crate::lease::Wish;
-use crate::table::{Change, SharedData, Table, Updated};
+use crate::table::{Change, Records, SharedData, Updated};
 use tollgate_core::client::ClientId;
 use tollgate_core::policy::Policy;
 use tollgate_core::terms::tag;
@@ -47,41 +47,39 @@ impl Borrower {
     pub fn compose(
         &mut self,
         policy: &Policy,
-        table: &Table,
-        data: &impl SharedData,
-        times: Now,
+        records: &Records<'_, impl SharedData>,
         waiting: usize,
     ) -> Option<Call> {
         if self.node == 0 {
             return None;
         }
+        let now = records.now.millis();
         let is_probe = self.breaker.is_open();
-        if is_probe && !self.breaker.may_try(times.millis()) {
+        if is_probe && !self.breaker.may_try(now) {
             // Whoever looks after their records tells it again.
             self.batch = Composed::default();
             return None;
         }
         let mut batch = std::mem::take(&mut self.batch);
         if batch.entries.is_empty() {
-            batch.since = times.millis();
+            batch.since = now;
         }
-        let waited = times.millis().since(self.last_batch);
+        let waited = now.since(self.last_batch);
         // So late that what is put together is not out of date when it is sent, and so early that all is.
         let early = self.timing.tick().times(self.slices);
         let is_near = waited.plus(early) >= self.timing.interval;
-        let first = self.queue.first().map_or(times.millis(), |(at, _)| *at);
-        let is_late = times.millis().since(first) > Timing::BEHIND;
+        let first = self.queue.first().map_or(now, |(at, _)| *at);
+        let is_late = now.since(first) > Timing::BEHIND;
         self.slice = if is_late { Timing::LARGE_SLICE } else { Timing::SLICE };
-        if (is_near || is_probe || waiting > 0) && self.compose_slice(policy, table, data, times, &mut batch)
-        {
+        if (is_near || is_probe || waiting > 0) && self.compose_slice(policy, records, &mut batch) {
             batch.slices = batch.slices.saturating_add(1);
         }
-        if times.millis().since(self.last_sweep) >= self.timing.interval {
-            self.last_sweep = times.millis();
-            self.sweep(policy, table, data, times, &mut batch.entries);
+        if now.since(self.last_sweep) >= self.timing.interval {
+            self.last_sweep = now;
+            self.sweep(policy, records, &mut batch.entries);
         }
-        let is_at_work = self.last_request.is_some_and(|last| times.millis().since(last) < Timing::RETIRED);
-        let is_silent = times.millis().since(self.last_call) >= Timing::HEARTBEAT;
+        let is_at_work = self.last_request.is_some_and(|last| now.since(last) < Timing::RETIRED);
+        let is_silent = now.since(self.last_call) >= Timing::HEARTBEAT;
         let is_time = waited >= self.timing.interval;
         let is_full = !batch.has_room();
         let has_something = !batch.entries.is_empty() || (is_at_work && is_silent);
@@ -89,44 +87,43 @@ impl Borrower {
             self.batch = batch;
             return None;
         }
-        self.last_batch = times.millis();
-        let is_behind = self.queue.first().is_some_and(|(at, _)| *at <= times.millis());
+        self.last_batch = now;
+        let is_behind = self.queue.first().is_some_and(|(at, _)| *at <= now);
         self.slices = batch.slices.saturating_add(is_behind.into()).min(Timing::TICKS);
         (waiting == 0 || !batch.entries.is_empty())
-            .then(|| Call { sent: batch.since, ..self.call(batch.entries, times.millis()) })
+            .then(|| Call { sent: batch.since, ..self.call(batch.entries, now) })
     }
 
     /// A slice of the clients that this worker knows and whose time it is; whether it was a full one.
     fn compose_slice(
         &mut self,
         policy: &Policy,
-        table: &Table,
-        data: &impl SharedData,
-        times: Now,
+        records: &Records<'_, impl SharedData>,
         batch: &mut Composed,
     ) -> bool {
+        let now = records.now;
         let mut looks = 0;
         while looks < self.slice && batch.has_room() {
-            if self.queue.first().is_none_or(|(at, _)| *at > times.millis()) {
+            if self.queue.first().is_none_or(|(at, _)| *at > now.millis()) {
                 return false;
             }
             let Some((_, id)) = self.queue.pop_first() else { return false };
             let Some(stats) = self.clients.get_mut(&id) else { continue };
             stats.queued_at = None;
-            if stats.due_at() <= times.millis() {
+            if stats.due_at() <= now.millis() {
                 looks = looks.saturating_add(1);
                 let tier = policy.tiers.get(usize::from(stats.offer)).unwrap_or(&policy.anonymous);
                 let tier = self.overrides.of(&id).map_or(tier, |overridden| &overridden.tier);
                 let (timing, is_strict) = (self.timing, self.is_strict);
-                let client = table.fingerprint_of(id, stats.name.is_none());
-                let updated = table.update(data, client, tier, times, |mut state| {
-                    state.turn_to(times.unix);
+                let client = records.table.fingerprint_of(id, stats.name.is_none());
+                let updated = records.update(client, tier, |mut state| {
+                    state.turn_to(now.unix);
                     let borrows = !is_strict && !tier.is_unlimited() && !tier.holds_few(stats.cost());
-                    match stats.wishes(&mut state.lease, borrows, timing, times.millis()) {
+                    match stats.wishes(&mut state.lease, borrows, timing, now.millis()) {
                         Some((need, want)) => {
                             state.lease.come_under(tag(tier));
                             let wish = Wish { need, queued: Cost(0), want };
-                            let request = message_of(&mut state, tier, wish, timing.patience(), times);
+                            let request = message_of(&mut state, tier, wish, timing.patience(), now);
                             (Change::Write(state), (Some(request), state.lease))
                         }
                         None => (Change::Keep, (None, state.lease)),
@@ -145,10 +142,10 @@ impl Borrower {
                                 ask: Ask::Lease(as_sent(request, stats.name.is_none())),
                             });
                         }
-                        stats.reviewed(&lease, request.is_some(), timing, times.millis())
+                        stats.reviewed(&lease, request.is_some(), timing, now.millis())
                     }
                     Updated::Unknown => {
-                        stats.poke(times.millis());
+                        stats.poke(now.millis());
                         true
                     }
                 };

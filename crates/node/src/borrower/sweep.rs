@@ -2,9 +2,8 @@
 
 use super::message::{as_sent, message_of};
 use super::{Borrower, Timing};
-use crate::clock::Now;
 use crate::lease::Wish;
-use crate::table::{Change, Fingerprint, SharedData, State, Table, Updated};
+use crate::table::{Change, Fingerprint, Records, SharedData, State, Updated};
 use tollgate_core::policy::Policy;
 use tollgate_core::units::Cost;
 use tollgate_core::wire::{Ask, Entry};
@@ -15,26 +14,25 @@ impl Borrower {
     pub(super) fn sweep(
         &mut self,
         policy: &Policy,
-        table: &Table,
-        data: &impl SharedData,
-        times: Now,
+        records: &Records<'_, impl SharedData>,
         entries: &mut Vec<Entry>,
     ) {
-        let now = times.millis().tick();
+        let (table, now) = (records.table, records.now);
+        let tick = now.millis().tick();
         let mut found = Vec::new();
         let is_silent = |state: &State| {
             let looked_after = state.lease.idle_time().plus(Timing::LATE);
-            now.since(state.lease.asked) > looked_after.max(Timing::ORPHANED)
+            tick.since(state.lease.asked) > looked_after.max(Timing::ORPHANED)
         };
         let is_quiet =
-            |state: &State| now.since(state.lease.asked) > Timing::QUIET && state.lease.has_idle_past();
+            |state: &State| tick.since(state.lease.asked) > Timing::QUIET && state.lease.has_idle_past();
         let is_over =
-            |state: &State| state.lease.refused.cost > Cost(0) && state.lease.refused.until.has_come(now);
+            |state: &State| state.lease.refused.cost > Cost(0) && state.lease.refused.until.has_come(tick);
         let slots = table.geometry().count();
         let due = u64::from(slots).saturating_mul(self.timing.interval.0).div_ceil(Timing::ROUND.0);
         let due = u32::try_from(due).unwrap_or(u32::MAX);
         for _ in 0..due.clamp(1, Timing::SWEPT).min(slots) {
-            table.each(data, self.sweep_cursor, |record, is_anonymous| {
+            table.each(records.data, self.sweep_cursor, |record, is_anonymous| {
                 let state = &record.state;
                 let is_owing = state.lease.is_worth_keeping();
                 if state.lease.epoch > 0
@@ -52,23 +50,23 @@ impl Borrower {
                 continue;
             }
             let client = table.fingerprint_of(id, is_anonymous);
-            let updated = table.update(data, client, &policy.anonymous, times, |mut state| {
+            let updated = records.update(client, &policy.anonymous, |mut state| {
                 if !is_silent(&state) {
                     return (Change::Keep, None);
                 }
-                let mut has_forgotten = state.lease.forget_refusal(now);
+                let mut has_forgotten = state.lease.forget_refusal(tick);
                 if is_quiet(&state) {
-                    state.lease.begin_anew(times.millis());
+                    state.lease.begin_anew(now.millis());
                     has_forgotten = true;
                 }
                 if !state.lease.is_worth_keeping() {
                     return (if has_forgotten { Change::Write(state) } else { Change::Keep }, None);
                 }
-                state.turn_to(times.unix);
+                state.turn_to(now.unix);
                 state.lease.give_back();
                 let tier = policy.tiers.get(usize::from(state.lease.offer)).unwrap_or(&policy.anonymous);
                 let tier = self.overrides.of(&id).map_or(tier, |overridden| &overridden.tier);
-                let lease = message_of(&mut state, tier, Wish::default(), patience, times);
+                let lease = message_of(&mut state, tier, Wish::default(), patience, now);
                 (Change::Write(state), Some((lease, state.lease.offer)))
             });
             if let Updated::Done { answer: Some((lease, offer)), .. } = updated {

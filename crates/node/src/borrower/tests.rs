@@ -1,7 +1,7 @@
 use super::*;
-use crate::lease::{Refused, Spend};
+use crate::lease::{Demand, Refused, Spend};
 use crate::table::tests::{Fake, Rules};
-use crate::table::{Change, FingerprintKey, SharedData, State, Table, Updated};
+use crate::table::{Change, FingerprintKey, Records, SharedData, State, Table, Updated};
 use tollgate_core::terms::{Rate, Terms};
 use tollgate_core::units::{Cost, Millis, UnixMicros, UnixNanos};
 use tollgate_core::wire::{Answer, Change as Said, ChangeKind, Reply};
@@ -53,8 +53,9 @@ impl Node {
         self.borrower.timing.interval = Millis(1);
         let composed = (0..ticks).map(|tick| {
             let mono = mono + u64::from(tick);
-            let times = Now { unix: NOW, node: NodeNanos(mono * 1_000_000) };
-            self.borrower.compose(&self.policy, &self.table, &self.shared, times, 0)
+            let now = Now { unix: NOW, node: NodeNanos(mono * 1_000_000) };
+            let records = Records { table: &self.table, data: &self.shared, now };
+            self.borrower.compose(&self.policy, &records, 0)
         });
         composed.flatten().flat_map(|call| call.batch.entries).filter(|entry| entry.client == ID).collect()
     }
@@ -179,9 +180,9 @@ fn a_name_too_long_for_a_message_is_told_in_its_short_form() {
     let short = name::as_sent(&long, ID).into_owned();
     assert!(short.len() < 300);
     let subject = Subject { id: ID, name: Some(&long), offer: 0 };
-    let times = Now { unix: NOW, ..Now::default() };
-    let free = node.policy.tiers[0].clone();
-    let call = node.borrower.ask_charge(&node.table, &node.shared, &subject, &free, Cost(1_000), times);
+    let now = Now { unix: NOW, ..Now::default() };
+    let records = Records { table: &node.table, data: &node.shared, now };
+    let call = node.borrower.ask_charge(&records, &subject, &node.policy.tiers[0], Cost(1_000));
     assert_eq!(call.batch.entries[0].name.as_ref(), Some(&short));
     assert!(Batch::from_bytes(&call.batch.to_bytes()).is_ok(), "the store takes it");
     // By a tick, too.
@@ -261,9 +262,10 @@ impl Pair {
                 );
             }
             let Node { policy, table, shared, borrower, .. } = &mut self.node;
-            let times = Now { unix: NOW, node: NodeNanos(mono * 1_000_000) };
-            let call =
-                borrower.ask(table, shared, &acme, &policy.tiers[0], Cost(1_000), Cost(0), times).unwrap();
+            let now = Now { unix: NOW, node: NodeNanos(mono * 1_000_000) };
+            let records = Records { table, data: shared, now };
+            let demand = Demand { need: Cost(1_000), queued: Cost(0) };
+            let call = borrower.ask(&records, &acme, &policy.tiers[0], demand).unwrap();
             self.asked += 1;
             self.answer(&call, mono);
         }
@@ -274,8 +276,9 @@ impl Pair {
     fn ticks(&mut self, mono: std::ops::Range<u64>) {
         for mono in mono.step_by(100) {
             let Node { policy, table, shared, borrower, .. } = &mut self.node;
-            let times = Now { unix: NOW, node: NodeNanos(mono * 1_000_000) };
-            let Some(call) = borrower.compose(policy, table, shared, times, 0) else { continue };
+            let now = Now { unix: NOW, node: NodeNanos(mono * 1_000_000) };
+            let records = Records { table, data: shared, now };
+            let Some(call) = borrower.compose(policy, &records, 0) else { continue };
             self.told += call.batch.entries.len() as u32;
             self.answer(&call, mono);
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! consider ─▶ Decided(Answer): paid from the lease, refused until later, or decided without a store that is away
-//!          └▶ Ask(Question): the request waits; settle decides it when the store has answered, or will not
+//!          └▶ Ask(Question): the request waits; decide_waiting decides it when the store has answered, or will not
 //! ```
 
 mod record;
@@ -12,17 +12,29 @@ use super::{Answer, AppliedTier, Engine, Outcome, Ruling};
 use crate::borrower::{Borrower, Call, Seen, Subject, account_of, account_seen};
 use crate::clock::Now;
 use crate::identity::Caller;
+use crate::lease::Demand;
 use crate::request::{Gateway, Request};
-use crate::table::{Change, SharedData, Updated};
+use crate::table::{Change, Records, SharedData, Updated};
 use tollgate_core::account::{Account, Refusal, Verdict, decide_all};
 use tollgate_core::client::{Client, ClientId, Network};
 use tollgate_core::policy::{Enforcement, StoreMode};
 use tollgate_core::terms::tag;
 use tollgate_core::tier::OnFailure;
-use tollgate_core::units::{Cost, UnixNanos};
+use tollgate_core::units::{Cost, Millis, UnixNanos};
 use tollgate_core::wire::Grant;
 
-/// What was found out about a request without asking anybody.
+/// What one step of a worker decides with.
+#[derive(Debug)]
+pub struct Worker<'a, S> {
+    /// The node's shared data.
+    pub data: &'a S,
+    /// What the worker remembers of its clients and of the store.
+    pub borrower: &'a mut Borrower,
+    /// The moment of the step.
+    pub now: Now,
+}
+
+/// What the node can say about a request without asking the store.
 #[derive(Debug)]
 pub enum Considered<'a> {
     /// It is decided.
@@ -55,7 +67,7 @@ impl Question {
         &self.under
     }
 
-    /// Whose limits, now that the store has answered: with its answers come overrides.
+    /// Whose limits, now that the store has answered: its answers bring overrides.
     fn under_now(&self, borrower: &Borrower) -> AppliedTier {
         match (&self.under, borrower.overridden(&self.id)) {
             (AppliedTier::Tier(tier) | AppliedTier::Override(tier, _), Some(overridden)) => {
@@ -73,25 +85,28 @@ impl Question {
     }
 }
 
-/// What the store has said to a question.
+/// How the store has replied to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreReply {
-    /// An answer, or it is to be asked yet.
+    /// It has answered, or is still to be asked.
     Answered,
-    /// Nothing in time, or nothing that can be read, though it is not known to be away.
+    /// Nothing came in time, or nothing readable, though the store is not known to be away.
     Silent,
-    /// That it is away from this client's account, or it is known to be away itself.
+    /// The store cannot reach this client's account, or is known to be away itself.
     Away,
 }
 
 impl Engine {
-    /// Decides about `request`, as far as the node can by itself; none where the policy is off.
+    /// The table's records at `worker`'s step.
+    const fn records<'a, S>(&'a self, worker: &Worker<'a, S>) -> Records<'a, S> {
+        Records { table: &self.table, data: worker.data, now: worker.now }
+    }
+
+    /// Decides about `request`, as far as the node can by itself; `None` if the policy is off.
     pub fn consider<'a, G: Gateway>(
         &self,
         request: &Request<'a, G>,
-        data: &impl SharedData,
-        borrower: &mut Borrower,
-        times: Now,
+        worker: &mut Worker<'_, impl SharedData>,
     ) -> Option<Considered<'a>> {
         if self.policy.enforcement == Enforcement::Off {
             return None;
@@ -103,11 +118,11 @@ impl Engine {
             return Some(Considered::Decided(Answer { caller, ruling: None }));
         }
         let client = caller.client(request);
-        let id = borrower.id(namespace, &client);
+        let id = worker.borrower.id(namespace, &client);
         let last = u8::try_from(self.policy.tiers.len()).unwrap_or(u8::MAX);
         let (name, offer, under): (Option<&[u8]>, _, _) = match &caller {
             Caller::Consumer { name, tier } => {
-                let under = match borrower.overridden(&id) {
+                let under = match worker.borrower.overridden(&id) {
                     Some(overridden) => AppliedTier::Override(*tier, overridden.clone()),
                     None => AppliedTier::Tier(*tier),
                 };
@@ -116,7 +131,7 @@ impl Engine {
             Caller::Anonymous => (None, last, AppliedTier::Anonymous),
         };
         let subject = Subject { id, name, offer };
-        let is_away = borrower.is_store_away();
+        let is_away = worker.borrower.is_store_away();
         let is_strict = self.policy.store.as_ref().is_some_and(|store| store.mode == StoreMode::Strict);
         let network = match client {
             Client::Anonymous(network) => Some(network),
@@ -125,7 +140,7 @@ impl Engine {
         let network = || network.unwrap_or_else(|| crate::identity::peer(request.gateway));
         if !is_strict || is_away {
             let reply = if is_away { StoreReply::Away } else { StoreReply::Answered };
-            let ruling = self.rule_by_record(&subject, &under, cost, data, borrower, times, reply, &network);
+            let ruling = self.decide_by_record(&subject, &under, cost, worker, reply, &network);
             if let Some(ruling) = ruling {
                 return Some(Considered::Decided(Answer { caller, ruling: Some(ruling) }));
             }
@@ -135,123 +150,112 @@ impl Engine {
         Some(Considered::Ask(caller, question))
     }
 
-    /// The message that asks for `question`: of those that wait with it, the cheapest needs `need`, and all others `queued`.
+    /// The message that borrows for `question` and for the requests that wait with it, of which `demand` tells.
     pub fn ask(
         &self,
         question: &Question,
-        (need, queued): (Cost, Cost),
-        data: &impl SharedData,
-        borrower: &mut Borrower,
-        times: Now,
+        demand: Demand,
+        worker: &mut Worker<'_, impl SharedData>,
     ) -> Option<Call> {
         let tier = self.tier(&question.under);
-        borrower.ask(&self.table, data, &question.subject(), tier, need, queued, times)
+        let records = self.records(worker);
+        worker.borrower.ask(&records, &question.subject(), tier, demand)
     }
 
     /// The message that has the store decide about `question` and charge it.
-    pub fn ask_charge(
-        &self,
-        question: &Question,
-        data: &impl SharedData,
-        borrower: &mut Borrower,
-        times: Now,
-    ) -> Call {
+    pub fn ask_charge(&self, question: &Question, worker: &mut Worker<'_, impl SharedData>) -> Call {
         let tier = self.tier(&question.under);
-        borrower.ask_charge(&self.table, data, &question.subject(), tier, question.cost, times)
+        let records = self.records(worker);
+        worker.borrower.ask_charge(&records, &question.subject(), tier, question.cost)
     }
 
-    /// Decides about a request whose question was answered; none: another request was faster, and it has to ask again.
-    /// Unless the store was heard it is decided without it.
-    pub fn settle(
+    /// Decides about a request whose question was answered, or without the store where it was not. `None` means that
+    /// another request has spent what came, so that this one has to ask again.
+    pub fn decide_waiting(
         &self,
         question: &Question,
-        data: &impl SharedData,
-        borrower: &mut Borrower,
-        times: Now,
+        worker: &mut Worker<'_, impl SharedData>,
         reply: StoreReply,
         network: &dyn Fn() -> Network,
     ) -> Option<Ruling> {
-        let under = question.under_now(borrower);
-        let reply = if borrower.is_store_away() { StoreReply::Away } else { reply };
-        self.rule_by_record(&question.subject(), &under, question.cost, data, borrower, times, reply, network)
+        let under = question.under_now(worker.borrower);
+        let reply = if worker.borrower.is_store_away() { StoreReply::Away } else { reply };
+        self.decide_by_record(&question.subject(), &under, question.cost, worker, reply, network)
     }
 
-    /// A request that the store has answered, and whose answers others were faster to spend: it is neither paid for nor
-    /// refused, and to let it through would be one too many. Where the policy wants that all the same, it is owed.
+    /// Decides about a request that the store has answered, but whose answers other requests were faster to spend. It is
+    /// neither paid for nor refused, and to let it through could be one too many. Where the policy wants that all the same,
+    /// its cost is owed.
     pub fn decide_overtaken(
         &self,
         question: &Question,
-        data: &impl SharedData,
-        borrower: &mut Borrower,
-        times: Now,
+        worker: &mut Worker<'_, impl SharedData>,
         network: &dyn Fn() -> Network,
     ) -> Ruling {
         let is_open = self.on_failure(self.tier(&question.under)) == OnFailure::Open;
-        let passed = is_open
-            .then(|| self.settle(question, data, borrower, times, StoreReply::Away, network))
-            .flatten();
-        passed.unwrap_or_else(|| unknown(&question.under, times.unix))
+        let passed =
+            is_open.then(|| self.decide_waiting(question, worker, StoreReply::Away, network)).flatten();
+        passed.unwrap_or_else(|| unknown(&question.under, worker.now.unix))
     }
 
-    /// Remembers what the store has said to a request that it has decided: until when it would refuse another one, and
-    /// where the client stands, should the store be away.
+    /// Remembers what the store has said to a request that it has decided itself: until when it would refuse another one,
+    /// and where the client stands, in case the store goes away. `took` is how long the answer took.
     pub fn record_charge(
         &self,
         question: &Question,
         grant: &Grant,
-        data: &impl SharedData,
-        borrower: &Borrower,
-        seen: Seen,
+        worker: &Worker<'_, impl SharedData>,
+        took: Millis,
     ) {
-        let under = question.under_now(borrower);
+        let under = question.under_now(worker.borrower);
         let tier = self.tier(&under);
         let client = self.table.fingerprint_of(question.id, question.name.is_none());
-        self.table.update(data, client, tier, seen.times, |mut state| {
-            state.turn_to(seen.times.unix);
+        let (now, seen) = (worker.now, Seen { now: worker.now, took });
+        self.records(worker).update(client, tier, |mut state| {
+            state.turn_to(now.unix);
             state.lease.offer = question.offer;
             state.lease.come_under(tag(tier));
-            state.lease.apply_charge(grant.refusal.as_ref(), question.cost, seen.times.millis());
+            state.lease.apply_charge(grant.refusal.as_ref(), question.cost, now.millis());
             let since = state.lease.owed();
             state.account = account_seen(grant, &state.account, since, tier, seen);
             (Change::Write(state), ())
         });
     }
 
-    /// What the store has decided about a request that asked for itself (`strict`).
+    /// What the store has decided about a request that it has charged or refused itself.
     #[must_use]
-    pub fn charged(&self, question: &Question, grant: &Grant, borrower: &Borrower, times: Now) -> Ruling {
-        let under = question.under_now(borrower);
-        let account = account_of(grant, self.tier(&under), times.unix);
-        let ruling = ruling_under(&under, account, times.unix);
+    pub fn charged<S>(&self, question: &Question, grant: &Grant, worker: &Worker<'_, S>) -> Ruling {
+        let now = worker.now;
+        let under = question.under_now(worker.borrower);
+        let account = account_of(grant, self.tier(&under), now.unix);
+        let ruling = ruling_under(&under, account, now.unix);
         match grant.refusal {
             None => ruling,
             Some(refusal) => {
-                let until = times.unix.after(refusal.wait.nanos());
+                let until = now.unix.after(refusal.wait.nanos());
                 self.refused(ruling, Refusal { limits: refusal.limits, month: refusal.month, until })
             }
         }
     }
 
-    /// The first try and the last: what the client's record, and without a store its own bucket, say.
+    /// What the client's record says, and without a store its own bucket: a request's first decision and its last one.
     #[inline(never)]
-    #[allow(clippy::too_many_arguments, reason = "everything that one decision depends on")]
-    fn rule_by_record(
+    fn decide_by_record(
         &self,
         subject: &Subject<'_>,
         under: &AppliedTier,
         cost: Cost,
-        data: &impl SharedData,
-        borrower: &mut Borrower,
-        times: Now,
+        worker: &mut Worker<'_, impl SharedData>,
         reply: StoreReply,
         network: &dyn Fn() -> Network,
     ) -> Option<Ruling> {
+        let now = worker.now;
         let tier = self.tier(under);
-        let client = self.table.fingerprint_of(subject.id, subject.name.is_none());
+        let client = self.table.fingerprint_of(subject.id, subject.is_anonymous());
         let failure = match (reply, self.on_failure(tier)) {
             (StoreReply::Answered, _) => None,
-            // One lost reply does not make a store that is away: the other nodes go on spending what it lends, and this
-            // one would let through what is theirs.
+            // One lost reply does not mean that the store is away. The other nodes go on spending what it lends them, and
+            // this one would let through what is theirs.
             (StoreReply::Silent, OnFailure::Local | OnFailure::Ip)
                 if self.policy.enforcement == Enforcement::Enforce =>
             {
@@ -260,11 +264,11 @@ impl Engine {
             (_, failure) => Some(failure),
         };
         // While many requests are refused here, the tick asks for them.
-        let is_pressed = !tier.holds_few(cost) && borrower.is_pressed(&subject.id, times.millis());
-        let updated = self.table.update(data, client, tier, times, |mut state| {
+        let is_pressed = !tier.holds_few(cost) && worker.borrower.is_pressed(&subject.id, now.millis());
+        let updated = self.records(worker).update(client, tier, |mut state| {
             state.lease.offer = subject.offer;
             let found =
-                record::decide(&mut state, tier, cost, times, failure, is_pressed, subject.name.is_none());
+                record::decide(&mut state, tier, cost, now, failure, is_pressed, subject.is_anonymous());
             let change = match found {
                 LocalVerdict::Paid(..) | LocalVerdict::Without(_) => Change::Write(state),
                 _ => Change::Keep,
@@ -273,76 +277,70 @@ impl Engine {
         });
         let found = match updated {
             Updated::Done { answer } => answer,
-            Updated::Unknown => return Some(unknown(under, times.unix)),
+            Updated::Unknown => return Some(unknown(under, now.unix)),
         };
         Some(match found {
             LocalVerdict::Ask => return None,
             LocalVerdict::Paid(account, left) => {
-                borrower.record_request(subject, cost, false, left, times.millis());
-                ruling_under(under, account, times.unix)
+                worker.borrower.record_request(subject, cost, false, left, now.millis());
+                ruling_under(under, account, now.unix)
             }
             LocalVerdict::Without(account) => {
-                borrower.record_request(subject, cost, false, None, times.millis());
-                Ruling { outcome: Outcome::Fallback, ..ruling_under(under, account, times.unix) }
+                worker.borrower.record_request(subject, cost, false, None, now.millis());
+                Ruling { outcome: Outcome::Fallback, ..ruling_under(under, account, now.unix) }
             }
             LocalVerdict::Refused(account, refusal) => {
-                borrower.record_request(subject, cost, true, None, times.millis());
-                self.refused(ruling_under(under, account, times.unix), refusal)
+                worker.borrower.record_request(subject, cost, true, None, now.millis());
+                self.refused(ruling_under(under, account, now.unix), refusal)
             }
-            LocalVerdict::Closed => unknown(under, times.unix),
-            LocalVerdict::ByNetwork => {
-                self.rule_by_network(subject, under, cost, data, borrower, times, &network())
-            }
+            LocalVerdict::Closed => unknown(under, now.unix),
+            LocalVerdict::ByNetwork => self.decide_by_network(subject, under, cost, worker, &network()),
         })
     }
 
-    /// `on_failure: ip`: the consumer is limited as an anonymous client of its network is, and what it is let through counts as its
-    /// own.
+    /// `on_failure: ip`: the consumer is limited as an anonymous client of its network is, and its requests still count as
+    /// its own.
     #[inline(never)]
-    #[allow(clippy::too_many_arguments, reason = "everything that one decision depends on")]
-    fn rule_by_network(
+    fn decide_by_network(
         &self,
         subject: &Subject<'_>,
         under: &AppliedTier,
         cost: Cost,
-        data: &impl SharedData,
-        borrower: &mut Borrower,
-        times: Now,
+        worker: &mut Worker<'_, impl SharedData>,
         network: &Network,
     ) -> Ruling {
+        let now = worker.now;
         let tier = &self.policy.anonymous;
-        // The same record as that of anonymous clients who come from there.
-        let Some(namespace) = &self.namespace else { return unknown(under, times.unix) };
+        // Anonymous clients of that network share this record.
+        let Some(namespace) = &self.namespace else { return unknown(under, now.unix) };
         let client = self.table.fingerprint_of(namespace.id(&Client::Anonymous(*network)), true);
-        let updated = self.table.update(data, client, tier, times, |mut state| {
-            let verdict = decide_all(&mut state.account, tier, cost, times.unix);
+        let updated = self.records(worker).update(client, tier, |mut state| {
+            let verdict = decide_all(&mut state.account, tier, cost, now.unix);
             let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
             (change, (verdict, state.account))
         });
         match updated {
             Updated::Done { answer: (Verdict::Allowed, account), .. } => {
                 let consumer = self.table.fingerprint_of(subject.id, false);
-                let owed = self.table.update(data, consumer, self.tier(under), times, |mut state| {
-                    state.turn_to(times.unix);
-                    state.lease.owe(cost, times.millis());
-                    record::charge(&mut state, self.tier(under), cost, times.unix);
+                let owed = self.records(worker).update(consumer, self.tier(under), |mut state| {
+                    state.turn_to(now.unix);
+                    state.lease.owe(cost, now.millis());
+                    record::charge(&mut state, self.tier(under), cost, now.unix);
                     (Change::Write(state), ())
                 });
-                borrower.record_request(subject, cost, false, None, times.millis());
+                worker.borrower.record_request(subject, cost, false, None, now.millis());
                 if owed == Updated::Unknown {
-                    return unknown(under, times.unix);
+                    return unknown(under, now.unix);
                 }
                 Ruling {
                     outcome: Outcome::Fallback,
-                    ..ruling_under(&AppliedTier::Anonymous, account, times.unix)
+                    ..ruling_under(&AppliedTier::Anonymous, account, now.unix)
                 }
             }
             Updated::Done { answer: (Verdict::NotNow(refusal), account), .. } => {
-                self.refused(ruling_under(&AppliedTier::Anonymous, account, times.unix), refusal)
+                self.refused(ruling_under(&AppliedTier::Anonymous, account, now.unix), refusal)
             }
-            Updated::Done { answer: (Verdict::Never, _), .. } | Updated::Unknown => {
-                unknown(under, times.unix)
-            }
+            Updated::Done { answer: (Verdict::Never, _), .. } | Updated::Unknown => unknown(under, now.unix),
         }
     }
 }

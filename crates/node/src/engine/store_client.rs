@@ -17,11 +17,12 @@ use std::rc::Rc;
 pub use self::host::{Caller, Event, NodeHost};
 use self::waiting::WaitQueue;
 pub use self::waiting::Waiting;
-use super::borrowing::{Considered, Question, StoreReply};
+use super::borrowing::{Considered, StoreReply, Worker};
 use super::{Answer as Decision, Engine, Ruling};
-use crate::borrower::{Borrower, Call, Received, Seen, Timing};
+use crate::borrower::{Borrower, Call, Received, Timing};
 use crate::breaker::Breaker;
 use crate::clock::{NodeMillis, Now};
+use crate::lease::Demand;
 use crate::request::{Gateway, Request};
 use tollgate_core::client::ClientId;
 use tollgate_core::policy::{Policy, Store, StoreMode};
@@ -83,8 +84,8 @@ impl StoreClient {
         &self.borrower
     }
 
-    /// The moments of now.
-    fn times(&self, host: &impl NodeHost) -> Now {
+    /// This moment, by both clocks.
+    fn now(&self, host: &impl NodeHost) -> Now {
         self.borrower.borrow().now(host.monotonic(), || host.wall())
     }
 
@@ -108,8 +109,11 @@ impl StoreClient {
     ) -> Admission<'a> {
         // Only a request can ask the gateway which node this is.
         self.borrower.borrow_mut().identify_node(|| engine.table().node(&host.node()));
-        let times = self.times(host);
-        let considered = engine.consider(request, host.shared(), &mut self.borrower.borrow_mut(), times);
+        let now = self.now(host);
+        let mut borrower = self.borrower.borrow_mut();
+        let mut worker = Worker { data: host.shared(), borrower: &mut borrower, now };
+        let considered = engine.consider(request, &mut worker);
+        drop(borrower);
         let (caller, question) = match considered {
             None => return Admission::Off,
             Some(Considered::Decided(answer)) => {
@@ -121,17 +125,17 @@ impl StoreClient {
             Some(Considered::Ask(caller, question)) => (caller, question),
         };
         host.report(Event::Miss);
-        let until = times.millis().after(self.store.timeout);
+        let until = now.millis().after(self.store.timeout);
         let waiting = Rc::new(Waiting::new(context, question, until));
         let is_first = self.queue.add(&waiting);
         let joins = !is_first && host.resumes_others() && !waiting.question.is_charged;
         // A gateway that knows no way to the store will not know one the next time: then it is away.
-        if joins || (0..Breaker::TRIPS_AT).any(|_| self.ask(engine, host, &waiting, times)) {
+        if joins || (0..Breaker::TRIPS_AT).any(|_| self.ask(engine, host, &waiting, now)) {
             return Admission::Waits(waiting);
         }
         // The gateway knows no way to the store.
         self.queue.remove(&waiting);
-        let ruling = self.settle(engine, host, &waiting.question, times, StoreReply::Silent);
+        let ruling = self.decide(engine, host, &waiting, now, StoreReply::Silent);
         Admission::Decided(Decision { caller, ruling })
     }
 
@@ -141,29 +145,29 @@ impl StoreClient {
     }
 
     /// Makes the call of `waiting`'s request, which is the one at hand.
-    fn ask(&self, engine: &Engine, host: &impl NodeHost, waiting: &Waiting, times: Now) -> bool {
+    fn ask(&self, engine: &Engine, host: &impl NodeHost, waiting: &Waiting, now: Now) -> bool {
         let question = &waiting.question;
         let mut borrower = self.borrower.borrow_mut();
+        let mut worker = Worker { data: host.shared(), borrower: &mut borrower, now };
         let is_first = waiting.rounds.get() == 0;
         let call = if question.is_charged && (is_first || self.store.mode == StoreMode::Strict) {
-            Some(engine.ask_charge(question, host.shared(), &mut borrower, times))
+            Some(engine.ask_charge(question, &mut worker))
         } else if question.is_charged {
             // A charge without an answer may have counted; a lease that is asked for again does not count twice.
-            let need = (question.cost, Cost(0));
-            engine.ask(question, need, host.shared(), &mut borrower, times)
+            let demand = Demand { need: question.cost, queued: Cost(0) };
+            engine.ask(question, demand, &mut worker)
         } else {
-            let need = self.queue.need(&question.id);
-            engine.ask(question, need, host.shared(), &mut borrower, times)
+            engine.ask(question, self.queue.demand(&question.id), &mut worker)
         };
         drop(borrower);
         waiting.rounds.set(waiting.rounds.get().saturating_add(1));
         // All of a request's calls together take no longer than one may.
-        let left = waiting.until.get().since(times.millis());
+        let left = waiting.until.get().since(now.millis());
         let allowed = left.min(self.store.timeout);
         match call {
             Some(call)
                 if allowed > Millis(0)
-                    && self.dispatch(host, Caller::Request, &call, allowed, times.millis()) =>
+                    && self.dispatch(host, Caller::Request, &call, allowed, now.millis()) =>
             {
                 *waiting.call.borrow_mut() = Some((call, allowed));
                 true
@@ -202,7 +206,7 @@ impl StoreClient {
     /// The response at hand is to the call that `waiting`'s request has made.
     pub fn receive_answer(&self, engine: &Engine, host: &impl NodeHost, waiting: &Rc<Waiting>) {
         if let Some(ruling) = self.answered(engine, host, waiting) {
-            waiting.conclude(host, ruling);
+            waiting.finish(host, ruling);
         }
     }
 
@@ -232,13 +236,13 @@ impl StoreClient {
         let charged = received.as_ref().and_then(|received| Some((received.charge()?, received.call())));
         let ruling = match (is_charge, charged) {
             (true, Some((grant, call))) => {
-                let times = self.times(host);
-                let borrower = self.borrower.borrow();
+                let now = self.now(host);
+                let mut borrower = self.borrower.borrow_mut();
+                let worker = Worker { data: host.shared(), borrower: &mut borrower, now };
                 if self.store.mode == StoreMode::Leased {
-                    let seen = Seen { times, took: call.age(times.millis()) };
-                    engine.record_charge(question, grant, host.shared(), &borrower, seen);
+                    engine.record_charge(question, grant, &worker, call.age(now.millis()));
                 }
-                Some(engine.charged(question, grant, &borrower, times))
+                Some(engine.charged(question, grant, &worker))
             }
             // In strict mode a second question would be a second charge.
             _ if reply == StoreReply::Silent
@@ -248,20 +252,20 @@ impl StoreClient {
                 None
             }
             (true, None) if reply == StoreReply::Answered => {
-                self.decide(engine, host, waiting, StoreReply::Silent)
+                self.decide(engine, host, waiting, self.now(host), StoreReply::Silent)
             }
-            (true, None) | (false, _) => self.decide(engine, host, waiting, reply),
+            (true, None) | (false, _) => self.decide(engine, host, waiting, self.now(host), reply),
         };
         if ruling.is_some() {
             return ruling;
         }
         self.queue.add(waiting);
-        if waiting.rounds.get() < MAX_ROUNDS && self.ask(engine, host, waiting, self.times(host)) {
+        if waiting.rounds.get() < MAX_ROUNDS && self.ask(engine, host, waiting, self.now(host)) {
             return None;
         }
         // Those that are left are the next tick's.
         self.queue.remove(waiting);
-        self.decide(engine, host, waiting, StoreReply::Silent)
+        self.decide(engine, host, waiting, self.now(host), StoreReply::Silent)
     }
 
     /// Takes in the response at hand, to a request's `call`, which could take `allowed`; none where it is none.
@@ -317,38 +321,27 @@ impl StoreClient {
         Some(received)
     }
 
-    /// Decides about a request that waits; none: it has to ask again. Silence is the last word: where the store had
-    /// answered while the request waited, others were faster.
+    /// Decides about a request that waits; `None` means that it has to ask again. Silence is the last word: if the store has
+    /// answered while the request waited, other requests were faster.
     #[inline(never)]
     fn decide(
         &self,
         engine: &Engine,
         host: &impl NodeHost,
         waiting: &Waiting,
+        now: Now,
         reply: StoreReply,
     ) -> Option<Ruling> {
-        let times = self.times(host);
         let is_late = reply == StoreReply::Silent && waiting.is_answered.get();
         let reply = if is_late { StoreReply::Answered } else { reply };
-        let ruling = self.settle(engine, host, &waiting.question, times, reply);
+        let network = || host.peer();
+        let mut borrower = self.borrower.borrow_mut();
+        let mut worker = Worker { data: host.shared(), borrower: &mut borrower, now };
+        let ruling = engine.decide_waiting(&waiting.question, &mut worker, reply, &network);
         if ruling.is_some() || !is_late {
             return ruling;
         }
-        let mut borrower = self.borrower.borrow_mut();
-        let network = || host.peer();
-        Some(engine.decide_overtaken(&waiting.question, host.shared(), &mut borrower, times, &network))
-    }
-
-    fn settle(
-        &self,
-        engine: &Engine,
-        host: &impl NodeHost,
-        question: &Question,
-        times: Now,
-        reply: StoreReply,
-    ) -> Option<Ruling> {
-        let mut borrower = self.borrower.borrow_mut();
-        engine.settle(question, host.shared(), &mut borrower, times, reply, &|| host.peer())
+        Some(engine.decide_overtaken(&waiting.question, &mut worker, &network))
     }
 
     /// Lets those of `id`'s requests go on that have made no call and can be decided now; on hosts that allow it.
@@ -358,9 +351,12 @@ impl StoreClient {
         }
         for waiting in self.queue.without_call(id) {
             host.speak_for(waiting.context);
-            let Some(ruling) = self.decide(engine, host, &waiting, StoreReply::Answered) else { continue };
+            let Some(ruling) = self.decide(engine, host, &waiting, self.now(host), StoreReply::Answered)
+            else {
+                continue;
+            };
             self.queue.remove(&waiting);
-            waiting.conclude(host, ruling);
+            waiting.finish(host, ruling);
         }
     }
 }

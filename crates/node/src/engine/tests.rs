@@ -60,6 +60,7 @@ fn a_tier_gets_its_burst_and_then_a_refusal_that_keeps_its_word() {
     assert_eq!(ruling.outcome, Outcome::RefusedRate);
     let document = node.engine.document(&ruling).unwrap();
     assert_eq!((document.status, document.retry_after), (429, 15));
+    assert!(node.engine.refuses(&ruling));
     let until = ruling.refusal.unwrap().until;
     let just_before = node.ask("/identify", ACME, UnixNanos(until.0 - 1)).unwrap().unwrap();
     assert_eq!(just_before.outcome, Outcome::RefusedRate);
@@ -114,6 +115,7 @@ fn shadow_refuses_nobody_and_counts_everybody() {
     let ruling = node.ask("/identify", ACME, NOW).unwrap().unwrap();
     assert_eq!(ruling.outcome, Outcome::ShadowRefused);
     assert_eq!(node.engine.document(&ruling), None);
+    assert!(!node.engine.refuses(&ruling));
 }
 
 #[test]
@@ -140,6 +142,7 @@ fn what_cannot_be_decided_is_for_the_policy_to_say() {
         let ruling = node.ask("/identify", ACME, NOW).unwrap().unwrap();
         assert_eq!(ruling.outcome, Outcome::Error);
         assert_eq!(node.engine.document(&ruling).map(|document| document.status), status, "{on_failure:?}");
+        assert_eq!(node.engine.refuses(&ruling), status.is_some());
         let mut headers = Vec::new();
         node.engine.announce(Some(&ruling), |name, value| headers.push((name, value.map(<[u8]>::to_vec))));
         assert!(headers.iter().all(|(_, value)| value.is_none()), "no number is made up: {headers:?}");

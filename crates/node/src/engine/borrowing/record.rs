@@ -28,41 +28,41 @@ pub fn decide(
     state: &mut State,
     tier: &Tier,
     cost: Cost,
-    times: Now,
+    now: Now,
     failure: Option<OnFailure>,
     is_pressed: bool,
     is_anonymous: bool,
 ) -> LocalVerdict {
-    state.turn_to(times.unix);
+    state.turn_to(now.unix);
     if tier.is_unlimited() {
         if is_anonymous {
-            return LocalVerdict::Paid(state.account.at(times.unix, tier), None);
+            return LocalVerdict::Paid(state.account.at(now.unix, tier), None);
         }
-        state.lease.owe(cost, times.millis());
-        return LocalVerdict::Paid(charge(state, tier, cost, times.unix), None);
+        state.lease.owe(cost, now.millis());
+        return LocalVerdict::Paid(charge(state, tier, cost, now.unix), None);
     }
-    let now = times.millis().tick();
+    let tick = now.millis().tick();
     // What was lent or refused under other terms says nothing about these.
     let is_same = state.lease.is_under(terms::tag(tier));
-    let spend = if is_same { state.lease.spend(cost, now) } else { Spend::Ask };
+    let spend = if is_same { state.lease.spend(cost, tick) } else { Spend::Ask };
     match (spend, failure) {
-        (Spend::Paid, _) => LocalVerdict::Paid(charge(state, tier, cost, times.unix), Some(state.lease.left)),
-        (Spend::Refused(refused), None) => repeat_refusal(&state.account, &refused, tier, cost, times),
+        (Spend::Paid, _) => LocalVerdict::Paid(charge(state, tier, cost, now.unix), Some(state.lease.left)),
+        (Spend::Refused(refused), None) => repeat_refusal(&state.account, &refused, tier, cost, now),
         (Spend::Ask, None) if is_pressed && is_same && is_covered(&state.lease, cost) => {
-            repeat_refusal(&state.account, &state.lease.refused, tier, cost, times)
+            repeat_refusal(&state.account, &state.lease.refused, tier, cost, now)
         }
         (Spend::Ask, None) => LocalVerdict::Ask,
         (_, Some(OnFailure::Closed)) => LocalVerdict::Closed,
         (_, Some(OnFailure::Open)) => {
-            state.lease.owe(cost, times.millis());
-            LocalVerdict::Without(charge(state, tier, cost, times.unix))
+            state.lease.owe(cost, now.millis());
+            LocalVerdict::Without(charge(state, tier, cost, now.unix))
         }
         (_, Some(OnFailure::Ip)) if !is_anonymous => LocalVerdict::ByNetwork,
         (_, Some(OnFailure::Local | OnFailure::Ip)) => {
-            let fresh = empty_buckets(&state.account.at(times.unix, tier), tier);
-            match decide_all(&mut state.account, tier, cost, times.unix) {
+            let fresh = empty_buckets(&state.account.at(now.unix, tier), tier);
+            match decide_all(&mut state.account, tier, cost, now.unix) {
                 Verdict::Allowed => {
-                    state.lease.owe(cost, times.millis());
+                    state.lease.owe(cost, now.millis());
                     state.lease.fresh |= fresh;
                     LocalVerdict::Without(state.account)
                 }
@@ -102,8 +102,8 @@ fn empty_buckets(account: &Account, tier: &Tier) -> u8 {
 
 /// The refusal of a cost that is at least what the store has refused: later by what it is more. The account is shown as
 /// one that refuses: what other nodes have spent may not be known here.
-fn repeat_refusal(account: &Account, refused: &Refused, tier: &Tier, cost: Cost, times: Now) -> LocalVerdict {
-    let wait = refused.until.since(times.millis().tick());
+fn repeat_refusal(account: &Account, refused: &Refused, tier: &Tier, cost: Cost, now: Now) -> LocalVerdict {
+    let wait = refused.until.since(now.millis().tick());
     let more = cost.less(refused.cost);
     let longer = tier
         .limits
@@ -114,13 +114,13 @@ fn repeat_refusal(account: &Account, refused: &Refused, tier: &Tier, cost: Cost,
         .max()
         .unwrap_or_default();
     let is_month = refused.limits & Refused::MONTH != 0;
-    let until = times.unix.after(wait.nanos()).after(longer);
-    let until = if is_month { until.max(Month::of(times.unix).end()) } else { until };
+    let until = now.unix.after(wait.nanos()).after(longer);
+    let until = if is_month { until.max(Month::of(now.unix).end()) } else { until };
     let refusal = Refusal { limits: refused.limits & 7, month: is_month, until };
-    let mut account = account.at(times.unix, tier);
+    let mut account = account.at(now.unix, tier);
     let levels = account.levels.iter_mut().zip(&tier.limits).enumerate();
     for (level, limit) in levels.filter(|(index, _)| refusal.by_limit(*index)).map(|(_, pair)| pair) {
-        *level = (*level).max(limit.refusing(cost, until.since(times.unix)));
+        *level = (*level).max(limit.refusing(cost, until.since(now.unix)));
     }
     if let (true, Some(quota)) = (is_month, tier.monthly) {
         account.used = account.used.max(quota.less(cost).plus(Cost(1)));

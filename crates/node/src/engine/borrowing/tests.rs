@@ -71,13 +71,13 @@ impl Node {
         assert!(self.borrower.is_store_away());
     }
 
-    fn times(&self) -> Now {
+    fn now(&self) -> Now {
         let node = self.milli * 1_000_000;
         Now { unix: NOW.after(Nanos(node)), node: NodeNanos(node) }
     }
 
     fn reply(&mut self, call: &Call) -> Reply {
-        let now = self.times().unix.micros();
+        let now = self.now().unix.micros();
         let answers = call.batch.entries.iter().map(|entry| {
             let offer = self.stored.as_ref().unwrap_or(&call.batch.offers[usize::from(entry.offer)]);
             let Ask::Lease(lease) = &entry.ask else { panic!("leased") };
@@ -114,22 +114,24 @@ impl Node {
             ("x-consumer-groups", tier),
         ]);
         let gateway = Answers::default();
-        let (times, request) = (self.times(), Request::new(Headers::new(&bytes), &gateway));
-        match self.engine.consider(&request, &self.shared, &mut self.borrower, times).unwrap() {
+        let (now, request) = (self.now(), Request::new(Headers::new(&bytes), &gateway));
+        let mut worker = Worker { data: &self.shared, borrower: &mut self.borrower, now };
+        match self.engine.consider(&request, &mut worker).unwrap() {
             Considered::Decided(answer) => Ok(answer.ruling.unwrap()),
             Considered::Ask(_, question) => Err(question),
         }
     }
 
     fn asks(&mut self, question: &Question) -> Call {
-        let times = self.times();
-        self.engine.ask(question, (Cost(1_000), Cost(0)), &self.shared, &mut self.borrower, times).unwrap()
+        let now = self.now();
+        let mut worker = Worker { data: &self.shared, borrower: &mut self.borrower, now };
+        self.engine.ask(question, Demand { need: Cost(1_000), queued: Cost(0) }, &mut worker).unwrap()
     }
 
     fn decide(&mut self, question: &Question) -> Option<Ruling> {
-        let times = self.times();
-        let network = || Network::Unknown;
-        self.engine.settle(question, &self.shared, &mut self.borrower, times, StoreReply::Answered, &network)
+        let now = self.now();
+        let mut worker = Worker { data: &self.shared, borrower: &mut self.borrower, now };
+        self.engine.decide_waiting(question, &mut worker, StoreReply::Answered, &|| Network::Unknown)
     }
 
     /// One request, and all the calls that it takes.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::clock::NodeNanos;
 use crate::engine::Outcome;
+use crate::engine::borrowing::Question;
 use crate::request::Headers;
 use crate::request::tests::{Answers, pairs};
 use crate::table::tests::{Fake, Rules};

@@ -4,7 +4,8 @@ use super::{Caller, NodeHost, StoreClient};
 use crate::borrower::Call;
 use crate::clock::Now;
 use crate::engine::Engine;
-use crate::engine::borrowing::StoreReply;
+use crate::engine::borrowing::{StoreReply, Worker};
+use crate::table::Records;
 use tollgate_core::units::Millis;
 use tollgate_core::wire::MAX_ENTRIES;
 
@@ -15,17 +16,17 @@ impl StoreClient {
     /// The tick: a slice of what has been answered is taken in, a slice of what is due is put together, and where it is time
     /// it goes to the store. Nobody waits for ever.
     pub fn tick(&self, engine: &Engine, host: &impl NodeHost) {
-        let times = self.times(host);
-        self.expire(engine, host, times);
-        let is_under_way = self.batch.borrow().as_ref().is_some_and(|(_, until)| times.millis() < *until);
+        let now = self.now(host);
+        self.expire(engine, host, now);
+        let is_under_way = self.batch.borrow().as_ref().is_some_and(|(_, until)| now.millis() < *until);
         if is_under_way || self.go_on(engine, host) {
             return;
         }
-        let Some(call) = self.due(engine, host, times) else { return };
+        let Some(call) = self.due(engine, host, now) else { return };
         let timeout = self.store.timeout;
-        if self.dispatch(host, Caller::Root, &call, timeout, times.millis()) {
+        if self.dispatch(host, Caller::Root, &call, timeout, now.millis()) {
             // The host ends it at its timeout; should it not, another is sent all the same.
-            let until = times.millis().after(timeout.times(4)).after(Millis(1_000));
+            let until = now.millis().after(timeout.times(4)).after(Millis(1_000));
             *self.batch.borrow_mut() = Some((call, until));
         }
     }
@@ -51,15 +52,15 @@ impl StoreClient {
     }
 
     /// The batch that is due: reports, and what requests ask for whose call has ended.
-    fn due(&self, engine: &Engine, host: &impl NodeHost, times: Now) -> Option<Call> {
+    fn due(&self, engine: &Engine, host: &impl NodeHost, now: Now) -> Option<Call> {
         let mut waiting = self.queue.leaderless();
         waiting.truncate(WAITING);
         let mut borrower = self.borrower.borrow_mut();
-        let mut call = borrower.compose(engine.policy(), engine.table(), host.shared(), times, waiting.len());
-        for (question, need) in waiting {
-            let Some(asked) = engine.ask(&question, need, host.shared(), &mut borrower, times) else {
-                continue;
-            };
+        let records = Records { table: engine.table(), data: host.shared(), now };
+        let mut call = borrower.compose(engine.policy(), &records, waiting.len());
+        let mut worker = Worker { data: host.shared(), borrower: &mut borrower, now };
+        for (question, demand) in waiting {
+            let Some(asked) = engine.ask(&question, demand, &mut worker) else { continue };
             match &mut call {
                 None => call = Some(asked),
                 Some(call) => {
@@ -73,12 +74,12 @@ impl StoreClient {
     }
 
     /// Decides about requests that wait for a call that is not theirs and does not come.
-    fn expire(&self, engine: &Engine, host: &impl NodeHost, times: Now) {
-        for waiting in self.queue.late(times) {
+    fn expire(&self, engine: &Engine, host: &impl NodeHost, now: Now) {
+        for waiting in self.queue.late(now.millis()) {
             host.speak_for(waiting.context);
             self.queue.remove(&waiting);
-            if let Some(ruling) = self.decide(engine, host, &waiting, StoreReply::Silent) {
-                waiting.conclude(host, ruling);
+            if let Some(ruling) = self.decide(engine, host, &waiting, self.now(host), StoreReply::Silent) {
+                waiting.finish(host, ruling);
             }
         }
     }

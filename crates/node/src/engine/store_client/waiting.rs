@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use super::NodeHost;
 use crate::borrower::Call;
-use crate::clock::{NodeMillis, Now};
+use crate::clock::NodeMillis;
 use crate::engine::Ruling;
 use crate::engine::borrowing::Question;
+use crate::lease::Demand;
 use tollgate_core::client::{ClientId, ClientMap, ClientSecret};
 use tollgate_core::units::{Cost, Millis};
 use tollgate_core::wire::{Answer, Reply};
@@ -49,8 +50,8 @@ impl Waiting {
         self.ruling.borrow().clone()
     }
 
-    /// Does what `ruling` says about it: it is at hand.
-    pub(super) fn conclude(&self, host: &impl NodeHost, ruling: Ruling) {
+    /// Ends the wait of the request at hand with `ruling`.
+    pub(super) fn finish(&self, host: &impl NodeHost, ruling: Ruling) {
         host.conclude(&self.question, &ruling);
         *self.ruling.borrow_mut() = Some(ruling);
     }
@@ -91,8 +92,8 @@ impl WaitQueue {
     }
 
     /// What the requests of a client that wait here cost: the cheapest, and all others.
-    pub(super) fn need(&self, id: &ClientId) -> (Cost, Cost) {
-        self.0.borrow().get(id).map_or_else(Default::default, |waiting| need_of(waiting))
+    pub(super) fn demand(&self, id: &ClientId) -> Demand {
+        self.0.borrow().get(id).map_or_else(Default::default, |waiting| demand_of(waiting))
     }
 
     /// Notes for whom the store has an answer; they may wait until `until`.
@@ -115,20 +116,20 @@ impl WaitQueue {
     }
 
     /// Those that have made no call and wait no longer.
-    pub(super) fn late(&self, times: Now) -> Vec<Rc<Waiting>> {
+    pub(super) fn late(&self, now: NodeMillis) -> Vec<Rc<Waiting>> {
         let all = self.0.borrow();
-        let is_late = |one: &&Rc<Waiting>| !one.has_call() && times.millis() >= one.until.get();
+        let is_late = |one: &&Rc<Waiting>| !one.has_call() && now >= one.until.get();
         all.values().flatten().filter(is_late).cloned().collect()
     }
 
     /// For each client of whose requests none has a call: one of them, and what they need.
-    pub(super) fn leaderless(&self) -> Vec<(Question, (Cost, Cost))> {
+    pub(super) fn leaderless(&self) -> Vec<(Question, Demand)> {
         let all = self.0.borrow();
         let leads = |one: &&Rc<Waiting>| !one.question.is_charged;
         let leaderless =
             |of_client: &&Vec<Rc<Waiting>>| !of_client.iter().filter(leads).any(|one| one.has_call());
         let of_client = |of_client: &Vec<Rc<Waiting>>| {
-            Some((of_client.iter().find(leads)?.question.clone(), need_of(of_client)))
+            Some((of_client.iter().find(leads)?.question.clone(), demand_of(of_client)))
         };
         all.values().filter(leaderless).filter_map(of_client).collect()
     }
@@ -140,8 +141,8 @@ impl WaitQueue {
 }
 
 /// What requests cost: the cheapest, and all others.
-fn need_of(waiting: &[Rc<Waiting>]) -> (Cost, Cost) {
+fn demand_of(waiting: &[Rc<Waiting>]) -> Demand {
     let costs = || waiting.iter().filter(|one| !one.question.is_charged).map(|one| one.question.cost);
-    let cheapest = costs().min().unwrap_or_default();
-    (cheapest, costs().fold(Cost(0), Cost::plus).less(cheapest))
+    let need = costs().min().unwrap_or_default();
+    Demand { need, queued: costs().fold(Cost(0), Cost::plus).less(need) }
 }
