@@ -1,8 +1,9 @@
-//! One worker's side of borrowing: whom it has served, what it therefore reports and asks for, and what it has been told.
+//! One worker's side of borrowing: which clients it has served, what it therefore reports and asks for, and what the store
+//! has told it.
 //!
-//! Nothing that would be lost matters: what is owed and held stands in the node's table, where any worker finds it again
-//! (see [`Borrower::compose`] and its slow sweep). Whose turn it is to report a client is decided by the record's compare
-//! and swap, so that roots that are doubled, rebuilt or never serve a request do no harm.
+//! A worker may lose all of this without harm. What is owed and what is held stands in the node's table, where any worker
+//! finds it again (see [`Borrower::compose`] and its slow sweep). The record's compare-and-swap decides which worker reports
+//! a client, so roots that are doubled, rebuilt or never serve a request do no harm either.
 
 mod answer;
 mod client_stats;
@@ -34,9 +35,9 @@ use tollgate_core::wire::{Ask, Batch, Entry};
 pub struct Subject<'a> {
     /// Its number.
     pub id: ClientId,
-    /// Its name; none for anonymous clients.
+    /// Its name; `None` for an anonymous client.
     pub name: Option<&'a [u8]>,
-    /// Its tier's place among the policy's; the anonymous clients' comes last.
+    /// Its tier's place in the policy; the anonymous clients' comes last.
     pub offer: u8,
 }
 
@@ -48,7 +49,7 @@ impl Subject<'_> {
     }
 }
 
-/// A message to the store, and what its answer needs.
+/// A message to the store, and what has to be remembered until its answer comes.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The message.
@@ -58,14 +59,14 @@ pub struct Call {
 }
 
 impl Call {
-    /// The time since it was made.
+    /// The time since the message was made.
     #[must_use]
     pub const fn age(&self, mono: NodeMillis) -> Millis {
         mono.since(self.sent)
     }
 }
 
-/// The most clients that one worker remembers; of others it knows what is in the table.
+/// The most clients that one worker remembers. Of others it knows what is in the table.
 const MAX_CLIENTS: usize = 65_536;
 
 /// How a worker calls the store.
@@ -78,28 +79,29 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// What was spent is reported after so long at the latest.
+    /// Longest delay before spending is reported.
     const REPORT: Millis = Millis(500);
-    /// A worker that has nothing to say says so: overrides come with the answer.
+    /// A worker with nothing to report sends an empty batch this often, because overrides come with the answer.
     const HEARTBEAT: Millis = Millis(1_000);
-    /// A worker that has served nobody for so long is silent.
+    /// A worker that has served no request for this long sends no empty batches.
     const RETIRED: Millis = Millis(60_000);
-    /// A record that nobody reports on is found by the sweep after so long; one whose lease may lie unspent for longer, so
-    /// much later than that.
+    /// The sweep takes over a record that no worker has reported for this long, or, if its lease may lie unspent for longer,
+    /// for that time and [`Self::LATE`].
     const ORPHANED: Millis = Millis(12_000);
     const LATE: Millis = Millis(5_000);
-    /// A record whose client was silent for so long begins a new epoch: the store may not remember the old one for ever.
+    /// A record whose client was silent for this long begins a new epoch, since the store does not remember the old one for
+    /// ever.
     const QUIET: Millis = Millis(3_600_000);
-    /// Slots that are looked at for such records in an interval, at most.
+    /// The most slots that are searched for such records in one interval.
     const SWEPT: u32 = 16;
-    /// Clients that a tick looks after at most, and answers that it takes in: a worker serves nobody meanwhile.
+    /// The most clients that a tick reviews, and the most answers that it applies: a worker serves no request meanwhile.
     const SLICE: usize = 48;
-    /// The same where somebody is looked after so much too late, milliseconds: leases must not end meanwhile.
+    /// The same when a client is overdue by [`Self::BEHIND`]: leases must not end before they are renewed.
     const LARGE_SLICE: usize = 384;
     const BEHIND: Millis = Millis(1_000);
-    /// Ticks between two batches: each wakes a worker that may have nothing else to do.
+    /// Ticks per batch. Each wakes a worker that may have nothing else to do, so there are few.
     const TICKS: u64 = 5;
-    /// A small table needs no more than one look in so long.
+    /// A round of the sweep through the whole table takes at least this long.
     const ROUND: Millis = Millis(2_000);
 
     /// The time between two ticks.
@@ -110,7 +112,7 @@ impl Timing {
         if tick.0 < LEAST.0 { LEAST } else { tick }
     }
 
-    /// After so long a message without an answer is lost.
+    /// A message that has no answer after this long is lost.
     const fn patience(self) -> Millis {
         self.timeout.plus(Millis(100))
     }
@@ -123,37 +125,37 @@ pub struct Borrower {
     node: u64,
     offers: Vec<Offer>,
     timing: Timing,
-    /// Every request is decided by the store; what is owed from an outage is all that ticks have to report.
+    /// The store decides every request, so ticks report only what is owed from an outage.
     is_strict: bool,
     clients: ClientMap<ClientStats>,
     queue: Queue,
     recent: Recent,
     overrides: Overrides,
     breaker: Breaker,
-    /// What makes the store's time of the node's clock, once the store has been heard.
+    /// What turns the node's clock into the store's time, once the store has answered.
     offset: Option<Offset>,
     last_request: Option<NodeMillis>,
     last_call: NodeMillis,
-    /// When the last batch of a tick was sent, and how many ticks before the next one is to be begun.
+    /// When a tick last sent a batch, and how many ticks before the next one its composing has to begin.
     last_batch: NodeMillis,
     slices: u64,
-    /// How much a tick does now.
+    /// How much a tick does at the moment: one of the two slices.
     slice: usize,
     batch: Composed,
-    /// The next slot to sweep, and when the last ones were.
+    /// The next slot to sweep, and when slots were swept last.
     sweep_cursor: u32,
     last_sweep: NodeMillis,
 }
 
 impl Borrower {
-    /// A worker that works for `policy`, of a node whose number is still to be [found](Self::identify_node). `seed` is a
-    /// secret of the worker's.
+    /// The borrower of a worker under `policy`. The node's number is still to be [found](Self::identify_node). `seed` is the
+    /// worker's secret.
     #[must_use]
     pub fn new(policy: &Policy, timing: Timing, seed: u64) -> Self {
         Self {
             namespace: policy.namespace.clone(),
             node: 0,
-            // A policy whose tiers have no offer is refused when it is loaded.
+            // A policy with a tier that cannot be offered is refused when it is loaded.
             offers: policy.tiers.iter().chain([&policy.anonymous]).filter_map(Offer::of).collect(),
             timing,
             is_strict: policy.store.as_ref().is_some_and(|store| store.mode == StoreMode::Strict),
@@ -174,14 +176,14 @@ impl Borrower {
         }
     }
 
-    /// Takes the node's number, if it has none yet: the store is not called before.
+    /// Finds the node's number, if that is not known yet. Until it is, ticks do not call the store.
     pub fn identify_node(&mut self, find: impl FnOnce() -> u64) {
         if self.node == 0 {
             self.node = find().max(1);
         }
     }
 
-    /// How it calls the store.
+    /// How this worker calls the store.
     #[must_use]
     pub const fn timing(&self) -> Timing {
         self.timing
@@ -193,13 +195,13 @@ impl Borrower {
         self.clients.len()
     }
 
-    /// Whether requests do without the store.
+    /// Whether the store is known to be away, so that requests do without it.
     #[must_use]
     pub const fn is_store_away(&self) -> bool {
         self.breaker.is_open()
     }
 
-    /// The moment by both clocks: `node` is the node's, `wall` the gateway's time of day.
+    /// The moment by both clocks. `wall` is the gateway's time of day, which counts only until the store has answered.
     #[must_use]
     pub fn now(&self, node: NodeNanos, wall: impl FnOnce() -> UnixNanos) -> Now {
         Now { unix: self.offset.map_or_else(wall, |offset| offset.unix(node)), node }
@@ -210,13 +212,13 @@ impl Borrower {
         self.recent.id(namespace, client)
     }
 
-    /// What `id` is offered instead of its tier, if anything.
+    /// The override of `id`, if it has one.
     #[must_use]
     pub fn overridden(&self, id: &ClientId) -> Option<&Rc<Overridden>> {
         self.overrides.of(id)
     }
 
-    /// A request of `subject` was let through, or refused by what is known.
+    /// Records that a request of `subject` was let through, with `left` of the lease, or refused by what the node knows.
     pub fn record_request(
         &mut self,
         subject: &Subject<'_>,
@@ -231,7 +233,7 @@ impl Borrower {
         });
     }
 
-    /// Lets `change` what is remembered of `subject`, if there is room for it.
+    /// Applies `change` to the stats of `subject`, if there is room for them.
     fn with_stats(&mut self, subject: &Subject<'_>, mono: NodeMillis, change: impl FnOnce(&mut ClientStats)) {
         if self.clients.len() >= MAX_CLIENTS && !self.clients.contains_key(&subject.id) {
             return;
@@ -241,7 +243,7 @@ impl Borrower {
         enqueue(&mut self.queue, subject.id, stats);
     }
 
-    /// Whether enough requests of `id` were refused here that the next tick asks for it: then requests need not.
+    /// Whether so many requests of `id` were refused here that the next tick asks on its behalf, and requests need not.
     #[must_use]
     pub fn is_pressed(&self, id: &ClientId, mono: NodeMillis) -> bool {
         self.clients.get(id).is_some_and(|stats| stats.is_pressed(mono))
@@ -269,13 +271,13 @@ impl Borrower {
         Call { batch, sent: mono }
     }
 
-    /// The call has failed: `random` spreads the next try. Whether the store has just been given up.
+    /// Records that a call has failed; returns whether the store has just been given up. `random` spreads the next try.
     pub fn failed(&mut self, mono: NodeMillis, random: u64) -> bool {
         self.breaker.failed(mono, random) == Transition::Opened
     }
 }
 
-// They lend from the store's accounts, which no build for wasm32 has.
+// The tests lend from the store's accounts, which no build for wasm32 has.
 #[cfg(test)]
 #[cfg(not(target_arch = "wasm32"))]
 mod tests;

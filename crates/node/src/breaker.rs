@@ -1,8 +1,8 @@
-//! A circuit breaker: a store that does not answer is not asked by requests, so it adds no latency to them.
+//! A circuit breaker: requests do not ask a store that does not answer, so it adds no latency to them.
 //!
-//! Closed, calls go out; [`Breaker::TRIPS_AT`] failures in a row open it. Open, requests do without the store, and now and
-//! then, in intervals that grow and are jittered so that not all nodes ask at once, one call from a tick tries whether it
-//! is back.
+//! While the breaker is closed, calls go out. [`Breaker::TRIPS_AT`] failures in a row open it. While it is open, requests do
+//! without the store, and now and then a call from a tick tries whether the store is back. The intervals between these tries
+//! grow, and are jittered so that not all nodes ask at once.
 
 use tollgate_core::units::Millis;
 
@@ -16,21 +16,21 @@ pub struct Breaker {
     retry_at: NodeMillis,
 }
 
-/// What a call's end changes.
+/// How a call's end changes the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transition {
-    /// Nothing.
+    /// It stays as it was.
     None,
     /// The store has just been given up.
     Opened,
-    /// It is back.
+    /// The store is back.
     Closed,
 }
 
 impl Breaker {
-    /// So many failed calls in a row open it.
+    /// This many failed calls in a row open it.
     pub const TRIPS_AT: u32 = 3;
-    /// The first wait.
+    /// The first wait before a try.
     const FIRST_WAIT: Millis = Millis(200);
     /// The longest wait: a store that is back is used again within two seconds.
     const LONGEST_WAIT: Millis = Millis(1_000);
@@ -41,13 +41,13 @@ impl Breaker {
         self.failures >= Self::TRIPS_AT
     }
 
-    /// Whether a tick may call the store at `now`: always while closed, and once a wait while open.
+    /// Whether a tick may call the store at `now`: always while closed, and once per wait while open.
     #[must_use]
     pub const fn may_try(&self, now: NodeMillis) -> bool {
         !self.is_open() || now.0 >= self.retry_at.0
     }
 
-    /// A call has failed; `random` spreads the next try.
+    /// Records a failed call. `random` spreads the next try.
     pub fn failed(&mut self, now: NodeMillis, random: u64) -> Transition {
         let was_open = self.is_open();
         self.failures = self.failures.saturating_add(1);
@@ -56,14 +56,14 @@ impl Breaker {
         }
         let doublings = self.failures.saturating_sub(Self::TRIPS_AT).min(8);
         let wait = Self::FIRST_WAIT.times(1 << doublings).min(Self::LONGEST_WAIT);
-        // Between half of the wait and all of it.
+        // The next try comes between half of the wait and all of it.
         let half = Millis(wait.0 / 2);
         let spread = Millis(random.checked_rem(half.0.max(1)).unwrap_or(0));
         self.retry_at = now.after(half).after(spread);
         if was_open { Transition::None } else { Transition::Opened }
     }
 
-    /// A call has come back with what it should.
+    /// Records a call that was answered.
     pub fn worked(&mut self) -> Transition {
         let was_open = self.is_open();
         *self = Self::default();

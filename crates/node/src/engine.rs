@@ -1,6 +1,6 @@
-//! The order of things: the only module that knows it.
+//! The engine: the one module that knows in which order a request is decided.
 //!
-//! Without a store (with one, see [`borrowing`] and [`store_client`]):
+//! With a store, see [`borrowing`] and [`store_client`]. Without one, the order is
 //! [`Identities::caller`] → [`Endpoints::cost`] → [`Table::update`] around [`decide_all`] → [`Ruling`], from which [`headers`]
 //! makes what the client sees.
 
@@ -28,9 +28,9 @@ pub struct Engine {
     identities: Identities,
     endpoints: Endpoints,
     table: Table,
-    /// How the store knows clients; none without a store.
+    /// How clients are numbered for the store; `None` without one.
     namespace: Option<Namespace>,
-    /// One a tier, in their order, then the anonymous clients'.
+    /// The headers' unchanging parts, one per tier in their order; the anonymous clients' come last.
     texts: Vec<TierHeaders>,
 }
 
@@ -39,37 +39,37 @@ pub struct Engine {
 pub struct Answer<'a> {
     /// Who sent it.
     pub caller: Caller<'a>,
-    /// What was found. None: it costs nothing, so nothing was looked at.
+    /// What was decided; `None` for a request that costs nothing.
     pub ruling: Option<Ruling>,
 }
 
-/// Under which tier's limits a request fell.
+/// The tier whose limits were applied to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppliedTier {
     /// A consumer's tier.
     Tier(TierId),
     /// The anonymous clients' limits.
     Anonymous,
-    /// A consumer's own, as the store has told, instead of this tier's.
+    /// A consumer's own limits, as the store has told them, instead of this tier's.
     Override(TierId, Rc<Overridden>),
 }
 
-/// What was decided about a request that costs something, and what its headers are made of.
+/// What was decided about a request that costs something. Its headers are made from this.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruling {
-    /// Whose limits.
+    /// Whose limits were applied.
     pub under: AppliedTier,
     /// What was decided.
     pub outcome: Outcome,
-    /// The client's account after the decision; none where it is not known.
+    /// The client's account after the decision; `None` if it is not known.
     pub account: Option<Account>,
-    /// Why not, where a limit refuses, also where the policy only watches.
+    /// Which limits refuse, if any do, even under a policy that only watches.
     pub refusal: Option<Refusal>,
     /// The decision's moment.
     pub now: UnixNanos,
 }
 
-/// How a request came out; a label of the metric `requests`.
+/// The outcome of a request; a label of the metric `requests`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Within its limits.
@@ -78,11 +78,11 @@ pub enum Outcome {
     RefusedRate,
     /// Refused by the month's quota.
     RefusedMonth,
-    /// Would have been refused; the policy only watches.
+    /// Let through by a policy that only watches; another would have refused it.
     ShadowRefused,
     /// Decided without the store that should have been asked.
     Fallback,
-    /// Could not be decided; the tier's `on_failure` said what to do.
+    /// Could not be decided, so that the tier's `on_failure` applied.
     Error,
 }
 
@@ -144,7 +144,7 @@ impl Engine {
         }
     }
 
-    /// Decides about `request` and charges it, unless the policy is off: then nothing is looked at.
+    /// Decides about `request` and charges it; `None` if the policy is off.
     pub fn decide<'a, G: Gateway>(
         &self,
         request: &Request<'a, G>,
@@ -160,7 +160,7 @@ impl Engine {
         Some(Answer { caller, ruling })
     }
 
-    /// What `request` costs. The gateway is asked for its target only where that can make a difference.
+    /// What `request` costs. The gateway is asked for the target only if that can make a difference.
     fn cost<G: Gateway>(&self, request: &Request<'_, G>) -> Cost {
         let by_target = || self.endpoints.cost(request.method, &request.target());
         self.endpoints.only_price().unwrap_or_else(by_target)
@@ -208,7 +208,7 @@ impl Engine {
         Ruling { account: Some(account), ..self.refused(ruling, refusal) }
     }
 
-    /// `ruling`, refused.
+    /// `ruling`, as a refusal.
     fn refused(&self, ruling: Ruling, refusal: Refusal) -> Ruling {
         let outcome = match (self.policy.enforcement, refusal.month) {
             (Enforcement::Shadow, _) => Outcome::ShadowRefused,
@@ -243,8 +243,8 @@ impl Engine {
         }
     }
 
-    /// The one place that says what becomes of a request that could not be decided. Never over comes before never
-    /// refusing: only a tier that asks for it is let through.
+    /// The one place that says what becomes of a request that could not be decided. Not to exceed a limit comes before not to
+    /// refuse, so only a tier that asks for it is let through.
     fn undecided(&self, tier: &Tier) -> Option<Document> {
         match self.on_failure(tier) {
             OnFailure::Open => None,
@@ -264,7 +264,7 @@ impl Engine {
         self.announce_by(ruling, &mut emit);
     }
 
-    /// One function for all kinds of `emit`: the module has to stay small.
+    /// One function for all kinds of `emit`, because the module has to stay small.
     #[inline(never)]
     fn announce_by(&self, ruling: Option<&Ruling>, emit: &mut dyn FnMut(&'static str, Option<&[u8]>)) {
         let families = self.policy.headers;

@@ -7,23 +7,23 @@ use tollgate_core::client::ClientId;
 use tollgate_core::name;
 use tollgate_core::units::{Cost, Millis};
 
-/// A client that this worker has served lately. Hints alone: what counts is in the record.
+/// A client that this worker has served lately. These are hints only: what counts is in the record.
 #[derive(Debug)]
 pub struct ClientStats {
     pub name: Option<Box<[u8]>>,
     pub offer: u8,
-    /// Whether the store has been told the name.
+    /// Whether the store has acknowledged a message with the name.
     is_name_sent: bool,
     /// What the last request cost.
     cost: Cost,
-    /// Let through since the last look, and the last look's share of a second.
+    /// What was let through since the last report.
     spent: Cost,
-    /// Refused since the last look.
+    /// Requests refused since the last report.
     refused: u32,
     refused_at: Option<NodeMillis>,
-    /// When it last was refused so shortly after another refusal that its requests need not ask.
+    /// When it was last refused so soon after another refusal that its requests need not ask.
     pressed_at: Option<NodeMillis>,
-    /// What the node had spent at the last look, and this worker since.
+    /// What the node had spent at the last review, and what this worker has spent since.
     seen_spent: Cost,
     unseen: Cost,
     /// What it would like to hold beyond what requests need.
@@ -31,44 +31,43 @@ pub struct ClientStats {
     last_served: NodeMillis,
     last_review: NodeMillis,
     last_report: NodeMillis,
-    /// When a request of its was let through.
+    /// When one of its requests was last let through.
     last_paid: NodeMillis,
-    /// Whether the last ones came shortly after each other.
+    /// Whether the last two of those came shortly after each other.
     is_hurried: bool,
-    /// Whether it comes so seldom that it is lent no more than its first request needs.
+    /// Whether it comes so seldom that it is lent only what its first request needs.
     is_seldom: bool,
     has_paid: bool,
-    /// Whether its lease was a patient one at the last look, and when the message was that it came with.
+    /// Whether its lease was a patient one at the last review, and when the lease was asked for.
     is_patient: bool,
     asked_at: NodeMillis,
     due_at: NodeMillis,
-    /// For when it stands in the queue; none: it does not.
+    /// Its moment in the queue; `None` if it is not queued.
     pub queued_at: Option<NodeMillis>,
 }
 
-/// So many refusals since the last look, and the tick asks instead of requests.
+/// After this many refusals, the tick asks on the client's behalf.
 const PRESSED: u32 = 2;
 
-/// What was let through is carried on from no longer than this.
+/// The longest time from which a client's rate is estimated.
 const LONGEST_REVIEW: Millis = Millis(10_000);
 
-/// A lease is wished to last for so many times the interval between two looks.
+/// A lease is meant to last for this many intervals.
 const AHEAD: u64 = 4;
 
-/// Requests that come one by one have so many milliseconds between them.
+/// Requests that come at least this far apart come one by one.
 const SINGLE: Millis = Millis(4_000);
 
-/// What is spent of a patient lease is reported after so long at the latest, milliseconds: it lasts longer, and is renewed by
-/// that.
+/// Longest delay before spending of a patient lease is reported. Such a lease lasts longer, and the report renews it.
 const REPORT_PATIENT: Millis = Millis(30_000);
 
-/// A lease is renewed when it lasts no longer than this, milliseconds.
+/// A lease is renewed when this much of its time is left.
 const RENEWED: Millis = Millis(4_000);
 
-/// And not sooner than this after the last message: at a month's end all leases are short.
+/// A lease is not renewed sooner than this after the last message, since all leases are short at a month's end.
 const RENEWED_AFTER: Millis = Millis(3_000);
 
-/// A client's first requests often come together, from a page or a pool of connections.
+/// A client's first requests often come together, from a page or a pool of connections, so the first one borrows for this many.
 const AHEAD_AT_FIRST: u64 = 16;
 
 impl ClientStats {
@@ -99,7 +98,7 @@ impl ClientStats {
         }
     }
 
-    /// A request was let through with `left` still to spend, or refused.
+    /// Records a request that was let through, with `left` still to spend, or refused.
     pub fn record_request(
         &mut self,
         offer: u8,
@@ -113,7 +112,7 @@ impl ClientStats {
         self.last_served = mono;
         let due_at = if is_refused {
             self.refused = self.refused.saturating_add(1);
-            // Who comes again when it was told to is not refused by what is over.
+            // A client that comes back when it was told to asks for itself, so only refusals close together count.
             if self.refused_at.is_some_and(|at| mono.since(at) < Timing::REPORT) {
                 self.pressed_at = Some(mono);
             }
@@ -125,10 +124,10 @@ impl ClientStats {
             self.is_hurried = self.has_paid && mono.since(self.last_paid) < SINGLE;
             self.is_seldom &= !self.has_paid;
             self.has_paid = true;
-            // No lease answers for what was let through without one.
+            // What was let through without a lease has to be reported soon.
             self.is_patient &= left.is_some();
             self.last_paid = mono;
-            // Low: the next tick sees to it. Else the report can wait.
+            // If little is left, the next tick asks for more. Otherwise the report can wait.
             if left.is_some_and(|left| left.0 <= self.want.max(cost).0 / 2) {
                 mono
             } else if self.is_patient && !self.is_hurried {
@@ -140,17 +139,17 @@ impl ClientStats {
         self.due_at = self.due_at.min(due_at);
     }
 
-    /// What is spent is reported after so long, milliseconds.
+    /// Longest delay before spending is reported, for a lease that is patient or not.
     const fn report_after(&self, is_patient: bool) -> Millis {
         if is_patient && !self.is_hurried { REPORT_PATIENT } else { Timing::REPORT }
     }
 
-    /// When it is to be looked at, milliseconds.
+    /// When it is to be reviewed.
     pub const fn due_at(&self) -> NodeMillis {
         self.due_at
     }
 
-    /// Its record has changed: it is to be looked at soon.
+    /// Brings the review forward, because the record has changed.
     pub fn poke(&mut self, mono: NodeMillis) {
         let soon = mono.after(Timing::REPORT);
         self.due_at = if self.due_at > mono { self.due_at.min(soon) } else { soon };
@@ -161,14 +160,15 @@ impl ClientStats {
         self.cost
     }
 
-    /// A request of its waits for the store.
+    /// Records that one of its requests waits for the store.
     pub fn record_wait(&mut self, mono: NodeMillis) {
         self.last_served = mono;
         self.due_at = self.due_at.min(mono.after(Timing::REPORT));
     }
 
+    /// Whether the next tick asks on the client's behalf, so that its requests need not.
     pub const fn is_pressed(&self, mono: NodeMillis) -> bool {
-        // A tick that does not come is not waited for.
+        // If ticks do not come, requests ask for themselves.
         match self.pressed_at {
             Some(at) => {
                 mono.since(at).0 < Timing::REPORT.0
@@ -178,13 +178,13 @@ impl ClientStats {
         }
     }
 
-    /// What it would like to hold beyond what requests need: twice what it has spent since the last look, so that a
-    /// burst asks less and less often.
+    /// What to ask for beyond what requests need: at least twice what was spent since the last report, so that a burst asks
+    /// less and less often.
     pub fn want(&self) -> Cost {
         self.want.max(self.spent.times(2)).max(self.cost.times(AHEAD))
     }
 
-    /// The same for a client of which this worker knows nothing but what its first requests `need`, and its `rarity`.
+    /// The same for a client of which this worker knows only what its first request needs, and its `rarity`.
     pub const fn want_first(need: Cost, rarity: Option<Rarity>) -> Cost {
         match rarity {
             None => need.times(AHEAD_AT_FIRST),
@@ -193,13 +193,13 @@ impl ClientStats {
         }
     }
 
-    /// It is lent what its request needs and no more, until a second one comes.
+    /// Notes that it comes seldom: until a second request comes, it is lent only what the first one needs.
     pub const fn mark_seldom(&mut self) {
         self.is_seldom = true;
     }
 
-    /// What this worker has to ask for and report about it at `mono`: need and want. None: nothing yet, or another worker
-    /// is at it.
+    /// What a message about the client should ask for at `mono`: need and want. `None` means that no message is due, or that
+    /// another worker's is under way.
     pub fn wishes(
         &mut self,
         lease: &mut LeaseState,
@@ -212,7 +212,7 @@ impl ClientStats {
         if (lease.is_asking && since <= timing.patience()) || since < interval {
             return None;
         }
-        // A message that is still without an answer was lost: until there is one, the record cannot go.
+        // A message that is still without an answer was lost. The record has to stay until one is answered.
         let is_late = (lease.owed() > Cost(0) && since >= self.report_after(lease.is_patient()))
             || (lease.is_asking && since >= Timing::REPORT);
         let is_idle = lease.spent == self.seen_spent && mono.since(self.last_served) >= lease.idle_time();
@@ -223,14 +223,14 @@ impl ClientStats {
         if !borrows {
             return is_late.then_some((Cost(0), Cost(0)));
         }
-        // Who has just given back what it did not spend has no use for as much again.
+        // A client that has just given back what it did not spend does not need as much again.
         let is_active = !is_idle && mono.since(self.last_served) < Timing::REPORT.times(2);
-        // What was let through since the last look, carried on for some looks more.
+        // The rate since the last report, for the next intervals.
         let elapsed = mono.since(self.last_report).clamp(interval.max(Millis(1)), LONGEST_REVIEW);
         let rate = self.spent.0.saturating_mul(interval.times(AHEAD).0).checked_div(elapsed.0);
         let want = Cost(rate.unwrap_or(0)).max(self.cost);
         self.want = want;
-        // Where there is plenty a lease is to last until the report after the next one, however late they are.
+        // Where there is plenty, a lease should last until the report after the next one, however late the two are.
         let ample = match lease.has_plenty() && lease.owed() > Cost(0) && !self.is_seldom {
             true if lease.is_calm() => self.spent.times(2).max(self.cost.times(AHEAD)),
             true => self.spent.times(2),
@@ -238,10 +238,10 @@ impl ClientStats {
         };
         let is_refused = lease.refused.cost > Cost(0);
         if is_refused && !lease.refused.until.has_come(now) {
-            // Asking again would not help, but what is owed may have to be told.
+            // Asking again would not help, but what is owed may have to be reported.
             return is_late.then_some((Cost(0), Cost(0)));
         }
-        // One that was refused comes again when it was told to, perhaps to another node: it asks for itself.
+        // A client that is refused once comes again when it was told to, perhaps to another node, and asks for itself.
         if self.refused >= PRESSED && is_active && lease.left < self.cost {
             return Some((self.cost, want));
         }
@@ -254,7 +254,7 @@ impl ClientStats {
         (is_low || is_late || is_old).then_some((Cost(0), kept.max(ample)))
     }
 
-    /// It was looked at. Whether it is still to be remembered.
+    /// Records a review; returns whether the client is still to be remembered.
     pub fn reviewed(
         &mut self,
         lease: &LeaseState,
@@ -267,11 +267,11 @@ impl ClientStats {
             self.refused = 0;
             self.last_report = mono;
         }
-        // Another worker's report is as good: somebody looks after the client.
+        // Another worker's report is as good.
         if is_reported || mono.tick().since(lease.asked) < Timing::REPORT {
             self.last_review = mono;
         }
-        // Other workers serve it, too.
+        // Other workers serve the client, too.
         if lease.spent > self.seen_spent.plus(self.unseen) {
             self.last_served = self.last_served.max(mono.before(Timing::REPORT));
         }
@@ -282,7 +282,7 @@ impl ClientStats {
         lease.is_worth_keeping() || !is_gone
     }
 
-    /// Need not be looked at until there may be something to say, should nothing happen before.
+    /// Sets the next review to the first moment at which there may be something to report, if nothing happens before.
     fn reschedule(&mut self, lease: &LeaseState, timing: Timing, mono: NodeMillis) {
         let now = mono.tick();
         let asked = mono.before(now.since(lease.asked));
@@ -306,19 +306,19 @@ impl ClientStats {
             }
         }
         if !lease.is_worth_keeping() {
-            // It may be forgotten then.
+            // At that moment it may be forgotten.
             next = next.min(self.last_served.after(Timing::REPORT.times(2)).after(Millis(1)));
         }
         self.due_at = next.max(mono.after(timing.interval.max(Millis(1))));
     }
 
-    /// The store has taken a message in which the name stood; what came of it is `lease`.
+    /// Records that the store has answered a message with the name in it, and that the record holds `lease` now.
     pub fn acknowledged(&mut self, lease: &LeaseState, timing: Timing, mono: NodeMillis) {
         self.is_name_sent = true;
         self.reschedule(lease, timing, mono);
     }
 
-    /// The name, until the store knows it.
+    /// The name, if the store does not know it yet.
     pub fn unsent_name(&self, client: ClientId) -> Option<Vec<u8>> {
         let name = self.name.as_ref().filter(|_| !self.is_name_sent)?;
         Some(name::as_sent(name, client).into_owned())

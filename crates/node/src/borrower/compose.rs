@@ -1,4 +1,4 @@
-//! The batch of a tick: who is due, a slice at a time.
+//! A tick's batch: reports about the clients that are due, composed a slice at a time.
 
 use std::collections::BTreeSet;
 
@@ -14,24 +14,24 @@ use tollgate_core::terms::tag;
 use tollgate_core::units::Cost;
 use tollgate_core::wire::{Ask, Entry};
 
-/// When whom of a worker's clients is to be looked at; each of them once.
+/// A worker's clients by the moment of their next review; each is queued at most once.
 pub(super) type Queue = BTreeSet<(NodeMillis, ClientId)>;
 
-/// So many bytes of names in one batch; with its entries it stays below what a store takes.
+/// Cap on name bytes per batch, so that a full batch fits the store's body limit.
 const MAX_NAMES: usize = 256 * 1_024;
 
-/// So many entries in a batch of a tick at most, so that it is soon written and read, beside those that requests wait for.
+/// The most reports in one batch, so that it is soon written and read. Entries that requests wait for come on top.
 const MAX_COMPOSED: usize = 1_000;
 
-/// What will be the next batch.
+/// The next batch, while it is composed.
 #[derive(Debug, Default)]
 pub(super) struct Composed {
     entries: Vec<Entry>,
-    /// Bytes of names in them.
+    /// Bytes of their names.
     names: usize,
-    /// How many full slices of work it has taken.
+    /// How many full slices it has taken.
     slices: u64,
-    /// When the first of them was made: what is lent lasts from then on.
+    /// When the first entry was made: what is lent lasts from then on.
     since: NodeMillis,
 }
 
@@ -42,8 +42,8 @@ impl Composed {
 }
 
 impl Borrower {
-    /// Adds a slice of what is due to the next batch; what comes back is the batch once it is to be sent. `waiting` requests
-    /// wait for it: then it is sent now, and has room for them.
+    /// Adds a slice of what is due to the next batch, and returns the batch once it is to be sent. If requests are `waiting`,
+    /// it is sent now.
     pub fn compose(
         &mut self,
         policy: &Policy,
@@ -56,7 +56,7 @@ impl Borrower {
         let now = records.now.millis();
         let is_probe = self.breaker.is_open();
         if is_probe && !self.breaker.may_try(now) {
-            // Whoever looks after their records tells it again.
+            // The next worker that reviews these records reports them again.
             self.batch = Composed::default();
             return None;
         }
@@ -65,7 +65,7 @@ impl Borrower {
             batch.since = now;
         }
         let waited = now.since(self.last_batch);
-        // So late that what is put together is not out of date when it is sent, and so early that all is.
+        // Composing begins so late that the reports are still true when they are sent, and so early that all fit in.
         let early = self.timing.tick().times(self.slices);
         let is_near = waited.plus(early) >= self.timing.interval;
         let first = self.queue.first().map_or(now, |(at, _)| *at);
@@ -94,7 +94,7 @@ impl Borrower {
             .then(|| Call { sent: batch.since, ..self.call(batch.entries, now) })
     }
 
-    /// A slice of the clients that this worker knows and whose time it is; whether it was a full one.
+    /// Reviews a slice of the clients that are due; returns whether the slice was full.
     fn compose_slice(
         &mut self,
         policy: &Policy,
@@ -102,8 +102,8 @@ impl Borrower {
         batch: &mut Composed,
     ) -> bool {
         let now = records.now;
-        let mut looks = 0;
-        while looks < self.slice && batch.has_room() {
+        let mut reviews = 0;
+        while reviews < self.slice && batch.has_room() {
             if self.queue.first().is_none_or(|(at, _)| *at > now.millis()) {
                 return false;
             }
@@ -111,7 +111,7 @@ impl Borrower {
             let Some(stats) = self.clients.get_mut(&id) else { continue };
             stats.queued_at = None;
             if stats.due_at() <= now.millis() {
-                looks = looks.saturating_add(1);
+                reviews = reviews.saturating_add(1);
                 let tier = policy.tiers.get(usize::from(stats.offer)).unwrap_or(&policy.anonymous);
                 let tier = self.overrides.of(&id).map_or(tier, |overridden| &overridden.tier);
                 let (timing, is_strict) = (self.timing, self.is_strict);
@@ -159,13 +159,13 @@ impl Borrower {
         true
     }
 
-    /// A request asks for its client itself: what the next batch says of it goes with the request's message.
+    /// Takes `client` out of the next batch, because a request sends a message about it.
     pub(super) fn withdraw(&mut self, client: ClientId) {
         self.batch.entries.retain(|entry| entry.client != client);
     }
 }
 
-/// Has `known`, which is `id`, looked at when it is due, or before.
+/// Queues `id` for review at the moment at which its `stats` are due, unless it is queued for an earlier one.
 pub(super) fn enqueue(queue: &mut Queue, id: ClientId, stats: &mut ClientStats) {
     let due_at = stats.due_at();
     if stats.queued_at.is_some_and(|at| at <= due_at) {

@@ -1,4 +1,4 @@
-//! Who is offered something else than its tier, as the store has told.
+//! The overrides of consumers, as the store has told them.
 
 use std::rc::Rc;
 
@@ -10,15 +10,16 @@ use tollgate_core::tier::Tier;
 use tollgate_core::units::Cost;
 use tollgate_core::wire::{ChangeKind, Reply};
 
-/// The most overrides that a worker keeps; beyond, the store's own decide when it is asked, and headers show the tier's.
+/// The most overrides that a worker keeps. Beyond that, the store still applies them when it is asked, but headers show the
+/// tier.
 const MOST: usize = 100_000;
 
-/// What one consumer is offered instead of its tier.
+/// What one consumer has instead of its tier.
 #[derive(Clone, Debug)]
 pub struct Overridden {
-    /// As a tier.
+    /// The override, as a tier.
     pub tier: Tier,
-    /// Its headers' unchanging parts.
+    /// The unchanging parts of its headers.
     pub texts: TierHeaders,
 }
 
@@ -30,7 +31,7 @@ impl PartialEq for Overridden {
 
 impl Eq for Overridden {}
 
-/// All of them, and which revision they are.
+/// All overrides, and their revision.
 #[derive(Debug)]
 pub struct Overrides {
     revision: u64,
@@ -38,7 +39,7 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// None are known.
+    /// No overrides yet.
     pub const fn new(secret: ClientSecret) -> Self {
         Self { revision: 0, by_client: ClientMap::with_hasher(secret) }
     }
@@ -51,10 +52,10 @@ impl Overrides {
         if self.by_client.is_empty() { None } else { self.by_client.get(id) }
     }
 
-    /// Takes in what has changed. Whose record has to be looked at.
+    /// Applies the changes in `reply`; returns the clients whose leases and refusals are void.
     pub fn apply(&mut self, policy: &Policy, reply: &Reply) -> Vec<ClientId> {
         if reply.revision < self.revision && !reply.is_whole {
-            // An older answer that came late; the newer one had all that it has.
+            // This answer came late; a newer one had all that it has.
             return Vec::new();
         }
         let mut changed = Vec::new();
@@ -81,7 +82,7 @@ impl Overrides {
     }
 }
 
-/// The tier that `offer` describes; none where it cannot be one.
+/// The tier that `offer` describes; `None` if it cannot be one.
 fn tier_of(policy: &Policy, offer: &Offer) -> Option<Tier> {
     offer.terms().ok()?;
     let named = policy.tier_named(&offer.tier).map(|id| policy.tier(id));

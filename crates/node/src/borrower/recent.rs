@@ -1,7 +1,8 @@
-//! The numbers of the consumers that a worker has met last.
+//! The numbers of the consumers that a worker has served last.
 //!
-//! A number takes a cryptographic hash of a name, on every request, and most requests are of few consumers: to find a number
-//! again takes a fraction of that. Anonymous clients' are computed each time: there may be any number of them.
+//! Every request needs its client's number, a cryptographic hash of the name. Most requests come from few consumers, and to
+//! look a number up costs a fraction of the hash. The numbers of anonymous clients are computed each time, because there may
+//! be any number of them.
 
 use std::hash::BuildHasher;
 
@@ -9,9 +10,9 @@ use crate::request::is_same;
 use tollgate_core::client::Client;
 use tollgate_core::client::{ClientId, ClientSecret, Namespace};
 
-/// Consumers that are remembered, 32 KiB of them. Where a name falls another one goes.
+/// How many consumers are remembered, in 32 KiB. A name replaces the one that has the same place.
 const COUNT: usize = 512;
-/// Bytes of the longest name that is.
+/// The longest name that is remembered, in bytes.
 const LONGEST: usize = 47;
 
 /// See the [module](self).
@@ -24,7 +25,7 @@ pub(super) struct Recent {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     id: ClientId,
-    /// Zero: nobody's.
+    /// The name's length; 0 for an unused entry.
     length: u8,
     name: [u8; LONGEST],
 }
@@ -35,7 +36,7 @@ impl Recent {
         Self { secret, entries: vec![nobody; COUNT].into() }
     }
 
-    /// The number of `client` in `namespace`, which is always the same one.
+    /// The number of `client` in `namespace`, which has to be the same for every call.
     pub(super) fn id(&mut self, namespace: &Namespace, client: &Client<'_>) -> ClientId {
         let Client::Consumer(name) = client else { return namespace.id(client) };
         let index = self.secret.hash_one(name) as usize % COUNT;
@@ -61,7 +62,7 @@ mod tests {
     fn what_is_remembered_is_what_would_be_computed() {
         let namespace = Namespace::new("n");
         let mut recent = Recent::new(ClientSecret::with_seed(7));
-        // Far more than there is room for, of all lengths, each twice in a row and again after others have had its place.
+        // Far more names than there is room for, of all lengths, each twice in a row and again after others took its place.
         let names: Vec<Vec<u8>> = (0..3 * COUNT)
             .map(|number| {
                 let mut name = format!("{number}-").into_bytes();
@@ -86,7 +87,7 @@ mod tests {
         let namespace = Namespace::new("n");
         let mut recent = Recent::new(ClientSecret::with_seed(7));
         for name in [b"acme".as_slice(), b"acme-2", b"acme", b"acm", b""] {
-            // Wherever it falls, the same one is there.
+            // Every place has the same name.
             for entry in &mut recent.entries {
                 *entry =
                     Entry { id: namespace.id(&Client::Consumer(b"acme")), length: 4, name: padded(b"acme") };

@@ -1,4 +1,4 @@
-//! What no worker remembers any queued: records that owe or hold something and that nobody has spoken for in a while.
+//! Records that no worker remembers any more, though they still owe or hold something.
 
 use super::message::{as_sent, message_of};
 use super::{Borrower, Timing};
@@ -9,8 +9,8 @@ use tollgate_core::units::Cost;
 use tollgate_core::wire::{Ask, Entry};
 
 impl Borrower {
-    /// A few slots' records that nobody has reported on for long: those of workers that are no more. And refusals whose
-    /// time is over.
+    /// Searches a few slots for records that no worker has reported for long, because their worker is gone, and adds them to
+    /// `entries`. Also clears refusals whose time is over.
     pub(super) fn sweep(
         &mut self,
         policy: &Policy,

@@ -1,4 +1,5 @@
-//! Deciding with a store: from the lease while it lasts, by asking where it does not, without the store while it is away.
+//! Decisions with a store: from the lease while it lasts, by asking the store when it does not, and without the store while
+//! it is away.
 //!
 //! ```text
 //! consider ─▶ Decided(Answer): paid from the lease, refused until later, or decided without a store that is away
@@ -48,13 +49,13 @@ pub enum Considered<'a> {
 pub struct Question {
     /// Its client.
     pub id: ClientId,
-    /// Its client's name; none for an anonymous client.
+    /// Its client's name; `None` for an anonymous client.
     pub name: Option<Box<[u8]>>,
     /// The tier's place among the offers.
     pub offer: u8,
     /// What it costs.
     pub cost: Cost,
-    /// Whether the store decides this one request and charges it, instead of lending what pays for it.
+    /// Whether the store decides this request itself and charges it, instead of lending what pays for it.
     pub is_charged: bool,
     /// Whose limits.
     under: AppliedTier,
@@ -78,7 +79,7 @@ impl Question {
         }
     }
 
-    /// Whom it is about.
+    /// The client that it is about.
     #[must_use]
     pub fn subject(&self) -> Subject<'_> {
         Subject { id: self.id, name: self.name.as_deref(), offer: self.offer }
@@ -263,7 +264,7 @@ impl Engine {
             }
             (_, failure) => Some(failure),
         };
-        // While many requests are refused here, the tick asks for them.
+        // While many requests are refused here, the tick asks on their behalf.
         let is_pressed = !tier.holds_few(cost) && worker.borrower.is_pressed(&subject.id, now.millis());
         let updated = self.records(worker).update(client, tier, |mut state| {
             state.lease.offer = subject.offer;
@@ -353,7 +354,7 @@ fn unknown(under: &AppliedTier, now: UnixNanos) -> Ruling {
     Ruling { outcome: Outcome::Error, account: None, ..ruling_under(under, Account::default(), now) }
 }
 
-// They lend from the store's accounts, which no build for wasm32 has.
+// The tests lend from the store's accounts, which no build for wasm32 has.
 #[cfg(test)]
 #[cfg(not(target_arch = "wasm32"))]
 mod tests;

@@ -1,11 +1,11 @@
-//! The store as one worker of a gateway sees it: its calls, and the requests that wait for them.
+//! One worker's calls to the store, and the requests that wait for them.
 //!
-//! A request that its client's lease does not pay for makes a call and waits for it. On Envoy other requests of the client
-//! that come meanwhile wait for the same call, whose end lets all of them go on; Kong's host lets only the request go on
-//! that made the call, so there each makes its own, and the store knows it for the same. What no request is left to wait
-//! for, the next [tick](StoreClient::tick) does.
+//! A request that its client's lease does not pay for makes a call and waits for it. On Envoy, other requests of the client
+//! that come meanwhile wait for the same call, and its end resumes all of them. Kong's host resumes only the request that made
+//! the call, so there each request makes its own, and the store recognizes them as the same. If the request that made a call
+//! is gone, the next [tick](StoreClient::tick) asks for those that still wait.
 //!
-//! What it needs of a gateway is a [`NodeHost`]: the filter's is Proxy-Wasm, the simulator's is a whole cluster in one thread.
+//! The gateway is a [`NodeHost`]: the filter's is Proxy-Wasm, and the simulator's is a whole cluster in one thread.
 
 mod host;
 mod tick;
@@ -29,17 +29,17 @@ use tollgate_core::policy::{Policy, Store, StoreMode};
 use tollgate_core::units::{Cost, Millis};
 use tollgate_core::wire::{Answer, Ask, Entry, Reply};
 
-/// How often a request asks before it is given up: each time others were faster to spend what came.
+/// How often a request asks before it is given up. Each time, others were faster to spend what came.
 const MAX_ROUNDS: u32 = 16;
 
-/// What [`StoreClient::decide_or_wait`] has found for a request.
+/// What [`StoreClient::decide_or_wait`] does with a request.
 #[derive(Debug)]
 pub enum Admission<'a> {
     /// The policy is off.
     Off,
     /// It is decided.
     Decided(Decision<'a>),
-    /// It waits for the store, and [`NodeHost::conclude`] will hear of it.
+    /// It waits for the store, and [`NodeHost::conclude`] gets its ruling.
     Waits(Rc<Waiting>),
 }
 
@@ -49,9 +49,9 @@ pub struct StoreClient {
     store: Store,
     borrower: RefCell<Borrower>,
     queue: WaitQueue,
-    /// The tick's call under way, and when it is given up.
+    /// The tick's call that is under way, and when it is given up.
     batch: RefCell<Option<(Call, NodeMillis)>>,
-    /// A reply to one of them, as far as it is still to be taken in.
+    /// A reply to such a call, whose answers are still to be applied.
     received: RefCell<Option<Received>>,
     random: Cell<u64>,
 }
@@ -78,7 +78,7 @@ impl StoreClient {
         self.borrower.borrow().timing().tick()
     }
 
-    /// What this worker remembers: for whoever wants to see it.
+    /// What this worker remembers, for those who test it.
     #[must_use]
     pub const fn borrower(&self) -> &RefCell<Borrower> {
         &self.borrower
@@ -89,7 +89,7 @@ impl StoreClient {
         self.borrower.borrow().now(host.monotonic(), || host.wall())
     }
 
-    /// A number that differs from node to node and call to call (xorshift).
+    /// A random number (xorshift), which differs from worker to worker.
     fn random(&self) -> u64 {
         let mut state = self.random.get();
         state ^= state << 13;
@@ -99,7 +99,7 @@ impl StoreClient {
         state
     }
 
-    /// Decides about `request`, which is the one at hand and whose context is `context`, or lets it wait.
+    /// Decides about `request`, the one at hand, or lets it wait. `context` is its context.
     pub fn decide_or_wait<'a, H: NodeHost, G: Gateway>(
         &self,
         engine: &Engine,
@@ -129,22 +129,22 @@ impl StoreClient {
         let waiting = Rc::new(Waiting::new(context, question, until));
         let is_first = self.queue.add(&waiting);
         let joins = !is_first && host.resumes_others() && !waiting.question.is_charged;
-        // A gateway that knows no way to the store will not know one the next time: then it is away.
+        // A gateway that has no route to the store will not have one the next time, so the tries trip the breaker.
         if joins || (0..Breaker::TRIPS_AT).any(|_| self.ask(engine, host, &waiting, now)) {
             return Admission::Waits(waiting);
         }
-        // The gateway knows no way to the store.
+        // No call went out.
         self.queue.remove(&waiting);
         let ruling = self.decide(engine, host, &waiting, now, StoreReply::Silent);
         Admission::Decided(Decision { caller, ruling })
     }
 
-    /// A request is no more.
+    /// Forgets a request that is gone.
     pub fn forget(&self, waiting: &Rc<Waiting>) {
         self.queue.remove(waiting);
     }
 
-    /// Makes the call of `waiting`'s request, which is the one at hand.
+    /// Makes the call of `waiting`'s request, the one at hand; returns whether it went out.
     fn ask(&self, engine: &Engine, host: &impl NodeHost, waiting: &Waiting, now: Now) -> bool {
         let question = &waiting.question;
         let mut borrower = self.borrower.borrow_mut();
@@ -153,7 +153,7 @@ impl StoreClient {
         let call = if question.is_charged && (is_first || self.store.mode == StoreMode::Strict) {
             Some(engine.ask_charge(question, &mut worker))
         } else if question.is_charged {
-            // A charge without an answer may have counted; a lease that is asked for again does not count twice.
+            // A charge that was not answered may have counted. A lease that is asked for again does not count twice.
             let demand = Demand { need: question.cost, queued: Cost(0) };
             engine.ask(question, demand, &mut worker)
         } else {
@@ -161,7 +161,7 @@ impl StoreClient {
         };
         drop(borrower);
         waiting.rounds.set(waiting.rounds.get().saturating_add(1));
-        // All of a request's calls together take no longer than one may.
+        // All calls of a request together take no longer than one call may.
         let left = waiting.until.get().since(now.millis());
         let allowed = left.min(self.store.timeout);
         match call {
@@ -176,7 +176,7 @@ impl StoreClient {
         }
     }
 
-    /// Sends `call` from what is at hand at `mono`; whether it went out.
+    /// Sends `call` from what is at hand; returns whether it went out.
     fn dispatch(
         &self,
         host: &impl NodeHost,
@@ -196,21 +196,21 @@ impl StoreClient {
         is_out
     }
 
-    /// Whether a request that got no answer can ask again, and has the time. A store that is gone for good fails at once,
-    /// three times, and is known to be away before its first request is decided.
+    /// Whether a request that got no answer can ask again, and has the time for it. If the store is gone for good, its calls
+    /// fail at once, so the breaker opens before the first request is decided.
     fn may_repeat(&self, host: &impl NodeHost, waiting: &Waiting) -> bool {
         let left = waiting.until.get().since(host.monotonic().millis());
         !self.borrower.borrow().is_store_away() && left.0 >= self.store.timeout.0 / 2 && host.may_call_again()
     }
 
-    /// The response at hand is to the call that `waiting`'s request has made.
+    /// Receives the response at hand, to the call that `waiting`'s request has made.
     pub fn receive_answer(&self, engine: &Engine, host: &impl NodeHost, waiting: &Rc<Waiting>) {
         if let Some(ruling) = self.answered(engine, host, waiting) {
             waiting.finish(host, ruling);
         }
     }
 
-    /// The request's ruling, or none while it asks again.
+    /// The request's ruling, or `None` if it asks again.
     fn answered(&self, engine: &Engine, host: &impl NodeHost, waiting: &Rc<Waiting>) -> Option<Ruling> {
         let id = waiting.question.id;
         let (call, allowed) = waiting.call.borrow_mut().take()?;
@@ -218,7 +218,7 @@ impl StoreClient {
         let received = self.receive_all(engine, host, call, allowed);
         let reply = match &received {
             None => StoreReply::Silent,
-            // A charge comes behind the report of its client.
+            // A charge is the last entry, behind the report of its client.
             Some(received) => match received.answers().last() {
                 Some(Answer::Failed | Answer::Unusable) => StoreReply::Away,
                 _ => StoreReply::Answered,
@@ -227,7 +227,7 @@ impl StoreClient {
         if reply != StoreReply::Answered {
             waiting.is_answered.set(false);
         }
-        // Those that have waited with it go first: should it not be enough for all, this one can ask once more, and they
+        // The requests that have waited with it go first. If there is not enough for all, this one can ask again, and they
         // cannot.
         self.queue.remove(waiting);
         self.release(engine, host, &id);
@@ -263,12 +263,12 @@ impl StoreClient {
         if waiting.rounds.get() < MAX_ROUNDS && self.ask(engine, host, waiting, self.now(host)) {
             return None;
         }
-        // Those that are left are the next tick's.
+        // The next tick asks for those that still wait.
         self.queue.remove(waiting);
         self.decide(engine, host, waiting, self.now(host), StoreReply::Silent)
     }
 
-    /// Takes in the response at hand, to a request's `call`, which could take `allowed`; none where it is none.
+    /// Receives the response at hand, to a request's `call`, and applies all its answers; `None` if it is no reply.
     fn receive_all(
         &self,
         engine: &Engine,
@@ -281,13 +281,13 @@ impl StoreClient {
         Some(received)
     }
 
-    /// Takes in a slice of what was received; whether there is more.
+    /// Applies a slice of what was received; returns whether there is more.
     fn apply_slice(&self, engine: &Engine, host: &impl NodeHost, received: &mut Received) -> bool {
         let node = host.monotonic();
         self.borrower.borrow_mut().apply_slice(engine.policy(), engine.table(), host.shared(), received, node)
     }
 
-    /// The response at hand is to `call`, which could take `allowed`; none where it is none.
+    /// Receives the response at hand, to `call`, which had `allowed` to take; `None` if it is no reply.
     fn receive(
         &self,
         engine: &Engine,
@@ -301,7 +301,7 @@ impl StoreClient {
         let reply = reply.filter(|reply| reply.answers.len() == call.batch.entries.len());
         let mut borrower = self.borrower.borrow_mut();
         let Some(reply) = reply else {
-            // A call that had only what others had left of a request's time says nothing about the store.
+            // A call that had only the rest of a request's time, and took all of it, says nothing about the store.
             let is_cut_short = allowed < self.store.timeout && call.age(mono).plus(Millis(1)) >= allowed;
             if !is_cut_short && borrower.failed(mono, self.random()) {
                 host.report(Event::Away);
@@ -309,7 +309,7 @@ impl StoreClient {
             host.report(Event::Called { has_worked: false, is_up: !borrower.is_store_away() });
             return None;
         };
-        // A part of the backend that is away is no store to those whose accounts it has.
+        // Clients whose part of the backend is away get no grant, and so count as not answered.
         if self.store.mode == StoreMode::Leased {
             self.queue.mark_answered(&call, &reply, mono.after(self.store.timeout));
         }
@@ -344,7 +344,7 @@ impl StoreClient {
         Some(engine.decide_overtaken(&waiting.question, &mut worker, &network))
     }
 
-    /// Lets those of `id`'s requests go on that have made no call and can be decided now; on hosts that allow it.
+    /// Decides those of `id`'s requests that have made no call, as far as the record can; on hosts that resume them.
     fn release(&self, engine: &Engine, host: &impl NodeHost, id: &ClientId) {
         if !host.resumes_others() || self.store.mode == StoreMode::Strict {
             return;

@@ -9,13 +9,14 @@ use tollgate_core::terms;
 use tollgate_core::tier::{OnFailure, Tier};
 use tollgate_core::units::{Cost, Millis, Nanos, UnixNanos};
 
-/// What it says.
+/// What a record says to a request.
 pub enum LocalVerdict {
-    /// Paid from the lease, of which this is left; `None` where nothing limits the client.
+    /// Paid from the lease, of which this is left; `None` if nothing limits the client.
     Paid(Account, Option<Cost>),
     /// Let through without the store.
     Without(Account),
     Refused(Account, Refusal),
+    /// The store has to be asked.
     Ask,
     /// `on_failure: closed`, or a cost that no bucket holds.
     Closed,
@@ -23,7 +24,7 @@ pub enum LocalVerdict {
     ByNetwork,
 }
 
-/// What `state` says to a request of `cost`; where it is let through, `state` is what the record has to be then.
+/// What `state` says to a request of `cost`. If the request is let through, `state` becomes what the record has to hold.
 pub fn decide(
     state: &mut State,
     tier: &Tier,
@@ -42,7 +43,7 @@ pub fn decide(
         return LocalVerdict::Paid(charge(state, tier, cost, now.unix), None);
     }
     let tick = now.millis().tick();
-    // What was lent or refused under other terms says nothing about these.
+    // A lease or refusal under other terms says nothing about these.
     let is_same = state.lease.is_under(terms::tag(tier));
     let spend = if is_same { state.lease.spend(cost, tick) } else { Spend::Ask };
     match (spend, failure) {
@@ -73,12 +74,12 @@ pub fn decide(
     }
 }
 
-/// Whether the store's last refusal was of as much, though its time is over.
+/// Whether the store's last refusal covers `cost`, though its time is over.
 fn is_covered(lease: &LeaseState, cost: Cost) -> bool {
     lease.refused.cost > Cost(0) && cost >= lease.refused.cost
 }
 
-/// Charges the node's view of the client's account, which headers speak of.
+/// Charges `cost` to the node's view of the client's account, from which headers are made.
 pub fn charge(state: &mut State, tier: &Tier, cost: Cost, now: UnixNanos) -> Account {
     state.account = state.account.at(now, tier);
     state.lease.fresh |= empty_buckets(&state.account, tier);
@@ -89,9 +90,9 @@ pub fn charge(state: &mut State, tier: &Tier, cost: Cost, now: UnixNanos) -> Acc
     state.account
 }
 
-/// Which of the buckets are empty: bit 0 is the tier's first.
+/// Which of the buckets are empty; bit 0 is the tier's first.
 fn empty_buckets(account: &Account, tier: &Tier) -> u8 {
-    // As much as clocks differ while a lease lasts; what is taken for empty and is not costs nothing but a little of what
+    // Clocks may differ by this much while a lease lasts. A bucket that is wrongly taken for empty costs only a little of what
     // drains meanwhile.
     const NEARLY: Nanos = Millis(5).nanos();
     let limits = account.levels.iter().zip(&tier.limits).enumerate();
@@ -100,8 +101,8 @@ fn empty_buckets(account: &Account, tier: &Tier) -> u8 {
     })
 }
 
-/// The refusal of a cost that is at least what the store has refused: later by what it is more. The account is shown as
-/// one that refuses: what other nodes have spent may not be known here.
+/// The refusal of a cost that is at least what the store has refused. If it is more, it is refused for longer. The account is
+/// shown as one that refuses, because this node may not know what other nodes have spent.
 fn repeat_refusal(account: &Account, refused: &Refused, tier: &Tier, cost: Cost, now: Now) -> LocalVerdict {
     let wait = refused.until.since(now.millis().tick());
     let more = cost.less(refused.cost);

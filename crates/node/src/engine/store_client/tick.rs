@@ -9,12 +9,12 @@ use crate::table::Records;
 use tollgate_core::units::Millis;
 use tollgate_core::wire::MAX_ENTRIES;
 
-/// For so many of those that wait a batch has room; the rest of it are reports. A store takes no longer one.
+/// A batch has room for this many clients whose requests wait. The rest is for reports, since the store takes no longer batch.
 const WAITING: usize = MAX_ENTRIES / 2;
 
 impl StoreClient {
-    /// The tick: a slice of what has been answered is taken in, a slice of what is due is put together, and where it is time
-    /// it goes to the store. Nobody waits for ever.
+    /// The tick: decides requests that have waited too long, then applies a slice of the last reply, or else composes a slice
+    /// of the next batch and sends the batch if it is due.
     pub fn tick(&self, engine: &Engine, host: &impl NodeHost) {
         let now = self.now(host);
         self.expire(engine, host, now);
@@ -25,20 +25,20 @@ impl StoreClient {
         let Some(call) = self.due(engine, host, now) else { return };
         let timeout = self.store.timeout;
         if self.dispatch(host, Caller::Root, &call, timeout, now.millis()) {
-            // The host ends it at its timeout; should it not, another is sent all the same.
+            // The host ends the call at its timeout. If it does not, another one is sent all the same.
             let until = now.millis().after(timeout.times(4)).after(Millis(1_000));
             *self.batch.borrow_mut() = Some((call, until));
         }
     }
 
-    /// The response to the tick's call is at hand.
+    /// Receives the response at hand, to the tick's call.
     pub fn receive_batch(&self, engine: &Engine, host: &impl NodeHost) {
         let Some((call, _)) = self.batch.borrow_mut().take() else { return };
         *self.received.borrow_mut() = self.receive(engine, host, call, self.store.timeout);
         self.go_on(engine, host);
     }
 
-    /// Goes on with what the last batch was answered; whether anything was left.
+    /// Applies a slice of the last batch's reply; returns whether there was anything to apply.
     fn go_on(&self, engine: &Engine, host: &impl NodeHost) -> bool {
         let Some(mut received) = self.received.borrow_mut().take() else { return false };
         let is_more = self.apply_slice(engine, host, &mut received);
@@ -51,7 +51,7 @@ impl StoreClient {
         true
     }
 
-    /// The batch that is due: reports, and what requests ask for whose call has ended.
+    /// The batch that is due: reports, and what is asked for requests that wait without a call.
     fn due(&self, engine: &Engine, host: &impl NodeHost, now: Now) -> Option<Call> {
         let mut waiting = self.queue.leaderless();
         waiting.truncate(WAITING);
@@ -65,7 +65,7 @@ impl StoreClient {
                 None => call = Some(asked),
                 Some(call) => {
                     call.batch.entries.retain(|entry| entry.client != question.id);
-                    // Requests wait for them: they are taken in first.
+                    // Requests wait for these entries, so their answers are applied first.
                     call.batch.entries.splice(0..0, asked.batch.entries);
                 }
             }
@@ -73,7 +73,7 @@ impl StoreClient {
         call
     }
 
-    /// Decides about requests that wait for a call that is not theirs and does not come.
+    /// Decides requests that have waited too long for a call that is not theirs.
     fn expire(&self, engine: &Engine, host: &impl NodeHost, now: Now) {
         for waiting in self.queue.late(now.millis()) {
             host.speak_for(waiting.context);

@@ -18,16 +18,16 @@ use tollgate_core::wire::{Answer, Reply};
 pub struct Waiting {
     /// Its context.
     pub context: u32,
-    /// What it wants to know.
+    /// Its question to the store.
     pub question: Question,
-    /// The call that it has made itself, and how long that may take.
+    /// The call that it has made itself, and how long the call may take.
     pub(super) call: RefCell<Option<(Call, Millis)>>,
     pub(super) rounds: Cell<u32>,
-    /// Whether the store has answered for its client while it waited: then it is not away.
+    /// Whether the store has answered for its client while it waited, and so is not away.
     pub(super) is_answered: Cell<bool>,
-    /// When it waits no more: a timeout after it came, or after the store has last answered for its client.
+    /// When it stops waiting: a timeout after it came, or after the store has last answered for its client.
     pub(super) until: Cell<NodeMillis>,
-    /// What came of it.
+    /// How it was decided.
     ruling: RefCell<Option<Ruling>>,
 }
 
@@ -44,7 +44,7 @@ impl Waiting {
         }
     }
 
-    /// What came of it; none while it waits.
+    /// How it was decided; `None` while it waits.
     #[must_use]
     pub fn ruling(&self) -> Option<Ruling> {
         self.ruling.borrow().clone()
@@ -61,7 +61,7 @@ impl Waiting {
     }
 }
 
-/// All requests of a worker that wait, by client.
+/// All waiting requests of a worker, by client.
 #[derive(Debug)]
 pub struct WaitQueue(RefCell<ClientMap<Vec<Rc<Waiting>>>>);
 
@@ -70,7 +70,8 @@ impl WaitQueue {
         Self(RefCell::new(ClientMap::with_hasher(ClientSecret::with_seed(seed))))
     }
 
-    /// A request waits; whether it is the only one of its client under its limits: under others an answer decides nothing.
+    /// Adds a request; returns whether it is the only one of its client under its limits. An answer to a request under other
+    /// limits would not decide it.
     pub(super) fn add(&self, waiting: &Rc<Waiting>) -> bool {
         let mut all = self.0.borrow_mut();
         let of_client = all.entry(waiting.question.id).or_default();
@@ -80,7 +81,7 @@ impl WaitQueue {
         is_first
     }
 
-    /// A request waits no more.
+    /// Removes a request.
     pub(super) fn remove(&self, waiting: &Rc<Waiting>) {
         let mut all = self.0.borrow_mut();
         if let Some(of_client) = all.get_mut(&waiting.question.id) {
@@ -91,12 +92,12 @@ impl WaitQueue {
         }
     }
 
-    /// What the requests of a client that wait here cost: the cheapest, and all others.
+    /// What the waiting requests of a client cost.
     pub(super) fn demand(&self, id: &ClientId) -> Demand {
         self.0.borrow().get(id).map_or_else(Default::default, |waiting| demand_of(waiting))
     }
 
-    /// Notes for whom the store has an answer; they may wait until `until`.
+    /// Marks the requests of every client for which the store has an answer. They may wait until `until`.
     pub(super) fn mark_answered(&self, call: &Call, reply: &Reply, until: NodeMillis) {
         let waiting = self.0.borrow();
         for (entry, answer) in call.batch.entries.iter().zip(&reply.answers) {
@@ -109,20 +110,20 @@ impl WaitQueue {
         }
     }
 
-    /// Those of a client that have made no call.
+    /// The requests of a client that have made no call.
     pub(super) fn without_call(&self, id: &ClientId) -> Vec<Rc<Waiting>> {
         let all = self.0.borrow();
         all.get(id).into_iter().flatten().filter(|one| !one.has_call()).cloned().collect()
     }
 
-    /// Those that have made no call and wait no longer.
+    /// The requests that have made no call and have waited too long.
     pub(super) fn late(&self, now: NodeMillis) -> Vec<Rc<Waiting>> {
         let all = self.0.borrow();
         let is_late = |one: &&Rc<Waiting>| !one.has_call() && now >= one.until.get();
         all.values().flatten().filter(is_late).cloned().collect()
     }
 
-    /// For each client of whose requests none has a call: one of them, and what they need.
+    /// For each client none of whose requests has a call: one of them, and what all of them cost.
     pub(super) fn leaderless(&self) -> Vec<(Question, Demand)> {
         let all = self.0.borrow();
         let leads = |one: &&Rc<Waiting>| !one.question.is_charged;
@@ -134,13 +135,13 @@ impl WaitQueue {
         all.values().filter(leaderless).filter_map(of_client).collect()
     }
 
-    /// Whose requests wait.
+    /// The clients whose requests wait.
     pub(super) fn clients(&self) -> Vec<ClientId> {
         self.0.borrow().keys().copied().collect()
     }
 }
 
-/// What requests cost: the cheapest, and all others.
+/// What `waiting` requests cost, without those that the store charges itself.
 fn demand_of(waiting: &[Rc<Waiting>]) -> Demand {
     let costs = || waiting.iter().filter(|one| !one.question.is_charged).map(|one| one.question.cost);
     let need = costs().min().unwrap_or_default();
