@@ -1,8 +1,8 @@
 //! The clocks of a node, and the one place that converts between them.
 //!
-//! A node has a monotonic clock that nobody sets, the same for all of its workers: [`NodeNanos`], which most of the node reads
-//! in milliseconds, [`NodeMillis`], and which records keep the lowest 32 bits of, [`Tick`]. The time of day, [`UnixNanos`], is
-//! the store's as far as it is known, and the gateway's otherwise.
+//! A node has a monotonic clock that nobody sets and all of its workers share: [`NodeNanos`]. Most of the node reads it in
+//! milliseconds, [`NodeMillis`], and records keep the lowest 32 bits of these, [`Tick`]. The time of day, [`UnixNanos`], is the
+//! store's once the store has answered, and the gateway's until then.
 
 use tollgate_core::units::{Millis, NANOS_PER_SECOND, Nanos, UnixNanos};
 
@@ -66,8 +66,8 @@ impl NodeMillis {
     }
 }
 
-/// A moment of the node's monotonic clock, in milliseconds, of which the lowest 32 bits are kept: two moments can be
-/// compared that lie less than 24 days apart.
+/// A moment of the node's monotonic clock: the lowest 32 bits of its milliseconds. Two moments can be compared if they are less
+/// than 24 days apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tick(pub u32);
 
@@ -96,10 +96,9 @@ impl Tick {
 /// The moment of one step, by both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// The time of day, which months and headers are made of.
+    /// The time of day, for months and headers.
     pub unix: UnixNanos,
-    /// The node's clock: between two of its moments lies as much time as has passed, even where workers disagree about the
-    /// time of day.
+    /// The node's clock, for lengths of time: workers may disagree about the time of day.
     pub node: NodeNanos,
 }
 
@@ -126,13 +125,13 @@ impl Now {
 }
 
 impl From<UnixNanos> for Now {
-    /// A gateway without a store has one clock.
+    /// For a gateway without a store, which has one clock.
     fn from(unix: UnixNanos) -> Self {
         Self { unix, node: NodeNanos(unix.0) }
     }
 }
 
-/// The time of day less the node's clock: what turns one into the other.
+/// The difference of time of day and node's clock, which turns one into the other.
 #[derive(Clone, Copy, Debug)]
 pub struct Offset(u64);
 
@@ -150,7 +149,7 @@ impl Offset {
     }
 }
 
-/// The time that a message may have taken, at most: the node's milliseconds are rounded down.
+/// The longest time that a message may have taken, since the node's milliseconds are rounded down.
 #[must_use]
 pub const fn at_most(took: Millis) -> Nanos {
     Nanos(took.0.saturating_add(1).saturating_mul(NANOS_PER_MILLI))

@@ -1,7 +1,7 @@
-//! What a request costs: method and path against the policy's price list.
+//! What a request costs, by the policy's price list of methods and paths.
 //!
-//! Prices hang on a tree of path segments, so that a look-up walks the request's path once and stops where no rule
-//! goes deeper: its cost grows with the depth of the rules, not with their number, nor with what a client sends.
+//! The prices are in a tree of path segments. A look-up walks the request's path once and stops where no rule goes deeper, so
+//! its work grows with the depth of the rules, not with their number or with what a client sends.
 
 mod reading;
 
@@ -16,7 +16,7 @@ use tollgate_core::units::Cost;
 pub struct Endpoints {
     root: Node,
     default_cost: Cost,
-    /// The dearest and the cheapest price of the list, the default's included.
+    /// The highest and the lowest price, the default included.
     dearest: Cost,
     cheapest: Cost,
 }
@@ -36,7 +36,7 @@ struct Prices {
 }
 
 impl Prices {
-    /// A price for GET is one for HEAD, too: an upstream does the same work for it. Where both are listed, the dearer
+    /// A price for GET is also one for HEAD, because an upstream does the same work for it. If both are listed, the higher one
     /// counts.
     fn of(&self, method: &[u8]) -> Option<Cost> {
         self.by_method
@@ -85,15 +85,15 @@ impl Endpoints {
         (self.dearest == self.cheapest).then_some(self.dearest)
     }
 
-    /// What a request costs. `target` is as the client sent it, query and all; the most specific rule wins: an exact
-    /// path before a prefix, a longer prefix before a shorter one, a listed method before a rule without methods. Where
-    /// servers would read the target or the method in several ways, the dearest counts: which of them stands behind the
-    /// gateway is not ours to know.
+    /// What a request costs. `target` is as the client sent it, with its query. The most specific rule wins: an exact path
+    /// before a prefix, a longer prefix before a shorter one, a listed method before a rule without methods. If servers read
+    /// the target or the method in several ways, the highest price counts, because nobody knows here which server stands
+    /// behind the gateway.
     #[must_use]
     pub fn cost(&self, method: &[u8], target: &[u8]) -> Cost {
         let cost = self.cost_of_target(method, target);
         if method.iter().any(u8::is_ascii_lowercase) {
-            // Methods are case-sensitive (RFC 9110, 9.1), but some frameworks make capitals of them.
+            // Methods are case-sensitive (RFC 9110, 9.1), but some frameworks turn them into capitals.
             return self.cost_of_target(&method.to_ascii_uppercase(), target).max(cost);
         }
         cost
@@ -134,7 +134,7 @@ impl Endpoints {
     }
 }
 
-/// The segments of a path; `/` has none, and several slashes are one.
+/// The segments of a path. `/` has none, and several slashes count as one.
 fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty())
 }

@@ -1,4 +1,4 @@
-//! Who is calling, and which tier that gives them.
+//! Finds who is calling, and which tier the caller has.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -12,10 +12,10 @@ use tollgate_core::name;
 use tollgate_core::name::MAX_NAME;
 use tollgate_core::policy::{Policy, Source, TierId};
 
-/// The header by which Kong's auth plugins say that the consumer they name is a stand-in for nobody.
+/// The header by which Kong's auth plugins say that the consumer they name stands for anonymous clients.
 const ANONYMOUS_CONSUMER: &str = "x-anonymous-consumer";
 
-/// The peer's address, after whatever proxies the gateway trusts.
+/// The client's address, as the gateway finds it behind the proxies that it trusts.
 const SOURCE_ADDRESS: &str = "source\0address";
 
 /// Who is calling.
@@ -23,17 +23,17 @@ const SOURCE_ADDRESS: &str = "source\0address";
 pub enum Caller<'a> {
     /// A consumer that the gateway knows.
     Consumer {
-        /// Its name, as the gateway says it.
+        /// Its name, as the gateway has it.
         name: Cow<'a, [u8]>,
         /// Its tier.
         tier: TierId,
     },
-    /// Anybody else.
+    /// Any other client.
     Anonymous,
 }
 
 impl Caller<'_> {
-    /// Whose record counts.
+    /// The client whose record counts.
     pub fn client<'a, G: Gateway>(&'a self, request: &Request<'_, G>) -> Client<'a> {
         match self {
             Self::Consumer { name, .. } => Client::Consumer(name),
@@ -47,7 +47,7 @@ pub fn peer(gateway: &impl Gateway) -> Network {
     gateway.property(SOURCE_ADDRESS).map_or(Network::Unknown, |address| network(&address))
 }
 
-/// The policy's part about identity, ready to read requests with.
+/// The identity part of a policy, compiled.
 #[derive(Clone, Debug)]
 pub struct Identities {
     consumer: Vec<Place>,
@@ -55,16 +55,16 @@ pub struct Identities {
     tiers: Vec<Box<[u8]>>,
     default_tier: TierId,
     overrides: HashMap<Box<[u8]>, TierId>,
-    /// Those of names that are too long to be written out.
+    /// The overrides of names that are too long to be written out.
     long_overrides: HashMap<ClientId, TierId>,
     namespace: Namespace,
 }
 
-/// A [`Source`] in the words of the gateway.
+/// A [`Source`], as the gateway names it.
 #[derive(Clone, Debug, PartialEq)]
 enum Place {
     Property(String),
-    /// A property that tells both consumer and tier: see [`name_and_tier`].
+    /// A property that has both consumer and tier; see [`name_and_tier`].
     Both(String),
     Header(String),
 }
@@ -110,17 +110,17 @@ impl Identities {
         }
     }
 
-    /// Who sent `request`. The first source that yields a value names the consumer; then an override, the first
-    /// source that names a tier, or the default gives its tier.
+    /// Who sent `request`. The first source with a value names the consumer. Its tier comes from an override, or else from the
+    /// first source that names a tier, or else it is the default.
     pub fn caller<'a, G: Gateway>(&self, request: &Request<'a, G>) -> Caller<'a> {
-        // Kong names its anonymous consumer in the headers of known ones and marks it beside them. Looked for only
-        // when a header is about to be believed.
+        // Kong names its anonymous consumer in the same headers as others, and marks it by one more. That one is read only when
+        // a header is about to be believed.
         let mut headers_speak_of_nobody = None;
         let mut believes_headers = || {
             !*headers_speak_of_nobody
                 .get_or_insert_with(|| request.header(ANONYMOUS_CONSUMER).as_deref() == Some(b"true"))
         };
-        // What was told with the consumer's name, and where: it costs a call to ask again.
+        // The tier that came with the consumer's name, and from which place: to ask again would cost a call.
         let mut told: Option<(&Place, Option<TierId>)> = None;
         let name = self.consumer.iter().find_map(|place| {
             let value = match place {
@@ -154,7 +154,7 @@ impl Identities {
         Caller::Consumer { name, tier }
     }
 
-    /// The tier that the policy says of the consumer called `name`.
+    /// The tier that the policy gives the consumer called `name`.
     fn override_of(&self, name: &[u8]) -> Option<TierId> {
         if name.len() > MAX_NAME && !self.long_overrides.is_empty() {
             return self.long_overrides.get(&self.namespace.id(&Client::Consumer(name))).copied();
@@ -171,16 +171,16 @@ impl Identities {
     }
 }
 
-/// Consumer and tier in the value of a property that tells both: what stands before its last newline and what behind. A name may
-/// have newlines in it, a tier has none.
+/// The consumer and the tier in the value of a property that has both, divided by its last newline. A name may contain
+/// newlines, a tier cannot.
 fn name_and_tier(value: &[u8]) -> (&[u8], &[u8]) {
     let end = value.iter().rposition(|byte| *byte == b'\n');
     let (name, rest) = value.split_at(end.unwrap_or(value.len()));
     (name, rest.get(1..).unwrap_or_default())
 }
 
-/// What one anonymous client has to itself of the address that the gateway reports: `192.0.2.1`, `192.0.2.1:4711`,
-/// `2001:db8::1` or `[2001:db8::1]:4711`.
+/// The network that one anonymous client has to itself, from the address that the gateway reports: `192.0.2.1`,
+/// `192.0.2.1:4711`, `2001:db8::1` or `[2001:db8::1]:4711`.
 #[must_use]
 pub fn network(address: &[u8]) -> Network {
     let Ok(text) = std::str::from_utf8(address) else { return Network::Unknown };

@@ -1,8 +1,8 @@
-//! What a node's record knows of one client's lease: what it may spend, what it owes the store, until when not to ask.
+//! What a node's record knows of one client's lease: what it may spend, what it owes the store, and until when not to ask.
 //!
-//! Every step is a pure change of this value, made within one compare and swap of the record it stands in. Amounts are
-//! thousandths of a cost unit. `spent` only ever grows within an epoch, so that a report that is lost, repeated or
-//! overtaken by another counts once (see [`wire`](tollgate_core::wire)).
+//! Every step is a pure change of this value, within one compare-and-swap of the client's record. Amounts are thousandths of a
+//! cost unit. `spent` only grows within an epoch, so that a report that is lost, repeated or overtaken counts once (see
+//! [`wire`](tollgate_core::wire)).
 
 mod refused;
 
@@ -15,15 +15,15 @@ use tollgate_core::wire::{Grant, LeaseRequest, Refusal};
 /// What a node's record knows of one client's lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeaseState {
-    /// When the record was made, in 16 ms of the node's clock; 0: it never had to do with a store.
+    /// When the record was made, in steps of 16 ms of the node's clock; 0 if it never had to do with a store.
     pub epoch: u32,
-    /// Of the last message.
+    /// The number of the last message.
     pub seq: u32,
-    /// Let through in this epoch.
+    /// What was let through in this epoch.
     pub spent: Cost,
-    /// What `spent` was when the record's month began, if it began since; all before belongs to the month before.
+    /// What `spent` was when the record's month began, if it began in this epoch. All before belongs to the month before.
     pub spent_before_month: Cost,
-    /// As much of `spent` as the store is known to know.
+    /// As much of `spent` as the store has acknowledged.
     pub acked: Cost,
     /// What may still be spent of the lease.
     pub left: Cost,
@@ -31,7 +31,7 @@ pub struct LeaseState {
     pub ends: Tick,
     /// When the last message was made.
     pub asked: Tick,
-    /// Whether the last message has not been answered.
+    /// Whether the last message is still to be answered.
     pub is_asking: bool,
     /// After how long an unspent lease goes back, in [steps](Self::IDLE_STEP).
     pub idle: u8,
@@ -39,18 +39,18 @@ pub struct LeaseState {
     pub refused: Refused,
     /// The tier's place among the offers when the client was last served, below 128.
     pub offer: u8,
-    /// Under which terms `left` and `refused` were granted: a tag of the limits and the month, 24 bits; 0: none.
+    /// The terms under which `left` and `refused` hold, as a [tag](tollgate_core::terms::tag) of 24 bits; 0 if there are none.
     pub terms: u32,
-    /// Which of the limits' buckets this node has filled while they were empty, as far as the store does not know it: bits 0
-    /// to 2 since the last message, and bit 3 where that is not known; bits 4 to 7 the same of the message before, where it
-    /// was not answered. See [`LeaseRequest::since`].
+    /// Which of the limits' buckets this node has filled while they were empty, unless the store knows: bits 0 to 2 for
+    /// spending since the last message, and bit 3 if it is not known of which buckets; bits 4 to 7 the same for the message
+    /// before, if it was not answered. See [`LeaseRequest::since`].
     pub fresh: u8,
 }
 
-/// What those requests of a client cost that wait for the store.
+/// What the requests of a client cost that wait for the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
-    /// The cheapest of them; 0: none waits.
+    /// The cheapest of them; 0 if none waits.
     pub need: Cost,
     /// All others.
     pub queued: Cost,
@@ -59,24 +59,24 @@ pub struct Demand {
 /// What a node would like to hold, and for whom.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
-    /// For the cheapest request that waits; 0: none waits.
+    /// For the cheapest request that waits; 0 if none waits.
     pub need: Cost,
-    /// For the others that wait, beyond that.
+    /// For the others that wait.
     pub queued: Cost,
-    /// All in all, for those that may come.
+    /// In all, with what it takes for requests that may come.
     pub want: Cost,
 }
 
-/// How seldom a client comes that does not come often.
+/// How seldom a client comes that is known not to come often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rarity {
     /// Now and then: a lease pays for some of its requests.
     Sparse,
-    /// So seldom that what it is lent for the next time goes back before that.
+    /// So seldom that a lease for the next request would go back before it comes.
     Seldom,
 }
 
-/// Whether a request can be decided by what the node holds.
+/// What the lease says to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spend {
     /// It is paid for.
@@ -88,29 +88,29 @@ pub enum Spend {
 }
 
 impl LeaseState {
-    /// A lease that lasts to the last millisecond might be used in the first one after: clocks have steps. And of two clocks
-    /// one is faster: by one part in so many.
+    /// A node ends a lease this much early, because clocks have steps, or by one part in [`Self::DRIFT_PART`] if that is more,
+    /// because one of two clocks is faster.
     const MARGIN: Millis = Millis(5);
     const DRIFT_PART: u64 = 2_000;
 
-    /// The bit of [`Self::fresh`] that says that it is not known, so that what was spent counts as spent when it is told.
+    /// The bit of [`Self::fresh`] for what is not known. Such spending counts as spent when it is reported.
     pub const UNKNOWN: u8 = 1 << 3;
     const SINCE_MESSAGE: u8 = 15;
 
-    /// The time that a step of [`Self::idle`] is.
+    /// The length of a step of [`Self::idle`].
     pub const IDLE_STEP: Millis = Millis(250);
 
-    /// Who has to give an unspent lease back so soon has little left.
+    /// An idle time this short means that the client's budget is nearly gone.
     const SCARCE: Millis = Millis(1_000);
 
-    /// Whose lease may lie so long has a calm one, and whose so much longer, a patient one.
+    /// A lease that may lie unspent this long is calm, and one that may lie as long as [`Self::PATIENT`] is patient.
     const CALM: Millis = Millis(10_000);
     const PATIENT: Millis = Millis(40_000);
 
-    /// A client of whom nothing was said for so long comes so seldom that a lease would end before it comes again, milliseconds.
+    /// A client that was in no message for this long comes so seldom that a lease would end before its next request.
     const SELDOM: Millis = Millis(55_000);
 
-    /// The most that is ever held, so that it fits its field.
+    /// The most that a node ever holds, so that it fits the record.
     pub const MOST: Cost = Cost(u32::MAX as u64);
 
     /// Pays `cost` from the lease, if it lasts and holds as much.
@@ -128,14 +128,14 @@ impl LeaseState {
         Spend::Ask
     }
 
-    /// Whether what was lent or refused was so under `terms`.
+    /// Whether the lease and the refusal hold under `terms`.
     #[must_use]
     pub const fn is_under(&self, terms: u32) -> bool {
         self.terms == terms
     }
 
-    /// From now on `terms` are what the client has: what was lent under others is to be given back by the next message,
-    /// and what was refused under them is void. A message that is under way is not; its answer says what it holds for.
+    /// Puts the client under `terms`. What was lent under others is given back by the next message, and what was refused under
+    /// them is void. A message that is under way is not void: its answer says which terms it is for.
     pub fn come_under(&mut self, terms: u32) {
         if !self.is_under(terms) {
             self.terms = terms;
@@ -151,35 +151,35 @@ impl LeaseState {
             self.begin(at);
         }
         if self.owed() == Cost(0) && !self.is_asking {
-            // What is owed is told some time after this moment; the last message may be so old that it seems to lie ahead.
+            // The report is due some time after this moment. The last message may be so old that it seems to lie ahead.
             self.asked = at.tick();
         }
-        // No lease answers for it: it is told soon.
+        // It was not paid for by a lease, so it has to be reported soon.
         if self.is_calm() {
             self.idle = 1;
         }
         self.spent = self.spent.plus(cost);
     }
 
-    /// Let through and not yet known to the store.
+    /// What was let through and is not acknowledged by the store.
     #[must_use]
     pub const fn owed(&self) -> Cost {
         self.spent.less(self.acked)
     }
 
-    /// Whether the store or the client would lose something with this record.
+    /// Whether the store or the client would lose something if this record were lost.
     #[must_use]
     pub const fn is_worth_keeping(&self) -> bool {
         self.owed().0 > 0 || self.left.0 > 0 || self.is_asking
     }
 
-    /// The month has turned: what was spent so far belongs to the one before.
+    /// Begins a new month: what was spent so far belongs to the one before.
     pub fn begin_month(&mut self) {
         self.spent_before_month = self.spent;
     }
 
-    /// The next message to the store. A message that is under way is repeated: the store takes it for the same. `until_empty`
-    /// says of each bucket when it is empty, as [`LeaseRequest::since`] does; 0: that is not known.
+    /// The next message to the store. A message that is under way is repeated with its number, so that the store recognizes it.
+    /// `until_empty` says of each bucket when it is empty, in the form of [`LeaseRequest::since`]; 0 if that is not known.
     pub fn message(
         &mut self,
         month: Month,
@@ -199,7 +199,7 @@ impl LeaseState {
             self.seq = self.seq.saturating_add(1);
             self.asked = now;
             self.is_asking = true;
-            // What is filled from here on is the next message's.
+            // Buckets that are filled from here on belong to the next message.
             self.fresh |= self.fresh << 4;
             self.fresh &= !Self::SINCE_MESSAGE;
         }
@@ -227,7 +227,7 @@ impl LeaseState {
         }
     }
 
-    /// Takes in what the store has answered to a message that was sent at `sent`, if it is the last one's.
+    /// Applies the store's answer to a message that was sent at `sent`; returns whether it was the last message.
     pub fn apply_grant(&mut self, grant: &Grant, cost: Cost, sent: Tick, now: Tick) -> bool {
         if grant.epoch != u64::from(self.epoch) || grant.seq != self.seq {
             return false;
@@ -242,14 +242,14 @@ impl LeaseState {
         self.idle = u8::try_from(grant.idle.0 / Self::IDLE_STEP.0).unwrap_or(u8::MAX).max(1);
         self.refused = match &grant.refusal {
             Some(refusal) => Refused::new(refusal, cost, now),
-            // Where little is left the next refusal is near; what it would say is kept for requests that need not ask.
+            // If little is left, the next refusal is near. What the last one said is kept for requests that need not ask.
             None if grant.idle <= Self::SCARCE => Refused { until: now, ..self.refused },
             None => Refused::default(),
         };
         true
     }
 
-    /// Takes in what the store has answered to a request of `cost` that it has decided itself.
+    /// Applies the store's answer to a request of `cost` that it has decided itself.
     pub fn apply_charge(&mut self, refusal: Option<&Refusal>, cost: Cost, at: NodeMillis) {
         if self.epoch == 0 {
             self.begin(at);
@@ -258,7 +258,7 @@ impl LeaseState {
             refusal.map_or_else(Refused::default, |refusal| Refused::new(refusal, cost, at.tick()));
     }
 
-    /// The store knows a later message than the record's last: the record begins anew, with what it still owes.
+    /// Begins a new epoch with what is still owed, because the store knows a later message than the record's last.
     pub fn begin_anew(&mut self, at: NodeMillis) {
         let owed = self.owed();
         let before = self.spent_before_month.less(self.acked);
@@ -269,8 +269,8 @@ impl LeaseState {
         self.epoch = self.epoch.max(epoch.saturating_add(1));
     }
 
-    /// Forgets a refusal whose time is long over: its moment would come again when the clock's range begins anew. Whether
-    /// there was one.
+    /// Clears a refusal whose time is over; returns whether there was one. If it stayed, it would hold again when the clock's
+    /// range begins anew.
     pub fn forget_refusal(&mut self, now: Tick) -> bool {
         let is_over = self.refused.cost > Cost(0) && self.refused.until.has_come(now);
         if is_over {
@@ -279,13 +279,13 @@ impl LeaseState {
         is_over
     }
 
-    /// Whether the record has a past that no report is about any more.
+    /// Whether the record has an epoch in which nothing is left to report.
     #[must_use]
     pub const fn has_idle_past(&self) -> bool {
         self.epoch > 0 && self.spent.0 > 0 && !self.is_worth_keeping()
     }
 
-    /// After how long an unspent lease goes back.
+    /// How long a lease may lie unspent before it goes back.
     #[must_use]
     pub const fn idle_time(&self) -> Millis {
         Self::IDLE_STEP.times(self.idle as u64)
@@ -309,8 +309,8 @@ impl LeaseState {
         self.idle_time().0 >= Self::PATIENT.0
     }
 
-    /// How seldom a client comes that has no lease at `now`; none: nothing is known of it. Of one that was served before, a
-    /// lease has gone back or has ended.
+    /// How seldom a client comes that has no lease at `now`; `None` if nothing is known of it. If it was served before, its
+    /// lease has gone back or has ended, so it does not come often.
     #[must_use]
     pub const fn rarity(&self, now: Tick) -> Option<Rarity> {
         if self.epoch == 0 || self.is_asking || self.owed().0 > 0 {
@@ -320,15 +320,15 @@ impl LeaseState {
         Some(if is_seldom { Rarity::Seldom } else { Rarity::Sparse })
     }
 
-    /// Gives up the lease: the next message says so.
+    /// Gives the lease back, by the next message.
     pub fn give_back(&mut self) {
         self.left = Cost(0);
     }
 
-    /// Gives up the lease though no message is being made: one counts as sent and lost, so that the next one is made soon.
-    /// Until it is, what was lent counts as held, and when its time is over, as spent.
+    /// Gives the lease up while no message is being made. A message counts as sent and lost, so that the next one is made soon.
+    /// Until then the store counts what it has lent as held, and when the lease has ended, as spent.
     pub fn give_up(&mut self, at: NodeMillis) {
-        // What was plenty is not known to be so now.
+        // Whether there still is plenty is not known.
         self.idle = 1;
         if self.left > Cost(0) {
             self.left = Cost(0);

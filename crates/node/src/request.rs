@@ -1,33 +1,33 @@
-//! A borrowed view of one request, and the gateway's answers to what is not in it.
+//! A borrowed view of one request, and what only the gateway can say about it.
 
 use std::borrow::Cow;
 
-/// What the gateway can be asked about the request at hand. Each answer costs a call into it, so ask once.
+/// What the gateway can be asked about the request at hand. Each answer costs a call into the gateway, so ask once.
 pub trait Gateway {
     /// A property of the request, such as `source.address`; the path's segments are separated by zero bytes.
     fn property(&self, path: &str) -> Option<Vec<u8>>;
-    /// The request target as the client sent it, where the pseudo-header `:path` is something else.
+    /// The request target as the client sent it, if the pseudo-header `:path` is something else.
     fn target(&self) -> Option<Vec<u8>> {
         None
     }
-    /// A request header by its lower-case name, when [`Headers`] may not have it.
+    /// A request header by its lower-case name, for when [`Headers`] may not have it.
     fn header(&self, name: &str) -> Option<Vec<u8>>;
-    /// All lines of that header, joined by commas where the gateway has several.
+    /// All lines of that header, joined by commas if there are several.
     fn header_lines(&self, name: &str) -> Option<Vec<u8>> {
         self.header(name)
     }
 }
 
-/// All request headers, as the gateway hands them over in one call, pseudo-headers included:
-/// the number of pairs, two lengths a pair, then every name and value, each followed by a zero byte.
+/// All request headers, pseudo-headers included, in the bytes that the gateway hands over in one call: the number of pairs, two
+/// lengths per pair, and then every name and value, each followed by a zero byte.
 ///
-/// They are read where they lie, and only as far as a question goes: most headers of a request concern nobody here.
-/// Reading never leaves the buffer, whatever it claims.
+/// They are read in place, and only as far as needed, because most headers of a request do not matter here. Reading never
+/// leaves the buffer, whatever lengths it claims.
 #[derive(Clone, Copy, Debug)]
 pub struct Headers<'a> {
     lengths: &'a [[u8; 8]],
     texts: &'a [u8],
-    /// There are others, which are to be asked for by name.
+    /// Whether there are other headers, for which the gateway has to be asked by name.
     is_part: bool,
 }
 
@@ -38,20 +38,20 @@ impl<'a> Headers<'a> {
         let Some((count, rest)) = bytes.split_first_chunk() else {
             return Self { lengths: &[], texts: &[], is_part: false };
         };
-        // Two lengths a pair have to fit, so a lying count cannot make anything long.
+        // The lengths of all pairs have to fit, so a false count does no harm.
         let (all, _) = rest.as_chunks();
         let lengths = all.get(..u32::from_le_bytes(*count) as usize).unwrap_or(all);
         let texts = rest.get(lengths.len().saturating_mul(8)..).unwrap_or_default();
         Self { lengths, texts, is_part: false }
     }
 
-    /// Those in `bytes`, which are not all.
+    /// The headers in `bytes`, which are not all that the request has.
     #[must_use]
     pub fn part(bytes: &'a [u8]) -> Self {
         Self { is_part: true, ..Self::new(bytes) }
     }
 
-    /// Names and values in the order they came; the name's case is the client's in Kong, lower in Envoy.
+    /// Names and values in the order in which they came. Kong keeps the client's case of names, Envoy has lower case.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         let texts = self.texts;
         self.places().map_while(move |place| Some((place.name(texts)?, place.value(texts)?)))
@@ -63,35 +63,35 @@ impl<'a> Headers<'a> {
         self.places().map_while(move |place| place.name(texts))
     }
 
-    /// The values of the lines of the header called `name`, lower case, in the order they came.
+    /// The values of all lines of the header with this lower-case `name`, in the order in which they came.
     pub fn values<'n>(&self, name: &'n [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         let texts = self.texts;
-        // Most headers differ in length, and then their bytes are not looked at.
+        // Most names differ in length, and then their bytes are not compared.
         self.places()
             .filter(|place| place.name_length == name.len() as u64)
             .filter(move |place| place.name(texts).is_some_and(|key| is_called(key, name)))
             .filter_map(move |place| place.value(texts))
     }
 
-    /// Whether there are headers that are not here.
+    /// Whether the request has headers that are not here.
     #[must_use]
     pub const fn is_part(&self) -> bool {
         self.is_part
     }
 
-    /// Where the pairs claim to be.
+    /// The places at which the pairs claim to be.
     fn places(&self) -> impl Iterator<Item = Place> + use<'a> {
         self.lengths.iter().scan(0_u64, |next, both| {
             let both = u64::from_le_bytes(*both);
             let place = Place { starts: *next, name_length: both & 0xFFFF_FFFF, value_length: both >> 32 };
-            // Not even 2²⁹ pairs of such lengths, which is all that fits a buffer, wrap 64 bits.
+            // A buffer fits at most 2²⁹ pairs, whose lengths do not wrap 64 bits.
             *next = place.value_starts().wrapping_add(place.value_length).wrapping_add(1);
             Some(place)
         })
     }
 }
 
-/// Where a pair claims to be in the texts.
+/// The place at which a pair claims to be in the texts.
 #[derive(Clone, Copy)]
 struct Place {
     starts: u64,
@@ -113,18 +113,18 @@ impl Place {
     }
 }
 
-/// The text at a place in `texts`, if it and its zero byte are there.
+/// The text that starts at `starts` in `texts`, if it and its zero byte are there.
 fn text(texts: &[u8], starts: u64, length: u64) -> Option<&[u8]> {
     let ends = starts.wrapping_add(length);
-    // Below this no number is too long for a `usize`.
+    // From here on, all numbers fit a `usize`.
     if ends >= texts.len() as u64 {
         return None;
     }
     texts.get(starts as usize..ends as usize)
 }
 
-/// Whether a header called `key` is the one called `name`, which is lower case. Asked of every header of a request, and
-/// almost always not so, which the length or the last letter tells.
+/// Whether `key` is the lower-case `name` in any case. This is asked of every header of a request, and the length or the last
+/// letter almost always rules it out.
 fn is_called(key: &[u8], name: &[u8]) -> bool {
     let last = |text: &[u8]| text.last().map_or(0, |byte| byte | 0x20);
     key.len() == name.len()
@@ -132,7 +132,7 @@ fn is_called(key: &[u8], name: &[u8]) -> bool {
         && (is_same(key, name) || key.eq_ignore_ascii_case(name))
 }
 
-/// Whether two texts of one length are the same; the comparison that Wasm's C library has goes byte by byte.
+/// Whether two texts of one length are the same, eight bytes at a time: the C library for Wasm compares single bytes.
 pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
     let ((chunks, rest), (others, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
     let word = |chunk: &[u8; 8]| u64::from_le_bytes(*chunk);
@@ -143,13 +143,13 @@ pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
 /// One request.
 #[derive(Clone)]
 pub struct Request<'a, G> {
-    /// The method; empty where the gateway does not say.
+    /// The method; empty if the gateway does not say.
     pub method: &'a [u8],
-    /// The pseudo-header `:path`, query and all. Not every gateway routes by it: see [`Request::target`].
+    /// The pseudo-header `:path`, with the query. Not every gateway routes by it; see [`Request::target`].
     pub path: &'a [u8],
     /// All headers.
     pub headers: Headers<'a>,
-    /// Whom to ask for the rest.
+    /// The gateway, to ask for the rest.
     pub gateway: &'a G,
 }
 
@@ -158,7 +158,7 @@ impl<'a, G: Gateway> Request<'a, G> {
     #[must_use]
     pub fn new(headers: Headers<'a>, gateway: &'a G) -> Self {
         let (mut method, mut path): (&[u8], &[u8]) = (b"", b"");
-        // Pseudo-headers come first; the second of two would be a forgery.
+        // Pseudo-headers come first. The second of two with one name would be a forgery.
         for (name, value) in headers.iter().take_while(|(name, _)| name.starts_with(b":")) {
             match name {
                 b":method" if method.is_empty() => method = value,
@@ -169,15 +169,15 @@ impl<'a, G: Gateway> Request<'a, G> {
         Self { method, path, headers, gateway }
     }
 
-    /// The request target by which the gateway routes, query and all. Where that is not the pseudo-header, the gateway is
-    /// asked.
+    /// The request target by which the gateway routes, with the query. The gateway is asked whether it is not the
+    /// pseudo-header.
     #[must_use]
     pub fn target(&self) -> Cow<'a, [u8]> {
         self.gateway.target().map_or(Cow::Borrowed(self.path), Cow::Owned)
     }
 
-    /// The value of the header called `name`, lower case, which has one line. Of several the last counts: who adds a line
-    /// without removing what a client has sent adds it behind that.
+    /// The value of the header with this lower-case `name`. Of several lines the last counts: a proxy that adds a line without
+    /// removing the client's adds it behind.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<Cow<'a, [u8]>> {
         match self.headers.values(name.as_bytes()).last() {
@@ -187,8 +187,8 @@ impl<'a, G: Gateway> Request<'a, G> {
         }
     }
 
-    /// What `find` finds in the first line that has it, of the header called `name`, lower case, which is a list: its lines
-    /// are one list (RFC 9110, 5.3).
+    /// What `find` finds first in the lines of the header with this lower-case `name`, which is a list: its lines are one list
+    /// (RFC 9110, 5.3).
     pub fn find_in_list<T>(&self, name: &str, mut find: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
         let found = self.headers.values(name.as_bytes()).find_map(&mut find);
         if found.is_some() || !self.headers.is_part() {
@@ -205,7 +205,7 @@ pub mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
-    /// `pairs` as a gateway hands them over.
+    /// `pairs`, in the form in which a gateway hands them over.
     pub fn pairs(pairs: &[(&str, &str)]) -> Vec<u8> {
         let word = |length: usize| u32::try_from(length).unwrap().to_le_bytes();
         let mut bytes = word(pairs.len()).to_vec();

@@ -2,16 +2,17 @@
 //!
 //! ```text
 //! fingerprint(client) ──▶ slot "tollgate/aXYZ" ──▶ one of 7 ways ──▶ Record { buckets, month, lease }
-//!                         consumers │ anonymous clients     get, decide, compare and swap; lost: get again, decide again
+//!                         consumers │ anonymous clients     get, decide, compare-and-swap; if lost, get and decide again
 //! ```
 //!
-//! Shared data has no delete that all hosts honour, so there is a fixed number of slots of one size, and a request only ever
-//! replaces a slot by another. On a host that makes room by dropping what is there, silently, nothing is added once the policy
-//! is loaded: [`Table::open`] writes every slot. On one that keeps everything a slot is made when it is first used. A client that comes takes an empty way of its slot, or one whose record is as good as none
-//! (buckets full, month past or untouched). Only where all 7 are in use does one go that still meant something,
-//! the one that means the least, and it is counted.
+//! Shared data has no delete that all hosts honor, so there is a fixed number of slots of one size, and a request only ever
+//! replaces a slot's value. A host that silently drops values to make room gets no new ones once the policy is loaded:
+//! [`Table::open`] writes every slot. On a host that keeps everything, a slot is made when it is first used.
 //!
-//! Anonymous clients have slots of their own: however many addresses somebody comes from, no consumer is pushed out.
+//! A new client takes an empty way of its slot, or one whose record equals none, with full buckets and an untouched or past
+//! month. If all 7 ways are in use, the record that means the least is evicted and counted.
+//!
+//! Anonymous clients have slots of their own, so however many addresses they use, they evict no consumer.
 
 mod fingerprint;
 mod geometry;
@@ -31,28 +32,28 @@ use tollgate_core::client::{Client, ClientId};
 use tollgate_core::tier::Tier;
 use tollgate_core::units::UnixNanos;
 
-/// The node's shared data, as little of it as the table needs. Every method may be called by many workers at once.
+/// The part of the node's shared data that the table needs. Many workers may call every method at once.
 pub trait SharedData {
     /// The value of `key` and its version.
     fn get(&self, key: &SlotKey) -> Read;
-    /// Writes `value` if `key` still is what `expected` says.
+    /// Writes `value` if the key's state is still `expected`.
     fn set(&self, key: &SlotKey, value: &[u8], expected: Expected) -> Write;
-    /// Whether there is always room, and what was written once stays: then a slot need not be there before it is used.
+    /// Whether there is always room and every value stays, so that a slot need not be written before it is used.
     fn keeps_all(&self) -> bool;
 }
 
 /// What [`SharedData::get`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// Nothing was ever written there, or the host has dropped it.
+    /// There is no value, or the host has dropped it.
     Missing,
-    /// The bytes, possibly torn or foreign, and the version that a write has to name.
+    /// The bytes, which may be torn or foreign, and the version that a write has to name.
     Value(Vec<u8>, u32),
     /// The host does not answer.
     Failed,
 }
 
-/// What has to be true for a write to happen.
+/// The state of a key that a write requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// The key does not exist.
@@ -61,18 +62,18 @@ pub enum Expected {
     Version(u32),
 }
 
-/// What became of a write.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// It is there.
+    /// The value was written.
     Done,
-    /// Somebody else was first.
+    /// Another worker was first.
     Lost,
     /// The host does not answer.
     Failed,
 }
 
-/// A closure's wish after it has seen an account.
+/// What a closure decides to do with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Leave the record as it is.
@@ -81,7 +82,7 @@ pub enum Change {
     Write(State),
 }
 
-/// What became of [`Table::update`].
+/// The result of [`Table::update`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Updated<T> {
     /// The closure's answer, which the table now holds.
@@ -89,7 +90,7 @@ pub enum Updated<T> {
         /// The answer.
         answer: T,
     },
-    /// The record was under too much contention, or the host does not answer: nothing is known.
+    /// Nothing is known: there was too much contention for the record, or the host does not answer.
     Unknown,
 }
 
@@ -116,8 +117,8 @@ impl<S: SharedData> Records<'_, S> {
     }
 }
 
-/// How often an update is decided anew before it gives up. Each lost try means that another worker's has won, so
-/// only a client flooded by as many workers at once comes near.
+/// How often an update is decided before it is given up. Each lost try means that another worker's has won, so only a client
+/// that floods as many workers at once comes near.
 const MAX_TRIES: u32 = 64;
 
 /// The table of one node. Cheap to clone: the records are in shared data.
@@ -125,7 +126,7 @@ const MAX_TRIES: u32 = 64;
 pub struct Table {
     geometry: Geometry,
     key: FingerprintKey,
-    /// Of this clone.
+    /// Evictions through this clone.
     evictions: Cell<u32>,
 }
 
@@ -134,7 +135,7 @@ pub struct Table {
 pub struct Opened {
     /// The table.
     pub table: Table,
-    /// Whether it was made just now, by this very call: true once a node.
+    /// Whether this call has made the table, which is true once per node.
     pub is_new: bool,
 }
 
@@ -151,16 +152,16 @@ pub enum OpenError {
 }
 
 impl Table {
-    /// Whether the node has a table, or is making it.
+    /// Whether the node has a table, or a worker is making it.
     pub fn is_there(data: &impl SharedData) -> bool {
         Marker::is_there(data)
     }
 
     /// Opens the node's table, or makes it, with room for `clients` consumers.
     ///
-    /// The first policy that loads on a node decides the size, and the first worker draws `key`; all others get what
-    /// is there, so that two policies or two workers never disagree on where a client is. Another size takes effect
-    /// when the gateway is restarted: moving the records would hand everybody a fresh bucket.
+    /// The first policy that loads on a node decides the size, and the first worker draws `key`. All others use what is there,
+    /// so that two policies or two workers never disagree on where a client's record is. Another size takes effect when the
+    /// gateway is restarted, because moving the records would hand every client a fresh bucket.
     ///
     /// # Errors
     /// [`OpenError`] when shared memory cannot hold the table.
@@ -174,7 +175,7 @@ impl Table {
         let too_small = OpenError::TooSmall { needed: table.geometry.shared_bytes() };
         let empty = slot::empty();
         for slot in table.geometry.slots() {
-            // A slot that is there already was written by another worker that fills the same table.
+            // A slot that is there already was written by another worker, which fills the same table.
             match data.get(&slot) {
                 Read::Value(..) => {}
                 Read::Missing => match data.set(&slot, &empty, Expected::Missing) {
@@ -184,7 +185,7 @@ impl Table {
                 Read::Failed => return Err(OpenError::Failed),
             }
         }
-        // A host that makes room by dropping the oldest entries says nothing about it.
+        // A host that drops the oldest values to make room does not report it.
         let holds = |slot: SlotKey| matches!(data.get(&slot), Read::Value(..));
         if !table.geometry.slots().all(holds) || !Marker::is_agreed(data, &marker) {
             return Err(too_small);
@@ -199,31 +200,31 @@ impl Table {
         &self.geometry
     }
 
-    /// The fingerprint of a client: where its record is, and how it is known there.
+    /// A client's fingerprint: where its record is, and how the record names it.
     #[must_use]
     pub fn fingerprint(&self, namespace: &str, client: &Client<'_>) -> Fingerprint {
         self.key.fingerprint(namespace, client)
     }
 
-    /// The fingerprint of a client that the store knows by the same number.
+    /// The fingerprint of a client by the number under which the store knows it.
     #[must_use]
     pub fn fingerprint_of(&self, id: ClientId, is_anonymous: bool) -> Fingerprint {
         self.key.of_id(id, is_anonymous)
     }
 
-    /// The number to the store of the node that its gateway calls `identity`.
+    /// This node's number in messages to the store, if its gateway calls it `identity`.
     #[must_use]
     pub fn node(&self, identity: &[u8]) -> u64 {
         self.key.node(identity)
     }
 
-    /// How many records that still meant something had to go for others, through this clone and since it was last asked.
+    /// How many records were evicted through this clone since the last call.
     #[must_use]
     pub const fn take_evictions(&self) -> u32 {
         self.evictions.replace(0)
     }
 
-    /// Hands every record of slot number `index` to `see`, with whether it is an anonymous client's.
+    /// Calls `see` with every record of slot number `index`, and whether it is an anonymous client's.
     pub fn each(&self, data: &impl SharedData, index: u32, mut see: impl FnMut(&Record, bool)) {
         let Some(key) = self.geometry.slot(index) else { return };
         if let Read::Value(bytes, _) = data.get(&key)
@@ -233,10 +234,10 @@ impl Table {
         }
     }
 
-    /// Lets `decide` see a client's state and change it, as one step that no other worker can get between.
+    /// Lets `decide` read a client's state and change it, in one atomic step.
     ///
-    /// `decide` is called anew whenever another worker was first; it gets the state as it is then, and what it
-    /// computed from the old one is forgotten. `tier` is the one that the account is kept under.
+    /// If another worker was first, `decide` is called again with the new state, and its earlier answer is dropped. `tier` is
+    /// the one under which the account is kept.
     pub fn update<T>(
         &self,
         data: &impl SharedData,
@@ -246,7 +247,7 @@ impl Table {
         mut decide: impl FnMut(State) -> (Change, T),
     ) -> Updated<T> {
         let mut answer = None;
-        // One function for all kinds of answers: it is most of what the module is made of otherwise.
+        // One function for all kinds of answers, or its copies would be most of the module.
         let updated = self.update_by(data, client, tier, now.into(), &mut |state| {
             let (change, found) = decide(*state);
             answer = Some(found);

@@ -11,7 +11,7 @@ use tollgate_store::accounts::{Account, Applied, month_of};
 const NOW: UnixNanos = UnixNanos::from_seconds(1_795_478_400);
 const ID: ClientId = ClientId([7; 16]);
 
-/// A worker that has just begun, and a record that another has left: by `change`, at `mono` milliseconds.
+/// A node whose worker has just begun. [`Node::change`] leaves records as another worker would.
 struct Node {
     policy: Policy,
     table: Table,
@@ -46,10 +46,10 @@ impl Node {
         }
     }
 
-    /// What ticks tell of the client until all slots have been looked at.
+    /// What ticks report of the client while they sweep all slots once.
     fn tick(&mut self, mono: u64) -> Vec<Entry> {
         let ticks = self.table.geometry().count();
-        // So that all of that is about one moment.
+        // The sweep takes hardly any time.
         self.borrower.timing.interval = Millis(1);
         let composed = (0..ticks).map(|tick| {
             let mono = mono + u64::from(tick);
@@ -185,7 +185,7 @@ fn a_name_too_long_for_a_message_is_told_in_its_short_form() {
     let call = node.borrower.ask_charge(&records, &subject, &node.policy.tiers[0], Cost(1_000));
     assert_eq!(call.batch.entries[0].name.as_ref(), Some(&short));
     assert!(Batch::from_bytes(&call.batch.to_bytes()).is_ok(), "the store takes it");
-    // By a tick, too.
+    // A tick sends it like this, too.
     node.change(|state| state.lease.owe(Cost(3_000), NodeMillis(1_000)));
     node.borrower.record_request(&subject, Cost(3_000), false, Some(Cost(0)), NodeMillis(1_000));
     let told = node.tick(1_000 + Timing::ORPHANED.0);
@@ -193,7 +193,7 @@ fn a_name_too_long_for_a_message_is_told_in_its_short_form() {
 }
 
 impl Borrower {
-    /// Takes in all that `reply` answers to `call`, at once.
+    /// Applies all answers of `reply` to `call`.
     pub(crate) fn apply_all(
         &mut self,
         policy: &Policy,
@@ -208,12 +208,12 @@ impl Borrower {
     }
 }
 
-/// A node, and the store's account of one client of its.
+/// A node, and the store's account of its client.
 struct Pair {
     node: Node,
     account: Account,
     terms: Terms,
-    /// Messages by ticks, and by requests.
+    /// How many messages ticks and requests have sent.
     told: u32,
     asked: u32,
 }
@@ -225,7 +225,7 @@ impl Pair {
         Self { node, account: Account::default(), terms, told: 0, asked: 0 }
     }
 
-    /// The store answers `call`, at once.
+    /// The store answers `call` at once.
     fn answer(&mut self, call: &Call, mono: u64) {
         let now = NOW.0 / 1_000 + mono * 1_000;
         let settle = |entry: &Entry| match &entry.ask {
@@ -242,7 +242,7 @@ impl Pair {
         borrower.apply_all(policy, table, shared, call, &reply, mono * 1_000_000);
     }
 
-    /// A request of one unit: it is let through.
+    /// A request of one unit, which is let through.
     fn request(&mut self, mono: u64) {
         let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
         for _ in 0..2 {
@@ -272,7 +272,7 @@ impl Pair {
         panic!("it is lent nothing at {mono}");
     }
 
-    /// Ticks from one moment to the other, milliseconds.
+    /// Ticks during `mono`, in milliseconds.
     fn ticks(&mut self, mono: std::ops::Range<u64>) {
         for mono in mono.step_by(100) {
             let Node { policy, table, shared, borrower, .. } = &mut self.node;
@@ -284,7 +284,7 @@ impl Pair {
         }
     }
 
-    /// A request every so many milliseconds, so many times. The messages that they took, by requests and by ticks.
+    /// Sends a request `every` milliseconds, `times` times; returns how many messages requests and ticks have sent.
     fn run(&mut self, from: u64, every: u64, times: u64) -> (u32, u32) {
         let before = (self.asked, self.told);
         for request in 0..times {
@@ -299,12 +299,12 @@ impl Pair {
 #[test]
 fn who_comes_now_and_then_costs_less_than_a_message_a_request() {
     let mut pair = Pair::new();
-    // The first request borrows for a crowd, and gives back what it has no use for; with the second it is known.
+    // The first request borrows for several, and the rest goes back. With the second request the client is known.
     assert_eq!(pair.run(1_000, 13_000, 2), (2, 3), "two ask, two reports, and one lease goes back");
     let (asked, told) = pair.run(27_000, 13_000, 20);
     assert_eq!(asked, 0);
     assert!(told <= 10, "{told} messages for 20 requests");
-    // It comes no queued: what is lent goes back, and all is told.
+    // It comes no more, so the lease goes back and all is reported.
     pair.ticks(287_000..387_000);
     let lease = pair.node.change(|_| ()).lease;
     assert_eq!((lease.left, lease.owed(), pair.node.borrower.remembers()), (Cost(0), Cost(0), 0));

@@ -1,19 +1,19 @@
 //! Every path that some server may find in one request target.
 //!
-//! Gateways, proxies and servers read `/health/..;/compare` or `/health%2f..%2fcompare` in different ways. Which of them
-//! stand behind this gateway is not known here, so all their readings are priced.
+//! Gateways, proxies and servers read `/health/..;/compare` or `/health%2f..%2fcompare` in different ways. It is not known here
+//! which of them stand behind this gateway, so all their readings are priced.
 
 use std::borrow::Cow;
 
 use tollgate_core::path::{ENVOY, KONG, NGINX, PLAIN, decoded, until};
 
-/// Longest path, in bytes, of which all readings are looked at.
+/// The longest path of which all readings are priced, in bytes.
 const LONGEST: usize = 2_048;
 
-/// Most bytes of paths that are read for one target: this bounds what a hostile one costs.
+/// The most bytes of paths that are read for one target, which bounds the work that a hostile one causes.
 pub const MOST_WORK: usize = 32 * 1_024;
 
-/// The path of `target`, if every server reads it alike, as in almost every request. Borrows where nothing is decoded.
+/// The path of `target`, if every server reads it alike, as for almost every request. Borrows if nothing is decoded.
 pub fn only(target: &[u8]) -> Option<Cow<'_, [u8]>> {
     let (mut rest, mut is_encoded) = (target, false);
     if target.first() != Some(&b'/') {
@@ -45,13 +45,13 @@ fn is_harmless(rest: &[u8]) -> bool {
     decoded(rest).is_some_and(|(byte, _)| !special(byte))
 }
 
-/// The paths that the server which answers `target` may receive, none of them twice. `None`: it is too long to find out.
+/// The paths that the server behind the gateway may receive for `target`, each once; `None` if it is too long to find out.
 pub fn received(target: &[u8]) -> Option<Vec<Vec<u8>>> {
     let path = until(without_authority(target), b"?");
     if path.len() > LONGEST {
         return None;
     }
-    // To Kong `#` is a character, to others the path's end.
+    // For Kong `#` is a character of the path, for others its end.
     let mut sent = Paths::default();
     for path in [path, until(path, b"#")] {
         sent.add(path);
@@ -64,7 +64,7 @@ pub fn received(target: &[u8]) -> Option<Vec<Vec<u8>>> {
         received.add(path);
         for proxy in [ENVOY, NGINX] {
             let path = proxy.read(path);
-            // What it has decoded may end the path for the next server.
+            // A byte that this proxy has decoded may end the path for the next server.
             for ends in [&b"?#\0"[..], b"#", b""] {
                 received.add(until(&path, ends));
             }
@@ -73,7 +73,7 @@ pub fn received(target: &[u8]) -> Option<Vec<Vec<u8>>> {
     Some(received.0)
 }
 
-/// Some paths, none twice.
+/// A list of paths, each once.
 #[derive(Default)]
 struct Paths(Vec<Vec<u8>>);
 
@@ -85,7 +85,7 @@ impl Paths {
     }
 }
 
-/// The path and query of `target`, also where it is a whole URL (RFC 9112, 3.2.2).
+/// The path and query of `target`, even if it is a whole URL (RFC 9112, 3.2.2).
 fn without_authority(target: &[u8]) -> &[u8] {
     let Some(colon) = target.iter().position(|byte| !byte.is_ascii_alphanumeric() && !b"+-.".contains(byte))
     else {

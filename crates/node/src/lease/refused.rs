@@ -4,12 +4,12 @@ use crate::clock::Tick;
 use tollgate_core::units::{Cost, Millis};
 use tollgate_core::wire::Refusal;
 
-/// A refusal of the store's that still holds.
+/// A refusal by the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
-    /// The cost that was refused; at least as much is refused too. 0: nothing was.
+    /// The cost that was refused. Anything at least as high is refused, too. 0 if nothing was refused.
     pub cost: Cost,
-    /// Until then.
+    /// How long the refusal holds.
     pub until: Tick,
     /// Which limits refused; bit 0 is the tier's first, bit 3 the month.
     pub limits: u8,
@@ -18,12 +18,12 @@ pub struct Refused {
 impl Refused {
     /// The month's bit in [`Self::limits`].
     pub const MONTH: u8 = 1 << 3;
-    /// The greatest cost that is remembered.
+    /// The highest cost that is remembered.
     pub const MAX_COST: Cost = Cost((1 << 24) - 1);
-    /// What can never be had need not be asked for again before this: the limits may change.
+    /// How long a refusal holds that is for ever: the limits may change.
     const NEVER: Millis = Millis(60_000);
 
-    /// What `refusal` of `cost` says at `now`.
+    /// The record of a `refusal` of `cost` that came at `now`.
     pub(super) fn new(refusal: &Refusal, cost: Cost, now: Tick) -> Self {
         Self {
             cost: cost.clamp(Cost(1), Self::MAX_COST),

@@ -1,21 +1,21 @@
-//! Who a record belongs to, in 128 bits that nobody outside the node can aim.
+//! Fingerprints: which client a record belongs to, and in which slot it is.
 
 use core::hash::Hasher;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use tollgate_core::client::{Client, ClientId, Network};
 
-/// The node's secret: without it nobody can compute which clients share a slot.
+/// The node's secret. Without it nobody can compute which clients share a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FingerprintKey(pub [u8; 16]);
 
-/// 128 bits that stand for a client on this node. Never zero: that is an empty way.
+/// 128 bits that stand for a client on this node. They are never zero, which marks an empty way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// Whether the client is an anonymous client, whose records are kept apart.
+    /// Whether the client is anonymous; such records are kept apart.
     pub is_anonymous: bool,
     /// The bits.
     pub bits: [u64; 2],
-    /// Which slot it has, as a fraction of all: a secret of the node's, so that nobody can fill one on purpose.
+    /// The client's slot, as a fraction of all slots. It depends on the node's secret, so nobody can fill one slot on purpose.
     pub place: u32,
 }
 
@@ -24,7 +24,7 @@ impl FingerprintKey {
     #[must_use]
     pub fn fingerprint(&self, namespace: &str, client: &Client<'_>) -> Fingerprint {
         let mut hasher = SipHasher13::new_with_key(&self.0);
-        // A byte that neither part can hold separates them: namespaces are plain text.
+        // A zero byte separates the parts; a namespace, which is plain text, contains none.
         hasher.write(namespace.as_bytes());
         let is_anonymous = match client {
             Client::Consumer(name) => {
@@ -46,8 +46,7 @@ impl FingerprintKey {
         Fingerprint { is_anonymous, bits: [hash.h1.max(1), hash.h2], place: (hash.h1 >> 32) as u32 }
     }
 
-    /// The fingerprint of a client whose number the store knows too: the number itself, in a slot that only this node
-    /// can compute.
+    /// The fingerprint of a client by its number to the store: the number itself, in a slot that only this node can compute.
     #[must_use]
     pub fn of_id(&self, id: ClientId, is_anonymous: bool) -> Fingerprint {
         let mut hasher = SipHasher13::new_with_key(&self.0);
@@ -57,8 +56,8 @@ impl FingerprintKey {
         Fingerprint { is_anonymous, bits, place: (hasher.finish128().h1 >> 32) as u32 }
     }
 
-    /// The node's number to the store. Kong's random numbers start from the clock and the worker's process id, which two
-    /// nodes may share; so what the gateway calls the node, `identity`, goes into it too.
+    /// The node's number to the store. Kong seeds its random numbers with the clock and the worker's process id, which two nodes
+    /// may share, so the gateway's name for the node, `identity`, goes into the number, too.
     #[must_use]
     pub fn node(&self, identity: &[u8]) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.0);
@@ -69,7 +68,7 @@ impl FingerprintKey {
 }
 
 impl Fingerprint {
-    /// The number of a client whose record has these bits, if the store knows it by one.
+    /// The number of the client whose record has these bits. It is meaningful only with a store.
     #[must_use]
     pub const fn id_of(bits: [u64; 2]) -> ClientId {
         let [first, second] = bits;

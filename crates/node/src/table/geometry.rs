@@ -4,9 +4,9 @@ use super::fingerprint::Fingerprint;
 use super::known_good;
 use super::slot::{SLOT_BYTES, WAYS};
 
-/// Which layout of slots this is. It stands in every slot's key, so that a filter of another layout, which may run
-/// beside this one while a gateway is upgraded, has keys of its own and never meets a value of another size. A table of more than 64³ slots takes the next
-/// letter as well.
+/// The letter of this layout of slots. It is in every slot's key, so that a filter with another layout, which may run beside
+/// this one during an upgrade, has other keys and never meets a value of another size. A table of more than 64³ slots uses the
+/// next letter as well.
 const LAYOUT: u8 = b'd';
 
 /// 64 characters, six bits each.
@@ -15,13 +15,13 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// The most slots that three characters, and the one after the layout's letter, can name.
 const MAX_SLOTS: u32 = 2 * 64 * 64 * 64;
 
-/// A slot of 7 ways for every three clients that the policy asks room for, and one for anonymous clients to every 16: with so
-/// many, about six in a thousand clients find their slot full.
+/// There is a slot of 7 ways for every three clients of `memory.clients`, and one for anonymous clients for every 16. Then
+/// about six in a thousand clients find their slot full.
 const CLIENTS_PER_SLOT: u64 = 3;
 const CLIENTS_PER_ANONYMOUS_SLOT: u64 = 16;
 
-/// What one entry costs beside its value, and how Kong's zones round it up: a node of 96 bytes, the key, and the next
-/// power of two; 4 such pieces in a page of 4,096 bytes, which itself costs 24 in the zone's directory.
+/// How Kong's zones store a value: with a node of 96 bytes and the key, rounded up to the next power of two. A page of 4,096
+/// bytes has 4 such pieces, and itself costs 24 bytes in the zone's directory.
 const KONG_PIECE: u64 = 1_024;
 const KONG_PAGE: u64 = 4_096;
 const KONG_PAGE_ENTRY: u64 = 24;
@@ -30,15 +30,15 @@ const _: () = assert!(SLOT_BYTES + 96 + SlotKey::LENGTH <= KONG_PIECE as usize);
 
 /// The key of one slot: `tollgate/` and four characters.
 ///
-/// Kong finds keys by their CRC32 alone. A fixed text followed by 32 bits that vary maps one to one to a CRC32, so
-/// no two keys of this form are the same to it (a test goes through all of them).
+/// Kong finds keys by their CRC32 alone. Keys with a fixed text followed by 32 bits that vary have different CRC32s, so Kong
+/// can tell all of them apart (a test tries every one).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SlotKey([u8; Self::LENGTH]);
 
 impl SlotKey {
     const LENGTH: usize = 13;
 
-    /// `tollgate/` and `name`. Names outside of this module's alphabet are never slots.
+    /// The key `tollgate/` and `name`. It is no slot's key if `name` has a character outside of the alphabet.
     #[must_use]
     pub const fn named(name: [u8; 4]) -> Self {
         let [a, b, c, d] = name;
@@ -80,7 +80,7 @@ impl Geometry {
     /// The most consumers that a table can have room for.
     pub const MAX_CLIENTS: u32 = 1_048_576;
 
-    /// A table for `clients` consumers, and a quarter as many anonymous clients, that rarely has to evict.
+    /// A table that rarely has to evict with `clients` consumers and a quarter as many anonymous clients.
     #[must_use]
     pub fn for_clients(clients: u32) -> Self {
         let clients = u64::from(clients.clamp(1, Self::MAX_CLIENTS));
@@ -91,7 +91,7 @@ impl Geometry {
         }
     }
 
-    /// Whether this is a table that [`Self::for_clients`] could have made, as far as one can tell.
+    /// Whether [`Self::for_clients`] could have made this table, as far as one can tell.
     #[must_use]
     pub const fn is_plausible(&self) -> bool {
         self.consumers > 0 && self.anonymous > 0 && self.consumers.saturating_add(self.anonymous) <= MAX_SLOTS
@@ -103,7 +103,7 @@ impl Geometry {
         self.consumers.saturating_add(self.anonymous)
     }
 
-    /// The number of records that have room.
+    /// The number of records that the table has room for.
     #[must_use]
     pub const fn records(&self) -> u64 {
         (self.count() as u64).saturating_mul(WAYS as u64)
@@ -123,7 +123,7 @@ impl Geometry {
     /// Where a client's record is.
     #[must_use]
     pub fn slot_of(&self, client: &Fingerprint) -> SlotKey {
-        // A hash as a fraction of the slots: even, and without a division.
+        // The hash, as a fraction of the slots, spreads clients evenly without a division.
         let of = |slots: u32| (u64::from(client.place).wrapping_mul(u64::from(slots)) >> 32) as u32;
         SlotKey::numbered(if client.is_anonymous {
             self.consumers.saturating_add(of(self.anonymous))
@@ -132,16 +132,16 @@ impl Geometry {
         })
     }
 
-    /// Bytes of shared memory that the table takes, as Kong's zones count; Envoy needs no more.
+    /// Bytes of shared memory that the table takes in Kong's zones. Envoy needs no more.
     #[must_use]
     pub const fn shared_bytes(&self) -> u64 {
-        // One piece more for the marker, and those of the last good policies.
+        // The marker and the last good policies take pieces, too.
         let pieces = (self.count() as u64).saturating_add(known_good::VALUES as u64).saturating_add(1);
         let pages = pieces.div_ceil(KONG_PAGE / KONG_PIECE);
         pages.saturating_mul(KONG_PAGE + KONG_PAGE_ENTRY).saturating_add(KONG_ZONE_HEAD)
     }
 
-    /// The zone to ask Kong for, in whole MiB: the value of `KONG_NGINX_WASM_SHM_KV_TOLLGATE`, less its `m`.
+    /// The size of the zone to configure in Kong, in MiB: the value of `KONG_NGINX_WASM_SHM_KV_TOLLGATE` without its `m`.
     #[must_use]
     pub const fn zone_mebibytes(&self) -> u64 {
         self.shared_bytes().div_ceil(1_048_576)

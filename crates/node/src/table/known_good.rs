@@ -1,41 +1,41 @@
 //! The last good policy of each namespace, as text in the node's shared data.
 //!
-//! Kong loads a policy that is wrong by its meaning all the same. A worker that starts under it (they are started anew after
-//! a crash) goes on with what its namespace had last. The text is kept in pieces of one size that are written once, before
-//! the table's slots, and only ever replaced: a shared-data value of Kong's must not grow, and in a zone that is too small
-//! for both these go, and no client's record.
+//! Kong loads a policy even if its meaning is wrong. A worker that starts under such a policy, as after a crash, continues with
+//! the last good policy of its namespace. The text is kept in pieces of one size, which are written once, before the table's
+//! slots, and only ever replaced. A value in Kong's shared data must not grow, and a zone that is too small for both then drops
+//! these pieces and no client's record.
 //!
 //! ```text
-//! area 0 │ head: namespace, length, checksum │ piece 1 │ piece 2 │ …     7 areas, one a namespace
+//! area 0 │ head: namespace, length, checksum │ piece 1 │ piece 2 │ …     7 areas, one per namespace
 //! ```
 
 use super::marker::checksum;
 use super::{Expected, Read, SharedData, SlotKey, Write};
 
-/// So many namespaces have room on a node.
+/// How many namespaces have room on a node.
 const AREAS: u8 = 7;
-/// So many values has an area, its head included.
+/// How many values an area has, its head included.
 const PIECES: u8 = 32;
-/// With a key and what Kong's zones add, a piece of 1,024 bytes as the table's slots are.
+/// With the key and what Kong's zones add, a value takes a piece of 1,024 bytes, as the table's slots do.
 const PIECE_BYTES: usize = 896;
 const MAGIC: [u8; 4] = *b"TGp\x01";
 
-/// The longest policy that is kept, bytes.
+/// The longest policy that is kept, in bytes.
 pub const MAX_BYTES: usize = (PIECES as usize - 1) * PIECE_BYTES;
-/// So many values all of it takes.
+/// How many values all areas have.
 pub const VALUES: u32 = AREAS as u32 * PIECES as u32;
 
-/// Workers that keep different texts at once settle on one; more rounds than this are a host that does not keep its word.
+/// Workers that keep different texts at the same time agree on one within fewer rounds, unless the host breaks its rules.
 const MAX_TRIES: u32 = 8;
 
-/// What a namespace had before.
+/// The last good policy of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LastGood {
     /// This policy.
     Text(Vec<u8>),
-    /// None since the gateway was started.
+    /// There was none since the gateway was started.
     Never,
-    /// Perhaps one: it was too long to be kept, or there was no room.
+    /// There may have been one that was too long to be kept, or had no room.
     Unknown,
 }
 
@@ -50,7 +50,7 @@ impl Head {
     fn of(namespace: &str, text: &[u8]) -> Self {
         Self {
             namespace: checksum(namespace.as_bytes()),
-            // What is too long is kept as that alone.
+            // Of a text that is too long, only the head is kept.
             length: u32::try_from(text.len()).unwrap_or(u32::MAX),
             sum: checksum(text),
         }
@@ -81,17 +81,17 @@ impl Head {
     }
 }
 
-/// The key of a piece; the head is number 0. No slot's name has a tilde.
+/// The key of a piece, of which the head is number 0. No slot's name has a tilde.
 const fn key(area: u8, piece: u8) -> SlotKey {
     SlotKey::named([b'p', b'A'.saturating_add(area), b'A'.saturating_add(piece), b'~'])
 }
 
-/// Every key.
+/// The keys of all pieces.
 pub fn keys() -> impl Iterator<Item = SlotKey> {
     (0..AREAS).flat_map(|area| (0..PIECES).map(move |piece| key(area, piece)))
 }
 
-/// Makes the room. To be called on a node that has no table yet: later it might cost a client's record.
+/// Makes room for all pieces. Call it on a node that has no table yet: later it might cost a client's record.
 pub fn reserve(data: &impl SharedData) {
     for key in keys() {
         if data.set(&key, &[0; PIECE_BYTES], Expected::Missing) == Write::Failed {
@@ -100,7 +100,7 @@ pub fn reserve(data: &impl SharedData) {
     }
 }
 
-/// Keeps `text` as the last good policy of `namespace`, where there is room for it.
+/// Keeps `text` as the last good policy of `namespace`, if there is room for it.
 #[inline(never)]
 pub fn keep(data: &impl SharedData, namespace: &str, text: &[u8]) {
     let head = Head::of(namespace, text);
@@ -128,11 +128,11 @@ pub fn last_good(data: &impl SharedData, namespace: &str) -> LastGood {
     }
 }
 
-/// Where a namespace's area is.
+/// The place of a namespace.
 enum Place {
-    /// There, with the head's version, and what it holds; nothing, if it is free.
+    /// The area, the version of its head, and the head; `None` if the area is free.
     At(u8, u32, Option<Head>),
-    /// Others have all of them, or they were never made.
+    /// Other namespaces have all areas, or the areas were never made.
     None,
 }
 

@@ -1,4 +1,4 @@
-//! What all workers of a node agree on: the table's size and the fingerprints' key, under one well-known key.
+//! The marker, on which all workers of a node agree: the table's size and the key of fingerprints, under one well-known key.
 
 use super::fingerprint::FingerprintKey;
 use super::geometry::{Geometry, SlotKey};
@@ -9,19 +9,19 @@ pub(super) const KEY: SlotKey = SlotKey::named(*b"d~~~");
 
 const MAGIC: [u8; 4] = *b"TGm\x03";
 const BYTES: usize = 40;
-/// Workers that start at once settle within one round each; more than this is a host that does not keep its word.
+/// Workers that start at the same time agree within one round each. More rounds mean that the host breaks its rules.
 const MAX_TRIES: u32 = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Marker {
     pub(super) geometry: Geometry,
     pub(super) key: FingerprintKey,
-    /// Whether every slot has been written. Not part of what is agreed on.
+    /// Whether every slot has been written. Workers need not agree on it.
     pub(super) is_filled: bool,
 }
 
 impl Marker {
-    /// The node's marker: the one that is there, or `geometry` and `key`; and whether it is new.
+    /// The node's marker, which is the one that is there or else a new one of `geometry` and `key`, and whether it is new.
     pub(super) fn agree(
         data: &impl SharedData,
         geometry: Geometry,
@@ -46,7 +46,7 @@ impl Marker {
         None
     }
 
-    /// Whether the node's marker still is `marker`.
+    /// Whether the node's marker is still `marker`.
     pub(super) fn is_agreed(data: &impl SharedData, marker: &Self) -> bool {
         match data.get(&KEY) {
             Read::Value(bytes, _) => Self::from_bytes(&bytes)
@@ -60,7 +60,7 @@ impl Marker {
         matches!(data.get(&KEY), Read::Value(..))
     }
 
-    /// Tells the workers that come later that the slots are there. Who loses this race has been told the same.
+    /// Tells workers that start later that all slots were written. A worker that loses this race has lost it to the same value.
     pub(super) fn set_filled(data: &impl SharedData, marker: &Self) {
         if let Read::Value(_, version) = data.get(&KEY) {
             let filled = Self { is_filled: true, ..*marker };
@@ -115,7 +115,7 @@ pub(super) fn checksum(bytes: &[u8]) -> u64 {
         .fold(0xCBF2_9CE4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3))
 }
 
-/// Of all but the last eight bytes.
+/// The checksum of all but the last eight bytes.
 fn sum_of(bytes: &[u8; BYTES]) -> u64 {
     checksum(bytes.split_last_chunk::<8>().map_or(&[], |(rest, _)| rest))
 }

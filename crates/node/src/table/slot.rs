@@ -1,14 +1,14 @@
 //! A slot's bytes: a head, and 7 records of one width. Numbers are little-endian.
 //!
 //! ```text
-//! slot    0  4  magic "TGs" and the layout's number        record   0  16  client; zero: an empty way
+//! slot    0  4  magic "TGs" and the layout's number        record   0  16  client; zero in an empty way
 //!         4 12  zero, for later layouts                            16   8  at, ns
 //!        16 128 way 0                                              24  24  three levels, work
 //!       144 128 way 1 …                                            48   8  used in the month 48 bits, month 16
 //!       912     the end                                            56   8  spent 48, idle 8, whether asking 1, offer 7
 //!                                                                  64   8  turn 48, checksum's upper half 16
 //! amounts: thousandths of a unit                                   72   8  acked 48, checksum's lower half 16
-//! moments: see `lease::lease`                                       80   8  left 32, full again 32, unix seconds
+//! moments: of the node's clock                                      80   8  left 32, full again 32, unix seconds
 //!                                                                  88   8  epoch 32, seq 32
 //!                                                                  96   8  lease ends 32, asked 32
 //!                                                                 104   8  refused: cost 24, limits 8, until 32
@@ -16,8 +16,8 @@
 //!                                                                 120   8  that of the third 32, tag of terms 24, fresh 8
 //! ```
 //!
-//! The checksum is a record's, not the slot's: what another client's bytes say never matters to a decision, a torn
-//! slot cannot be written back (its version has moved on), and 128 bytes cost a seventh of 912.
+//! The checksum is the record's, not the slot's: a decision never depends on another client's bytes, a torn slot cannot be
+//! written back because its version has moved on, and to check 128 bytes takes a seventh of the time for 912.
 
 use super::fingerprint::Fingerprint;
 use crate::clock::{Now, Tick};
@@ -36,22 +36,22 @@ const HEAD_BYTES: usize = 16;
 const RECORD_BYTES: usize = WORDS * 8;
 const WORDS: usize = 16;
 const MAGIC: [u8; 4] = *b"TGs\x03";
-/// Amounts have 48 bits: 281 thousand million units.
+/// Amounts have 48 bits, enough for 281 billion units.
 const MAX_USED: u64 = (1 << 48) - 1;
-/// Where the halves of the checksum are: the upper 16 bits of two words.
+/// The part of two words that is checked. Their upper 16 bits are the halves of the checksum.
 const CHECKED: u64 = MAX_USED;
 
-/// One client's state, as the table keeps it.
+/// One client's state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// What it has spent, as far as this node knows.
     pub account: Account,
-    /// What it may spend of what a store has lent.
+    /// What the store has lent it.
     pub lease: LeaseState,
 }
 
 impl State {
-    /// Notes that the month has turned, if it has at `now`: what was spent so far belongs to the one before.
+    /// Begins a new month if there is one at `now`: what was spent so far belongs to the one before.
     pub fn turn_to(&mut self, now: UnixNanos) {
         let month = Month::of(now);
         if month > self.account.month {
@@ -64,14 +64,14 @@ impl State {
     }
 }
 
-/// A client's state and whose it is.
+/// A client's state, as a slot keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The client's bits.
     pub client: [u64; 2],
     /// Its state.
     pub state: State,
-    /// Seconds of the node's clock from which its buckets are full, so that only the month may still matter.
+    /// The second of the node's clock at which all buckets are full, so that only the month may still matter.
     pub full_at: u32,
 }
 
@@ -83,11 +83,11 @@ impl Record {
         Self { client: client.bits, state, full_at }
     }
 
-    /// What would be lost with it: what concerns the store, then the month's use, then the time until its buckets are
-    /// full. All zero: nothing, it equals an absent record.
+    /// What would be lost with it, in order of weight: whether it concerns the store, the month's use, and the time until its
+    /// buckets are full. A record without any of these equals an absent one.
     fn worth(&self, now: u64, month: Month) -> (bool, u64, u64) {
         let State { account, lease } = &self.state;
-        // With a store the month is kept there.
+        // With a store, the store keeps the month.
         let counts = account.used.0 > 0 && account.month >= month && lease.epoch == 0;
         let used = if counts { account.used.0 } else { 0 };
         (lease.is_worth_keeping(), used, u64::from(self.full_at).saturating_sub(now))
@@ -194,7 +194,7 @@ impl Record {
     }
 }
 
-/// Tells torn and foreign bytes from a record: multiply and fold, a word at a time. Not a secret.
+/// Tells torn and foreign bytes from a record, by multiplying and folding word by word. It keeps no secret.
 fn checksum(words: &[u64; WORDS]) -> u32 {
     const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
     let mix = |sum: u64, word: u64| {
@@ -202,7 +202,7 @@ fn checksum(words: &[u64; WORDS]) -> u32 {
         product ^ (product >> 29)
     };
     let [a, b, c, d, e, f, g, h, turn, acked, i, j, k, l, m, n] = *words;
-    // Two chains, which the processor runs side by side.
+    // The processor runs two chains side by side.
     let one = [a, c, e, g, turn & CHECKED, i, k, m].into_iter().fold(u64::from_le_bytes(*b"tollgate"), mix);
     let other = [b, d, f, h, acked & CHECKED, j, l, n].into_iter().fold(0, mix);
     (mix(one, other).wrapping_mul(ODD) >> 32) as u32
@@ -224,14 +224,14 @@ pub(super) fn is_ours(bytes: &[u8]) -> bool {
     bytes.len() == SLOT_BYTES && bytes.starts_with(&MAGIC)
 }
 
-/// The way and the record of `client`, if it has one that is whole.
+/// The way and the record of `client`, if it has a valid one.
 #[must_use]
 pub(super) fn find(bytes: &[u8], client: &Fingerprint) -> Option<(usize, Record)> {
     let (way, record) = ways(bytes).iter().enumerate().find(|(_, record)| whose(record) == client.bits)?;
     Record::from_bytes(record).map(|record| (way, record))
 }
 
-/// The way that a client without a record takes, and whether somebody else's goes that still means something.
+/// The way that a client without a record takes, and whether a record that still means something is evicted for it.
 #[must_use]
 pub(super) fn way_for_newcomer(bytes: &[u8], now: Now) -> (usize, bool) {
     let (month, now) = (Month::of(now.unix), now.node.seconds());
@@ -239,7 +239,7 @@ pub(super) fn way_for_newcomer(bytes: &[u8], now: Now) -> (usize, bool) {
     for (way, record) in ways(bytes).iter().enumerate() {
         let worth = match Record::from_bytes(record) {
             Some(record) if record.client != [0, 0] => record.worth(now, month),
-            // Empty, or torn and so not to be trusted.
+            // The way is empty, or its record is torn.
             _ => return (way, false),
         };
         if worth == (false, 0, 0) {
@@ -259,9 +259,9 @@ pub(super) fn put(bytes: &mut [u8], way: usize, record: &Record) {
     }
 }
 
-/// Every record of a slot that is whole.
+/// Every valid record of a slot.
 pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = Record> + '_ {
-    // Most are empty, and that is seen faster than whether one is whole.
+    // Most ways are empty, and that check is faster than the checksum.
     ways(bytes).iter().filter(|way| whose(way) != [0, 0]).filter_map(Record::from_bytes)
 }
 
@@ -269,7 +269,7 @@ fn ways(bytes: &[u8]) -> &[[u8; RECORD_BYTES]] {
     bytes.get(HEAD_BYTES..).unwrap_or_default().as_chunks().0
 }
 
-/// The client's bits of a record.
+/// The client's bits in a record.
 fn whose(record: &[u8; RECORD_BYTES]) -> [u64; 2] {
     match record.as_chunks().0 {
         [first, second, ..] => [u64::from_le_bytes(*first), u64::from_le_bytes(*second)],

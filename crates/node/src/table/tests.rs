@@ -9,12 +9,12 @@ use tollgate_core::client::Network;
 use tollgate_core::limit::{Limit, Period};
 use tollgate_core::units::{Cost, Nanos};
 
-/// Shared data with one host's rules. Between any two calls other workers may get a spent_before_month: `meanwhile`.
+/// Shared data with one host's rules. Between any two calls other workers may act.
 pub(crate) struct Fake {
     rules: Rules,
     values: RefCell<HashMap<SlotKey, (Vec<u8>, u32)>>,
     versions: Cell<u32>,
-    /// Keys that the store holds before it drops the oldest silently.
+    /// How many keys it holds before it silently drops the oldest.
     room: Cell<usize>,
     order: RefCell<Vec<SlotKey>>,
     pub reads: Cell<u32>,
@@ -24,9 +24,9 @@ pub(crate) struct Fake {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rules {
-    /// A version a key, from 1.
+    /// Each key has versions of its own, from 1.
     Kong,
-    /// One counter for all keys.
+    /// All keys share one counter.
     Envoy,
 }
 

@@ -57,7 +57,7 @@ impl Node {
     fn reload(&mut self, policy: Policy) {
         self.borrower = worker(&policy);
         self.engine = Engine::new(policy, self.engine.table.clone());
-        // A root that is new does not know that the store is away.
+        // A new root does not know that the store is away.
         if self.is_down {
             self.go_down();
         }
@@ -219,7 +219,7 @@ fn an_override_that_comes_with_an_answer_decides_the_request_that_it_answers() {
     let maxi = node.engine.policy.tier_named("maxi").unwrap();
     node.stored = Offer::of(node.engine.policy.tier(maxi));
     node.revision = 1;
-    // What is still lent is spent; the request that asks hears of the override.
+    // First the lease is spent. Then the request that asks learns of the override.
     assert_eq!(node.passed("mini", 40), 40);
     assert_eq!(node.shown("mini").1, "maxi");
 }

@@ -10,7 +10,7 @@ use tollgate_core::client::Network;
 use tollgate_core::units::{Millis, UnixMicros, UnixNanos};
 use tollgate_core::wire::{Batch, Grant};
 
-/// An Envoy whose store says what it is told to; at first not a word.
+/// An Envoy whose store replies what a test says, and at first nothing.
 struct Puppet {
     shared: Fake,
     milli: Cell<u64>,
@@ -139,7 +139,7 @@ fn a_call_that_had_only_the_rest_of_a_requests_time_does_not_speak_against_the_s
     let waiting: Vec<_> =
         ["a", "b", "c"].iter().zip(1..).map(|(name, context)| meet(&all, context, name)).collect();
     let (host, engine, store_client) = &all;
-    // The store is slow, and what it says helps nobody: they ask again.
+    // The store is slow, and its answers decide nothing, so all ask again.
     host.milli.set(1_040);
     let answers = vec![Answer::Stale];
     let stale = Reply {
@@ -194,7 +194,7 @@ fn however_many_wait_a_batch_is_one_that_a_store_takes() {
     assert!(batch.entries.len() >= 1_000, "{}", batch.entries.len());
 }
 
-/// The store lends whoever has asked last all that it wants.
+/// Lets the store lend all that the last message wants.
 fn lend(host: &Puppet) {
     let batch = Batch::from_bytes(&host.said.borrow()).unwrap();
     let grant = |entry: &Entry| {
@@ -215,8 +215,8 @@ fn lend(host: &Puppet) {
     *host.says.borrow_mut() = Some(reply.to_bytes());
 }
 
-/// So many clients borrow, come once, and are reported; ticks go on for so many seconds. How many were told of, and the most
-/// looks at shared data in one callback.
+/// Lets `clients` come once each, and then ticks go on for `seconds`. Returns how many clients were reported, and the most reads
+/// of shared data in one callback.
 fn run_ticks(all: &(Puppet, Engine, StoreClient), clients: u32, seconds: u64) -> (usize, u32) {
     let (host, engine, store_client) = all;
     for number in 0..clients {
@@ -247,7 +247,7 @@ fn run_ticks(all: &(Puppet, Engine, StoreClient), clients: u32, seconds: u64) ->
 #[test]
 fn no_tick_and_no_reply_holds_a_worker_for_long() {
     let all = start();
-    // Half a second, and one in which each of them is reported.
+    // After half a second, each of them is reported within another one.
     let (told, most) = run_ticks(&all, 800, 2);
     assert!(told >= 800 && most <= 64, "{told} were told, {most} looks at shared data in one callback");
 }
