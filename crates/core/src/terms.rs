@@ -1,9 +1,8 @@
 //! A tier's limits in the numbers that every backend computes with.
 //!
-//! Redis computes in Lua, whose numbers are exact up to 2⁵³ only. So the store's clock has microseconds, and a limit whose
-//! bucket does not fit [`EXACT`] is refused when the policy loads. The work of a bucket is that of
-//! [`Limit`] with microseconds for nanoseconds: a microsecond drains `drain` work, a thousandth of a
-//! cost unit weighs `weight` work.
+//! Redis computes in Lua, whose numbers are exact only up to 2⁵³. So the store's clock has microseconds, and a policy with a
+//! limit whose bucket does not fit [`EXACT`] is refused when it loads. A bucket counts work as a [`Limit`] does, but by the
+//! microsecond: in each, `drain` work drains, and a thousandth of a cost unit weighs `weight` work.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,15 +10,15 @@ use crate::limit::{Limit, Period};
 use crate::tier::{MAX_LIMITS, Tier};
 use crate::units::{Cost, MILLI_PER_UNIT, Micros, Work};
 
-/// The greatest number that the store computes with: sums of two stay exact in Lua.
+/// The greatest number that the store computes with. A sum of two such numbers is exact in Lua.
 pub const EXACT: u64 = 1 << 52;
 
-/// A rate as it goes over the wire: `units` a period, a bucket of `burst` hundredths of that.
+/// A rate as it goes over the wire: `units` per period, and a bucket of `burst` hundredths of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rate {
-    /// Cost units a period.
+    /// Cost units per period.
     pub units: u32,
-    /// Length of the period, seconds: 1, 60, 3,600 or 86,400.
+    /// Length of the period in seconds: 1, 60, 3,600 or 86,400.
     pub seconds: u32,
     /// The bucket's capacity in hundredths of `units`, 100 to 100,000.
     pub burst: u32,
@@ -30,27 +29,27 @@ pub struct Rate {
 pub struct Offer {
     /// The tier's name.
     pub tier: String,
-    /// Checked and charged together; none: unlimited. At most [`MAX_LIMITS`].
+    /// The rates, at most [`MAX_LIMITS`]; none of them if the tier is unlimited.
     pub rates: Vec<Rate>,
-    /// Cost units a calendar month (UTC); none: unlimited.
+    /// Cost units per calendar month (UTC); `None` if the month is unlimited.
     pub monthly: Option<u64>,
 }
 
 /// One bucket's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {
-    /// Work that drains in a microsecond, ≥ 1.
+    /// The work that drains in a microsecond, at least 1.
     pub drain: u64,
-    /// Work of a thousandth of a cost unit, ≥ 1.
+    /// The work of a thousandth of a cost unit, at least 1.
     pub weight: u64,
-    /// What it holds, at most [`EXACT`].
+    /// The work that the bucket holds, at most [`EXACT`].
     pub capacity: Work,
 }
 
 /// What a tier allows, ready to compute with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// One bucket a rate, at most [`MAX_LIMITS`].
+    /// One bucket per rate, at most [`MAX_LIMITS`].
     pub buckets: Vec<Bucket>,
     /// The month's quota, at most [`EXACT`] thousandths of a unit.
     pub monthly: Option<Cost>,
@@ -63,7 +62,7 @@ pub enum OfferError {
     TooMany,
     /// No such period, no units, or a burst out of range.
     Rate,
-    /// Bucket times rate does not fit [`EXACT`].
+    /// The work of a full bucket does not fit [`EXACT`].
     TooFine,
     /// The month's quota does not fit [`EXACT`].
     Monthly,
@@ -82,11 +81,11 @@ impl std::fmt::Display for OfferError {
 
 impl std::error::Error for OfferError {}
 
-/// The greatest [`tag`]: a record in a node's table has 24 bits for it.
+/// The greatest [`tag`]. A record in a node's table has 24 bits for it.
 pub const MAX_TAG: u32 = (1 << 24) - 1;
 
-/// A number for what `tier` allows: its limits and its month, not its name. Never 0, and never above
-/// [`MAX_TAG`]: by it a record says under which terms it was lent something or refused.
+/// A number from 1 to [`MAX_TAG`] that stands for the limits and the month of `tier`, without its name. By it a record says under
+/// which terms a lease or a refusal holds.
 #[must_use]
 pub fn tag(tier: &Tier) -> u32 {
     let mix = |sum: u64, word: u64| {
@@ -102,7 +101,7 @@ pub fn tag(tier: &Tier) -> u32 {
 }
 
 impl Rate {
-    /// The rate of `limit`; none where it does not fit.
+    /// The rate of `limit`; `None` if a number does not fit.
     #[must_use]
     pub fn of(limit: &Limit) -> Option<Self> {
         Some(Self {
@@ -112,7 +111,7 @@ impl Rate {
         })
     }
 
-    /// The limit that this rate is.
+    /// The limit of this rate.
     ///
     /// # Errors
     /// [`OfferError::Rate`] or [`OfferError::TooFine`].
@@ -153,7 +152,7 @@ impl Bucket {
         Ok(Self { drain, weight, capacity: Work(capacity) })
     }
 
-    /// What a full bucket holds, rounded down.
+    /// The cost that the bucket holds, rounded down.
     #[must_use]
     pub const fn holds(&self) -> Cost {
         self.cost_of(self.capacity)
@@ -186,7 +185,7 @@ impl Bucket {
         Micros(work.0.div_ceil(self.drain.max(1)))
     }
 
-    /// The highest cost whose work is exact: see [`EXACT`].
+    /// The highest cost whose work is at most [`EXACT`].
     #[must_use]
     pub fn most_exact(&self) -> Cost {
         Cost(EXACT.checked_div(self.weight).unwrap_or(0))
@@ -194,7 +193,7 @@ impl Bucket {
 }
 
 impl Offer {
-    /// What `tier` offers; none where a rate does not fit.
+    /// What `tier` allows; `None` if a number does not fit.
     #[must_use]
     pub fn of(tier: &Tier) -> Option<Self> {
         Some(Self {
@@ -207,7 +206,7 @@ impl Offer {
     /// The numbers to compute with.
     ///
     /// # Errors
-    /// [`OfferError`], for what no loaded policy has.
+    /// [`OfferError`]; never for the tiers of a loaded policy.
     pub fn terms(&self) -> Result<Terms, OfferError> {
         if self.rates.len() > MAX_LIMITS {
             return Err(OfferError::TooMany);
@@ -224,7 +223,7 @@ impl Offer {
 }
 
 impl Terms {
-    /// Whether nothing limits.
+    /// Whether there are neither buckets nor a month.
     #[must_use]
     pub const fn is_unlimited(&self) -> bool {
         self.buckets.is_empty() && self.monthly.is_none()
@@ -244,7 +243,7 @@ mod tests {
     fn a_bucket_holds_what_the_policy_says() {
         let bucket = Bucket::of(&rate(100, 60, 150)).unwrap();
         assert_eq!(bucket.holds(), Cost(150_000));
-        // Full again after a minute and a half.
+        // It is full again after a minute and a half.
         assert_eq!(bucket.time_for(bucket.capacity), Micros(90_000_000));
     }
 

@@ -1,12 +1,12 @@
 //! The messages between gateway and store, version 2: `POST /v1/leases` with a [`Batch`], answered by a [`Reply`].
 //!
-//! Both are [postcard](https://postcard.jamesmunns.com/wire-format), after one byte that is the version. Numbers in a
-//! message are bounded by [`EXACT`](crate::terms::EXACT) when they are computed with, not when they are read; lists are
-//! bounded here. A tick sends its batch as the body, a request in a [header]. Nothing in it is trusted: a store believes a gateway about its own clients' spending, within what it has
-//! lent, and a gateway believes the store.
+//! Both are [postcard](https://postcard.jamesmunns.com/wire-format), after one byte that is the version. Lists are bounded when a
+//! message is read; numbers are bounded by [`EXACT`](crate::terms::EXACT) only when they are computed with. A tick sends its
+//! batch as the body, a request in a [header]. A store believes a gateway only about its own clients' spending, within what it
+//! has lent; a gateway believes the store.
 //!
-//! A report cannot count twice: `spent` is what the node has let through since `epoch`, so a repeated message adds
-//! nothing, and one that is older than what the store knows (by `seq`) is not looked at.
+//! A report cannot count twice: `spent` is what the node has let through since `epoch`, so a repeated message adds nothing, and
+//! the store ignores a message whose `seq` is older than what it knows.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,12 +29,12 @@ pub const MAX_ENTRIES: usize = 2_000;
 /// The most tiers that one batch may name.
 pub const MAX_OFFERS: usize = 65;
 
-/// For so long at most a bucket is remembered to have been empty, microseconds: more than any report is late that a node
-/// makes of a lease that has not ended.
+/// The longest time for which the store remembers that a bucket was empty. No report about a lease that has not ended is later
+/// than this.
 pub const LONGEST_EMPTY: Micros = Micros(60_000_000);
 
-/// The longest reply that a gateway reads, bytes: four times what a full batch's is that comes with as many overrides as
-/// a store keeps. A longer one is cut off, and so none.
+/// The longest reply that a gateway reads, in bytes: four times the reply to a full batch with as many overrides as a store
+/// keeps. A longer one is cut off, and so cannot be read.
 pub const MAX_REPLY: usize = 4 * 1_024 * 1_024;
 
 /// What a gateway's worker sends.
@@ -42,40 +42,39 @@ pub const MAX_REPLY: usize = 4 * 1_024 * 1_024;
 pub struct Batch {
     /// The policy's namespace.
     pub namespace: String,
-    /// The node: a number that it drew when it started.
+    /// The node's number, which it drew when it started.
     pub node: u64,
-    /// The last [`Reply::revision`] that this worker has taken in; 0: none.
+    /// The last [`Reply::revision`] that this worker has applied; 0 if there was none.
     pub revision: u64,
-    /// What the entries' tiers offer.
+    /// What the tiers of the entries allow.
     pub offers: Vec<Offer>,
-    /// One a client, at most [`MAX_ENTRIES`].
+    /// One per client, at most [`MAX_ENTRIES`].
     pub entries: Vec<Entry>,
 }
 
-/// One client's report and wishes. Amounts are thousandths of a cost unit.
+/// What a node says about one client. Amounts are thousandths of a cost unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Who.
+    /// The client's number.
     pub client: ClientId,
-    /// Its name, when the node does not know that the store knows it, as [`told`](crate::name::as_sent) has it; none for
-    /// anonymous clients.
+    /// Its name, [as it is sent](crate::name::as_sent), until the store is known to have it; `None` for anonymous clients.
     pub name: Option<Vec<u8>>,
-    /// Whether it is an anonymous client, whose use is not kept.
+    /// Whether it is an anonymous client, whose usage is not kept.
     pub is_anonymous: bool,
-    /// Its tier, a place in [`Batch::offers`].
+    /// Its tier's place in [`Batch::offers`].
     pub offer: u8,
-    /// What is to be done.
+    /// What the store is to do.
     pub ask: Ask,
 }
 
-/// What an entry wants.
+/// What the store is to do for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
-    /// Takes a report and lends.
+    /// Take a report into account, and lend.
     Lease(LeaseRequest),
-    /// Decides about one request of this cost and charges it, without a lease (`strict`, and `POST /v1/check`).
+    /// Decide about one request of this cost and charge it, without a lease (`strict`, and `POST /v1/check`).
     Charge {
-        /// Its cost.
+        /// The request's cost.
         cost: Cost,
     },
 }
@@ -89,30 +88,31 @@ impl Default for Ask {
 /// A node's report about one client, and what it wants to hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseRequest {
-    /// When the node began to count `spent`: higher than that of any record of this client it has had before.
+    /// When the node began to count `spent`. It is higher than that of any earlier record of this client.
     pub epoch: u64,
-    /// Counts up with every message of the epoch.
+    /// The number of the message within the epoch.
     pub seq: u32,
     /// What the node has let through since the epoch began, by lease or without one.
     pub spent: Cost,
-    /// As much of `spent` as the store need not be told again, should it not know the node: of anonymous clients, whom it forgets,
-    /// what it has acknowledged. Of consumers nothing: a store that has lost writes hears all of the epoch anew.
+    /// How much of `spent` does not count again if the store does not know the node. For anonymous clients, which the store
+    /// forgets, it is what the store has acknowledged. For consumers it is 0, so that a store that has lost writes learns the
+    /// whole epoch again.
     pub acked: Cost,
-    /// What `spent` was when `month` began, if it began since; all before belongs to the month before.
+    /// What `spent` was when `month` began, if it began in this epoch. All before belongs to the month before.
     pub spent_before_month: Cost,
-    /// The month of what was spent last, months since January 1970; 0: the store's own.
+    /// The month of what was spent last, in months since January 1970; 0 for the store's own month.
     pub month: u16,
     /// What it still holds of its lease.
     pub hold: Cost,
-    /// What it must hold for a request that waits, the cheapest of its client's; 0: none waits.
+    /// What it must hold for the cheapest request that waits; 0 if none waits.
     pub need: Cost,
-    /// What the other requests that wait need beyond that, as far as there is.
+    /// What the other waiting requests need in addition. The store lends it as far as it can.
     pub queued: Cost,
-    /// What it would like to hold.
+    /// What it would like to hold in all.
     pub want: Cost,
-    /// When each bucket took what is reported for the first time: 0, it counts as spent now; 1, before now, and the bucket
-    /// was never empty then; more, the bucket was empty at some moment of it, and spending from there on, alone, empties it
-    /// again so many microseconds after [`LONGEST_EMPTY`] before now.
+    /// For each bucket, when the spending happened that is reported for the first time. 0 means that it counts as spent now. 1
+    /// means that it was spent before now, while the bucket was never empty. More means that the bucket was empty at some
+    /// moment; the spending since then, alone, drains until this time after the moment [`LONGEST_EMPTY`] before now.
     pub since: [Micros; 3],
 }
 
@@ -121,76 +121,76 @@ pub struct LeaseRequest {
 pub struct Reply {
     /// The store's clock.
     pub now: UnixMicros,
-    /// The namespace's overrides are those of this revision once `changes` are taken in.
+    /// The revision of the namespace's overrides, once `changes` are applied.
     pub revision: u64,
-    /// Whether `changes` are all overrides there are, and others are to be forgotten.
+    /// Whether `changes` are all overrides that exist, so that others are to be forgotten.
     pub is_whole: bool,
     /// What has changed since [`Batch::revision`].
     pub changes: Vec<Change>,
-    /// One an entry, in the batch's order.
+    /// One per entry, in the batch's order.
     pub answers: Vec<Answer>,
 }
 
-/// Something that every node has to know at once.
+/// A change to a client that every node has to know at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Whom it is about.
+    /// The client.
     pub client: ClientId,
-    /// What it is.
+    /// What has changed.
     pub what: ChangeKind,
 }
 
-/// See [`Change`].
+/// What a [`Change`] is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChangeKind {
-    /// From now on this is what the client is offered, whatever its tier.
+    /// The client has these limits, whatever its tier.
     Override(Offer),
-    /// From now on its tier is what counts.
+    /// The client has its tier's limits again.
     NoOverride,
-    /// Its bucket or month was reset: what the node knows of a refusal is void.
+    /// The client's bucket or month was reset, so refusals that the node remembers are void.
     Reset,
 }
 
 /// The store's answer to one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
-    /// The report is taken, and this is how the client stands.
+    /// The report counts, and this is where the client stands.
     Grant(Grant),
-    /// The message is older than what the store knows; it changed nothing.
+    /// The message is older than what the store knows, and changed nothing.
     Stale,
-    /// The entry's tier is not in [`Batch::offers`], or cannot be computed with; it changed nothing.
+    /// The entry's tier is not in [`Batch::offers`] or cannot be computed with, and the entry changed nothing.
     Unusable,
-    /// The backend did not answer for this client; whether it took the report is not known.
+    /// The backend did not answer for this client. Whether the report counts is not known.
     Failed,
 }
 
-/// How a client stands with the store. Amounts are thousandths of a cost unit.
+/// Where a client stands with the store. Amounts are thousandths of a cost unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     /// The `epoch` of the entry; 0 for a charge.
     pub epoch: u64,
     /// The `seq` of the entry.
     pub seq: u32,
-    /// The `spent` that the store knows and computed `hold` with: what the node has spent since has to come off `hold`.
-    /// The entry's, but for a message that repeats another's `seq`: then the first one's.
+    /// The `spent` by which the store has computed `hold`; what the node has spent since then comes off `hold`. It is the
+    /// entry's, unless the message repeats an earlier one's `seq`: then it is the earlier one's.
     pub spent: Cost,
-    /// What the node may now hold, all in all.
+    /// What the node may now hold in all.
     pub hold: Cost,
-    /// For how long, from when the node sent its message.
+    /// How long the lease lasts, from the moment at which the node sent its message.
     pub ttl: Millis,
-    /// A lease that is not spent from for this long is to be given back.
+    /// How long the lease may lie unspent before it has to be given back.
     pub idle: Millis,
-    /// What each bucket has taken that has not drained yet, without what is lent and not spent; rounded up.
+    /// What each bucket holds that has not drained yet, without what is lent and not spent; rounded up.
     pub used: [Cost; 3],
     /// The store's month.
     pub month: u16,
-    /// Spent in it, as far as reported.
+    /// What was spent in that month, as far as it was reported.
     pub month_used: Cost,
-    /// Why `need` or the charge was refused; none: it was not.
+    /// Why `need` or the charge was refused; `None` if it was not.
     pub refusal: Option<Refusal>,
 }
 
-/// Why not now.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// Which limits refuse; bit 0 is the tier's first.
@@ -199,18 +199,18 @@ pub struct Refusal {
     pub month: bool,
     /// Whether this cost can never be allowed.
     pub never: bool,
-    /// From now until it would be allowed, were nothing else to arrive: the node need not ask before.
+    /// How long until it would be allowed if nothing else arrived. The node need not ask before.
     pub wait: Micros,
 }
 
 /// Why a message cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WireError {
-    /// It is of this version, not of [`VERSION`].
+    /// It has this version instead of [`VERSION`].
     Version(u8),
     /// It is not a message.
     Malformed,
-    /// It has more in it than a message may.
+    /// It has more entries, tiers or longer names than are allowed.
     TooLong,
 }
 
@@ -269,7 +269,7 @@ impl Reply {
 }
 
 fn to_bytes(message: &impl Serialize) -> Vec<u8> {
-    // Writing to a vector does not fail; should it, an empty message is refused by every reader.
+    // Writing to a vector does not fail. If it did, every reader would refuse the empty message.
     postcard::to_extend(message, vec![VERSION]).unwrap_or_default()
 }
 

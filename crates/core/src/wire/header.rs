@@ -1,7 +1,7 @@
 //! A batch in a header instead of a body.
 //!
-//! Kong's host must not be given a call with a body from a request: where no answer comes, it takes the spent buffer for what
-//! the request sends next, and the client gets nothing, or the worker loops for ever. So a request asks by a `POST` without a
+//! A request must not make a call with a body on Kong's host. If no answer comes, the host sends the spent buffer as the
+//! request's next bytes, and the client gets nothing, or the worker loops for ever. So a request asks by a `POST` without a
 //! body, whose header [`NAME`] is its batch in base64url without padding ([RFC 4648, 5](https://www.rfc-editor.org/rfc/rfc4648#section-5)).
 //! It is a `POST` because nobody repeats or caches one: a repeated charge would count twice.
 
@@ -10,13 +10,13 @@ use super::{Batch, Entry};
 /// The header's name.
 pub const NAME: &str = "tollgate-batch";
 
-/// The longest message that comes in a header, bytes, as far as it depends on the policy: 4,000 characters, half of what
-/// proxies commonly take for a line.
+/// The longest message in a header, in bytes, as far as the policy can make it long. It takes 4,000 characters, half of the
+/// line that proxies commonly accept.
 pub const LONGEST: usize = 3_000;
 
 impl Batch {
-    /// The header's value for a batch of one entry. Of the offers only the entry's own is in it where all would be too long;
-    /// the others come with the next tick.
+    /// The header's value for a batch of one entry. If all offers would be too long, it has only the entry's own; the others
+    /// come with the next tick.
     #[must_use]
     pub fn to_header(&self) -> String {
         let all = self.to_bytes();

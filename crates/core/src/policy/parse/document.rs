@@ -20,7 +20,7 @@ pub fn read(text: &[u8]) -> Result<Value, Vec<Problem>> {
     let whole = |message: String| vec![Problem::new("", message)];
     if text.len() > MAX_BYTES {
         return Err(whole(format!(
-            "the policy has {} bytes; {MAX_BYTES} are read at most: take a prefix (/v1/*) for many endpoints",
+            "the policy has {} bytes; at most {MAX_BYTES} are allowed: write a prefix (/v1/*) for endpoints that cost the same",
             text.len()
         )));
     }

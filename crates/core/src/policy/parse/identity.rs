@@ -86,7 +86,7 @@ impl Checker {
 
     fn sources(&mut self, place: &Place<'_>, List(list): &List<raw::Source>) -> Vec<Source> {
         if list.len() > MAX_SOURCES {
-            self.add(place, format!("there are {} sources; {MAX_SOURCES} may be", list.len()));
+            self.add(place, format!("there are {} sources; at most {MAX_SOURCES} are allowed", list.len()));
         }
         list.iter()
             .enumerate()

@@ -67,7 +67,7 @@ impl Checker {
         let list = Place::Root.field("endpoints");
         if endpoints.len() > MAX_RULES {
             let message = format!(
-                "there are {} endpoints; {MAX_RULES} may be: write a prefix (/v1/*) for those that cost the same",
+                "there are {} endpoints; at most {MAX_RULES} are allowed: write a prefix (/v1/*) for those that cost the same",
                 endpoints.len()
             );
             self.add(&list, message);

@@ -53,7 +53,7 @@ impl Checker {
             self.add(&place, "there is no tier; write tiers: { free: { rate: 100/minute } }".to_owned());
         }
         if tiers.len() > MAX_TIERS {
-            self.add(&place, format!("there are {} tiers; {MAX_TIERS} may be", tiers.len()));
+            self.add(&place, format!("there are {} tiers; at most {MAX_TIERS} are allowed", tiers.len()));
         }
         tiers.iter().map(|(name, tier)| self.tier(&place.field(name), name, tier, dearest)).collect()
     }

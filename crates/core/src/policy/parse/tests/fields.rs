@@ -129,7 +129,9 @@ fn a_document_that_is_no_policy_is_shown_one() {
     let long = vec![b' '; document::MAX_BYTES + 1];
     assert_eq!(
         said(&long),
-        ["the policy has 1048577 bytes; 1048576 are read at most: take a prefix (/v1/*) for many endpoints"]
+        [
+            "the policy has 1048577 bytes; at most 1048576 are allowed: write a prefix (/v1/*) for endpoints that cost the same"
+        ]
     );
     assert!(Policy::from_json(MINIMAL.as_bytes()).is_ok());
 }

@@ -204,7 +204,7 @@ fn wrong_endpoints_are_explained() {
     let many: Vec<Value> = (0..10_001).map(|i| json!({ "path": format!("/{i}"), "cost": 1 })).collect();
     says(&[(
         json!({ "endpoints": many }),
-        "endpoints: there are 10001 endpoints; 10000 may be: write a prefix (/v1/*) for those that cost the same",
+        "endpoints: there are 10001 endpoints; at most 10000 are allowed: write a prefix (/v1/*) for those that cost the same",
     )]);
 }
 
@@ -263,7 +263,7 @@ fn wrong_identities_are_explained() {
         ),
         (
             json!({ "identity": { "tier": vec![json!({ "header": "a" }); 9] } }),
-            "identity.tier: there are 9 sources; 8 may be",
+            "identity.tier: there are 9 sources; at most 8 are allowed",
         ),
         (
             json!({ "overrides": [{ "consumer": "", "tier": "free" }] }),
