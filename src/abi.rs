@@ -6,6 +6,7 @@
 #![allow(unsafe_code)] // The foreign functions; each use says why it is sound.
 
 use std::ptr::null_mut;
+
 use tollgate_core::units::Millis;
 use tollgate_node::clock::NodeNanos;
 

@@ -3,10 +3,11 @@
 //! The filter recognizes a host by what it does, not by its name: whether a write without a version replaces a value. So a
 //! host of a third name with one of the two behaviors works.
 
-use super::abi::{self, Kind, Map, Status};
 use tollgate_core::headers::Document;
 use tollgate_node::request::Gateway;
 use tollgate_node::table::{Expected, Read, SharedData, SlotKey, Write};
+
+use super::abi::{self, Kind, Map, Status};
 
 /// The two families of hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

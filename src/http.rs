@@ -4,11 +4,6 @@ use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
-
-use super::abi::{self, Map};
-use super::host::{HostGateway, HostKind};
-use super::once::Configured;
-use super::root::Ready;
 use tollgate_core::headers::{self, Document};
 use tollgate_core::tier::ANONYMOUS;
 use tollgate_core::units::UnixNanos;
@@ -16,6 +11,11 @@ use tollgate_node::engine::store_client::{Admission, StoreClient, Waiting};
 use tollgate_node::engine::{AppliedTier, Ruling};
 use tollgate_node::identity::Caller;
 use tollgate_node::request::{Headers, Request};
+
+use super::abi::{self, Map};
+use super::host::{HostGateway, HostKind};
+use super::once::Configured;
+use super::root::Ready;
 
 /// The context of one request.
 ///

@@ -1,10 +1,10 @@
 //! The node's shared memory, as one root context finds it.
 
 use log::warn;
+use tollgate_node::table::{Geometry, Table, known_good};
 
 use super::abi::{self, Kind};
 use super::host::HostKind;
-use tollgate_node::table::{Geometry, Table, known_good};
 
 /// The host that owns the memory, and the gauges about it.
 pub struct Memory {

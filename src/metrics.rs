@@ -3,10 +3,11 @@
 
 use std::cell::Cell;
 
-use super::abi::{self, Kind};
-use super::host::HostKind;
 use tollgate_core::tier::Tier;
 use tollgate_node::engine::{AppliedTier, Engine, Outcome, Ruling};
+
+use super::abi::{self, Kind};
+use super::host::HostKind;
 
 /// One decision out of this many is timed, since the clock and the histogram cost as much as a header.
 const TIMED: u32 = 16;

@@ -3,10 +3,6 @@
 use std::time::Duration;
 
 use log::{error, warn};
-
-use super::abi::{self, Map};
-use super::host::{HostGateway, HostKind};
-use super::root::Ready;
 use tollgate_core::client::Network;
 use tollgate_core::policy::{Store, Token};
 use tollgate_core::units::{Millis, UnixNanos};
@@ -16,6 +12,10 @@ use tollgate_node::engine::Ruling;
 use tollgate_node::engine::borrowing::Question;
 use tollgate_node::engine::store_client::{self, Caller, Event};
 use tollgate_node::identity;
+
+use super::abi::{self, Map};
+use super::host::{HostGateway, HostKind};
+use super::root::Ready;
 
 /// The store's upstream and the gateway's authorization.
 pub struct StoreRoute {

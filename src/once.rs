@@ -6,9 +6,10 @@
 
 use std::cell::{Cell, RefCell};
 
+use tollgate_node::engine::Ruling;
+
 use super::abi;
 use super::host::HostKind;
-use tollgate_node::engine::Ruling;
 
 thread_local! {
     static CONFIGURED: Cell<u32> = const { Cell::new(0) };

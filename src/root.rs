@@ -8,6 +8,11 @@ use std::rc::Rc;
 use log::{error, info, warn};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
+use tollgate_core::policy::Policy;
+use tollgate_node::engine::Engine;
+use tollgate_node::engine::store_client::StoreClient;
+use tollgate_node::table::known_good::{self, LastGood};
+use tollgate_node::table::{FingerprintKey, Geometry, OpenError, Table};
 
 use super::abi;
 use super::first_ticks::FirstTicks;
@@ -17,11 +22,6 @@ use super::memory::{Memory, zone_for};
 use super::metrics::Metrics;
 use super::node_host::StoreRoute;
 use super::once::{Configured, Recreated};
-use tollgate_core::policy::Policy;
-use tollgate_node::engine::Engine;
-use tollgate_node::engine::store_client::StoreClient;
-use tollgate_node::table::known_good::{self, LastGood};
-use tollgate_node::table::{FingerprintKey, Geometry, OpenError, Table};
 
 /// Everything that a request needs; the requests of one root share it.
 pub struct Ready {

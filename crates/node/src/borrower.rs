@@ -15,6 +15,13 @@ mod sweep;
 
 use std::rc::Rc;
 
+use tollgate_core::client::{Client, ClientId, ClientMap, ClientSecret, Namespace};
+use tollgate_core::name;
+use tollgate_core::policy::{Policy, StoreMode};
+use tollgate_core::terms::Offer;
+use tollgate_core::units::{Cost, Millis, UnixNanos};
+use tollgate_core::wire::{Ask, Batch, Entry};
+
 pub use self::answer::{Received, Seen, account_of, account_seen};
 use self::client_stats::ClientStats;
 use self::compose::{Composed, Queue, enqueue};
@@ -23,12 +30,6 @@ use self::overrides::Overrides;
 use self::recent::Recent;
 use crate::breaker::{Breaker, Transition};
 use crate::clock::{NodeMillis, NodeNanos, Now, Offset};
-use tollgate_core::client::{Client, ClientId, ClientMap, ClientSecret, Namespace};
-use tollgate_core::name;
-use tollgate_core::policy::{Policy, StoreMode};
-use tollgate_core::terms::Offer;
-use tollgate_core::units::{Cost, Millis, UnixNanos};
-use tollgate_core::wire::{Ask, Batch, Entry};
 
 /// A client that a request is about.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,6 @@
 mod reading;
 
 use hashbrown::HashMap;
-
 use tollgate_core::path;
 use tollgate_core::price::{Pattern, Rule};
 use tollgate_core::units::Cost;

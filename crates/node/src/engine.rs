@@ -9,17 +9,18 @@ pub mod store_client;
 
 use std::rc::Rc;
 
-use crate::borrower::Overridden;
-use crate::endpoint::Endpoints;
-use crate::identity::{Caller, Identities};
-use crate::request::{Gateway, Request};
-use crate::table::{Change, SharedData, Table, Updated};
 use tollgate_core::account::{Account, Refusal, Verdict, decide_all};
 use tollgate_core::client::Namespace;
 use tollgate_core::headers::{self, Document, TierHeaders};
 use tollgate_core::policy::{Enforcement, Policy, TierId};
 use tollgate_core::tier::{OnFailure, Tier};
 use tollgate_core::units::{Cost, UnixNanos};
+
+use crate::borrower::Overridden;
+use crate::endpoint::Endpoints;
+use crate::identity::{Caller, Identities};
+use crate::request::{Gateway, Request};
+use crate::table::{Change, SharedData, Table, Updated};
 
 /// A policy and the node's table, ready to decide.
 #[derive(Clone, Debug)]

@@ -4,13 +4,12 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use hashbrown::HashMap;
-
-use crate::request::{Gateway, Request};
-use tollgate_core::client::{Client, Network};
-use tollgate_core::client::{ClientId, Namespace};
+use tollgate_core::client::{Client, ClientId, Namespace, Network};
 use tollgate_core::name;
 use tollgate_core::name::MAX_NAME;
 use tollgate_core::policy::{Policy, Source, TierId};
+
+use crate::request::{Gateway, Request};
 
 /// The header by which Kong's auth plugins say that the consumer they name stands for anonymous clients.
 const ANONYMOUS_CONSUMER: &str = "x-anonymous-consumer";

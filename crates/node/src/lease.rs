@@ -6,11 +6,12 @@
 
 mod refused;
 
-pub use self::refused::Refused;
-use crate::clock::{NodeMillis, Tick};
 use tollgate_core::limit::Month;
 use tollgate_core::units::{Cost, Micros, Millis};
 use tollgate_core::wire::{Grant, LeaseRequest, Refusal};
+
+pub use self::refused::Refused;
+use crate::clock::{NodeMillis, Tick};
 
 /// What a node's record knows of one client's lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -20,17 +20,17 @@ pub mod known_good;
 mod marker;
 mod slot;
 
-pub use fingerprint::{Fingerprint, FingerprintKey};
-pub use geometry::{Geometry, SlotKey};
-pub use slot::{Record, SLOT_BYTES, State, WAYS};
-
 use std::cell::Cell;
 
-use crate::clock::{NodeNanos, Now};
-use marker::Marker;
 use tollgate_core::client::{Client, ClientId};
 use tollgate_core::tier::Tier;
 use tollgate_core::units::UnixNanos;
+
+pub use self::fingerprint::{Fingerprint, FingerprintKey};
+pub use self::geometry::{Geometry, SlotKey};
+use self::marker::Marker;
+pub use self::slot::{Record, SLOT_BYTES, State, WAYS};
+use crate::clock::{NodeNanos, Now};
 
 /// The part of the node's shared data that the table needs. Many workers may call every method at once.
 pub trait SharedData {

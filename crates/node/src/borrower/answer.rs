@@ -1,10 +1,5 @@
 //! What the store's answers change on the node.
 
-use super::{Borrower, Call, enqueue};
-use crate::breaker::Transition;
-use crate::clock::{NodeMillis, NodeNanos, Now, Offset, at_most};
-use crate::lease::LeaseState;
-use crate::table::{Change, Records, SharedData, Table, Updated};
 use tollgate_core::account::Account;
 use tollgate_core::client::ClientId;
 use tollgate_core::limit::Month;
@@ -13,6 +8,12 @@ use tollgate_core::terms::tag;
 use tollgate_core::tier::Tier;
 use tollgate_core::units::{Cost, Millis, UnixNanos};
 use tollgate_core::wire::{Answer, Ask, Entry, Grant, LeaseRequest, Reply};
+
+use super::{Borrower, Call, enqueue};
+use crate::breaker::Transition;
+use crate::clock::{NodeMillis, NodeNanos, Now, Offset, at_most};
+use crate::lease::LeaseState;
+use crate::table::{Change, Records, SharedData, Table, Updated};
 
 impl Borrower {
     /// Takes note that `reply` to `call` has come: the store is there, and the reply has its clock and its changes of

@@ -1,11 +1,12 @@
 //! What one worker remembers of a client that it has served.
 
-use super::{Subject, Timing};
-use crate::clock::{NodeMillis, Tick};
-use crate::lease::{LeaseState, Rarity};
 use tollgate_core::client::ClientId;
 use tollgate_core::name;
 use tollgate_core::units::{Cost, Millis};
+
+use super::{Subject, Timing};
+use crate::clock::{NodeMillis, Tick};
+use crate::lease::{LeaseState, Rarity};
 
 /// A client that this worker has served lately. These are hints only: what counts is in the record.
 #[derive(Debug)]

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use tollgate_core::client::ClientId;
+use tollgate_core::policy::Policy;
+use tollgate_core::terms::tag;
+use tollgate_core::units::Cost;
+use tollgate_core::wire::{Ask, Entry};
+
 use super::client_stats::ClientStats;
 use super::message::{as_sent, message_of};
 use super::{Borrower, Call, Timing};
 use crate::clock::NodeMillis;
 use crate::lease::Wish;
 use crate::table::{Change, Records, SharedData, Updated};
-use tollgate_core::client::ClientId;
-use tollgate_core::policy::Policy;
-use tollgate_core::terms::tag;
-use tollgate_core::units::Cost;
-use tollgate_core::wire::{Ask, Entry};
 
 /// A worker's clients by the moment of their next review; each is queued at most once.
 pub(super) type Queue = BTreeSet<(NodeMillis, ClientId)>;

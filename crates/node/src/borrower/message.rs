@@ -1,14 +1,15 @@
 //! What one message to the store says about one client, made together with its record.
 
+use tollgate_core::terms::tag;
+use tollgate_core::tier::Tier;
+use tollgate_core::units::{Cost, Micros, Millis};
+use tollgate_core::wire::{Ask, LONGEST_EMPTY, LeaseRequest};
+
 use super::client_stats::ClientStats;
 use super::{Borrower, Call, Subject, enqueue};
 use crate::clock::Now;
 use crate::lease::{Demand, Rarity, Wish};
 use crate::table::{Change, Records, SharedData, State, Updated};
-use tollgate_core::terms::tag;
-use tollgate_core::tier::Tier;
-use tollgate_core::units::{Cost, Micros, Millis};
-use tollgate_core::wire::{Ask, LONGEST_EMPTY, LeaseRequest};
 
 impl Borrower {
     /// The message by which the store decides one request. It also gives back what this node still holds of the client's

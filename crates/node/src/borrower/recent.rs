@@ -6,9 +6,9 @@
 
 use std::hash::BuildHasher;
 
+use tollgate_core::client::{Client, ClientId, ClientSecret, Namespace};
+
 use crate::request::is_same;
-use tollgate_core::client::Client;
-use tollgate_core::client::{ClientId, ClientSecret, Namespace};
 
 /// How many consumers are remembered, in 32 KiB. A name replaces the one that has the same place.
 const COUNT: usize = 512;

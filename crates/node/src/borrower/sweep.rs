@@ -1,12 +1,13 @@
 //! Records that no worker remembers any more, though they still owe or hold something.
 
+use tollgate_core::policy::Policy;
+use tollgate_core::units::Cost;
+use tollgate_core::wire::{Ask, Entry};
+
 use super::message::{as_sent, message_of};
 use super::{Borrower, Timing};
 use crate::lease::Wish;
 use crate::table::{Change, Fingerprint, Records, SharedData, State, Updated};
-use tollgate_core::policy::Policy;
-use tollgate_core::units::Cost;
-use tollgate_core::wire::{Ask, Entry};
 
 impl Borrower {
     /// Searches a few slots for records that no worker has reported for long, because their worker is gone, and adds them to

@@ -8,6 +8,14 @@
 
 mod record;
 
+use tollgate_core::account::{Account, Refusal, Verdict, decide_all};
+use tollgate_core::client::{Client, ClientId, Network};
+use tollgate_core::policy::{Enforcement, StoreMode};
+use tollgate_core::terms::tag;
+use tollgate_core::tier::OnFailure;
+use tollgate_core::units::{Cost, Millis, UnixNanos};
+use tollgate_core::wire::Grant;
+
 use self::record::LocalVerdict;
 use super::{Answer, AppliedTier, Engine, Outcome, Ruling};
 use crate::borrower::{Borrower, Call, Seen, Subject, account_of, account_seen};
@@ -16,13 +24,6 @@ use crate::identity::Caller;
 use crate::lease::Demand;
 use crate::request::{Gateway, Request};
 use crate::table::{Change, Records, SharedData, Updated};
-use tollgate_core::account::{Account, Refusal, Verdict, decide_all};
-use tollgate_core::client::{Client, ClientId, Network};
-use tollgate_core::policy::{Enforcement, StoreMode};
-use tollgate_core::terms::tag;
-use tollgate_core::tier::OnFailure;
-use tollgate_core::units::{Cost, Millis, UnixNanos};
-use tollgate_core::wire::Grant;
 
 /// What one step of a worker decides with.
 #[derive(Debug)]

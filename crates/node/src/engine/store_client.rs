@@ -14,6 +14,11 @@ mod waiting;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use tollgate_core::client::ClientId;
+use tollgate_core::policy::{Policy, Store, StoreMode};
+use tollgate_core::units::{Cost, Millis};
+use tollgate_core::wire::{Answer, Ask, Entry, Reply};
+
 pub use self::host::{Caller, Event, NodeHost};
 use self::waiting::WaitQueue;
 pub use self::waiting::Waiting;
@@ -24,10 +29,6 @@ use crate::breaker::Breaker;
 use crate::clock::{NodeMillis, Now};
 use crate::lease::Demand;
 use crate::request::{Gateway, Request};
-use tollgate_core::client::ClientId;
-use tollgate_core::policy::{Policy, Store, StoreMode};
-use tollgate_core::units::{Cost, Millis};
-use tollgate_core::wire::{Answer, Ask, Entry, Reply};
 
 /// How often a request asks before it is given up. Each time, others were faster to spend what came.
 const MAX_ROUNDS: u32 = 16;

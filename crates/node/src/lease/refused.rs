@@ -1,8 +1,9 @@
 //! What the store has refused, as a record keeps it.
 
-use crate::clock::Tick;
 use tollgate_core::units::{Cost, Millis};
 use tollgate_core::wire::Refusal;
+
+use crate::clock::Tick;
 
 /// A refusal by the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

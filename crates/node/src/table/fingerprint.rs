@@ -1,6 +1,7 @@
 //! Fingerprints: which client a record belongs to, and in which slot it is.
 
 use core::hash::Hasher;
+
 use siphasher::sip128::{Hasher128, SipHasher13};
 use tollgate_core::client::{Client, ClientId, Network};
 

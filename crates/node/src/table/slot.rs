@@ -19,13 +19,14 @@
 //! The checksum is the record's, not the slot's: a decision never depends on another client's bytes, a torn slot cannot be
 //! written back because its version has moved on, and to check 128 bytes takes a seventh of the time for 912.
 
-use super::fingerprint::Fingerprint;
-use crate::clock::{Now, Tick};
-use crate::lease::{LeaseState, Refused};
 use tollgate_core::account::Account;
 use tollgate_core::limit::{Level, Month, PackedRate};
 use tollgate_core::terms::MAX_TAG;
 use tollgate_core::units::{Cost, UnixNanos};
+
+use super::fingerprint::Fingerprint;
+use crate::clock::{Now, Tick};
+use crate::lease::{LeaseState, Refused};
 
 /// Records in a slot.
 pub const WAYS: usize = 7;

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+
 use tollgate_core::units::Millis;
 
 use super::gateway::{Node, Root, Worker};

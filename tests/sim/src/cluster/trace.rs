@@ -1,7 +1,6 @@
 //! What messages say, for whoever reads what has happened.
 
-use tollgate_core::client::Client;
-use tollgate_core::client::{ClientId, Namespace};
+use tollgate_core::client::{Client, ClientId, Namespace};
 use tollgate_core::wire::{Answer, Ask, Batch, Entry, Reply};
 use tollgate_node::table::Fingerprint;
 

@@ -1,13 +1,14 @@
 //! What a client's record says to a request.
 
-use crate::clock::Now;
-use crate::lease::{LeaseState, Refused, Spend};
-use crate::table::State;
 use tollgate_core::account::{Account, Refusal, Verdict, decide_all};
 use tollgate_core::limit::Month;
 use tollgate_core::terms;
 use tollgate_core::tier::{OnFailure, Tier};
 use tollgate_core::units::{Cost, Millis, Nanos, UnixNanos};
+
+use crate::clock::Now;
+use crate::lease::{LeaseState, Refused, Spend};
+use crate::table::State;
 
 /// What a record says to a request.
 pub enum LocalVerdict {

@@ -1,7 +1,6 @@
 use super::*;
 use crate::borrower::Timing;
-use crate::clock::NodeMillis;
-use crate::clock::NodeNanos;
+use crate::clock::{NodeMillis, NodeNanos};
 use crate::request::Headers;
 use crate::request::tests::{Answers, pairs};
 use crate::table::tests::{Fake, Rules};

@@ -1,12 +1,13 @@
 //! What the store client needs of a gateway.
 
+use tollgate_core::client::Network;
+use tollgate_core::units::{Millis, UnixNanos};
+use tollgate_core::wire::Batch;
+
 use crate::clock::NodeNanos;
 use crate::engine::Ruling;
 use crate::engine::borrowing::Question;
 use crate::table::SharedData;
-use tollgate_core::client::Network;
-use tollgate_core::units::{Millis, UnixNanos};
-use tollgate_core::wire::Batch;
 
 /// A gateway, as one of its workers reaches it. *At hand* is the request or the root for which the gateway has called.
 pub trait NodeHost {

@@ -1,13 +1,14 @@
 //! What a worker does when no request is at hand.
 
+use tollgate_core::units::Millis;
+use tollgate_core::wire::MAX_ENTRIES;
+
 use super::{Caller, NodeHost, StoreClient};
 use crate::borrower::Call;
 use crate::clock::Now;
 use crate::engine::Engine;
 use crate::engine::borrowing::{StoreReply, Worker};
 use crate::table::Records;
-use tollgate_core::units::Millis;
-use tollgate_core::wire::MAX_ENTRIES;
 
 /// A batch has room for this many clients whose requests wait. The rest is for reports, since the store takes no longer batch.
 const WAITING: usize = MAX_ENTRIES / 2;

@@ -3,15 +3,16 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use tollgate_core::client::{ClientId, ClientMap, ClientSecret};
+use tollgate_core::units::{Cost, Millis};
+use tollgate_core::wire::{Answer, Reply};
+
 use super::NodeHost;
 use crate::borrower::Call;
 use crate::clock::NodeMillis;
 use crate::engine::Ruling;
 use crate::engine::borrowing::Question;
 use crate::lease::Demand;
-use tollgate_core::client::{ClientId, ClientMap, ClientSecret};
-use tollgate_core::units::{Cost, Millis};
-use tollgate_core::wire::{Answer, Reply};
 
 /// A request that waits for the store.
 #[derive(Debug)]
