@@ -177,19 +177,22 @@ fn an_override_finds_every_name_by_what_listings_write() {
     assert!(problems[0].message.contains("%:caf%E9"), "{}", problems[0]);
 }
 
-#[test]
-fn a_property_that_both_lists_name_is_asked_once_and_tells_both() {
-    struct Counting(Vec<u8>, std::cell::Cell<u32>);
-    impl Gateway for Counting {
-        fn property(&self, path: &str) -> Option<Vec<u8>> {
-            assert_eq!(path, "kong\0ctx\0shared\0tollgate_caller");
-            self.1.set(self.1.get() + 1);
-            (!self.0.is_empty()).then(|| self.0.clone())
-        }
-        fn header(&self, _: &str) -> Option<Vec<u8>> {
-            None
-        }
+/// A gateway with one property, and how often it was asked for it.
+struct Counting(Vec<u8>, std::cell::Cell<u32>);
+
+impl Gateway for Counting {
+    fn property(&self, path: &str) -> Option<Vec<u8>> {
+        assert_eq!(path, "kong\0ctx\0shared\0tollgate_caller");
+        self.1.set(self.1.get() + 1);
+        (!self.0.is_empty()).then(|| self.0.clone())
     }
+    fn header(&self, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+#[test]
+fn a_property_that_both_lists_name_is_asked_once_and_gives_both() {
     let both = r#"[{"property": "kong.ctx.shared.tollgate_caller"}, {"header": "x-HEADER"}]"#;
     let identity = format!(
         r#"{{"consumer": {}, "tier": {}}}"#,

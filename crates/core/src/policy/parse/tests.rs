@@ -102,9 +102,9 @@ fn the_smallest_policy_has_the_documented_defaults() {
     assert_eq!(policy.clients, 65_536);
 }
 
-#[test]
-fn every_field_says_what_it_says() {
-    let policy = policy(json!({
+/// A policy with a value of its own in every field.
+fn full() -> Policy {
+    policy(json!({
         "namespace": "Finger.print_1-x",
         "enforcement": "shadow",
         "tiers": {
@@ -123,7 +123,12 @@ fn every_field_says_what_it_says() {
         "overrides": [{ "consumer": "billing worker", "tier": "all" }],
         "headers": { "x_ratelimit": false, "ietf": false, "upstream": false },
         "memory": { "clients": 64 },
-    }));
+    }))
+}
+
+#[test]
+fn every_field_says_what_it_says() {
+    let policy = full();
     assert_eq!(policy.namespace, "Finger.print_1-x");
     assert_eq!(policy.enforcement, Enforcement::Shadow);
     assert_eq!(

@@ -7,7 +7,7 @@ use crate::policy::Policy;
 use crate::policy::parse::{MINIMAL, document};
 
 #[test]
-fn fields_that_are_wrong_as_a_whole_are_explained() {
+fn unknown_fields_are_explained() {
     says(&[
         (
             json!({ "name": 1 }),
@@ -22,6 +22,12 @@ fn fields_that_are_wrong_as_a_whole_are_explained() {
             json!({ "anonymous": { "monthly": 1 } }),
             "anonymous.monthly: is not a field; write one of rate, burst, on_failure, or remove it",
         ),
+    ]);
+}
+
+#[test]
+fn missing_fields_are_explained() {
+    says(&[
         (json!({ "tiers": GONE }), "tiers: is missing; write tiers: { free: { rate: 100/minute } }"),
         (
             json!({ "default_tier": GONE }),
@@ -60,7 +66,7 @@ fn fields_that_are_wrong_as_a_whole_are_explained() {
 }
 
 #[test]
-fn values_of_the_wrong_kind_are_explained() {
+fn tiers_and_sources_of_the_wrong_kind_are_explained() {
     says(&[
         (
             json!({ "tiers": [] }),
@@ -88,6 +94,12 @@ fn values_of_the_wrong_kind_are_explained() {
             json!({ "identity": { "tier": ["x-tier"] } }),
             "identity.tier[0]: \"x-tier\" is not a source; write { header: x-consumer-username } or { property: a.b.c }",
         ),
+    ]);
+}
+
+#[test]
+fn prices_overrides_and_settings_of_the_wrong_kind_are_explained() {
+    says(&[
         (
             json!({ "endpoints": { "/a": 1 } }),
             "endpoints: a mapping is not a list; put each entry into its own line behind \"- \", or into [ ]",

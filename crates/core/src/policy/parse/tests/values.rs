@@ -51,10 +51,18 @@ fn wrong_names_and_choices_are_explained() {
     ]);
 }
 
+/// A policy whose only tier is `tier`.
+fn tier(tier: Value) -> Value {
+    json!({ "tiers": { "free": tier } })
+}
+
+/// A policy whose only tier has `rate`.
+fn rate(rate: Value) -> Value {
+    tier(json!({ "rate": rate }))
+}
+
 #[test]
-fn wrong_limits_are_explained() {
-    let tier = |tier: Value| json!({ "tiers": { "free": tier } });
-    let rate = |rate: Value| tier(json!({ "rate": rate }));
+fn wrong_rates_are_explained() {
     let not_a_rate = |shown: &str| {
         format!(
             "tiers.free.rate: {shown} is not a rate; write N/second, N/minute, N/hour or N/day with N from 1 to \
@@ -80,6 +88,12 @@ fn wrong_limits_are_explained() {
         (rate(json!(100)), &not_a_rate("100")),
         (rate(json!(null)), &not_a_rate("null")),
         (rate(json!({ "rate": "1/day" })), &not_a_rate("a mapping")),
+    ]);
+}
+
+#[test]
+fn wrong_lists_of_rates_are_explained() {
+    says(&[
         (rate(json!([])), "tiers.free.rate: a list of 0 rates is not a rate; write 1 to 3"),
         (
             rate(json!(["1/day", "1/day", "1/day", "1/day"])),
@@ -104,6 +118,12 @@ fn wrong_limits_are_explained() {
             "tiers.free.rate[0].burst: 0 is not a burst; write a number from 1 to 1000 with two decimals at most, like \
              1.5",
         ),
+    ]);
+}
+
+#[test]
+fn a_rate_that_cannot_be_kept_exactly_is_refused_with_one_that_can() {
+    says(&[
         (
             rate(json!("1000003/day")),
             "tiers.free.rate: \"1000003/day\" with a burst of 1 is too fine to be kept exactly; write 1000000/day, or \
@@ -114,11 +134,15 @@ fn wrong_limits_are_explained() {
             "anonymous.rate: \"999999937/hour\" with a burst of 12.5 is too fine to be kept exactly; write \
              999999000/hour, or a smaller burst",
         ),
-        (
-            tier(json!({ "rate": "unlimited", "burst": 2 })),
-            "tiers.free.burst: an unlimited rate has no bucket; remove burst, or write a rate",
-        ),
     ]);
+}
+
+#[test]
+fn wrong_bursts_are_explained() {
+    says(&[(
+        tier(json!({ "rate": "unlimited", "burst": 2 })),
+        "tiers.free.burst: an unlimited rate has no bucket; remove burst, or write a rate",
+    )]);
     for (burst, shown) in [
         (json!(0.99), "0.99"),
         (json!(1000.01), "1000.01"),
@@ -131,6 +155,10 @@ fn wrong_limits_are_explained() {
         );
         says(&[(tier(json!({ "burst": burst })), &expected)]);
     }
+}
+
+#[test]
+fn wrong_months_are_explained() {
     for (monthly, shown) in [
         (json!(0), "0"),
         (json!(-5), "-5"),
@@ -148,7 +176,7 @@ fn wrong_limits_are_explained() {
 }
 
 #[test]
-fn wrong_endpoints_are_explained() {
+fn wrong_paths_are_explained() {
     let path = |path: Value| json!({ "endpoints": [{ "path": path, "cost": 1 }] });
     says(&[
         (path(json!(1)), "endpoints[0].path: 1 is not a path; write /search, or /v1/* for all below it"),
@@ -165,6 +193,12 @@ fn wrong_endpoints_are_explained() {
             path(json!("/a//b/*")),
             "endpoints[0].path: \"/a//b/*\" can match no request, as paths are normalised first; write \"/a/b/*\"",
         ),
+    ]);
+}
+
+#[test]
+fn a_price_that_is_listed_twice_is_refused() {
+    says(&[
         (
             json!({ "endpoints": [{ "path": "/a", "cost": 1 }, { "path": "/a", "cost": 2 }] }),
             "endpoints[1]: /a has a price already, in endpoints[0]; keep one of them",
@@ -181,6 +215,12 @@ fn wrong_endpoints_are_explained() {
             json!({ "endpoints": [{ "path": "/a", "methods": ["PUT", "PUT"], "cost": 1 }] }),
             "endpoints[0].methods: lists PUT twice; keep one of them",
         ),
+    ]);
+}
+
+#[test]
+fn wrong_methods_and_costs_are_explained() {
+    says(&[
         (
             json!({ "endpoints": [{ "path": "/a", "methods": ["put"], "cost": 1 }] }),
             "endpoints[0].methods[0]: \"put\" is not a method; write it in capital letters, as requests have it: GET, \
@@ -201,6 +241,10 @@ fn wrong_endpoints_are_explained() {
              0.5",
         ),
     ]);
+}
+
+#[test]
+fn too_many_endpoints_are_refused() {
     let many: Vec<Value> = (0..10_001).map(|i| json!({ "path": format!("/{i}"), "cost": 1 })).collect();
     says(&[(
         json!({ "endpoints": many }),
@@ -238,7 +282,7 @@ fn what_could_never_be_allowed_is_refused_at_load() {
 }
 
 #[test]
-fn wrong_identities_are_explained() {
+fn wrong_sources_are_explained() {
     let source = |source: Value| json!({ "identity": { "consumer": [source] } });
     says(&[
         (source(json!({})), "identity.consumer[0]: is empty; write { header: NAME } or { property: a.b.c }"),
@@ -265,6 +309,12 @@ fn wrong_identities_are_explained() {
             json!({ "identity": { "tier": vec![json!({ "header": "a" }); 9] } }),
             "identity.tier: there are 9 sources; at most 8 are allowed",
         ),
+    ]);
+}
+
+#[test]
+fn wrong_overrides_are_explained() {
+    says(&[
         (
             json!({ "overrides": [{ "consumer": "", "tier": "free" }] }),
             "overrides[0].consumer: \"\" is not a consumer's name; write it as the gateway says it: 1 to 256 bytes, no \
@@ -286,10 +336,13 @@ fn wrong_identities_are_explained() {
     ]);
 }
 
+/// A policy whose store has `value` in `field`.
+fn store(field: &str, value: Value) -> Value {
+    json!({ "store": { "upstream": "s", field: value } })
+}
+
 #[test]
-fn wrong_stores_are_explained_and_right_ones_too() {
-    let store = |field: &str, value: Value| json!({ "store": { "upstream": "s", field: value } });
-    let token = "write 16 to 512 printable ASCII characters without spaces, or { env: NAME }";
+fn wrong_stores_are_explained() {
     says(&[
         (
             json!({
@@ -320,6 +373,17 @@ fn wrong_stores_are_explained_and_right_ones_too() {
              s: 50ms, 1s",
         ),
         (
+            store("on_failure", json!("deny")),
+            "store.on_failure: \"deny\" is unknown; write one of local, ip, open, closed",
+        ),
+    ]);
+}
+
+#[test]
+fn wrong_tokens_are_explained() {
+    let token = "write 16 to 512 printable ASCII characters without spaces, or { env: NAME }";
+    says(&[
+        (
             store("token", json!("geheim")),
             &format!("store.token: a token of 6 characters cannot be used; {token}"),
         ),
@@ -332,10 +396,6 @@ fn wrong_stores_are_explained_and_right_ones_too() {
             store("token", json!({ "env": "A-B" })),
             "store.token.env: \"A-B\" is not the name of an environment variable; write one like TOLLGATE_TOKEN: \
              letters, digits and _",
-        ),
-        (
-            store("on_failure", json!("deny")),
-            "store.on_failure: \"deny\" is unknown; write one of local, ip, open, closed",
         ),
     ]);
 }
