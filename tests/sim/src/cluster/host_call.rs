@@ -186,7 +186,6 @@ impl Cluster {
     }
 
     /// A request is decided.
-    #[allow(clippy::too_many_arguments, reason = "all that the log has of a request")]
     fn decided(
         &self,
         node: &Node,

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use tollgate_store::backend::{
     NamespaceStore, OverrideChange, Usage,
 };
 
+use super::lock;
 use crate::plan::MILLISECOND;
 
 /// How long a command may take before the store gives it up.
@@ -107,7 +108,7 @@ impl Redis {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.state)
     }
 
     /// It is `now`, true time.

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use axum::Router;
@@ -18,7 +18,7 @@ use tollgate_store::app::{app, leases};
 use tower::ServiceExt;
 
 use super::admin::Errand;
-use super::{Cluster, Event};
+use super::{Cluster, Event, lock};
 use crate::plan::{MILLISECOND, SECOND};
 
 /// How often a replica looks for what others have changed, as the product's `keep_up` does.
@@ -69,7 +69,7 @@ struct Bell {
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner).push((self.replica, self.job));
+        lock(&self.ready).push((self.replica, self.job));
     }
 }
 
@@ -199,7 +199,7 @@ impl Cluster {
     /// Polls whatever was woken.
     pub fn go_on(&self) {
         loop {
-            let woken = std::mem::take(&mut *self.ready.lock().unwrap_or_else(PoisonError::into_inner));
+            let woken = std::mem::take(&mut *lock(&self.ready));
             if woken.is_empty() {
                 return;
             }

@@ -1,0 +1,173 @@
+//! What can happen in a cluster, and who deals with it.
+
+use std::rc::Rc;
+use std::task::Waker;
+
+use super::Cluster;
+use super::admin::Errand;
+use crate::plan::Tier;
+
+/// Something that happens.
+pub enum Event {
+    /// It is a client's turn.
+    Ask(usize),
+    /// A root's tick.
+    Tick {
+        /// The gateway.
+        node: usize,
+        /// Which one.
+        life: u32,
+        /// The worker.
+        worker: usize,
+        /// Which one.
+        worker_life: u32,
+        /// The root.
+        root: u64,
+    },
+    /// A call reaches a replica.
+    CallArrives {
+        /// Which.
+        call: u64,
+        /// Which.
+        replica: usize,
+        /// What was sent.
+        message: Rc<[u8]>,
+    },
+    /// A reply reaches its gateway.
+    CallEnds {
+        /// To which call.
+        call: u64,
+        /// What it is.
+        reply: Vec<u8>,
+    },
+    /// A client that waits goes away.
+    Leaves {
+        /// From which gateway.
+        node: usize,
+        /// Which one.
+        life: u32,
+        /// The worker.
+        worker: usize,
+        /// The request.
+        context: u32,
+    },
+    /// A call's time is over, or its connection is.
+    CallFails {
+        /// Which.
+        call: u64,
+    },
+    /// A replica looks for what others have changed.
+    Refresh {
+        /// Which.
+        replica: usize,
+        /// Which one.
+        life: u32,
+    },
+    /// What a replica waits for is there.
+    Alarm(Waker),
+    /// A fault of the plan's.
+    Fault(usize),
+    /// A gateway is back.
+    NodeStarts {
+        /// Which.
+        node: usize,
+    },
+    /// A replica is back.
+    ReplicaStarts {
+        /// Which.
+        replica: usize,
+    },
+    /// A gateway gets another policy.
+    Reload {
+        /// Which.
+        node: usize,
+        /// The tiers.
+        tiers: Rc<Vec<Tier>>,
+        /// The number of the policy: a rollout that was overtaken by a later one changes nothing any more.
+        policy: u32,
+    },
+    /// An old root ticks no more.
+    RootEnds {
+        /// The gateway.
+        node: usize,
+        /// Which one.
+        life: u32,
+        /// The worker.
+        worker: usize,
+        /// The root.
+        root: u64,
+    },
+    /// An admin's call.
+    Errand(Rc<Errand>),
+    /// A client's limits are these, everywhere.
+    LimitsHold(u32, Box<Tier>),
+    /// A client's limits are what they were.
+    LimitsStay(u32),
+    /// All gateways have a policy of this number, by which a client's limits are these, unless it has its own.
+    PolicyHolds(u32, u32),
+    /// Clients ask no more, and nothing is broken.
+    Heal,
+    /// A client asks once more, when nobody else has for long: number so and so of as many as its bucket holds.
+    Probe(usize, u64),
+    /// What the store says is compared.
+    Audit,
+}
+
+impl Cluster {
+    /// Lets `event` happen.
+    pub(super) fn happens(&self, event: Event) {
+        match event {
+            Event::Ask(client) => self.ask(client),
+            Event::Tick { node, life, worker, worker_life, root } => {
+                self.ticks(node, life, worker, worker_life, root);
+            }
+            Event::CallArrives { call, replica, message } => self.call_arrives(call, replica, &message),
+            Event::CallEnds { call, reply } => self.end_call(call, Some(reply)),
+            Event::CallFails { call } => self.end_call(call, None),
+            Event::Leaves { node, life, worker, context } => self.leave(node, life, worker, context),
+            Event::Refresh { replica, life } => self.refresh(replica, life),
+            Event::Alarm(waker) => {
+                waker.wake();
+                self.go_on();
+            }
+            Event::Fault(number) => self.happen(&self.plan.faults[number].1),
+            Event::NodeStarts { node } => {
+                if self.node(node).is_none() {
+                    self.start_node(node);
+                }
+            }
+            Event::ReplicaStarts { replica } => self.start_replica(replica),
+            Event::Reload { node, tiers, policy } => self.reload(node, tiers, policy),
+            Event::RootEnds { node, life, worker, root } => {
+                if let Some(node) = self.node(node).filter(|node| node.life == life) {
+                    node.workers[worker].roots.borrow_mut().retain(|one| one.id != root);
+                }
+            }
+            Event::Errand(errand) => self.send_errand(&errand),
+            Event::LimitsHold(client, tier) => self.log.limits_hold(client, self.stamp(), *tier),
+            Event::PolicyHolds(client, policy)
+                if policy < self.newest_policy.get() || self.overridden.borrow().contains(&client) =>
+            {
+                self.log.limits_stay(client, self.stamp());
+            }
+            Event::PolicyHolds(client, _) => {
+                self.log.limits_hold(client, self.stamp(), self.tier_of(client as usize, 0));
+            }
+            Event::LimitsStay(client) => self.log.limits_stay(client, self.stamp()),
+            Event::Heal => self.heal(),
+            Event::Probe(client, left) => self.probe(client, left),
+            Event::Audit => self.audit(),
+        }
+    }
+
+    fn ticks(&self, number: usize, life: u32, worker: usize, worker_life: u32, root: u64) {
+        let Some(node) = self.node(number).filter(|node| node.life == life) else { return };
+        let worker = &node.workers[worker];
+        let found = worker.roots.borrow().iter().find(|one| one.id == root).cloned();
+        let Some(found) = found.filter(|_| worker.life.get() == worker_life) else { return };
+        let interval = found.store_client.interval().nanos().0;
+        let event = Event::Tick { node: number, life, worker: worker.number, worker_life, root };
+        self.queue.push(self.now() + interval, event);
+        self.tick(&node, worker, &found);
+    }
+}
