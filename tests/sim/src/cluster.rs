@@ -1,4 +1,4 @@
-//! A whole cluster in one thread: gateways, the network, replicas of the store, what they share, clients, and what breaks.
+//! A whole cluster in one thread: gateways, the network, replicas of the store, what the replicas share, clients, and faults.
 //!
 //! | | whose code |
 //! | --- | --- |
@@ -43,23 +43,24 @@ use crate::plan::{Fault, Plan, SECOND, Tier};
 use crate::queue::Queue;
 use crate::random::Random;
 
-/// After the last request: leases end, what is owed is reported, sweeps find what nobody speaks for. A calm lease is reported half
-/// a minute after it and lasts for almost a minute from then on, where the worker that knew of it has lost its memory.
+/// How long a run goes on after the last request. Meanwhile leases end, what is owed is reported, and sweeps find what no worker
+/// remembers. A calm lease takes longest: it is reported after half a minute, and if the worker that knew of it has lost its
+/// memory, it lasts for almost a minute after that.
 const QUIET: u64 = 150 * SECOND;
 
-/// Where chance comes from.
+/// The streams of random numbers.
 pub struct Chance {
-    /// In gateways' memory.
+    /// For gateways' memory.
     pub memory: Random,
-    /// In the network.
+    /// For the network.
     pub network: Random,
-    /// In replicas.
+    /// For replicas.
     pub store: Random,
 }
 
 /// See the [module](self).
 pub struct Cluster {
-    /// What was decided before.
+    /// What was decided before the run.
     pub plan: Plan,
     /// What has happened.
     pub log: Log,
@@ -68,7 +69,7 @@ pub struct Cluster {
     queue: Queue<Event>,
     now: Cell<u64>,
     newest_stamp: Cell<u64>,
-    /// By how much the store's clock was set back in all.
+    /// By how much the store's clock was set back, in all.
     set_back: Cell<u64>,
     last_id: Cell<u64>,
     sites: Vec<Site>,
@@ -83,14 +84,14 @@ pub struct Cluster {
     policies: RefCell<Vec<(Vec<Tier>, Policy)>>,
     trouble: Cell<u64>,
     is_healed: Cell<bool>,
-    /// Clients with limits of their own.
+    /// The clients that have an override.
     overridden: RefCell<BTreeSet<u32>>,
-    /// The number of the policy that is being rolled out, or was last.
+    /// The number of the newest policy that was rolled out.
     newest_policy: Cell<u32>,
 }
 
 impl Cluster {
-    /// A cluster as `plan` has it. Tokio's runtime has to be entered, and its clock to stand.
+    /// The cluster that `plan` describes. Tokio's runtime has to be entered, and its clock paused.
     #[must_use]
     pub fn new(plan: Plan, is_traced: bool) -> Self {
         let stream = |number| Random::new(plan.seed, number);
@@ -127,7 +128,7 @@ impl Cluster {
         self.now.get()
     }
 
-    /// The store's time, in its steps of a microsecond. It never goes back: where somebody sets the clock back, it goes on.
+    /// The store's time, in steps of a microsecond. It never goes back, even if the store's clock is set back.
     pub fn stamp(&self) -> u64 {
         let clock = self.redis.clock(self.now()) + self.set_back.get();
         let stamp = (clock / 1_000 * 1_000).max(self.newest_stamp.get());
@@ -140,7 +141,7 @@ impl Cluster {
         UnixNanos(self.now().saturating_add_signed(self.sites[node].wall.get()))
     }
 
-    /// A number that no other thing has.
+    /// A number that nothing else has.
     pub fn next_id(&self) -> u64 {
         self.last_id.set(self.last_id.get() + 1);
         self.last_id.get()
@@ -151,12 +152,12 @@ impl Cluster {
         self.sites[number].node.borrow().clone()
     }
 
-    /// Notes what happens, where somebody wants to read it.
+    /// Adds a line to the trace, if there is one.
     pub fn trace(&self, client: Option<u32>, line: impl FnOnce() -> String) {
         self.log.trace(self.now() - self.plan.start, client, line);
     }
 
-    /// Runs it to its end.
+    /// Runs the cluster to its end.
     pub fn run(&self) {
         (0..self.replicas.len()).for_each(|replica| self.start_replica(replica));
         (0..self.sites.len()).for_each(|node| self.start_node(node));

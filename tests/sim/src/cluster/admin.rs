@@ -1,4 +1,4 @@
-//! What an admin does, by the store's API, until it is done.
+//! What an admin does by the store's API. Each call is repeated until it succeeds.
 
 use std::rc::Rc;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Cluster, Event};
 use crate::plan::{MILLISECOND, NAMESPACE, SECOND, Tier};
 
-/// A call of an admin's.
+/// An admin's call.
 #[derive(Debug)]
 pub struct Errand {
     /// The method.
@@ -17,25 +17,25 @@ pub struct Errand {
     pub path: String,
     /// The body, where there is one.
     pub body: Value,
-    /// What it is for.
+    /// Its purpose.
     pub purpose: Purpose,
 }
 
-/// What a call is for.
+/// The purpose of a call.
 #[derive(Clone, Debug)]
 pub enum Purpose {
-    /// From when it is done, and everywhere soon after, this client has these limits.
+    /// To give a client limits of its own.
     Limits(u32, Box<Tier>),
-    /// It makes a client's bucket, or its month, whole.
+    /// To reset a client's bucket, its month or both.
     Reset {
-        /// Whose.
+        /// The client.
         client: u32,
-        /// The bucket.
+        /// Whether the bucket is reset.
         bucket: bool,
-        /// The month.
+        /// Whether the month is reset.
         month: bool,
     },
-    /// What a client has used in a month.
+    /// To learn what a client has used in a month.
     Usage(u32, u16),
 }
 
@@ -50,7 +50,7 @@ impl Cluster {
                 let mut body = limits.json();
                 body["reason"] = "because".into();
                 body["tier"] = base.name.clone().into();
-                // Whoever has no month of its own would have the tier's.
+                // Without a month of its own, the override would have the tier's.
                 body["monthly"] = limits.monthly.map_or_else(|| "unlimited".into(), Value::from);
                 body.as_object_mut().map(|body| body.remove("on_failure"));
                 (Method::PUT, body)
@@ -63,7 +63,7 @@ impl Cluster {
         self.send_errand(&Rc::new(Errand { method, path, body, purpose }));
     }
 
-    /// Makes a client's bucket, or its month, whole.
+    /// Resets a client's bucket, its month or both.
     pub fn reset(&self, client: usize, bucket: bool, month: bool) {
         let Some(name) = &self.plan.clients[client].name else { return };
         let path = format!("/v1/reset/{NAMESPACE}/{name}");
@@ -72,7 +72,7 @@ impl Cluster {
         self.send_errand(&Rc::new(Errand { method: Method::POST, path, body, purpose }));
     }
 
-    /// Asks what a client has used.
+    /// Asks the store what a client has used.
     pub fn ask_usage(&self, client: u32, month: u16) {
         let Some(name) = &self.plan.clients[client as usize].name else { return };
         let of = tollgate_core::limit::Month(month);
@@ -81,7 +81,7 @@ impl Cluster {
         self.send_errand(&Rc::new(Errand { method: Method::GET, path, body: Value::Null, purpose }));
     }
 
-    /// It is tried again a little later.
+    /// Tries a call that has failed again, a little later.
     pub fn errand_failed(&self, errand: &Rc<Errand>) {
         if let Purpose::Reset { client, bucket, month } = errand.purpose {
             // It may have been done all the same.
@@ -90,7 +90,7 @@ impl Cluster {
         self.queue.push(self.now() + 100 * MILLISECOND, Event::Errand(Rc::clone(errand)));
     }
 
-    /// It has an answer.
+    /// Records the answer to a call.
     pub fn errand_ended(&self, errand: &Rc<Errand>, status: u16, body: &Value) {
         self.trace(None, || format!("{} {}: {status} {body}", errand.method, errand.path));
         match (&errand.purpose, status) {
@@ -101,12 +101,12 @@ impl Cluster {
                 } else {
                     self.overridden.borrow_mut().remove(client);
                 }
-                // Of two that wait for the end of one trouble, what was done later holds later.
+                // If two calls wait for the end of the same trouble, the later one holds later.
                 let order = (self.now() - self.plan.start) / 1_000_000;
                 let everywhere = self.now().max(self.trouble.get()) + 3 * SECOND + order;
                 self.queue.push(everywhere, Event::LimitsHold(*client, tier.clone()));
             }
-            // It has none already, or its tier is not known yet: it stays as it was.
+            // It has no override to remove, or its tier is not known yet, so nothing changes.
             (Purpose::Limits(client, _), 404 | 422) => {
                 self.queue.push(self.now(), Event::LimitsStay(*client));
             }

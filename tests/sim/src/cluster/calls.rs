@@ -10,7 +10,7 @@ use super::gateway::{Node, Root, Worker};
 use super::{Cluster, Event};
 use crate::plan::{MILLISECOND, Network, SECOND};
 
-/// Who has made a call.
+/// Who makes a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// The filter's root, from a tick.
@@ -19,7 +19,7 @@ pub enum Caller {
     Request(u32),
 }
 
-/// A call that has no end yet.
+/// A call that has not ended.
 #[derive(Debug)]
 pub struct Open {
     node: usize,
@@ -29,13 +29,13 @@ pub struct Open {
     root: Rc<Root>,
     caller: Caller,
     until: u64,
-    /// It may take less than a call usually may.
+    /// Whether it may take less time than a call usually may.
     is_short: bool,
-    /// What was sent.
+    /// The message.
     pub message: Rc<[u8]>,
 }
 
-/// All that are under way, and the network's state.
+/// All calls that are under way, and the network's state.
 #[derive(Debug, Default)]
 pub struct Calls {
     open: RefCell<BTreeMap<u64, Open>>,
@@ -43,31 +43,31 @@ pub struct Calls {
     cuts: RefCell<Vec<Cut>>,
 }
 
-/// A gateway that does not reach a replica.
+/// A cut between a gateway and a replica.
 #[derive(Clone, Copy, Debug)]
 pub struct Cut {
     /// The gateway.
     pub node: usize,
-    /// None: all of them.
+    /// The replica; `None` for all of them.
     pub replica: Option<usize>,
     /// When it ends.
     pub until: u64,
-    /// It is told at once.
+    /// Whether calls are refused at once, instead of hanging.
     pub is_refused: bool,
 }
 
 impl Calls {
-    /// The network is bad until then.
+    /// Makes the network bad until then.
     pub fn worsen(&self, until: u64, network: Network) {
         self.bad.set(Some((until, network)));
     }
 
-    /// Cuts a gateway off.
+    /// Adds a cut.
     pub fn cut(&self, cut: Cut) {
         self.cuts.borrow_mut().push(cut);
     }
 
-    /// All is well again.
+    /// Ends all faults.
     pub fn heal(&self) {
         self.bad.set(None);
         self.cuts.borrow_mut().clear();
@@ -81,12 +81,12 @@ impl Calls {
     }
 }
 
-/// The most calls that one root makes in a second: a batch a tick, and the requests that find no lease, each of which may ask
-/// several times on Kong. It bounds a storm; how thrifty the store client is shows in the number of calls.
+/// A root that makes this many calls in a second has broken loose. Usual are a batch per tick, and the calls of requests without
+/// a lease, of which each may ask several times on Kong.
 const STORM: u32 = 400;
 
 impl Cluster {
-    /// How the network is now.
+    /// The network at the moment.
     fn network(&self) -> Network {
         match self.calls.bad.get() {
             Some((until, network)) if self.now() < until => network,
@@ -170,7 +170,7 @@ impl Cluster {
         }
     }
 
-    /// What a replica made of a call is on its way back; none: the connection breaks.
+    /// Sends a replica's reply back; `None` breaks the connection.
     pub fn answer(&self, call: u64, reply: Option<Vec<u8>>) {
         let Some(until) = self.calls.open.borrow().get(&call).map(|open| open.until) else { return };
         let network = self.network();
@@ -191,7 +191,7 @@ impl Cluster {
         self.queue.push(comes, event);
     }
 
-    /// It is heard of no more: its caller will give it up.
+    /// Leaves a call without an end, until its caller gives it up.
     pub fn hang(&self, call: u64) {
         let until = self.calls.open.borrow().get(&call).map(|open| open.until);
         if let Some(until) = until {
@@ -204,7 +204,7 @@ impl Cluster {
         match chance.below(3) {
             0 => bytes.truncate(chance.index(bytes.len() + 1)),
             1 => *bytes = b"<html><h1>502 Bad Gateway</h1></html>".to_vec(),
-            // Reads as no message: the version is another.
+            // With another version it cannot be read.
             _ => bytes.iter_mut().take(1).for_each(|byte| *byte ^= 0x80),
         }
     }
@@ -227,7 +227,7 @@ impl Cluster {
         let was_cut_short = match (open.is_short, open.until.saturating_sub(self.now())) {
             (false, _) => Some(false),
             (true, 0) => Some(true),
-            // A gateway's clock has milliseconds, and drifts.
+            // A gateway's clock has steps of a millisecond, and drifts.
             (true, left) => (left > 2 * MILLISECOND).then_some(false),
         };
         self.call_ended(&node, worker, &open.root, open.caller, reply, was_cut_short);

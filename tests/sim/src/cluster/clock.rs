@@ -1,4 +1,4 @@
-//! Tokio's clock, which the store's code reads: it stands still but for the simulator.
+//! Tokio's clock, which the store's code reads. Only the simulator moves it.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -6,24 +6,24 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-/// Moves Tokio's clock. It has to stand, and its runtime to be entered.
+/// Moves Tokio's clock, which has to be paused, in the runtime that was entered.
 #[derive(Debug)]
 pub struct Clock(Cell<u64>);
 
 impl Clock {
-    /// It is `now`.
+    /// A clock that shows `now`.
     #[must_use]
     pub const fn at(now: u64) -> Self {
         Self(Cell::new(now))
     }
 
-    /// It becomes `now`.
+    /// Moves the clock to `now`.
     pub fn advance_to(&self, now: u64) {
         let elapsed = now - self.0.replace(now);
         if elapsed == 0 {
             return;
         }
-        // It moves at the first poll; what it would wait for is that others have a turn.
+        // The clock moves at the first poll. After that it would only wait for other tasks to run.
         let advance = pin!(tokio::time::advance(Duration::from_nanos(elapsed)));
         let _ = advance.poll(&mut Context::from_waker(Waker::noop()));
     }

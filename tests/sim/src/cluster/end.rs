@@ -8,7 +8,7 @@ use super::gateway::Node;
 use crate::plan::{Personality, SECOND};
 
 impl Cluster {
-    /// Clients ask no more; whatever is broken is mended.
+    /// Mends everything, after the last request.
     pub(super) fn heal(&self) {
         self.trace(None, || "all is well, and nobody asks".to_owned());
         self.is_healed.set(true);
@@ -24,14 +24,14 @@ impl Cluster {
         }
     }
 
-    /// Health checks go on: a worker that was rebuilt finds out which node it is.
+    /// Sends a health check to every worker, so that one that was rebuilt finds out which node it is.
     pub(super) fn ping_all(&self, node: &Node) {
         for worker in &node.workers[..self.plan.nodes[node.number].workers] {
             self.ping(node, worker);
         }
     }
 
-    /// Asks the store what everybody has used, and looks what the gateways remember.
+    /// Asks the store what every consumer has used, and checks what the gateways remember.
     pub(super) fn audit(&self) {
         // The store's clock may have been set.
         let hour = 3_600 * SECOND;

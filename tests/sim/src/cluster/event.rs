@@ -7,90 +7,90 @@ use super::Cluster;
 use super::admin::Errand;
 use crate::plan::Tier;
 
-/// Something that happens.
+/// Something that happens at a moment.
 pub enum Event {
     /// It is a client's turn.
     Ask(usize),
     /// A root's tick.
     Tick {
-        /// The gateway.
+        /// The gateway's place.
         node: usize,
-        /// Which one.
+        /// Which of the gateways that have lived there.
         life: u32,
-        /// The worker.
+        /// The worker's place.
         worker: usize,
-        /// Which one.
+        /// How often the worker had lost its memory.
         worker_life: u32,
         /// The root.
         root: u64,
     },
     /// A call reaches a replica.
     CallArrives {
-        /// Which.
+        /// The call.
         call: u64,
-        /// Which.
+        /// The replica.
         replica: usize,
         /// What was sent.
         message: Rc<[u8]>,
     },
     /// A reply reaches its gateway.
     CallEnds {
-        /// To which call.
+        /// The call that it answers.
         call: u64,
-        /// What it is.
+        /// The reply.
         reply: Vec<u8>,
     },
     /// A client that waits goes away.
     Leaves {
-        /// From which gateway.
+        /// The gateway's place.
         node: usize,
-        /// Which one.
+        /// Which of the gateways that have lived there.
         life: u32,
         /// The worker.
         worker: usize,
         /// The request.
         context: u32,
     },
-    /// A call's time is over, or its connection is.
+    /// A call fails, because its time is over or its connection breaks.
     CallFails {
-        /// Which.
+        /// The call.
         call: u64,
     },
-    /// A replica looks for what others have changed.
+    /// A replica reads what others have changed.
     Refresh {
-        /// Which.
+        /// The replica's place.
         replica: usize,
-        /// Which one.
+        /// Which of the replicas that have lived there.
         life: u32,
     },
-    /// What a replica waits for is there.
+    /// What a replica waits for has come.
     Alarm(Waker),
-    /// A fault of the plan's.
+    /// The plan's fault of this number.
     Fault(usize),
     /// A gateway is back.
     NodeStarts {
-        /// Which.
+        /// The gateway's place.
         node: usize,
     },
     /// A replica is back.
     ReplicaStarts {
-        /// Which.
+        /// The replica's place.
         replica: usize,
     },
     /// A gateway gets another policy.
     Reload {
-        /// Which.
+        /// The gateway's place.
         node: usize,
-        /// The tiers.
+        /// The policy's tiers.
         tiers: Rc<Vec<Tier>>,
-        /// The number of the policy: a rollout that was overtaken by a later one changes nothing any more.
+        /// The policy's number: an older policy than the gateway's changes nothing.
         policy: u32,
     },
     /// An old root ticks no more.
     RootEnds {
-        /// The gateway.
+        /// The gateway's place.
         node: usize,
-        /// Which one.
+        /// Which of the gateways that have lived there.
         life: u32,
         /// The worker.
         worker: usize,
@@ -99,17 +99,17 @@ pub enum Event {
     },
     /// An admin's call.
     Errand(Rc<Errand>),
-    /// A client's limits are these, everywhere.
+    /// From now on a client has these limits, everywhere.
     LimitsHold(u32, Box<Tier>),
-    /// A client's limits are what they were.
+    /// A client's limits have not changed.
     LimitsStay(u32),
-    /// All gateways have a policy of this number, by which a client's limits are these, unless it has its own.
+    /// All gateways have the policy of this number, which gives a client's limits unless it has an override.
     PolicyHolds(u32, u32),
-    /// Clients ask no more, and nothing is broken.
+    /// Clients stop asking, and everything is mended.
     Heal,
-    /// A client asks once more, when nobody else has for long: number so and so of as many as its bucket holds.
+    /// A client asks long after all others have stopped, and this many requests are left to ask, of as many as its bucket holds.
     Probe(usize, u64),
-    /// What the store says is compared.
+    /// The store is asked what was used, and memories are checked.
     Audit,
 }
 

@@ -1,4 +1,4 @@
-//! What breaks, or is changed.
+//! How the plan's faults happen.
 
 use std::rc::Rc;
 
@@ -6,11 +6,11 @@ use super::calls::Cut;
 use super::{Cluster, Event};
 use crate::plan::{Fault, MILLISECOND, SECOND};
 
-/// For so long old roots go on ticking.
+/// How long old roots go on ticking.
 const OLD_ROOTS: u64 = 20 * SECOND;
 
 impl Cluster {
-    /// A fault of the plan's happens.
+    /// Lets a fault happen.
     pub fn happen(&self, fault: &Fault) {
         let now = self.now();
         self.trace(None, || format!("fault: {fault:?}"));
@@ -26,7 +26,7 @@ impl Cluster {
             }
             Fault::RedisAway { length, hangs } => {
                 self.redis.go_away(now + length, *hangs);
-                // Who has begun to wait waits on.
+                // Calls that hang end a little later.
                 self.trouble(*length + SECOND);
             }
             Fault::RedisSlow { length, delay } => {
@@ -70,7 +70,7 @@ impl Cluster {
                     let event = Event::Reload { node, tiers: Rc::clone(&tiers), policy };
                     self.queue.push(now + node as u64 * pace, event);
                 }
-                // Old roots tick on, and what was lent by the old terms may be spent.
+                // Old roots go on ticking, and leases under the old terms may be spent.
                 let everywhere = now + self.sites.len() as u64 * pace + OLD_ROOTS + 12 * SECOND;
                 for number in 0..self.clients.len() {
                     self.queue.push(everywhere, Event::PolicyHolds(number as u32, policy));
@@ -79,7 +79,7 @@ impl Cluster {
             Fault::Move { client, tier } => {
                 self.move_to(*client, *tier);
                 self.log.limits_change(*client as u32, self.stamp(), self.tier_of(*client, 0));
-                // What was lent under the old tier ends.
+                // By then leases under the old tier have ended.
                 let policy = self.newest_policy.get();
                 self.queue.push(now + 12 * SECOND, Event::PolicyHolds(*client as u32, policy));
             }
@@ -88,9 +88,9 @@ impl Cluster {
         }
     }
 
-    /// A gateway gets another policy: every worker has one more root, and the old ones go on ticking for a while.
+    /// Gives a gateway another policy: every worker gets one more root, and the old ones go on ticking for a while.
     pub fn reload(&self, number: usize, tiers: Rc<Vec<crate::plan::Tier>>, policy: u32) {
-        // Whoever rolls out a policy rolls out no older one any more.
+        // A rollout that was overtaken by a newer one stops.
         if self.sites[number].policy.get() > policy {
             return;
         }
@@ -122,12 +122,12 @@ impl Cluster {
         }
     }
 
-    /// The store's clock was set by so much: where that is back, the log's time goes on.
+    /// Records that the store's clock was set. If it was set back, the log's time goes on all the same.
     fn goes_back(&self, by: i64) {
         self.set_back.set(self.set_back.get() + by.min(0).unsigned_abs());
     }
 
-    /// The cluster is in trouble for so long: what is claimed of quiet times does not hold.
+    /// Records that something is broken for `length`: claims about quiet times do not hold then.
     pub fn trouble(&self, length: u64) {
         let until = self.now() + length + 50 * MILLISECOND;
         self.log.in_trouble(self.now(), until);

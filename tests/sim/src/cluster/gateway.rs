@@ -13,16 +13,16 @@ use super::shared_data::Zone;
 use super::{Cluster, Event};
 use crate::plan::{self, MILLISECOND, Personality, Tier};
 
-/// The place of a gateway, whichever lives there.
+/// The place of a gateway, in which one gateway after the other may live.
 #[derive(Debug)]
 pub struct Site {
-    /// None while it is away.
+    /// The gateway; `None` while the place is empty.
     pub node: RefCell<Option<Rc<Node>>>,
-    /// Its wall clock less the true time.
+    /// The difference of its wall clock and the true time.
     pub wall: Cell<i64>,
-    /// Which policy it has.
+    /// The tiers of its policy.
     pub tiers: RefCell<Rc<Vec<Tier>>>,
-    /// Its number.
+    /// Its policy's number.
     pub policy: Cell<u32>,
     lives: Cell<u32>,
 }
@@ -32,13 +32,13 @@ pub struct Site {
 pub struct Node {
     /// Its place.
     pub number: usize,
-    /// Which of those that have lived there.
+    /// Which of the gateways that have lived there.
     pub life: u32,
-    /// What it is.
+    /// Kong or Envoy.
     pub personality: Personality,
-    /// What its workers share.
+    /// The shared data of its workers.
     pub shared: Zone,
-    /// Those that serve; in Envoy the main thread comes last, which only ticks.
+    /// The workers that serve. In Envoy the main thread comes last, which only ticks.
     pub workers: Vec<Worker>,
     uptime: u64,
     drift: i64,
@@ -47,7 +47,7 @@ pub struct Node {
 /// A worker.
 #[derive(Debug)]
 pub struct Worker {
-    /// Which.
+    /// Its place among the workers.
     pub number: usize,
     /// Counts up when its memory is lost.
     pub life: Cell<u32>,
@@ -55,7 +55,7 @@ pub struct Worker {
     pub roots: RefCell<Vec<Rc<Root>>>,
     /// Requests that wait for the store.
     pub waiting: RefCell<BTreeMap<u32, Rc<Guest>>>,
-    /// It is doing something.
+    /// Whether it is doing something.
     pub is_busy: Cell<bool>,
     last_context: Cell<u32>,
 }
@@ -63,43 +63,43 @@ pub struct Worker {
 /// One root context of the filter.
 #[derive(Debug)]
 pub struct Root {
-    /// Different from any other's.
+    /// A number that no other root has.
     pub id: u64,
-    /// With the policy that it was loaded with.
+    /// The product's engine, with the root's policy.
     pub engine: Engine,
-    /// The product's.
+    /// The product's store client.
     pub store_client: StoreClient,
-    /// Failed calls since the last one that worked, as far as that can be told.
+    /// Failed calls since the last one that worked; `None` if that cannot be told.
     pub failures: Cell<Option<u32>>,
     /// Whether a call of the root's own is under way.
     pub is_calling: Cell<bool>,
-    /// Whether a call of its has worked yet.
+    /// Whether one of its calls has worked yet.
     pub was_answered: Cell<bool>,
-    /// Calls that it has made in the second that runs.
+    /// The present second, and how many calls it has made in it.
     pub calls: Cell<(u64, u32)>,
 }
 
 /// A request that waits.
 #[derive(Debug)]
 pub struct Guest {
-    /// Whose.
+    /// Its client.
     pub client: u32,
-    /// What it costs.
+    /// What it costs, in thousandths.
     pub cost: u64,
-    /// By which of the log's tiers it has to be decided.
+    /// Its tier's place in the log.
     pub tier: usize,
     /// When it came.
     pub came: u64,
-    /// Where from.
+    /// Its client's address.
     pub address: [u8; 4],
-    /// By whom it is served.
+    /// The root that serves it.
     pub root: Rc<Root>,
-    /// The product's.
+    /// The product's waiting request.
     pub waiting: Rc<Waiting>,
 }
 
 impl Site {
-    /// Nobody lives there yet.
+    /// A place that is still empty.
     #[must_use]
     pub fn new(plan: &plan::Node, tiers: Rc<Vec<Tier>>) -> Self {
         Self {
@@ -113,7 +113,7 @@ impl Site {
 }
 
 impl Node {
-    /// Nanoseconds of its monotonic clock at `now`.
+    /// What its monotonic clock shows at `now`, in nanoseconds.
     #[must_use]
     pub fn monotonic(&self, now: u64, start: u64) -> u64 {
         let elapsed = now - start;
@@ -152,7 +152,7 @@ impl Worker {
 }
 
 impl Cluster {
-    /// Starts the gateway of a place.
+    /// Starts a gateway.
     pub fn start_node(&self, number: usize) {
         let (site, plan) = (&self.sites[number], &self.plan.nodes[number]);
         site.lives.set(site.lives.get() + 1);
@@ -173,7 +173,7 @@ impl Cluster {
         *site.node.borrow_mut() = Some(node);
     }
 
-    /// Loads the place's policy into a worker: one more root.
+    /// Loads the place's policy into a worker, which gives it one more root.
     pub fn load(&self, node: &Rc<Node>, worker: &Worker) {
         let tiers = Rc::clone(&self.sites[node.number].tiers.borrow());
         let root = Rc::new(self.root(node, &tiers));
@@ -222,7 +222,7 @@ impl Cluster {
         policy
     }
 
-    /// Kills the gateway of a place: its memory is gone, and its connections break.
+    /// Kills a gateway. Its memory is gone, and its connections break.
     pub fn kill_node(&self, number: usize) {
         let Some(node) = self.sites[number].node.borrow_mut().take() else { return };
         self.trace(None, || format!("node {number} dies"));
@@ -232,8 +232,8 @@ impl Cluster {
         }
     }
 
-    /// A worker's memory is lost, its requests with it; `doubles`: its old roots go on ticking, and what is new ticks
-    /// twice.
+    /// A worker loses its memory and its requests. If it `doubles`, it loses nothing: its old roots go on ticking, and the new
+    /// one ticks twice.
     pub fn rebuild(&self, number: usize, worker: usize, doubles: bool) {
         let Some(node) = self.node(number) else { return };
         let Some(worker) = node.workers.get(worker) else { return };

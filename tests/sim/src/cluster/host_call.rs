@@ -1,4 +1,4 @@
-//! What the product's store client needs of a gateway, and what the gateway makes of it.
+//! The gateway's calls into the filter, and the host that the filter finds there.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -19,24 +19,24 @@ use super::{Cluster, Event};
 use crate::log::{Shot, Verdict};
 use crate::plan::{MILLISECOND, Personality};
 
-/// One call of the gateway's into the filter.
+/// One call of the gateway into the filter.
 pub struct HostCall<'a> {
     shared: Shared<'a>,
     root: &'a Rc<Root>,
-    /// The request at hand; none: the root.
+    /// The context of the request at hand; `None` if it is the root.
     at_hand: Cell<Option<u32>>,
-    /// The request that was at hand first, and where it comes from.
+    /// The context of the request that was at hand first, and its address.
     first: Option<(u32, [u8; 4])>,
     reply: RefCell<Option<Vec<u8>>>,
-    /// It is a reply to the root's own call: Kong crashes if another is made now.
+    /// Whether this is the reply to the root's own call. Kong crashes if another call is made now.
     is_roots_reply: bool,
-    /// Whether the call that has ended had less time than a call usually has, and took all of it: then its failure says
-    /// nothing about the store. None: it cannot be told.
+    /// Whether the call that has ended had less time than usual and took all of it, so that its failure says nothing about the
+    /// store; `None` if that cannot be told.
     was_cut_short: Option<bool>,
 }
 
-/// Below that, the product takes another time for another worker's earlier reading of the same clock (less than its second,
-/// because clocks also drift).
+/// The product takes a clock that is behind by up to a second for another worker's earlier reading. This is a little less,
+/// because clocks also drift.
 const WALLS_DIFFER: u64 = 800 * MILLISECOND;
 
 /// A request's origin.
@@ -55,15 +55,15 @@ impl Gateway for Origin {
 
 /// A request, as a client sends it.
 pub struct Sent<'a> {
-    /// Whose.
+    /// Its client.
     pub client: u32,
-    /// What it costs.
+    /// What it costs, in thousandths.
     pub cost: u64,
-    /// By which of the log's tiers it has to be decided.
+    /// Its tier's place in the log.
     pub tier: usize,
-    /// Where from.
+    /// Its client's address.
     pub address: [u8; 4],
-    /// As a gateway hands it over.
+    /// Its headers, as a gateway hands them over.
     pub headers: &'a [u8],
 }
 
@@ -86,7 +86,7 @@ impl Cluster {
         }
     }
 
-    /// A worker gets a request.
+    /// A worker serves a request.
     pub fn serve(&self, node: &Node, worker: &Worker, sent: &Sent<'_>) {
         let Some(root) = worker.root() else { return };
         worker.is_busy.set(true);
@@ -134,7 +134,7 @@ impl Cluster {
         worker.is_busy.set(false);
     }
 
-    /// A client that waits goes away, if it still does.
+    /// A client goes away, if it still waits.
     pub fn leave(&self, node: usize, life: u32, worker: usize, context: u32) {
         let Some(node) = self.node(node).filter(|node| node.life == life) else { return };
         let guest = node.workers[worker].waiting.borrow_mut().remove(&context);
@@ -153,7 +153,7 @@ impl Cluster {
         worker.is_busy.set(false);
     }
 
-    /// A call has ended, for whom it was made; `reply`: what came, if anything that is a 200. `was_cut_short`: see [`HostCall`].
+    /// A call has ended, and its `caller` hears of it. `reply` is the body of a 200. For `was_cut_short` see [`HostCall`].
     pub fn call_ended(
         &self,
         node: &Node,
@@ -173,7 +173,7 @@ impl Cluster {
             }
             Caller::Request(context) => {
                 let guest = worker.waiting.borrow().get(&context).cloned();
-                // Whose request is gone hears nothing.
+                // A request that is gone hears nothing.
                 if let Some(guest) = guest {
                     let first = Some((context, guest.address));
                     let call = HostCall { was_cut_short, ..self.host_call(node, worker, root, first) };

@@ -1,5 +1,5 @@
-//! What the replicas share: the product's own memory backend, behind a Redis that is away, slow, or fails over without
-//! the newest.
+//! What the replicas share: the product's own memory backend, behind a Redis that can be away, slow, or fail over without its
+//! newest writes.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -28,18 +28,18 @@ const COMMAND_TIMEOUT: u64 = 500 * MILLISECOND;
 #[derive(Clone)]
 pub struct Redis(Arc<Server>);
 
-/// The server, or whichever has taken over.
+/// The server, or the replica that has taken over.
 struct Server {
-    /// True time.
+    /// The true time.
     now: AtomicU64,
-    /// Its clock less the true time.
+    /// The difference of its clock and the true time.
     offset: AtomicI64,
     state: Mutex<State>,
 }
 
 struct State {
     primary: Copy,
-    /// Those that will take over, one after the other. All of them are as far as the journal's beginning.
+    /// The replicas that will take over, one after the other. They have all writes up to the journal's beginning.
     spares: VecDeque<Copy>,
     journal: VecDeque<(u64, u64, Write)>,
     delay: u64,
@@ -70,11 +70,11 @@ impl Copy {
         Self { memory: Arc::new(Memory::new(Arc::new(move || UnixMicros(clock.load(Relaxed))))), micros }
     }
 
-    /// Does what another has done at `micros`.
+    /// Repeats a write that another server did at `micros`.
     fn replay(&self, micros: u64, write: Write) {
         self.micros.store(micros, Relaxed);
         let memory = &self.memory;
-        // In memory everything is done when it is first asked for.
+        // The memory backend does everything at the first poll.
         let is_done = match write {
             Write::Apply(namespace, entries) => memory.apply(&namespace, entries).now_or_never().is_some(),
             Write::Reset(namespace, client, bucket, month, audit) => {
@@ -92,7 +92,7 @@ impl Copy {
 }
 
 impl Redis {
-    /// A server with so many replicas, each call to which takes `delay`.
+    /// A server with `spares` replicas. Each call takes `delay`.
     #[must_use]
     pub fn new(delay: u64, spares: usize) -> Self {
         let state = State {
@@ -111,33 +111,34 @@ impl Redis {
         lock(&self.0.state)
     }
 
-    /// It is `now`, true time.
+    /// Sets the true time.
     pub fn set_now(&self, now: u64) {
         self.0.now.store(now, Relaxed);
     }
 
-    /// What its clock shows at `now`, nanoseconds.
+    /// What its clock shows at the true time `now`, in nanoseconds.
     #[must_use]
     pub fn clock(&self, now: u64) -> u64 {
         now.saturating_add_signed(self.0.offset.load(Relaxed))
     }
 
-    /// Somebody sets its clock.
+    /// Sets its clock.
     pub fn set_clock(&self, by: i64) {
         self.0.offset.fetch_add(by, Relaxed);
     }
 
-    /// It does not answer until then.
+    /// Lets it not answer until then. Calls hang, or else are refused.
     pub fn go_away(&self, until: u64, hangs: bool) {
         self.state().away = (until, hangs);
     }
 
-    /// Until then a call takes `delay`.
+    /// Lets calls take `delay` until then.
     pub fn slow_down(&self, until: u64, delay: u64) {
         self.state().slow = (until, delay);
     }
 
-    /// A replica takes over that has nothing newer than `lag`; its clock differs by `skew` from the old one's.
+    /// A replica takes over that has no writes newer than `lag`, and whose clock differs by `skew` from the old server's.
+    /// Returns whether there was one.
     pub fn fail_over(&self, lag: u64, skew: i64) -> bool {
         let now = self.0.now.load(Relaxed);
         let mut state = self.state();
@@ -156,19 +157,19 @@ impl Redis {
         true
     }
 
-    /// Who wants to be woken, and when.
+    /// Takes the wakers that were set, with their moments.
     #[must_use]
     pub fn take_alarms(&self) -> Vec<(u64, Waker)> {
         std::mem::take(&mut self.state().alarms)
     }
 
-    /// All is well again.
+    /// Ends all faults.
     pub fn heal(&self) {
         let mut state = self.state();
         (state.away, state.slow) = ((0, false), (0, 0));
     }
 
-    /// Half of a call's way.
+    /// One half of a call's way, there or back.
     async fn half_trip(&self) -> Result<(), BackendError> {
         let (wait, is_away) = {
             let (now, state) = (self.0.now.load(Relaxed), self.state());
@@ -185,7 +186,7 @@ impl Redis {
         if is_away { Err(BackendError::Away("it was made to be".into())) } else { Ok(()) }
     }
 
-    /// The primary, with its clock set; `write` goes to the journal.
+    /// The primary for a write, with its clock set. `write` goes to the journal.
     fn primary(&self, write: impl FnOnce() -> Write) -> Copy {
         let now = self.0.now.load(Relaxed);
         let micros = self.clock(now) / 1_000;

@@ -1,5 +1,5 @@
-//! Replicas of the store: the product's own handlers, their futures polled by hand, and dropped in the middle where the
-//! process is killed.
+//! Replicas of the store: the product's own handlers. Their futures are polled by hand, and dropped halfway if the process is
+//! killed.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -21,10 +21,10 @@ use super::admin::Errand;
 use super::{Cluster, Event, lock};
 use crate::plan::{MILLISECOND, SECOND};
 
-/// How often a replica looks for what others have changed, as the product's `keep_up` does.
+/// How often a replica reads what others have changed, as the product's `keep_up` does.
 const REFRESH_EVERY: u64 = 300 * MILLISECOND;
 
-/// The place of a replica, whichever process runs there.
+/// The place of a replica, in which one process after the other may run.
 #[derive(Default)]
 pub struct Replica {
     process: RefCell<Option<Process>>,
@@ -37,7 +37,7 @@ struct Process {
     router: Router,
 }
 
-/// Something that a replica is at.
+/// Something that a replica is doing.
 struct Job {
     what: What,
     future: Pin<Box<dyn Future<Output = Done>>>,
@@ -57,7 +57,7 @@ enum Done {
     Answer(u16, Value),
 }
 
-/// Jobs that can go on.
+/// Jobs that were woken.
 pub type Ready = Arc<Mutex<Vec<(usize, u64)>>>;
 
 /// Wakes one job.
@@ -74,14 +74,14 @@ impl Wake for Bell {
 }
 
 impl Replica {
-    /// Whether a process runs there.
+    /// Whether a process is running.
     pub fn is_up(&self) -> bool {
         self.process.borrow().is_some()
     }
 }
 
 impl Cluster {
-    /// Starts the replica of a place.
+    /// Starts a replica, if it is not up.
     pub fn start_replica(&self, number: usize) {
         let replica = &self.replicas[number];
         if replica.is_up() {
@@ -97,7 +97,7 @@ impl Cluster {
         self.trace(None, || format!("replica {number} starts"));
     }
 
-    /// Kills it: what it was at is over, wherever it was.
+    /// Kills a replica, with everything that it is doing.
     pub fn kill_replica(&self, number: usize, length: u64) {
         let replica = &self.replicas[number];
         if !replica.is_up() {
@@ -108,7 +108,7 @@ impl Cluster {
         let jobs = std::mem::take(&mut *replica.jobs.borrow_mut());
         for job in jobs.into_values() {
             match job.what {
-                // The connection breaks, or nobody notices.
+                // Either the connection breaks, or nobody notices.
                 What::Lease(call) if self.chance.store.happens(500_000) => self.answer(call, None),
                 What::Lease(call) => self.hang(call),
                 What::Errand(errand) => self.errand_failed(&errand),
@@ -118,7 +118,7 @@ impl Cluster {
         self.queue.push(self.now() + length, Event::ReplicaStarts { replica: number });
     }
 
-    /// A call arrives.
+    /// A call arrives at a replica.
     pub fn call_arrives(&self, call: u64, number: usize, message: &Rc<[u8]>) {
         let store = self.replicas[number].process.borrow().as_ref().map(|process| Arc::clone(&process.store));
         let Some(store) = store else {
@@ -137,7 +137,7 @@ impl Cluster {
         self.begin(number, What::Lease(call), Box::pin(future));
     }
 
-    /// The replica looks for what others have changed.
+    /// A replica reads what others have changed.
     pub fn refresh(&self, number: usize, life: u32) {
         let replica = &self.replicas[number];
         if !replica.is_up() || replica.life.get() != life {
@@ -190,13 +190,13 @@ impl Cluster {
         let call = if let What::Lease(call) = what { Some(call) } else { None };
         self.poll(number, job, Job { what, future, waker });
         if let (Some(call), true) = (call, self.replicas[number].jobs.borrow().contains_key(&job)) {
-            // It takes as long as it takes; its caller does not wait for ever.
+            // The job may take any time, but its caller does not wait for ever.
             self.hang(call);
         }
         self.go_on();
     }
 
-    /// Polls whatever was woken.
+    /// Polls all jobs that were woken.
     pub fn go_on(&self) {
         loop {
             let woken = std::mem::take(&mut *lock(&self.ready));

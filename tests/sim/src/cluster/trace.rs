@@ -1,4 +1,4 @@
-//! What messages say, for whoever reads what has happened.
+//! What messages say, as lines of the trace.
 
 use tollgate_core::client::{Client, ClientId, Namespace};
 use tollgate_core::wire::{Answer, Ask, Batch, Entry, Reply};
@@ -9,7 +9,7 @@ use super::gateway::Node;
 use crate::plan::NAMESPACE;
 
 impl Cluster {
-    /// A line for each client that `message` is about, where somebody reads them.
+    /// Traces a line for each client that `message` is about.
     pub fn trace_message(&self, call: u64, message: &[u8]) {
         if !self.log.is_traced() {
             return;
@@ -18,7 +18,7 @@ impl Cluster {
             let said = match entry.ask {
                 Ask::Charge { cost } => format!("charge {cost}"),
                 Ask::Lease(lease) => format!(
-                    "epoch {} seq {} spent {} acked {} turn {} holds {} needs {} more {} wants {}",
+                    "epoch {} seq {} spent {} acked {} before the month {} holds {} needs {} queued {} wants {}",
                     lease.epoch,
                     lease.seq,
                     lease.spent,
@@ -35,7 +35,7 @@ impl Cluster {
         }
     }
 
-    /// The same for a reply.
+    /// Traces a line for each client that a reply is about.
     pub fn trace_reply(&self, call: u64, message: &[u8], reply: &[u8]) {
         if !self.log.is_traced() {
             return;
@@ -44,7 +44,7 @@ impl Cluster {
         let Ok(reply) = Reply::from_bytes(reply) else { return };
         for change in &reply.changes {
             let client = self.number_of(&change.client);
-            self.trace(client, || format!("  call {call} brings news of {client:?}: {:?}", change.what));
+            self.trace(client, || format!("  call {call} brings a change of {client:?}: {:?}", change.what));
         }
         for (entry, answer) in entries.iter().zip(&reply.answers) {
             let said = match answer {
@@ -66,7 +66,7 @@ impl Cluster {
         }
     }
 
-    /// Every record of a node's table, where somebody reads them.
+    /// Traces every record of a node's table.
     pub fn trace_records(&self, node: &Node) {
         let root = node.workers.first().and_then(super::gateway::Worker::root);
         let Some(root) = root.filter(|_| self.log.is_traced()) else { return };

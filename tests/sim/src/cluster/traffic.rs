@@ -15,9 +15,9 @@ pub struct Client {
     random: Random,
     /// Its tier's place in the policy.
     pub tier: Cell<usize>,
-    /// Costs and what such a request looks like.
+    /// Costs, and the headers of such a request.
     requests: RefCell<Vec<(u64, Rc<[u8]>)>>,
-    /// It was told to come again, and nobody else has asked for it.
+    /// The cost of the request that was refused last, if the client waits as it was told.
     promised: Cell<Option<u64>>,
 }
 
@@ -30,7 +30,7 @@ pub struct Coming {
     node: usize,
 }
 
-/// Anonymous clients' numbers in the log: those of a crowd lie together, the clients of the plan come first.
+/// The numbers in the log: the plan's clients come first, and then a range of this size for each group of anonymous clients.
 pub const GROUP: u32 = 1 << 22;
 
 impl Client {
@@ -74,13 +74,13 @@ fn bytes_of(pairs: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
-/// Around `every`.
+/// A random time around `every`.
 fn about(random: &Random, every: u64) -> u64 {
     random.between(every / 2, every + every / 2).max(1)
 }
 
 impl Cluster {
-    /// Every client begins at a moment of its own.
+    /// Lets every client begin, at moments of their own.
     pub fn begin_traffic(&self) {
         for (number, client) in self.clients.iter().enumerate() {
             let (Habit::Steady { every }
@@ -110,7 +110,7 @@ impl Cluster {
                 (0..size).for_each(|_| self.come(number));
                 self.queue.push(self.now() + about(&client.random, every), Event::Ask(number));
             }
-            // What it hears says when it asks again.
+            // It asks again when the answer says so.
             Habit::Patient { .. } => self.come(number),
         }
         self.serve_all();
@@ -132,7 +132,7 @@ impl Cluster {
                 _ => 2 % sites,
             },
         };
-        // A load balancer sees who is away.
+        // A load balancer avoids gateways that are away.
         let up = (0..sites).map(|step| (node + step) % sites).find(|site| self.node(*site).is_some());
         let Some(node) = up else {
             self.not_served(number);
@@ -179,7 +179,7 @@ impl Cluster {
         }
     }
 
-    /// A worker has just read and not yet written: others of its node are faster.
+    /// Lets other workers of the node act between a read and a write of `worker`.
     pub fn meddle(&self, node: &super::gateway::Node, worker: &super::gateway::Worker) {
         let depth = self.depth.get();
         if depth >= 2 {
@@ -206,14 +206,14 @@ impl Cluster {
         self.depth.set(depth);
     }
 
-    /// A worker gets a request that costs nothing.
+    /// Sends a worker a request that costs nothing.
     pub fn ping(&self, node: &super::gateway::Node, worker: &super::gateway::Worker) {
         let headers = bytes_of(&[(":method", "GET"), (":path", &path_of(0)), (":authority", "api")]);
         let sent = Sent { client: u32::MAX, cost: 0, tier: 0, address: [127, 0, 0, 1], headers: &headers };
         self.serve(node, worker, &sent);
     }
 
-    /// How many requests a client's bucket holds, if it is full again within seconds and nothing changes it.
+    /// How many requests a client's bucket holds; `None` if it may not be full again within seconds, or may change.
     pub fn holds(&self, number: usize) -> Option<u64> {
         let client = &self.plan.clients[number];
         let tier = &self.plan.tiers[client.tier];
@@ -234,8 +234,8 @@ impl Cluster {
         tier.rates.iter().map(|rate| rate.holds() / client.costs[0]).min()
     }
 
-    /// Asks `left` times at one gateway, one after the other: whoever holds anything of a client that has not asked for so long holds it
-    /// for nobody.
+    /// Asks `left` times at one gateway, one after the other. The client has not asked for so long that no gateway may hold
+    /// anything of its bucket, so it must not be refused.
     pub fn probe(&self, number: usize, left: u64) {
         let (client, node) = (&self.clients[number], number % self.sites.len());
         let (cost, headers) = client.requests.borrow()[0].clone();
@@ -261,19 +261,19 @@ impl Cluster {
         }
     }
 
-    /// By which tier a client's next request at a gateway has to be decided, unless it has limits of its own.
+    /// The tier of a client's next request at a gateway, unless the client has an override.
     pub fn tier_of(&self, client: usize, node: usize) -> plan::Tier {
         self.sites[node].tiers.borrow()[self.clients[client].tier.get()].clone()
     }
 
-    /// A client gets another tier.
+    /// Gives a client another tier.
     pub fn move_to(&self, number: usize, tier: usize) {
         let client = &self.clients[number];
         client.tier.set(tier);
         *client.requests.borrow_mut() = Client::requests(&self.plan, number, tier);
     }
 
-    /// A client has gone away while it waited.
+    /// Records that a client has gone away while it waited.
     pub fn gone(&self, who: u32) {
         if (who as usize) < self.clients.len() {
             self.clients[who as usize].promised.set(None);
@@ -281,14 +281,14 @@ impl Cluster {
         }
     }
 
-    /// A patient client's request got no answer: it asks again in a while.
+    /// Lets a patient client, whose request got no answer, ask again in a while.
     fn not_served(&self, number: usize) {
         if let Habit::Patient { every } = self.plan.clients[number].habit {
             self.queue.push(self.now() + every.max(SECOND), Event::Ask(number));
         }
     }
 
-    /// A client hears what became of its request.
+    /// Tells a client the outcome of its request.
     pub fn heard(&self, who: u32, shot: &Shot) {
         let Some(client) = self.clients.get(who as usize) else { return };
         let Habit::Patient { every } = self.plan.clients[who as usize].habit else { return };
@@ -300,7 +300,7 @@ impl Cluster {
                     self.log.broken_for("retry_after", who, shot.at, "refused again, though it has waited");
                 }
                 client.promised.set(Some(shot.cost));
-                // An answer takes its way, and a gateway's clock may be a little slow.
+                // The answer takes time to arrive, and the gateway's clock may be a little slow.
                 seconds * SECOND + 5 * MILLISECOND + seconds * SECOND / 2_000
             }
             Verdict::Undecided(_) => SECOND,
@@ -309,7 +309,7 @@ impl Cluster {
     }
 }
 
-/// Everybody has an address.
+/// The address of a client.
 fn address(who: u32) -> [u8; 4] {
     let [a, b, c, d] = who.to_be_bytes();
     [10 + a, b, c, d]
