@@ -1,19 +1,19 @@
-//! What must hold, checked against the log of requests alone, by sums over plain lists: nothing here is the product's
+//! Checks what must hold, against the log of requests alone and by sums over plain lists. Nothing here uses the product's
 //! arithmetic.
 //!
 //! | check | what must hold |
 //! | --- | --- |
-//! | [`interval`] | in no interval *t* more than *capacity + rate·t*, of a client, over all gateways |
-//! | [`month`] | in no calendar month more than its quota |
-//! | [`outage`] | without the store, the same for each gateway |
-//! | [`changed`] | whoever gets other limits is refused by nothing that no longer applies |
+//! | [`interval`] | over all gateways, a client gets at most *capacity + rate·t* in any interval *t* |
+//! | [`month`] | a client gets at most its quota in any calendar month |
+//! | [`outage`] | without the store, the same holds for each gateway |
+//! | [`changed`] | a client whose limits change is not refused by a limit that no longer applies |
 //! | [`usage`] | what the store says was used is what was let through |
-//! | [`fairness`] | who keeps to its limit is not refused |
-//! | [`service`] | who asks for much gets all of its limit; who asks for little is never refused; recovery |
-//! | `price` | what the requests of one kind of clients cost the store |
+//! | [`fairness`] | a client that keeps to its limit is not refused |
+//! | [`service`] | a client that asks for much gets all of its limit, one that asks for little is never refused, and the store is used again after an outage |
+//! | `price` | the requests of one kind of clients cost the store no more than promised |
 //!
-//! What is seen at once (a breaker that trips late, a call that the host forbids, a wait that was not true) is found by
-//! the cluster itself.
+//! The cluster itself finds what shows at once: a breaker that trips late, a call that the host forbids, a wait that was not
+//! true.
 
 mod calendar;
 pub mod changed;
@@ -31,17 +31,17 @@ use std::collections::BTreeMap;
 use crate::log::{Log, Shot, Violation};
 use crate::plan::Plan;
 
-/// All that the checks look at.
+/// All that the checks read.
 pub struct Evidence<'a> {
-    /// What was decided before.
+    /// The plan of the run.
     pub plan: &'a Plan,
-    /// What has happened.
+    /// The log of the run.
     pub log: &'a Log,
     /// Each client's requests, in their order.
     pub by_client: BTreeMap<u32, Vec<Shot>>,
 }
 
-/// The first thing found that must not be.
+/// The first violation, if there is one.
 #[must_use]
 pub fn check(plan: &Plan, log: &Log) -> Option<Violation> {
     if let Some(found) = log.found.borrow().first() {
@@ -67,7 +67,7 @@ pub fn check(plan: &Plan, log: &Log) -> Option<Violation> {
 }
 
 impl Evidence<'_> {
-    /// The plan's client that `client` is, or is one of the group of.
+    /// The plan's client that has the number `client`, or whose group has it.
     fn planned(&self, client: u32) -> &crate::plan::Client {
         let group = client / crate::cluster::traffic::GROUP;
         let number = if group == 0 { client } else { group - 1 };

@@ -1,11 +1,13 @@
-//! Whole clusters of Tollgate in one thread, on a virtual clock, from one seed.
+//! Simulates whole clusters of Tollgate in one thread, on a virtual clock, from one seed.
 //!
-//! 1. a [`scenario`] makes a [`plan`] from a seed: what there is, who asks, what breaks;
-//! 2. a [`cluster`] runs it with the product's own code and keeps a [`log`];
-//! 3. the [`checker`] says what in the log must not be;
-//! 4. [`shrink`] takes from the plan whatever is not needed for that, and [`report`] prints what is left.
+//! Begin with [`run`], which has this order:
 //!
-//! [`run`] is that order. What a run does depends on its plan alone: no clock, no threads, no order of a hash map.
+//! 1. A [`scenario`] makes a [`plan`] from a seed: what the cluster is, which clients ask, and what breaks.
+//! 2. A [`cluster`] runs the plan with the product's own code, and keeps a [`log`].
+//! 3. The [`checker`] finds in the log what must not happen.
+//! 4. [`shrink`] removes from the plan what is not needed for that, and [`report`] prints the rest.
+//!
+//! A run depends on its plan alone, and not on a clock, on threads or on the order of a hash map.
 
 pub mod checker;
 pub mod cluster;

@@ -1,38 +1,38 @@
-//! What has happened: all that the checker knows, besides the plan.
+//! The log of a run. Besides the plan, it is all that the checker knows.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use crate::plan::{Plan, Tier};
 
-/// A request and what became of it.
+/// A request and its outcome.
 #[derive(Clone, Copy, Debug)]
 pub struct Shot {
-    /// When, by the store's clock.
+    /// When it was decided, by the store's clock.
     pub at: u64,
-    /// When, in truth.
+    /// When it was decided, by the true time.
     pub moment: u64,
-    /// Whose.
+    /// Its client.
     pub client: u32,
-    /// Thousandths.
+    /// What it costs, in thousandths.
     pub cost: u64,
-    /// Where.
+    /// The gateway that decided it.
     pub node: usize,
-    /// By which root.
+    /// The root that decided it.
     pub root: u64,
     /// Whether the root had given the store up.
     pub was_away: bool,
-    /// What the wall clock showed by which the root went, where that is not the store's: the store had not answered it yet.
+    /// What the gateway's wall clock showed, if the root went by it because the store had not answered it yet.
     pub by_wall: Option<u64>,
     /// How long it waited.
     pub waited: u64,
-    /// By which of [`Log::tiers`] it has to be decided, unless the client has limits of its own.
+    /// Its tier's place in [`Log::tiers`]. An override of the client comes first.
     pub tier: usize,
-    /// What became of it.
+    /// Its outcome.
     pub verdict: Verdict,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It was let through, from a lease or by the store.
@@ -41,11 +41,11 @@ pub enum Verdict {
     Fallback,
     /// It could not be decided, and was let through.
     Passed,
-    /// By a rate; seconds until it may come again.
+    /// A rate refused it; seconds until it may come again.
     Refused(u64),
-    /// By the month; seconds until it may come again.
+    /// The month refused it; seconds until it may come again.
     RefusedMonth(u64),
-    /// It could not be decided, and was not let through.
+    /// It could not be decided, and was refused with this status.
     Undecided(u16),
 }
 
@@ -57,14 +57,14 @@ impl Verdict {
     }
 }
 
-/// Something that must not be.
+/// Something that must not happen.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// Which of the checks.
+    /// The check that found it.
     pub check: &'static str,
-    /// Whom it is about.
+    /// The client, if it is about one.
     pub client: Option<u32>,
-    /// When, nanoseconds since the Unix epoch.
+    /// When it happened, in nanoseconds since the Unix epoch.
     pub at: u64,
     /// What is wrong.
     pub what: String,
@@ -73,39 +73,39 @@ pub struct Violation {
 /// What changes for a client.
 #[derive(Clone, Debug)]
 pub enum Turn {
-    /// From here on nobody knows which limits hold: those of before, or these.
+    /// From here on, its old limits or these may hold.
     Changing(Tier),
-    /// These hold, everywhere.
+    /// From here on, these limits hold everywhere.
     Holds(Tier),
-    /// It stayed as it was.
+    /// The change did not take place.
     Stays,
-    /// Its bucket, its month are whole.
+    /// Its bucket, its month or both were reset.
     Reset(bool, bool),
 }
 
-/// What somebody did to all of them.
+/// What may matter to all clients.
 #[derive(Clone, Copy, Debug)]
 pub enum Incident {
     /// A gateway was killed.
     NodeDied(usize),
     /// Redis lost what was written since that moment.
     FailedOver(u64),
-    /// A slot of a gateway's was written over.
+    /// A slot of a gateway was overwritten.
     Spoiled(usize),
-    /// Somebody set the store's clock by so much.
+    /// The store's clock was set by this much.
     StoreClock(i64),
 }
 
-/// Numbers of a run.
+/// How much happened in a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     /// Requests that reached a gateway.
     pub requests: u64,
     /// Calls to the store.
     pub calls: u64,
-    /// Those of them that a request waited for.
+    /// The calls that a request waited for.
     pub asks: u64,
-    /// Clients that calls were about: each is an account that the store reads and writes.
+    /// Entries of calls, for each of which the store reads and writes an account.
     pub entries: u64,
     /// The most calls of one root in a second.
     pub most_calls: u32,
@@ -115,30 +115,30 @@ pub struct Counts {
 pub struct Log {
     /// Every request that costs something.
     pub shots: RefCell<Vec<Shot>>,
-    /// Every tier by which a request had to be decided.
+    /// Every tier that requests had.
     pub tiers: RefCell<Vec<Tier>>,
-    /// What was found at once.
+    /// Violations that the cluster has found itself.
     pub found: RefCell<Vec<Violation>>,
-    /// By client, when by the store's clock.
+    /// Changes by client, with their moments by the store's clock.
     pub turns: RefCell<BTreeMap<u32, Vec<(u64, Turn)>>>,
-    /// When, by the store's clock.
+    /// Incidents, with their moments by the store's clock.
     pub incidents: RefCell<Vec<(u64, Incident)>>,
-    /// From when to when something was broken, in truth.
+    /// The times in which something was broken, by the true time.
     pub troubles: RefCell<Vec<(u64, u64)>>,
-    /// What the store says that a client has used in a month.
+    /// What the store says a client has used in a month.
     pub usage: RefCell<BTreeMap<(u32, u16), u64>>,
-    /// By client, what requests cost that were given up while they waited, thousandths.
+    /// By client, the cost of requests that were given up while they waited, in thousandths.
     pub abandoned: RefCell<BTreeMap<u32, u64>>,
-    /// Numbers.
+    /// How much happened.
     pub counts: Cell<Counts>,
-    /// What was traced.
+    /// The trace.
     pub lines: RefCell<Vec<(u64, Option<u32>, String)>>,
     is_traced: bool,
     now: Cell<u64>,
 }
 
 impl Log {
-    /// Nothing has happened.
+    /// An empty log.
     #[must_use]
     pub fn new(plan: &Plan, is_traced: bool) -> Self {
         Self {
@@ -157,14 +157,14 @@ impl Log {
         }
     }
 
-    /// Notes a line for whoever reads what has happened.
+    /// Adds a line to the trace, if there is one.
     pub fn trace(&self, at: u64, client: Option<u32>, line: impl FnOnce() -> String) {
         if self.is_traced {
             self.lines.borrow_mut().push((at, client, line()));
         }
     }
 
-    /// Whether anybody reads.
+    /// Whether there is a trace.
     #[must_use]
     pub const fn is_traced(&self) -> bool {
         self.is_traced
@@ -185,12 +185,12 @@ impl Log {
         })
     }
 
-    /// A request has reached a gateway.
+    /// Counts a request that has reached a gateway.
     pub fn asked(&self) {
         self.count(|counts| counts.requests += 1);
     }
 
-    /// A call about so many clients goes out; `is_asked`: a request waits for it.
+    /// Counts a call with this many entries; `is_asked` if a request waits for it.
     pub fn dispatched(&self, is_asked: bool, entries: usize) {
         self.count(|counts| {
             counts.asks += u64::from(is_asked);
@@ -198,42 +198,42 @@ impl Log {
         });
     }
 
-    /// A request that costs nothing was let through.
+    /// Records a request that costs nothing: there is nothing to record.
     pub const fn free(&self, _: u32) {}
 
-    /// A request was given up while it waited: its client has gone away, or its worker.
+    /// Records a request that was given up while it waited, because its client or its worker has gone away.
     pub fn abandoned(&self, client: u32, cost: u64) {
         *self.abandoned.borrow_mut().entry(client).or_default() += cost;
     }
 
-    /// A request was decided.
+    /// Records a request that was decided.
     pub fn decided(&self, shot: Shot) {
         self.now.set(shot.at);
         self.shots.borrow_mut().push(shot);
     }
 
-    /// A call was made.
+    /// Counts a call.
     pub fn count_call(&self) {
         self.count(|counts| counts.calls += 1);
     }
 
-    /// A root has made so many in this second.
+    /// Records how many calls a root has made in the present second.
     pub fn calls_in_a_second(&self, calls: u32) {
         self.count(|counts| counts.most_calls = counts.most_calls.max(calls));
     }
 
-    /// Something is wrong.
+    /// Records a violation.
     pub fn broken(&self, check: &'static str, at: u64, what: &str) {
         self.found.borrow_mut().push(Violation { check, client: None, at, what: what.to_owned() });
     }
 
-    /// Something is wrong with a client.
+    /// Records a violation about a client.
     pub fn broken_for(&self, check: &'static str, client: u32, at: u64, what: &str) {
         let found = Violation { check, client: Some(client), at, what: what.to_owned() };
         self.found.borrow_mut().push(found);
     }
 
-    /// Whether something is wrong.
+    /// Whether the cluster has found a violation.
     pub fn is_broken(&self) -> bool {
         !self.found.borrow().is_empty()
     }
@@ -242,57 +242,57 @@ impl Log {
         self.turns.borrow_mut().entry(client).or_default().push((at, turn));
     }
 
-    /// A client's limits begin to change, to these.
+    /// Records that a client's limits begin to change.
     pub fn limits_change(&self, client: u32, at: u64, to: Tier) {
         self.turn(client, at, Turn::Changing(to));
     }
 
-    /// A client's limits are these, everywhere.
+    /// Records that a client has these limits everywhere.
     pub fn limits_hold(&self, client: u32, at: u64, tier: Tier) {
         self.turn(client, at, Turn::Holds(tier));
     }
 
-    /// A client's limits are what they were.
+    /// Records that a change of limits did not take place.
     pub fn limits_stay(&self, client: u32, at: u64) {
         self.turn(client, at, Turn::Stays);
     }
 
-    /// A client's bucket, its month are whole, or may be.
+    /// Records that a client's bucket, its month or both were reset, or may have been.
     pub fn was_reset(&self, client: u32, at: u64, bucket: bool, month: bool) {
         self.turn(client, at, Turn::Reset(bucket, month));
     }
 
-    /// A gateway was killed.
+    /// Records that a gateway was killed.
     pub fn node_died(&self, node: usize, at: u64) {
         self.incidents.borrow_mut().push((at, Incident::NodeDied(node)));
     }
 
-    /// Redis has lost what was written since `since`.
+    /// Records that Redis has lost what was written since `since`.
     pub fn failed_over(&self, at: u64, since: u64) {
         self.incidents.borrow_mut().push((at, Incident::FailedOver(since)));
     }
 
-    /// Somebody sets the store's clock.
+    /// Records that the store's clock was set.
     pub fn store_clock_set(&self, at: u64, by: i64) {
         self.incidents.borrow_mut().push((at, Incident::StoreClock(by)));
     }
 
-    /// A slot was written over.
+    /// Records that a slot was overwritten.
     pub fn slot_spoiled(&self, node: usize, at: u64) {
         self.incidents.borrow_mut().push((at, Incident::Spoiled(node)));
     }
 
-    /// Something is broken for a while.
+    /// Records a time in which something is broken.
     pub fn in_trouble(&self, from: u64, until: u64) {
         self.troubles.borrow_mut().push((from, until));
     }
 
-    /// What a client has used.
+    /// Records what a client has used in a month, by the store.
     pub fn store_says(&self, client: u32, month: u16, used: u64) {
         self.usage.borrow_mut().insert((client, month), used);
     }
 
-    /// What is left of a worker's memory in the end.
+    /// Checks what is left in a worker's memory and in its node's table at the end.
     pub fn left_behind(
         &self,
         at: u64,
@@ -312,7 +312,7 @@ impl Log {
                 &format!("a worker remembers {remembered} clients that owe and hold nothing"),
             );
         }
-        // The marker is one more; where slots are made when they are used, not all are there.
+        // The marker is one entry more. If slots are made when they are used, there may be fewer.
         if entries > slots + 1 || (is_full && entries <= slots) {
             self.broken("memory", at, &format!("{entries} entries in a table of {slots} slots"));
         }

@@ -11,29 +11,29 @@ use tollgate_sim::run::{keep_panics, run};
 use tollgate_sim::scenario::{self, ALL};
 use tollgate_sim::{report, shrink};
 
-/// A tenth of a run is messages and records that come and go.
+/// A tenth of a run's time goes into allocating messages and records.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Whole clusters of Tollgate in one thread, on a virtual clock. Without a bound, 300 fresh seeds.
+/// Simulates whole clusters of Tollgate in one thread, on a virtual clock. By default, it runs 300 fresh seeds.
 #[derive(Parser)]
 struct Asked {
-    /// Run this seed alone.
+    /// Run only this seed.
     #[arg(long)]
     seed: Option<u64>,
-    /// Run this scenario alone.
+    /// Run only this scenario.
     #[arg(long)]
     scenario: Option<String>,
-    /// So many seeds.
+    /// Run this many seeds.
     #[arg(long)]
     seeds: Option<u64>,
-    /// Until so many minutes are over.
+    /// Run for this many minutes.
     #[arg(long)]
     minutes: Option<u64>,
-    /// Until so many requests were simulated.
+    /// Run until this many requests were simulated.
     #[arg(long)]
     requests: Option<u64>,
-    /// Where seeds begin; left out: by chance.
+    /// The first seed; drawn at random by default.
     #[arg(long)]
     base: Option<u64>,
     /// Stop at the first violation.
@@ -42,10 +42,10 @@ struct Asked {
     /// Print everything that happens.
     #[arg(long)]
     trace: bool,
-    /// Do not look for a smaller plan that breaks the same.
+    /// Do not look for a smaller plan with the same violation.
     #[arg(long)]
     no_shrink: bool,
-    /// Measure: 3 gateways of 4 workers, 100 clients.
+    /// Measure the simulator's speed with 3 gateways of 4 workers and 100 clients.
     #[arg(long)]
     bench: bool,
     /// Print the scenarios.
@@ -71,7 +71,7 @@ impl Asked {
         }
     }
 
-    /// Whether it is enough.
+    /// Whether enough seeds were run.
     fn is_over(&self, sums: &Sums, began: Instant) -> bool {
         if self.seed.is_some() {
             return sums.seeds == 1;

@@ -1,5 +1,5 @@
-//! All that is decided about a run before it begins: what there is, who asks, what breaks. From it and its seed follows
-//! the rest, so a plan with less in it is a simpler run of the same kind.
+//! The plan of a run: what the cluster is, which clients ask, and what breaks. Everything else follows from the plan and its
+//! seed, so a plan with less in it is a simpler run of the same kind.
 
 mod fault;
 mod policy;
@@ -8,30 +8,30 @@ pub use self::fault::Fault;
 pub use self::policy::path_of;
 use crate::random::PerMillion;
 
-/// Nanoseconds.
+/// A millisecond in nanoseconds.
 pub const MILLISECOND: u64 = 1_000_000;
-/// Nanoseconds.
+/// A second in nanoseconds.
 pub const SECOND: u64 = 1_000 * MILLISECOND;
 
 /// The namespace of every run.
 pub const NAMESPACE: &str = "sim";
 
-/// See the [module](self). Times are nanoseconds, from the run's beginning where nothing else is said.
+/// See the [module](self). Times are nanoseconds, and count from the run's beginning unless something else is said.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Its scenario's name.
+    /// The scenario's name.
     pub scenario: &'static str,
-    /// What all chance is drawn from.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// When it begins, since the Unix epoch.
+    /// When the run begins, since the Unix epoch.
     pub start: u64,
-    /// For how long clients ask.
+    /// How long clients ask.
     pub length: u64,
     /// The tiers; the anonymous clients' comes last.
     pub tiers: Vec<Tier>,
     /// How gateways work with the store.
     pub store: Terms,
-    /// Room in each node's table.
+    /// How many clients each node's table has room for.
     pub room: u32,
     /// The gateways.
     pub nodes: Vec<Node>,
@@ -43,41 +43,41 @@ pub struct Plan {
     pub redis: Redis,
     /// What can happen between two steps of a worker.
     pub memory: Memory,
-    /// Who asks.
+    /// The clients.
     pub clients: Vec<Client>,
-    /// What breaks, or is changed, and when.
+    /// What breaks or is changed, and when.
     pub faults: Vec<(u64, Fault)>,
-    /// A client that waits for an answer goes away.
+    /// How often a client that waits for an answer goes away.
     pub impatience: PerMillion,
-    /// What has to hold beyond what always has to.
+    /// What has to hold in addition to what always has to.
     pub claims: Claims,
 }
 
-/// A tier, in the policy's own words.
+/// A tier, as the policy has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tier {
     /// Its name.
     pub name: String,
-    /// None: unlimited.
+    /// Its rates; none if it is unlimited.
     pub rates: Vec<Rate>,
-    /// Units a month.
+    /// Units per month.
     pub monthly: Option<u64>,
-    /// Of its own.
+    /// Its own `on_failure`, if it has one.
     pub on_failure: Option<OnFailure>,
 }
 
-/// So many units a period, and a bucket of `burst` hundredths of that.
+/// A rate of `units` per period, and a bucket of `burst` hundredths of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Units.
+    /// Units per period.
     pub units: u64,
-    /// The period's length: 1, 60, 3,600 or 86,400.
+    /// The period in seconds: 1, 60, 3,600 or 86,400.
     pub seconds: u64,
-    /// At least 100.
+    /// Hundredths, at least 100.
     pub burst: u64,
 }
 
-/// The policy's word.
+/// The policy's `on_failure`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum OnFailure {
@@ -90,19 +90,19 @@ pub enum OnFailure {
 /// How gateways work with the store.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
-    /// Every request asks.
+    /// Whether every request asks.
     pub is_strict: bool,
-    /// Gateways have no store.
+    /// Whether gateways have no store.
     pub is_local: bool,
-    /// Milliseconds.
+    /// A call's timeout in milliseconds.
     pub timeout: u64,
-    /// Milliseconds.
+    /// The time between two batches in milliseconds.
     pub sync_interval: u64,
-    /// Where tiers say nothing.
+    /// For tiers that have none of their own.
     pub on_failure: OnFailure,
 }
 
-/// Which gateway it is.
+/// The kind of a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Personality {
@@ -113,97 +113,97 @@ pub enum Personality {
 /// A gateway.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// Which it is.
+    /// Kong or Envoy.
     pub personality: Personality,
-    /// Its workers.
+    /// How many workers it has.
     pub workers: usize,
-    /// Its wall clock less the true time.
+    /// The difference of its wall clock and the true time.
     pub wall: i64,
-    /// How much faster than true time its monotonic clock is, millionths.
+    /// How much faster than the true time its monotonic clock runs, in millionths.
     pub drift: i64,
     /// What its monotonic clock shows when the run begins.
     pub uptime: u64,
 }
 
-/// The network between gateways and replicas. Of a message each way.
+/// The network between gateways and replicas. Everything is about a message in one direction.
 #[derive(Clone, Copy, Debug)]
 pub struct Network {
     /// The shortest delay.
     pub least: u64,
-    /// The longest; drawn evenly.
+    /// The longest delay. All between are equally likely.
     pub most: u64,
-    /// A message is lost.
+    /// How often a message is lost.
     pub loss: PerMillion,
-    /// A request arrives twice.
+    /// How often a request arrives twice.
     pub twice: PerMillion,
-    /// A message takes much longer, and others overtake it.
+    /// How often a message takes much longer, so that others overtake it.
     pub straggles: PerMillion,
-    /// A reply is not what it was: cut off, garbage, an error of something between.
+    /// How often a reply is cut off, garbled, or replaced by a proxy's error.
     pub garbled: PerMillion,
 }
 
 /// What the replicas share.
 #[derive(Clone, Copy, Debug)]
 pub struct Redis {
-    /// A call's way there and back; 0: it is as if in the replica's own memory.
+    /// How long a call takes; 0 as if it were in the replica's own memory.
     pub delay: u64,
-    /// A replica dies while it waits for it.
+    /// How often a replica dies while it waits for Redis.
     pub crash: PerMillion,
-    /// How much of the newest a replica of its own does not have.
+    /// How far Redis's own replica is behind.
     pub lag: u64,
 }
 
 /// What can happen between two steps of a worker.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Memory {
-    /// Another worker of the node does something between a read and a write.
+    /// How often another worker of the node acts between a read and a write.
     pub meddling: PerMillion,
-    /// A write is lost to one that changed nothing.
+    /// How often a write is lost to one that changes nothing.
     pub lost: PerMillion,
-    /// A read is torn (Kong).
+    /// How often a read is torn, in Kong.
     pub torn: PerMillion,
 }
 
-/// Who asks.
+/// A consumer, or a group of anonymous clients.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// A consumer's name; none: anonymous clients, each request from one of `addresses` addresses.
+    /// The consumer's name; `None` for anonymous clients, whose requests come from one of `addresses` addresses.
     pub name: Option<String>,
-    /// A place among the tiers.
+    /// Its tier's place.
     pub tier: usize,
-    /// How many anonymous clients.
+    /// How many addresses a group of anonymous clients has.
     pub addresses: u32,
     /// How it asks.
     pub habit: Habit,
     /// Where it asks.
     pub place: Place,
-    /// What it asks for: costs, thousandths.
+    /// The costs of its requests, in thousandths.
     pub costs: Vec<u64>,
 }
 
 /// How a client asks.
 #[derive(Clone, Copy, Debug)]
 pub enum Habit {
-    /// Every so often, about.
+    /// At irregular intervals.
     Steady {
-        /// Between two requests on average.
+        /// The time between two requests, on average.
         every: u64,
     },
-    /// Every so often, to the nanosecond.
+    /// At intervals that are exact to the nanosecond.
     Paced {
-        /// Between two requests.
+        /// The time between two requests.
         every: u64,
     },
-    /// Many at once, every so often.
+    /// In bursts, at irregular intervals.
     Burst {
-        /// How many.
+        /// How many requests a burst has.
         size: u32,
-        /// Between two bursts on average.
+        /// The time between two bursts, on average.
         every: u64,
     },
-    /// As fast as it is let; after a refusal not before it is told to come again.
+    /// As often as it is let through, and after a refusal when it was told to come again.
     Patient {
-        /// Between two requests that are let through.
+        /// The time after a request that was let through, on average.
         every: u64,
     },
 }
@@ -213,34 +213,34 @@ pub enum Habit {
 pub enum Place {
     /// At any gateway.
     Anywhere,
-    /// Now at this gateway, a second later at that.
+    /// At another gateway every second.
     Moving,
     /// Always at the same one.
     At(usize),
-    /// Nine times in ten at the first.
+    /// At the first one nine times in ten.
     Skewed,
-    /// At the first 90 times in a hundred, at the second 9 times, at the third once.
+    /// At the first one 90 times in a hundred, at the second 9 times, at the third once.
     Steep,
 }
 
-/// What has to hold beyond what always has to.
+/// What has to hold in addition to what always has to.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Claims {
-    /// Who asks for more than its limit gets 99 % of it: clients with the habit of asking that much, no faults.
+    /// A client that asks for more than its limit gets 99 % of it. All clients ask for that much, and nothing breaks.
     pub is_used_up: bool,
-    /// Who asks for less than half of its limit is never refused.
+    /// A client that asks for less than half of its limit is never refused.
     pub modest_are_served: bool,
-    /// Who keeps to its limit is let through: at one gateway always, at several at 80 % of its rate.
+    /// A client that keeps to its limit is let through: always at one gateway, and at 80 % of its rate at several.
     pub who_keeps_to_it_is_served: bool,
-    /// Who comes again when it was told to is let through.
+    /// A client that comes again when it was told to is let through.
     pub waits_are_true: bool,
-    /// A node forgets records because its table is too small.
+    /// A node may evict records because its table is too small.
     pub may_evict: bool,
-    /// What the store costs: no faults.
+    /// What requests may cost the store. Nothing breaks.
     pub price: Option<Price>,
 }
 
-/// What a thousand requests that are let through may cost.
+/// What a thousand requests that are let through may cost the store.
 #[derive(Clone, Copy, Debug)]
 pub struct Price {
     /// Calls that requests wait for.
@@ -250,7 +250,7 @@ pub struct Price {
 }
 
 impl Client {
-    /// It asks no more.
+    /// Lets it ask no more.
     pub fn fall_silent(&mut self) {
         self.habit = Habit::Steady { every: u64::MAX / 8 };
     }

@@ -1,4 +1,4 @@
-//! What is going to happen, in the order of time; what happens at the same moment, in an order drawn by lot.
+//! What is going to happen, in the order of time. Events of the same moment come in a random order.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -41,18 +41,18 @@ impl<E> PartialEq for Entry<E> {
 impl<E> Eq for Entry<E> {}
 
 impl<E> Queue<E> {
-    /// Nothing is going to happen yet.
+    /// An empty queue.
     #[must_use]
     pub fn new(lots: Random) -> Self {
         Self { heap: RefCell::default(), lots }
     }
 
-    /// `event` happens at `at`.
+    /// Lets `event` happen at `at`.
     pub fn push(&self, at: u64, event: E) {
         self.heap.borrow_mut().push(Reverse(Entry { at, lot: self.lots.number(), event }));
     }
 
-    /// What happens next, and when.
+    /// The next event, and its moment.
     pub fn pop(&self) -> Option<(u64, E)> {
         self.heap.borrow_mut().pop().map(|Reverse(entry)| (entry.at, entry.event))
     }

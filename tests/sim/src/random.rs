@@ -1,15 +1,15 @@
-//! Chance, from a seed: the same on every machine and in every release.
+//! Random numbers from a seed, which are the same on every machine and in every release.
 
 use std::cell::RefCell;
 
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-/// A stream of random numbers. What draws from one does not change what others draw from theirs.
+/// A stream of random numbers. Draws from one stream do not change the others.
 #[derive(Debug)]
 pub struct Random(RefCell<Pcg64Mcg>);
 
-/// Something that happens so many times in a million.
+/// How many times in a million something happens.
 pub type PerMillion = u32;
 
 impl Random {
@@ -24,7 +24,7 @@ impl Random {
         self.0.borrow_mut().next_u64()
     }
 
-    /// A number below `end`; 0 if that is 0.
+    /// A number below `end`; 0 if `end` is 0.
     pub fn below(&self, end: u64) -> u64 {
         ((u128::from(self.number()) * u128::from(end)) >> 64) as u64
     }

@@ -1,4 +1,4 @@
-//! What a violation looks like to whoever has to mend it.
+//! Describes a violation, for those who have to mend it.
 
 use std::fmt::Write as _;
 
@@ -6,10 +6,10 @@ use crate::log::Violation;
 use crate::plan::{Plan, SECOND};
 use crate::run::run;
 
-/// The most lines of what has happened.
+/// The most lines of the trace.
 const LINES: usize = 60;
 
-/// Describes `violation` of `plan`: the plan, and what happened before.
+/// Describes `violation`: the plan, and the trace up to it.
 #[must_use]
 pub fn describe(plan: &Plan, violation: &Violation) -> String {
     let mut text = String::new();
@@ -47,9 +47,9 @@ pub fn describe(plan: &Plan, violation: &Violation) -> String {
     lines.retain(|(_, client, _)| {
         client.is_none() || violation.client.is_none() || *client == violation.client
     });
-    // The node's calls are many; what they say of the client is there.
+    // A node makes many calls. What they say about the client has lines of its own.
     lines.retain(|(_, _, line)| violation.client.is_none() || !line.starts_with("call "));
-    // What happened after it does not matter.
+    // Lines after the violation do not matter.
     lines.retain(|(when, ..)| *when <= at + SECOND);
     let skipped = lines.len().saturating_sub(LINES);
     if skipped > 0 {

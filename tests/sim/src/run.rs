@@ -1,4 +1,4 @@
-//! One run, from its plan to what was found.
+//! One run, from its plan to its outcome.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,22 +8,22 @@ use crate::cluster::Cluster;
 use crate::log::{Counts, Shot, Violation};
 use crate::plan::Plan;
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// What must not be, if anything.
+    /// The first violation, if there was one.
     pub violation: Option<Violation>,
-    /// Numbers.
+    /// How much happened.
     pub counts: Counts,
-    /// Requests and what became of them: a number that differs when anything does.
+    /// A number that differs if any request or its outcome does.
     pub digest: u64,
-    /// What was traced: when, whom it is about, what.
+    /// The trace: moments, clients and texts.
     pub lines: Vec<(u64, Option<u32>, String)>,
-    /// How many were let through, refused, and decided without the store.
+    /// How many requests had which outcome.
     pub tally: Tally,
 }
 
-/// What became of requests.
+/// The outcomes of requests.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Tally {
@@ -37,7 +37,7 @@ thread_local! {
     static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Runs `plan`. A panic, of whoever's code, is a violation.
+/// Runs `plan`. Any panic is a violation.
 #[must_use]
 pub fn run(plan: &Plan, is_traced: bool) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -64,7 +64,7 @@ pub fn run(plan: &Plan, is_traced: bool) -> Outcome {
     }
 }
 
-/// Keeps what a panic says for the report, instead of printing it.
+/// Keeps a panic's message for the report, instead of printing it.
 pub fn keep_panics() {
     std::panic::set_hook(Box::new(|info| LAST_PANIC.set(info.to_string())));
 }

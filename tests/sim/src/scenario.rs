@@ -1,4 +1,4 @@
-//! Kinds of runs. Each makes a plan from a seed: what is there, who asks, and what breaks.
+//! Kinds of runs. Each makes a plan from a seed.
 
 mod calm;
 mod changes;
@@ -12,12 +12,12 @@ use crate::random::{Random, mixed};
 
 /// Makes plans of one kind.
 pub struct Scenario {
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
     make: fn(&Random, u64) -> Plan,
 }
 
-/// All of them.
+/// All scenarios.
 pub const ALL: [Scenario; 27] = [
     Scenario { name: "calm", make: calm::calm },
     Scenario { name: "overload", make: calm::overload },
@@ -54,7 +54,7 @@ pub fn named(name: &str) -> Option<&'static Scenario> {
     ALL.iter().find(|scenario| scenario.name == name)
 }
 
-/// The scenario that a seed is of, where none is asked for.
+/// The scenario of a seed, if none was asked for.
 #[must_use]
 pub fn of_seed(seed: u64) -> &'static Scenario {
     &ALL[(mixed(seed) % ALL.len() as u64) as usize]
@@ -69,7 +69,7 @@ impl Scenario {
     }
 }
 
-/// Three gateways of four workers, and a hundred clients: what the simulator's speed is measured with.
+/// The plan by which the simulator's speed is measured, with three gateways of four workers and a hundred clients.
 #[must_use]
 pub fn bench(seed: u64) -> Plan {
     Plan { scenario: "bench", ..calm::bench(&Random::new(seed, 0), seed) }

@@ -1,15 +1,15 @@
-//! Takes from a plan what is not needed to break what it breaks.
+//! Removes from a plan what is not needed for its violation.
 
 use std::time::{Duration, Instant};
 
 use crate::plan::{Claims, MILLISECOND, Memory, Plan, SECOND};
 use crate::run::run;
 
-/// For so long it is tried.
+/// How long smaller plans are tried.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The smallest plan found that breaks the check called `check`. Numbers of clients stay what they are: those that are not
-/// needed ask no more.
+/// The smallest plan found that still violates the check called `check`. Clients keep their numbers: those that are not needed
+/// ask no more.
 #[must_use]
 pub fn shrink(plan: &Plan, check: &'static str) -> Plan {
     let began = Instant::now();
@@ -33,7 +33,7 @@ pub fn shrink(plan: &Plan, check: &'static str) -> Plan {
     best
 }
 
-/// Plans with less in them, those with much less first.
+/// Plans with less in them. Those with much less come first.
 fn smaller(plan: &Plan) -> Vec<Plan> {
     let mut all = Vec::new();
     let with = |change: &dyn Fn(&mut Plan)| {
@@ -87,7 +87,7 @@ fn smaller(plan: &Plan) -> Vec<Plan> {
 }
 
 impl Plan {
-    /// What is claimed of quiet runs is claimed of no others.
+    /// Whether the run is long enough for its claims.
     fn claims_make_sense(&self) -> bool {
         let Claims { is_used_up, .. } = self.claims;
         !is_used_up || self.length > 60 * SECOND

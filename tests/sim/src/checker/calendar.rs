@@ -1,8 +1,8 @@
-//! Calendar months, by walking through them.
+//! Calendar months, found by walking through them.
 
 const DAY: u64 = 86_400 * 1_000_000_000;
 
-/// The number of the month, since January 1970, that `at` (nanoseconds since the Unix epoch) lies in.
+/// The month of `at`, which is in nanoseconds since the Unix epoch. Months are numbered from January 1970.
 pub fn month_of(at: u64) -> u16 {
     let (mut month, mut left) = (0_u16, at / DAY);
     loop {
@@ -15,7 +15,7 @@ pub fn month_of(at: u64) -> u16 {
     }
 }
 
-/// When a month begins, nanoseconds since the Unix epoch.
+/// When a month begins, in nanoseconds since the Unix epoch.
 pub fn start_of(month: u16) -> u64 {
     (0..month).map(days_in).sum::<u64>() * DAY
 }

@@ -1,8 +1,8 @@
-//! Whoever gets other limits is refused by nothing that no longer applies.
+//! A client whose limits change is not refused by a limit that no longer applies.
 //!
-//! What was let through fills a bucket that drains at the slowest rate that the client ever had. The product's drain at
-//! that rate or faster. Where even this one leaves room for a request under its tier of the moment, a refusal is wrong.
-//! Where gateways share a limit, what others hold is lent out, so only a single gateway is judged.
+//! What was let through fills a bucket that drains at the slowest rate that the client ever had. The product's buckets drain at
+//! that rate or faster. So if even this bucket has room for a request under its present tier, a refusal is wrong. If several
+//! gateways share a limit, what the others hold is lent out, so only a single gateway is judged.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use super::limits::{Refusals, spells, tiers};
 use crate::log::{Shot, Turn, Verdict, Violation};
 use crate::plan::{Fault, Rate, SECOND, Tier};
 
-/// With a store, what was spent begins to refill when it is reported.
+/// With a store, spending begins to drain when it is reported.
 const REPORTED: u64 = SECOND;
 
-/// A change rounds up to a thousandth of a unit; and one unit is what a lease's remainder may be.
+/// A change rounds up to a thousandth of a unit, and up to one unit of a lease may be left.
 const CRUMBS: u64 = 1_000;
 
 /// See the [module](self).
@@ -45,8 +45,8 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
     let (mut full, mut at) = (0_u128, 0);
     let mut refusals = Refusals::default();
     let mut months: BTreeMap<u16, u64> = BTreeMap::new();
-    // Of requests that come together some are refused before it is heard that others pass: what passes counts from when it
-    // came.
+    // If requests come together, some are refused before others have got their answer. So what passes counts from the moment
+    // at which it came.
     let counts_from = |shot: &Shot| if shot.verdict.is_admitted() { shot.at - shot.waited } else { shot.at };
     let mut shots: Vec<&Shot> = shots.iter().collect();
     shots.sort_by_key(|shot| (counts_from(shot), !shot.verdict.is_admitted()));
@@ -94,8 +94,7 @@ fn may_refuse(evidence: &Evidence<'_>, rate: &Rate, used: u64, shot: &Shot) -> b
     u128::from(used + shot.cost + CRUMBS) + refilled > u128::from(rate.holds())
 }
 
-/// How long reports had to wait for Redis: what was spent meanwhile fills the bucket when it is back, and is told until
-/// the bucket is empty again.
+/// How long reports had to wait for Redis. What was spent meanwhile fills the bucket when Redis is back, and then has to drain.
 fn unreported(evidence: &Evidence<'_>, rate: &Rate, shot: &Shot) -> u64 {
     let empties = rate.seconds * SECOND * rate.burst / 100;
     let outages = evidence.plan.faults.iter().filter_map(|(at, fault)| match fault {
@@ -108,7 +107,7 @@ fn unreported(evidence: &Evidence<'_>, rate: &Rate, shot: &Shot) -> u64 {
         .sum()
 }
 
-/// The tier that has to decide about a request; none where it is not known which.
+/// The tier by which a request has to be decided; `None` if that is not known.
 fn tier_of(evidence: &Evidence<'_>, client: u32, shot: &Shot) -> Option<Tier> {
     let turns = evidence.log.turns.borrow();
     let own = |(_, turn): &(u64, Turn)| match turn {
@@ -122,7 +121,7 @@ fn tier_of(evidence: &Evidence<'_>, client: u32, shot: &Shot) -> Option<Tier> {
     evidence.log.tiers.borrow().get(shot.tier).cloned()
 }
 
-/// Parts of a thousandth, so that what drains in a nanosecond is a whole number.
+/// Parts of a thousandth of a unit, so that a whole number of them drains in a nanosecond.
 fn scale(rate: &Rate) -> u128 {
     u128::from(rate.seconds) * u128::from(SECOND)
 }

@@ -1,7 +1,7 @@
-//! Who keeps to its limit is not refused.
+//! A client that keeps to its limit is not refused.
 //!
-//! At one gateway: no request is refused while the buckets, had they taken what was let through when it was, have room for
-//! it, unless the client does not heed its refusals. At several, paced at 80 % of the rate: fewer than one in a thousand.
+//! At one gateway, no request is refused while buckets that were filled by what was let through have room for it, unless the
+//! client ignores refusals. At several gateways, and paced at 80 % of the rate, fewer than one request in a thousand is refused.
 
 use super::Evidence;
 use super::limits::{Refusals, tiers};
@@ -23,7 +23,7 @@ pub fn check(evidence: &Evidence<'_>) -> Option<Violation> {
     })
 }
 
-/// A bucket as a plain sum: thousandths times nanoseconds of the period.
+/// A bucket as a plain sum, of thousandths times nanoseconds of the period.
 struct Bucket {
     rate: Rate,
     level: i128,
@@ -44,7 +44,7 @@ impl Bucket {
         self.at = moment;
     }
 
-    /// Whether it has room for `cost`, had it drained `early` less.
+    /// Whether it would have room for `cost` even if it had drained for `early` less.
     fn has_room(&self, cost: u64, early: u64) -> bool {
         let after = self.level + i128::from(cost) * self.period() + self.drains(early);
         after <= i128::from(self.rate.holds()) * self.period()
@@ -52,13 +52,13 @@ impl Bucket {
 }
 
 fn with_room(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Violation> {
-    // A call there and back, steps of the clock, and what clocks differ in a few seconds.
+    // A call's time, the steps of the clock, and the difference of clocks after a few seconds.
     let early = 2 * evidence.plan.network.most + evidence.plan.redis.delay + 8 * MILLISECOND;
     let tiers = tiers(evidence, client);
     let rates = tiers.iter().flat_map(|tier| &tier.rates);
     let mut buckets: Vec<Bucket> = rates.map(|rate| Bucket { rate: *rate, level: 0, at: 0 }).collect();
-    // Of requests that come together some are refused before it is heard that others pass: what passes counts from when it
-    // came.
+    // If requests come together, some are refused before others have got their answer. So what passes counts from the moment
+    // at which it came.
     let came = |shot: &Shot| if shot.verdict.is_admitted() { shot.moment - shot.waited } else { shot.moment };
     let mut shots: Vec<&Shot> = shots.iter().collect();
     shots.sort_by_key(|shot| (came(shot), !shot.verdict.is_admitted()));

@@ -1,30 +1,30 @@
-//! In no interval of length *t* a client is let through more than *capacity + rate·t*.
+//! In any interval of length *t*, a client gets at most *capacity + rate·t*.
 //!
-//! With *S* the sum of costs so far, the interval from request *i* to request *j* holds when
-//! *S*(*j*) − *S*(*i*−1) ≤ capacity + rate·(*t*(*j*) − *t*(*i*)). All in whole numbers, multiplied by the period.
+//! If *S* is the sum of costs so far, the interval from request *i* to request *j* is within the limit if
+//! *S*(*j*) − *S*(*i*−1) ≤ capacity + rate·(*t*(*j*) − *t*(*i*)). All numbers are whole, because they are multiplied by the period.
 
 use super::Evidence;
 use super::limits::{is_charged, refills, spells, tiers};
 use crate::log::{Incident, Shot, Verdict, Violation};
 use crate::plan::{Rate, SECOND, Tier};
 
-/// A sum that grows by admitted costs, and falls by what is excused.
+/// An admitted cost, or an excuse, which is negative.
 pub struct Entry {
-    /// Nanoseconds.
+    /// The moment, in nanoseconds.
     pub at: u64,
-    /// Thousandths.
+    /// The amount, in thousandths.
     pub cost: i128,
 }
 
-/// The first interval in which more was let through than `rate` allows and `more`, thousandths: its ends, what was let
-/// through, and what might have been.
+/// The first interval in which more was let through than `rate` and `more` thousandths allow: its ends, what was let through,
+/// and what was allowed.
 #[must_use]
 pub fn worst(entries: &[Entry], rate: &Rate, more: i128) -> Option<(u64, u64, i128, i128)> {
     let period = i128::from(rate.seconds) * 1_000_000_000;
     let units = i128::from(rate.units) * 1_000;
     let capacity = i128::from(rate.holds()) * period + more * period;
     let mut sum = 0;
-    // The least of S(i−1)·period − units·t(i) so far, and its i.
+    // The lowest S(i−1)·period − units·t(i) so far, and its i.
     let mut least: Option<(i128, usize, i128)> = None;
     for (index, entry) in entries.iter().enumerate() {
         let time = units * i128::from(entry.at);
@@ -65,17 +65,17 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
     whole(evidence, client, &paid)
 }
 
-/// Where the store decides each request, in strict mode and where a bucket or the month holds few: it charges when it is
-/// asked, and the request passes when the answer is there; by so much more that can be, if one answer is slow and the next is
-/// fast.
+/// How much more may pass if the store decides each request, in strict mode or because a bucket or the month holds few. The
+/// store charges when it is asked, but the request passes when the answer arrives, which may be late for one request and early
+/// for the next.
 fn late(evidence: &Evidence<'_>, client: u32, rate: &Rate) -> i128 {
     let store = evidence.plan.store;
     let within = if is_charged(evidence, client) { i128::from(store.timeout) } else { 0 };
     i128::from(rate.units) * 1_000 * within / (i128::from(rate.seconds) * 1_000) + i128::from(within > 0)
 }
 
-/// Whether somebody has just set the store's clock forward: what nodes still hold has then ended for the store, which lends
-/// it again.
+/// Whether the store's clock was set forward shortly before. Then leases that nodes still hold have ended for the store, and it
+/// lends the same again.
 fn was_clock_set(evidence: &Evidence<'_>, at: u64) -> bool {
     let incidents = evidence.log.incidents.borrow();
     incidents.iter().any(|(from, incident)| match incident {
@@ -84,9 +84,9 @@ fn was_clock_set(evidence: &Evidence<'_>, at: u64) -> bool {
     })
 }
 
-/// Also where a client's limits change, for it alone or at one gateway after the other: the greatest rate, and, where all of
-/// its tiers have a limit of one period, the greatest capacity. Where not, each of the capacities once. With a store, once for
-/// each change, because what is lent under a larger limit may be reported under a smaller one.
+/// Checks the whole run of a client whose limits change, for it alone or at one gateway after the other. It gets at most the
+/// highest rate and the largest capacity if all its tiers have a limit of the same period, or else each capacity once. With a
+/// store, it gets a capacity for each change, because what is lent under a larger limit may be reported under a smaller one.
 fn whole(evidence: &Evidence<'_>, client: u32, paid: &[&Shot]) -> Option<Violation> {
     let tiers = tiers(evidence, client);
     if tiers.len() < 2 || tiers.iter().any(|tier| tier.rates.is_empty()) {
@@ -107,7 +107,7 @@ fn whole(evidence: &Evidence<'_>, client: u32, paid: &[&Shot]) -> Option<Violati
     worst(&entries, &fastest, more).map(|found| violation(client, &fastest, found))
 }
 
-/// Of each tier the limit of the shortest period that all of them have.
+/// Each tier's limit of the shortest period that all tiers have.
 fn common(tiers: &[Tier]) -> Option<Vec<Rate>> {
     [1, 60, 3_600, 86_400].into_iter().find_map(|seconds| {
         let of = |tier: &Tier| tier.rates.iter().find(|rate| rate.seconds == seconds).copied();
@@ -133,7 +133,7 @@ fn violation(client: u32, rate: &Rate, (from, to, admitted, allowed): (u64, u64,
     Violation { check: "never_over", client: Some(client), at: to, what }
 }
 
-/// What the docs say may be had once more: a bucket that was reset, what was lent in the moments that Redis has lost.
+/// What a client may get once more, as the docs say: a bucket that was reset, and leases from moments that Redis has lost.
 fn excuses(evidence: &Evidence<'_>, client: u32, rate: &Rate) -> Vec<Entry> {
     let holds = i128::from(rate.holds());
     let mut all: Vec<Entry> =
@@ -141,7 +141,7 @@ fn excuses(evidence: &Evidence<'_>, client: u32, rate: &Rate) -> Vec<Entry> {
     for (at, incident) in evidence.log.incidents.borrow().iter() {
         let lag = match incident {
             Incident::FailedOver(_) => evidence.plan.redis.lag,
-            // Leases have ended before their nodes know.
+            // Leases have ended, and their nodes do not know it.
             Incident::StoreClock(by) if *by > 0 => 0,
             _ => continue,
         };
@@ -156,7 +156,7 @@ fn excuses(evidence: &Evidence<'_>, client: u32, rate: &Rate) -> Vec<Entry> {
 fn merged(paid: &[&Shot], excuses: &[Entry], within: impl Fn(u64) -> bool) -> Vec<Entry> {
     let paid = paid.iter().map(|shot| Entry { at: shot.at, cost: shot.cost.into() });
     let excuses = excuses.iter().map(|excuse| Entry { ..*excuse });
-    // An excuse comes before what happens at the same moment.
+    // An excuse comes before costs of the same moment.
     let mut all: Vec<Entry> = excuses.chain(paid).filter(|entry| within(entry.at)).collect();
     all.sort_by_key(|entry| entry.at);
     all

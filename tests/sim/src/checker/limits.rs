@@ -1,4 +1,4 @@
-//! Which limits a client had, and from when to when nothing else interfered.
+//! Which limits a client had, and when.
 
 use super::Evidence;
 use crate::log::Turn;
@@ -7,15 +7,15 @@ use crate::plan::{SECOND, Tier};
 /// A time in which a client's limits stayed the same, by the store's clock.
 #[derive(Clone, Debug)]
 pub struct Spell {
-    /// Its beginning.
+    /// When it began.
     pub from: u64,
-    /// Its end.
+    /// When it ended.
     pub until: u64,
-    /// What held.
+    /// The limits.
     pub tier: Tier,
 }
 
-/// All of a client's spells; between them nobody knows.
+/// All spells of a client. Between two of them, its limits are not known.
 pub fn spells(evidence: &Evidence<'_>, client: u32) -> Vec<Spell> {
     let mut tier = evidence.plan.tiers[evidence.planned(client).tier].clone();
     let (mut spells, mut from) = (Vec::new(), Some(0));
@@ -45,7 +45,7 @@ pub fn spells(evidence: &Evidence<'_>, client: u32) -> Vec<Spell> {
     spells
 }
 
-/// Every tier that a client ever had, at one gateway at least.
+/// Every tier that a client ever had, at least at one gateway.
 pub fn tiers(evidence: &Evidence<'_>, client: u32) -> Vec<Tier> {
     let first = evidence.plan.tiers[evidence.planned(client).tier].clone();
     let turns = evidence.log.turns.borrow();
@@ -56,7 +56,7 @@ pub fn tiers(evidence: &Evidence<'_>, client: u32) -> Vec<Tier> {
     std::iter::once(first).chain(later).collect()
 }
 
-/// When a client's bucket was made whole, or when Redis forgot what was lent.
+/// When a client's bucket was reset, or Redis lost what was lent.
 pub fn refills(evidence: &Evidence<'_>, client: u32) -> Vec<u64> {
     let turns = evidence.log.turns.borrow();
     let resets = turns.get(&client).into_iter().flatten().filter_map(|(at, turn)| match turn {
@@ -66,9 +66,9 @@ pub fn refills(evidence: &Evidence<'_>, client: u32) -> Vec<u64> {
     resets.collect()
 }
 
-/// Whether the store decides requests of `client` one by one: in strict mode, and where a bucket or the month holds few.
+/// Whether the store decides requests of `client` one by one, in strict mode or because a bucket or the month holds few.
 pub fn is_charged(evidence: &Evidence<'_>, client: u32) -> bool {
-    /// Of so many the filter's policy says that they are few.
+    /// The filter calls this many requests few.
     const FEW: u64 = 20;
     let store = evidence.plan.store;
     let dearest = evidence.planned(client).costs.iter().max().copied().unwrap_or(0);
@@ -79,30 +79,30 @@ pub fn is_charged(evidence: &Evidence<'_>, client: u32) -> bool {
     !store.is_local && (store.is_strict || tiers(evidence, client).iter().any(holds_few))
 }
 
-/// Refusals of a client that does not heed them.
+/// Refusals of a client that ignores them.
 ///
-/// Whoever comes again before it was told to has its next lease fetched by ticks, so that it does not cost a call with every
-/// request: until then, for a second at most, it is refused by what was said last, though that may be over.
+/// If a client comes again too early, ticks fetch its next lease, so that its requests do not cost a call each. Until then, for a
+/// second at most, it is refused by the last refusal, though that may be over.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Refusals {
-    /// The last two.
+    /// The last two refusals.
     refused: [Option<u64>; 2],
-    /// When a request was last let through, or refused for good reason.
+    /// When a request was last decided rightly.
     right: Option<u64>,
 }
 
 impl Refusals {
-    /// A request that came at `at`, nanoseconds, was refused.
+    /// Records the refusal of a request that came at `at`.
     pub const fn refused(&mut self, at: u64) {
         self.refused = [self.refused[1], Some(at)];
     }
 
-    /// What became of a request at `at` was right.
+    /// Records that a request at `at` was decided rightly.
     pub const fn was_right(&mut self, at: u64) {
         self.right = Some(at);
     }
 
-    /// Whether a refusal at `at` that has no good reason is excused.
+    /// Whether a wrong refusal at `at` is excused.
     #[must_use]
     pub fn excuse(&self, at: u64) -> bool {
         let is_recent = |before: Option<u64>| before.is_some_and(|before| at.saturating_sub(before) < SECOND);

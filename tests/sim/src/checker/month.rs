@@ -1,4 +1,4 @@
-//! In no calendar month a client is let through more than its quota.
+//! In any calendar month, a client gets at most its quota.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ pub fn check(evidence: &Evidence<'_>) -> Option<Violation> {
     None
 }
 
-/// How often a client's month was made whole.
+/// How often a client's month was reset.
 fn resets(evidence: &Evidence<'_>, client: u32, month: u16) -> u64 {
     let turns = evidence.log.turns.borrow();
     let all = turns.get(&client).into_iter().flatten();

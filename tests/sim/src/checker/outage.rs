@@ -1,5 +1,5 @@
-//! Without the store, and with `on_failure: local`, each gateway lets no more through than the tier's own bucket holds:
-//! *capacity + rate·t* a gateway. With `ip` the bucket is the anonymous clients'; with `closed` nothing passes.
+//! Without the store, and with `on_failure: local`, each gateway lets at most *capacity + rate·t* through. With `ip`, the limit is
+//! that of anonymous clients, and with `closed` nothing passes.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::limits::tiers;
 use crate::log::{Incident, Shot, Turn, Verdict, Violation};
 use crate::plan::OnFailure;
 
-/// A gateway knows the store's time less well the longer it has not heard of it: a tenth of a second, and drift.
+/// How far a gateway's idea of the store's time may be off: a tenth of a second, and drift since it last heard of the store.
 const SLACK: u64 = 100_000_000;
 
 /// See the [module](self).
@@ -26,7 +26,7 @@ fn of_client(
 ) -> Option<Violation> {
     let planned = evidence.planned(client);
     let word = evidence.plan.tiers[planned.tier].on_failure.unwrap_or(evidence.plan.store.on_failure);
-    // Limits that change make no formula.
+    // There is no formula for limits that change.
     if tiers(evidence, client).len() > 1 || has_reset(evidence, client) {
         return None;
     }
@@ -70,8 +70,8 @@ fn of_client(
     None
 }
 
-/// By gateway, from when on it had a worker that the store had not answered yet, and that went by a wall clock which is not
-/// the store's: what the buckets then refill has no formula, the docs say.
+/// By gateway, the first moment at which it had a worker that the store had not answered yet, and that went by a wall clock which
+/// differs from the store's. The docs give no formula for what buckets refill then.
 fn by_wall(evidence: &Evidence<'_>) -> BTreeMap<usize, u64> {
     let mut since = BTreeMap::new();
     for shot in evidence.by_client.values().flatten().filter(|shot| shot.by_wall.is_some()) {
@@ -81,12 +81,12 @@ fn by_wall(evidence: &Evidence<'_>) -> BTreeMap<usize, u64> {
     since
 }
 
-/// How often the gateway of a request had been killed, or its table spoiled, before.
+/// How often a request's gateway had been killed before, or its table spoiled.
 fn lives(evidence: &Evidence<'_>, shot: &Shot) -> usize {
     let incidents = evidence.log.incidents.borrow();
     let of_node = |incident: &Incident| match incident {
         Incident::NodeDied(node) | Incident::Spoiled(node) => *node == shot.node,
-        // What the gateways are told then is less than they knew.
+        // Then the gateways are told less than they knew.
         Incident::FailedOver(_) | Incident::StoreClock(_) => true,
     };
     incidents.iter().filter(|(at, incident)| *at <= shot.moment && of_node(incident)).count()

@@ -1,4 +1,4 @@
-//! What requests cost the store: calls that they wait for, and accounts that it reads and writes for them.
+//! Requests cost the store no more than promised: calls that they wait for, and accounts that it reads and writes.
 
 use super::Evidence;
 use crate::log::Violation;

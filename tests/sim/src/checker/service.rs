@@ -1,4 +1,4 @@
-//! What clients get: all of their limit if they ask for more, everything if they ask for little, and the store again soon
+//! Clients get all of their limit if they ask for more, everything if they ask for little, and the store's decision again soon
 //! after it is back.
 
 use super::Evidence;
@@ -6,7 +6,7 @@ use super::limits::tiers;
 use crate::log::{Shot, Verdict, Violation};
 use crate::plan::{Habit, MILLISECOND, OnFailure, Place, SECOND};
 
-/// After this long without trouble every root uses the store again: two seconds, and a call.
+/// After this long without trouble, every root uses the store again. It is two seconds, and the time of a call.
 const RECOVERY: u64 = 3 * SECOND;
 
 /// See the [module](self).
@@ -22,7 +22,7 @@ pub fn check(evidence: &Evidence<'_>) -> Option<Violation> {
         .or_else(|| used_up(evidence))
 }
 
-/// No request waits longer than a call may take, and a tick; where it was answered meanwhile, once more for each time.
+/// No request waits longer than a call and a tick may take. If it was answered meanwhile, it may wait that long again each time.
 fn waits(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Violation> {
     let store = evidence.plan.store;
     let longest = 16 * (store.timeout + store.sync_interval) * MILLISECOND;
@@ -31,18 +31,18 @@ fn waits(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Violati
     Some(Violation { check: "waits_long", client: Some(client), at: late.at, what })
 }
 
-/// Nothing is decided without a store that has been there for a while.
+/// No request is decided without the store if that has been there for a while.
 fn recovery(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Violation> {
     let network = evidence.plan.network;
-    // A network that is too slow, or bad all the time, is no store that is there.
-    // A request's second call has what is left of its time.
+    // If the network is too slow, or bad all the time, the store is not there. A request's second call has only what is left of
+    // its time.
     let is_slow = 4 * network.most + evidence.plan.redis.delay >= evidence.plan.store.timeout * MILLISECOND;
     if is_slow || network.loss + network.garbled + network.straggles > 0 || evidence.plan.redis.crash > 0 {
         return None;
     }
     let planned = evidence.planned(client);
     let word = evidence.plan.tiers[planned.tier].on_failure.unwrap_or(evidence.plan.store.on_failure);
-    // Who may always pass does so too where others were faster to spend what the store has lent.
+    // A client that may pass without the store also does so if others were faster to spend what the store has lent.
     let is_excused = |shot: &Shot| word == OnFailure::Open && !shot.was_away;
     let troubles = evidence.log.troubles.borrow();
     let is_quiet = |at: u64| troubles.iter().all(|(from, until)| at < *from || at > until + RECOVERY);
@@ -53,7 +53,7 @@ fn recovery(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Viol
     Some(Violation { check: "recovery", client: Some(client), at: late.at, what })
 }
 
-/// Who asks for less than half of its limit is never refused.
+/// A client that asks for less than half of its limit is never refused.
 fn modest(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Violation> {
     let planned = evidence.planned(client);
     let most = planned.costs.iter().max().copied().unwrap_or(0);
@@ -75,7 +75,7 @@ fn modest(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Violat
     Some(Violation { check: "refused_below_half", client: Some(client), at: refused.at, what })
 }
 
-/// Who asks for more than its limit gets 99 % of it.
+/// A client that asks for more than its limit gets 99 % of it.
 fn used_up(evidence: &Evidence<'_>) -> Option<Violation> {
     if !evidence.plan.claims.is_used_up {
         return None;
@@ -86,7 +86,7 @@ fn used_up(evidence: &Evidence<'_>) -> Option<Violation> {
         let (Some(shots), Some(rate)) = (evidence.by_client.get(&(number as u32)), tightest(tier)) else {
             continue;
         };
-        // What is asked when all is quiet does not count.
+        // Requests after the quiet begins do not count.
         let end = evidence.plan.start + evidence.plan.length;
         let shots: Vec<&Shot> = shots.iter().filter(|shot| shot.moment < end).collect();
         if shots.is_empty() {
@@ -104,14 +104,14 @@ fn used_up(evidence: &Evidence<'_>) -> Option<Violation> {
         let allowed = u128::from(rate.holds())
             + u128::from(rate.units) * 1_000 * u128::from(last - first)
                 / (u128::from(rate.seconds) * u128::from(SECOND));
-        // Who has not asked for as much as there was from the beginning has had no need of it.
+        // A client that did not ask for all that there was from the beginning had no need of it.
         let asked: u128 = shots.iter().map(|shot| u128::from(shot.cost)).sum();
         if asked < allowed * 3 / 2 {
             continue;
         }
         let is_few = planned.costs.iter().any(|cost| cost * 3 > rate.holds());
         let percent = if matches!(planned.place, Place::Moving) { 95 } else { 99 - u128::from(is_few) };
-        // The last turn may be on its way.
+        // The last requests may still be waiting.
         let crumbs = u128::from(*planned.costs.iter().max().unwrap_or(&0)) * 2;
         if admitted + crumbs < allowed * percent / 100 {
             let what = format!("{admitted} thousandths were let through of {allowed}: not {percent} %");

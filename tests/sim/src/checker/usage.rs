@@ -1,5 +1,5 @@
-//! Once all is well and leases are back, the store says of every consumer that it has used what it was let through, and
-//! what gateways held when they died.
+//! Once everything is mended and leases have gone back, the store says that every consumer has used what it was let through,
+//! and what gateways held when they died.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,14 +9,14 @@ use super::calendar::start_of;
 use super::limits::{is_charged, tiers};
 use crate::log::{Incident, Shot, Turn, Verdict, Violation};
 
-/// What passes so near to the turn of a month may be counted in either: the gateways know the store's time as well as its
-/// answers come.
+/// A request this near to the end of a month may count in either month, because gateways know the store's time only as well as
+/// its answers arrive.
 const NEAR: u64 = 2_000_000_000;
 
-/// What a consumer without limits has used is reported after so long at the latest.
+/// Longest delay before the usage of a consumer without limits is reported.
 const REPORT: u64 = 1_500_000_000;
 
-/// And what one has used that comes now and then.
+/// Longest delay before the usage of a consumer is reported that comes now and then.
 const REPORT_LATE: u64 = 32_000_000_000;
 
 /// See the [module](self).
@@ -84,7 +84,7 @@ fn of_client(
         };
         let within = admitted(&mut shots.iter().filter(|shot| (from..to).contains(&shot.at)));
         let around = admitted(&mut shots.iter().filter(near));
-        // Of an outage, only the turn of the month itself is known.
+        // In an outage, only the end of the month itself is known.
         if used + less + around < within || *used > within + around + more {
             return violation(
                 "usage_month",
@@ -97,17 +97,17 @@ fn of_client(
     None
 }
 
-/// A worker that the store has not answered yet: its month turns by its gateway's wall clock, as docs/modes.md says.
+/// A worker that the store has not answered yet. Its month begins by its gateway's wall clock, as docs/modes.md says.
 struct ByWall {
     node: usize,
-    /// When it let requests through.
+    /// When it has let requests through.
     spell: Range<u64>,
-    /// All moments that it may have taken for now, and now.
+    /// The moments between its clock and the store's.
     confused: Range<u64>,
 }
 
 impl ByWall {
-    /// Whether `shot` may be counted on the other side of the moment `turn`.
+    /// Whether `shot` may count on the other side of `turn`, the end of a month.
     fn may_confuse(&self, shot: &Shot, turn: u64) -> bool {
         shot.node == self.node && self.spell.contains(&shot.at) && self.confused.contains(&turn)
     }
@@ -127,8 +127,8 @@ fn by_wall(evidence: &Evidence<'_>) -> Vec<ByWall> {
     spells.into_values().collect()
 }
 
-/// What nobody may know of: let through without a lease by a gateway that died before it had told, or whose record was
-/// spoiled or has gone.
+/// What may never have been reported: what a gateway let through without a lease before it died, or before the record was spoiled
+/// or evicted.
 fn unreported(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
     let incidents = evidence.log.incidents.borrow();
     let is_unlimited =
@@ -141,12 +141,12 @@ fn unreported(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
             {
                 match shot.verdict {
                     Verdict::Fallback | Verdict::Passed => true,
-                    // From its last report on.
+                    // Since its last report.
                     Verdict::Paid => is_unlimited && unreported_since(evidence, *at) <= shot.moment,
                     _ => false,
                 }
             }
-            // Charges are not told again; what was spent is, with the gateway's next report.
+            // Charges are not repeated, but spending is, with the gateway's next report.
             Incident::FailedOver(since) if evidence.plan.store.is_strict => {
                 shot.moment >= *since && shot.moment <= *at
             }
@@ -164,7 +164,7 @@ fn unreported(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
     lost.chain(owed).map(|shot| shot.cost).sum()
 }
 
-/// Whether a gateway has let the client through again after Redis has lost writes at `at`, and lived to tell.
+/// Whether a gateway has let the client through again after Redis lost writes at `at`, and has lived to report it.
 fn is_told_again(incidents: &[(u64, Incident)], shots: &[Shot], node: usize, at: u64) -> bool {
     let is_end = |incident: &Incident| match incident {
         Incident::NodeDied(of) | Incident::Spoiled(of) => *of == node,
@@ -177,7 +177,7 @@ fn is_told_again(incidents: &[(u64, Incident)], shots: &[Shot], node: usize, at:
         .any(|shot| shot.node == node && shot.verdict.is_admitted() && (at..end).contains(&shot.moment))
 }
 
-/// From when on a gateway that died at `at` may not have told: since the trouble began in which it could not.
+/// The moment since which a gateway that died at `at` may not have reported: when the trouble began in which it could not.
 fn unreported_since(evidence: &Evidence<'_>, at: u64) -> u64 {
     let mut since = at.saturating_sub(REPORT);
     let troubles = evidence.log.troubles.borrow();
@@ -188,7 +188,7 @@ fn unreported_since(evidence: &Evidence<'_>, at: u64) -> u64 {
             since = since.min(from.saturating_sub(REPORT));
         }
     }
-    // What Redis has lost is told again with the next report, if there is one.
+    // What Redis has lost is reported again with the next report, if there is one.
     for (failed_over, incident) in evidence.log.incidents.borrow().iter() {
         if let Incident::FailedOver(lost) = incident
             && *failed_over <= at
@@ -199,8 +199,8 @@ fn unreported_since(evidence: &Evidence<'_>, at: u64) -> u64 {
     since
 }
 
-/// What gateways may have held when they died, or when a record was lost, and what they had given back when Redis forgot
-/// that: it counts as spent.
+/// What gateways may have held when they died or lost a record, and what they had given back before Redis lost that. It counts
+/// as spent.
 fn lost_with_nodes(evidence: &Evidence<'_>, client: u32) -> u64 {
     let incidents = evidence.log.incidents.borrow();
     let holds = tiers(evidence, client).iter().flat_map(|tier| &tier.rates).map(|rate| rate.holds()).max();
@@ -212,13 +212,13 @@ fn lost_with_nodes(evidence: &Evidence<'_>, client: u32) -> u64 {
     deaths * most + evictions
 }
 
-/// Where the store decides one by one: what was charged by a call whose answer was lost, and then decided without the store,
-/// or whose client had gone away.
+/// If the store decides requests one by one, what it may have charged by calls whose answer was lost, so that the request was
+/// decided without it, or whose client had gone away.
 fn counted_twice(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
     if !is_charged(evidence, client) {
         return 0;
     }
-    // A call that is lost is a request that waited; and the network may repeat what charges.
+    // A request whose call was lost has waited. And the network may repeat a call that charges.
     let abandoned = evidence.log.abandoned.borrow().get(&client).copied().unwrap_or(0);
     shots.iter().map(|shot| shot.cost).sum::<u64>() + abandoned
 }

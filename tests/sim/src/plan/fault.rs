@@ -1,26 +1,26 @@
-//! What breaks, or is changed.
+//! What can break or be changed in a run.
 
 use super::{Network, Tier};
 
-/// Something that breaks, or is changed.
+/// Something that breaks or is changed.
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// A gateway cannot reach a replica.
     Partition {
         /// The gateway.
         node: usize,
-        /// The replica; none: all of them.
+        /// The replica; `None` for all of them.
         replica: Option<usize>,
         /// For how long.
         length: u64,
-        /// Whether it is told at once.
+        /// Whether calls are refused at once, instead of hanging.
         is_refused: bool,
     },
     /// A replica is killed, and is back later.
     ReplicaCrash {
-        /// Which.
+        /// The replica.
         replica: usize,
-        /// For how long it is away.
+        /// How long it is away.
         length: u64,
     },
     /// Redis does not answer.
@@ -30,23 +30,23 @@ pub enum Fault {
         /// Whether calls to it hang, instead of being refused.
         hangs: bool,
     },
-    /// Redis takes its time.
+    /// Redis is slow.
     RedisSlow {
         /// For how long.
         length: u64,
         /// A call's time.
         delay: u64,
     },
-    /// Redis's replica takes over, without the newest.
+    /// Redis's replica takes over, without the newest writes.
     RedisFailsOver {
-        /// Its clock less the old one's.
+        /// The difference of its clock and the old server's.
         skew: i64,
     },
     /// A gateway is killed, and is back later.
     NodeCrash {
-        /// Which.
+        /// The gateway.
         node: usize,
-        /// For how long it is away.
+        /// How long it is away.
         length: u64,
     },
     /// A worker's memory is lost.
@@ -58,58 +58,58 @@ pub enum Fault {
         /// Whether its old roots go on ticking.
         doubles: bool,
     },
-    /// Somebody sets a gateway's wall clock.
+    /// A gateway's wall clock is set.
     WallJumps {
-        /// Which.
+        /// The gateway.
         node: usize,
-        /// By so much.
+        /// By how much.
         by: i64,
     },
-    /// Somebody sets the clock that the store goes by.
+    /// The store's clock is set.
     StoreClockJumps {
-        /// By so much.
+        /// By how much.
         by: i64,
     },
     /// The network is bad for a while.
     BadNetwork {
-        /// What it is.
+        /// The network meanwhile.
         network: Network,
         /// For how long.
         length: u64,
     },
-    /// A slot of a gateway's table holds what nobody wrote.
+    /// A slot of a gateway's table is overwritten with garbage.
     SpoiledSlot {
-        /// Which gateway.
+        /// The gateway.
         node: usize,
     },
     /// All gateways get another policy, one after the other.
     Policy {
-        /// Its tiers: as many, of the same names.
+        /// Its tiers, as many as before and with the same names.
         tiers: Vec<Tier>,
-        /// Between two gateways.
+        /// The time between two gateways.
         pace: u64,
     },
-    /// A consumer gets another of the tiers: its next request says so.
+    /// A consumer gets another tier, which its next request names.
     Move {
-        /// A place among the clients.
+        /// The client's place in the plan.
         client: usize,
-        /// A place among the tiers.
+        /// The tier's place in the plan.
         tier: usize,
     },
     /// An admin gives a consumer limits of its own, or takes them away.
     Override {
-        /// A place among the clients.
+        /// The client's place in the plan.
         client: usize,
-        /// None: it is removed.
+        /// The limits; `None` removes the override.
         limits: Option<Tier>,
     },
-    /// An admin makes a consumer's bucket or month whole.
+    /// An admin resets a consumer's bucket, its month or both.
     Reset {
-        /// A place among the clients.
+        /// The client's place in the plan.
         client: usize,
-        /// The bucket.
+        /// Whether the bucket is reset.
         bucket: bool,
-        /// The month.
+        /// Whether the month is reset.
         month: bool,
     },
 }

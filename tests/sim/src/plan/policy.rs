@@ -1,4 +1,4 @@
-//! The policy that a plan's gateways get, as a document.
+//! The policy of a plan's gateways, as a document.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{NAMESPACE, OnFailure, Plan, Rate, Tier};
 
 impl Rate {
-    /// As a policy has it.
+    /// In the form of a policy.
     #[must_use]
     pub fn json(&self) -> Value {
         let period = match self.seconds {
@@ -21,7 +21,7 @@ impl Rate {
         json!({ "rate": format!("{}/{period}", self.units), "burst": burst })
     }
 
-    /// What a full bucket holds, thousandths.
+    /// What a full bucket holds, in thousandths.
     #[must_use]
     pub const fn holds(&self) -> u64 {
         self.units * self.burst * 10
@@ -29,7 +29,7 @@ impl Rate {
 }
 
 impl Tier {
-    /// As a policy has it.
+    /// In the form of a policy.
     #[must_use]
     pub fn json(&self) -> Value {
         let mut tier = json!({});
@@ -49,7 +49,7 @@ impl Tier {
 }
 
 impl OnFailure {
-    /// As a policy has it.
+    /// In the form of a policy.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -91,7 +91,7 @@ impl Plan {
         })
     }
 
-    /// What requests can cost, thousandths.
+    /// What requests can cost, in thousandths.
     fn costs(&self) -> BTreeSet<u64> {
         self.clients.iter().flat_map(|client| client.costs.iter().copied()).chain([0]).collect()
     }

@@ -1,10 +1,10 @@
-//! Nothing breaks: what clients get has to be what they were promised.
+//! Scenarios in which nothing breaks. Clients have to get what they were promised.
 
 use super::parts::{CONTENTION, anonymous_clients, consumer, costs, every, people, place, plan, tiers};
 use crate::plan::{Claims, Habit, MILLISECOND, Node, Personality, Place, Plan, SECOND};
 use crate::random::Random;
 
-/// Everybody.
+/// Clients of all habits.
 pub fn calm(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     people(random, &mut plan, 20);
@@ -14,7 +14,7 @@ pub fn calm(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// All want more than there is.
+/// All clients ask for more than their limits.
 pub fn overload(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     for number in 0..6 {
@@ -28,7 +28,7 @@ pub fn overload(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// Nobody wants more than half.
+/// No client asks for more than half of its limit.
 pub fn modest(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     for number in 0..20 {
@@ -42,8 +42,8 @@ pub fn modest(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// Everybody comes again when it was told to, and is alone with its limit. It comes to the same gateway: what others hold of
-/// its bucket comes back when they have not spent it for a while, which nobody can tell in advance.
+/// All clients come again when they were told to, and have their limits to themselves. Each comes to one gateway, because what
+/// other gateways hold goes back after a while, at a moment that nobody can tell in advance.
 pub fn patient(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     for number in 0..15 {
@@ -64,7 +64,7 @@ pub fn patient(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// Up to a million anonymous clients, and consumers among them.
+/// Up to a million anonymous clients, and some consumers.
 pub fn anonymous(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     people(random, &mut plan, 5);
@@ -78,7 +78,7 @@ pub fn anonymous(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// A few ask hundreds of times as often as they may.
+/// A few clients ask hundreds of times as often as they may.
 pub fn flood(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     people(random, &mut plan, 4);
@@ -90,7 +90,7 @@ pub fn flood(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// Some have no limit; their use is counted.
+/// Some clients have no limit, but their usage counts.
 pub fn unlimited(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     for number in 0..6 {
@@ -107,7 +107,7 @@ pub fn unlimited(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// A month turns, and quotas are near their end.
+/// A month ends, with quotas that are nearly used up.
 pub fn month(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     /// 2026-12-01T00:00:00Z.
@@ -123,7 +123,7 @@ pub fn month(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// Three gateways of four workers, a hundred clients that ask for about half of their limit.
+/// Three gateways of four workers, and a hundred clients that ask for about half of their limit.
 pub fn bench(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     let node = Node { personality: Personality::Envoy, workers: 4, ..plan.nodes[0].clone() };

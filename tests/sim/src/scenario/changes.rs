@@ -4,7 +4,7 @@ use super::parts::{consumer, every, place, plan};
 use crate::plan::{Fault, Habit, MILLISECOND, Plan, Rate, SECOND, Tier};
 use crate::random::Random;
 
-/// Up and down, other units, other numbers of limits, a month or none: by policy, by tier, by override.
+/// Limits go up and down, and get other units, another number of rates, or a month, by policy, by tier or by override.
 pub fn limits(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     plan.store.is_local = random.happens(400_000);
@@ -47,7 +47,7 @@ pub fn limits(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// Tiers whose limits have these periods; the anonymous clients' comes last.
+/// Tiers whose limits have these periods. The anonymous clients' comes last.
 fn tiers(random: &Random, periods: &[u64]) -> Vec<Tier> {
     let rate = |seconds: u64| {
         let units = random.between(6, 120) * if seconds == 3_600 { 10 } else { 1 };

@@ -1,10 +1,11 @@
-//! Nothing breaks, and who keeps to its limit has to get what it asks for, also where a bucket holds few requests.
+//! Scenarios in which nothing breaks, and a client that keeps to its limit has to get what it asks for, even from a bucket that
+//! holds few requests.
 
 use super::parts::{consumer, every, plan};
 use crate::plan::{Habit, MILLISECOND, Place, Plan, Rate, SECOND};
 use crate::random::Random;
 
-/// A cost that the smallest bucket holds few times, or many times: a policy's every bucket has to hold every cost.
+/// A cost that the smallest bucket holds few times, or many times. Every bucket of a policy has to hold every cost.
 fn cost(random: &Random, plan: &Plan) -> u64 {
     let times = *random.one_of(&[1, 1, 2, 3, 5, 8, 13, 21, 34]);
     let rates = plan.tiers.iter().flat_map(|tier| &tier.rates);
@@ -12,8 +13,8 @@ fn cost(random: &Random, plan: &Plan) -> u64 {
     (least / times).max(1_000) / 1_000 * 1_000
 }
 
-/// Some ask at one gateway, however they like: they are refused only where there is no room. Others wander at 80 % of their
-/// rate.
+/// Some clients ask at one gateway, with any habit, and are refused only if their bucket has no room. Others move between
+/// gateways at 80 % of their rate.
 pub fn fair(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     for rate in plan.tiers.iter_mut().flat_map(|tier| &mut tier.rates) {
@@ -43,7 +44,7 @@ pub fn fair(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// All want more than there is, and a request costs all that a bucket holds, or half of it.
+/// All clients ask for more than their limits, with requests that cost half of a bucket or all of it.
 pub fn few(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     let rate = plan.tiers[*random.one_of(&[0, 1, 1])].rates[0];
@@ -51,7 +52,7 @@ pub fn few(random: &Random, seed: u64) -> Plan {
     for number in 0..6 {
         let tier = random.index(5);
         let costs = vec![rate.holds() / random.between(1, 2)];
-        // So often that little is lost until the next one comes.
+        // They ask so often that little of the limit is left unused between two requests.
         let every = every(&plan.tiers[tier], &costs, 30_000).clamp(2 * MILLISECOND, SECOND);
         let place = if random.happens(300_000) { Place::Skewed } else { Place::Anywhere };
         plan.clients.push(consumer(number, tier, Habit::Steady { every }, place, &costs));

@@ -1,4 +1,4 @@
-//! Things break.
+//! Scenarios in which something breaks.
 
 use super::calm::month;
 use super::parts::{CONTENTION, anonymous_clients, consumer, every, people, plan, tiers};
@@ -17,7 +17,7 @@ pub fn network(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// Replicas that die wherever they are.
+/// Replicas that die at any point of their work.
 pub fn replicas(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     people(random, &mut plan, 10);
@@ -31,7 +31,7 @@ pub fn replicas(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// The store is away at times, and tiers go on without it as they say.
+/// The store is away at times, and tiers go on without it by their `on_failure`.
 pub fn outage(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     words(random, &mut plan);
@@ -47,7 +47,7 @@ pub fn outage(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// Redis fails over, without the newest.
+/// Redis fails over, without its newest writes.
 pub fn failover(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     words(random, &mut plan);
@@ -64,7 +64,7 @@ pub fn failover(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// Gateways die, workers lose their memory, clocks are set, slots are spoiled.
+/// Gateways die, workers lose their memory, clocks are set, and slots are overwritten.
 pub fn gateways(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     people(random, &mut plan, 12);
@@ -81,7 +81,7 @@ pub fn gateways(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// Clocks are set: the gateways', and the one that the store goes by.
+/// The clocks of gateways and of the store are set.
 pub fn clocks(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     people(random, &mut plan, 10);
@@ -104,7 +104,7 @@ pub fn admin(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// Every request asks.
+/// Every request asks the store.
 pub fn strict(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     plan.store.is_strict = true;
@@ -121,7 +121,7 @@ pub fn strict(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// A gateway is cut off for longer than leases last, again and again, while its clients ask at the others.
+/// A gateway is cut off again and again, for longer than leases last, while its clients ask at the others.
 pub fn cut(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     plan.nodes.resize(random.between(2, 3) as usize, plan.nodes[0].clone());
@@ -149,8 +149,7 @@ pub fn cut(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// Policies are rolled out, one gateway after the other, and it takes its time: what a tier allows meanwhile is one thing
-/// here and another there.
+/// Policies are rolled out slowly, one gateway after the other, so that a tier allows different things at different gateways.
 pub fn rollout(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     plan.nodes.resize(random.between(2, 3) as usize, plan.nodes[0].clone());
@@ -168,13 +167,13 @@ pub fn rollout(random: &Random, seed: u64) -> Plan {
     let mut at = random.below(100 * SECOND);
     while at < plan.length {
         let mut new = tiers(random);
-        // A minute's limit where there was a second's, and the other way about.
+        // A limit by the minute replaces one by the second, and the other way round.
         let (one, other) = (random.index(3), random.index(3));
         let rates = (new[one].rates.clone(), new[other].rates.clone());
         (new[other].rates, new[one].rates) = rates;
         let pace = random.between(1, 120) * SECOND;
         plan.faults.push((at, Fault::Policy { tiers: new, pace }));
-        // The next one begins when this one is everywhere.
+        // The next rollout begins when this one is everywhere.
         at += plan.nodes.len() as u64 * pace + random.between(35, 200) * SECOND;
     }
     plan
@@ -195,7 +194,7 @@ pub fn impatient(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// A month turns while the store is away, while clocks are set, and at gateways whose clocks are early or late.
+/// A month ends while the store is away, while clocks are set, and at gateways whose clocks are early or late.
 pub fn turn(random: &Random, seed: u64) -> Plan {
     let mut plan = month(random, seed);
     for node in &mut plan.nodes {
@@ -210,7 +209,7 @@ pub fn turn(random: &Random, seed: u64) -> Plan {
     plan
 }
 
-/// All of it.
+/// All faults together.
 pub fn chaos(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     words(random, &mut plan);
@@ -246,7 +245,7 @@ fn some(random: &Random, plan: &mut Plan, most: u64, fault: impl Fn(&Random, &Pl
     }
 }
 
-/// Short ones are frequent.
+/// A random length. Short ones are frequent.
 fn a_while(random: &Random) -> u64 {
     match random.below(3) {
         0 => random.between(20, 500) * MILLISECOND,
@@ -308,7 +307,7 @@ fn change(random: &Random, plan: &Plan) -> Fault {
 
 /// What tiers do without the store.
 fn words(random: &Random, plan: &mut Plan) {
-    // With `ip` everybody has a bucket among the anonymous clients', which must not be evicted.
+    // With `ip`, every client has a bucket among those of anonymous clients, which must not be evicted.
     plan.room = 256;
     let all = [OnFailure::Local, OnFailure::Ip, OnFailure::Open, OnFailure::Closed];
     plan.store.on_failure = *random.one_of(&all);

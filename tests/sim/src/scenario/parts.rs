@@ -1,4 +1,4 @@
-//! What plans are put together from.
+//! Parts of plans.
 
 use crate::plan::{
     Claims, Client, Habit, MILLISECOND, Memory, Network, Node, OnFailure, Personality, Place, Plan, Rate,
@@ -12,7 +12,7 @@ const EPOCH: u64 = 1_795_478_400 * SECOND;
 /// Ten minutes.
 pub const LENGTH: u64 = 600 * SECOND;
 
-/// A plan with gateways, a quiet network and a store, and nobody who asks.
+/// A plan with gateways, a quiet network and a store, but without clients.
 pub fn plan(random: &Random, seed: u64) -> Plan {
     let nodes = random.between(1, 3) as usize;
     let mixed = random.happens(200_000);
@@ -55,7 +55,7 @@ fn personality(random: &Random) -> Personality {
 }
 
 fn node(random: &Random, personality: Personality) -> Node {
-    /// The clock's lowest 32 bits of milliseconds begin anew.
+    /// The moment at which the lowest 32 bits of milliseconds begin anew.
     const TURN: u64 = (1 << 32) * MILLISECOND;
     let uptime = if random.happens(100_000) {
         TURN * random.between(1, 3) - random.below(700) * SECOND
@@ -71,7 +71,7 @@ fn node(random: &Random, personality: Personality) -> Node {
     }
 }
 
-/// Tiers of all kinds; the anonymous clients' comes last.
+/// Tiers of all kinds. The anonymous clients' comes last.
 pub fn tiers(random: &Random) -> Vec<Tier> {
     let burst = || *random.one_of(&[100, 100, 150, 200, 300]);
     let tier =
@@ -87,7 +87,7 @@ pub fn tiers(random: &Random) -> Vec<Tier> {
     ]
 }
 
-/// How often a client of this tier asks that offers `percent` of its rate.
+/// The time between requests of a client that asks for `percent` of its rate.
 pub fn every(tier: &Tier, costs: &[u64], percent: u64) -> u64 {
     let mean = (costs.iter().sum::<u64>() / costs.len() as u64).max(1);
     let slowest =
@@ -107,7 +107,7 @@ pub fn consumer(number: usize, tier: usize, habit: Habit, place: Place, costs: &
     }
 }
 
-/// Where somebody asks.
+/// A random place for a client.
 pub fn place(random: &Random, nodes: usize) -> Place {
     match random.below(5) {
         0 => Place::Moving,
@@ -117,7 +117,7 @@ pub fn place(random: &Random, nodes: usize) -> Place {
     }
 }
 
-/// What somebody asks for.
+/// Random costs for a client.
 pub fn costs(random: &Random) -> Vec<u64> {
     match random.below(6) {
         0 => vec![1_000, 2_000],
@@ -148,12 +148,12 @@ pub fn people(random: &Random, plan: &mut Plan, count: usize) {
     }
 }
 
-/// Adds anonymous clients from `size` addresses, one request `every` so often in all.
+/// Adds anonymous clients with `size` addresses, which send a request `every` so many nanoseconds together.
 pub fn anonymous_clients(plan: &mut Plan, size: u32, every: u64) {
     let tier = plan.tiers.len() - 1;
     let (habit, place) = (Habit::Steady { every }, Place::Anywhere);
     plan.clients.push(Client { name: None, tier, addresses: size, habit, place, costs: vec![1_000] });
 }
 
-/// Workers in each other's way.
+/// Memory in which workers get in each other's way.
 pub const CONTENTION: Memory = Memory { meddling: 150_000, lost: 20_000, torn: 10_000 };

@@ -1,4 +1,5 @@
-//! Nothing breaks, and all clients are of one kind, far below their limit: what their requests may cost the store is a promise.
+//! Scenarios in which nothing breaks and all clients are of one kind, far below their limit. What their requests may cost the
+//! store is a promise.
 
 use super::parts::{consumer, plan};
 use crate::plan::{Habit, MILLISECOND, Place, Plan, Price, Rate, SECOND};
