@@ -1,9 +1,10 @@
-//! What gateways and the store both speak.
+//! What gateways and the store have in common: limits, policies, clients, headers, and the messages between the two.
 //!
-//! Nothing in this crate knows a host, a clock, a network or a database. Time, randomness and bytes come in as arguments,
-//! and all decisions use integers.
+//! This crate uses no other crate of Tollgate, and knows neither a host nor a clock, a network or a database. Time, randomness
+//! and bytes come in as arguments, and all decisions use integers.
 //!
-//! Begin with [`policy`]: it is what an operator wrote, as values that cannot be wrong. Then read what it is made of:
+//! Begin with [`policy`]: it is what an operator wrote, as values that cannot be wrong. [`account::decide_all`] decides about a
+//! request by it. The modules, from the numbers up:
 //!
 //! | module | what it defines |
 //! | --- | --- |

@@ -228,14 +228,14 @@ impl Pair {
     /// The store answers `call` at once.
     fn answer(&mut self, call: &Call, mono: u64) {
         let now = NOW.0 / 1_000 + mono * 1_000;
-        let settle = |entry: &Entry| match &entry.ask {
+        let answer_to = |entry: &Entry| match &entry.ask {
             Ask::Lease(lease) => match self.account.apply(&self.terms, 5, lease, UnixMicros(now)) {
                 Applied::Grant(grant) => Answer::Grant(grant),
                 Applied::Stale => Answer::Stale,
             },
             Ask::Charge { .. } => panic!("nothing is charged"),
         };
-        let answers = call.batch.entries.iter().map(settle).collect();
+        let answers = call.batch.entries.iter().map(answer_to).collect();
         let reply =
             Reply { now: UnixMicros(now), revision: 0, is_whole: false, changes: Vec::new(), answers };
         let Node { policy, table, shared, borrower, .. } = &mut self.node;
