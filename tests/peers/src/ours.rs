@@ -47,7 +47,7 @@ fn plan(scenario: Scenario, nodes: usize) -> Plan {
     let client = |habit, place| Client {
         name: Some("consumer".to_owned()),
         tier: 0,
-        crowd: 1,
+        addresses: 1,
         habit,
         place,
         costs: vec![1_000],
