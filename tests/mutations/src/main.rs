@@ -163,19 +163,75 @@ mod tests {
     use std::io::Write as _;
     use std::process::Stdio;
 
+    fn root() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    }
+
     /// Making all faults takes hours; this test sees at once that the product has moved on from one.
     #[test]
     fn every_fault_can_still_be_made() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
+        let root = root();
+        let mut stale = faults(&root, &[]).unwrap();
+        stale.retain(|fault| !applies(&root, &fault.text));
+        let names: Vec<_> = stale.iter().map(|fault| &fault.name).collect();
+        assert!(names.is_empty(), "make these patches anew: {names:#?}");
+    }
+
+    /// The same for a test that has been renamed, moved or removed.
+    #[test]
+    fn every_test_that_should_catch_a_fault_exists() {
+        let root = root();
+        let mut missing = Vec::new();
         for fault in faults(&root, &[]).unwrap() {
-            let mut git = Command::new("git")
-                .args(["apply", "-C1", "--recount", "--check", "-"])
-                .current_dir(&root)
-                .stdin(Stdio::piped())
-                .spawn()
-                .unwrap();
-            git.stdin.take().unwrap().write_all(fault.text.as_bytes()).unwrap();
-            assert!(git.wait().unwrap().success(), "{} does not apply any more", fault.name);
+            let lost = fault.tests.iter().filter(|test| !exists(&root, test));
+            missing
+                .extend(lost.map(|test| format!("{}: {} {}", fault.name, test.target.join(" "), test.name)));
         }
+        assert!(missing.is_empty(), "there are no such tests: {missing:#?}");
+    }
+
+    /// Whether `patch` applies to the tree, as [`Scratch::apply`] would do it.
+    fn applies(root: &Path, patch: &str) -> bool {
+        let mut git = Command::new("git")
+            .args(["apply", "-C1", "--recount", "--check", "-"])
+            .current_dir(root)
+            // A tree without a repository of its own may lie within another one, where git would skip its files.
+            .env("GIT_CEILING_DIRECTORIES", root.parent().unwrap_or(root))
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        git.stdin.take().unwrap().write_all(patch.as_bytes()).unwrap();
+        git.wait().unwrap().success()
+    }
+
+    /// Whether a file of one of the modules in the test's name has its function.
+    fn exists(root: &Path, test: &Test) -> bool {
+        let (package, target) = match &test.target.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["-p", package, "--lib"] => (*package, "src".to_owned()),
+            ["-p", package, "--test", target] => (*package, format!("tests/{target}")),
+            other => panic!("{other:?}: read such arguments here, too"),
+        };
+        let (modules, function) = test.name.rsplit_once("::").unwrap_or(("", &test.name));
+        let signature = format!("fn {function}(");
+        let mut module = folder_of(root, package).join(target);
+        let mut files = vec![module.join("lib.rs"), module.join("main.rs"), module.with_extension("rs")];
+        for name in modules.split("::") {
+            module.push(name);
+            files.extend([module.with_extension("rs"), module.join("mod.rs")]);
+        }
+        files.iter().any(|file| fs::read_to_string(file).is_ok_and(|text| text.contains(&signature)))
+    }
+
+    /// The folder of the workspace's package called `name`.
+    fn folder_of(root: &Path, name: &str) -> PathBuf {
+        let line = format!("name = \"{name}\"");
+        let is_its = |folder: &PathBuf| {
+            fs::read_to_string(folder.join("Cargo.toml"))
+                .is_ok_and(|text| text.lines().any(|own| own == line))
+        };
+        let within =
+            |folder: &str| fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        let mut folders = within("crates").chain(within("tests")).chain([root.to_owned()]);
+        folders.find(is_its).unwrap_or_else(|| panic!("there is no package {name}"))
     }
 }
