@@ -37,7 +37,8 @@ step simulator "figures, bit for bit" "${cargo[@]}" test --quiet --profile sim -
 step core "core and node on wasm32" env CARGO_TARGET_WASM32_WASIP1_RUNNER="node --no-warnings $PWD/scripts/wasi.mjs" \
   "${cargo[@]}" test --quiet -p tollgate-core -p tollgate-node --lib --target wasm32-wasip1
 step host "filter on a strict host" "${cargo[@]}" test --quiet -p tollgate-host
-step simulator "simulator" "${cargo[@]}" test --quiet --profile sim -p tollgate-sim
+# The faults are not made here: these tests only see that they still can be.
+step simulator "simulator, faults on purpose" "${cargo[@]}" test --quiet --profile sim -p tollgate-sim -p tollgate-mutations
 # The seeds change with the simulator and with what it simulates, and stay the same for the same sources: a red run can be
 # repeated, and stays red until it is fixed.
 sources=$(find src crates/*/src crates/store/scripts tests/sim -type f -print0 | LC_ALL=C sort -z | xargs -0 cat | sha256sum | cut -c 1-15)
