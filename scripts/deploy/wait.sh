@@ -86,12 +86,15 @@ ended() {
   return 1
 }
 
-# Prints what the cluster says about pods that do not start.
+# Prints what the cluster says about pods that do not start. Of those that are ready it may have said something before.
 why_not() {
+  # shellcheck disable=SC2016 # The variables are the template's.
+  here get pods -o 'go-template={{range .items}}{{$pod := .metadata.name}}{{range .status.conditions}}{{if and (eq .type "Ready") (eq .status "True")}}   Pod {{$pod}}: {{"\n"}}{{end}}{{end}}{{end}}' \
+    >"$work/well" 2>/dev/null
   {
     # shellcheck disable=SC2016 # The variables are the template's.
     here get pods -o 'go-template={{range .items}}{{$pod := .metadata.name}}{{range .status.conditions}}{{if and (eq .type "PodScheduled") (eq .status "False")}}   {{$pod}}: {{.reason}}: {{.message}}{{"\n"}}{{end}}{{end}}{{range .status.initContainerStatuses}}{{$name := .name}}{{with .state.waiting}}{{if ne .reason "PodInitializing"}}   {{$pod}}: {{$name}}: {{.reason}} {{.message}}{{"\n"}}{{end}}{{end}}{{end}}{{range .status.containerStatuses}}{{$name := .name}}{{with .state.waiting}}{{if ne .reason "PodInitializing"}}   {{$pod}}: {{$name}}: {{.reason}} {{.message}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}'
     here get events --field-selector=type=Warning,involvedObject.kind!=HorizontalPodAutoscaler,involvedObject.kind!=CronJob --sort-by=.metadata.creationTimestamp \
-      -o 'go-template={{range .items}}   {{.involvedObject.kind}} {{.involvedObject.name}}: {{.reason}}: {{.message}}{{"\n"}}{{end}}' | tail -n 5
+      -o 'go-template={{range .items}}   {{.involvedObject.kind}} {{.involvedObject.name}}: {{.reason}}: {{.message}}{{"\n"}}{{end}}' | grep -vF -f "$work/well" | tail -n 5
   } >&2
 }

@@ -99,6 +99,14 @@ def test_what_does_not_come_up_is_said_why(cluster):
     assert "kong-1: proxy: ErrImagePull no such image" in done.stderr and "Pod kong-1: Failed: no" in done.stderr
 
 
+def test_of_pods_that_are_ready_nothing_old_is_said(cluster):
+    cluster.world["fail"] = {"rollout status deployment.apps/kong": 1}
+    cluster.world["answers"] = {"   Pod {{$pod}}: ": "   Pod redis-0: \n"}
+    cluster.world["answers"]["get events "] = "   Pod redis-0: FailedScheduling: unbound\n   Pod kong-1: Failed: no\n"
+    done = cluster.deploy("--yes")
+    assert "Pod kong-1: Failed: no" in done.stderr and "redis-0" not in done.stderr
+
+
 # The fields of an object in the cluster, and who has written them.
 LIVE = {
     "jsonpath={.apiVersion}": "apps/v1",
