@@ -102,25 +102,13 @@ impl StoredOverride {
         if spec.tier.is_none() && !has_own {
             return wrong("an override needs a tier, or a rate, monthly or bonus of its own");
         }
-        let Some(tier) = spec.tier.clone().or(seen) else {
-            return wrong(&format!(
-                "write a tier: this consumer was never seen in one; known are {}",
-                tiers.names()
-            ));
-        };
-        let Some(base) = tiers.get(&tier) else {
-            return wrong(&format!(
-                "tier {:?} is unknown in this namespace; known are {}: a tier is known once a gateway or a check has sent it, or from --policy",
-                tier.chars().take(40).collect::<String>(),
-                tiers.names()
-            ));
-        };
+        let base = base(&spec, seen, tiers)?;
         let (rates, monthly) = own_limits(&spec)?;
         let stored = Self {
-            spec: OverrideSpec { tier: Some(tier), ..spec },
+            spec: OverrideSpec { tier: Some(base.tier.clone()), ..spec },
             rates,
             monthly,
-            base: base.offer.clone(),
+            base,
             expires_at,
             actor,
             at: now,
@@ -159,6 +147,24 @@ impl StoredOverride {
     pub fn is_over(&self, now: UnixMicros) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= now)
     }
+}
+
+/// The offer of the tier that `spec` is based on: its own, or the one that the consumer was last `seen` in.
+fn base(spec: &OverrideSpec, seen: Option<String>, tiers: &Tiers) -> Result<Offer, AppError> {
+    let Some(tier) = spec.tier.clone().or(seen) else {
+        return wrong(&format!(
+            "write a tier: this consumer was never seen in one; known are {}",
+            tiers.names()
+        ));
+    };
+    let Some(base) = tiers.get(&tier) else {
+        return wrong(&format!(
+            "tier {:?} is unknown in this namespace; known are {}: a tier is known once a gateway or a check has sent it, or from --policy",
+            tier.chars().take(40).collect::<String>(),
+            tiers.names()
+        ));
+    };
+    Ok(base.offer.clone())
 }
 
 /// The limits that `spec` has itself, read by the policy's parser.

@@ -16,46 +16,60 @@ use super::super::name::{CONSUMER, MAX_NAMESPACE, MAX_TIER, NAMESPACE, TIER};
 
 /// Adds the bounds to the API's description.
 pub fn add(document: &mut Value) {
-    let own = schema::config();
+    add_to_schemas(document);
+    add_to_operations(document);
+}
+
+fn of_namespace() -> Value {
+    json!({ "pattern": NAMESPACE, "maxLength": MAX_NAMESPACE })
+}
+
+fn of_consumer() -> Value {
+    json!({ "pattern": CONSUMER, "minLength": 1, "maxLength": MAX_TEXT })
+}
+
+fn of_reason() -> Value {
+    json!({ "minLength": 1, "maxLength": MAX_REASON })
+}
+
+fn add_to_schemas(document: &mut Value) {
+    let policy = schema::config();
     let of_tier = |field: &str| {
-        let tier = format!("/properties/tiers/patternProperties/{TIER}/properties/{field}");
-        or_null(own.pointer(&tier).cloned().unwrap_or_default())
+        let field = format!("/properties/tiers/patternProperties/{TIER}/properties/{field}");
+        or_null(policy.pointer(&field).cloned().unwrap_or_default())
     };
-    let units = EXACT / 1_000;
-    let reason = json!({ "minLength": 1, "maxLength": MAX_REASON });
     let tier = json!({ "pattern": TIER, "maxLength": MAX_TIER });
-    let namespace = json!({ "pattern": NAMESPACE, "maxLength": MAX_NAMESPACE });
-    let consumer = json!({ "pattern": CONSUMER, "minLength": 1, "maxLength": MAX_TEXT });
     let properties = [
-        ("Check", "namespace", namespace.clone()),
-        ("Check", "consumer", consumer.clone()),
+        ("Check", "namespace", of_namespace()),
+        ("Check", "consumer", of_consumer()),
         ("Check", "tier", tier.clone()),
         ("Check", "cost", json!({ "minimum": 0, "maximum": EXACT as f64 / 1_000.0 })),
         ("OverrideSpec", "tier", tier),
         ("OverrideSpec", "rate", of_tier("rate")),
         ("OverrideSpec", "burst", of_tier("burst")),
         ("OverrideSpec", "monthly", of_tier("monthly")),
-        ("OverrideSpec", "bonus", json!({ "minimum": 0, "maximum": units })),
-        ("OverrideSpec", "reason", reason.clone()),
+        ("OverrideSpec", "bonus", json!({ "minimum": 0, "maximum": EXACT / 1_000 })),
+        ("OverrideSpec", "reason", of_reason()),
         ("OverrideSpec", "expires_at", json!({ "format": "date-time", "maxLength": MAX_MOMENT })),
-        ("Reset", "reason", reason.clone()),
+        ("Reset", "reason", of_reason()),
         ("Lines", "lines", json!({ "maxItems": audit::MOST })),
     ];
     for (schema, property, bounds) in properties {
         let place = document.pointer_mut(&format!("/components/schemas/{schema}/properties/{property}"));
         merge(place, bounds);
     }
+}
+
+fn add_to_operations(document: &mut Value) {
+    let longest_header = wire::header::LONGEST.div_ceil(3).saturating_mul(4);
     let parameters = [
-        ("namespace", namespace),
-        ("consumer", consumer.clone()),
+        ("namespace", of_namespace()),
+        ("consumer", of_consumer()),
         ("month", json!({ "pattern": MONTH, "maxLength": 7 })),
         ("limit", json!({ "minimum": 1, "maximum": audit::MOST })),
         ("before", json!({ "minimum": 0, "maximum": u64::MAX })),
-        ("reason", reason),
-        (
-            "tollgate-batch",
-            json!({ "pattern": "^[A-Za-z0-9_-]+$", "maxLength": wire::header::LONGEST.div_ceil(3).saturating_mul(4) }),
-        ),
+        ("reason", of_reason()),
+        ("tollgate-batch", json!({ "pattern": "^[A-Za-z0-9_-]+$", "maxLength": longest_header })),
         ("x-actor", json!({ "pattern": CONSUMER, "minLength": 1, "maxLength": MAX_ACTOR })),
     ];
     for operation in operations(document) {
