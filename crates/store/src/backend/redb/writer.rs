@@ -55,7 +55,7 @@ impl Writer {
     }
 
     /// Makes `change` in a transaction, at the clock's time, and waits until it is on the disk. It may be called a
-    /// second time, in another transaction, if a neighbor's error has spoiled the first.
+    /// second time, in another transaction, if a neighbour's error has spoiled the first.
     pub async fn change<T, F>(&self, change: F) -> Result<T, BackendError>
     where
         T: Send + 'static,

@@ -81,6 +81,9 @@ pub(super) enum Fault {
     /// out.
     #[error("it does not keep scripts")]
     NoScript,
+    /// The server has the library of functions already. The command was not carried out.
+    #[error("it has the library already")]
+    LibraryExists,
     /// The user may not send this command, or the server does not know it. The command was not carried out.
     #[error("{0}")]
     Forbidden(String),
@@ -161,6 +164,8 @@ const MAY_NOT: [&str; 2] = ["executing the script can't run this command", "ACL 
 fn general(error: &ServerError, details: &str) -> Fault {
     if details == "Function not found" {
         Fault::NoScript
+    } else if details.starts_with("Library '") && details.ends_with("already exists") {
+        Fault::LibraryExists
     } else if details.starts_with("unknown command") {
         Fault::Forbidden(error.to_string())
     } else if MAY_NOT.iter().any(|words| details.contains(words)) {
@@ -217,6 +222,7 @@ mod tests {
     #[test]
     fn an_error_without_a_code_of_its_own_is_told_by_its_text() {
         assert!(matches!(fault_of("ERR Function not found"), Fault::NoScript));
+        assert!(matches!(fault_of("ERR Library 'tollgate_1' already exists"), Fault::LibraryExists));
         assert!(matches!(fault_of("ERR unknown command 'FCALL'"), Fault::Forbidden(_)));
         assert!(matches!(fault_of("ERR ACL failure in script: GET"), Fault::Unavailable(_)));
         assert!(matches!(fault_of("ERR value is not an integer"), Fault::Refused(_)));

@@ -101,17 +101,19 @@ impl Script {
         };
         let mut outcomes =
             servers.write(calls.iter().map(|call| call.command("FCALL", &function.name)).collect()).await;
-        let mut is_forbidden = false;
+        let mut may_not = false;
         if let Some(unknown) = Void::of(&outcomes, &calls, |fault| matches!(fault, Fault::NoScript)) {
             let (loads, called) = function.load(servers, &unknown.calls).await;
-            is_forbidden = has_forbidden(&loads);
+            may_not = loads
+                .iter()
+                .any(|load| load.as_ref().is_err_and(|fault| !matches!(fault, Fault::LibraryExists)));
             unknown.become_of(&mut outcomes, called);
         }
-        is_forbidden |= has_forbidden(&outcomes);
+        may_not |= outcomes.iter().any(|outcome| matches!(outcome, Err(Fault::Forbidden(_))));
         let is_refused = |fault: &Fault| matches!(fault, Fault::NoScript | Fault::Forbidden(_));
         if let Some(refused) = Void::of(&outcomes, &calls, is_refused) {
             let evaluated = self.evaluate(servers, &refused.calls).await;
-            if is_forbidden && evaluated.iter().any(Result::is_ok) {
+            if may_not && evaluated.iter().any(Result::is_ok) {
                 function.refuse();
             }
             refused.become_of(&mut outcomes, evaluated);
@@ -153,7 +155,7 @@ impl Function {
     }
 
     /// Loads the function on the servers of `calls`, and makes the calls. Returns the outcomes of both. Another store may
-    /// have loaded it meanwhile; then the loads fail and the calls succeed.
+    /// have loaded it meanwhile; the calls then succeed all the same.
     async fn load(&self, servers: &Servers, calls: &[&Call]) -> (Vec<Outcome>, Vec<Outcome>) {
         let commands = calls.iter().flat_map(|call| {
             let mut load = redis::cmd("FUNCTION");
@@ -166,11 +168,6 @@ impl Function {
             |outcomes: Vec<(usize, Outcome)>| outcomes.into_iter().map(|(_, outcome)| outcome).collect();
         (without_places(loads), without_places(called))
     }
-}
-
-/// Whether the user may not do what one of the outcomes is of.
-fn has_forbidden(outcomes: &[Outcome]) -> bool {
-    outcomes.iter().any(|outcome| matches!(outcome, Err(Fault::Forbidden(_))))
 }
 
 /// Calls that were not carried out, and their places among all calls.
