@@ -42,6 +42,7 @@ use crate::log::Log;
 use crate::plan::{Fault, Plan, SECOND, Tier};
 use crate::queue::Queue;
 use crate::random::Random;
+use crate::time::TrueTime;
 
 /// How long a run goes on after the last request. Meanwhile leases end, what is owed is reported, and sweeps find what no worker
 /// remembers. A calm lease takes longest: it is reported after half a minute, and if the worker that knew of it has lost its
@@ -67,7 +68,7 @@ pub struct Cluster {
     /// See [`Chance`].
     pub chance: Chance,
     queue: Queue<Event>,
-    now: Cell<u64>,
+    now: Cell<TrueTime>,
     newest_stamp: Cell<u64>,
     /// By how much the store's clock was set back, in all.
     set_back: Cell<u64>,
@@ -82,7 +83,7 @@ pub struct Cluster {
     coming: RefCell<VecDeque<Coming>>,
     depth: Cell<u32>,
     policies: RefCell<Vec<(Vec<Tier>, Policy)>>,
-    trouble: Cell<u64>,
+    trouble: Cell<TrueTime>,
     is_healed: Cell<bool>,
     /// The clients that have an override.
     overridden: RefCell<BTreeSet<u32>>,
@@ -94,6 +95,7 @@ impl Cluster {
     /// The cluster that `plan` describes. Tokio's runtime has to be entered, and its clock paused.
     #[must_use]
     pub fn new(plan: Plan, is_traced: bool) -> Self {
+        let start = TrueTime::from_nanos(plan.start);
         let stream = |number| Random::new(plan.seed, number);
         let tiers = Rc::new(plan.tiers.clone());
         let failovers = plan.faults.iter().filter(|(_, fault)| matches!(fault, Fault::RedisFailsOver { .. }));
@@ -101,7 +103,7 @@ impl Cluster {
             log: Log::new(&plan, is_traced),
             chance: Chance { memory: stream(1), network: stream(2), store: stream(3) },
             queue: Queue::new(stream(4)),
-            now: Cell::new(plan.start),
+            now: Cell::new(start),
             newest_stamp: Cell::new(0),
             set_back: Cell::new(0),
             last_id: Cell::new(0),
@@ -110,12 +112,12 @@ impl Cluster {
             replicas: (0..plan.replicas).map(|_| Replica::default()).collect(),
             ready: Arc::default(),
             redis: Redis::new(plan.redis.delay, failovers.count()),
-            clock: Clock::at(plan.start),
+            clock: Clock::at(start),
             clients: (0..plan.clients.len()).map(|number| Client::new(&plan, number)).collect(),
             coming: RefCell::default(),
             depth: Cell::new(0),
             policies: RefCell::default(),
-            trouble: Cell::new(0),
+            trouble: Cell::default(),
             is_healed: Cell::new(false),
             overridden: RefCell::default(),
             newest_policy: Cell::default(),
@@ -123,14 +125,19 @@ impl Cluster {
         }
     }
 
+    /// When the run began.
+    pub fn start(&self) -> TrueTime {
+        TrueTime::from_nanos(self.plan.start)
+    }
+
     /// The true time.
-    pub fn now(&self) -> u64 {
+    pub fn now(&self) -> TrueTime {
         self.now.get()
     }
 
     /// The store's time, in steps of a microsecond. It never goes back, even if the store's clock is set back.
     pub fn stamp(&self) -> u64 {
-        let clock = self.redis.clock(self.now()) + self.set_back.get();
+        let clock = self.redis.clock(self.now()).0 + self.set_back.get();
         let stamp = (clock / 1_000 * 1_000).max(self.newest_stamp.get());
         self.newest_stamp.set(stamp);
         stamp
@@ -138,7 +145,7 @@ impl Cluster {
 
     /// A gateway's wall clock.
     pub fn wall(&self, node: usize) -> UnixNanos {
-        UnixNanos(self.now().saturating_add_signed(self.sites[node].wall.get()))
+        self.now().shown_by(self.sites[node].wall.get())
     }
 
     /// A number that nothing else has.
@@ -154,7 +161,7 @@ impl Cluster {
 
     /// Adds a line to the trace, if there is one.
     pub fn trace(&self, client: Option<u32>, line: impl FnOnce() -> String) {
-        self.log.trace(self.now() - self.plan.start, client, line);
+        self.log.trace(self.now() - self.start(), client, line);
     }
 
     /// Runs the cluster to its end.
@@ -162,15 +169,15 @@ impl Cluster {
         (0..self.replicas.len()).for_each(|replica| self.start_replica(replica));
         (0..self.sites.len()).for_each(|node| self.start_node(node));
         self.begin_traffic();
-        let start = self.plan.start;
+        let start = self.start();
         for (number, (at, _)) in self.plan.faults.iter().enumerate() {
-            self.queue.push(start + at, Event::Fault(number));
+            self.queue.push(start + *at, Event::Fault(number));
         }
         self.queue.push(start + self.plan.length, Event::Heal);
         let end = start + self.plan.length + QUIET;
         for client in 0..self.clients.len() {
             if let Some(most) = self.holds(client) {
-                self.queue.push(end - 60 * SECOND, Event::Probe(client, most));
+                self.queue.push(start + self.plan.length + (QUIET - 60 * SECOND), Event::Probe(client, most));
             }
         }
         self.queue.push(end, Event::Audit);

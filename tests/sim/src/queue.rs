@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::random::Random;
+use crate::time::TrueTime;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub struct Queue<E> {
 
 #[derive(Debug)]
 struct Entry<E> {
-    at: u64,
+    at: TrueTime,
     lot: u64,
     event: E,
 }
@@ -48,12 +49,12 @@ impl<E> Queue<E> {
     }
 
     /// Lets `event` happen at `at`.
-    pub fn push(&self, at: u64, event: E) {
+    pub fn push(&self, at: TrueTime, event: E) {
         self.heap.borrow_mut().push(Reverse(Entry { at, lot: self.lots.number(), event }));
     }
 
     /// The next event, and its moment.
-    pub fn pop(&self) -> Option<(u64, E)> {
+    pub fn pop(&self) -> Option<(TrueTime, E)> {
         self.heap.borrow_mut().pop().map(|Reverse(entry)| (entry.at, entry.event))
     }
 }

@@ -50,7 +50,7 @@ pub fn run(plan: &Plan, is_traced: bool) -> Outcome {
         Err(_) => Some(Violation {
             check: "panic",
             client: None,
-            at: cluster.now(),
+            at: cluster.now().nanos(),
             what: LAST_PANIC.with_borrow(String::clone),
         }),
     };

@@ -102,7 +102,7 @@ impl Cluster {
                     self.overridden.borrow_mut().remove(client);
                 }
                 // If two calls wait for the end of the same trouble, the later one holds later.
-                let order = (self.now() - self.plan.start) / 1_000_000;
+                let order = (self.now() - self.start()) / 1_000_000;
                 let everywhere = self.now().max(self.trouble.get()) + 3 * SECOND + order;
                 self.queue.push(everywhere, Event::LimitsHold(*client, tier.clone()));
             }

@@ -9,6 +9,7 @@ use tollgate_core::units::Millis;
 use super::gateway::{Node, Root, Worker};
 use super::{Cluster, Event};
 use crate::plan::{MILLISECOND, Network, SECOND};
+use crate::time::TrueTime;
 
 /// Who makes a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub struct Open {
     worker_life: u32,
     root: Rc<Root>,
     caller: Caller,
-    until: u64,
+    until: TrueTime,
     /// Whether it may take less time than a call usually may.
     is_short: bool,
     /// The message.
@@ -39,7 +40,7 @@ pub struct Open {
 #[derive(Debug, Default)]
 pub struct Calls {
     open: RefCell<BTreeMap<u64, Open>>,
-    bad: Cell<Option<(u64, Network)>>,
+    bad: Cell<Option<(TrueTime, Network)>>,
     cuts: RefCell<Vec<Cut>>,
 }
 
@@ -51,14 +52,14 @@ pub struct Cut {
     /// The replica; `None` for all of them.
     pub replica: Option<usize>,
     /// When it ends.
-    pub until: u64,
+    pub until: TrueTime,
     /// Whether calls are refused at once, instead of hanging.
     pub is_refused: bool,
 }
 
 impl Calls {
     /// Makes the network bad until then.
-    pub fn worsen(&self, until: u64, network: Network) {
+    pub fn worsen(&self, until: TrueTime, network: Network) {
         self.bad.set(Some((until, network)));
     }
 
@@ -73,7 +74,7 @@ impl Calls {
         self.cuts.borrow_mut().clear();
     }
 
-    fn cut_between(&self, node: usize, replica: usize, now: u64) -> Option<Cut> {
+    fn cut_between(&self, node: usize, replica: usize, now: TrueTime) -> Option<Cut> {
         let mut cuts = self.cuts.borrow_mut();
         cuts.retain(|cut| now < cut.until);
         let is_between = |cut: &&Cut| cut.node == node && cut.replica.is_none_or(|only| only == replica);
@@ -161,12 +162,12 @@ impl Cluster {
     fn count_call(&self, root: &Root) {
         self.log.count_call();
         let (second, calls) = root.calls.get();
-        let this = self.now() / SECOND;
+        let this = self.now().nanos() / SECOND;
         let calls = if second == this { calls + 1 } else { 1 };
         root.calls.set((this, calls));
         self.log.calls_in_a_second(calls);
         if calls == STORM {
-            self.log.broken("storm", self.now(), "a root makes too many calls in a second");
+            self.log.broken("storm", self.now().nanos(), "a root makes too many calls in a second");
         }
     }
 
@@ -224,7 +225,7 @@ impl Cluster {
         if let Some(reply) = &reply {
             self.trace_reply(call, &open.message, reply);
         }
-        let was_cut_short = match (open.is_short, open.until.saturating_sub(self.now())) {
+        let was_cut_short = match (open.is_short, open.until.nanos().saturating_sub(self.now().nanos())) {
             (false, _) => Some(false),
             (true, 0) => Some(true),
             // A gateway's clock has steps of a millisecond, and drifts.

@@ -6,19 +6,21 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use crate::time::TrueTime;
+
 /// Moves Tokio's clock, which has to be paused, in the runtime that was entered.
 #[derive(Debug)]
-pub struct Clock(Cell<u64>);
+pub struct Clock(Cell<TrueTime>);
 
 impl Clock {
     /// A clock that shows `now`.
     #[must_use]
-    pub const fn at(now: u64) -> Self {
+    pub const fn at(now: TrueTime) -> Self {
         Self(Cell::new(now))
     }
 
     /// Moves the clock to `now`.
-    pub fn advance_to(&self, now: u64) {
+    pub fn advance_to(&self, now: TrueTime) {
         let elapsed = now - self.0.replace(now);
         if elapsed == 0 {
             return;

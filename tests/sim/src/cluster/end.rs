@@ -36,7 +36,7 @@ impl Cluster {
         // The store's clock may have been set.
         let hour = 3_600 * SECOND;
         let first = Month::of(UnixNanos(self.plan.start - hour)).0;
-        let last = Month::of(UnixNanos(self.now() + hour)).0;
+        let last = Month::of(UnixNanos(self.now().nanos() + hour)).0;
         let consumers = if self.plan.store.is_local { 0 } else { self.clients.len() as u32 };
         for client in 0..consumers {
             for month in first..=last {
@@ -54,7 +54,7 @@ impl Cluster {
                 let slots = roots.last().map_or(0, |root| root.engine.table().geometry().count());
                 let is_full = node.personality == Personality::Kong;
                 self.log.left_behind(
-                    self.now(),
+                    self.now().nanos(),
                     waiting,
                     remembered,
                     node.shared.len(),

@@ -16,7 +16,7 @@ impl Cluster {
         self.trace(None, || format!("fault: {fault:?}"));
         match fault {
             Fault::Partition { node, replica, length, is_refused } => {
-                let until = now + length;
+                let until = now + *length;
                 self.calls.cut(Cut { node: *node, replica: *replica, until, is_refused: *is_refused });
                 self.trouble(*length);
             }
@@ -25,24 +25,24 @@ impl Cluster {
                 self.kill_replica(*replica, *length);
             }
             Fault::RedisAway { length, hangs } => {
-                self.redis.go_away(now + length, *hangs);
+                self.redis.go_away(now + *length, *hangs);
                 // Calls that hang end a little later.
                 self.trouble(*length + SECOND);
             }
             Fault::RedisSlow { length, delay } => {
-                self.redis.slow_down(now + length, *delay);
+                self.redis.slow_down(now + *length, *delay);
                 self.trouble(*length + 10 * *delay);
             }
             Fault::RedisFailsOver { skew } => {
                 self.redis.set_now(now);
                 if self.redis.fail_over(self.plan.redis.lag, *skew) {
                     self.goes_back(*skew);
-                    self.log.failed_over(self.stamp(), now.saturating_sub(self.plan.redis.lag));
+                    self.log.failed_over(self.stamp(), now.nanos().saturating_sub(self.plan.redis.lag));
                 }
             }
             Fault::NodeCrash { node, length } => {
                 self.kill_node(*node);
-                self.queue.push(now + length, Event::NodeStarts { node: *node });
+                self.queue.push(now + *length, Event::NodeStarts { node: *node });
             }
             Fault::Rebuild { node, worker, doubles } => self.rebuild(*node, *worker, *doubles),
             Fault::WallJumps { node, by } => {
@@ -55,7 +55,7 @@ impl Cluster {
                 self.goes_back(*by);
             }
             Fault::BadNetwork { network, length } => {
-                self.calls.worsen(now + length, *network);
+                self.calls.worsen(now + *length, *network);
                 self.trouble(*length + SECOND);
             }
             Fault::SpoiledSlot { node } => self.spoil(*node),
@@ -118,7 +118,7 @@ impl Cluster {
         let slot = table.slot(self.chance.memory.below(table.count().into()) as u32);
         if let Some(slot) = slot {
             node.shared.spoil(&slot, || self.chance.memory.number() as u8);
-            self.log.slot_spoiled(number, self.now());
+            self.log.slot_spoiled(number, self.now().nanos());
         }
     }
 
@@ -130,7 +130,7 @@ impl Cluster {
     /// Records that something is broken for `length`: claims about quiet times do not hold then.
     pub fn trouble(&self, length: u64) {
         let until = self.now() + length + 50 * MILLISECOND;
-        self.log.in_trouble(self.now(), until);
+        self.log.in_trouble(self.now().nanos(), until.nanos());
         self.trouble.set(self.trouble.get().max(until));
     }
 }

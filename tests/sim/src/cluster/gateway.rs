@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use tollgate_core::policy::Policy;
+use tollgate_node::clock::NodeNanos;
 use tollgate_node::engine::Engine;
 use tollgate_node::engine::store_client::{StoreClient, Waiting};
 use tollgate_node::table::{FingerprintKey, Table};
@@ -12,6 +13,7 @@ use tollgate_node::table::{FingerprintKey, Table};
 use super::shared_data::Zone;
 use super::{Cluster, Event};
 use crate::plan::{self, MILLISECOND, Personality, Tier};
+use crate::time::TrueTime;
 
 /// The place of a gateway, in which one gateway after the other may live.
 #[derive(Debug)]
@@ -89,7 +91,7 @@ pub struct Guest {
     /// Its tier's place in the log.
     pub tier: usize,
     /// When it came.
-    pub came: u64,
+    pub came: TrueTime,
     /// Its client's address.
     pub address: [u8; 4],
     /// The root that serves it.
@@ -113,16 +115,16 @@ impl Site {
 }
 
 impl Node {
-    /// What its monotonic clock shows at `now`, in nanoseconds.
+    /// What its monotonic clock shows at `now`, in a run that began at `start`.
     #[must_use]
-    pub fn monotonic(&self, now: u64, start: u64) -> u64 {
+    pub fn monotonic(&self, now: TrueTime, start: TrueTime) -> NodeNanos {
         let elapsed = now - start;
         let drifted = i128::from(elapsed) * (1_000_000 + i128::from(self.drift)) / 1_000_000;
         let nanos = self.uptime + drifted as u64;
-        match self.personality {
+        NodeNanos(match self.personality {
             Personality::Kong => nanos / MILLISECOND * MILLISECOND,
             Personality::Envoy => nanos,
-        }
+        })
     }
 }
 
@@ -226,7 +228,7 @@ impl Cluster {
     pub fn kill_node(&self, number: usize) {
         let Some(node) = self.sites[number].node.borrow_mut().take() else { return };
         self.trace(None, || format!("node {number} dies"));
-        self.log.node_died(number, self.now());
+        self.log.node_died(number, self.now().nanos());
         for worker in &node.workers {
             self.abandon(worker);
         }

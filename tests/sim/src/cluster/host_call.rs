@@ -112,7 +112,11 @@ impl Cluster {
             },
             Admission::Waits(waiting) => {
                 if was_tripped {
-                    self.log.broken("breaker", self.now(), "a request waits after three failed calls");
+                    self.log.broken(
+                        "breaker",
+                        self.now().nanos(),
+                        "a request waits after three failed calls",
+                    );
                 }
                 let guest = Guest {
                     client: sent.client,
@@ -207,10 +211,10 @@ impl Cluster {
             other => panic!("{other:?} under enforcement"),
         };
         let wall = self.wall(node.number).0;
-        let differs = wall.abs_diff(self.redis.clock(self.now())) > WALLS_DIFFER;
+        let differs = wall.abs_diff(self.redis.clock(self.now()).0) > WALLS_DIFFER;
         let shot = Shot {
             at: self.stamp(),
-            moment: self.now(),
+            moment: self.now().nanos(),
             client,
             cost,
             node: node.number,
@@ -241,7 +245,7 @@ impl<'a> NodeHost for HostCall<'a> {
 
     fn monotonic(&self) -> NodeNanos {
         let cluster = self.shared.cluster;
-        NodeNanos(self.shared.node.monotonic(cluster.now(), cluster.plan.start))
+        self.shared.node.monotonic(cluster.now(), cluster.start())
     }
 
     fn wall(&self) -> UnixNanos {
@@ -290,10 +294,10 @@ impl<'a> NodeHost for HostCall<'a> {
         cluster.log.dispatched(caller != Caller::Root, batch.entries.len());
         if self.shared.node.personality == Personality::Kong {
             if self.is_roots_reply {
-                cluster.log.broken("host_rule", cluster.now(), "a call from a root's reply");
+                cluster.log.broken("host_rule", cluster.now().nanos(), "a call from a root's reply");
             }
             if caller == Caller::Root && self.root.is_calling.get() {
-                cluster.log.broken("host_rule", cluster.now(), "two calls of one root are under way");
+                cluster.log.broken("host_rule", cluster.now().nanos(), "two calls of one root are under way");
             }
         }
         if caller == Caller::Root {
@@ -316,11 +320,15 @@ impl<'a> NodeHost for HostCall<'a> {
         let cluster = self.shared.cluster;
         let may = self.resumes_others() || self.first.is_some_and(|(first, _)| first == context);
         if !may {
-            cluster.log.broken("host_rule", cluster.now(), "a request was let go on that Kong's host keeps");
+            cluster.log.broken(
+                "host_rule",
+                cluster.now().nanos(),
+                "a request was let go on that Kong's host keeps",
+            );
         }
         let guest = self.shared.worker.waiting.borrow_mut().remove(&context);
         let Some(guest) = guest else {
-            cluster.log.broken("host_rule", cluster.now(), "a request was decided twice");
+            cluster.log.broken("host_rule", cluster.now().nanos(), "a request was decided twice");
             return;
         };
         let waited = cluster.now() - guest.came;
@@ -342,7 +350,11 @@ impl<'a> NodeHost for HostCall<'a> {
                 let failures = failures.map(|(before, was_cut_short)| before + u32::from(!was_cut_short));
                 self.root.failures.set(failures);
                 if failures.is_some_and(|failures| is_up == (failures >= 3)) {
-                    cluster.log.broken("breaker", cluster.now(), "it does not trip at the third failed call");
+                    cluster.log.broken(
+                        "breaker",
+                        cluster.now().nanos(),
+                        "it does not trip at the third failed call",
+                    );
                 }
             }
             StoreEvent::Away | StoreEvent::Back => {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
 use tollgate_core::client::ClientId;
-use tollgate_core::units::UnixMicros;
+use tollgate_core::units::{UnixMicros, UnixNanos};
 use tollgate_store::backend::memory::Memory;
 use tollgate_store::backend::{
     AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, Mark, NamespaceSnapshot,
@@ -20,6 +20,7 @@ use tollgate_store::backend::{
 
 use super::lock;
 use crate::plan::MILLISECOND;
+use crate::time::TrueTime;
 
 /// How long a command may take before the store gives it up.
 const COMMAND_TIMEOUT: u64 = 500 * MILLISECOND;
@@ -41,11 +42,11 @@ struct State {
     primary: Copy,
     /// The replicas that will take over, one after the other. They have all writes up to the journal's beginning.
     spares: VecDeque<Copy>,
-    journal: VecDeque<(u64, u64, Write)>,
+    journal: VecDeque<(TrueTime, UnixMicros, Write)>,
     delay: u64,
-    slow: (u64, u64),
-    away: (u64, bool),
-    alarms: Vec<(u64, Waker)>,
+    slow: (TrueTime, u64),
+    away: (TrueTime, bool),
+    alarms: Vec<(TrueTime, Waker)>,
 }
 
 /// The data of one server.
@@ -70,9 +71,14 @@ impl Copy {
         Self { memory: Arc::new(Memory::new(Arc::new(move || UnixMicros(clock.load(Relaxed))))), micros }
     }
 
+    /// Sets the clock that the memory backend reads.
+    fn set(&self, micros: UnixMicros) {
+        self.micros.store(micros.0, Relaxed);
+    }
+
     /// Repeats a write that another server did at `micros`.
-    fn replay(&self, micros: u64, write: Write) {
-        self.micros.store(micros, Relaxed);
+    fn replay(&self, micros: UnixMicros, write: Write) {
+        self.set(micros);
         let memory = &self.memory;
         // The memory backend does everything at the first poll.
         let is_done = match write {
@@ -100,8 +106,8 @@ impl Redis {
             spares: (0..spares).map(|_| Copy::new()).collect(),
             journal: VecDeque::new(),
             delay,
-            slow: (0, 0),
-            away: (0, false),
+            slow: (TrueTime::default(), 0),
+            away: (TrueTime::default(), false),
             alarms: Vec::new(),
         };
         Self(Arc::new(Server { now: AtomicU64::new(0), offset: AtomicI64::new(0), state: Mutex::new(state) }))
@@ -112,14 +118,18 @@ impl Redis {
     }
 
     /// Sets the true time.
-    pub fn set_now(&self, now: u64) {
-        self.0.now.store(now, Relaxed);
+    pub fn set_now(&self, now: TrueTime) {
+        self.0.now.store(now.nanos(), Relaxed);
     }
 
-    /// What its clock shows at the true time `now`, in nanoseconds.
+    fn now(&self) -> TrueTime {
+        TrueTime::from_nanos(self.0.now.load(Relaxed))
+    }
+
+    /// What its clock shows at the true time `now`.
     #[must_use]
-    pub fn clock(&self, now: u64) -> u64 {
-        now.saturating_add_signed(self.0.offset.load(Relaxed))
+    pub fn clock(&self, now: TrueTime) -> UnixNanos {
+        now.shown_by(self.0.offset.load(Relaxed))
     }
 
     /// Sets its clock.
@@ -128,19 +138,19 @@ impl Redis {
     }
 
     /// Lets it not answer until then. Calls hang, or else are refused.
-    pub fn go_away(&self, until: u64, hangs: bool) {
+    pub fn go_away(&self, until: TrueTime, hangs: bool) {
         self.state().away = (until, hangs);
     }
 
     /// Lets calls take `delay` until then.
-    pub fn slow_down(&self, until: u64, delay: u64) {
+    pub fn slow_down(&self, until: TrueTime, delay: u64) {
         self.state().slow = (until, delay);
     }
 
     /// A replica takes over that has no writes newer than `lag`, and whose clock differs by `skew` from the old server's.
     /// Returns whether there was one.
     pub fn fail_over(&self, lag: u64, skew: i64) -> bool {
-        let now = self.0.now.load(Relaxed);
+        let now = self.now();
         let mut state = self.state();
         while let Some((at, micros, write)) = state.journal.pop_front() {
             if at + lag > now {
@@ -159,20 +169,20 @@ impl Redis {
 
     /// Takes the wakers that were set, with their moments.
     #[must_use]
-    pub fn take_alarms(&self) -> Vec<(u64, Waker)> {
+    pub fn take_alarms(&self) -> Vec<(TrueTime, Waker)> {
         std::mem::take(&mut self.state().alarms)
     }
 
     /// Ends all faults.
     pub fn heal(&self) {
         let mut state = self.state();
-        (state.away, state.slow) = ((0, false), (0, 0));
+        (state.away, state.slow) = ((TrueTime::default(), false), (TrueTime::default(), 0));
     }
 
     /// One half of a call's way, there or back.
     async fn half_trip(&self) -> Result<(), BackendError> {
         let (wait, is_away) = {
-            let (now, state) = (self.0.now.load(Relaxed), self.state());
+            let (now, state) = (self.now(), self.state());
             let delay = if now < state.slow.0 { state.slow.1 } else { state.delay };
             match state.away {
                 (until, true) if now < until => (COMMAND_TIMEOUT, true),
@@ -181,17 +191,17 @@ impl Redis {
             }
         };
         if wait > 0 {
-            Pause { server: self, until: self.0.now.load(Relaxed) + wait }.await;
+            Pause { server: self, until: self.now() + wait }.await;
         }
         if is_away { Err(BackendError::Away("it was made to be".into())) } else { Ok(()) }
     }
 
     /// The primary for a write, with its clock set. `write` goes to the journal.
     fn primary(&self, write: impl FnOnce() -> Write) -> Copy {
-        let now = self.0.now.load(Relaxed);
-        let micros = self.clock(now) / 1_000;
+        let now = self.now();
+        let micros = self.clock(now).micros();
         let mut state = self.state();
-        state.primary.micros.store(micros, Relaxed);
+        state.primary.set(micros);
         if !state.spares.is_empty() {
             state.journal.push_back((now, micros, write()));
         }
@@ -200,7 +210,7 @@ impl Redis {
 
     fn reader(&self) -> Copy {
         let state = self.state();
-        state.primary.micros.store(self.clock(self.0.now.load(Relaxed)) / 1_000, Relaxed);
+        state.primary.set(self.clock(self.now()).micros());
         state.primary.clone()
     }
 }
@@ -208,14 +218,14 @@ impl Redis {
 /// Waits until the simulator wakes it.
 struct Pause<'a> {
     server: &'a Redis,
-    until: u64,
+    until: TrueTime,
 }
 
 impl Future for Pause<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.server.0.now.load(Relaxed) >= self.until {
+        if self.server.now() >= self.until {
             return Poll::Ready(());
         }
         self.server.state().alarms.push((self.until, context.waker().clone()));

@@ -122,7 +122,7 @@ impl Cluster {
         let sites = self.sites.len();
         let node = match plan.place {
             Place::Anywhere => client.random.index(sites),
-            Place::Moving => (self.now() / SECOND) as usize % sites,
+            Place::Moving => (self.now().nanos() / SECOND) as usize % sites,
             Place::At(node) => node,
             Place::Skewed if client.random.below(10) > 0 => 0,
             Place::Skewed => client.random.index(sites),
