@@ -161,7 +161,7 @@ impl Micros {
         Millis(self.0 / 1_000)
     }
 
-    /// Whole milliseconds, rounded up: whoever waits for them has waited enough.
+    /// Whole milliseconds, rounded up: a client that waits for them has waited enough.
     #[must_use]
     pub const fn millis_rounded_up(self) -> Millis {
         Millis(self.0.div_ceil(1_000))

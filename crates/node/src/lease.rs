@@ -57,7 +57,7 @@ pub struct Demand {
     pub queued: Cost,
 }
 
-/// What a node would like to hold, and for whom.
+/// What a node would like to hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
     /// For the cheapest request that waits; 0 if none waits.

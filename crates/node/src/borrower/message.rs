@@ -79,7 +79,7 @@ impl Borrower {
             let wish = Wish { need, queued, want: need.plus(queued).plus(beyond) };
             state.turn_to(now.unix);
             state.lease.come_under(tag(tier));
-            // If no answer comes, whoever finds the record has to know whose limits these are.
+            // If no answer comes, the worker that finds the record has to know whose limits these are.
             state.lease.offer = subject.offer;
             let lease = message_of(&mut state, tier, wish, patience, now);
             (Change::Write(state), (lease, rarity))

@@ -25,7 +25,7 @@ pub struct Zone {
     last_version: Cell<u32>,
 }
 
-/// Keys differ in their last four bytes, and nobody aims at them.
+/// A hasher for keys, which differ in their last four bytes.
 type Plain = BuildHasherDefault<LastWord>;
 
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ struct Entry {
 }
 
 impl Zone {
-    /// Nothing is there.
+    /// Empty shared data.
     #[must_use]
     pub fn new(personality: Personality) -> Self {
         Self { personality, entries: RefCell::default(), last_version: Cell::new(0) }
@@ -65,7 +65,7 @@ impl Zone {
         self.entries.borrow().len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -75,7 +75,7 @@ impl Zone {
         let entries = self.entries.borrow();
         let Some(entry) = entries.get(key) else { return Read::Missing };
         if is_torn && self.personality == Personality::Kong && entry.before.len() == entry.value.len() {
-            // The version was read before the other worker wrote.
+            // The version is that of before the other worker's write.
             let half = entry.value.len() / 2;
             let torn = [&entry.value[..half], &entry.before[half..]].concat();
             return Read::Value(torn, entry.version.wrapping_sub(1).max(1));
@@ -118,7 +118,7 @@ impl Zone {
         }
     }
 
-    /// Another worker writes what is there.
+    /// Another worker writes the same value again.
     fn touch(&self, key: &SlotKey) {
         let held = self.entries.borrow().get(key).map(|entry| entry.version);
         let next = self.next_version(held);
@@ -127,7 +127,7 @@ impl Zone {
         }
     }
 
-    /// Somebody writes something else over what is there.
+    /// Overwrites a value with other bytes.
     pub fn spoil(&self, key: &SlotKey, mut byte: impl FnMut() -> u8) {
         self.touch(key);
         if let Some(entry) = self.entries.borrow_mut().get_mut(key) {
@@ -136,13 +136,13 @@ impl Zone {
     }
 }
 
-/// A node's shared data, as one of its workers reaches it. Between two of its calls others do things.
+/// A node's shared data, as one of its workers reaches it. Between two of its calls other workers may act.
 pub struct Shared<'a> {
-    /// Where all this is.
+    /// The cluster.
     pub cluster: &'a Cluster,
-    /// Whose it is.
+    /// The node that the data belongs to.
     pub node: &'a Node,
-    /// Who calls.
+    /// The worker that calls.
     pub worker: &'a Worker,
 }
 
@@ -177,7 +177,7 @@ impl SharedData for Shared<'_> {
     }
 }
 
-/// Shared data while a worker loads its policy: nobody is served yet.
+/// Shared data while a worker loads its policy, when no other worker acts.
 impl SharedData for Zone {
     fn get(&self, key: &SlotKey) -> Read {
         self.read(key, false)

@@ -148,7 +148,7 @@ pub fn people(random: &Random, plan: &mut Plan, count: usize) {
     }
 }
 
-/// Adds anonymous clients with `size` addresses, which send a request `every` so many nanoseconds together.
+/// Adds anonymous clients with `size` addresses, which together send a request `every` nanoseconds.
 pub fn anonymous_clients(plan: &mut Plan, size: u32, every: u64) {
     let tier = plan.tiers.len() - 1;
     let (habit, place) = (Habit::Steady { every }, Place::Anywhere);
