@@ -10,5 +10,6 @@
 // In a test, an overflow is a failure like any other.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
-pub mod lint;
 pub mod policies;
+
+pub use tollgate_lint as lint;
