@@ -6,7 +6,7 @@
 
 mod document;
 
-pub use document::{Document, is_grpc, refused, unavailable};
+pub use document::{Document, is_grpc, never, refused, unavailable};
 
 use crate::account::Account;
 use crate::limit::Limit;

@@ -3,7 +3,7 @@
 use super::TierHeaders;
 use crate::account::Refusal;
 use crate::tier::Tier;
-use crate::units::UnixNanos;
+use crate::units::{Cost, UnixNanos};
 
 /// A whole response of Tollgate's own. It is sent with `Cache-Control: no-store` and
 /// `Content-Type: application/problem+json`.
@@ -70,6 +70,18 @@ pub fn refused(tier: &Tier, texts: &TierHeaders, refusal: &Refusal, now: UnixNan
         ),
         detail,
     }
+}
+
+/// The problem document of a request whose `cost` is more than the tier called `tier` can ever allow. No time makes it fit, so
+/// it says none.
+#[must_use]
+pub fn never(tier: &str, cost: Cost) -> String {
+    format!(
+        "{{\"type\":\"https://iana.org/assignments/http-problem-types#quota-exceeded\",\
+         \"title\":\"Quota exceeded\",\"status\":429,\
+         \"detail\":\"A request of {cost} units is more than tier {tier} can ever allow.\",\
+         \"tier\":\"{tier}\"}}"
+    )
 }
 
 /// The response when nobody can tell whether a request is within its limit: 503 if the policy says `closed`, else 429.

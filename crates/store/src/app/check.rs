@@ -8,8 +8,8 @@ use std::sync::Arc;
 use axum::Json as Answered;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 use tollgate_core::account::{Account, Refusal};
 use tollgate_core::client::Namespace;
 use tollgate_core::headers;
@@ -211,7 +211,7 @@ impl Decision {
             return Self { outcome: "shadow_refused", ..decision };
         }
         let document = if refusal.never {
-            never(&tier.offer.tier, cost)
+            serde_json::from_str(&headers::never(&tier.offer.tier, cost)).unwrap_or_default()
         } else {
             let until = now.after(refusal.wait.nanos());
             let refusal = Refusal { limits: refusal.limits, month: refusal.month, until };
@@ -237,15 +237,4 @@ fn account(tier: &CompiledTier, grant: &Grant, now: UnixNanos) -> Account {
         *level = limit.charged(Level(0), used).unwrap_or_default();
     }
     account
-}
-
-/// The problem document for a request that no wait makes fit.
-fn never(tier: &str, cost: Cost) -> Value {
-    json!({
-        "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
-        "title": "Quota exceeded",
-        "status": 429,
-        "detail": format!("A request of {cost} units is more than tier {tier} can ever allow."),
-        "tier": tier,
-    })
 }
