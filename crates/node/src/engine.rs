@@ -161,10 +161,20 @@ impl Engine {
         Some(Answer { caller, ruling })
     }
 
-    /// What `request` costs. The gateway is asked for the target only if that can make a difference.
-    fn cost<G: Gateway>(&self, request: &Request<'_, G>) -> Cost {
+    /// What `request` costs: what its host says, or else what the policy does. The gateway is asked for the target only if
+    /// that can make a difference.
+    pub fn cost<G: Gateway>(&self, request: &Request<'_, G>) -> Cost {
         let by_target = || self.endpoints.cost(request.method, &request.target());
-        self.endpoints.only_price().unwrap_or_else(by_target)
+        request.gateway.price().or_else(|| self.endpoints.only_price()).unwrap_or_else(by_target)
+    }
+
+    /// Whether a request of `cost` can ever be allowed under these limits. No price of a policy is too high for its tiers,
+    /// but one that a host says may be.
+    #[must_use]
+    pub fn can_hold(&self, under: &AppliedTier, cost: Cost) -> bool {
+        let tier = self.tier(under);
+        tier.limits.iter().all(|limit| cost <= limit.capacity())
+            && tier.monthly.is_none_or(|quota| cost <= quota)
     }
 
     fn rule<G: Gateway>(

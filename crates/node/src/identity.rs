@@ -9,7 +9,7 @@ use tollgate_core::name;
 use tollgate_core::name::MAX_NAME;
 use tollgate_core::policy::{Policy, Source, TierId};
 
-use crate::request::{Gateway, Request};
+use crate::request::{Gateway, Introduced, Request};
 
 /// The header by which Kong's auth plugins say that the consumer they name stands for anonymous clients.
 const ANONYMOUS_CONSUMER: &str = "x-anonymous-consumer";
@@ -112,6 +112,9 @@ impl Identities {
     /// Who sent `request`. The first source with a value names the consumer. Its tier comes from an override, or else from the
     /// first source that names a tier, or else it is the default.
     pub fn caller<'a, G: Gateway>(&self, request: &Request<'a, G>) -> Caller<'a> {
+        if let Some(introduced) = request.gateway.introduced() {
+            return self.introduced(introduced);
+        }
         // Kong names its anonymous consumer in the same headers as others, and marks it by one more. That one is read only when
         // a header is about to be believed.
         let mut headers_speak_of_nobody = None;
@@ -151,6 +154,14 @@ impl Identities {
             })
             .unwrap_or(self.default_tier);
         Caller::Consumer { name, tier }
+    }
+
+    /// The client that the host has introduced: its tier is an override's, the one that was told, or the default.
+    fn introduced<'a>(&self, client: Introduced<'a>) -> Caller<'a> {
+        let Some(name) = client.consumer.filter(|name| !name.is_empty()) else { return Caller::Anonymous };
+        let told = || self.tier_in(client.tier?);
+        let tier = self.override_of(name).or_else(told).unwrap_or(self.default_tier);
+        Caller::Consumer { name: name.into(), tier }
     }
 
     /// The tier that the policy gives the consumer called `name`.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use tollgate_core::units::Cost;
+
 /// What the gateway can be asked about the request at hand. Each answer costs a call into the gateway, so ask once.
 pub trait Gateway {
     /// A property of the request, such as `source.address`; the path's segments are separated by zero bytes.
@@ -16,6 +18,23 @@ pub trait Gateway {
     fn header_lines(&self, name: &str) -> Option<Vec<u8>> {
         self.header(name)
     }
+    /// Who is calling, where the host itself knows; then no source of the policy is read.
+    fn introduced(&self) -> Option<Introduced<'_>> {
+        None
+    }
+    /// What the request costs, where the host itself knows; then no price of the policy is read.
+    fn price(&self) -> Option<Cost> {
+        None
+    }
+}
+
+/// A client, as a host introduces it that knows who is calling.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Introduced<'a> {
+    /// The consumer's name; without one the client is anonymous.
+    pub consumer: Option<&'a [u8]>,
+    /// What may name the consumer's tier, as a source of the policy would: a name, or several with commas between them.
+    pub tier: Option<&'a [u8]>,
 }
 
 /// All request headers, pseudo-headers included, in the bytes that the gateway hands over in one call: the number of pairs, two
@@ -224,6 +243,9 @@ pub mod tests {
         pub properties: HashMap<String, Vec<u8>>,
         pub target: Option<Vec<u8>>,
         pub headers: HashMap<String, Vec<u8>>,
+        /// Consumer and tier.
+        pub introduced: Option<(Option<Vec<u8>>, Option<Vec<u8>>)>,
+        pub price: Option<Cost>,
     }
 
     impl Gateway for Answers {
@@ -235,6 +257,13 @@ pub mod tests {
         }
         fn header(&self, name: &str) -> Option<Vec<u8>> {
             self.headers.get(name).cloned()
+        }
+        fn introduced(&self) -> Option<Introduced<'_>> {
+            let (consumer, tier) = self.introduced.as_ref()?;
+            Some(Introduced { consumer: consumer.as_deref(), tier: tier.as_deref() })
+        }
+        fn price(&self) -> Option<Cost> {
+            self.price
         }
     }
 

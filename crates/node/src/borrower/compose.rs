@@ -19,10 +19,10 @@ use crate::table::{Change, Records, SharedData, Updated};
 pub(super) type Queue = BTreeSet<(NodeMillis, ClientId)>;
 
 /// Cap on name bytes per batch, so that a full batch fits the store's body limit.
-const MAX_NAMES: usize = 256 * 1_024;
+pub(super) const MAX_NAMES: usize = 256 * 1_024;
 
 /// The most reports in one batch, so that it is soon written and read. Entries that requests wait for come on top.
-const MAX_COMPOSED: usize = 1_000;
+pub(super) const MAX_COMPOSED: usize = 1_000;
 
 /// The next batch, while it is composed.
 #[derive(Debug, Default)]
@@ -158,6 +158,11 @@ impl Borrower {
             enqueue(&mut self.queue, id, stats);
         }
         true
+    }
+
+    /// Drops what the next batch would say, because the worker ends and says it all in another way.
+    pub(super) fn forget_batch(&mut self) {
+        self.batch = Composed::default();
     }
 
     /// Takes `client` out of the next batch, because a request sends a message about it.

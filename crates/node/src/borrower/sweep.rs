@@ -1,11 +1,15 @@
-//! Records that no worker remembers any more, though they still owe or hold something.
+//! Records that no worker remembers any more, though they still owe or hold something; and all such records, when the
+//! worker ends.
 
+use tollgate_core::client::ClientId;
 use tollgate_core::policy::Policy;
 use tollgate_core::units::Cost;
-use tollgate_core::wire::{Ask, Entry};
+use tollgate_core::wire::{Ask, Entry, LeaseRequest};
 
+use super::compose::{MAX_COMPOSED, MAX_NAMES};
 use super::message::{as_sent, message_of};
-use super::{Borrower, Timing};
+use super::{Borrower, Call, Timing};
+use crate::clock::Now;
 use crate::lease::Wish;
 use crate::table::{Change, Fingerprint, Records, SharedData, State, Updated};
 
@@ -45,7 +49,6 @@ impl Borrower {
             });
             self.sweep_cursor = self.sweep_cursor.wrapping_add(1).checked_rem(slots).unwrap_or(0);
         }
-        let patience = self.timing.patience();
         for (id, is_anonymous) in found {
             if self.clients.contains_key(&id) {
                 continue;
@@ -63,22 +66,60 @@ impl Borrower {
                 if !state.lease.is_worth_keeping() {
                     return (if has_forgotten { Change::Write(state) } else { Change::Keep }, None);
                 }
-                state.turn_to(now.unix);
-                state.lease.give_back();
-                let tier = policy.tiers.get(usize::from(state.lease.offer)).unwrap_or(&policy.anonymous);
-                let tier = self.overrides.of(&id).map_or(tier, |overridden| &overridden.tier);
-                let lease = message_of(&mut state, tier, Wish::default(), patience, now);
+                let lease = self.last_message(policy, id, &mut state, now);
                 (Change::Write(state), Some((lease, state.lease.offer)))
             });
             if let Updated::Done { answer: Some((lease, offer)), .. } = updated {
-                entries.push(Entry {
-                    client: id,
-                    name: None,
-                    is_anonymous,
-                    offer,
-                    ask: Ask::Lease(as_sent(lease, is_anonymous)),
-                });
+                let ask = Ask::Lease(as_sent(lease, is_anonymous));
+                entries.push(Entry { client: id, name: None, is_anonymous, offer, ask });
             }
         }
+    }
+
+    /// The next batch of a worker that is about to end: it reports all that was spent on this node and returns every lease.
+    /// None: there is nothing left to say. It looks at the whole table, which no request should wait for.
+    pub fn drain(&mut self, policy: &Policy, records: &Records<'_, impl SharedData>) -> Option<Call> {
+        let (table, now) = (records.table, records.now);
+        let mut found = Vec::new();
+        let slots = if self.node == 0 { 0 } else { table.geometry().count() };
+        for slot in 0..slots {
+            table.each(records.data, slot, |record, is_anonymous| {
+                if record.state.lease.epoch > 0 && record.state.lease.is_worth_keeping() {
+                    found.push((Fingerprint::id_of(record.client), is_anonymous));
+                }
+            });
+            if found.len() >= MAX_COMPOSED {
+                break;
+            }
+        }
+        // What a tick has put together is said again here.
+        self.forget_batch();
+        let mut entries = Vec::with_capacity(found.len());
+        let mut names = 0_usize;
+        for (id, is_anonymous) in found.into_iter().take(MAX_COMPOSED) {
+            if names >= MAX_NAMES {
+                break;
+            }
+            let client = table.fingerprint_of(id, is_anonymous);
+            let updated = records.update(client, &policy.anonymous, |mut state| {
+                let lease = self.last_message(policy, id, &mut state, now);
+                (Change::Write(state), (lease, state.lease.offer))
+            });
+            let Updated::Done { answer: (lease, offer) } = updated else { continue };
+            let name = self.clients.get(&id).and_then(|stats| stats.unsent_name(id));
+            names = names.saturating_add(name.as_ref().map_or(0, Vec::len));
+            let ask = Ask::Lease(as_sent(lease, is_anonymous));
+            entries.push(Entry { client: id, name, is_anonymous, offer, ask });
+        }
+        (!entries.is_empty()).then(|| self.call(entries, now.millis()))
+    }
+
+    /// The message that gives back what the record in `state` holds and reports what it owes.
+    fn last_message(&self, policy: &Policy, id: ClientId, state: &mut State, now: Now) -> LeaseRequest {
+        state.turn_to(now.unix);
+        state.lease.give_back();
+        let tier = policy.tiers.get(usize::from(state.lease.offer)).unwrap_or(&policy.anonymous);
+        let tier = self.overrides.of(&id).map_or(tier, |overridden| &overridden.tier);
+        message_of(state, tier, Wish::default(), self.timing.patience(), now)
     }
 }

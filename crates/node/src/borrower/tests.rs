@@ -4,7 +4,7 @@ use crate::table::tests::{Fake, Rules};
 use crate::table::{Change, FingerprintKey, Records, SharedData, State, Table, Updated};
 use tollgate_core::terms::{Rate, Terms};
 use tollgate_core::units::{Cost, Millis, UnixMicros, UnixNanos};
-use tollgate_core::wire::{Answer, Change as Said, ChangeKind, Reply};
+use tollgate_core::wire::{Answer, Change as Said, ChangeKind, Grant, Reply};
 use tollgate_store::accounts::{Account, Applied, month_of};
 
 /// 2026-11-24T00:00:00Z.
@@ -373,4 +373,27 @@ fn a_calm_lease_is_another_workers_until_it_should_have_gone_back() {
     pair.ticks(asked + 54_000..asked + 58_000);
     assert_eq!(pair.node.change(|_| ()).lease.left, Cost(0));
     assert_eq!(pair.account.loans[0].lent, Cost(0), "before it ends");
+}
+
+#[test]
+fn a_worker_that_ends_reports_and_returns_everything_until_nothing_is_left() {
+    let mut node = Node::new();
+    node.change(|state| {
+        state.lease.owe(Cost(3_000), NodeMillis(1_000));
+        state.lease.left = Cost(7_000);
+        state.lease.offer = 1;
+    });
+    let at = |milli: u64| Now { unix: NOW, node: NodeNanos(milli * 1_000_000) };
+    // Nobody waits for it: what is owed is a moment old.
+    let records = |now| Records { table: &node.table, data: &node.shared, now };
+    let call = node.borrower.drain(&node.policy, &records(at(1_001))).unwrap();
+    let [Entry { client: ID, offer: 1, ask: Ask::Lease(lease), .. }] = &call.batch.entries[..] else {
+        panic!("{call:?}")
+    };
+    assert_eq!((lease.spent, lease.hold, lease.want), (Cost(3_000), Cost(0), Cost(0)));
+    let grant = Grant { epoch: lease.epoch, seq: lease.seq, spent: lease.spent, ..Grant::default() };
+    node.change(|state| {
+        state.lease.apply_grant(&grant, Cost(0), at(1_001).millis().tick(), at(1_002).millis().tick());
+    });
+    assert!(node.borrower.drain(&node.policy, &records(at(1_003))).is_none());
 }

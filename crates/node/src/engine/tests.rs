@@ -166,3 +166,23 @@ fn policies_of_two_namespaces_keep_two_buckets() {
         other.engine.decide(&Request::new(Headers::new(&bytes), &gateway), &node.store, NOW).unwrap();
     assert_eq!(answer.ruling.unwrap().outcome, Outcome::Allowed);
 }
+
+#[test]
+fn a_price_that_the_host_says_is_charged_instead_of_the_policys() {
+    let node = Node::new(policy(|_| {}));
+    let charge = |cost: u64| {
+        let bytes = pairs(&[(":method", "GET"), (":path", "/health"), ("x-consumer-username", "acme")]);
+        let gateway = Answers { price: Some(Cost(cost)), ..Answers::default() };
+        let request = Request::new(Headers::new(&bytes), &gateway);
+        node.engine.decide(&request, &node.store, NOW).unwrap().ruling
+    };
+    assert_eq!(charge(0), None, "free is free whoever says so");
+    assert_eq!(charge(5_500).unwrap().outcome, Outcome::Allowed);
+    assert_eq!(charge(501).unwrap().outcome, Outcome::RefusedRate);
+    let ruling = charge(500).unwrap();
+    assert_eq!((ruling.outcome, ruling.account.unwrap().used), (Outcome::Allowed, Cost(6_000)));
+    let never = charge(6_001).unwrap();
+    assert_eq!(never.outcome, Outcome::Error);
+    assert!(!node.engine.can_hold(&never.under, Cost(6_001)));
+    assert!(node.engine.can_hold(&never.under, Cost(6_000)));
+}

@@ -227,3 +227,26 @@ fn a_property_that_both_lists_name_is_asked_once_and_gives_both() {
     assert_eq!(who("", &[]), "anonymous client");
     assert_eq!(who("", &[("x-consumer-username", "acme"), ("x-consumer-groups", "pro")]), "acme/pro");
 }
+
+#[test]
+fn whom_the_host_introduces_no_source_of_the_policy_contradicts() {
+    let policy = policy();
+    let who = |consumer: Option<&str>, tier: Option<&str>| {
+        let bytes = |text: Option<&str>| text.map(|text| text.as_bytes().to_vec());
+        let gateway = Answers { introduced: Some((bytes(consumer), bytes(tier))), ..Answers::default() };
+        let headers = pairs(&[("x-consumer-username", "evil"), ("x-consumer-groups", "partner")]);
+        match Identities::new(&policy).caller(&Request::new(Headers::new(&headers), &gateway)) {
+            Caller::Consumer { name, tier } => {
+                format!("{}/{}", String::from_utf8_lossy(&name), policy.tier(tier).name)
+            }
+            Caller::Anonymous => "anonymous client".to_owned(),
+        }
+    };
+    assert_eq!(who(Some("acme"), Some("pro")), "acme/pro");
+    assert_eq!(who(Some("acme"), Some("gold, pro")), "acme/pro");
+    assert_eq!(who(Some("acme"), Some("gold")), "acme/free");
+    assert_eq!(who(Some("acme"), None), "acme/free");
+    assert_eq!(who(Some("billing-worker"), Some("free")), "billing-worker/partner", "an override wins");
+    assert_eq!(who(Some(""), Some("pro")), "anonymous client");
+    assert_eq!(who(None, Some("pro")), "anonymous client");
+}

@@ -258,3 +258,41 @@ fn no_lease_ends_because_there_are_many() {
     let (told, most) = run_ticks(&all, 20_000, 6);
     assert!(told >= 20_000 && most <= 400, "{told} were told, {most} looks at shared data in one callback");
 }
+
+/// The store's reply to `batch`, by which each client may hold `hold`.
+fn granted(batch: &Batch, hold: u64) -> Vec<u8> {
+    let grant = |entry: &Entry| match &entry.ask {
+        Ask::Lease(lease) => Answer::Grant(Grant {
+            epoch: lease.epoch,
+            seq: lease.seq,
+            spent: lease.spent,
+            hold: Cost(hold),
+            ttl: Millis(10_000),
+            idle: Millis(5_000),
+            ..Grant::default()
+        }),
+        Ask::Charge { .. } => Answer::Failed,
+    };
+    let answers = batch.entries.iter().map(grant).collect();
+    let now = UnixMicros(1_795_478_400_000_000);
+    Reply { now, revision: 0, is_whole: false, changes: vec![], answers }.to_bytes()
+}
+
+#[test]
+fn what_a_drain_is_answered_is_all_that_it_waits_for() {
+    let node = start();
+    let (host, engine, store_client) = &node;
+    assert!(!store_client.drain(engine, host), "it has served nobody");
+    let waiting = meet(&node, 1, "acme");
+    let batch = Batch::from_bytes(&host.said.borrow()).unwrap();
+    *host.says.borrow_mut() = Some(granted(&batch, 5_000));
+    store_client.receive_answer(engine, host, &waiting);
+    assert_eq!(*host.concluded.borrow(), [(1, Outcome::Allowed)]);
+    assert!(store_client.drain(engine, host));
+    let batch = Batch::from_bytes(&host.said.borrow()).unwrap();
+    let [Entry { ask: Ask::Lease(lease), .. }] = &batch.entries[..] else { panic!("{batch:?}") };
+    assert_eq!((lease.spent, lease.hold), (Cost(1_000), Cost(0)));
+    *host.says.borrow_mut() = Some(granted(&batch, 0));
+    store_client.receive_batch(engine, host);
+    assert!(!store_client.drain(engine, host), "nothing is left");
+}

@@ -32,6 +32,21 @@ impl StoreClient {
         }
     }
 
+    /// Makes the next call of a worker that is about to end, which reports what was spent on this node and returns its leases.
+    /// Returns whether there was one to make. The host hands its response to [`receive_batch`](Self::receive_batch), and asks
+    /// again until nothing is left. No request is decided meanwhile, and no tick comes.
+    pub fn drain(&self, engine: &Engine, host: &impl NodeHost) -> bool {
+        while self.go_on(engine, host) {}
+        let now = self.now(host);
+        let records = Records { table: engine.table(), data: host.shared(), now };
+        let Some(call) = self.borrower.borrow_mut().drain(engine.policy(), &records) else { return false };
+        let timeout = self.store.timeout;
+        if self.dispatch(host, Caller::Root, &call, timeout, now.millis()) {
+            *self.batch.borrow_mut() = Some((call, now.millis().after(timeout)));
+        }
+        true
+    }
+
     /// Receives the response at hand, to the tick's call.
     pub fn receive_batch(&self, engine: &Engine, host: &impl NodeHost) {
         let Some((call, _)) = self.batch.borrow_mut().take() else { return };
