@@ -1,0 +1,386 @@
+"""ASGI middleware that limits an application's clients."""
+
+import inspect
+import ipaddress
+import logging
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, cast
+from urllib.parse import quote
+
+from ._cost import Amount, of_header, thousandths
+from ._gate import Gate, PolicySource
+from ._tollgate import Decision, is_reserved
+
+__all__ = ["Standing", "TollgateMiddleware", "Visit", "current"]
+
+log = logging.getLogger("tollgate")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Source = str | Callable[[Scope], object]
+Pairs = list[tuple[bytes, bytes]]
+
+_VISIT = "tollgate"
+_CURRENT: ContextVar["Visit | None"] = ContextVar("tollgate_visit", default=None)
+
+_TIER = b"x-quota-tier"
+_CONSUMER = b"x-quota-consumer"
+_COST = b"x-quota-cost"
+
+# A connection that may not go on is closed with this code (RFC 6455, 7.4.1: policy violation).
+_POLICY_VIOLATION = 1008
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a client stands, as the response's headers will say it; None where they say nothing."""
+
+    tier: str
+    consumer: str | None
+    limit: int | None
+    remaining: int | None
+    reset: int | None
+    monthly_remaining: int | None
+
+
+class Visit:
+    """One request on its way through the application."""
+
+    def __init__(self, gate: Gate, decision: Decision, paid: int, *, is_of_gateway: bool = False) -> None:
+        self._gate = gate
+        self._decision = decision
+        self._refusal: Decision | None = None
+        # What was charged before the application named a price, in thousandths, as far as no charge has used it.
+        self._paid = paid
+        self.is_of_gateway = is_of_gateway
+
+    @property
+    def decision(self) -> Decision:
+        """The latest decision."""
+        return self._decision
+
+    @property
+    def standing(self) -> Standing:
+        """Where the client stands after the latest decision."""
+        it = self._decision
+        return Standing(it.tier, it.consumer, it.limit, it.remaining, it.reset, it.monthly_remaining)
+
+    async def charge(self, cost: Amount) -> Decision:
+        """Charges `cost` to the request's client, less what the gateway or the middleware has charged already.
+
+        A refused charge costs nothing, and the caller decides what becomes of the request.
+        """
+        return await self.charge_thousandths(thousandths(cost))
+
+    async def charge_thousandths(self, price: int) -> Decision:
+        """As `charge`, in thousandths of a cost unit."""
+        # Another charge of this request may come while this one waits: what was paid counts once.
+        used = min(price, self._paid)
+        self._paid -= used
+        is_charged = False
+        try:
+            decision = await self._gate.charge_thousandths(self._decision, price - used)
+            is_charged = decision.allowed
+        finally:
+            if not is_charged:
+                self._paid += used
+        if decision.outcome not in ("free", "off"):
+            self._decision = decision
+        return decision
+
+    def refuse(self, decision: Decision) -> None:
+        """Has the response to the request be this refusal, if the application answers with its status."""
+        self._refusal = decision
+
+    def answers(self, message: Message) -> Decision | None:
+        """The refusal that replaces the application's response, which begins with `message`."""
+        refusal = self._refusal
+        return refusal if refusal is not None and message.get("status") == refusal.status else None
+
+    def announce(self, message: Message) -> Message:
+        """The message that begins a response, with the headers of the latest decision and no others of their names."""
+        decision = self._decision
+        if decision.outcome == "off" or (decision.outcome == "free" and self.is_of_gateway):
+            return message
+        names = self._gate.announced
+        headers: Iterable[tuple[bytes, bytes]] = message.get("headers") or ()
+        kept = [(name, value) for name, value in headers if bytes(name).lower() not in names]
+        return {**message, "headers": [*kept, *decision.headers]}
+
+
+def current() -> Visit:
+    """The request that the running code serves, also in tasks and threads that the request has started."""
+    visit = _CURRENT.get()
+    if visit is None:
+        raise LookupError("no request is served here, or its application has no TollgateMiddleware")
+    return visit
+
+
+def visit_of(scope: Scope) -> Visit:
+    """The visit that the middleware has put into a scope."""
+    visit = scope.get(_VISIT)
+    if not isinstance(visit, Visit):
+        raise RuntimeError("the application has no TollgateMiddleware: write app.add_middleware(TollgateMiddleware, …)")
+    return visit
+
+
+class TollgateMiddleware:
+    """Limits an application's clients by a policy.
+
+    `consumer` says who is calling: a callable that gets the scope, or the path of an attribute in it, such as `user`
+    or `auth.name`. Without it, the headers of the policy's `identity` do, if they come from a peer in `trusted`. A
+    client without a name is anonymous, by its address. `tier` says the consumer's tier in the same ways.
+
+    `trusted` are the networks of Tollgate's gateways, none by default: their `X-Quota-*` headers say who is calling,
+    and what was charged already.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        policy: PolicySource | None = None,
+        store: str | None = None,
+        token: str | None = None,
+        consumer: Source | None = None,
+        tier: Source | None = None,
+        trusted: Iterable[str] = (),
+        gate: Gate | None = None,
+    ) -> None:
+        if (policy is None) == (gate is None):
+            raise TypeError("TollgateMiddleware takes a policy or a gate")
+        if isinstance(trusted, str):
+            raise TypeError("trusted takes a list of networks, such as ['10.0.0.0/8']")
+        self.app = app
+        self.gate = gate if gate is not None else Gate(policy, store=store, token=token)  # type: ignore[arg-type]
+        self._consumer = consumer
+        self._tier = tier
+        networks = [ipaddress.ip_network(network) for network in trusted]
+        self._is_trusted = membership(networks)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a connection."""
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._live(scope, receive, send)
+        elif kind not in ("http", "websocket") or _VISIT in scope:
+            # A request that an outer middleware has limited is limited once.
+            await self.app(scope, receive, send)
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.gate.is_started:
+            # A mounted application gets no lifespan, and some servers have none.
+            await self.gate.start()
+        visit = await self._meet(scope)
+        decision = visit.decision
+        if not decision.allowed:
+            await _refuse(decision, scope, receive, send)
+            return
+        limited: Scope = {**scope, _VISIT: visit}
+        if decision.outcome != "off" and not visit.is_of_gateway:
+            limited["headers"] = [pair for pair in scope["headers"] if not is_reserved(pair[0])]
+        reply = _Reply(visit, scope, send)
+        token = _CURRENT.set(visit)
+        try:
+            await self.app(limited, receive, reply.send)
+        finally:
+            _CURRENT.reset(token)
+
+    async def _meet(self, scope: Scope) -> Visit:
+        """Decides about a request."""
+        method: bytes = scope.get("method", "GET").encode("latin-1", "replace")
+        path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+        headers: Pairs = scope["headers"]
+        address = scope.get("client")
+        peer: str | None = address[0] if address else None
+        is_trusted = peer is not None and self._is_trusted(peer)
+        if is_trusted:
+            peer = _client_address(peer, headers, self._is_trusted)
+            tier, consumer = _last(headers, _TIER), _last(headers, _CONSUMER)
+            if tier is not None or consumer is not None:
+                decision = await self.gate.ask(b"", b"", (), peer, (consumer, tier), 0)
+                cost = _last(headers, _COST)
+                paid = None if cost is None else of_header(cost)
+                # A gateway that does not say what it has charged has charged by the same policy.
+                paid = self.gate.price(method, path) if paid is None else paid
+                return Visit(self.gate, decision, paid, is_of_gateway=True)
+        client: tuple[bytes | None, bytes | None] | None = (None, None)
+        if self._consumer is not None:
+            told = await _ask(self._consumer, scope)
+            tier = None if self._tier is None or told is None else await _ask(self._tier, scope)
+            client = (told, tier)
+        elif is_trusted:
+            client = None
+        decision = await self.gate.ask(method, path, headers if client is None else (), peer, client, None)
+        return Visit(self.gate, decision, thousandths(decision.cost))
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Starts the gate before the application, and closes it after."""
+        has_begun = False
+
+        async def receive_started() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.gate.start()
+            return message
+
+        async def send_stopped(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            if message["type"] != "lifespan.startup.complete":
+                await self.gate.close()
+            await send(message)
+
+        try:
+            await self.app(scope, receive_started, send_stopped)
+        except Exception:
+            if has_begun:
+                raise
+            log.debug("the application has no lifespan", exc_info=True)
+        if not has_begun:
+            await self._live_alone(receive, send)
+
+    async def _live_alone(self, receive: Receive, send: Send) -> None:
+        """The lifespan of an application that has none."""
+        await self.gate.start()
+        await send({"type": "lifespan.startup.complete"})
+        while (await receive())["type"] != "lifespan.shutdown":
+            pass
+        await self.gate.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+class _Reply:
+    """The application's response: it gets the headers, or a refusal takes its place."""
+
+    def __init__(self, visit: Visit, scope: Scope, send: Send) -> None:
+        self._visit = visit
+        self._scope = scope
+        self._send = send
+        self._is_replaced = False
+        self._is_accepted = False
+
+    async def send(self, message: Message) -> None:
+        """Sends the application's message on."""
+        kind: str = message["type"]
+        if self._is_replaced:
+            return
+        if kind in ("http.response.start", "websocket.http.response.start"):
+            refusal = self._visit.answers(message)
+            is_denial = kind.startswith("websocket.")
+            if is_denial and (self._is_accepted or not _can_deny(self._scope)):
+                self._is_replaced = True
+                await self._send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+                return
+            if refusal is not None:
+                self._is_replaced = True
+                await _respond(refusal, self._send, "websocket." if is_denial else "")
+                return
+            message = self._visit.announce(message)
+        elif kind == "websocket.accept":
+            self._is_accepted = True
+            message = self._visit.announce(message)
+        await self._send(message)
+
+
+async def _refuse(decision: Decision, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        await _respond(decision, send, "")
+        return
+    await receive()
+    if _can_deny(scope):
+        await _respond(decision, send, "websocket.")
+    else:
+        await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+
+
+async def _respond(decision: Decision, send: Send, prefix: str) -> None:
+    body = decision.body or b""
+    headers = [*decision.headers, (b"content-length", str(len(body)).encode())]
+    await send({"type": f"{prefix}http.response.start", "status": decision.status, "headers": headers})
+    await send({"type": f"{prefix}http.response.body", "body": body})
+
+
+def _can_deny(scope: Scope) -> bool:
+    return "websocket.http.response" in (scope.get("extensions") or {})
+
+
+async def _ask(source: Source, scope: Scope) -> bytes | None:
+    """What a source says about a request; None if nothing."""
+    value = _attribute(source, scope) if isinstance(source, str) else source(scope)
+    if inspect.isawaitable(value):
+        value = await value
+    if value is None or value == "" or value == b"":
+        return None
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return str(value).encode("utf-8", "surrogateescape")
+    raise TypeError(
+        f"a request's consumer or tier is a str, not {type(value).__name__}; name its attribute, such as 'user.id'"
+    )
+
+
+def _attribute(path: str, scope: Scope) -> object:
+    first, *rest = path.split(".")
+    value: Any = scope.get(first)
+    for name in rest:
+        value = _member(value, name)
+    if getattr(value, "is_authenticated", True) is False:
+        return None
+    if path == "user" and not isinstance(value, str | bytes | int | None):
+        # The users of Starlette and Django: what identifies them has one of these names.
+        for name in ("identity", "username", "display_name"):
+            found = _member(value, name)
+            if found:
+                return found
+    return value
+
+
+def _member(value: object, name: str) -> Any:
+    try:
+        return cast(dict[str, Any], value).get(name) if isinstance(value, dict) else getattr(value, name, None)
+    except NotImplementedError:
+        return None
+
+
+def _last(headers: Pairs, name: bytes) -> bytes | None:
+    """The last line of a header: who adds one without removing the client's adds it behind that."""
+    return next((value for key, value in reversed(headers) if key == name and value), None)
+
+
+def membership(networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> Callable[[str], bool]:
+    """Whether an address is in one of the networks."""
+    if not networks:
+        return lambda _: False
+
+    @lru_cache(maxsize=4096)
+    def is_member(address: str) -> bool:
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+        return any((mapped or ip) in network for network in networks)
+
+    return is_member
+
+
+def _client_address(peer: str | None, headers: Pairs, is_trusted: Callable[[str], bool]) -> str | None:
+    """The address of who speaks through trusted peers: the last in `X-Forwarded-For` that is none of theirs."""
+    lines = [value for name, value in headers if name == b"x-forwarded-for"]
+    hops = [hop.strip() for hop in b",".join(lines).decode("latin-1").split(",")]
+    for hop in reversed(hops):
+        if not hop:
+            break
+        peer = hop
+        if not is_trusted(hop):
+            break
+    return peer

@@ -1,0 +1,152 @@
+"""Dependencies for FastAPI: what a request costs, and where its client stands.
+
+The application needs `tollgate.asgi.TollgateMiddleware`.
+"""
+
+# FastAPI reads the annotations of dependencies when the application starts, so they are not postponed here.
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.requests import HTTPConnection
+
+from ._cost import Amount, thousandths
+from ._tollgate import Decision
+from .asgi import Standing, current, visit_of
+
+__all__ = ["RESPONSES", "QuotaExceeded", "Standing", "charge", "cost", "current", "quota"]
+
+
+class QuotaExceeded(HTTPException):
+    """A charge was refused: the response is the gateway's, 429 with its headers and problem document."""
+
+    def __init__(self, decision: Decision) -> None:
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in decision.headers
+            if name != b"content-type"
+        }
+        super().__init__(decision.status, detail="Quota exceeded", headers=headers)
+        self.decision = decision
+
+
+async def charge(amount: Amount) -> Decision:
+    """Charges the request that the running code serves, or raises `QuotaExceeded`.
+
+    What the gateway or the middleware has charged for the request already counts towards it.
+    """
+    visit = current()
+    decision = await visit.charge(amount)
+    if not decision.allowed:
+        visit.refuse(decision)
+        raise QuotaExceeded(decision)
+    return decision
+
+
+def cost(amount: Amount | Callable[..., Any]) -> Callable[..., Awaitable[Decision]]:
+    """A dependency that charges what a request costs, less what was charged for it already.
+
+    `amount` is a number, or a dependency that returns one: its parameters are FastAPI's. Parameters without an
+    annotation that are called `request` and `body` are the request and its JSON.
+    """
+    if not callable(amount):
+        price = thousandths(amount)
+
+        async def charge_fixed(connection: HTTPConnection) -> Decision:
+            return await _charge(connection, price)
+
+        return charge_fixed
+    dependency = _dependency(amount)
+
+    async def charge_found(connection: HTTPConnection, found: Annotated[Any, Depends(dependency)]) -> Decision:
+        return await _charge(connection, thousandths(found))
+
+    return charge_found
+
+
+def quota() -> Callable[..., Awaitable[Standing]]:
+    """A dependency that says where the request's client stands, as the response's headers will."""
+
+    async def read_standing(connection: HTTPConnection) -> Standing:
+        return visit_of(connection.scope).standing
+
+    return read_standing
+
+
+async def _charge(connection: HTTPConnection, price: int) -> Decision:
+    visit = visit_of(connection.scope)
+    decision = await visit.charge_thousandths(price)
+    if not decision.allowed:
+        visit.refuse(decision)
+        raise QuotaExceeded(decision)
+    return decision
+
+
+def _dependency(price: Callable[..., Any]) -> Callable[..., Any]:
+    """`price` as a dependency that FastAPI can call."""
+    parameters = inspect.signature(price).parameters
+    plain = {name for name, parameter in parameters.items() if parameter.annotation is inspect.Parameter.empty}
+    if not parameters or not plain or not set(parameters) <= {"request", "body"} or plain != set(parameters):
+        return price
+
+    async def call(request: Request) -> Any:
+        known: dict[str, Any] = {"request": request}
+        if "body" in parameters:
+            known["body"] = await _json(request)
+        found = price(**{name: known[name] for name in parameters})
+        return await found if inspect.isawaitable(found) else found
+
+    return call
+
+
+async def _json(request: Request) -> Any:
+    try:
+        return await request.json()
+    except ValueError as error:
+        problem: dict[str, Any] = {"type": "json_invalid", "loc": ("body",), "msg": "JSON decode error", "input": {}}
+        raise RequestValidationError([{**problem, "ctx": {"error": str(error)}}]) from error
+
+
+def _integer(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "integer", "minimum": 0}}
+
+
+def _text(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}}
+
+
+_PROBLEM: dict[str, Any] = {
+    "title": "Problem",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "tier"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "violated-policies": {"type": "array", "items": {"type": "string"}},
+        "tier": {"type": "string"},
+        "retry_after": {"type": "integer", "minimum": 1},
+    },
+}
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    429: {
+        "description": "The client's rate limit or its quota of the month is used up.",
+        "headers": {
+            "Retry-After": _integer("Seconds after which this request would be allowed."),
+            "X-RateLimit-Limit": _integer("Cost units that the rate allows in its period."),
+            "X-RateLimit-Remaining": _integer("Cost units that are left now."),
+            "X-RateLimit-Reset": _integer("When all of them are back, in Unix seconds."),
+            "X-Quota-Tier": _text("The client's tier."),
+            "X-Quota-Monthly-Remaining": _integer("Cost units that are left of the month."),
+            "RateLimit-Policy": _text("The limits, by draft-ietf-httpapi-ratelimit-headers."),
+            "RateLimit": _text("The limit that is nearest to refusing, by the same draft."),
+        },
+        "content": {"application/problem+json": {"schema": _PROBLEM}},
+    }
+}
+"""What a refusal looks like, for the OpenAPI document: `FastAPI(responses=RESPONSES)`."""
