@@ -1,0 +1,47 @@
+"""The examples, as their first lines say to run them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+
+from conftest import GATEWAY_TOKEN, Store, free_port, serving
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def test_alone(tmp_path: Path) -> None:
+    port = free_port()
+    arguments = ["uvicorn", "alone:app", "--app-dir", str(EXAMPLES), "--port", str(port)]
+    with serving(arguments, port, tmp_path), httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        acme = {"x-api-key": "key-of-acme"}
+        response = client.post("/compare", json={"texts": ["a"] * 40}, headers=acme)
+        assert (response.status_code, response.headers["x-ratelimit-remaining"]) == (200, "100")
+        assert client.get("/me", headers=acme).json()["consumer"] == "acme"
+        assert [client.get("/identify").status_code for _ in range(6)] == [200] * 5 + [429]
+        assert client.get("/health").status_code == 200
+
+
+def test_behind_a_gateway(tmp_path: Path, store: Store) -> None:
+    port = free_port()
+    arguments = ["uvicorn", "behind_gateway:app", "--app-dir", str(EXAMPLES), "--port", str(port)]
+    variables = {"TOLLGATE_STORE": store.url, "TOLLGATE_TOKEN": GATEWAY_TOKEN}
+    policy = tmp_path / "policy.yaml"
+    # A busy machine takes longer than the default, 50 ms.
+    policy.write_text((EXAMPLES / "policy.yaml").read_text() + "store: { upstream: store, timeout: 2s }\n")
+    with (
+        serving([*arguments, "--no-proxy-headers"], port, tmp_path, TOLLGATE_POLICY=str(policy), **variables),
+        httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        said = {"x-quota-tier": "free", "x-quota-consumer": "acme", "x-quota-cost": "1"}
+        assert [client.get("/report", headers=said).status_code for _ in range(3)] == [200, 200, 429]
+        assert client.get("/identify", headers=said).status_code == 200
+        answer = client.get("/report", headers=said)
+        assert json.loads(answer.content)["tier"] == "free"
+    assert store.used("acme", "examples") == 8
+
+
+def test_a_test_of_an_application() -> None:
+    subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", EXAMPLES], check=True)

@@ -1,0 +1,176 @@
+"""Real servers, several workers, and a real store."""
+
+import asyncio
+import json
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from conftest import GATEWAY_TOKEN, Process, Store, free_port, policy, serving, until
+
+PATIENT: dict[str, Any] = {"upstream": "by-its-url", "timeout": "2s"}
+
+
+def uvicorn(port: int, workers: int = 1) -> list[str]:
+    """An application that uvicorn serves."""
+    arguments = ["--factory", "apps:served", "--port", str(port), "--workers", str(workers), "--no-proxy-headers"]
+    return ["uvicorn", *arguments, "--log-level", "warning"]
+
+
+def hypercorn(port: int, workers: int = 1) -> list[str]:
+    """An application that hypercorn serves."""
+    return ["hypercorn", "apps:served()", "--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
+
+
+def environment(folder: Path, store: Store | None, **changes: Any) -> dict[str, str]:
+    """What the application of `apps.served` reads."""
+    file = folder / "policy.json"
+    rules = policy(**changes) if store is None else policy(store=PATIENT, **changes)
+    file.write_text(json.dumps(rules))
+    return {"POLICY": str(file), **({} if store is None else {"STORE": store.url, "TOKEN": GATEWAY_TOKEN})}
+
+
+async def statuses(url: str, count: int, at_once: int = 20, **headers: str) -> list[int]:
+    """What so many requests are answered."""
+    limits = httpx2.Limits(max_connections=at_once, max_keepalive_connections=at_once)
+    async with httpx2.AsyncClient(limits=limits, timeout=30) as client:
+
+        async def ask() -> int:
+            response = await client.get(url, headers=headers)
+            assert "x-quota-tier" in response.headers
+            return response.status_code
+
+        return await asyncio.gather(*(ask() for _ in range(count)))
+
+
+@pytest.mark.parametrize("server", [uvicorn, hypercorn])
+async def test_a_server_serves_it_all(tmp_path: Path, store: Store, server: Any) -> None:
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    acme = {"x-test-consumer": "acme", "x-test-tier": "pro"}
+    with serving(server(port), port, tmp_path, **environment(tmp_path, store)):
+        async with httpx2.AsyncClient(base_url=base, timeout=30) as client:
+            response = await client.get("/", headers=acme)
+            assert (response.status_code, response.headers["x-quota-tier"]) == (200, "pro")
+            streamed = await client.get("/streamed", headers=acme)
+            assert (streamed.text, streamed.headers["x-ratelimit-limit"]) == ("one two three", "100")
+            assert (await client.get("/mounted/five", headers=acme)).json() == {"cost": 5}
+            assert (await client.get("/nowhere", headers=acme)).headers["x-quota-tier"] == "pro"
+            seen = [(await client.get("/")).status_code for _ in range(6)]
+            assert seen == [200] * 4 + [429] * 2, "anonymous clients"
+        async with connect(f"ws://127.0.0.1:{port}/socket", additional_headers=acme) as websocket:
+            assert await websocket.recv() == "pro"
+            assert websocket.response is not None
+            assert websocket.response.headers["x-quota-tier"] == "pro"
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(f"ws://127.0.0.1:{port}/socket")
+        # Hypercorn closes the handshake, which it answers with 403, if it has no denials.
+        assert refused.value.response.status_code == 429
+        assert refused.value.response.headers["retry-after"] is not None
+    # What was spent is told before the server has ended.
+    assert store.used("acme") == 1 + 1 + 5 + 1 + 1
+
+
+async def test_workers_share_one_limit_and_are_never_over(tmp_path: Path, store: Store) -> None:
+    port = free_port()
+    rules: dict[str, Any] = {"tiers": {"free": {"rate": "2000/day", "monthly": 100_000}}, "overrides": []}
+    acme = {"x-test-consumer": "acme"}
+    with serving(uvicorn(port, workers=4), port, tmp_path, **environment(tmp_path, store, **rules)) as process:
+        found = await statuses(f"http://127.0.0.1:{port}/", 3000, at_once=40, **acme)
+        allowed = found.count(200)
+        # A bucket of 2,000 drains by one in 43 seconds.
+        assert allowed <= 2000 + 3, allowed
+        assert allowed >= 0.95 * 2000, allowed
+        assert set(found) == {200, 429}
+        text = process.log.read_text()
+        assert "Traceback" not in text, text
+    assert store.used("acme") == allowed
+
+
+async def test_a_thousand_connections_at_once(tmp_path: Path, store: Store) -> None:
+    port = free_port()
+    with serving(uvicorn(port), port, tmp_path, **environment(tmp_path, store)):
+        url = f"http://127.0.0.1:{port}/"
+        found = await statuses(url, 1000, at_once=200, **{"x-test-consumer": "acme", "x-test-tier": "partner"})
+        assert found == [200] * 1000
+    assert store.used("acme") == 1000
+
+
+async def test_a_killed_worker_takes_no_more_than_it_held(tmp_path: Path, store: Store) -> None:
+    port = free_port()
+    rules: dict[str, Any] = {"tiers": {"free": {"rate": "1000/day", "monthly": 1000}}, "overrides": []}
+    acme = {"x-test-consumer": "acme"}
+    allowed = 0
+    for is_killed in [True, False]:
+        with serving(uvicorn(port), port, tmp_path, **environment(tmp_path, store, **rules)) as process:
+            allowed += (await statuses(f"http://127.0.0.1:{port}/", 100, **acme)).count(200)
+            if is_killed:
+                process.kill(signal.SIGKILL)
+    assert allowed == 200
+    used = store.used("acme")
+    assert used <= 1000
+    assert used >= 100, "the second has told all"
+
+
+async def test_clients_that_leave_break_nothing(tmp_path: Path, store: Store) -> None:
+    port = free_port()
+    with serving(uvicorn(port), port, tmp_path, **environment(tmp_path, store)) as process:
+        store.hang()
+        for number in range(20):
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                head = f"GET / HTTP/1.1\r\nhost: a\r\nx-test-consumer: c{number}\r\nx-test-tier: pro\r\n\r\n"
+                connection.sendall(head.encode())
+        store.go_on()
+        found = await statuses(f"http://127.0.0.1:{port}/", 20, **{"x-test-consumer": "acme", "x-test-tier": "pro"})
+        assert 200 in found
+        text = process.log.read_text()
+        assert "Traceback" not in text, text
+
+
+async def test_hostile_requests_at_a_real_server(tmp_path: Path) -> None:
+    port = free_port()
+    with serving(uvicorn(port), port, tmp_path, **environment(tmp_path, None)) as process:
+        for lines in [
+            b"x-quota-tier: partner\r\nx-quota-consumer: billing\r\nx-quota-cost: 1000",
+            b"x-test-consumer: \xff\xfe\x80",
+            b"x-test-consumer: " + b"x" * 30_000,
+            b"x-forwarded-for: 10.0.0.1\r\nforwarded: for=10.0.0.1",
+        ]:
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(
+                    b"GET //compare/..%2f HTTP/1.1\r\nhost: a\r\n" + lines + b"\r\nconnection: close\r\n\r\n"
+                )
+                answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+            assert answer.split(b" ", 2)[1] in (b"404", b"400", b"429"), answer
+        assert "Traceback" not in process.log.read_text()
+
+
+def test_the_store_may_come_after_the_application(tmp_path: Path) -> None:
+    port, store_port = free_port(), free_port()
+    rules = policy(store={**PATIENT, "timeout": "500ms"})
+    (tmp_path / "policy.json").write_text(json.dumps(rules))
+    variables = {
+        "POLICY": str(tmp_path / "policy.json"),
+        "STORE": f"http://127.0.0.1:{store_port}",
+        "TOKEN": GATEWAY_TOKEN,
+    }
+    store: Process | None = None
+    with serving(uvicorn(port), port, tmp_path, **variables) as process:
+        try:
+            headers = {"x-test-consumer": "acme", "x-test-tier": "pro"}
+            seen = [httpx2.get(f"http://127.0.0.1:{port}/", headers=headers).status_code for _ in range(5)]
+            assert seen[-1] == 200, "the store is away, and the node goes on alone"
+            store = later = Store(tmp_path, "memory", store_port)
+            until(lambda: "the store is back" in process.log.read_text(), "that the store is back")
+            assert "the store is away" in process.log.read_text()
+            allowed = seen.count(200)
+            until(lambda: later.used("acme") == allowed, "that the outage is told")
+        finally:
+            if store is not None:
+                store.kill()
