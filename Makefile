@@ -79,6 +79,10 @@ quick: ## what a change to the core needs, in seconds: formatting and the unit t
 	@cargo fmt --all --check
 	@$(CARGO) test --quiet -p tollgate-core -p tollgate-node --lib -- $(SLOW:%=--skip %)
 
+.PHONY: python
+python: setup build ## builds the Python package, checks it and tests it
+	@scripts/python.sh
+
 .PHONY: soak
 soak: setup build ## the full suite of gateways that share a store: every fault, at length
 	TOLLGATE_SOAK=1 $(CARGO) test -p tollgate-e2e --test shared -- --nocapture --test-threads=1

@@ -74,6 +74,7 @@ case "${1:-run}" in
     ;;
   test)
     environment requirements-ops.txt "what checks the manifests"
+    environment requirements-python.txt "what builds and checks the Python package"
     command -v node >/dev/null || packages nodejs
     command -v c++ >/dev/null || packages g++
     # These are real servers; the tests start them on free ports.

@@ -33,6 +33,7 @@ step lint "documentation site" scripts/site.sh
 step core "core and node" "${cargo[@]}" test --quiet -p tollgate-core -p tollgate-node --all-features
 step store "command, store, backends" "${cargo[@]}" test --quiet -p tollgate-cli -p tollgate-store
 step store "store's API, by its document" scripts/api.sh
+step python "Python package" scripts/python.sh
 step simulator "figures, bit for bit" "${cargo[@]}" test --quiet --profile sim -p tollgate-peers
 step core "core and node on wasm32" env CARGO_TARGET_WASM32_WASIP1_RUNNER="node --no-warnings $PWD/scripts/wasi.mjs" \
   "${cargo[@]}" test --quiet -p tollgate-core -p tollgate-node --lib --target wasm32-wasip1

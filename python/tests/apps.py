@@ -114,6 +114,17 @@ def application(**middleware: Any) -> FastAPI:
     return app
 
 
+def from_peer(app: Any, peer: str) -> Any:
+    """The application, as a client of this address reaches it. Old test clients cannot say where they come from."""
+
+    async def reached(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            scope = {**scope, "client": (peer, 4711)}
+        await app(scope, receive, send)
+
+    return reached
+
+
 async def _far_away() -> list[str]:
     import asyncio
 

@@ -84,7 +84,12 @@ class Process:
         self.log = log
         self._output = log.open("wb")
         self.process = subprocess.Popen(
-            arguments, stdout=self._output, stderr=subprocess.STDOUT, env={**os.environ, **environment}
+            arguments,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+            # Where no folder is taken for the package.
+            cwd=log.parent,
         )
 
     def kill(self, number: int = signal.SIGKILL) -> None:

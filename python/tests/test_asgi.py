@@ -13,7 +13,7 @@ from starlette.authentication import AuthCredentials, SimpleUser, Unauthenticate
 from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
-from apps import application
+from apps import application, from_peer
 from conftest import policy
 from tollgate import Gate
 from tollgate.asgi import TollgateMiddleware, current, membership
@@ -25,7 +25,7 @@ GATEWAY = "10.1.2.3"
 
 def client_of(app: Any, peer: str = "192.0.2.1") -> TestClient:
     """A client that comes from `peer`."""
-    return TestClient(app, client=(peer, 4711), raise_server_exceptions=False)
+    return TestClient(from_peer(app, peer), raise_server_exceptions=False)
 
 
 @pytest.fixture
@@ -196,7 +196,9 @@ def test_a_trusted_gateway_says_who_and_what_was_charged(clock: VirtualClock) ->
 def test_without_a_readable_cost_the_gateway_has_charged_by_the_same_policy(
     clock: VirtualClock, value: str | None
 ) -> None:
-    headers = {"X-Quota-Tier": "free", "X-Quota-Consumer": "acme", **({} if value is None else {"X-Quota-Cost": value})}
+    headers: dict[str, str] = {"X-Quota-Tier": "free", "X-Quota-Consumer": "acme"}
+    if value is not None:
+        headers["X-Quota-Cost"] = value
     with client_of(behind(clock), GATEWAY) as client:
         assert client.get("/router/five", headers=headers).headers["x-ratelimit-remaining"] == "6"
 
@@ -241,9 +243,9 @@ def test_hostile_headers_break_nothing(clock: VirtualClock, hostile: bytes) -> N
     for peer in [GATEWAY, "192.0.2.1"]:
         with client_of(behind(clock), peer) as client:
             for name in names:
-                response = client.get("/router/five", headers={name: hostile})
+                response = client.get("/router/five", headers={name.encode(): hostile})
                 assert response.status_code in (200, 429), (name, response.text)
-            response = client.get("/", headers=[(name, hostile) for name in names] * 3)
+            response = client.get("/", headers=[(name.encode(), hostile) for name in names] * 3)
             assert response.status_code in (200, 429)
 
 
@@ -252,7 +254,7 @@ def test_websockets_are_limited_by_their_handshake(clock: VirtualClock) -> None:
         for left in ["3", "2", "1", "0"]:
             with client.websocket_connect("/socket") as socket:
                 assert socket.receive_text() == "anonymous"
-                headers = dict(socket.extra_headers or [])
+                headers: dict[bytes, bytes] = dict(socket.extra_headers or [])
                 assert headers[b"x-ratelimit-remaining"].decode() == left
         with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect("/socket"):
             pass

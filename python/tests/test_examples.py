@@ -43,5 +43,6 @@ def test_behind_a_gateway(tmp_path: Path, store: Store) -> None:
     assert store.used("acme", "examples") == 8
 
 
-def test_a_test_of_an_application() -> None:
-    subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", EXAMPLES], check=True)
+def test_a_test_of_an_application(tmp_path: Path) -> None:
+    arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(EXAMPLES)]
+    subprocess.run([sys.executable, *arguments], check=True, cwd=tmp_path)

@@ -7,7 +7,7 @@ import pytest
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
 
-from apps import application
+from apps import application, from_peer
 from conftest import policy
 from tollgate import CostError
 from tollgate.fastapi import QuotaExceeded, cost, quota
@@ -23,7 +23,7 @@ def clock() -> VirtualClock:
 def client(clock: VirtualClock) -> Iterator[TestClient]:
     rules = policy(anonymous={"rate": "100/minute"})
     app = application(gate=gate(rules, clock), consumer=lambda scope: dict(scope["headers"]).get(b"x-test-consumer"))
-    with TestClient(app, client=("192.0.2.1", 1), raise_server_exceptions=False) as client:
+    with TestClient(from_peer(app, "192.0.2.1"), raise_server_exceptions=False) as client:
         yield client
 
 

@@ -50,7 +50,8 @@ async def test_clients_are_told_apart_and_paths_are_priced(clock: VirtualClock) 
         assert (await it.decide(path="/%63ompare", consumer="acme")).cost == 2, "no spelling is cheaper"
         assert (await it.decide(path=b"//compare", consumer="acme")).remaining == 4
         free = await it.decide(path="/health", consumer="acme")
-        assert (free.outcome, free.allowed, free.headers, free.cost) == ("free", True, [], 0)
+        assert (free.outcome, free.allowed, free.headers) == ("free", True, [])
+        assert free.cost == 0
         assert (await it.decide(consumer="acme", tier="pro")).limit == 100
         assert (await it.decide(consumer="acme", tier="unheard-of")).tier == "free"
         assert (await it.decide(consumer="billing", tier="free")).tier == "partner", "the policy's override"
@@ -69,7 +70,7 @@ async def test_a_charge_is_of_the_same_client_and_all_or_nothing(clock: VirtualC
         charged = await it.charge(first, "2.5")
         assert (charged.cost, charged.remaining, charged.consumer) == (Decimal("2.5"), 6, "acme")
         refused = await it.charge("acme", 7)
-        assert (refused.status, refused.cost) == (429, 7)
+        assert (refused.status, refused.cost) == (429, Decimal(7))
         assert (await it.charge(first, "6.5")).remaining == 0, "the refused charge cost nothing"
         assert (await it.charge(first, 0)).outcome == "free"
         anonymous = await it.decide(peer="192.0.2.1")
@@ -188,7 +189,7 @@ async def test_a_gate_says_how_it_is_to_be_used() -> None:
         await it.start()
         assert (await it.decide(consumer="acme")).allowed
         with pytest.raises(RuntimeError, match="another event loop"):
-            await asyncio.to_thread(lambda: asyncio.run(it.decide(consumer="acme")))  # type: ignore[arg-type]
+            await asyncio.to_thread(lambda: asyncio.run(it.decide(consumer="acme")))
     with pytest.raises(RuntimeError, match="not started"):
         await it.decide(consumer="acme")
     await it.close()

@@ -48,7 +48,7 @@ async def test_a_closed_gate_leaves_nothing_lent_and_nothing_untold(store: Store
     rules = with_store(store)
     for _ in range(3):
         async with Gate(rules) as gate:
-            for price in ["0.5", 1, "1.125"]:
+            for price in ["0.5", "1", "1.125"]:
                 assert (await gate.charge("acme", price)).allowed
     assert store.used("acme") == pytest.approx(3 * 2.625, abs=0)
     async with Gate(rules) as gate:

@@ -71,6 +71,11 @@ class Visit:
         it = self._decision
         return Standing(it.tier, it.consumer, it.limit, it.remaining, it.reset, it.monthly_remaining)
 
+    @property
+    def refusal(self) -> Decision | None:
+        """The refusal that the response has to be, if there is one."""
+        return self._refusal
+
     async def charge(self, cost: Amount) -> Decision:
         """Charges `cost` to the request's client, less what the gateway or the middleware has charged already.
 
@@ -190,6 +195,7 @@ class TollgateMiddleware:
         token = _CURRENT.set(visit)
         try:
             await self.app(limited, receive, reply.send)
+            await reply.finish()
         finally:
             _CURRENT.reset(token)
 
@@ -264,12 +270,14 @@ class _Reply:
         self._visit = visit
         self._scope = scope
         self._send = send
+        self._has_begun = False
         self._is_replaced = False
         self._is_accepted = False
 
     async def send(self, message: Message) -> None:
         """Sends the application's message on."""
         kind: str = message["type"]
+        self._has_begun = True
         if self._is_replaced:
             return
         if kind in ("http.response.start", "websocket.http.response.start"):
@@ -289,13 +297,23 @@ class _Reply:
             message = self._visit.announce(message)
         await self._send(message)
 
+    async def finish(self) -> None:
+        """Sends a refusal that the application has not answered: old Starlettes drop those of handshakes."""
+        refusal = self._visit.refusal
+        if refusal is not None and not self._has_begun:
+            await _deny(refusal, self._scope, self._send)
+
 
 async def _refuse(decision: Decision, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+    await _deny(decision, scope, send)
+
+
+async def _deny(decision: Decision, scope: Scope, send: Send) -> None:
     if scope["type"] == "http":
         await _respond(decision, send, "")
-        return
-    await receive()
-    if _can_deny(scope):
+    elif _can_deny(scope):
         await _respond(decision, send, "websocket.")
     else:
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION})

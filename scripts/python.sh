@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# python.sh [wheel]: builds the Python package, then checks it and tests it with the newest and the lowest versions of what it
+# is used with. `wheel` builds what a release has: a wheel for this machine and the sources, in dist/release.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+root=$PWD
+tools=$root/.venv/bin
+# A folder of its own: the interpreter that Cargo finds here is not the one that it finds elsewhere, and nothing should be
+# compiled anew because of that.
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")/python
+export CARGO_TARGET_DIR=$target TOLLGATE_COMMAND=${TOLLGATE_COMMAND:-$root/dist/tollgate}
+
+"$tools/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+  { echo "python.sh: the package needs Python 3.11 or newer: make .venv with one (python3.11 -m venv .venv)" >&2; exit 2; }
+
+build() { # build FOLDER FLAGS…: a wheel, and nothing else of its kind beside it
+  rm -f "$1"/tollgate-*.whl
+  (cd python && "$tools/maturin" build --quiet --locked --interpreter "$tools/python" --out "$1" "${@:2}")
+}
+
+environment() { # environment NAME: one with the packages in python/tests/NAME.txt, and the wheel
+  local folder=$target/$1 packages=python/tests/$1.txt
+  if ! cmp -s "$packages" "$folder/packages.txt"; then
+    rm -rf "$folder"
+    "$tools/python" -m venv "$folder"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$packages"
+    cp "$packages" "$folder/packages.txt"
+  fi
+  "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall "$target"/wheels/tollgate-*.whl
+}
+
+if [ "${1:-}" = wheel ]; then
+  build "$root/dist/release" --release --sdist
+  ls -1 "$root"/dist/release/tollgate-*
+  exit
+fi
+
+# Overflows are failures in this profile.
+build "$target/wheels" --profile sim
+environment newest
+environment lowest
+
+cd python
+"$tools/ruff" format --quiet --check .
+"$tools/ruff" check --quiet .
+"$tools/mypy" --python-executable "$target/newest/bin/python" --cache-dir "$target/mypy"
+"$tools/pyright" --pythonpath "$target/newest/bin/python"
+"$target/newest/bin/pytest" --quiet -p no:cacheprovider
+"$target/lowest/bin/pytest" --quiet -p no:cacheprovider -W default tests/test_asgi.py tests/test_fastapi.py tests/test_servers.py -k 'not share_one_limit'
