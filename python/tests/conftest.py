@@ -73,6 +73,9 @@ def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as response:
             return bool(response.status == 200)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code == 404
     except OSError:
         return False
 

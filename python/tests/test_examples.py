@@ -46,3 +46,33 @@ def test_behind_a_gateway(tmp_path: Path, store: Store) -> None:
 def test_a_test_of_an_application(tmp_path: Path) -> None:
     arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(EXAMPLES)]
     subprocess.run([sys.executable, *arguments], check=True, cwd=tmp_path)
+
+
+def blocks(kind: str) -> list[str]:
+    """What the README has in blocks of a kind."""
+    text = (EXAMPLES.parent / "README.md").read_text()
+    return [block.removeprefix(f"{kind}\n") for block in text.split("```")[1::2] if block.startswith(f"{kind}\n")]
+
+
+def test_the_readmes_application_alone_and_behind_a_gateway(tmp_path: Path, store: Store) -> None:
+    (policy,) = blocks("yaml")
+    alone, behind = blocks("python")
+    (tmp_path / "policy.yaml").write_text(policy)
+    (tmp_path / "main.py").write_text(alone)
+    port = free_port()
+    arguments = ["uvicorn", "main:app", "--port", str(port), "--no-proxy-headers"]
+    with serving(arguments, port, tmp_path), httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        first, second = client.get("/report"), client.get("/report")
+        assert (first.status_code, first.headers["x-ratelimit-remaining"]) == (200, "0")
+        assert (second.status_code, second.headers["retry-after"]) == (429, "12")
+    # A busy machine takes longer than the default, 50 ms.
+    (tmp_path / "policy.yaml").write_text(policy + "store: { upstream: store, timeout: 2s }\n")
+    added = behind.replace("http://127.0.0.1:7600", store.url).replace("trusted=", f"token={GATEWAY_TOKEN!r}, trusted=")
+    (tmp_path / "main.py").write_text(
+        alone.replace('app.add_middleware(TollgateMiddleware, policy="policy.yaml")\n', added)
+    )
+    with serving(arguments, port, tmp_path), httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        said = {"X-Quota-Tier": "free", "X-Quota-Consumer": "acme", "X-Quota-Cost": "1"}
+        response = client.get("/report", headers=said)
+        assert (response.status_code, response.headers["x-ratelimit-remaining"]) == (200, "6")
+    assert store.used("acme", "default") == 4
