@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from apps import application, from_peer
 from conftest import policy
 from tollgate import CostError
+from tollgate.asgi import TollgateMiddleware, current
 from tollgate.fastapi import QuotaExceeded, cost, quota
 from tollgate.testing import VirtualClock, gate
 
@@ -108,12 +109,25 @@ def test_several_costs_of_a_request_add_up(clock: VirtualClock) -> None:
     async def root() -> None:
         return None
 
-    from tollgate.asgi import TollgateMiddleware
-
     app.add_middleware(TollgateMiddleware, gate=gate(policy(), clock), consumer=lambda _: "acme")
     with TestClient(app) as client:
         assert left(client.get("/")) == 6, "2 and 1.5 cost 3.5: FastAPI calls one dependency once"
         assert left(client.get("/")) == 3
+
+
+def test_what_a_refused_charge_would_have_used_is_there_for_the_next(clock: VirtualClock) -> None:
+    app = FastAPI()
+
+    @app.get("/")
+    async def root() -> list[bool]:
+        visit = current()
+        return [(await visit.charge(price)).allowed for price in [20, 1, 2]]
+
+    app.add_middleware(TollgateMiddleware, gate=gate(policy(), clock), consumer=lambda _: "acme")
+    with TestClient(app) as client:
+        response = client.get("/")
+        assert response.json() == [False, True, True]
+        assert left(response) == 7, "the policy's 1 has paid for the second, and the third costs 2"
 
 
 def test_an_application_may_answer_a_refusal_itself(clock: VirtualClock) -> None:
