@@ -28,11 +28,14 @@ impl PackedRate {
     /// The period.
     #[must_use]
     pub const fn period(self) -> Period {
+        // Two bits have room for four periods: another one needs another layout of the record.
+        const PERIODS: [Period; 4] = Period::ALL;
+        let [second, minute, hour, day] = PERIODS;
         match self.0 >> 30 {
-            0 => Period::Second,
-            1 => Period::Minute,
-            2 => Period::Hour,
-            _ => Period::Day,
+            0 => second,
+            1 => minute,
+            2 => hour,
+            _ => day,
         }
     }
 

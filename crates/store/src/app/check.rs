@@ -190,10 +190,15 @@ impl Decision {
     /// What `grant`, which was made at `now`, means for a request of `cost`.
     fn of(tier: &CompiledTier, grant: &Grant, cost: Cost, now: UnixNanos, offered: &Offered) -> Self {
         let account = account(tier, grant, now);
-        let mut all = BTreeMap::new();
-        headers::announce(&tier.tier, &tier.texts, &account, now, BOTH, &mut |name, value| {
-            all.extend(value.map(|value| (name, String::from_utf8_lossy(value).into_owned())));
-        });
+        let headers_of = |families| {
+            let mut headers = BTreeMap::new();
+            headers::announce(&tier.tier, &tier.texts, &account, now, families, &mut |name, value| {
+                headers.extend(value.map(|value| (name, String::from_utf8_lossy(value).into_owned())));
+            });
+            headers
+        };
+        // The numbers are told whichever headers the policy has.
+        let all = headers_of(BOTH);
         let number = |name| all.get(name).and_then(|value: &String| value.parse().ok());
         let ([limit, remaining, reset], [_, monthly]) = (headers::X_RATELIMIT, headers::X_QUOTA);
         let mut decision = Self {
@@ -203,9 +208,7 @@ impl Decision {
             monthly_remaining: number(monthly),
             ..Self::free(tier)
         };
-        let families = offered.families;
-        all.retain(|name, _| if headers::IETF.contains(name) { families.ietf } else { families.x_ratelimit });
-        decision.headers = all;
+        decision.headers = headers_of(offered.families);
         let Some(refusal) = grant.refusal else { return decision };
         if offered.enforcement == Enforcement::Shadow {
             return Self { outcome: "shadow_refused", ..decision };
