@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use tollgate_core::limit::Month;
 use tollgate_core::name::MAX_NAME;
 use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
-use tollgate_core::units::{Cost, Millis, UnixMicros, Work};
+use tollgate_core::units::{Cost, Micros, Millis, UnixMicros, Work};
 use tollgate_core::wire::{Answer, Ask, Batch, Grant, LeaseRequest, MAX_ENTRIES, MAX_OFFERS, Reply};
 use tollgate_node::clock::NodeMillis;
 use tollgate_node::lease::{LeaseState, Spend, Wish};
@@ -19,20 +19,20 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(Batch::from_bytes(&batch.to_bytes()).as_ref(), Ok(&batch));
         assert!(batch.entries.len() <= MAX_ENTRIES && batch.offers.len() <= MAX_OFFERS);
         assert!(batch.namespace.len() <= MAX_NAME);
-        apply(&batch);
+        apply_entries(&batch);
     }
     if let Ok(reply) = Reply::from_bytes(bytes) {
         assert_eq!(Reply::from_bytes(&reply.to_bytes()).as_ref(), Ok(&reply));
         for answer in &reply.answers {
             if let Answer::Grant(grant) = answer {
-                apply(grant);
+                spend_grant(grant);
             }
         }
     }
 });
 
 /// Applies all entries as one client's: the account lends no more than its bucket and month hold.
-fn apply(batch: &Batch) {
+fn apply_entries(batch: &Batch) {
     let usual = Offer {
         tier: "free".into(),
         rates: vec![Rate { units: 100, seconds: 60, burst: 150 }],
@@ -87,12 +87,12 @@ fn is_within(account: &Account, terms: &Terms, now: u64) {
 }
 
 /// A node takes over what the store grants, and spends no more than that.
-fn apply(grant: &Grant) {
+fn spend_grant(grant: &Grant) {
     let mut lease = LeaseState::default();
     let request = lease.message(
         Month(682),
         Wish { need: Cost(1_000), ..Wish::default() },
-        [0; 3],
+        [Micros(0); 3],
         Millis(0),
         NodeMillis(1_000),
     );

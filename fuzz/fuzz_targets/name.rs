@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use tollgate_core::client::Client;
 use tollgate_core::client::Namespace;
 use tollgate_core::name::MAX_NAME;
-use tollgate_core::name::{MAX_TEXT, bytes, is_of, read, text, told};
+use tollgate_core::name::{MAX_TEXT, as_sent, bytes, is_of, read, text};
 
 fuzz_target!(|input: &[u8]| {
     let namespace = Namespace::new("n");
@@ -28,7 +28,7 @@ fuzz_target!(|input: &[u8]| {
 /// The text of `name`, which must lead back to it.
 fn written(name: &[u8], namespace: &Namespace) -> String {
     let client = namespace.id(&Client::Consumer(name));
-    let stored = told(name, client);
+    let stored = as_sent(name, client);
     assert!(stored.len() <= MAX_NAME && is_of(&stored, client, namespace));
     let written = text(&stored, client).into_owned();
     assert!(written.chars().count() <= MAX_TEXT && !written.contains(char::is_control));
