@@ -237,14 +237,16 @@ pub mod tests {
         bytes
     }
 
+    /// A consumer and its tier.
+    pub type Introduction = (Option<Vec<u8>>, Option<Vec<u8>>);
+
     /// A gateway that answers from two tables.
     #[derive(Default)]
     pub struct Answers {
         pub properties: HashMap<String, Vec<u8>>,
         pub target: Option<Vec<u8>>,
         pub headers: HashMap<String, Vec<u8>>,
-        /// Consumer and tier.
-        pub introduced: Option<(Option<Vec<u8>>, Option<Vec<u8>>)>,
+        pub introduced: Option<Introduction>,
         pub price: Option<Cost>,
     }
 
