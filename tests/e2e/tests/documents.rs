@@ -10,6 +10,7 @@
 //! | `yaml fragment` | it is YAML |
 //! | `console` | every `$` command is run, against two gateways and a store of its own; its output has the lines shown, in their order |
 //! | `console cluster` | here nothing, for want of a cluster: but the shell can read it, its files exist, and `docs/not-executed.md` lists it; `tests/ops/test_documents.py` follows kubernetes.md |
+//! | `python client`, `javascript client` | against a gateway that refuses its first request, it waits as long as it is told, and no request is refused twice |
 //! | `promql` | here nothing; `scripts/site.py` looks for its names |
 //! | `sh` | every target of make exists |
 //! | `text` | it is not tried, as it is no example |
@@ -17,8 +18,10 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tollgate_testkit::envoy::{Config, Envoy};
+use tollgate_testkit::http::Request;
 use tollgate_testkit::store::Store;
 use tollgate_testkit::upstream::Upstream;
 use tollgate_testkit::workspace;
@@ -96,10 +99,12 @@ fn gateway(config: impl FnOnce(Config) -> Config) -> (Envoy, Upstream) {
 
 #[test]
 fn every_block_says_what_it_is() {
-    const KINDS: [&str; 10] = [
+    const KINDS: [&str; 12] = [
         "console",
         "console cluster",
+        "javascript client",
         "promql",
+        "python client",
         "sh",
         "text",
         "yaml envoy-filter",
@@ -228,6 +233,76 @@ fn what_is_not_executed_is_listed() {
 }
 
 #[test]
+fn every_client_waits_as_long_as_it_is_told() {
+    // A price of 2 comes back in 6 seconds: no program takes so long to start.
+    let running = Running::start_with(|policy| policy["tiers"]["free"]["rate"] = "20/minute".into());
+    for (kind, program, file) in
+        [("python client", "python3", "client.py"), ("javascript client", "node", "client.mjs")]
+    {
+        for block in of(kind) {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join(file), running.at_their_addresses(&block.text)).unwrap();
+            let mut gateway = running.gateways[0].client();
+            let request = || Request::get("/compare").header("apikey", "acme-free-key");
+            while gateway.send(&request()).unwrap().status == 200 {}
+            let began = Instant::now();
+            let output = Command::new(program).arg(file).current_dir(&folder).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            let lines: Vec<&str> = said.lines().collect();
+            let [waiting, "done"] = lines[..] else { panic!("{}: {said}{errors}", block.place()) };
+            let seconds = waiting.strip_prefix("waiting for ").and_then(|rest| rest.strip_suffix(" s"));
+            let seconds: u64 = seconds.unwrap().parse().unwrap();
+            assert!(
+                seconds >= 1 && began.elapsed() >= Duration::from_secs(seconds),
+                "{}: {said}",
+                block.place()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_tiers_that_customers_are_told_of_are_the_samples() {
+    let mut policy = serde_json::Value::Null;
+    let _sample = Config::as_shipped().unwrap().policy(|sample| policy = sample.clone());
+    let page = workspace::read("docs/tiers.md").unwrap();
+    let grouped = |number: u64| {
+        let digits = number.to_string();
+        let groups: Vec<&str> =
+            digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap()).collect();
+        groups.join(",")
+    };
+    let row = |name: &str, tier: &serde_json::Value| {
+        let monthly = tier["monthly"].as_u64().map_or("unlimited".into(), grouped);
+        let rate = tier["rate"].as_str().unwrap();
+        let Some(number) = rate.strip_suffix("/minute") else {
+            return format!("| {name} | {rate} | {rate} | {monthly} |");
+        };
+        let number: u64 = number.parse().unwrap();
+        // A burst has two decimals at most.
+        let hundredths = (tier["burst"].as_f64().unwrap_or(1.0) * 100.0).round();
+        let burst = number * hundredths as u64 / 100;
+        format!("| {name} | {} per minute | {} | {monthly} |", grouped(number), grouped(burst))
+    };
+    let mut rows: Vec<String> =
+        policy["tiers"].as_object().unwrap().iter().map(|(name, tier)| row(name, tier)).collect();
+    rows.push(row("without a key, by address", &policy["anonymous"]));
+    for row in &rows {
+        assert!(page.lines().any(|line| line == row), "docs/tiers.md should have:\n{row}");
+    }
+    let prices = policy["endpoints"].as_array().unwrap();
+    for price in prices.iter().filter(|price| price["cost"] != 1) {
+        let path = price["path"].as_str().unwrap();
+        let cost = match price["cost"].as_u64() {
+            Some(0) => "costs nothing".to_owned(),
+            cost => format!("costs {}", cost.unwrap()),
+        };
+        assert!(page.contains(&format!("`{path}` {cost}")), "docs/tiers.md does not say that {path} {cost}");
+    }
+}
+
+#[test]
 fn every_session_goes_as_shown() {
     // Each document runs against what `make run` starts, as it does for a reader who follows it from its top.
     let mut blocks = of("console");
@@ -251,12 +326,17 @@ struct Running {
 
 impl Running {
     fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    fn start_with(change: impl FnOnce(&mut serde_json::Value)) -> Self {
         let upstream = Upstream::on_loopback().unwrap();
         let store = Store::start("redb").unwrap();
         // On a machine that is busy with other tests a call may take longer than the sample allows.
         let config = Config::shared(upstream.address(), store.address())
             .unwrap()
-            .policy(|policy| policy["store"]["timeout"] = "2s".into());
+            .policy(|policy| policy["store"]["timeout"] = "2s".into())
+            .policy(change);
         Self { gateways: [0, 1].map(|_| Envoy::start(&config, 2).unwrap()), store, _upstream: upstream }
     }
 
