@@ -83,6 +83,11 @@ quick: ## what a change to the core needs, in seconds: formatting and the unit t
 python: setup build ## builds the Python package, checks it and tests it
 	@scripts/python.sh
 
+.PHONY: wheel
+wheel: ## the Python package for this machine and its sources, in dist/release
+	@scripts/setup.sh python
+	@scripts/python.sh wheel
+
 .PHONY: soak
 soak: setup build ## the full suite of gateways that share a store: every fault, at length
 	TOLLGATE_SOAK=1 $(CARGO) test -p tollgate-e2e --test shared -- --nocapture --test-threads=1
@@ -160,6 +165,7 @@ need-docker:
 .PHONY: $(META)
 $(META): setup-run
 	@mkdir -p dist
+	@[ -e $(WASM_BUILT) ] || echo "building the filter and the store, which takes minutes the first time"
 	@RUSTFLAGS="$(REMAP)" $(CARGO) build --quiet --profile wasm --target wasm32-wasip1 -p tollgate
 	@$(CARGO) build --quiet $(NATIVE)
 	@$(TARGET_DIR)/debug/wasm-trim $(WASM_BUILT) $(WASM)

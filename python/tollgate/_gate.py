@@ -76,10 +76,11 @@ class Gate:
         """Whether the gate decides."""
         return self._node is not None
 
-    async def start(self) -> None:
+    async def start(self, *, greet: bool = True) -> None:
         """Starts to decide. A gate that has started is left as it is; one that was closed starts anew.
 
-        A store that does not answer delays the start by a second at most, and does not prevent it.
+        A store that does not answer delays the start by a second at most, and does not prevent it. Without `greet` the
+        start does not wait for the store at all.
         """
         if self._own_node() is not None:
             return
@@ -96,7 +97,7 @@ class Gate:
         interval = self._node.interval
         if interval is not None:
             self._ticks = self._loop.create_task(self._tick(self._node, interval), context=Context())
-        if self._store is not None:
+        if self._store is not None and greet:
             try:
                 async with asyncio.timeout(_GREETING):
                     await self._store.greet()
@@ -126,6 +127,8 @@ class Gate:
                 self._ticks.cancel()
             for task in self._calls:
                 task.cancel()
+            for future in self._waiting.values():
+                future.cancel()
             self._node = self._ticks = None
             if self._store is not None:
                 store, self._store = self._store, None
@@ -167,6 +170,8 @@ class Gate:
         price = thousandths(cost)
         if isinstance(client, Decision):
             return await self.charge_thousandths(client, price)
+        if not client:
+            raise ValueError("a charge needs a consumer")
         introduced = (_bytes(client), None if tier is None else _bytes(tier))
         return await self.ask(b"", b"", (), None, introduced, price)
 
@@ -343,8 +348,16 @@ def _url(upstream: str | None) -> str | None:
     return str(url)
 
 
+def text_bytes(text: str) -> bytes:
+    """The bytes of a text, whatever surrogates a client has put into it."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
 def _bytes(text: Text) -> bytes:
-    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+    return text if isinstance(text, bytes) else text_bytes(text)
 
 
 def _pairs(headers: Headers) -> list[tuple[bytes, bytes]]:

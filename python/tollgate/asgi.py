@@ -1,5 +1,6 @@
 """ASGI middleware that limits an application's clients."""
 
+import asyncio
 import inspect
 import ipaddress
 import logging
@@ -11,7 +12,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from ._cost import Amount, of_header, thousandths
-from ._gate import Gate, PolicySource
+from ._gate import Gate, PolicySource, text_bytes
 from ._tollgate import Decision, is_reserved
 
 __all__ = ["Standing", "TollgateMiddleware", "Visit", "current"]
@@ -36,6 +37,8 @@ _COST = b"x-quota-cost"
 # A connection that may not go on is closed with this code (RFC 6455, 7.4.1: policy violation).
 _POLICY_VIOLATION = 1008
 
+_LONGEST_ADDRESS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -58,6 +61,7 @@ class Visit:
         self._refusal: Decision | None = None
         # What was charged before the application named a price, in thousandths, as far as no charge has used it.
         self._paid = paid
+        self._charging = asyncio.Lock()
         self.is_of_gateway = is_of_gateway
 
     @property
@@ -85,19 +89,16 @@ class Visit:
 
     async def charge_thousandths(self, price: int) -> Decision:
         """As `charge`, in thousandths of a cost unit."""
-        # Another charge of this request may come while this one waits: what was paid counts once.
-        used = min(price, self._paid)
-        self._paid -= used
-        is_charged = False
-        try:
+        # One after the other: what was paid counts once, and for a charge that is allowed.
+        async with self._charging:
+            used = min(price, self._paid)
             decision = await self._gate.charge_thousandths(self._decision, price - used)
-            is_charged = decision.allowed
-        finally:
-            if not is_charged:
-                self._paid += used
-        if decision.outcome not in ("free", "off"):
-            self._decision = decision
-        return decision
+            if decision.allowed:
+                self._paid -= used
+                self._refusal = None
+            if decision.outcome not in ("free", "off"):
+                self._decision = decision
+            return decision
 
     def refuse(self, decision: Decision) -> None:
         """Has the response to the request be this refusal, if the application answers with its status."""
@@ -182,19 +183,20 @@ class TollgateMiddleware:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self.gate.is_started:
             # A mounted application gets no lifespan, and some servers have none.
-            await self.gate.start()
+            await self.gate.start(greet=False)
         visit = await self._meet(scope)
         decision = visit.decision
         if not decision.allowed:
             await _refuse(decision, scope, receive, send)
             return
-        limited: Scope = {**scope, _VISIT: visit}
-        if decision.outcome != "off" and not visit.is_of_gateway:
-            limited["headers"] = [pair for pair in scope["headers"] if not is_reserved(pair[0])]
+        # In place, because middleware around this one reads from the scope what the router finds.
+        scope[_VISIT] = visit
+        if not visit.is_of_gateway:
+            scope["headers"] = [pair for pair in scope["headers"] if not is_reserved(pair[0])]
         reply = _Reply(visit, scope, send)
         token = _CURRENT.set(visit)
         try:
-            await self.app(limited, receive, reply.send)
+            await self.app(scope, receive, reply.send)
             await reply.finish()
         finally:
             _CURRENT.reset(token)
@@ -202,7 +204,7 @@ class TollgateMiddleware:
     async def _meet(self, scope: Scope) -> Visit:
         """Decides about a request."""
         method: bytes = scope.get("method", "GET").encode("latin-1", "replace")
-        path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+        path, price = self._price(method, scope)
         headers: Pairs = scope["headers"]
         address = scope.get("client")
         peer: str | None = address[0] if address else None
@@ -215,7 +217,8 @@ class TollgateMiddleware:
                 cost = _last(headers, _COST)
                 paid = None if cost is None else of_header(cost)
                 # A gateway that does not say what it has charged has charged by the same policy.
-                paid = self.gate.price(method, path) if paid is None else paid
+                if paid is None:
+                    paid = self.gate.price(method, path) if price is None else price
                 return Visit(self.gate, decision, paid, is_of_gateway=True)
         client: tuple[bytes | None, bytes | None] | None = (None, None)
         if self._consumer is not None:
@@ -224,43 +227,86 @@ class TollgateMiddleware:
             client = (told, tier)
         elif is_trusted:
             client = None
-        decision = await self.gate.ask(method, path, headers if client is None else (), peer, client, None)
+        decision = await self.gate.ask(method, path, headers if client is None else (), peer, client, price)
         return Visit(self.gate, decision, thousandths(decision.cost))
+
+    def _price(self, method: bytes, scope: Scope) -> tuple[bytes, int | None]:
+        """The request's path, and what the policy charges for it, in thousandths; None if it has one reading.
+
+        The application finds its route without `root_path`, and `//health` is another route than `/health`. Of the
+        ways in which the path can be read, the dearest counts.
+        """
+        raw: bytes = scope.get("raw_path") or quote(scope["path"], errors="surrogatepass").encode()
+        readings = {raw, _with_all_segments(raw)}
+        root: str = scope.get("root_path", "")
+        path: str = scope["path"]
+        if root and path.startswith(root):
+            routed = quote(path[len(root) :] or "/", errors="surrogatepass").encode()
+            readings |= {routed, _with_all_segments(routed)}
+        if len(readings) == 1:
+            return raw, None
+        return raw, max(self.gate.price(method, reading) for reading in readings)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Starts the gate before the application, and closes it after."""
-        has_begun = False
+        is_asked = is_stopped = False
+        failure: Exception | None = None
+
+        async def start() -> None:
+            nonlocal failure
+            try:
+                await self.gate.start()
+            except Exception as error:
+                failure = error
+                raise
 
         async def receive_started() -> Message:
+            nonlocal is_asked
             message = await receive()
             if message["type"] == "lifespan.startup":
-                await self.gate.start()
+                is_asked = True
+                await start()
             return message
 
         async def send_stopped(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
+            nonlocal is_stopped
             if message["type"] != "lifespan.startup.complete":
+                is_stopped = True
                 await self.gate.close()
             await send(message)
 
         try:
             await self.app(scope, receive_started, send_stopped)
         except Exception:
-            if has_begun:
+            if failure is not None:
+                await _fail(failure, send)
+                return
+            # An application that was told to start and failed has failed; one that never asked has no lifespan.
+            if is_asked:
+                await self.gate.close()
                 raise
             log.debug("the application has no lifespan", exc_info=True)
-        if not has_begun:
-            await self._live_alone(receive, send)
+        if not is_asked:
+            try:
+                await start()
+            except Exception as error:
+                await _fail(error, send)
+                return
+            await send({"type": "lifespan.startup.complete"})
+        if not is_stopped:
+            # The application does not wait for its end.
+            await self._close_at_the_end(receive, send)
 
-    async def _live_alone(self, receive: Receive, send: Send) -> None:
-        """The lifespan of an application that has none."""
-        await self.gate.start()
-        await send({"type": "lifespan.startup.complete"})
+    async def _close_at_the_end(self, receive: Receive, send: Send) -> None:
         while (await receive())["type"] != "lifespan.shutdown":
             pass
         await self.gate.close()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _fail(error: Exception, send: Send) -> None:
+    log.error("the gate cannot start: %s", error)
+    await send({"type": "lifespan.startup.failed", "message": f"tollgate: {error}"})
 
 
 class _Reply:
@@ -339,20 +385,33 @@ async def _ask(source: Source, scope: Scope) -> bytes | None:
         return None
     if isinstance(value, bytes):
         return value
-    if isinstance(value, str | int) and not isinstance(value, bool):
-        return str(value).encode("utf-8", "surrogateescape")
+    if isinstance(value, int) and not isinstance(value, bool):
+        # Python does not print integers of any length in decimal.
+        return (str(value) if abs(value) < 1 << 4096 else hex(value)).encode()
+    if isinstance(value, str):
+        return text_bytes(value)
     raise TypeError(
         f"a request's consumer or tier is a str, not {type(value).__name__}; name its attribute, such as 'user.id'"
+    )
+
+
+def _with_all_segments(path: bytes) -> bytes:
+    """The path with a name for each empty segment, which a policy's rules would pass over."""
+    bare, query, rest = path.partition(b"?")
+    segments = bare.split(b"/")
+    return (
+        b"/".join(segments[:1] + [segment or b"-" for segment in segments[1:]]) + query + rest if bare != b"/" else path
     )
 
 
 def _attribute(path: str, scope: Scope) -> object:
     first, *rest = path.split(".")
     value: Any = scope.get(first)
-    for name in rest:
-        value = _member(value, name)
-    if getattr(value, "is_authenticated", True) is False:
-        return None
+    for name in [*rest, None]:
+        if getattr(value, "is_authenticated", True) is False:
+            return None
+        if name is not None:
+            value = _member(value, name)
     if path == "user" and not isinstance(value, str | bytes | int | None):
         # The users of Starlette and Django: what identifies them has one of these names.
         for name in ("identity", "username", "display_name"):
@@ -380,7 +439,7 @@ def membership(networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
         return lambda _: False
 
     @lru_cache(maxsize=4096)
-    def is_member(address: str) -> bool:
+    def is_found(address: str) -> bool:
         try:
             ip = ipaddress.ip_address(address)
         except ValueError:
@@ -388,7 +447,8 @@ def membership(networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
         mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
         return any((mapped or ip) in network for network in networks)
 
-    return is_member
+    # No address is longer, and what a client writes must not fill the memory.
+    return lambda address: len(address) <= _LONGEST_ADDRESS and is_found(address)
 
 
 def _client_address(peer: str | None, headers: Pairs, is_trusted: Callable[[str], bool]) -> str | None:

@@ -13,7 +13,7 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.requests import HTTPConnection
 
-from ._cost import Amount, thousandths
+from ._cost import Amount, CostError, thousandths
 from ._tollgate import Decision
 from .asgi import Standing, current, visit_of
 
@@ -50,7 +50,9 @@ def cost(amount: Amount | Callable[..., Any]) -> Callable[..., Awaitable[Decisio
     """A dependency that charges what a request costs, less what was charged for it already.
 
     `amount` is a number, or a dependency that returns one: its parameters are FastAPI's. Parameters without an
-    annotation that are called `request` and `body` are the request and its JSON.
+    annotation that are called `request` and `body` are the request and its JSON. A price that is no cost is a 422.
+
+    FastAPI runs a dependency once per request: two charges need two calls of `cost`, or `use_cache=False`.
     """
     if not callable(amount):
         price = thousandths(amount)
@@ -62,7 +64,13 @@ def cost(amount: Amount | Callable[..., Any]) -> Callable[..., Awaitable[Decisio
     dependency = _dependency(amount)
 
     async def charge_found(connection: HTTPConnection, found: Annotated[Any, Depends(dependency)]) -> Decision:
-        return await _charge(connection, thousandths(found))
+        try:
+            price = thousandths(found)
+        except CostError as error:
+            # It was made of what the client has sent.
+            problem = {"type": "cost", "loc": ("body",), "msg": str(error), "input": None}
+            raise RequestValidationError([problem]) from error
+        return await _charge(connection, price)
 
     return charge_found
 
@@ -105,7 +113,7 @@ def _dependency(price: Callable[..., Any]) -> Callable[..., Any]:
 async def _json(request: Request) -> Any:
     try:
         return await request.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         problem: dict[str, Any] = {"type": "json_invalid", "loc": ("body",), "msg": "JSON decode error", "input": {}}
         raise RequestValidationError([{**problem, "ctx": {"error": str(error)}}]) from error
 

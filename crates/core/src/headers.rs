@@ -26,6 +26,9 @@ pub const UPSTREAM_TIER: &str = "X-Quota-Tier";
 /// See [`UPSTREAM_TIER`].
 pub const UPSTREAM_CONSUMER: &str = "X-Quota-Consumer";
 
+/// What was charged, as applications believe it of a gateway. The filter does not send it yet, so a client's has to go.
+const UPSTREAM_COST: &str = "X-Quota-Cost";
+
 /// Whether a request header is one that only Tollgate may send to the upstream.
 #[must_use]
 pub fn is_reserved(name: &[u8]) -> bool {
@@ -53,7 +56,7 @@ pub fn is_announced(name: &[u8]) -> bool {
 /// The names of the [reserved](is_reserved) headers that mean something, in all their spellings, for a host that cannot
 /// list a request's headers.
 pub fn reserved_names() -> impl Iterator<Item = Vec<u8>> {
-    X_RATELIMIT.into_iter().chain(X_QUOTA).chain([UPSTREAM_CONSUMER]).flat_map(spellings)
+    X_RATELIMIT.into_iter().chain(X_QUOTA).chain([UPSTREAM_CONSUMER, UPSTREAM_COST]).flat_map(spellings)
 }
 
 /// `name` with every choice of keeping each hyphen or writing it as an underscore.

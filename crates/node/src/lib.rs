@@ -1,8 +1,8 @@
 //! What a gateway node runs: it decides about requests, inside the gateway.
 //!
 //! This crate uses [`tollgate_core`] and knows no host: neither a gateway's name nor a clock, randomness or a network. A host
-//! implements [`request::Gateway`], [`table::SharedData`] and, with a store, [`engine::store_client::NodeHost`]. The filter is
-//! one such host, and the simulator is another.
+//! implements [`request::Gateway`], [`table::SharedData`] and, with a store, [`engine::store_client::NodeHost`]. The filter,
+//! the Python package and the simulator are such hosts.
 //!
 //! # A request's walk
 //!
