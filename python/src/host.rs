@@ -275,7 +275,9 @@ impl Host {
         let engine = &self.engine;
         // A later charge begins from the consumer's own tier: an override may have ended by then.
         let own_tier = match tier {
-            AppliedTier::Tier(id) | AppliedTier::Override(id, _) => Some(engine.policy().tier(*id).name.clone()),
+            AppliedTier::Tier(id) | AppliedTier::Override(id, _) => {
+                Some(engine.policy().tier(*id).name.clone())
+            }
             AppliedTier::Anonymous => None,
         };
         // Where the address has decided in the store's absence, the tier is the consumer's all the same.
