@@ -16,7 +16,8 @@ from starlette.websockets import WebSocketDisconnect
 from apps import application, from_peer
 from conftest import policy
 from tollgate import Gate
-from tollgate.asgi import TollgateMiddleware, current, membership
+from tollgate._caller import membership
+from tollgate.asgi import TollgateMiddleware, current
 from tollgate.testing import VirtualClock, gate
 
 LIMITED = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "x-quota-tier", "ratelimit"]

@@ -13,8 +13,9 @@ from fastapi.testclient import TestClient
 from apps import from_peer
 from conftest import ADMIN_TOKEN, GATEWAY_TOKEN, Store, policy
 from tollgate import Gate
+from tollgate._caller import membership
 from tollgate._cost import thousandths
-from tollgate.asgi import TollgateMiddleware, current, membership
+from tollgate.asgi import TollgateMiddleware, current
 from tollgate.fastapi import cost
 from tollgate.testing import VirtualClock, gate
 

@@ -1,31 +1,27 @@
 """ASGI middleware that limits an application's clients."""
 
 import asyncio
-import inspect
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
+from ._caller import Pairs, Scope, Source, ask, client_address, last, membership
 from ._cost import Amount, of_header, thousandths
-from ._gate import Gate, PolicySource, text_bytes
+from ._gate import Gate, PolicySource
 from ._tollgate import Decision, is_reserved
 
-__all__ = ["Standing", "TollgateMiddleware", "Visit", "current"]
+__all__ = ["Scope", "Standing", "TollgateMiddleware", "Visit", "current"]
 
 log = logging.getLogger("tollgate")
 
-Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Source = str | Callable[[Scope], object]
-Pairs = list[tuple[bytes, bytes]]
 
 _VISIT = "tollgate"
 _CURRENT: ContextVar["Visit | None"] = ContextVar("tollgate_visit", default=None)
@@ -36,8 +32,6 @@ _COST = b"x-quota-cost"
 
 # A connection that may not go on is closed with this code (RFC 6455, 7.4.1: policy violation).
 _POLICY_VIOLATION = 1008
-
-_LONGEST_ADDRESS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +204,11 @@ class TollgateMiddleware:
         peer: str | None = address[0] if address else None
         is_trusted = peer is not None and self._is_trusted(peer)
         if is_trusted:
-            peer = _client_address(peer, headers, self._is_trusted)
-            tier, consumer = _last(headers, _TIER), _last(headers, _CONSUMER)
+            peer = client_address(peer, headers, self._is_trusted)
+            tier, consumer = last(headers, _TIER), last(headers, _CONSUMER)
             if tier is not None or consumer is not None:
                 decision = await self.gate.ask(b"", b"", (), peer, (consumer, tier), 0)
-                cost = _last(headers, _COST)
+                cost = last(headers, _COST)
                 paid = None if cost is None else of_header(cost)
                 # A gateway that does not say what it has charged has charged by the same policy.
                 if paid is None:
@@ -222,8 +216,8 @@ class TollgateMiddleware:
                 return Visit(self.gate, decision, paid, is_of_gateway=True)
         client: tuple[bytes | None, bytes | None] | None = (None, None)
         if self._consumer is not None:
-            told = await _ask(self._consumer, scope)
-            tier = None if self._tier is None or told is None else await _ask(self._tier, scope)
+            told = await ask(self._consumer, scope)
+            tier = None if self._tier is None or told is None else await ask(self._tier, scope)
             client = (told, tier)
         elif is_trusted:
             client = None
@@ -376,25 +370,6 @@ def _can_deny(scope: Scope) -> bool:
     return "websocket.http.response" in (scope.get("extensions") or {})
 
 
-async def _ask(source: Source, scope: Scope) -> bytes | None:
-    """What a source says about a request; None if nothing."""
-    value = _attribute(source, scope) if isinstance(source, str) else source(scope)
-    if inspect.isawaitable(value):
-        value = await value
-    if value is None or value == "" or value == b"":
-        return None
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        # Python does not print integers of any length in decimal.
-        return (str(value) if abs(value) < 1 << 4096 else hex(value)).encode()
-    if isinstance(value, str):
-        return text_bytes(value)
-    raise TypeError(
-        f"a request's consumer or tier is a str, not {type(value).__name__}; name its attribute, such as 'user.id'"
-    )
-
-
 def _with_all_segments(path: bytes) -> bytes:
     """The path with a name for each empty segment, which a policy's rules would pass over."""
     bare, query, rest = path.partition(b"?")
@@ -402,63 +377,3 @@ def _with_all_segments(path: bytes) -> bytes:
     return (
         b"/".join(segments[:1] + [segment or b"-" for segment in segments[1:]]) + query + rest if bare != b"/" else path
     )
-
-
-def _attribute(path: str, scope: Scope) -> object:
-    first, *rest = path.split(".")
-    value: Any = scope.get(first)
-    for name in [*rest, None]:
-        if getattr(value, "is_authenticated", True) is False:
-            return None
-        if name is not None:
-            value = _member(value, name)
-    if path == "user" and not isinstance(value, str | bytes | int | None):
-        # The users of Starlette and Django: what identifies them has one of these names.
-        for name in ("identity", "username", "display_name"):
-            found = _member(value, name)
-            if found:
-                return found
-    return value
-
-
-def _member(value: object, name: str) -> Any:
-    try:
-        return cast(dict[str, Any], value).get(name) if isinstance(value, dict) else getattr(value, name, None)
-    except NotImplementedError:
-        return None
-
-
-def _last(headers: Pairs, name: bytes) -> bytes | None:
-    """The last line of a header: who adds one without removing the client's adds it behind that."""
-    return next((value for key, value in reversed(headers) if key == name and value), None)
-
-
-def membership(networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> Callable[[str], bool]:
-    """Whether an address is in one of the networks."""
-    if not networks:
-        return lambda _: False
-
-    @lru_cache(maxsize=4096)
-    def is_found(address: str) -> bool:
-        try:
-            ip = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-        return any((mapped or ip) in network for network in networks)
-
-    # No address is longer, and what a client writes must not fill the memory.
-    return lambda address: len(address) <= _LONGEST_ADDRESS and is_found(address)
-
-
-def _client_address(peer: str | None, headers: Pairs, is_trusted: Callable[[str], bool]) -> str | None:
-    """The address of who speaks through trusted peers: the last in `X-Forwarded-For` that is none of theirs."""
-    lines = [value for name, value in headers if name == b"x-forwarded-for"]
-    hops = [hop.strip() for hop in b",".join(lines).decode("latin-1").split(",")]
-    for hop in reversed(hops):
-        if not hop:
-            break
-        peer = hop
-        if not is_trusted(hop):
-            break
-    return peer

@@ -230,11 +230,16 @@ fn shadow_decides_counts_and_tells_but_never_refuses() {
 }
 
 #[test]
-fn off_does_nothing_at_all() {
+fn off_does_nothing_but_keep_clients_from_introducing_themselves() {
     on_every_gate(&policy_with(json!({ "enforcement": "off" })), |gate| {
         assert_eq!(gate.passed(&by("fay"), 200), 200);
         let exchange = gate.ask(by("fay"));
         assert_eq!(exchange.client.header("x-ratelimit-limit"), None);
+        let forged = gate.ask(by("fay").header("X-Quota-Consumer", "root").header("X-Quota-Cost", "9"));
+        let seen = forged.upstream.unwrap();
+        // Kong can only blank the client's copy.
+        let blank = gate.is_kong().then_some(" ");
+        assert_eq!([seen.header("x-quota-consumer"), seen.header("x-quota-cost")], [blank, blank]);
         assert_eq!(
             exchange.host_calls("proxy_get_shared_data") + exchange.host_calls("proxy_set_shared_data"),
             0

@@ -1,0 +1,94 @@
+"""Who is calling: what an application, its gateways and the connection say."""
+
+import inspect
+import ipaddress
+from collections.abc import Callable, MutableMapping, Sequence
+from functools import lru_cache
+from typing import Any, cast
+
+from ._gate import text_bytes
+
+Scope = MutableMapping[str, Any]
+Source = str | Callable[[Scope], object]
+Pairs = list[tuple[bytes, bytes]]
+
+_LONGEST_ADDRESS = 64
+
+
+async def ask(source: Source, scope: Scope) -> bytes | None:
+    """What a source says about a request; None if nothing."""
+    value = _attribute(source, scope) if isinstance(source, str) else source(scope)
+    if inspect.isawaitable(value):
+        value = await value
+    if value is None or value == "" or value == b"":
+        return None
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        # Python does not print integers of any length in decimal.
+        return (str(value) if abs(value) < 1 << 4096 else hex(value)).encode()
+    if isinstance(value, str):
+        return text_bytes(value)
+    raise TypeError(
+        f"a request's consumer or tier is a str, not {type(value).__name__}; name its attribute, such as 'user.id'"
+    )
+
+
+def _attribute(path: str, scope: Scope) -> object:
+    first, *rest = path.split(".")
+    value: Any = scope.get(first)
+    for name in [*rest, None]:
+        if getattr(value, "is_authenticated", True) is False:
+            return None
+        if name is not None:
+            value = _member(value, name)
+    if path == "user" and not isinstance(value, str | bytes | int | None):
+        # The users of Starlette and Django: what identifies them has one of these names.
+        for name in ("identity", "username", "display_name"):
+            found = _member(value, name)
+            if found:
+                return found
+    return value
+
+
+def _member(value: object, name: str) -> Any:
+    try:
+        return cast(dict[str, Any], value).get(name) if isinstance(value, dict) else getattr(value, name, None)
+    except NotImplementedError:
+        return None
+
+
+def last(headers: Pairs, name: bytes) -> bytes | None:
+    """The last line of a header: who adds one without removing the client's adds it behind that."""
+    return next((value for key, value in reversed(headers) if key == name and value), None)
+
+
+def membership(networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> Callable[[str], bool]:
+    """Whether an address is in one of the networks."""
+    if not networks:
+        return lambda _: False
+
+    @lru_cache(maxsize=4096)
+    def is_found(address: str) -> bool:
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+        return any((mapped or ip) in network for network in networks)
+
+    # No address is longer, and what a client writes must not fill the memory.
+    return lambda address: len(address) <= _LONGEST_ADDRESS and is_found(address)
+
+
+def client_address(peer: str | None, headers: Pairs, is_trusted: Callable[[str], bool]) -> str | None:
+    """The address of who speaks through trusted peers: the last in `X-Forwarded-For` that is none of theirs."""
+    lines = [value for name, value in headers if name == b"x-forwarded-for"]
+    hops = [hop.strip() for hop in b",".join(lines).decode("latin-1").split(",")]
+    for hop in reversed(hops):
+        if not hop:
+            break
+        peer = hop
+        if not is_trusted(hop):
+            break
+    return peer
