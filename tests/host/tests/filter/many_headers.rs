@@ -48,6 +48,8 @@ fn what_only_the_gateway_may_say_reaches_no_upstream_behind_many_headers() {
         for count in COUNTS {
             let forged = by(&format!("c{count}"))
                 .header("X-Quota-Consumer", "forged")
+                .header("X-Quota-Cost", "forged")
+                .header("x_quota-cost", "forged")
                 .header("x_quota_tier", "forged")
                 .header("X-Quota_Monthly-Remaining", "forged")
                 .header("x-ratelimit-limit", "forged");
