@@ -1,7 +1,7 @@
 //! Tollgate's filter: the Proxy-Wasm adapter, for wasm32 only.
 //!
 //! It reads a request, asks the engine (`tollgate_node::engine`), and passes the answer to the host. Nothing here decides, but
-//! this is the only code that calls gateways. It uses the crates `tollgate_node` and `tollgate_core`.
+//! this is the only code that knows gateways. It uses the crates `tollgate_node` and `tollgate_core`.
 //!
 //! Begin with `root`, which gets the policy, and `http`, which follows one request. The other modules:
 //!
