@@ -6,7 +6,7 @@
 //! has lent; a gateway believes the store.
 //!
 //! A report cannot count twice: `spent` is what the node has let through since `epoch`, so a repeated message adds nothing, and
-//! the store ignores a message whose `seq` is older than what it knows.
+//! the store ignores a message whose `seq` is older than what it knows. What comes back of it makes `spent` smaller.
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +69,7 @@ pub struct Entry {
 
 /// What the store is to do for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "AskOnWire", into = "AskOnWire")]
 pub enum Ask {
     /// Take a report into account, and lend.
     Lease(LeaseRequest),
@@ -85,6 +86,44 @@ impl Default for Ask {
     }
 }
 
+/// An [`Ask`] as it is sent. A report of which something came back is a kind of its own, so that all others are what stores
+/// and gateways of version 2 have always exchanged.
+#[derive(Serialize, Deserialize)]
+enum AskOnWire {
+    Lease(LeaseRequest),
+    Charge { cost: Cost },
+    Returning(LeaseRequest, Returned),
+}
+
+impl From<Ask> for AskOnWire {
+    fn from(ask: Ask) -> Self {
+        match ask {
+            Ask::Charge { cost } => Self::Charge { cost },
+            Ask::Lease(lease) if lease.returned == Returned::default() => Self::Lease(lease),
+            Ask::Lease(lease) => Self::Returning(lease, lease.returned),
+        }
+    }
+}
+
+impl From<AskOnWire> for Ask {
+    fn from(ask: AskOnWire) -> Self {
+        match ask {
+            AskOnWire::Charge { cost } => Self::Charge { cost },
+            AskOnWire::Lease(lease) => Self::Lease(lease),
+            AskOnWire::Returning(lease, returned) => Self::Lease(LeaseRequest { returned, ..lease }),
+        }
+    }
+}
+
+/// What requests cost less in the end than they were charged at first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Returned {
+    /// The sum.
+    pub cost: Cost,
+    /// How long ago the first of these requests was charged. What a bucket has drained since cannot come back to it.
+    pub age: Micros,
+}
+
 /// A node's report about one client, and what it wants to hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseRequest {
@@ -92,7 +131,7 @@ pub struct LeaseRequest {
     pub epoch: u64,
     /// The number of the message within the epoch.
     pub seq: u32,
-    /// What the node has let through since the epoch began, by lease or without one.
+    /// What the node has let through since the epoch began, by lease or without one, less what came back of it.
     pub spent: Cost,
     /// How much of `spent` does not count again if the store does not know the node. For anonymous clients, which the store
     /// forgets, it is what the store has acknowledged. For consumers it is 0, so that a store that has lost writes learns the
@@ -114,6 +153,10 @@ pub struct LeaseRequest {
     /// means that it was spent before now, while the bucket was never empty. More means that the bucket was empty at some
     /// moment; the spending since then, alone, drains until this time after the moment [`LONGEST_EMPTY`] before now.
     pub since: [Micros; 3],
+    /// What came back of `spent` since the last message that was answered. If the store has taken a part of it into account
+    /// already, because its answer was lost, the buckets get at most that part less.
+    #[serde(skip)]
+    pub returned: Returned,
 }
 
 /// What the store answers.

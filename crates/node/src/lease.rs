@@ -8,7 +8,7 @@ mod refused;
 
 use tollgate_core::limit::Month;
 use tollgate_core::units::{Cost, Micros, Millis};
-use tollgate_core::wire::{Grant, LeaseRequest, Refusal};
+use tollgate_core::wire::{Grant, LeaseRequest, Refusal, Returned};
 
 pub use self::refused::Refused;
 use crate::clock::{NodeMillis, Tick};
@@ -225,6 +225,7 @@ impl LeaseState {
             need: wish.need.min(Self::MOST),
             queued: wish.queued.min(Self::MOST),
             want: wish.want.min(Self::MOST),
+            returned: Returned::default(),
         }
     }
 

@@ -12,7 +12,7 @@ local pack, unpack, min, max = struct.pack, struct.unpack, math.min, math.max
 -- same tables, because making tables would cost the most here. Entries beyond the counts are left over from earlier
 -- accounts.
 local at
-local works, weights, level_drains, idles = {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}
+local works, weights, level_drains, idles, floors = {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}
 local loans = 0
 local nodes, lows, highs, seqs, spents, lents, forfeits, loan_months, loan_ends = {}, {}, {}, {}, {}, {}, {}, {}, {}
 local LOAN_FIELDS = {nodes, lows, highs, seqs, spents, lents, forfeits, loan_months, loan_ends}
@@ -25,6 +25,7 @@ local count, drains, offer_weights, capacities, holds, quota
 -- What the account's node says.
 local node, low, high, seq, spent, acked, spent_before_month, said_month, hold, need, queued, want
 local sinces = {0, 0, 0}
+local returned, returned_age
 
 local function less(a, b)
   return a > b and a - b or 0
@@ -130,6 +131,7 @@ local function become_of(i)
   local milli = milli_of(i)
   if milli > holds[i] and (is_faster(i) or milli > div(EXACT, offer_weights[i])) then return end
   works[i], weights[i], level_drains[i], idles[i] = milli * offer_weights[i], offer_weights[i], drains[i], 0
+  floors[i] = min(floors[i], 1)
 end
 
 local function until_fits(i)
@@ -178,6 +180,23 @@ local function fill(milli, lent, first, second, third)
       if work > capacities[i] then work = capacities[i] end
       works[i] = work
       if work > 0 then idles[i] = 0 end
+    end
+  end
+end
+
+local function take_back(month, milli, age)
+  if milli == 0 then return end
+  local of_month = min(milli, used(month))
+  give_back(month, of_month)
+  give_back(less(month, 1), milli - of_month)
+  for i = 1, count do
+    if is_of(i) then
+      local work = min(milli, holds[i] + 1) * offer_weights[i]
+      -- A product that is too large to be exact is larger than any bucket.
+      local drained = age * drains[i]
+      local back = min(max(less(work, drained), less(floors[i] - 1, drained * RISE)), work, works[i])
+      works[i] = works[i] - back
+      floors[i] = max(floors[i] - back, 1)
     end
   end
 end
@@ -232,6 +251,7 @@ local function drain_level(i, elapsed)
     works[i] = 0
     idles[i] = min(idles[i] + elapsed - until_empty, LONGEST_EMPTY)
   end
+  if floors[i] > 0 then floors[i] = min(floors[i] + elapsed * level_drains[i] * RISE, works[i] + 1) end
 end
 
 -- Moves the level that was kept for a bucket's rate into the bucket's place.
@@ -244,6 +264,7 @@ local function arrange()
           weights[i], weights[place] = weights[place], weights[i]
           level_drains[i], level_drains[place] = level_drains[place], level_drains[i]
           idles[i], idles[place] = idles[place], idles[i]
+          floors[i], floors[place] = floors[place], floors[i]
           break
         end
       end
@@ -323,13 +344,15 @@ local function loan_of()
 end
 
 local function report(i, month)
-  local delta = less(spent, spents[i])
+  local total = spent + returned
+  local delta = less(total, spents[i])
+  local back = min(less(max(spents[i], total), spent), returned)
   local from_lease = min(delta, lents[i])
-  if delta > 0 or forfeits[i] > 0 then
+  if delta > 0 or back > 0 or forfeits[i] > 0 then
     local without = delta - from_lease
     local current = month
     if said_month ~= 0 and said_month < month then current = said_month end
-    local before = said_month > month and 0 or min(less(min(spent_before_month, spent), spents[i]), delta)
+    local before = said_month > month and 0 or min(less(min(spent_before_month, total), spents[i]), delta)
     local after = delta - before
     local known_before, known_after = 0, 0
     if loan_months[i] < current then
@@ -342,8 +365,9 @@ local function report(i, month)
     use_up(less(current, 1), before - known_before)
     use_up(current, after - known_after)
     give_back(loan_months[i], forfeits[i] - known)
+    take_back(current, back, returned_age)
     forfeits[i] = 0
-    spents[i] = max(spents[i], spent)
+    spents[i] = max(spents[i], total) - back
   end
   lents[i] = min(lents[i] - from_lease, hold)
 end
@@ -463,7 +487,7 @@ end
 
 local function reset(bucket, month, now)
   if bucket then
-    for i = 1, 3 do works[i], weights[i], level_drains[i], idles[i] = 0, 0, 0, 0 end
+    for i = 1, 3 do works[i], weights[i], level_drains[i], idles[i], floors[i] = 0, 0, 0, 0, 0 end
   end
   if not month then return end
   local turned = month_of(max(now, at))

@@ -8,21 +8,23 @@
 -- ARGV[4..]       the offers: count of buckets B, 3 x (drain, weight, capacity) I8, then the description that accounts
 --                 keep: whether there is a quota B, the quota I8, the tier's name
 -- ARGV[..]        the n entries: what is asked for B (ASK_...); flags B (ANONYMOUS, NAMED, or of a reset RESET_...);
---                 the offer's place B; the place of the set of names B; then LEASE, or the cost I8, or nothing;
---                 then the name
+--                 the offer's place B; the place of the set of names B; then LEASE, with what came back and its age I8 for
+--                 ASK_RETURN, or the cost I8, or nothing; then the name
 -- Returns the clock, then one packed string per client. Its first byte is GRANTED, STALE, DAMAGED or ABSENT.
 -- Integers are packed little-endian.
 
 local OFFER_LENGTH = 73
 
 local LEASE = '<c8I4I4I4I8I8I8HI8I8I8I8I8I8I8'
--- Version, count of levels plus HAS_NAME, moment, lengths of description and name, counts of nodes and months.
+-- Version, count of levels plus HAS_NAME and HAS_FLOORS, moment, lengths of description and name, counts of nodes and months.
 local HEAD = '<BBI8HHHB'
 local HEAD_LENGTH = 17
 -- The work of an empty bucket is negative: how long it has been empty.
 local LEVEL, LEVEL_LENGTH = '<i8I4I4', 16
 local LOAN, LOAN_LENGTH = '<c8I4I4I4I8I8I8HI8', 54
 local USAGE, USAGE_LENGTH = '<HI8', 10
+-- If something once came back to a bucket, an account ends in the levels' floors.
+local FLOORS, FLOORS_LENGTH = '<I8I8I8', 24
 local USUAL = '<BBI8HHHBi8I4I4c0c0c8I4I4I4I8I8I8HI8HI8'
 local byte, sub = string.byte, string.sub
 
@@ -30,8 +32,11 @@ local byte, sub = string.byte, string.sub
 local function unpack_account(value)
   if #value < HEAD_LENGTH or byte(value) ~= ACCOUNT_VERSION then return nil end
   local _, has, moment, description, name, lent, months = unpack(HEAD, value)
+  local has_floors = has >= HAS_FLOORS
+  if has_floors then has = has - HAS_FLOORS end
   local levels = has % HAS_NAME
   local length = HEAD_LENGTH + levels * LEVEL_LENGTH + description + name + lent * LOAN_LENGTH + months * USAGE_LENGTH
+  if has_floors then length = length + FLOORS_LENGTH end
   if #value ~= length or levels > 3 or has >= 2 * HAS_NAME or (has < HAS_NAME and name > 0) then return nil end
   at, loans, usages = moment, lent, months
   local place = HEAD_LENGTH + 1
@@ -42,6 +47,8 @@ local function unpack_account(value)
     place = place + LEVEL_LENGTH
   end
   for i = levels + 1, 3 do works[i], weights[i], level_drains[i], idles[i] = 0, 0, 0, 0 end
+  floors[1], floors[2], floors[3] = 0, 0, 0
+  if has_floors then floors[1], floors[2], floors[3] = unpack(FLOORS, value, length - FLOORS_LENGTH + 1) end
   local text = place
   place = place + description + name
   for i = 1, lent do
@@ -59,7 +66,7 @@ end
 
 local function start_account()
   at, loans, usages = 0, 0, 0
-  for i = 1, 3 do works[i], weights[i], level_drains[i], idles[i] = 0, 0, 0, 0 end
+  for i = 1, 3 do works[i], weights[i], level_drains[i], idles[i], floors[i] = 0, 0, 0, 0, 0 end
 end
 
 local function pack_loan(i)
@@ -74,7 +81,9 @@ local function pack_account(description, name)
   local levels = 3
   while levels > 0 and weights[levels] == 0 do levels = levels - 1 end
   local has, length = levels + (name and HAS_NAME or 0), name and #name or 0
-  if levels == 1 and loans == 1 and usages == 1 then
+  local has_floors = floors[1] + floors[2] + floors[3] > 0
+  if has_floors then has = has + HAS_FLOORS end
+  if not has_floors and levels == 1 and loans == 1 and usages == 1 then
     -- Almost every account looks like this, so it is packed by one call.
     return pack(USUAL, ACCOUNT_VERSION, has, at, #description, length, 1, 1, signed(1), weights[1], level_drains[1], description, name or '', nodes[1],
       lows[1], highs[1], seqs[1], spents[1], lents[1], forfeits[1], loan_months[1], loan_ends[1], usage_months[1], useds[1])
@@ -85,6 +94,7 @@ local function pack_account(description, name)
   parts[#parts + 1] = name or ''
   for i = 1, loans do parts[#parts + 1] = pack_loan(i) end
   for i = 1, usages do parts[#parts + 1] = pack(USAGE, usage_months[i], useds[i]) end
+  if has_floors then parts[#parts + 1] = pack(FLOORS, floors[1], floors[2], floors[3]) end
   return table.concat(parts)
 end
 
@@ -146,9 +156,11 @@ local function apply_all(KEYS, ARGV)
         this_ends = start_of(this + 1)
       end
       local text
-      if what == ASK_LEASE then
+      if what == ASK_LEASE or what == ASK_RETURN then
         node, low, high, seq, spent, acked, spent_before_month, said_month, hold, need, queued, want, sinces[1], sinces[2],
           sinces[3], text = unpack(LEASE, arg, 5)
+        returned, returned_age = 0, 0
+        if what == ASK_RETURN then returned, returned_age, text = unpack('<I8I8', arg, text) end
         answers[i + 1] = apply(this, this_ends)
       else
         local cost

@@ -17,6 +17,10 @@
 //! node asked. What was lent then counts as spent, in the bucket and in the month. If the node reports again, the month
 //! gets back what the node did not spend.
 //!
+//! What a request costs less in the end than it was charged at first comes back. To the month all of it comes back. Of a
+//! bucket only what is certain to be still in it, see [`Level::take_back`]: had the request been charged less at first, the
+//! bucket might have been empty since.
+//!
 //! A lease is *calm* if its client comes to the node now and then and leaves plenty. It lasts for almost a minute, so
 //! that not every request makes the node borrow and give back. At most an eighth of a bucket lies idle in calm leases.
 //!
@@ -28,6 +32,7 @@ mod room;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::level::RISE;
 pub use self::level::{Level, Poured};
 pub(crate) use self::loan::CALM_AFTER;
 pub use self::loan::Loan;
@@ -36,7 +41,7 @@ use self::room::may_lie_idle;
 use tollgate_core::limit::Month;
 use tollgate_core::terms::{Bucket, EXACT, Terms};
 use tollgate_core::units::{Cost, Micros, Millis, UnixMicros};
-use tollgate_core::wire::{Grant, LeaseRequest};
+use tollgate_core::wire::{Grant, LeaseRequest, Returned};
 
 /// How long a node may hold a lease without reporting.
 pub const LEASE_TTL: Micros = Micros(10_000_000);
@@ -216,6 +221,25 @@ impl Account {
         Grant { refusal, ..self.grant(terms, month) }
     }
 
+    /// Settles a request that was charged `first` at `charged_at`: it costs `cost` after all. It is not refused for that.
+    pub fn settle(
+        &mut self,
+        terms: &Terms,
+        first: Cost,
+        cost: Cost,
+        charged_at: UnixMicros,
+        now: UnixMicros,
+    ) -> Grant {
+        let now = self.advance(terms, now);
+        let month = month_of(now);
+        let (first, cost) = (exact(first), exact(cost));
+        let more = cost.less(first);
+        self.fill(terms, more, Cost(0), [Poured::Now; 3]);
+        self.use_up(month, more);
+        self.take_back(terms, month, Returned { cost: first.less(cost), age: now.since(charged_at) });
+        self.grant(terms, month)
+    }
+
     /// Fills every bucket, or sets the current month's usage back to zero, or both.
     pub fn reset(&mut self, bucket: bool, month: bool, now: UnixMicros) {
         if bucket {
@@ -344,14 +368,16 @@ impl Account {
 
     /// Counts what the node has spent since its last report, and takes back what it no longer holds.
     fn report(&mut self, terms: &Terms, loan: &mut Loan, lease: &LeaseRequest, month: u16) {
-        let spent = exact(lease.spent);
+        // What came back was spent before, and the store may not know of either.
+        let spent = exact(lease.spent).plus(exact(lease.returned.cost));
         let delta = spent.less(loan.spent);
+        let back = loan.spent.max(spent).less(exact(lease.spent)).min(exact(lease.returned.cost));
         let from_lease = delta.min(loan.lent);
         let without = delta.less(from_lease);
         let current = if lease.month == 0 { month } else { lease.month.min(month) };
         // If the node's clock runs ahead, its month has changed already. All of the spending belongs to the store's
         // month.
-        let turn = if lease.month > month { Cost(0) } else { lease.spent_before_month.min(spent) };
+        let turn = if lease.month > month { Cost(0) } else { exact(lease.spent_before_month).min(spent) };
         let before = turn.less(loan.spent).min(delta);
         let after = delta.less(before);
         // What counted as spent when the loan ended is not counted a second time.
@@ -367,9 +393,21 @@ impl Account {
         self.use_up(current, after.less(known_after));
         // What the node did not spend after all goes back to the month.
         self.give_back(loan.month, loan.forfeited.less(known));
+        self.take_back(terms, current, Returned { cost: back, ..lease.returned });
         loan.forfeited = Cost(0);
-        loan.spent = loan.spent.max(spent);
+        loan.spent = loan.spent.max(spent).less(back);
         loan.lent = loan.lent.less(from_lease).min(lease.hold);
+    }
+
+    /// Takes back what requests cost less than they were charged at first. What `month` has not used that much of comes off
+    /// the month before: the requests were charged then.
+    fn take_back(&mut self, terms: &Terms, month: u16, returned: Returned) {
+        let of_month = returned.cost.min(self.used(month));
+        self.give_back(month, of_month);
+        self.give_back(month.saturating_sub(1), returned.cost.less(of_month));
+        for (level, bucket) in self.levels.iter_mut().zip(&terms.buckets) {
+            level.take_back(bucket, returned);
+        }
     }
 
     /// Fills the buckets with `cost`, of which `lent` was lent. A bucket never gets more than full.

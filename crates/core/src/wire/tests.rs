@@ -16,6 +16,7 @@ fn batch() -> Batch {
         queued: units::Cost(3_000),
         want: units::Cost(8_000),
         since: [0, 1, 60_000_500].map(units::Micros),
+        returned: Returned::default(),
     };
     Batch {
         namespace: "fingerprint".into(),
@@ -75,6 +76,7 @@ fn the_messages_bytes_never_change_within_a_version() {
     if std::env::var_os("TOLLGATE_BLESS").is_some() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/lease");
         std::fs::write(format!("{folder}/batch.v2"), batch().to_bytes()).unwrap();
+        std::fs::write(format!("{folder}/returning.v2"), returning().to_bytes()).unwrap();
         std::fs::write(format!("{folder}/reply.v2"), reply().to_bytes()).unwrap();
         return;
     }
@@ -82,6 +84,23 @@ fn the_messages_bytes_never_change_within_a_version() {
     assert_eq!(batch().to_bytes(), include_bytes!("../../../../tests/golden/lease/batch.v2"));
     assert_eq!(Reply::from_bytes(include_bytes!("../../../../tests/golden/lease/reply.v2")), Ok(reply()));
     assert_eq!(reply().to_bytes(), include_bytes!("../../../../tests/golden/lease/reply.v2"));
+}
+
+/// The batch in which the first entry's client got something back.
+fn returning() -> Batch {
+    let mut batch = batch();
+    if let Ask::Lease(lease) = &mut batch.entries[0].ask {
+        lease.returned = Returned { cost: units::Cost(15_000), age: units::Micros(2_000_000) };
+    }
+    batch
+}
+
+/// A store of version 2 that knows of no returns refuses such a batch, and an entry without returns is what it always was.
+#[test]
+fn what_came_back_is_a_kind_of_its_own() {
+    let bytes = include_bytes!("../../../../tests/golden/lease/returning.v2");
+    assert_eq!(Batch::from_bytes(bytes), Ok(returning()));
+    assert_eq!(returning().to_bytes(), bytes);
 }
 
 #[test]

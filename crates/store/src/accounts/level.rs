@@ -10,7 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use tollgate_core::terms::{Bucket, EXACT};
 use tollgate_core::units::{Cost, Micros, Work};
-use tollgate_core::wire::LONGEST_EMPTY;
+use tollgate_core::wire::{LONGEST_EMPTY, Returned};
+
+/// How much faster [`Level::floor`] rises than the level drains. If it rises faster, requests that take long get less back,
+/// and if slower, requests that cost much less than their first charge.
+pub(crate) const RISE: u64 = 4;
 
 /// When the spending in a report went into one bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +52,9 @@ pub struct Level {
     /// How long the bucket has been empty, at most [`LONGEST_EMPTY`]. Spending that is reported late drains from when
     /// it happened, but not from before the bucket was empty.
     pub idle: Micros,
+    /// A lower bound of the past, plus one; 0 if nothing ever came back to the bucket. At any moment, a time *t* ago, the
+    /// level was at least this, less [`RISE`] times what drains in *t*, and less what has come back since.
+    pub floor: Work,
 }
 
 impl Level {
@@ -62,6 +69,10 @@ impl Level {
         } else {
             self.work = Work(0);
             self.idle = self.idle.plus(elapsed.less(until_empty)).min(LONGEST_EMPTY);
+        }
+        if self.floor > Work(0) {
+            let risen = Work(elapsed.0.saturating_mul(self.drain).saturating_mul(RISE));
+            self.floor = self.floor.plus(risen).min(self.work.plus(Work(1)));
         }
     }
 
@@ -90,8 +101,13 @@ impl Level {
         if is_too_much && (self.is_faster_than(bucket) || !fits) {
             return;
         }
-        *self =
-            Self { work: bucket.work_of(cost), weight: bucket.weight, drain: bucket.drain, idle: Micros(0) };
+        *self = Self {
+            work: bucket.work_of(cost),
+            weight: bucket.weight,
+            drain: bucket.drain,
+            idle: Micros(0),
+            floor: self.floor.min(Work(1)),
+        };
     }
 
     fn is_faster_than(&self, bucket: &Bucket) -> bool {
@@ -168,6 +184,25 @@ impl Level {
         if self.work > Work(0) {
             self.idle = Micros(0);
         }
+    }
+}
+
+impl Level {
+    /// Takes back what requests of up to [`Returned::age`] ago cost less than they were poured in. If they had been poured in
+    /// as they cost, the level would be lower by that much, or by the least that it has been since, if that is less: below
+    /// empty no level falls. That least is not known, but has two lower bounds. What has not drained of the cost is in the
+    /// bucket still; and there is [`Self::floor`].
+    pub(super) fn take_back(&mut self, bucket: &Bucket, returned: Returned) {
+        if returned.cost == Cost(0) || !self.is_of(bucket) {
+            return;
+        }
+        let work = bucket.work_of(returned.cost.min(bucket.holds().plus(Cost(1))));
+        let drained = bucket.drained_in(returned.age);
+        let fresh = work.less(drained);
+        let old = self.floor.less(Work(1)).less(drained.times(RISE));
+        let back = fresh.max(old).min(work).min(self.work);
+        self.work = self.work.less(back);
+        self.floor = self.floor.less(back).max(Work(1));
     }
 }
 

@@ -5,10 +5,11 @@ mod months;
 mod pace;
 mod properties;
 mod reports;
+mod settling;
 
 use super::*;
 use tollgate_core::terms::{Offer, Rate};
-use tollgate_core::units::{Cost, Micros, Millis, UnixMicros};
+use tollgate_core::units::{Cost, Micros, Millis, UnixMicros, Work};
 use tollgate_core::wire::LONGEST_EMPTY;
 
 /// 2026-11-24T00:00:00Z.
@@ -40,6 +41,7 @@ pub(super) fn ask(seq: u32, spent: u64, hold: u64, need: u64, want: u64) -> Leas
         queued: Cost(0),
         want: Cost(want),
         since: [Micros(0); 3],
+        ..LeaseRequest::default()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use tollgate_core::wire::Returned;
 
 fn any_lease() -> impl Strategy<Value = LeaseRequest> {
     let small = || 0..200 * UNIT;
@@ -25,6 +26,7 @@ fn any_lease() -> impl Strategy<Value = LeaseRequest> {
             queued: Cost(absurd % 9_000),
             want: if is_absurd { Cost(absurd) } else { Cost(want) },
             since: [absurd % 3, LONGEST_EMPTY.0 - absurd % 10, absurd % (2 * LONGEST_EMPTY.0)].map(Micros),
+            returned: Returned { cost: Cost(absurd % 3 * need), age: Micros(absurd % 90 * SECOND) },
         })
 }
 

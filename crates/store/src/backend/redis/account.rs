@@ -5,7 +5,7 @@ use tollgate_core::client::ClientId;
 use tollgate_core::units::{Cost, Micros, UnixMicros, Work};
 
 use super::bytes::Reader;
-use super::lua::{ACCOUNT_VERSION, HAS_NAME};
+use super::lua::{ACCOUNT_VERSION, HAS_FLOORS, HAS_NAME};
 use crate::backend::{BackendError, Usage};
 
 /// What is kept of one client.
@@ -38,9 +38,10 @@ impl Stored {
         }
         let has = reader.byte()?;
         // An unknown flag may change the meaning of the rest.
-        if has >= 2 * HAS_NAME {
+        if has >= 2 * HAS_FLOORS {
             return None;
         }
+        let (has, has_floors) = (has % HAS_FLOORS, has >= HAS_FLOORS);
         let mut account = Account { at: UnixMicros(reader.long()?), ..Account::default() };
         let (description, name) = (reader.short()?, reader.short()?);
         let (loans, months) = (reader.short()?, reader.byte()?);
@@ -52,6 +53,7 @@ impl Stored {
                 idle: Micros(work.min(0).unsigned_abs()),
                 weight: reader.int()?.into(),
                 drain: reader.int()?.into(),
+                floor: Work(0),
             };
             *account.levels.get_mut(index)? = level;
         }
@@ -76,6 +78,11 @@ impl Stored {
         }
         for _ in 0..months {
             account.usage.push(Month { month: reader.short()?, used: Cost(reader.long()?) });
+        }
+        if has_floors {
+            for level in &mut account.levels {
+                level.floor = Work(reader.long()?);
+            }
         }
         reader.is_empty().then_some(Self {
             name: (has >= HAS_NAME).then_some(name),
@@ -108,7 +115,9 @@ mod tests {
         assert_eq!(Stored::read(&good).unwrap().name, Some(b"x".to_vec()));
         // An unknown version, an unknown flag, four levels, a name without its flag, and a flag that is neither 0 nor
         // 1.
-        for (at, byte) in [(0, 2), (1, HAS_NAME | 32), (1, HAS_NAME | 4), (1, 0), (17, 2)] {
+        for (at, byte) in
+            [(0, 2), (1, HAS_NAME | 64), (1, HAS_NAME | HAS_FLOORS), (1, HAS_NAME | 4), (1, 0), (17, 2)]
+        {
             let mut bad = good.clone();
             bad[at] = byte;
             assert_eq!(Stored::read(&bad), None, "{byte} at {at}");

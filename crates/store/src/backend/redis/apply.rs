@@ -8,7 +8,7 @@ use crate::accounts::IDLE_PATIENT;
 use redis::Value;
 use tollgate_core::client::ClientId;
 use tollgate_core::terms::{EXACT, Terms};
-use tollgate_core::wire::{Answer, Ask, Grant, LeaseRequest, Refusal};
+use tollgate_core::wire::{Answer, Ask, Grant, LeaseRequest, Refusal, Returned};
 
 use super::bytes::Reader;
 use super::fault::Fault;
@@ -205,7 +205,8 @@ fn pack_entry(entry: &AccountEntry, offer: u8, set: u8) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(90);
     match &entry.ask {
         Ask::Lease(lease) => {
-            bytes.extend([ask::LEASE, flags, offer, set]);
+            let is_returning = lease.returned != Returned::default();
+            bytes.extend([if is_returning { ask::RETURN } else { ask::LEASE }, flags, offer, set]);
             bytes.extend(entry.node.to_le_bytes());
             bytes.extend(lease.epoch.to_le_bytes());
             bytes.extend(lease.seq.to_le_bytes());
@@ -216,6 +217,10 @@ fn pack_entry(entry: &AccountEntry, offer: u8, set: u8) -> Vec<u8> {
             let amounts = [lease.hold, lease.need, lease.queued, lease.want];
             bytes.extend(amounts.into_iter().flat_map(exact));
             bytes.extend(lease.since.into_iter().flat_map(|since| since.0.min(EXACT).to_le_bytes()));
+            if is_returning {
+                bytes.extend(exact(lease.returned.cost));
+                bytes.extend(lease.returned.age.0.min(EXACT).to_le_bytes());
+            }
         }
         Ask::Charge { cost } => {
             bytes.extend([ask::CHARGE, flags, offer, set]);

@@ -10,7 +10,7 @@ use crate::accounts::{Applied, REMEMBERED, end_of, month_of};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
-use tollgate_core::wire::{Answer, Ask, LONGEST_EMPTY, LeaseRequest};
+use tollgate_core::wire::{Answer, Ask, LONGEST_EMPTY, LeaseRequest, Returned};
 use tollgate_testkit::redis::Server;
 
 use super::*;
@@ -104,6 +104,7 @@ fn deed() -> impl Strategy<Value = Deed> {
                 queued: Cost(hold / 2),
                 want: Cost(want),
                 since: [spent % 3, need % (2 * LONGEST_EMPTY.0), want].map(Micros),
+                returned: Returned { cost: Cost((turn % 7).saturating_mul(hold)), age: Micros(need) },
             },
         });
     prop_oneof![6 => report, 1 => babble, 2 => amount().prop_map(Deed::Charge)]
@@ -241,6 +242,12 @@ impl Pair {
                         _ => month,
                     };
                     lease.spent = lease.spent.plus(Cost(*spends));
+                    lease.returned = Returned::default();
+                    if *keeps % 3 == 0 {
+                        let cost = Cost(*spends / 2 + *want % 5_000).min(lease.spent);
+                        lease.spent = lease.spent.less(cost);
+                        lease.returned = Returned { cost, age: Micros(*keeps % (40 * SECOND)) };
+                    }
                     (lease.hold, lease.need, lease.want) = (Cost(*keeps), Cost(*need), Cost(*want));
                     // Every kind occurs: now, earlier, some time ago, and some time ahead.
                     let moment = |amount: u64| match amount % 4 {

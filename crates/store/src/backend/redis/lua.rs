@@ -9,7 +9,7 @@ use tollgate_core::terms::EXACT;
 use tollgate_core::units::{MILLI_PER_UNIT, Millis};
 use tollgate_core::wire::LONGEST_EMPTY;
 
-use crate::accounts::{self, CALM_AFTER, CALM_PART};
+use crate::accounts::{self, CALM_AFTER, CALM_PART, RISE};
 use crate::backend::{AUDIT_KEPT, CHANGES_REMEMBERED, CONSUMER_KEPT, NOTICES_REMEMBERED};
 
 /// The first byte of every account.
@@ -18,11 +18,16 @@ pub(super) const ACCOUNT_VERSION: u8 = 1;
 /// The flag in an account's second byte that says that the client has a name. The count of levels is beside it.
 pub(super) const HAS_NAME: u8 = 16;
 
+/// The flag beside it that says that something once came back to a bucket, so that the account ends in bounds of the past.
+pub(super) const HAS_FLOORS: u8 = 32;
+
 /// The first byte of an entry: what is asked for.
 pub(super) mod ask {
     pub const LEASE: u8 = 0;
     pub const CHARGE: u8 = 1;
     pub const RESET: u8 = 2;
+    /// A lease of whose spending something has come back.
+    pub const RETURN: u8 = 3;
 }
 
 /// The second byte of an entry: flags.
@@ -93,8 +98,11 @@ fn account_constants() -> Constants {
         ("CONSUMER_KEPT_MS", consumer_kept.0),
         ("ACCOUNT_VERSION", ACCOUNT_VERSION.into()),
         ("HAS_NAME", HAS_NAME.into()),
+        ("HAS_FLOORS", HAS_FLOORS.into()),
+        ("RISE", RISE),
         ("ASK_LEASE", ask::LEASE.into()),
         ("ASK_RESET", ask::RESET.into()),
+        ("ASK_RETURN", ask::RETURN.into()),
         ("ASK_CHARGE", ask::CHARGE.into()),
         ("ANONYMOUS", flag::ANONYMOUS.into()),
         ("NAMED", flag::NAMED.into()),
