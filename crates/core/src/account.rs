@@ -85,13 +85,9 @@ impl Account {
         account
     }
 
-    /// When every bucket is full again. `self` is already of now; its levels may be of other limits than `tier`'s.
+    /// When every bucket is full again.
     #[must_use]
-    pub fn full_at(&self, tier: &Tier) -> UnixNanos {
-        if self.is_of(tier) {
-            let buckets = self.levels.iter().zip(&tier.limits);
-            return buckets.map(|(level, limit)| limit.full_at(*level, self.at)).max().unwrap_or(self.at);
-        }
+    pub fn full_at(&self) -> UnixNanos {
         let levels = self.levels.iter().zip(&self.rates).filter(|(_, rate)| rate.units() > 0);
         levels.map(|(level, rate)| rate.full_at(*level, self.at)).max().unwrap_or(self.at)
     }

@@ -202,6 +202,12 @@ impl Cost {
         Self(units.saturating_mul(MILLI_PER_UNIT))
     }
 
+    /// Whole units, rounded up.
+    #[must_use]
+    pub const fn whole_units_rounded_up(self) -> u64 {
+        self.0.div_ceil(MILLI_PER_UNIT)
+    }
+
     /// Whole units, rounded down: what is left is never overstated.
     #[must_use]
     pub const fn whole_units(self) -> u64 {

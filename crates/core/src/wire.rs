@@ -134,8 +134,8 @@ pub struct LeaseRequest {
     /// What the node has let through since the epoch began, by lease or without one, less what came back of it.
     pub spent: Cost,
     /// How much of `spent` does not count again if the store does not know the node. For anonymous clients, which the store
-    /// forgets, it is what the store has acknowledged. For consumers it is 0, so that a store that has lost writes learns the
-    /// whole epoch again.
+    /// forgets, it is what the store has acknowledged. For consumers it is what the epoch began with, so that a store that has
+    /// lost writes learns the whole epoch again.
     pub acked: Cost,
     /// What `spent` was when `month` began, if it began in this epoch. All before belongs to the month before.
     pub spent_before_month: Cost,

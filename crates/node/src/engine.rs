@@ -201,7 +201,7 @@ impl Engine {
             return ruling;
         }
         let client = self.table.fingerprint(&self.policy.namespace, &caller.client(request));
-        let updated = self.table.update(data, client, tier, now, |mut state| {
+        let updated = self.table.update(data, client, now, |mut state| {
             let verdict = decide_all(&mut state.account, tier, cost, now);
             let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
             (change, (verdict, state.account))

@@ -1,16 +1,18 @@
 //! What a node's record knows of one client's lease: what it may spend, what it owes the store, and until when not to ask.
 //!
 //! Every step is a pure change of this value, within one compare-and-swap of the client's record. Amounts are thousandths of a
-//! cost unit. `spent` only grows within an epoch, so that a report that is lost, repeated or overtaken counts once (see
-//! [`wire`](tollgate_core::wire)).
+//! cost unit. `spent` is what was spent in an epoch less what came back, so a report that is lost, repeated or overtaken counts
+//! once (see [`wire`](tollgate_core::wire)).
 
 mod refused;
+mod returns;
 
 use tollgate_core::limit::Month;
 use tollgate_core::units::{Cost, Micros, Millis};
-use tollgate_core::wire::{Grant, LeaseRequest, Refusal, Returned};
+use tollgate_core::wire::{Grant, LeaseRequest, Refusal};
 
 pub use self::refused::Refused;
+pub use self::returns::Returns;
 use crate::clock::{NodeMillis, Tick};
 
 /// What a node's record knows of one client's lease.
@@ -20,7 +22,8 @@ pub struct LeaseState {
     pub epoch: u32,
     /// The number of the last message.
     pub seq: u32,
-    /// What was let through in this epoch.
+    /// What was let through in this epoch less what came back, counted from [`Self::START`]: what the store has charged
+    /// itself may come back here, too.
     pub spent: Cost,
     /// What `spent` was when the record's month began, if it began in this epoch. All before belongs to the month before.
     pub spent_before_month: Cost,
@@ -46,6 +49,8 @@ pub struct LeaseState {
     /// spending since the last message, and bit 3 if it is not known of which buckets; bits 4 to 7 the same for the message
     /// before, if it was not answered. See [`LeaseRequest::since`].
     pub fresh: u8,
+    /// What came back of `spent` and is not acknowledged by the store.
+    pub returns: Returns,
 }
 
 /// What the requests of a client cost that wait for the store.
@@ -97,6 +102,9 @@ impl LeaseState {
     /// The bit of [`Self::fresh`] for what is not known. Such spending counts as spent when it is reported.
     pub const UNKNOWN: u8 = 1 << 3;
     const SINCE_MESSAGE: u8 = 15;
+
+    /// What [`Self::spent`] is when an epoch begins.
+    pub const START: Cost = Cost(1 << 34);
 
     /// The length of a step of [`Self::idle`].
     pub const IDLE_STEP: Millis = Millis(250);
@@ -151,7 +159,7 @@ impl LeaseState {
         if self.epoch == 0 {
             self.begin(at);
         }
-        if self.owed() == Cost(0) && !self.is_asking {
+        if !self.has_news() && !self.is_asking {
             // The report is due some time after this moment. The last message may be so old that it seems to lie ahead.
             self.asked = at.tick();
         }
@@ -162,16 +170,42 @@ impl LeaseState {
         self.spent = self.spent.plus(cost);
     }
 
+    /// Takes `cost` back, which was charged at `charged` and not spent after all; false if the record knows nothing of it
+    /// any more, or cannot hold as much.
+    pub fn take_back(&mut self, cost: Cost, charged: Tick, at: NodeMillis) -> bool {
+        if self.epoch == 0 {
+            self.begin(at);
+        }
+        let has_news = self.has_news() || self.is_asking;
+        if cost > self.spent || !self.returns.add(cost, charged, at.tick()) {
+            return false;
+        }
+        if !has_news {
+            self.asked = at.tick();
+        }
+        self.spent = self.spent.less(cost);
+        self.spent_before_month = self.spent_before_month.min(self.spent);
+        // There may be room now for what was refused.
+        self.refused = Refused::default();
+        true
+    }
+
     /// What was let through and is not acknowledged by the store.
     #[must_use]
     pub const fn owed(&self) -> Cost {
         self.spent.less(self.acked)
     }
 
+    /// Whether something was let through, or came back, that the store has not acknowledged.
+    #[must_use]
+    pub const fn has_news(&self) -> bool {
+        self.spent.0 != self.acked.0 || self.returns.units > 0
+    }
+
     /// Whether the store or the client would lose something if this record were lost.
     #[must_use]
     pub const fn is_worth_keeping(&self) -> bool {
-        self.owed().0 > 0 || self.left.0 > 0 || self.is_asking
+        self.has_news() || self.left.0 > 0 || self.is_asking
     }
 
     /// Begins a new month: what was spent so far belongs to the one before.
@@ -225,30 +259,44 @@ impl LeaseState {
             need: wish.need.min(Self::MOST),
             queued: wish.queued.min(Self::MOST),
             want: wish.want.min(Self::MOST),
-            returned: Returned::default(),
+            returned: self.returns.told(now),
         }
     }
 
-    /// Applies the store's answer to a message that was sent at `sent`; returns whether it was the last message.
-    pub fn apply_grant(&mut self, grant: &Grant, cost: Cost, sent: Tick, now: Tick) -> bool {
+    /// Applies the store's answer to the message `said`, which was sent at `sent`; returns whether it was the last message.
+    pub fn apply_grant(&mut self, grant: &Grant, said: &LeaseRequest, sent: Tick, at: NodeMillis) -> bool {
         if grant.epoch != u64::from(self.epoch) || grant.seq != self.seq {
             return false;
         }
+        let now = at.tick();
         self.is_asking = false;
         self.fresh &= Self::SINCE_MESSAGE;
-        self.acked = self.acked.max(grant.spent.min(self.spent));
-        let since = self.spent.less(grant.spent);
-        self.left = grant.hold.less(since).min(Self::MOST);
+        let most = self.spent.plus(self.returns.cost());
+        self.acked = grant.spent.min(most);
+        // A repeated message says more than the store has taken from the first one.
+        if grant.spent == said.spent {
+            self.returns.acknowledge(said.returned);
+        }
+        self.left = grant.hold.less(self.spent_since(grant)).min(Self::MOST);
         let margin = Self::MARGIN.max(Millis(grant.ttl.0.div_ceil(Self::DRIFT_PART)));
         self.ends = sent.after(grant.ttl.less(margin));
         self.idle = u8::try_from(grant.idle.0 / Self::IDLE_STEP.0).unwrap_or(u8::MAX).max(1);
         self.refused = match &grant.refusal {
-            Some(refusal) => Refused::new(refusal, cost, now),
+            Some(refusal) => Refused::new(refusal, said.need, now),
             // If little is left, the next refusal is near. What the last one said is kept for requests that need not ask.
             None if grant.idle <= Self::SCARCE => Refused { until: now, ..self.refused },
             None => Refused::default(),
         };
+        if self.spent < Self::START.less(Self::MOST) && !self.is_worth_keeping() {
+            self.begin_anew(at);
+        }
         true
+    }
+
+    /// What was spent, of the lease or otherwise, since the message that `grant` answers; at most.
+    #[must_use]
+    pub const fn spent_since(&self, grant: &Grant) -> Cost {
+        self.spent.plus(self.returns.cost()).less(grant.spent)
     }
 
     /// Applies the store's answer to a request of `cost` that it has decided itself.
@@ -263,11 +311,15 @@ impl LeaseState {
     /// Begins a new epoch with what is still owed, because the store knows a later message than the record's last.
     pub fn begin_anew(&mut self, at: NodeMillis) {
         let owed = self.owed();
-        let before = self.spent_before_month.less(self.acked);
+        let before = match self.spent_before_month.less(self.acked) {
+            Cost(0) => Cost(0),
+            before => Self::START.plus(before),
+        };
         let epoch = self.epoch;
         let fresh = (self.fresh | self.fresh >> 4) & Self::SINCE_MESSAGE;
-        *self = Self { spent: owed, spent_before_month: before, fresh, ..Self::default() };
+        *self = Self { spent_before_month: before, fresh, ..Self::default() };
         self.begin(at);
+        self.spent = Self::START.plus(owed);
         self.epoch = self.epoch.max(epoch.saturating_add(1));
     }
 
@@ -284,7 +336,7 @@ impl LeaseState {
     /// Whether the record has an epoch in which nothing is left to report.
     #[must_use]
     pub const fn has_idle_past(&self) -> bool {
-        self.epoch > 0 && self.spent.0 > 0 && !self.is_worth_keeping()
+        self.epoch > 0 && self.spent.0 != Self::START.0 && !self.is_worth_keeping()
     }
 
     /// How long a lease may lie unspent before it goes back.
@@ -315,7 +367,7 @@ impl LeaseState {
     /// lease has gone back or has ended, so it does not come often.
     #[must_use]
     pub const fn rarity(&self, now: Tick) -> Option<Rarity> {
-        if self.epoch == 0 || self.is_asking || self.owed().0 > 0 {
+        if self.epoch == 0 || self.is_asking || self.has_news() {
             return None;
         }
         let is_seldom = now.since(self.asked).0 >= Self::SELDOM.0 && self.left.0 == 0;
@@ -344,6 +396,8 @@ impl LeaseState {
         self.epoch = u32::try_from(at.0 / 16).unwrap_or(u32::MAX).max(1);
         self.seq = 0;
         self.asked = at.tick();
+        self.spent = Self::START;
+        self.acked = Self::START;
     }
 }
 

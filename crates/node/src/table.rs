@@ -23,7 +23,6 @@ mod slot;
 use std::cell::Cell;
 
 use tollgate_core::client::{Client, ClientId};
-use tollgate_core::tier::Tier;
 use tollgate_core::units::UnixNanos;
 
 pub use self::fingerprint::{Fingerprint, FingerprintKey};
@@ -107,13 +106,8 @@ pub struct Records<'a, S> {
 
 impl<S: SharedData> Records<'_, S> {
     /// [`Table::update`], at this step's moment.
-    pub fn update<T>(
-        &self,
-        client: Fingerprint,
-        tier: &Tier,
-        decide: impl FnMut(State) -> (Change, T),
-    ) -> Updated<T> {
-        self.table.update(self.data, client, tier, self.now, decide)
+    pub fn update<T>(&self, client: Fingerprint, decide: impl FnMut(State) -> (Change, T)) -> Updated<T> {
+        self.table.update(self.data, client, self.now, decide)
     }
 }
 
@@ -236,19 +230,17 @@ impl Table {
 
     /// Lets `decide` read a client's state and change it, in one atomic step.
     ///
-    /// If another worker was first, `decide` is called again with the new state, and its earlier answer is dropped. `tier` is
-    /// the one under which the account is kept.
+    /// If another worker was first, `decide` is called again with the new state, and its earlier answer is dropped.
     pub fn update<T>(
         &self,
         data: &impl SharedData,
         client: Fingerprint,
-        tier: &Tier,
         now: impl Into<Now>,
         mut decide: impl FnMut(State) -> (Change, T),
     ) -> Updated<T> {
         let mut answer = None;
         // One function for all kinds of answers, or its copies would be most of the module.
-        let updated = self.update_by(data, client, tier, now.into(), &mut |state| {
+        let updated = self.update_by(data, client, now.into(), &mut |state| {
             let (change, found) = decide(*state);
             answer = Some(found);
             match change {
@@ -270,7 +262,6 @@ impl Table {
         &self,
         data: &impl SharedData,
         client: Fingerprint,
-        tier: &Tier,
         now: Now,
         decide: &mut dyn FnMut(&mut State) -> bool,
     ) -> Updated<()> {
@@ -294,9 +285,8 @@ impl Table {
                 Some((way, _)) => (way, false),
                 None => slot::way_for_newcomer(&bytes, now),
             };
-            let full_at = UnixNanos(now.to_node(state.account.full_at(tier)).0);
             state.account.at = UnixNanos(now.to_node(state.account.at).0);
-            slot::put(&mut bytes, way, &Record::new(&client, state, full_at));
+            slot::put(&mut bytes, way, &Record::new(&client, state));
             match data.set(&key, &bytes, expected) {
                 Write::Done => {
                     self.evictions.update(|before| before.saturating_add(evicted.into()));

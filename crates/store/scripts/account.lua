@@ -311,7 +311,7 @@ end
 
 local function start_loan(i)
   nodes[i], lows[i], highs[i] = node, low, high
-  seqs[i], spents[i], lents[i], forfeits[i], loan_months[i], loan_ends[i] = 0, min(acked, spent), 0, 0, 0, 0
+  seqs[i], spents[i], lents[i], forfeits[i], loan_months[i], loan_ends[i] = 0, acked, 0, 0, 0, 0
   return i
 end
 

@@ -343,7 +343,7 @@ impl Account {
     /// The place of the loan of `node`, which is made if there is none. The result is `None` if `lease` is older than
     /// the loan.
     fn loan_of(&mut self, node: u64, lease: &LeaseRequest, terms: &Terms) -> Option<usize> {
-        let known = exact(lease.acked.min(lease.spent));
+        let known = exact(lease.acked);
         let fresh = Loan { node, epoch: lease.epoch, spent: known, ..Loan::default() };
         let Some(index) = self.loans.iter().position(|loan| loan.node == node) else {
             if self.loans.len() >= MAX_LOANS {

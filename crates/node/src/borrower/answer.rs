@@ -56,21 +56,16 @@ impl Borrower {
         if received.next < received.reply.answers.len() {
             return true;
         }
-        self.void_changed(policy, &records, std::mem::take(&mut received.changed));
+        self.void_changed(&records, std::mem::take(&mut received.changed));
         false
     }
 
     /// Voids the leases and refusals of clients that were reset or have other limits now, so that they ask again.
-    fn void_changed(
-        &mut self,
-        policy: &Policy,
-        records: &Records<'_, impl SharedData>,
-        changed: Vec<ClientId>,
-    ) {
+    fn void_changed(&mut self, records: &Records<'_, impl SharedData>, changed: Vec<ClientId>) {
         let now = records.now.millis();
         for (id, is_anonymous) in changed.into_iter().flat_map(|id| [(id, false), (id, true)]) {
             let client = records.table.fingerprint_of(id, is_anonymous);
-            records.update(client, &policy.anonymous, |mut state| {
+            records.update(client, |mut state| {
                 if state.lease.epoch == 0 {
                     return (Change::Keep, ());
                 }
@@ -102,11 +97,11 @@ impl Borrower {
         let tier = overridden.as_ref().map_or(tier, |overridden| &overridden.tier);
         let client = records.table.fingerprint_of(entry.client, entry.is_anonymous);
         let seen = Seen { now: records.now, took: now.since(sent) };
-        let updated = records.update(client, tier, |mut state| match answer {
+        let updated = records.update(client, |mut state| match answer {
             Answer::Grant(grant) => {
-                let is_applied = state.lease.apply_grant(grant, lease.need, sent.tick(), now.tick());
+                let is_applied = state.lease.apply_grant(grant, lease, sent.tick(), now);
                 if is_applied {
-                    let since = state.lease.spent.less(grant.spent);
+                    let since = state.lease.spent_since(grant);
                     state.lease.terms = tag(tier);
                     state.account = account_seen(grant, &state.account, since, tier, seen);
                 }

@@ -156,6 +156,13 @@ impl ClientStats {
         self.due_at = if self.due_at > mono { self.due_at.min(soon) } else { soon };
     }
 
+    /// Records that a request cost `more` in the end than it was charged at first, or less.
+    pub fn record_settled(&mut self, more: Cost, mono: NodeMillis) {
+        self.unseen = self.unseen.plus(more);
+        self.spent = self.spent.plus(more);
+        self.due_at = self.due_at.min(mono);
+    }
+
     /// What its last request cost.
     pub const fn cost(&self) -> Cost {
         self.cost
@@ -214,7 +221,8 @@ impl ClientStats {
             return None;
         }
         // A message that is still without an answer was lost. The record has to stay until one is answered.
-        let is_late = (lease.owed() > Cost(0) && since >= self.report_after(lease.is_patient()))
+        let is_late = (lease.has_news() && since >= self.report_after(lease.is_patient()))
+            || lease.returns.units > 0
             || (lease.is_asking && since >= Timing::REPORT);
         let is_idle = lease.spent == self.seen_spent && mono.since(self.last_served) >= lease.idle_time();
         if is_idle && lease.left > Cost(0) {
@@ -297,7 +305,9 @@ impl ClientStats {
             if self.refused > 0 {
                 next = until(lease.refused.until);
             }
-            if lease.owed() > Cost(0) {
+            if lease.returns.units > 0 {
+                next = mono;
+            } else if lease.has_news() {
                 next = next.min(asked.after(self.report_after(self.is_patient)));
             }
             if lease.left > Cost(0) {

@@ -117,7 +117,7 @@ impl Borrower {
                 let tier = self.overrides.of(&id).map_or(tier, |overridden| &overridden.tier);
                 let (timing, is_strict) = (self.timing, self.is_strict);
                 let client = records.table.fingerprint_of(id, stats.name.is_none());
-                let updated = records.update(client, tier, |mut state| {
+                let updated = records.update(client, |mut state| {
                     state.turn_to(now.unix);
                     let borrows = !is_strict && !tier.is_unlimited() && !tier.holds_few(stats.cost());
                     match stats.wishes(&mut state.lease, borrows, timing, now.millis()) {

@@ -8,7 +8,7 @@ use tollgate_core::wire::{Ask, LONGEST_EMPTY, LeaseRequest};
 use super::client_stats::ClientStats;
 use super::{Borrower, Call, Subject, enqueue};
 use crate::clock::Now;
-use crate::lease::{Demand, Rarity, Wish};
+use crate::lease::{Demand, LeaseState, Rarity, Wish};
 use crate::table::{Change, Records, SharedData, State, Updated};
 
 impl Borrower {
@@ -39,8 +39,8 @@ impl Borrower {
     ) -> Option<LeaseRequest> {
         let client = records.table.fingerprint_of(subject.id, subject.is_anonymous());
         let (now, patience) = (records.now, self.timing.patience());
-        let updated = records.update(client, tier, |mut state| {
-            if state.lease.left == Cost(0) && state.lease.owed() == Cost(0) {
+        let updated = records.update(client, |mut state| {
+            if state.lease.left == Cost(0) && !state.lease.has_news() {
                 return (Change::Keep, None);
             }
             state.turn_to(now.unix);
@@ -73,7 +73,7 @@ impl Borrower {
             stats.want()
         });
         let client = records.table.fingerprint_of(subject.id, subject.is_anonymous());
-        let updated = records.update(client, tier, |mut state| {
+        let updated = records.update(client, |mut state| {
             let rarity = state.lease.rarity(now.millis().tick());
             let beyond = remembered.unwrap_or_else(|| ClientStats::want_first(need, rarity));
             let wish = Wish { need, queued, want: need.plus(queued).plus(beyond) };
@@ -132,7 +132,8 @@ fn until_empty(state: &State, tier: &Tier, now: Now) -> [Micros; 3] {
     until_empty
 }
 
-/// `lease` as it is sent: [`LeaseRequest::acked`] is told of anonymous clients alone.
+/// `lease` as it is sent: [`LeaseRequest::acked`] is told of anonymous clients alone. Of consumers a store that has lost writes
+/// learns all that was spent since the epoch's start.
 pub(super) const fn as_sent(lease: LeaseRequest, is_anonymous: bool) -> LeaseRequest {
-    LeaseRequest { acked: if is_anonymous { lease.acked } else { Cost(0) }, ..lease }
+    LeaseRequest { acked: if is_anonymous { lease.acked } else { LeaseState::START }, ..lease }
 }

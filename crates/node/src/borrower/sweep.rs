@@ -54,7 +54,7 @@ impl Borrower {
                 continue;
             }
             let client = table.fingerprint_of(id, is_anonymous);
-            let updated = records.update(client, &policy.anonymous, |mut state| {
+            let updated = records.update(client, |mut state| {
                 if !is_silent(&state) {
                     return (Change::Keep, None);
                 }
@@ -101,7 +101,7 @@ impl Borrower {
                 break;
             }
             let client = table.fingerprint_of(id, is_anonymous);
-            let updated = records.update(client, &policy.anonymous, |mut state| {
+            let updated = records.update(client, |mut state| {
                 let lease = self.last_message(policy, id, &mut state, now);
                 (Change::Write(state), (lease, state.lease.offer))
             });

@@ -1,5 +1,5 @@
 use super::*;
-use crate::lease::{Demand, Refused, Spend};
+use crate::lease::{Demand, LeaseState, Refused, Spend};
 use crate::table::tests::{Fake, Rules};
 use crate::table::{Change, FingerprintKey, Records, SharedData, State, Table, Updated};
 use tollgate_core::terms::{Rate, Terms};
@@ -36,7 +36,7 @@ impl Node {
 
     fn change(&self, mut change: impl FnMut(&mut State)) -> State {
         let client = self.table.fingerprint_of(ID, self.is_anonymous);
-        let updated = self.table.update(&self.shared, client, &self.policy.anonymous, NOW, |mut state| {
+        let updated = self.table.update(&self.shared, client, NOW, |mut state| {
             change(&mut state);
             (Change::Write(state), state)
         });
@@ -61,6 +61,11 @@ impl Node {
     }
 }
 
+/// What a record says that has let `milli` through.
+fn spent(milli: u64) -> Cost {
+    LeaseState::START.plus(Cost(milli))
+}
+
 #[test]
 fn what_a_lost_worker_has_left_is_told_under_its_own_tier() {
     let mut node = Node::new();
@@ -71,7 +76,7 @@ fn what_a_lost_worker_has_left_is_told_under_its_own_tier() {
     assert_eq!(node.tick(900 + Timing::ORPHANED.0), [], "its worker may be about to");
     let told = node.tick(1_100 + Timing::ORPHANED.0);
     let [Entry { offer: 1, ask: Ask::Lease(lease), .. }] = &told[..] else { panic!("{told:?}") };
-    assert_eq!((lease.spent, lease.need, lease.want), (Cost(3_000), Cost(0), Cost(0)));
+    assert_eq!((lease.spent, lease.need, lease.want), (spent(3_000), Cost(0), Cost(0)));
 }
 
 #[test]
@@ -79,7 +84,7 @@ fn a_client_that_was_silent_for_an_hour_begins_a_new_epoch() {
     let mut node = Node::new();
     let before = node.change(|state| {
         state.lease.owe(Cost(3_000), NodeMillis(1_000));
-        state.lease.acked = Cost(3_000);
+        state.lease.acked = spent(3_000);
     });
     assert_eq!(node.tick(900 + Timing::QUIET.0), []);
     assert_eq!(node.change(|_| ()).lease.epoch, before.lease.epoch);
@@ -87,7 +92,7 @@ fn a_client_that_was_silent_for_an_hour_begins_a_new_epoch() {
     let after = node.change(|_| ());
     assert_eq!(
         (after.lease.spent, after.lease.seq),
-        (Cost(0), 0),
+        (spent(0), 0),
         "a store that has forgotten it would count it again"
     );
     assert!(after.lease.epoch > before.lease.epoch);
@@ -109,13 +114,13 @@ fn of_a_consumer_all_is_told_and_of_an_anonymous_client_what_is_not_known() {
         let mut node = Node { is_anonymous, ..Node::new() };
         node.change(|state| {
             state.lease.owe(Cost(3_000), NodeMillis(1_000));
-            state.lease.acked = Cost(2_000);
+            state.lease.acked = spent(2_000);
         });
         let told = node.tick(1_100 + Timing::ORPHANED.0);
         let [Entry { ask: Ask::Lease(lease), .. }] = &told[..] else { panic!("{told:?}") };
         assert_eq!(
             (lease.spent, lease.acked),
-            (Cost(3_000), Cost(acked)),
+            (spent(3_000), spent(acked)),
             "a store that has lost writes has lost consumers' too"
         );
     }
@@ -390,10 +395,10 @@ fn a_worker_that_ends_reports_and_returns_everything_until_nothing_is_left() {
     let [Entry { client: ID, offer: 1, ask: Ask::Lease(lease), .. }] = &call.batch.entries[..] else {
         panic!("{call:?}")
     };
-    assert_eq!((lease.spent, lease.hold, lease.want), (Cost(3_000), Cost(0), Cost(0)));
+    assert_eq!((lease.spent, lease.hold, lease.want), (spent(3_000), Cost(0), Cost(0)));
     let grant = Grant { epoch: lease.epoch, seq: lease.seq, spent: lease.spent, ..Grant::default() };
     node.change(|state| {
-        state.lease.apply_grant(&grant, Cost(0), at(1_001).millis().tick(), at(1_002).millis().tick());
+        state.lease.apply_grant(&grant, lease, at(1_001).millis().tick(), at(1_002).millis());
     });
     assert!(node.borrower.drain(&node.policy, &records(at(1_003))).is_none());
 }

@@ -213,7 +213,7 @@ impl Engine {
         let tier = self.tier(&under);
         let client = self.table.fingerprint_of(question.id, question.name.is_none());
         let (now, seen) = (worker.now, Seen { now: worker.now, took });
-        self.records(worker).update(client, tier, |mut state| {
+        self.records(worker).update(client, |mut state| {
             state.turn_to(now.unix);
             state.lease.offer = question.offer;
             state.lease.come_under(tag(tier));
@@ -267,7 +267,7 @@ impl Engine {
         };
         // While many requests are refused here, the tick asks on their behalf.
         let is_pressed = !tier.holds_few(cost) && worker.borrower.is_pressed(&subject.id, now.millis());
-        let updated = self.records(worker).update(client, tier, |mut state| {
+        let updated = self.records(worker).update(client, |mut state| {
             state.lease.offer = subject.offer;
             let found =
                 record::decide(&mut state, tier, cost, now, failure, is_pressed, subject.is_anonymous());
@@ -316,7 +316,7 @@ impl Engine {
         // Anonymous clients of that network share this record.
         let Some(namespace) = &self.namespace else { return unknown(under, now.unix) };
         let client = self.table.fingerprint_of(namespace.id(&Client::Anonymous(*network)), true);
-        let updated = self.records(worker).update(client, tier, |mut state| {
+        let updated = self.records(worker).update(client, |mut state| {
             let verdict = decide_all(&mut state.account, tier, cost, now.unix);
             let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
             (change, (verdict, state.account))
@@ -324,7 +324,7 @@ impl Engine {
         match updated {
             Updated::Done { answer: (Verdict::Allowed, account), .. } => {
                 let consumer = self.table.fingerprint_of(subject.id, false);
-                let owed = self.records(worker).update(consumer, self.tier(under), |mut state| {
+                let owed = self.records(worker).update(consumer, |mut state| {
                     state.turn_to(now.unix);
                     state.lease.owe(cost, now.millis());
                     record::charge(&mut state, self.tier(under), cost, now.unix);

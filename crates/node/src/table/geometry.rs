@@ -7,7 +7,7 @@ use super::slot::{SLOT_BYTES, WAYS};
 /// The letter of this layout of slots. It is in every slot's key, so that a filter with another layout, which may run beside
 /// this one during an upgrade, has other keys and never meets a value of another size. A table of more than 64³ slots uses the
 /// next letter as well.
-const LAYOUT: u8 = b'd';
+const LAYOUT: u8 = b'f';
 
 /// 64 characters, six bits each.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

@@ -5,7 +5,7 @@ use super::geometry::{Geometry, SlotKey};
 use super::{Expected, Read, SharedData, Write};
 
 /// No slot's name has a tilde.
-pub(super) const KEY: SlotKey = SlotKey::named(*b"d~~~");
+pub(super) const KEY: SlotKey = SlotKey::named(*b"f~~~");
 
 const MAGIC: [u8; 4] = *b"TGm\x03";
 const BYTES: usize = 40;

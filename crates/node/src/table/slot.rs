@@ -8,7 +8,7 @@
 //!       912     the end                                            56   8  spent 48, idle 8, whether asking 1, offer 7
 //!                                                                  64   8  turn 48, checksum's upper half 16
 //! amounts: thousandths of a unit                                   72   8  acked 48, checksum's lower half 16
-//! moments: of the node's clock                                      80   8  left 32, full again 32, unix seconds
+//! moments: of the node's clock                                      80   8  left 32, returned: units 20, since 12
 //!                                                                  88   8  epoch 32, seq 32
 //!                                                                  96   8  lease ends 32, asked 32
 //!                                                                 104   8  refused: cost 24, limits 8, until 32
@@ -26,7 +26,7 @@ use tollgate_core::units::{Cost, UnixNanos};
 
 use super::fingerprint::Fingerprint;
 use crate::clock::{Now, Tick};
-use crate::lease::{LeaseState, Refused};
+use crate::lease::{LeaseState, Refused, Returns};
 
 /// Records in a slot.
 pub const WAYS: usize = 7;
@@ -36,7 +36,7 @@ pub const SLOT_BYTES: usize = HEAD_BYTES + WAYS * RECORD_BYTES;
 const HEAD_BYTES: usize = 16;
 const RECORD_BYTES: usize = WORDS * 8;
 const WORDS: usize = 16;
-const MAGIC: [u8; 4] = *b"TGs\x03";
+const MAGIC: [u8; 4] = *b"TGs\x04";
 /// Amounts have 48 bits, enough for 281 billion units.
 const MAX_USED: u64 = (1 << 48) - 1;
 /// The part of two words that is checked. Their upper 16 bits are the halves of the checksum.
@@ -72,16 +72,13 @@ pub struct Record {
     pub client: [u64; 2],
     /// Its state.
     pub state: State,
-    /// The second of the node's clock at which all buckets are full, so that only the month may still matter.
-    pub full_at: u32,
 }
 
 impl Record {
-    /// The record of `state`, whose buckets are all full at `full_at`.
+    /// The record of `state`.
     #[must_use]
-    pub fn new(client: &Fingerprint, state: State, full_at: UnixNanos) -> Self {
-        let full_at = u32::try_from(full_at.seconds_rounded_up()).unwrap_or(u32::MAX);
-        Self { client: client.bits, state, full_at }
+    pub const fn new(client: &Fingerprint, state: State) -> Self {
+        Self { client: client.bits, state }
     }
 
     /// What would be lost with it, in order of weight: whether it concerns the store, the month's use, and the time until its
@@ -91,7 +88,7 @@ impl Record {
         // With a store, the store keeps the month.
         let counts = account.used.0 > 0 && account.month >= month && lease.epoch == 0;
         let used = if counts { account.used.0 } else { 0 };
-        (lease.is_worth_keeping(), used, u64::from(self.full_at).saturating_sub(now))
+        (lease.is_worth_keeping(), used, account.full_at().seconds_rounded_up().saturating_sub(now))
     }
 
     /// Writes the record to its place.
@@ -117,7 +114,10 @@ impl Record {
                 | amount(lease.spent),
             amount(lease.spent_before_month),
             amount(lease.acked),
-            halves(self.full_at, narrow(lease.left)),
+            halves(
+                u32::from(lease.returns.since) << 20 | lease.returns.units % Returns::UNITS,
+                narrow(lease.left),
+            ),
             halves(lease.seq, lease.epoch),
             halves(lease.asked.0, lease.ends.0),
             halves(
@@ -190,8 +190,9 @@ impl Record {
             },
             terms: upper(terms) & MAX_TAG,
             fresh: (terms >> 56) as u8,
+            returns: Returns { units: upper(left) % Returns::UNITS, since: (left >> 52) as u16 },
         };
-        Some(Self { client: [first, second], state: State { account, lease }, full_at: upper(left) })
+        Some(Self { client: [first, second], state: State { account, lease } })
     }
 }
 

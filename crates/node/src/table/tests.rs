@@ -7,6 +7,7 @@ use super::*;
 use tollgate_core::account::{Verdict, decide_all};
 use tollgate_core::client::Network;
 use tollgate_core::limit::{Limit, Period};
+use tollgate_core::tier::Tier;
 use tollgate_core::units::{Cost, Nanos};
 
 /// Shared data with one host's rules. Between any two calls other workers may act.
@@ -122,7 +123,7 @@ fn spend_as(
     tier: &Tier,
     now: UnixNanos,
 ) -> Updated<bool> {
-    table.update(data, client, tier, now, |mut state| match decide_all(&mut state.account, tier, ONE, now) {
+    table.update(data, client, now, |mut state| match decide_all(&mut state.account, tier, ONE, now) {
         Verdict::Allowed => (Change::Write(state), true),
         _ => (Change::Keep, false),
     })

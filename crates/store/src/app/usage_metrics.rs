@@ -132,7 +132,7 @@ impl UsageMetrics {
                 Cost(lease.spent.less(seen.spent).0.checked_div(messages).unwrap_or(0))
             }
             // This is the node's first message. Of a later one, nobody knows how much is new.
-            None if lease.seq <= 1 => lease.spent,
+            None if lease.seq <= 1 => lease.spent.less(lease.acked),
             None => Cost(0),
         };
         let ends = now.after(grant.ttl.micros());

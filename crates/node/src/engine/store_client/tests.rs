@@ -2,6 +2,7 @@ use super::*;
 use crate::clock::NodeNanos;
 use crate::engine::Outcome;
 use crate::engine::borrowing::Question;
+use crate::lease::LeaseState;
 use crate::request::Headers;
 use crate::request::tests::{Answers, pairs};
 use crate::table::tests::{Fake, Rules};
@@ -291,7 +292,7 @@ fn what_a_drain_is_answered_is_all_that_it_waits_for() {
     assert!(store_client.drain(engine, host));
     let batch = Batch::from_bytes(&host.said.borrow()).unwrap();
     let [Entry { ask: Ask::Lease(lease), .. }] = &batch.entries[..] else { panic!("{batch:?}") };
-    assert_eq!((lease.spent, lease.hold), (Cost(1_000), Cost(0)));
+    assert_eq!((lease.spent, lease.hold), (LeaseState::START.plus(Cost(1_000)), Cost(0)));
     *host.says.borrow_mut() = Some(granted(&batch, 0));
     store_client.receive_batch(engine, host);
     assert!(!store_client.drain(engine, host), "nothing is left");

@@ -1,19 +1,24 @@
 use super::*;
 use crate::clock::NodeMillis;
 use proptest::prelude::*;
+use tollgate_core::limit::{Limit, Period};
 
 fn client(first: u64) -> Fingerprint {
     Fingerprint { is_anonymous: false, bits: [first, !first], place: 0 }
 }
 
-fn record(first: u64, used: u64, full_at: u32) -> Record {
-    let account = Account { at: UnixNanos(5), used: Cost(used), month: Month(682), ..Account::default() };
-    Record { client: client(first).bits, state: State { account, ..State::default() }, full_at }
+/// One that has used as much, with a bucket that is full again at that second.
+fn record(first: u64, used: u64, full_at: u64) -> Record {
+    let limit = Limit::new(60, Period::Minute, 100).unwrap();
+    let mut account = Account { at: UnixNanos(5), used: Cost(used), month: Month(682), ..Account::default() };
+    account.levels[0] = limit.waiting(Level(0), UnixNanos::from_seconds(full_at).since(account.at));
+    account.rates[0] = PackedRate::of(&limit);
+    Record { client: client(first).bits, state: State { account, ..State::default() } }
 }
 
 /// 2026-11-24T00:00:00Z, in month 682.
 const NOW: UnixNanos = UnixNanos::from_seconds(1_795_478_400);
-const LATER: u32 = 1_795_478_460;
+const LATER: u64 = 1_795_478_460;
 
 #[test]
 fn a_slot_has_the_size_that_the_hosts_pieces_fit() {
@@ -47,7 +52,7 @@ fn a_newcomer_takes_an_empty_way_then_one_that_equals_absent() {
     assert!(way_for_newcomer(&bytes, NOW.into()).1);
     let past = Account { month: Month(681), used: Cost(9_000), ..Account::default() };
     let state = State { account: past, ..State::default() };
-    put(&mut bytes, 5, &Record { client: client(12).bits, state, full_at: LATER - 60 });
+    put(&mut bytes, 5, &Record { client: client(12).bits, state });
     assert_eq!(way_for_newcomer(&bytes, NOW.into()), (5, false), "full again, and its month is over");
 }
 
@@ -63,7 +68,8 @@ fn what_the_store_has_to_hear_of_goes_last_and_a_month_that_the_store_keeps_is_n
     reported.state.lease = LeaseState { epoch: 1, spent: Cost(9), acked: Cost(9), ..LeaseState::default() };
     put(&mut bytes, 2, &reported);
     assert_eq!(way_for_newcomer(&bytes, NOW.into()), (2, true), "full in a minute");
-    put(&mut bytes, 2, &Record { full_at: 0, ..reported });
+    reported.state.account.levels = Default::default();
+    put(&mut bytes, 2, &reported);
     assert_eq!(way_for_newcomer(&bytes, NOW.into()), (2, false));
 }
 
@@ -77,13 +83,13 @@ fn when_the_month_turns_what_was_spent_belongs_to_the_one_before() {
     state.turn_to(december);
     assert_eq!(
         (state.lease.spent_before_month, state.account.used, state.account.month),
-        (Cost(4_000), Cost(0), Month(683))
+        (LeaseState::START.plus(Cost(4_000)), Cost(0), Month(683))
     );
     state.lease.owe(Cost(1_000), NodeMillis(1_000));
     state.turn_to(NOW);
     assert_eq!(
         (state.lease.spent_before_month, state.account.month),
-        (Cost(4_000), Month(683)),
+        (LeaseState::START.plus(Cost(4_000)), Month(683)),
         "it never turns back"
     );
 }
@@ -115,17 +121,17 @@ proptest! {
     ) {
         let client = Fingerprint { is_anonymous: true, bits, place: 0 };
         let [used, spent, turn, acked] = amounts;
-        let [full_at, epoch, seq, left, ends, asked, until] = words;
+        let [returned, epoch, seq, left, ends, asked, until] = words;
         let [idle, limits, fresh] = small;
         let account = Account {
             at: UnixNanos(at), levels: levels.map(Level), rates: rates.map(PackedRate), month: Month(month), used: Cost(used),
         };
-        let refused = Refused { cost: Cost(u64::from(full_at) & Refused::MAX_COST.0), until: Tick(until), limits };
+        let refused = Refused { cost: Cost(u64::from(returned) & Refused::MAX_COST.0), until: Tick(until), limits };
         let lease = LeaseState {
             epoch, seq, spent: Cost(spent), spent_before_month: Cost(turn), acked: Cost(acked), left: Cost(left.into()), ends: Tick(ends), asked: Tick(asked), is_asking, idle, refused, offer: limits & 127, terms,
-            fresh,
+            fresh, returns: Returns { units: returned % Returns::UNITS, since: (returned >> 20) as u16 },
         };
-        let record = Record { client: bits, state: State { account, lease }, full_at };
+        let record = Record { client: bits, state: State { account, lease } };
         let mut bytes = empty();
         put(&mut bytes, way, &record);
         prop_assert_eq!(find(&bytes, &client), Some((way, record)));

@@ -1,0 +1,119 @@
+//! What came back of a client's spending, as a record keeps it.
+
+use tollgate_core::units::{Cost, Micros, Millis};
+use tollgate_core::wire::Returned;
+
+use crate::clock::Tick;
+
+/// What requests cost less in the end than they were charged at first: with a store, since the last message that was
+/// answered, and without one, ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Returns {
+    /// The sum in whole units, each request's rounded up; below [`Self::UNITS`].
+    pub units: u32,
+    /// When the first of these requests was charged, in [steps](Self::STEP) of the node's clock; below [`Self::STEPS`].
+    pub since: u16,
+}
+
+impl Returns {
+    /// A record has 20 bits for the units, and 12 for the moment.
+    pub const UNITS: u32 = 1 << 20;
+    const STEPS: u32 = 1 << 12;
+    const STEP: Millis = Millis(256);
+
+    /// Adds `cost`, which was charged at `charged`; false if a record cannot hold as much.
+    pub fn add(&mut self, cost: Cost, charged: Tick, now: Tick) -> bool {
+        let units = u64::from(self.units).saturating_add(cost.whole_units_rounded_up());
+        let Some(units) = u32::try_from(units).ok().filter(|units| *units < Self::UNITS) else {
+            return false;
+        };
+        let since = Self::step_of(charged);
+        if self.units == 0 || Self::steps(since, now) > Self::steps(self.since, now) {
+            self.since = since;
+        }
+        self.units = units;
+        true
+    }
+
+    /// Adds `cost` to a sum that begins anew at the end of its range.
+    pub fn count(&mut self, cost: Cost) {
+        let units = u64::from(self.units).saturating_add(cost.whole_units_rounded_up());
+        self.units = (units % u64::from(Self::UNITS)) as u32;
+    }
+
+    /// What was counted since the sum was `earlier`.
+    #[must_use]
+    pub const fn counted_since(self, earlier: u32) -> Cost {
+        Cost::from_units((self.units.wrapping_sub(earlier) % Self::UNITS) as u64)
+    }
+
+    /// The sum.
+    #[must_use]
+    pub const fn cost(self) -> Cost {
+        Cost::from_units(self.units as u64)
+    }
+
+    /// As a message says it.
+    #[must_use]
+    pub fn told(self, now: Tick) -> Returned {
+        if self.units == 0 {
+            return Returned::default();
+        }
+        // Both moments are rounded down, and the message takes a while.
+        let steps = u64::from(Self::steps(self.since, now)).saturating_add(2);
+        Returned { cost: self.cost(), age: Micros(Self::STEP.micros().0.saturating_mul(steps)) }
+    }
+
+    /// Takes off what a message has told, once the store has answered it.
+    pub fn acknowledge(&mut self, told: Returned) {
+        let units = u32::try_from(told.cost.whole_units()).unwrap_or(u32::MAX);
+        self.units = self.units.saturating_sub(units);
+    }
+
+    const fn step_of(moment: Tick) -> u16 {
+        (moment.0 / Self::STEP.0 as u32 % Self::STEPS) as u16
+    }
+
+    const fn steps(since: u16, now: Tick) -> u32 {
+        (Self::step_of(now) as u32).wrapping_sub(since as u32) % Self::STEPS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Tick = Tick(u32::MAX - 100_000);
+
+    #[test]
+    fn the_oldest_charge_counts_and_the_age_is_an_upper_bound() {
+        let mut returns = Returns::default();
+        assert_eq!(returns.told(NOW), Returned::default());
+        for (age, oldest) in [(3_000, 3_000_u64), (9_000, 9_000), (200, 9_000)] {
+            assert!(returns.add(Cost(1_500), Tick(NOW.0 - age), NOW));
+            let told = returns.told(NOW).age.millis();
+            assert!((Millis(oldest)..=Millis(oldest + 768)).contains(&told), "{told:?}");
+        }
+        assert_eq!(returns.cost(), Cost(6_000));
+        returns.acknowledge(Returned { cost: Cost(4_000), age: Micros(0) });
+        assert_eq!(returns.cost(), Cost(2_000));
+    }
+
+    #[test]
+    fn the_age_is_right_when_the_clocks_range_begins_anew() {
+        let mut returns = Returns::default();
+        let (charged, now) = (Tick(u32::MAX - 5_000), Tick(2_000));
+        assert!(returns.add(Cost(1_000), charged, now));
+        assert!(returns.told(now).age.millis() >= Millis(7_000));
+        assert!(returns.told(now).age.millis() <= Millis(7_800));
+    }
+
+    #[test]
+    fn more_than_a_record_holds_is_refused_and_a_mere_count_begins_anew() {
+        let mut returns = Returns { units: Returns::UNITS - 1, since: 0 };
+        assert!(!returns.add(Cost(1), NOW, NOW));
+        assert!(!returns.add(Cost(u64::MAX), NOW, NOW));
+        returns.count(Cost(2_500));
+        assert_eq!((returns.units, returns.counted_since(Returns::UNITS - 1)), (2, Cost(3_000)));
+    }
+}
