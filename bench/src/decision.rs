@@ -137,7 +137,7 @@ impl Side {
         let start = Instant::now();
         for request in self.requests.iter().cycle().take(decisions) {
             let request = Request::new(Headers::new(request), &Nobody);
-            black_box(self.endpoints.cost(request.method, request.path));
+            black_box(self.endpoints.price(request.method, request.path));
         }
         self.price_ns.push(start.elapsed().as_nanos() as f64 / decisions as f64);
         Ok(())

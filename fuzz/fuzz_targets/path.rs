@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate_core::price::{Pattern, PatternError, Rule};
+use tollgate_core::price::{Pattern, PatternError, Price, Rule};
 use tollgate_core::units::Cost;
 use tollgate_node::endpoint::Endpoints;
 use tollgate_spellings::readings;
@@ -24,8 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
         Endpoints::new(&PRICES.map(|(path, cost)| rule(path, cost).unwrap()), Cost::from_units(DEFAULT));
     // A path begins with a slash; as part of a whole URL it costs the same.
     let bytes = &[b"/", bytes.strip_prefix(b"/").unwrap_or(bytes)].concat()[..];
-    let charged = list.cost(b"GET", bytes).whole_units();
-    assert_eq!(list.cost(b"GET", &[b"http://127.0.0.1:8000", bytes].concat()).whole_units(), charged);
+    let charged = list.price(b"GET", bytes).cost.whole_units();
+    assert_eq!(list.price(b"GET", &[b"http://127.0.0.1:8000", bytes].concat()).cost.whole_units(), charged);
     let mut paths = readings(bytes);
     paths.sort();
     paths.dedup();
@@ -35,14 +35,14 @@ fuzz_target!(|bytes: &[u8]| {
         let own = std::str::from_utf8(&path).ok().and_then(|path| rule(path, 2));
         if let Some(own) = own {
             let list = Endpoints::new(&[own], Cost::from_units(1));
-            assert_eq!(list.cost(b"GET", bytes), Cost::from_units(2), "a price for {read} alone");
+            assert_eq!(list.price(b"GET", bytes).cost, Cost::from_units(2), "a price for {read} alone");
         }
     }
 });
 
 /// A line of a price list, if the path is valid.
 fn rule(path: &str, cost: u64) -> Option<Rule> {
-    Some(Rule { pattern: Pattern::parse(path).ok()?, methods: vec![], cost: Cost::from_units(cost) })
+    Some(Rule { pattern: Pattern::parse(path).ok()?, methods: vec![], price: Price { cost: Cost::from_units(cost), settles: false } })
 }
 
 /// The price of `path` as it is spelled.

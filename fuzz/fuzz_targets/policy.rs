@@ -13,7 +13,7 @@ use tollgate_core::units::{Cost, UnixNanos};
 use tollgate_node::endpoint::Endpoints;
 
 /// Lists that may be empty: Kong hands on `{}` for `[]`, which the parser accepts but a schema cannot describe.
-const LISTS: [&str; 4] = ["/endpoints", "/overrides", "/identity/consumer", "/identity/tier"];
+const LISTS: [&str; 5] = ["/endpoints", "/refund", "/overrides", "/identity/consumer", "/identity/tier"];
 
 fuzz_target!(|bytes: &[u8]| {
     thread_local! {
@@ -44,7 +44,7 @@ fn is_usable(policy: &Policy) {
     assert!(policy.default_tier.0 < policy.tiers.len());
     assert!(policy.overrides.values().all(|tier| tier.0 < policy.tiers.len()));
     let costs: Vec<Cost> =
-        policy.endpoints.iter().map(|rule| rule.cost).chain([policy.default_cost]).collect();
+        policy.endpoints.iter().map(|rule| rule.price.cost).chain([policy.default_cost]).collect();
     for tier in policy.tiers.iter().chain([&policy.anonymous]) {
         assert!(tier.limits.len() <= MAX_LIMITS);
         let _ = TierHeaders::new(tier);
@@ -54,5 +54,5 @@ fn is_usable(policy: &Policy) {
             assert_eq!(decide_all(&mut Account::default(), tier, *cost, now), Verdict::Allowed);
         }
     }
-    assert!(costs.contains(&Endpoints::new(&policy.endpoints, policy.default_cost).cost(b"GET", b"/a/b?c")));
+    assert!(costs.contains(&Endpoints::new(&policy.endpoints, policy.default_cost).price(b"GET", b"/a/b?c").cost));
 }

@@ -8,6 +8,8 @@ mod document;
 
 pub use document::{Document, is_grpc, never, refused, unavailable};
 
+pub use crate::policy::decimal::cost_in;
+
 use crate::account::Account;
 use crate::limit::Limit;
 use crate::policy::HeaderFamilies;
@@ -26,8 +28,8 @@ pub const UPSTREAM_TIER: &str = "X-Quota-Tier";
 /// See [`UPSTREAM_TIER`].
 pub const UPSTREAM_CONSUMER: &str = "X-Quota-Consumer";
 
-/// What was charged, as applications believe it of a gateway. The filter does not send it yet, so a client's has to go.
-const UPSTREAM_COST: &str = "X-Quota-Cost";
+/// What was charged, in cost units. In a response the upstream may say by it what the request costs in the end.
+pub const UPSTREAM_COST: &str = "X-Quota-Cost";
 
 /// Whether a request header is one that only Tollgate may send to the upstream.
 #[must_use]

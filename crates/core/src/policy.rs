@@ -7,12 +7,13 @@
 //!
 //! Both steps report [`Problem`]s: the place, what is wrong there, and what to write instead.
 
-mod decimal;
+pub(crate) mod decimal;
 mod parse;
 mod place;
 mod problem;
 pub mod protobuf;
 pub mod raw;
+mod refund;
 #[cfg(feature = "schema")]
 pub mod schema;
 
@@ -20,6 +21,7 @@ use hashbrown::HashMap;
 
 pub use parse::read_json;
 pub use problem::{Problem, Visible};
+pub use refund::Refund;
 
 use crate::price::Rule;
 use crate::tier::{OnFailure, Tier};
@@ -44,6 +46,8 @@ pub struct Policy {
     pub endpoints: Vec<Rule>,
     /// The price of a request that no rule matches.
     pub default_cost: Cost,
+    /// Which responses make their requests cost nothing.
+    pub refund: Refund,
     /// Consumers whose tier the policy itself names.
     pub overrides: HashMap<String, TierId>,
     /// Which response headers are sent.

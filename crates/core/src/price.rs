@@ -3,6 +3,15 @@
 use crate::path;
 use crate::units::Cost;
 
+/// What a request costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Price {
+    /// What is charged when the request comes.
+    pub cost: Cost,
+    /// Whether the upstream's response may say what it costs in the end.
+    pub settles: bool,
+}
+
 /// One line of the price list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -11,7 +20,7 @@ pub struct Rule {
     /// Which methods it matches, in upper case; all if empty.
     pub methods: Vec<String>,
     /// What one request costs.
-    pub cost: Cost,
+    pub price: Price,
 }
 
 /// Which paths a rule matches.

@@ -234,6 +234,11 @@ impl Borrower {
         });
     }
 
+    /// Records that a request of `subject` cost `more` in the end than it was charged at first, or less.
+    pub fn record_settled(&mut self, subject: &Subject<'_>, more: Cost, mono: NodeMillis) {
+        self.with_stats(subject, mono, |stats| stats.record_settled(more, mono));
+    }
+
     /// Applies `change` to the stats of `subject`, if there is room for them.
     fn with_stats(&mut self, subject: &Subject<'_>, mono: NodeMillis, change: impl FnOnce(&mut ClientStats)) {
         if self.clients.len() >= MAX_CLIENTS && !self.clients.contains_key(&subject.id) {

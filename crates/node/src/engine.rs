@@ -5,6 +5,7 @@
 //! makes what the client sees.
 
 pub mod borrowing;
+pub mod settling;
 pub mod store_client;
 
 use std::rc::Rc;
@@ -13,9 +14,11 @@ use tollgate_core::account::{Account, Refusal, Verdict, decide_all};
 use tollgate_core::client::Namespace;
 use tollgate_core::headers::{self, Document, TierHeaders};
 use tollgate_core::policy::{Enforcement, Policy, TierId};
+use tollgate_core::price::Price;
 use tollgate_core::tier::{OnFailure, Tier};
 use tollgate_core::units::{Cost, UnixNanos};
 
+use self::settling::{Charge, Charged};
 use crate::borrower::Overridden;
 use crate::endpoint::Endpoints;
 use crate::identity::{Caller, Identities};
@@ -68,6 +71,10 @@ pub struct Ruling {
     pub refusal: Option<Refusal>,
     /// The decision's moment.
     pub now: UnixNanos,
+    /// What was charged.
+    pub charged: Cost,
+    /// The charge, if the response may settle it.
+    pub charge: Option<Box<Charge>>,
 }
 
 /// The outcome of a request; a label of the metric `requests`.
@@ -156,15 +163,15 @@ impl Engine {
             return None;
         }
         let caller = self.identities.caller(request);
-        let cost = self.cost(request);
-        let ruling = (cost != Cost::FREE).then(|| self.rule(request, &caller, cost, data, now));
+        let price = self.price(request);
+        let ruling = (price.cost != Cost::FREE).then(|| self.rule(request, &caller, price, data, now));
         Some(Answer { caller, ruling })
     }
 
     /// What `request` costs: what its host says, or else what the policy does. The gateway is asked for the target only if
     /// that can make a difference.
-    pub fn cost<G: Gateway>(&self, request: &Request<'_, G>) -> Cost {
-        let by_target = || self.endpoints.cost(request.method, &request.target());
+    pub fn price<G: Gateway>(&self, request: &Request<'_, G>) -> Price {
+        let by_target = || self.endpoints.price(request.method, &request.target());
         request.gateway.price().or_else(|| self.endpoints.only_price()).unwrap_or_else(by_target)
     }
 
@@ -181,7 +188,7 @@ impl Engine {
         &self,
         request: &Request<'_, G>,
         caller: &Caller<'_>,
-        cost: Cost,
+        price: Price,
         data: &impl SharedData,
         now: UnixNanos,
     ) -> Ruling {
@@ -189,12 +196,14 @@ impl Engine {
             Caller::Consumer { tier, .. } => AppliedTier::Tier(*tier),
             Caller::Anonymous => AppliedTier::Anonymous,
         };
-        let ruling = Ruling {
+        let mut ruling = Ruling {
             under: under.clone(),
             outcome: Outcome::Allowed,
             account: Some(Account::default()),
             refusal: None,
             now,
+            charged: price.cost,
+            charge: None,
         };
         let tier = self.tier(&under);
         if tier.is_unlimited() {
@@ -202,16 +211,21 @@ impl Engine {
         }
         let client = self.table.fingerprint(&self.policy.namespace, &caller.client(request));
         let updated = self.table.update(data, client, now, |mut state| {
-            let verdict = decide_all(&mut state.account, tier, cost, now);
+            let verdict = decide_all(&mut state.account, tier, price.cost, now);
             let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
-            (change, (verdict, state.account))
+            (change, (verdict, state.account, state.lease.returns.units))
         });
-        let (verdict, account) = match updated {
+        let (verdict, account, returned) = match updated {
             Updated::Done { answer } => answer,
             Updated::Unknown => return Ruling { outcome: Outcome::Error, account: None, ..ruling },
         };
         let refusal = match verdict {
-            Verdict::Allowed => return Ruling { account: Some(account), ..ruling },
+            Verdict::Allowed => {
+                ruling.account = Some(account);
+                let who = Charged { client, name: None, offer: 0, under: &under, returned };
+                self.note_charge(&mut ruling, who, price, now.into());
+                return ruling;
+            }
             Verdict::NotNow(refusal) => refusal,
             // No policy loads with a cost that a bucket never holds.
             Verdict::Never => return Ruling { outcome: Outcome::Error, account: None, ..ruling },
@@ -226,7 +240,7 @@ impl Engine {
             (_, true) => Outcome::RefusedMonth,
             (_, false) => Outcome::RefusedRate,
         };
-        Ruling { outcome, refusal: Some(refusal), ..ruling }
+        Ruling { outcome, refusal: Some(refusal), charged: Cost(0), ..ruling }
     }
 
     /// Whether a ruling keeps its request from the upstream: then [`Self::document`] is the response.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use tollgate_core::units::Cost;
+use tollgate_core::price::Price;
 
 /// What the gateway can be asked about the request at hand. Each answer costs a call into the gateway, so ask once.
 pub trait Gateway {
@@ -23,7 +23,7 @@ pub trait Gateway {
         None
     }
     /// What the request costs, where the host itself knows; then no price of the policy is read.
-    fn price(&self) -> Option<Cost> {
+    fn price(&self) -> Option<Price> {
         None
     }
 }
@@ -247,7 +247,7 @@ pub mod tests {
         pub target: Option<Vec<u8>>,
         pub headers: HashMap<String, Vec<u8>>,
         pub introduced: Option<Introduction>,
-        pub price: Option<Cost>,
+        pub price: Option<Price>,
     }
 
     impl Gateway for Answers {
@@ -264,7 +264,7 @@ pub mod tests {
             let (consumer, tier) = self.introduced.as_ref()?;
             Some(Introduced { consumer: consumer.as_deref(), tier: tier.as_deref() })
         }
-        fn price(&self) -> Option<Cost> {
+        fn price(&self) -> Option<Price> {
             self.price
         }
     }

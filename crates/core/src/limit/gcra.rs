@@ -87,6 +87,14 @@ pub struct Limit {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Level(pub u64);
 
+impl Level {
+    /// What is left after `other` was taken off, or zero.
+    #[must_use]
+    pub const fn less(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
 impl Limit {
     /// The greatest burst, in hundredths: a bucket of a thousand periods.
     pub const MAX_BURST: u64 = 100_000;
@@ -186,6 +194,19 @@ impl Limit {
         } else {
             Level(self.capacity)
         }
+    }
+
+    /// The level without `cost`, a part of what was poured in `elapsed` ago. `level` is that of now, and `then` is what it was
+    /// when that was poured in, less what was taken back since.
+    ///
+    /// Without the cost the level would be lower by as much, or by the least that it has been since, if that is less. That
+    /// least is not known, but has two lower bounds: what has not drained of `cost`, and of `then`.
+    #[must_use]
+    pub const fn taken_back(&self, level: Level, cost: Cost, then: Level, elapsed: Nanos) -> Level {
+        let work = cost.0.saturating_mul(self.weight);
+        let most = if then.0 > work { then.0 } else { work };
+        let there = most.saturating_sub(elapsed.0.saturating_mul(self.drain));
+        Level(level.0.saturating_sub(if there < work { there } else { work }))
     }
 
     /// The level now of a bucket that will take `cost` after `wait` and not before.

@@ -5,6 +5,9 @@
 
 use serde_json::{Number, Value};
 
+use crate::terms::EXACT;
+use crate::units::Cost;
+
 /// `value` in parts of which `parts` make one: 1.5 in hundredths (`parts` = 100) is 150. `None` if it is not a number,
 /// below zero, finer than a part, or too large to be kept exactly.
 pub fn in_parts(value: &Value, parts: u32) -> Option<u64> {
@@ -26,6 +29,14 @@ fn number_in_parts(number: &Number, parts: u32) -> Option<u64> {
     // `value` is the double nearest to nearest / parts, that is, if this decimal is what was written.
     let exact = (0.0..=9_007_199_254_740_991.0).contains(&nearest) && nearest / parts == value;
     exact.then_some(nearest as u64)
+}
+
+/// The cost that a header's `value` says: `37.5`, with at most three decimals. `None` if it is none, or more than a store can
+/// count.
+#[must_use]
+pub fn cost_in(value: &[u8]) -> Option<Cost> {
+    let text = str::from_utf8(value.trim_ascii()).ok()?;
+    text_in_parts(text, 1_000).filter(|milli| *milli <= EXACT).map(Cost)
 }
 
 /// Reads digits, then perhaps a point and more digits: all YAML and JSON readers take this spelling for the same number.
@@ -77,6 +88,30 @@ mod tests {
         assert_eq!(number("-0.0", 1000), Some(0));
         assert_eq!(number("1e6", 1), Some(1_000_000));
         assert_eq!(number("1.5e3", 1), Some(1_500));
+    }
+
+    #[test]
+    fn a_header_says_a_cost_or_nothing() {
+        for (text, cost) in [("37.5", 37_500), (" 5 ", 5_000), ("0", 0), ("0.001", 1), ("1.5000", 1_500)] {
+            assert_eq!(cost_in(text.as_bytes()), Some(Cost(cost)), "{text}");
+        }
+        let wrong: [&[u8]; 12] = [
+            b"",
+            b"-1",
+            b"+1",
+            b"1e3",
+            b"0.0001",
+            b"1,2",
+            b"1, 2",
+            b"NaN",
+            b"00",
+            b"4503599627370497",
+            b"\xff",
+            b"99999999999999999999",
+        ];
+        for text in wrong {
+            assert_eq!(cost_in(text), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -146,6 +146,7 @@ impl Checker {
             identity: self.identity(&raw.identity),
             endpoints,
             default_cost,
+            refund: self.refund(&at("refund"), &raw.refund.0),
             overrides: self.overrides(&raw.overrides, &tiers),
             tiers,
             headers: HeaderFamilies {

@@ -46,6 +46,10 @@ pub struct Policy {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::cost"))]
     pub default_cost: Given,
+    /// Statuses of responses whose requests cost nothing after all.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "value::refund"))]
+    pub refund: List<Value>,
     /// Consumers whose tier is set here, whatever the gateway says.
     #[serde(default)]
     pub overrides: List<Override>,
@@ -165,6 +169,10 @@ pub struct Endpoint {
     /// Cost units per request; with 0 it is never limited and never counted.
     #[cfg_attr(feature = "schema", schemars(schema_with = "value::cost"))]
     pub cost: Value,
+    /// Whether the upstream's response header X-Quota-Cost replaces the cost.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "value::settle"))]
+    pub settle: Given,
 }
 
 /// One consumer's tier.

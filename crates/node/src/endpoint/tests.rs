@@ -5,12 +5,12 @@ fn rule(path: &str, methods: &[&str], units: u64) -> Rule {
     Rule {
         pattern: Pattern::parse(path).unwrap(),
         methods: methods.iter().map(ToString::to_string).collect(),
-        cost: Cost::from_units(units),
+        price: Price { cost: Cost::from_units(units), settles: false },
     }
 }
 
 fn cost(rules: &[Rule], method: &str, path: &str) -> u64 {
-    Endpoints::new(rules, Cost::from_units(1)).cost(method.as_bytes(), path.as_bytes()).whole_units()
+    Endpoints::new(rules, Cost::from_units(1)).price(method.as_bytes(), path.as_bytes()).cost.whole_units()
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn an_unresolved_path_costs_what_its_prefix_does() {
 fn a_spelling_without_meaning_costs_what_its_path_does() {
     let rules =
         [rule("/café", &[], 2), rule("/a b/*", &[], 3), rule("/.well-known/x", &[], 4), rule("/a:b", &[], 5)];
-    let cost = |path| Endpoints::new(&rules, Cost::from_units(9)).cost(b"GET", path).whole_units();
+    let cost = |path| Endpoints::new(&rules, Cost::from_units(9)).price(b"GET", path).cost.whole_units();
     assert_eq!(cost(b"/caf%C3%A9"), 2);
     assert_eq!(cost("/café".as_bytes()), 2);
     assert_eq!(cost(b"/a%20b/c%20d"), 3);
@@ -213,7 +213,8 @@ fn a_method_in_small_letters_is_not_cheaper() {
 
 #[test]
 fn a_list_with_one_price_needs_no_target() {
-    let endpoints = |rules: &[Rule]| Endpoints::new(rules, Cost::from_units(1)).only_price();
+    let endpoints =
+        |rules: &[Rule]| Endpoints::new(rules, Cost::from_units(1)).only_price().map(|price| price.cost);
     assert_eq!(endpoints(&[]), Some(Cost::from_units(1)));
     assert_eq!(endpoints(&[rule("/a", &[], 1)]), Some(Cost::from_units(1)));
     assert_eq!(endpoints(&[rule("/a", &[], 0)]), None);
@@ -224,7 +225,7 @@ fn a_list_with_one_price_needs_no_target() {
 fn a_deep_path_walks_no_deeper_than_the_rules() {
     let endpoints = Endpoints::new(&[rule("/a/*", &[], 3)], Cost::from_units(1));
     let deep = "/a".repeat(4_000);
-    assert_eq!(endpoints.cost(b"GET", deep.as_bytes()), Cost::from_units(3));
+    assert_eq!(endpoints.price(b"GET", deep.as_bytes()).cost, Cost::from_units(3));
 }
 
 proptest! {
@@ -234,7 +235,7 @@ proptest! {
     ) {
         let patterns = stems.iter().filter_map(|stem| Pattern::parse(stem).ok());
         let rules: Vec<Rule> = (2..).zip(patterns)
-            .map(|(cost, pattern)| Rule { pattern, methods: vec![], cost: Cost::from_units(cost) })
+            .map(|(cost, pattern)| Rule { pattern, methods: vec![], price: Price { cost: Cost::from_units(cost), settles: false } })
             .collect();
         let endpoints = Endpoints::new(&rules, Cost::from_units(1));
         if let Some(path) = reading::only(target.as_bytes()) {
@@ -248,9 +249,9 @@ proptest! {
     ) {
         let rules = [rule("/a", &[], 1), rule("/a/*", &[], 2), rule("/a/b", &[], 0), rule("/b/a", &[], 4)];
         let endpoints = Endpoints::new(&rules, Cost::from_units(default));
-        let cost = endpoints.cost(b"GET", target.as_bytes());
+        let cost = endpoints.price(b"GET", target.as_bytes()).cost;
         for path in tollgate_spellings::readings(target.as_bytes()) {
-            prop_assert!(endpoints.price(b"GET", &path) <= cost, "{}", String::from_utf8_lossy(&path));
+            prop_assert!(endpoints.price(b"GET", &path).cost <= cost, "{}", String::from_utf8_lossy(&path));
         }
     }
 }

@@ -6,17 +6,19 @@
 //!          └▶ Ask(Question): the request waits; decide_waiting decides it when the store has answered, or will not
 //! ```
 
-mod record;
+pub(super) mod record;
 
 use tollgate_core::account::{Account, Refusal, Verdict, decide_all};
 use tollgate_core::client::{Client, ClientId, Network};
 use tollgate_core::policy::{Enforcement, StoreMode};
+use tollgate_core::price::Price;
 use tollgate_core::terms::tag;
 use tollgate_core::tier::OnFailure;
 use tollgate_core::units::{Cost, Millis, UnixNanos};
 use tollgate_core::wire::Grant;
 
 use self::record::LocalVerdict;
+use super::settling::Charged;
 use super::{Answer, AppliedTier, Engine, Outcome, Ruling};
 use crate::borrower::{Borrower, Call, Seen, Subject, account_of, account_seen};
 use crate::clock::Now;
@@ -56,6 +58,8 @@ pub struct Question {
     pub offer: u8,
     /// What it costs.
     pub cost: Cost,
+    /// Whether the upstream's response may say what it costs in the end.
+    settles: bool,
     /// Whether the store decides this request itself and charges it, instead of lending what pays for it.
     pub is_charged: bool,
     /// Whose limits.
@@ -78,6 +82,10 @@ impl Question {
             (AppliedTier::Override(tier, _), None) => AppliedTier::Tier(*tier),
             (under, None) | (under @ AppliedTier::Anonymous, _) => under.clone(),
         }
+    }
+
+    const fn price(&self) -> Price {
+        Price { cost: self.cost, settles: self.settles }
     }
 
     /// The client that it is about.
@@ -115,7 +123,7 @@ impl Engine {
         }
         let namespace = self.namespace.as_ref()?;
         let caller = self.identities.caller(request);
-        let cost = self.cost(request);
+        let price @ Price { cost, settles } = self.price(request);
         if cost == Cost::FREE {
             return Some(Considered::Decided(Answer { caller, ruling: None }));
         }
@@ -143,12 +151,13 @@ impl Engine {
         if !is_strict || is_away {
             let reply = if is_away { StoreReply::Away } else { StoreReply::Answered };
             let ruling = self.decide_by_record(&subject, &under, cost, worker, reply, &network);
-            if let Some(ruling) = ruling {
+            if let Some(mut ruling) = ruling {
+                self.note_charge_of(&mut ruling, &subject, &under, price, worker.now);
                 return Some(Considered::Decided(Answer { caller, ruling: Some(ruling) }));
             }
         }
         let is_charged = is_strict || self.tier(&under).holds_few(cost);
-        let question = Question { id, name: name.map(Into::into), offer, cost, is_charged, under };
+        let question = Question { id, name: name.map(Into::into), offer, cost, settles, is_charged, under };
         Some(Considered::Ask(caller, question))
     }
 
@@ -182,7 +191,23 @@ impl Engine {
     ) -> Option<Ruling> {
         let under = question.under_now(worker.borrower);
         let reply = if worker.borrower.is_store_away() { StoreReply::Away } else { reply };
-        self.decide_by_record(&question.subject(), &under, question.cost, worker, reply, network)
+        let subject = question.subject();
+        let mut ruling = self.decide_by_record(&subject, &under, question.cost, worker, reply, network)?;
+        self.note_charge_of(&mut ruling, &subject, &under, question.price(), worker.now);
+        Some(ruling)
+    }
+
+    fn note_charge_of(
+        &self,
+        ruling: &mut Ruling,
+        subject: &Subject<'_>,
+        under: &AppliedTier,
+        price: Price,
+        now: Now,
+    ) {
+        let client = self.table.fingerprint_of(subject.id, subject.is_anonymous());
+        let who = Charged { client, name: subject.name, offer: subject.offer, under, returned: 0 };
+        self.note_charge(ruling, who, price, now);
     }
 
     /// Decides about a request that the store has answered, but whose answers other requests were faster to spend. It is
@@ -230,9 +255,12 @@ impl Engine {
         let now = worker.now;
         let under = question.under_now(worker.borrower);
         let account = account_of(grant, self.tier(&under), now.unix);
-        let ruling = ruling_under(&under, account, now.unix);
+        let mut ruling = ruling_under(&under, account, now.unix);
         match grant.refusal {
-            None => ruling,
+            None => {
+                self.note_charge_of(&mut ruling, &question.subject(), &under, question.price(), now);
+                ruling
+            }
             Some(refusal) => {
                 let until = now.unix.after(refusal.wait.nanos());
                 self.refused(ruling, Refusal { limits: refusal.limits, month: refusal.month, until })
@@ -348,7 +376,15 @@ impl Engine {
 }
 
 fn ruling_under(under: &AppliedTier, account: Account, now: UnixNanos) -> Ruling {
-    Ruling { under: under.clone(), outcome: Outcome::Allowed, account: Some(account), refusal: None, now }
+    Ruling {
+        under: under.clone(),
+        outcome: Outcome::Allowed,
+        account: Some(account),
+        refusal: None,
+        now,
+        charged: Cost(0),
+        charge: None,
+    }
 }
 
 fn unknown(under: &AppliedTier, now: UnixNanos) -> Ruling {

@@ -140,6 +140,14 @@ impl StoreClient {
         Admission::Decided(Decision { caller, ruling })
     }
 
+    /// Settles the charge in `ruling`: its request costs `cost` in the end. See [`Engine::settle`].
+    pub fn settle(&self, engine: &Engine, host: &impl NodeHost, ruling: &mut Ruling, cost: Cost) {
+        let now = self.now(host);
+        if let Some((charge, more)) = engine.settle(ruling, cost, host.shared(), now) {
+            self.borrower.borrow_mut().record_settled(&charge.subject(), more, now.millis());
+        }
+    }
+
     /// Forgets a request that is gone.
     pub fn forget(&self, waiting: &Rc<Waiting>) {
         self.queue.remove(waiting);

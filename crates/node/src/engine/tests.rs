@@ -172,7 +172,8 @@ fn a_price_that_the_host_says_is_charged_instead_of_the_policys() {
     let node = Node::new(policy(|_| {}));
     let charge = |cost: u64| {
         let bytes = pairs(&[(":method", "GET"), (":path", "/health"), ("x-consumer-username", "acme")]);
-        let gateway = Answers { price: Some(Cost(cost)), ..Answers::default() };
+        let gateway =
+            Answers { price: Some(Price { cost: Cost(cost), settles: false }), ..Answers::default() };
         let request = Request::new(Headers::new(&bytes), &gateway);
         node.engine.decide(&request, &node.store, NOW).unwrap().ruling
     };

@@ -7,9 +7,11 @@ use serde_json::Value;
 
 use super::Checker;
 use super::value::{Kind, Word};
+use crate::policy::Refund;
+use crate::policy::decimal::in_parts;
 use crate::policy::place::Place;
 use crate::policy::raw::{self, Given};
-use crate::price::{Pattern, PatternError, Rule};
+use crate::price::{Pattern, PatternError, Price, Rule};
 use crate::units::Cost;
 
 /// The most rules a policy may have.
@@ -78,6 +80,7 @@ impl Checker {
         for (index, endpoint) in endpoints.iter().enumerate() {
             let place = list.entry(index);
             let cost = self.cost(&place.field("cost"), &endpoint.cost);
+            let price = Price { cost, settles: self.settles(&place.field("settle"), &endpoint.settle, cost) };
             let methods = self.methods(&place.field("methods"), &endpoint.methods);
             let Some((path, pattern)) = self.pattern(&place.field("path"), &endpoint.path) else { continue };
             let Some(methods) = methods else { continue };
@@ -97,13 +100,46 @@ impl Checker {
                 self.add(&if before == index { place.field("methods") } else { place }, message);
             }
             let methods = methods.into_iter().map(str::to_owned).collect();
-            rules.push(Rule { pattern, methods, cost });
+            rules.push(Rule { pattern, methods, price });
         }
         (rules, default_cost, dearest)
     }
 
     fn cost(&mut self, place: &Place<'_>, value: &Value) -> Cost {
         self.number(place, value, &COST).map_or(Cost::FREE, Cost)
+    }
+
+    fn settles(&mut self, place: &Place<'_>, given: &Given, cost: Cost) -> bool {
+        let settles = given.0.is_some() && self.switch(place, given);
+        if settles && cost == Cost::FREE {
+            let message = "a request that costs 0 is never limited, so nothing would ever be refused; write the cost that is \
+                           charged when it comes";
+            self.add(place, message.to_owned());
+        }
+        settles
+    }
+
+    /// The statuses in `list`.
+    pub fn refund(&mut self, place: &Place<'_>, list: &[Value]) -> Refund {
+        /// The most entries.
+        const MOST: usize = 100;
+        let mut refund = Refund::default();
+        if list.len() > MOST {
+            self.add(
+                place,
+                format!("there are {} statuses; at most {MOST} are allowed: write classes (5xx)", list.len()),
+            );
+            return refund;
+        }
+        for (index, value) in list.iter().enumerate() {
+            let code = in_parts(value, 1).map(|code| code.to_string());
+            let text = code.as_deref().or(value.as_str()).unwrap_or_default();
+            if !refund.add(text) {
+                let advice = "5xx, or a code such as 422";
+                self.not(&place.entry(index), value, "a status or a class of statuses", advice);
+            }
+        }
+        refund
     }
 
     /// The methods; an empty list means every method, `None` that one of them is wrong.

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::*;
 use crate::limit::{Limit, Period};
 use crate::policy::{Source, StoreMode, Token};
-use crate::price::{Pattern, Rule};
+use crate::price::{Pattern, Price, Rule};
 use crate::tier::Tier;
 use crate::units::Cost;
 
@@ -116,9 +116,10 @@ fn full() -> Policy {
         "anonymous": { "rate": "unlimited", "on_failure": "open" },
         "identity": { "consumer": [{ "header": "X-Who" }], "tier": [{ "property": "a.b" }, { "header": "x-groups" }] },
         "endpoints": [
-            { "path": "/batch", "cost": 0.5, "methods": ["POST", "M-SEARCH"] },
+            { "path": "/batch", "cost": 0.5, "methods": ["POST", "M-SEARCH"], "settle": true },
             { "path": "/v1/*", "cost": 0 },
         ],
+        "refund": ["5xx", 422],
         "default_cost": 2.125,
         "overrides": [{ "consumer": "billing worker", "tier": "all" }],
         "headers": { "x_ratelimit": false, "ietf": false, "upstream": false },
@@ -158,12 +159,13 @@ fn every_field_says_what_it_says() {
             Rule {
                 pattern: Pattern::Exact("/batch".to_owned()),
                 methods: vec!["POST".to_owned(), "M-SEARCH".to_owned()],
-                cost: Cost(500)
+                price: Price { cost: Cost(500), settles: true }
             },
-            Rule { pattern: Pattern::Prefix("/v1".to_owned()), methods: vec![], cost: Cost::FREE },
+            Rule { pattern: Pattern::Prefix("/v1".to_owned()), methods: vec![], price: Price::default() },
         ]
     );
     assert_eq!(policy.default_cost, Cost(2_125));
+    assert!(policy.refund.covers(599) && policy.refund.covers(422) && !policy.refund.covers(404));
     assert_eq!(policy.overrides.get("billing worker"), Some(&TierId(0)));
     assert_eq!(policy.headers, HeaderFamilies { x_ratelimit: false, ietf: false });
     assert!(!policy.tells_upstream);

@@ -122,6 +122,26 @@ pub fn cost(_: &mut Generator) -> Schema {
     number(0, 1_000_000, r"^((0|[1-9][0-9]{0,5})(\.[0-9]{1,3}0*)?|1000000(\.0+)?)$")
 }
 
+/// Whether a response may settle a cost.
+pub fn settle(_: &mut Generator) -> Schema {
+    json_schema!({ "type": "boolean", "default": false })
+}
+
+/// Statuses: classes and codes.
+pub fn refund(_: &mut Generator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 100,
+        "items": {
+            "type": ["string", "number"],
+            "pattern": "^[1-5]([0-9]{2}|xx)$",
+            "minimum": 100,
+            "maximum": 599,
+            "multipleOf": 1,
+        },
+    })
+}
+
 /// A consumer; the parser counts bytes, not characters.
 pub fn consumer(_: &mut Generator) -> Schema {
     json_schema!({ "type": "string", "pattern": r"^[^\x00-\x1f\x7f]+$", "maxLength": 256 })

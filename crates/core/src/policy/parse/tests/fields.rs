@@ -12,7 +12,7 @@ fn unknown_fields_are_explained() {
         (
             json!({ "name": 1 }),
             "name: is not a field; write one of namespace, enforcement, tiers, default_tier, anonymous, identity, \
-             endpoints, default_cost, overrides, headers, store, memory, or remove it",
+             endpoints, default_cost, refund, overrides, headers, store, memory, or remove it",
         ),
         (
             json!({ "tiers": { "free": { "brust": 1 } } }),

@@ -57,7 +57,7 @@ fn assert_usable(policy: &Policy) {
     assert!(policy.default_tier.0 < policy.tiers.len());
     assert!(policy.overrides.values().all(|tier| tier.0 < policy.tiers.len()));
     let costs: Vec<Cost> =
-        policy.endpoints.iter().map(|rule| rule.cost).chain([policy.default_cost]).collect();
+        policy.endpoints.iter().map(|rule| rule.price.cost).chain([policy.default_cost]).collect();
     for tier in policy.tiers.iter().chain([&policy.anonymous]) {
         assert!(tier.limits.len() <= MAX_LIMITS);
         for cost in &costs {

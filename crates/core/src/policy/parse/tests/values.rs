@@ -244,6 +244,29 @@ fn wrong_methods_and_costs_are_explained() {
 }
 
 #[test]
+fn wrong_settlements_and_refunds_are_explained() {
+    says(&[
+        (
+            json!({ "endpoints": [{ "path": "/a", "cost": 1, "settle": "yes" }] }),
+            "endpoints[0].settle: \"yes\" is not a choice; write true or false",
+        ),
+        (
+            json!({ "endpoints": [{ "path": "/a", "cost": 0, "settle": true }] }),
+            "endpoints[0].settle: a request that costs 0 is never limited, so nothing would ever be refused; write the \
+             cost that is charged when it comes",
+        ),
+        (
+            json!({ "refund": "5xx" }),
+            "refund: \"5xx\" is not a list; put each entry into its own line behind \"- \", or into [ ]",
+        ),
+        (
+            json!({ "refund": [503, "6xx"] }),
+            "refund[1]: \"6xx\" is not a status or a class of statuses; write 5xx, or a code such as 422",
+        ),
+    ]);
+}
+
+#[test]
 fn too_many_endpoints_are_refused() {
     let many: Vec<Value> = (0..10_001).map(|i| json!({ "path": format!("/{i}"), "cost": 1 })).collect();
     says(&[(
