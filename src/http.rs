@@ -6,7 +6,7 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use tollgate_core::headers::{self, Document};
 use tollgate_core::tier::ANONYMOUS;
-use tollgate_core::units::UnixNanos;
+use tollgate_core::units::{Cost, UnixNanos};
 use tollgate_node::engine::store_client::{Admission, StoreClient, Waiting};
 use tollgate_node::engine::{AppliedTier, Ruling};
 use tollgate_node::identity::Caller;
@@ -14,6 +14,7 @@ use tollgate_node::request::{Headers, Request};
 
 use super::abi::{self, Map};
 use super::host::{HostGateway, HostKind};
+use super::metrics::Settlement;
 use super::once::Configured;
 use super::root::Ready;
 
@@ -156,9 +157,14 @@ impl HttpContext for Http {
 
     fn on_http_response_headers(&mut self, count: usize, _: bool) -> Action {
         let Some(ready) = self.ready.clone() else { return Action::Continue };
-        let Some(ruling) = self.unannounced(&ready) else { return Action::Continue };
+        let Some(mut ruling) = self.unannounced(&ready) else { return Action::Continue };
         let bytes = ready.host.response_headers(count);
-        let may_be_there = bytes.is_none_or(|bytes| Headers::new(&bytes).names().any(headers::is_announced));
+        let listed = bytes.as_deref().map(Headers::new);
+        if let Some(ruling) = ruling.as_mut().filter(|ruling| ruling.charge.is_some()) {
+            settle(&ready, ruling, listed.as_ref());
+        }
+        let may_be_there = listed.is_none_or(|listed| listed.names().any(headers::is_announced));
+        ready.host.set_response_header(headers::UPSTREAM_COST, None, may_be_there);
         ready.engine.announce(ruling.as_ref(), |name, value| {
             ready.host.set_response_header(name, value, may_be_there);
         });
@@ -178,8 +184,40 @@ pub fn conclude(ready: &Ready, ruling: Option<&Ruling>, name: Option<&[u8]>, und
         }
     }
     let tier = if name.is_some() { tier_name(ready, ruling, under) } else { ANONYMOUS };
-    introduce(ready, tier, name);
+    introduce(ready, tier, name, ruling.map_or(Cost::FREE, |ruling| ruling.charged));
     true
+}
+
+/// Settles the charge in `ruling` by the response at hand, whose headers are `listed` if the host lets them be read at once.
+#[inline(never)]
+fn settle(ready: &Ready, ruling: &mut Ruling, listed: Option<&Headers<'_>>) {
+    let header = |name: &str| match listed {
+        Some(listed) => {
+            let lines: Vec<&[u8]> = listed.values(name.as_bytes()).collect();
+            (!lines.is_empty()).then(|| lines.join(b",".as_slice()))
+        }
+        None => abi::header(Map::Response, name.as_bytes()),
+    };
+    let settles = ruling.charge.as_ref().is_some_and(|charge| charge.settles());
+    let status = header(":status").and_then(|status| str::from_utf8(&status).ok()?.parse().ok());
+    let is_refunded = status.is_some_and(|status| ready.engine.policy().refund.covers(status));
+    let cost = if is_refunded {
+        Cost(0)
+    } else {
+        let Some(said) = header(headers::UPSTREAM_COST_LOWER).filter(|_| settles) else { return };
+        let Some(cost) = headers::cost_in(&said) else {
+            ready.metrics.settled(Settlement::Malformed);
+            return;
+        };
+        cost
+    };
+    ready.metrics.settled(if is_refunded { Settlement::Refunded } else { Settlement::Told });
+    match &ready.store_client {
+        Some(store_client) => store_client.settle(&ready.engine, ready, ruling, cost),
+        None => {
+            ready.engine.settle(ruling, cost, &ready.host, UnixNanos(abi::now()).into());
+        }
+    }
 }
 
 /// Removes the headers by which a client would speak to the upstream in Tollgate's name; false if that is not possible.
@@ -210,14 +248,15 @@ fn tier_name<'a>(ready: &'a Ready, ruling: Option<&'a Ruling>, otherwise: &'a Ap
     &ready.engine.tier(decided.unwrap_or(otherwise)).name
 }
 
-/// Tells the upstream who is calling, if the policy says so.
+/// Tells the upstream who is calling and what was charged, if the policy says so.
 #[inline(never)]
-fn introduce(ready: &Ready, tier: &str, consumer: Option<&[u8]>) {
+fn introduce(ready: &Ready, tier: &str, consumer: Option<&[u8]>, charged: Cost) {
     if !ready.engine.policy().tells_upstream {
         return;
     }
     let host = ready.host;
     host.tell_upstream(headers::UPSTREAM_TIER, tier.as_bytes());
+    host.tell_upstream(headers::UPSTREAM_COST, charged.to_string().as_bytes());
     let Some(name) = consumer else { return };
     if name.iter().any(u8::is_ascii_control) {
         // Such a name would make two headers; the gateway's own tables should have none.

@@ -21,6 +21,19 @@ pub struct Metrics {
     store: Option<StoreMetrics>,
     decision: Option<u32>,
     until_timed: Cell<u32>,
+    /// By [`Settlement`], if the policy may settle anything.
+    settled: Option<[Option<u32>; 3]>,
+}
+
+/// What a response has said about its request's cost.
+#[derive(Clone, Copy)]
+pub enum Settlement {
+    /// What the request costs.
+    Told,
+    /// Nothing that is a cost.
+    Malformed,
+    /// By its status, that the request costs nothing.
+    Refunded,
 }
 
 /// The host's numbers for the metrics about the store.
@@ -49,6 +62,7 @@ impl Metrics {
     /// Defines all metrics. Call it once per instance and policy: Envoy gives a second number for the same name.
     pub fn define(host: HostKind, engine: &Engine) -> Self {
         let policy = engine.policy();
+        let may_settle = !policy.refund.is_empty() || policy.endpoints.iter().any(|rule| rule.price.settles);
         let of_tier = |tier: &Tier| {
             Outcome::ALL.map(|outcome| {
                 let name = format!("requests;tier={};outcome={}", tier.name, outcome.name());
@@ -65,6 +79,18 @@ impl Metrics {
                 HostKind::Kong => None,
             },
             until_timed: Cell::new(0),
+            settled: may_settle.then(|| {
+                ["settled", "malformed", "refunded"].map(|outcome| {
+                    host.define_metric(Kind::Counter, &format!("settlements;outcome={outcome}"))
+                })
+            }),
+        }
+    }
+
+    /// Counts a response that has said something about its request's cost.
+    pub fn settled(&self, what: Settlement) {
+        if let Some(Some(id)) = self.settled.and_then(|counters| counters.get(what as usize).copied()) {
+            abi::count(id, 1);
         }
     }
 

@@ -30,6 +30,8 @@ pub const UPSTREAM_CONSUMER: &str = "X-Quota-Consumer";
 
 /// What was charged, in cost units. In a response the upstream may say by it what the request costs in the end.
 pub const UPSTREAM_COST: &str = "X-Quota-Cost";
+/// See [`UPSTREAM_COST`]: as it is looked for.
+pub const UPSTREAM_COST_LOWER: &str = "x-quota-cost";
 
 /// Whether a request header is one that only Tollgate may send to the upstream.
 #[must_use]

@@ -139,6 +139,15 @@ impl Request {
         self
     }
 
+    /// Lets the upstream answer with this status.
+    #[must_use]
+    pub const fn upstream_status(mut self, status: u16) -> Self {
+        if let Upstream::Answers(response) = &mut self.upstream {
+            response.status = status;
+        }
+        self
+    }
+
     /// Removes the upstream.
     #[must_use]
     pub fn to_dead_upstream(mut self) -> Self {

@@ -19,7 +19,8 @@ impl Returns {
     /// A record has 20 bits for the units, and 12 for the moment.
     pub const UNITS: u32 = 1 << 20;
     const STEPS: u32 = 1 << 12;
-    const STEP: Millis = Millis(256);
+    const STEP: Millis = Millis(1 << Self::STEP_BITS);
+    const STEP_BITS: u32 = 8;
 
     /// Adds `cost`, which was charged at `charged`; false if a record cannot hold as much.
     pub fn add(&mut self, cost: Cost, charged: Tick, now: Tick) -> bool {
@@ -38,13 +39,13 @@ impl Returns {
     /// Adds `cost` to a sum that begins anew at the end of its range.
     pub fn count(&mut self, cost: Cost) {
         let units = u64::from(self.units).saturating_add(cost.whole_units_rounded_up());
-        self.units = (units % u64::from(Self::UNITS)) as u32;
+        self.units = units as u32 & (Self::UNITS - 1);
     }
 
     /// What was counted since the sum was `earlier`.
     #[must_use]
     pub const fn counted_since(self, earlier: u32) -> Cost {
-        Cost::from_units((self.units.wrapping_sub(earlier) % Self::UNITS) as u64)
+        Cost::from_units((self.units.wrapping_sub(earlier) & (Self::UNITS - 1)) as u64)
     }
 
     /// The sum.
@@ -71,11 +72,11 @@ impl Returns {
     }
 
     const fn step_of(moment: Tick) -> u16 {
-        (moment.0 / Self::STEP.0 as u32 % Self::STEPS) as u16
+        ((moment.0 >> Self::STEP_BITS) & (Self::STEPS - 1)) as u16
     }
 
     const fn steps(since: u16, now: Tick) -> u32 {
-        (Self::step_of(now) as u32).wrapping_sub(since as u32) % Self::STEPS
+        (Self::step_of(now) as u32).wrapping_sub(since as u32) & (Self::STEPS - 1)
     }
 }
 

@@ -115,7 +115,7 @@ impl Record {
             amount(lease.spent_before_month),
             amount(lease.acked),
             halves(
-                u32::from(lease.returns.since) << 20 | lease.returns.units % Returns::UNITS,
+                (u32::from(lease.returns.since) << 20) | (lease.returns.units & (Returns::UNITS - 1)),
                 narrow(lease.left),
             ),
             halves(lease.seq, lease.epoch),
@@ -190,7 +190,7 @@ impl Record {
             },
             terms: upper(terms) & MAX_TAG,
             fresh: (terms >> 56) as u8,
-            returns: Returns { units: upper(left) % Returns::UNITS, since: (left >> 52) as u16 },
+            returns: Returns { units: upper(left) & (Returns::UNITS - 1), since: (left >> 52) as u16 },
         };
         Some(Self { client: [first, second], state: State { account, lease } })
     }

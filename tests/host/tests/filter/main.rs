@@ -15,6 +15,7 @@ mod many_headers;
 mod policies;
 mod reloads;
 mod schedule;
+mod settling;
 mod upstream_headers;
 
 use std::time::Duration;

@@ -6,13 +6,14 @@ use tollgate_host::Request;
 use crate::{by, by_one_of, on_every_gate, policy, policy_with};
 
 #[test]
-fn the_upstream_learns_tier_and_consumer() {
+fn the_upstream_learns_tier_and_consumer_and_what_was_charged() {
     on_every_gate(&policy(), |gate| {
         let seen = gate.ask(by_one_of("pro", "pat")).upstream.unwrap();
         assert_eq!(
             (seen.header("x-quota-tier"), seen.header("x-quota-consumer")),
             (Some("pro"), Some("pat"))
         );
+        assert_eq!(seen.header("x-quota-cost"), Some("1"));
         assert_eq!(seen.path, b"/identify");
     });
 }
@@ -101,6 +102,7 @@ fn a_hundred_and_more_headers_of_a_client_change_nothing() {
             (seen.header("x-quota-tier"), seen.header("x-quota-consumer")),
             (Some("pro"), Some("pat"))
         );
+        assert_eq!(seen.header("x-quota-cost"), Some("1"));
         assert_eq!(gate.passed(&padded("pat"), 1_600), 1_499, "the same bucket");
     });
 }
