@@ -213,7 +213,9 @@ fn settle(ready: &Ready, ruling: &mut Ruling, listed: Option<&Headers<'_>>) {
     };
     ready.metrics.settled(if is_refunded { Settlement::Refunded } else { Settlement::Told });
     match &ready.store_client {
-        Some(store_client) => store_client.settle(&ready.engine, ready, ruling, cost),
+        Some(store_client) => {
+            store_client.settle(&ready.engine, ready, ruling, cost);
+        }
         None => {
             ready.engine.settle(ruling, cost, &ready.host, UnixNanos(abi::now()).into());
         }

@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 use tollgate_core::client::{Client, ClientId, ClientMap, ClientSecret, Namespace};
 use tollgate_core::name;
-use tollgate_core::policy::{Policy, StoreMode};
+use tollgate_core::policy::{Policy, Store, StoreMode};
 use tollgate_core::terms::Offer;
 use tollgate_core::units::{Cost, Millis, UnixNanos};
 use tollgate_core::wire::{Ask, Batch, Entry};
@@ -105,6 +105,12 @@ impl Timing {
     /// A round of the sweep through the whole table takes at least this long.
     const ROUND: Millis = Millis(2_000);
 
+    /// How a worker calls `store`.
+    #[must_use]
+    pub const fn of(store: &Store) -> Self {
+        Self { interval: store.sync_interval, timeout: store.timeout }
+    }
+
     /// The time between two ticks.
     #[must_use]
     pub const fn tick(self) -> Millis {
@@ -114,7 +120,8 @@ impl Timing {
     }
 
     /// A message that has no answer after this long is lost.
-    const fn patience(self) -> Millis {
+    #[must_use]
+    pub const fn patience(self) -> Millis {
         self.timeout.plus(Millis(100))
     }
 }

@@ -18,7 +18,7 @@ use tollgate_core::price::Price;
 use tollgate_core::tier::{OnFailure, Tier};
 use tollgate_core::units::{Cost, UnixNanos};
 
-use self::settling::{Charge, Charged};
+use self::settling::{By, Charge, Charged};
 use crate::borrower::Overridden;
 use crate::endpoint::Endpoints;
 use crate::identity::{Caller, Identities};
@@ -213,7 +213,7 @@ impl Engine {
         let updated = self.table.update(data, client, now, |mut state| {
             let verdict = decide_all(&mut state.account, tier, price.cost, now);
             let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
-            (change, (verdict, state.account, state.lease.returns.units))
+            (change, (verdict, state.account, state.lease.returns.cost))
         });
         let (verdict, account, returned) = match updated {
             Updated::Done { answer } => answer,
@@ -222,7 +222,8 @@ impl Engine {
         let refusal = match verdict {
             Verdict::Allowed => {
                 ruling.account = Some(account);
-                let who = Charged { client, name: None, offer: 0, under: &under, returned };
+                let who =
+                    Charged { client, name: None, offer: 0, under: &under, returned, by: By::NodeAlone };
                 self.note_charge(&mut ruling, who, price, now.into());
                 return ruling;
             }

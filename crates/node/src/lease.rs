@@ -171,13 +171,13 @@ impl LeaseState {
     }
 
     /// Takes `cost` back, which was charged at `charged` and not spent after all; false if the record knows nothing of it
-    /// any more, or cannot hold as much.
-    pub fn take_back(&mut self, cost: Cost, charged: Tick, at: NodeMillis) -> bool {
+    /// any more, or cannot hold as much. `is_told` says whether the store knows the charge. If it does not, it never need to.
+    pub fn take_back(&mut self, cost: Cost, charged: Tick, is_told: bool, at: NodeMillis) -> bool {
         if self.epoch == 0 {
             self.begin(at);
         }
         let has_news = self.has_news() || self.is_asking;
-        if cost > self.spent || !self.returns.add(cost, charged, at.tick()) {
+        if cost > self.spent || (is_told && !self.returns.add(cost, charged, at.tick())) {
             return false;
         }
         if !has_news {
@@ -199,7 +199,7 @@ impl LeaseState {
     /// Whether something was let through, or came back, that the store has not acknowledged.
     #[must_use]
     pub const fn has_news(&self) -> bool {
-        self.spent.0 != self.acked.0 || self.returns.units > 0
+        self.spent.0 != self.acked.0 || self.returns.cost.0 > 0
     }
 
     /// Whether the store or the client would lose something if this record were lost.
@@ -271,7 +271,7 @@ impl LeaseState {
         let now = at.tick();
         self.is_asking = false;
         self.fresh &= Self::SINCE_MESSAGE;
-        let most = self.spent.plus(self.returns.cost());
+        let most = self.spent.plus(self.returns.cost);
         self.acked = grant.spent.min(most);
         // A repeated message says more than the store has taken from the first one.
         if grant.spent == said.spent {
@@ -296,7 +296,7 @@ impl LeaseState {
     /// What was spent, of the lease or otherwise, since the message that `grant` answers; at most.
     #[must_use]
     pub const fn spent_since(&self, grant: &Grant) -> Cost {
-        self.spent.plus(self.returns.cost()).less(grant.spent)
+        self.spent.plus(self.returns.cost).less(grant.spent)
     }
 
     /// Applies the store's answer to a request of `cost` that it has decided itself.

@@ -30,6 +30,22 @@ pub struct Shot {
     pub tier: usize,
     /// Its outcome.
     pub verdict: Verdict,
+    /// What it cost in the end, and when that was known, by the true time.
+    pub settled: Option<(u64, u64)>,
+}
+
+impl Shot {
+    /// What it cost in the end, in thousandths.
+    #[must_use]
+    pub fn spent(&self) -> u64 {
+        self.settled.map_or(self.cost, |(cost, _)| cost)
+    }
+
+    /// As much of it as decided whether it was let through. What it cost beyond that was asked of nobody.
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        self.cost.min(self.spent())
+    }
 }
 
 /// The outcome of a request.
@@ -206,10 +222,17 @@ impl Log {
         *self.abandoned.borrow_mut().entry(client).or_default() += cost;
     }
 
-    /// Records a request that was decided.
-    pub fn decided(&self, shot: Shot) {
+    /// Records a request that was decided; returns its number.
+    pub fn decided(&self, shot: Shot) -> usize {
         self.now.set(shot.at);
-        self.shots.borrow_mut().push(shot);
+        let mut shots = self.shots.borrow_mut();
+        shots.push(shot);
+        shots.len() - 1
+    }
+
+    /// Records that the request of that number cost `cost` in the end.
+    pub fn settled(&self, number: usize, cost: u64, moment: u64) {
+        self.shots.borrow_mut()[number].settled = Some((cost, moment));
     }
 
     /// Counts a call.

@@ -49,6 +49,8 @@ pub struct Plan {
     pub faults: Vec<(u64, Fault)>,
     /// How often a client that waits for an answer goes away.
     pub impatience: PerMillion,
+    /// The longest time until a response says what its request costs; `None` if responses say nothing.
+    pub settling: Option<u64>,
     /// What has to hold in addition to what always has to.
     pub claims: Claims,
 }

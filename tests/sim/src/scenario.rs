@@ -6,6 +6,7 @@ mod fair;
 mod faults;
 mod parts;
 mod populations;
+mod settled;
 
 use crate::plan::Plan;
 use crate::random::{Random, mixed};
@@ -18,7 +19,7 @@ pub struct Scenario {
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 27] = [
+pub const ALL: [Scenario; 30] = [
     Scenario { name: "calm", make: calm::calm },
     Scenario { name: "overload", make: calm::overload },
     Scenario { name: "fair", make: fair::fair },
@@ -46,6 +47,9 @@ pub const ALL: [Scenario; 27] = [
     Scenario { name: "turn", make: faults::turn },
     Scenario { name: "strict", make: faults::strict },
     Scenario { name: "chaos", make: faults::chaos },
+    Scenario { name: "settled", make: settled::settled },
+    Scenario { name: "settled_away", make: settled::away },
+    Scenario { name: "settled_chaos", make: settled::chaos },
 ];
 
 /// The scenario called `name`.

@@ -222,7 +222,7 @@ impl ClientStats {
         }
         // A message that is still without an answer was lost. The record has to stay until one is answered.
         let is_late = (lease.has_news() && since >= self.report_after(lease.is_patient()))
-            || lease.returns.units > 0
+            || lease.returns.cost > Cost(0)
             || (lease.is_asking && since >= Timing::REPORT);
         let is_idle = lease.spent == self.seen_spent && mono.since(self.last_served) >= lease.idle_time();
         if is_idle && lease.left > Cost(0) {
@@ -305,7 +305,7 @@ impl ClientStats {
             if self.refused > 0 {
                 next = until(lease.refused.until);
             }
-            if lease.returns.units > 0 {
+            if lease.returns.cost > Cost(0) {
                 next = mono;
             } else if lease.has_news() {
                 next = next.min(asked.after(self.report_after(self.is_patient)));

@@ -18,7 +18,7 @@ use tollgate_core::units::{Cost, Millis, UnixNanos};
 use tollgate_core::wire::Grant;
 
 use self::record::LocalVerdict;
-use super::settling::Charged;
+use super::settling::{By, Charged};
 use super::{Answer, AppliedTier, Engine, Outcome, Ruling};
 use crate::borrower::{Borrower, Call, Seen, Subject, account_of, account_seen};
 use crate::clock::Now;
@@ -152,7 +152,7 @@ impl Engine {
             let reply = if is_away { StoreReply::Away } else { StoreReply::Answered };
             let ruling = self.decide_by_record(&subject, &under, cost, worker, reply, &network);
             if let Some(mut ruling) = ruling {
-                self.note_charge_of(&mut ruling, &subject, &under, price, worker.now);
+                self.note_charge_of(&mut ruling, &subject, &under, price, worker, By::Node);
                 return Some(Considered::Decided(Answer { caller, ruling: Some(ruling) }));
             }
         }
@@ -193,7 +193,7 @@ impl Engine {
         let reply = if worker.borrower.is_store_away() { StoreReply::Away } else { reply };
         let subject = question.subject();
         let mut ruling = self.decide_by_record(&subject, &under, question.cost, worker, reply, network)?;
-        self.note_charge_of(&mut ruling, &subject, &under, question.price(), worker.now);
+        self.note_charge_of(&mut ruling, &subject, &under, question.price(), worker, By::Node);
         Some(ruling)
     }
 
@@ -203,11 +203,13 @@ impl Engine {
         subject: &Subject<'_>,
         under: &AppliedTier,
         price: Price,
-        now: Now,
+        worker: &Worker<'_, impl SharedData>,
+        by: By,
     ) {
         let client = self.table.fingerprint_of(subject.id, subject.is_anonymous());
-        let who = Charged { client, name: subject.name, offer: subject.offer, under, returned: 0 };
-        self.note_charge(ruling, who, price, now);
+        let (name, offer) = (subject.name, subject.offer);
+        let who = Charged { client, name, offer, under, returned: Cost(0), by };
+        self.note_charge(ruling, who, price, worker.now);
     }
 
     /// Decides about a request that the store has answered, but whose answers other requests were faster to spend. It is
@@ -251,14 +253,26 @@ impl Engine {
 
     /// What the store has decided about a request that it has charged or refused itself.
     #[must_use]
-    pub fn charged<S>(&self, question: &Question, grant: &Grant, worker: &Worker<'_, S>) -> Ruling {
+    pub fn charged(
+        &self,
+        question: &Question,
+        grant: &Grant,
+        worker: &Worker<'_, impl SharedData>,
+    ) -> Ruling {
         let now = worker.now;
         let under = question.under_now(worker.borrower);
         let account = account_of(grant, self.tier(&under), now.unix);
         let mut ruling = ruling_under(&under, account, now.unix);
         match grant.refusal {
             None => {
-                self.note_charge_of(&mut ruling, &question.subject(), &under, question.price(), now);
+                self.note_charge_of(
+                    &mut ruling,
+                    &question.subject(),
+                    &under,
+                    question.price(),
+                    worker,
+                    By::Store,
+                );
                 ruling
             }
             Some(refusal) => {

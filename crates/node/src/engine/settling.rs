@@ -9,11 +9,11 @@ use tollgate_core::limit::PackedRate;
 use tollgate_core::price::Price;
 use tollgate_core::terms::tag;
 use tollgate_core::tier::Tier;
-use tollgate_core::units::Cost;
+use tollgate_core::units::{Cost, Millis};
 
 use super::borrowing::record;
 use super::{AppliedTier, Engine, Outcome, Ruling};
-use crate::borrower::Subject;
+use crate::borrower::{Subject, Timing};
 use crate::clock::Now;
 use crate::lease::Spend;
 use crate::table::{Change, Fingerprint, SharedData, State, Updated};
@@ -30,10 +30,22 @@ pub struct Charge {
     /// The account after it; `None` if another account has decided.
     account: Option<Account>,
     /// What had come back to the record by then.
-    returned: u32,
+    returned: Cost,
     at: Now,
     cost: Cost,
     settles: bool,
+    by: By,
+}
+
+/// Who has made a charge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// A node without a store.
+    NodeAlone,
+    /// The node, which tells the store.
+    Node,
+    /// The store itself.
+    Store,
 }
 
 impl Charge {
@@ -61,7 +73,8 @@ pub(super) struct Charged<'a> {
     pub name: Option<&'a [u8]>,
     pub offer: u8,
     pub under: &'a AppliedTier,
-    pub returned: u32,
+    pub returned: Cost,
+    pub by: By,
 }
 
 impl Engine {
@@ -84,6 +97,7 @@ impl Engine {
             at: now,
             cost: price.cost,
             settles: price.settles,
+            by: who.by,
         }));
     }
 
@@ -101,9 +115,9 @@ impl Engine {
             return None;
         }
         let tier = self.tier(&charge.under);
-        let has_store = self.namespace.is_some();
+        let patience = self.policy.store.as_ref().map_or(Millis(0), |store| Timing::of(store).patience());
         let updated = self.table.update(data, charge.client, now, |mut state| {
-            let is_settled = settle(&mut state, tier, &charge, cost, now, has_store);
+            let is_settled = settle(&mut state, tier, &charge, cost, now, patience);
             (
                 if is_settled { Change::Write(state) } else { Change::Keep },
                 is_settled.then_some(state.account),
@@ -121,7 +135,8 @@ impl Engine {
 }
 
 /// Settles `charge` in the record that holds `state`; false if the record knows nothing of it any more.
-fn settle(state: &mut State, tier: &Tier, charge: &Charge, cost: Cost, now: Now, has_store: bool) -> bool {
+fn settle(state: &mut State, tier: &Tier, charge: &Charge, cost: Cost, now: Now, patience: Millis) -> bool {
+    let has_store = charge.by != By::NodeAlone;
     state.turn_to(now.unix);
     let tick = now.millis().tick();
     if let more @ Cost(1..) = cost.less(charge.cost) {
@@ -136,9 +151,12 @@ fn settle(state: &mut State, tier: &Tier, charge: &Charge, cost: Cost, now: Now,
     }
     let less = charge.cost.less(cost);
     let others = if has_store { Cost(0) } else { state.lease.returns.counted_since(charge.returned) };
+    let charged = charge.at.millis().tick();
+    // A message may be repeated for as long as it is waited for, and then says more than it did at first.
+    let may_be_told = charge.by == By::Store || state.lease.asked.after(patience).since(charged) > Millis(0);
     if !has_store {
         state.lease.returns.count(less);
-    } else if !state.lease.take_back(less, charge.at.millis().tick(), now.millis()) {
+    } else if !state.lease.take_back(less, charged, may_be_told, now.millis()) {
         return false;
     }
     state.account = state.account.at(now.unix, tier);

@@ -62,7 +62,7 @@ impl StoreClient {
     #[must_use]
     pub fn new(policy: &Policy, seed: u64) -> Option<Self> {
         let store = policy.store.as_ref()?;
-        let timing = Timing { interval: store.sync_interval, timeout: store.timeout };
+        let timing = Timing::of(store);
         Some(Self {
             borrower: RefCell::new(Borrower::new(policy, timing, seed)),
             queue: WaitQueue::new(seed),
@@ -140,12 +140,13 @@ impl StoreClient {
         Admission::Decided(Decision { caller, ruling })
     }
 
-    /// Settles the charge in `ruling`: its request costs `cost` in the end. See [`Engine::settle`].
-    pub fn settle(&self, engine: &Engine, host: &impl NodeHost, ruling: &mut Ruling, cost: Cost) {
+    /// Settles the charge in `ruling`: its request costs `cost` in the end. Returns whether that changed anything; see
+    /// [`Engine::settle`].
+    pub fn settle(&self, engine: &Engine, host: &impl NodeHost, ruling: &mut Ruling, cost: Cost) -> bool {
         let now = self.now(host);
-        if let Some((charge, more)) = engine.settle(ruling, cost, host.shared(), now) {
-            self.borrower.borrow_mut().record_settled(&charge.subject(), more, now.millis());
-        }
+        let Some((charge, more)) = engine.settle(ruling, cost, host.shared(), now) else { return false };
+        self.borrower.borrow_mut().record_settled(&charge.subject(), more, now.millis());
+        true
     }
 
     /// Forgets a request that is gone.

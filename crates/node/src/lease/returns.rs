@@ -5,70 +5,62 @@ use tollgate_core::wire::Returned;
 
 use crate::clock::Tick;
 
-/// What requests cost less in the end than they were charged at first: with a store, since the last message that was
-/// answered, and without one, ever.
+/// What requests cost less in the end than they were charged at first: with a store, as far as the store may know the first
+/// charge and has not answered a message that tells the rest; without one, ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Returns {
-    /// The sum in whole units, each request's rounded up; below [`Self::UNITS`].
-    pub units: u32,
+    /// The sum, below [`Self::RANGE`].
+    pub cost: Cost,
     /// When the first of these requests was charged, in [steps](Self::STEP) of the node's clock; below [`Self::STEPS`].
     pub since: u16,
 }
 
 impl Returns {
-    /// A record has 20 bits for the units, and 12 for the moment.
-    pub const UNITS: u32 = 1 << 20;
+    /// A record has 28 bits for the cost, and 12 for the moment.
+    pub const RANGE: u64 = 1 << 28;
     const STEPS: u32 = 1 << 12;
     const STEP: Millis = Millis(1 << Self::STEP_BITS);
     const STEP_BITS: u32 = 8;
 
     /// Adds `cost`, which was charged at `charged`; false if a record cannot hold as much.
     pub fn add(&mut self, cost: Cost, charged: Tick, now: Tick) -> bool {
-        let units = u64::from(self.units).saturating_add(cost.whole_units_rounded_up());
-        let Some(units) = u32::try_from(units).ok().filter(|units| *units < Self::UNITS) else {
+        let sum = self.cost.plus(cost);
+        if sum.0 >= Self::RANGE {
             return false;
-        };
+        }
         let since = Self::step_of(charged);
-        if self.units == 0 || Self::steps(since, now) > Self::steps(self.since, now) {
+        if self.cost == Cost(0) || Self::steps(since, now) > Self::steps(self.since, now) {
             self.since = since;
         }
-        self.units = units;
+        self.cost = sum;
         true
     }
 
     /// Adds `cost` to a sum that begins anew at the end of its range.
-    pub fn count(&mut self, cost: Cost) {
-        let units = u64::from(self.units).saturating_add(cost.whole_units_rounded_up());
-        self.units = units as u32 & (Self::UNITS - 1);
+    pub const fn count(&mut self, cost: Cost) {
+        self.cost = Cost(self.cost.0.wrapping_add(cost.0) & (Self::RANGE - 1));
     }
 
     /// What was counted since the sum was `earlier`.
     #[must_use]
-    pub const fn counted_since(self, earlier: u32) -> Cost {
-        Cost::from_units((self.units.wrapping_sub(earlier) & (Self::UNITS - 1)) as u64)
-    }
-
-    /// The sum.
-    #[must_use]
-    pub const fn cost(self) -> Cost {
-        Cost::from_units(self.units as u64)
+    pub const fn counted_since(self, earlier: Cost) -> Cost {
+        Cost(self.cost.0.wrapping_sub(earlier.0) & (Self::RANGE - 1))
     }
 
     /// As a message says it.
     #[must_use]
     pub fn told(self, now: Tick) -> Returned {
-        if self.units == 0 {
+        if self.cost == Cost(0) {
             return Returned::default();
         }
         // Both moments are rounded down, and the message takes a while.
         let steps = u64::from(Self::steps(self.since, now)).saturating_add(2);
-        Returned { cost: self.cost(), age: Micros(Self::STEP.micros().0.saturating_mul(steps)) }
+        Returned { cost: self.cost, age: Micros(Self::STEP.micros().0.saturating_mul(steps)) }
     }
 
     /// Takes off what a message has told, once the store has answered it.
     pub fn acknowledge(&mut self, told: Returned) {
-        let units = u32::try_from(told.cost.whole_units()).unwrap_or(u32::MAX);
-        self.units = self.units.saturating_sub(units);
+        self.cost = self.cost.less(told.cost);
     }
 
     const fn step_of(moment: Tick) -> u16 {
@@ -95,9 +87,9 @@ mod tests {
             let told = returns.told(NOW).age.millis();
             assert!((Millis(oldest)..=Millis(oldest + 768)).contains(&told), "{told:?}");
         }
-        assert_eq!(returns.cost(), Cost(6_000));
+        assert_eq!(returns.cost, Cost(4_500));
         returns.acknowledge(Returned { cost: Cost(4_000), age: Micros(0) });
-        assert_eq!(returns.cost(), Cost(2_000));
+        assert_eq!(returns.cost, Cost(500));
     }
 
     #[test]
@@ -111,10 +103,13 @@ mod tests {
 
     #[test]
     fn more_than_a_record_holds_is_refused_and_a_mere_count_begins_anew() {
-        let mut returns = Returns { units: Returns::UNITS - 1, since: 0 };
+        let mut returns = Returns { cost: Cost(Returns::RANGE - 1), since: 0 };
         assert!(!returns.add(Cost(1), NOW, NOW));
         assert!(!returns.add(Cost(u64::MAX), NOW, NOW));
         returns.count(Cost(2_500));
-        assert_eq!((returns.units, returns.counted_since(Returns::UNITS - 1)), (2, Cost(3_000)));
+        assert_eq!(
+            (returns.cost, returns.counted_since(Cost(Returns::RANGE - 1))),
+            (Cost(2_499), Cost(2_500))
+        );
     }
 }

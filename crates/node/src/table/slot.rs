@@ -7,8 +7,8 @@
 //!       144 128 way 1 …                                            48   8  used in the month 48 bits, month 16
 //!       912     the end                                            56   8  spent 48, idle 8, whether asking 1, offer 7
 //!                                                                  64   8  turn 48, checksum's upper half 16
-//! amounts: thousandths of a unit                                   72   8  acked 48, checksum's lower half 16
-//! moments: of the node's clock                                      80   8  left 32, returned: units 20, since 12
+//! amounts: thousandths of a unit                                   72   8  owed 40, returned 8, checksum's lower half 16
+//! moments: of the node's clock                                      80   8  left 32, returned 20, since 12
 //!                                                                  88   8  epoch 32, seq 32
 //!                                                                  96   8  lease ends 32, asked 32
 //!                                                                 104   8  refused: cost 24, limits 8, until 32
@@ -113,9 +113,9 @@ impl Record {
                 | u64::from(lease.idle) << 48
                 | amount(lease.spent),
             amount(lease.spent_before_month),
-            amount(lease.acked),
+            (lease.returns.cost.0 & RETURNED_HIGH) << 20 | owed(lease),
             halves(
-                (u32::from(lease.returns.since) << 20) | (lease.returns.units & (Returns::UNITS - 1)),
+                (u32::from(lease.returns.since) << 20) | (lease.returns.cost.0 & RETURNED_LOW) as u32,
                 narrow(lease.left),
             ),
             halves(lease.seq, lease.epoch),
@@ -176,7 +176,7 @@ impl Record {
             seq: upper(epoch),
             spent: Cost(spent & MAX_USED),
             spent_before_month: Cost(turn & MAX_USED),
-            acked: Cost(acked & MAX_USED),
+            acked: acked_of(Cost(spent & MAX_USED), acked),
             left: Cost(lower(left).into()),
             ends: Tick(lower(asked)),
             asked: Tick(upper(asked)),
@@ -190,10 +190,32 @@ impl Record {
             },
             terms: upper(terms) & MAX_TAG,
             fresh: (terms >> 56) as u8,
-            returns: Returns { units: upper(left) & (Returns::UNITS - 1), since: (left >> 52) as u16 },
+            returns: Returns {
+                cost: Cost((acked >> 20) & RETURNED_HIGH | u64::from(upper(left)) & RETURNED_LOW),
+                since: (left >> 52) as u16,
+            },
         };
         Some(Self { client: [first, second], state: State { account, lease } })
     }
+}
+
+/// What came back, of which the lower bits are in another word.
+const RETURNED_LOW: u64 = (1 << 20) - 1;
+const RETURNED_HIGH: u64 = 0xFF << 20;
+
+/// What is owed has 40 bits in two's complement: 549 million units either way.
+const MAX_OWED: i64 = (1 << 39) - 1;
+const OWED: u64 = (1 << 40) - 1;
+
+fn owed(lease: &LeaseState) -> u64 {
+    let owed = lease.spent.0.wrapping_sub(lease.acked.0).cast_signed();
+    owed.clamp(-MAX_OWED, MAX_OWED).cast_unsigned() & OWED
+}
+
+/// What is acknowledged of `spent`, by a word with what is owed.
+const fn acked_of(spent: Cost, word: u64) -> Cost {
+    let owed = (word << 24).cast_signed() >> 24;
+    Cost(spent.0.wrapping_sub(owed.cast_unsigned()))
 }
 
 /// Tells torn and foreign bytes from a record, by multiplying and folding word by word. It keeps no secret.

@@ -154,7 +154,7 @@ fn excuses(evidence: &Evidence<'_>, client: u32, rate: &Rate) -> Vec<Entry> {
 }
 
 fn merged(paid: &[&Shot], excuses: &[Entry], within: impl Fn(u64) -> bool) -> Vec<Entry> {
-    let paid = paid.iter().map(|shot| Entry { at: shot.at, cost: shot.cost.into() });
+    let paid = paid.iter().map(|shot| Entry { at: shot.at, cost: shot.kept().into() });
     let excuses = excuses.iter().map(|excuse| Entry { ..*excuse });
     // An excuse comes before costs of the same moment.
     let mut all: Vec<Entry> = excuses.chain(paid).filter(|entry| within(entry.at)).collect();

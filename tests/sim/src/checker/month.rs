@@ -19,7 +19,7 @@ pub fn check(evidence: &Evidence<'_>) -> Option<Violation> {
         for shot in shots.iter().filter(|shot| shot.verdict == Verdict::Paid) {
             let month = month_of(shot.at);
             let used = used.entry(month).or_default();
-            *used += shot.cost;
+            *used += shot.kept();
             let allowed = quota * (1 + resets(evidence, *client, month)) + lost(evidence, *client, month);
             if *used > allowed {
                 let what = format!("{used} thousandths in month {month}, of which {allowed} were allowed");

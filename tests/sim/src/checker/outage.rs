@@ -55,7 +55,7 @@ fn of_client(
     for ((node, _), shots) in by_node {
         for rate in &tier.rates {
             let entries: Vec<Entry> =
-                shots.iter().map(|shot| Entry { at: shot.moment, cost: shot.cost.into() }).collect();
+                shots.iter().map(|shot| Entry { at: shot.moment, cost: shot.kept().into() }).collect();
             let more = u128::from(rate.units) * 1_000 * u128::from(SLACK)
                 / (u128::from(rate.seconds) * 1_000_000_000);
             if let Some((from, to, admitted, allowed)) = worst(&entries, rate, more as i128 + 1) {

@@ -51,7 +51,7 @@ fn of_client(
         Some(Violation { check, client: Some(client), at, what })
     };
     let admitted = |shots: &mut dyn Iterator<Item = &Shot>| -> u64 {
-        shots.filter(|shot| shot.verdict.is_admitted()).map(|shot| shot.cost).sum()
+        shots.filter(|shot| shot.verdict.is_admitted()).map(Shot::spent).sum()
     };
     let all = admitted(&mut shots.iter());
     let used: u64 = months.iter().map(|(_, used)| used).sum();
@@ -62,7 +62,7 @@ fn of_client(
             format!("the store says {used} thousandths, {all} were let through, {less} of them may be lost"),
         );
     }
-    let more = more + counted_twice(evidence, client, shots);
+    let more = more + counted_twice(evidence, client, shots) + lost_returns(evidence, shots);
     if used > all + more {
         return violation(
             "usage_invented",
@@ -79,11 +79,17 @@ fn of_client(
         let (from, to) = (start_of(*month), start_of(*month + 1));
         let near = |shot: &&Shot| {
             [from, to].into_iter().any(|turn| {
-                shot.at.abs_diff(turn) < NEAR || by_wall.iter().any(|spell| spell.may_confuse(shot, turn))
+                let is_settled_after =
+                    shot.settled.is_some_and(|(_, moment)| (shot.at..moment + NEAR).contains(&turn));
+                shot.at.abs_diff(turn) < NEAR
+                    || is_settled_after
+                    || by_wall.iter().any(|spell| spell.may_confuse(shot, turn))
             })
         };
         let within = admitted(&mut shots.iter().filter(|shot| (from..to).contains(&shot.at)));
+        // What a request costs more or less than at first may count in the month in which that is known.
         let around = admitted(&mut shots.iter().filter(near));
+        let around = around + shots.iter().filter(near).map(|shot| shot.cost).sum::<u64>();
         // In an outage, only the end of the month itself is known.
         if used + less + around < within || *used > within + around + more {
             return violation(
@@ -161,7 +167,26 @@ fn unreported(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
     let lost = shots.iter().filter(|shot| shot.verdict.is_admitted()).filter(is_lost);
     let evicted = evidence.plan.claims.may_evict;
     let owed = shots.iter().filter(|shot| evicted && matches!(shot.verdict, Verdict::Fallback));
-    lost.chain(owed).map(|shot| shot.cost).sum()
+    lost.chain(owed).map(|shot| shot.cost.max(shot.spent())).sum()
+}
+
+/// What came back and may never have been reported: it was in the memory of a gateway that died, or in writes that Redis has
+/// lost.
+fn lost_returns(evidence: &Evidence<'_>, shots: &[Shot]) -> u64 {
+    let incidents = evidence.log.incidents.borrow();
+    let is_lost = |shot: &&Shot| {
+        let Some((_, moment)) = shot.settled else { return false };
+        incidents.iter().any(|(at, incident)| match incident {
+            Incident::NodeDied(node) | Incident::Spoiled(node) => {
+                *node == shot.node && (unreported_since(evidence, *at)..=*at).contains(&moment)
+            }
+            Incident::FailedOver(since) => {
+                (unreported_since(evidence, since.saturating_sub(REPORT_LATE))..=*at).contains(&moment)
+            }
+            Incident::StoreClock(_) => false,
+        })
+    };
+    shots.iter().filter(is_lost).map(|shot| shot.cost.saturating_sub(shot.spent())).sum()
 }
 
 /// Whether a gateway has let the client through again after Redis lost writes at `at`, and has lived to report it.

@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use super::Cluster;
 use super::admin::Errand;
+use super::host_call::Response;
 use crate::plan::Tier;
 
 /// Something that happens at a moment.
@@ -97,6 +98,8 @@ pub enum Event {
         /// The root.
         root: u64,
     },
+    /// A request's response says what it costs.
+    Responds(Box<Response>),
     /// An admin's call.
     Errand(Rc<Errand>),
     /// From now on a client has these limits, everywhere.
@@ -143,6 +146,7 @@ impl Cluster {
                     node.workers[worker].roots.borrow_mut().retain(|one| one.id != root);
                 }
             }
+            Event::Responds(response) => self.respond(*response),
             Event::Errand(errand) => self.send_errand(&errand),
             Event::LimitsHold(client, tier) => self.log.limits_hold(client, self.stamp(), *tier),
             Event::PolicyHolds(client, policy)

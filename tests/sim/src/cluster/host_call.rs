@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use tollgate_core::client::Network;
-use tollgate_core::units::{Millis, UnixNanos};
+use tollgate_core::units::{Cost, Millis, UnixNanos};
 use tollgate_core::wire::{Batch, header};
 use tollgate_node::clock::NodeNanos;
 use tollgate_node::engine::borrowing::Question;
@@ -51,6 +51,22 @@ impl Gateway for Origin {
     fn header(&self, _: &str) -> Option<Vec<u8>> {
         None
     }
+}
+
+/// What is to come of a request that was let through.
+#[derive(Debug)]
+pub struct Response {
+    node: usize,
+    life: u32,
+    worker: usize,
+    worker_life: u32,
+    root: Rc<Root>,
+    ruling: Ruling,
+    /// The request's number in the log.
+    shot: usize,
+    client: u32,
+    /// What it costs in the end, in thousandths.
+    cost: u64,
 }
 
 /// A request, as a client sends it.
@@ -194,7 +210,7 @@ impl Cluster {
         &self,
         node: &Node,
         worker: &Worker,
-        root: &Root,
+        root: &Rc<Root>,
         sent: &Sent<'_>,
         waited: u64,
         ruling: &Ruling,
@@ -224,6 +240,7 @@ impl Cluster {
             waited,
             tier,
             verdict,
+            settled: None,
         };
         self.trace(Some(client), || {
             format!(
@@ -231,8 +248,53 @@ impl Cluster {
                 node.number, worker.number
             )
         });
-        self.log.decided(shot);
+        let number = self.log.decided(shot);
         self.heard(client, &shot);
+        let is_asking = self.now() - self.start() < self.plan.length;
+        if let (Some(slowest), Some(_), true) = (self.plan.settling, &ruling.charge, is_asking) {
+            // Of every five, one costs nothing, one what it was charged, and one more.
+            let share = match self.chance.network.below(5) {
+                0 => return,
+                1 => 0,
+                2 => self.chance.network.between(1_000, 4_000),
+                _ => self.chance.network.below(1_000),
+            };
+            let response = Response {
+                node: node.number,
+                life: node.life,
+                worker: worker.number,
+                worker_life: worker.life.get(),
+                root: Rc::clone(root),
+                ruling: ruling.clone(),
+                shot: number,
+                client,
+                cost: cost * share / 1_000,
+            };
+            let comes = self.now() + self.chance.network.below(slowest);
+            self.queue.push(comes, Event::Responds(Box::new(response)));
+        }
+    }
+
+    /// A response comes, if its gateway and its worker still live.
+    pub fn respond(&self, response: Response) {
+        let Response { node, life, worker, worker_life, root, mut ruling, shot, client, cost } = response;
+        let Some(node) = self.node(node).filter(|node| node.life == life) else { return };
+        let Some(worker) = node.workers.get(worker).filter(|worker| worker.life.get() == worker_life) else {
+            return;
+        };
+        worker.is_busy.set(true);
+        let call = self.host_call(&node, worker, &root, None);
+        let is_settled = if self.plan.store.is_local {
+            let now = self.wall(node.number).into();
+            root.engine.settle(&mut ruling, Cost(cost), call.shared(), now).is_some()
+        } else {
+            root.store_client.settle(&root.engine, &call, &mut ruling, Cost(cost))
+        };
+        worker.is_busy.set(false);
+        self.trace(Some(client), || format!("client {client} settles {cost}: {is_settled}"));
+        if is_settled {
+            self.log.settled(shot, cost, self.now().nanos());
+        }
     }
 }
 

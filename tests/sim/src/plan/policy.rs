@@ -79,6 +79,7 @@ impl Plan {
             },
             "endpoints": self.costs().iter().map(|cost| json!({
                 "path": path_of(*cost), "cost": *cost as f64 / 1_000.0,
+                "settle": self.settling.is_some() && *cost > 0,
             })).collect::<Vec<_>>(),
             "store": {
                 "upstream": "127.0.0.1:7600",

@@ -46,6 +46,7 @@ pub fn plan(random: &Random, seed: u64) -> Plan {
         clients: Vec::new(),
         faults: Vec::new(),
         impatience: 0,
+        settling: None,
         claims: Claims::default(),
     }
 }

@@ -128,8 +128,8 @@ proptest! {
         };
         let refused = Refused { cost: Cost(u64::from(returned) & Refused::MAX_COST.0), until: Tick(until), limits };
         let lease = LeaseState {
-            epoch, seq, spent: Cost(spent), spent_before_month: Cost(turn), acked: Cost(acked), left: Cost(left.into()), ends: Tick(ends), asked: Tick(asked), is_asking, idle, refused, offer: limits & 127, terms,
-            fresh, returns: Returns { units: returned % Returns::UNITS, since: (returned >> 20) as u16 },
+            epoch, seq, spent: Cost(spent), spent_before_month: Cost(turn), acked: Cost((spent + acked % ((1 << 40) - 1)).saturating_sub((1 << 39) - 1)), left: Cost(left.into()), ends: Tick(ends), asked: Tick(asked), is_asking, idle, refused, offer: limits & 127, terms,
+            fresh, returns: Returns { cost: Cost(u64::from(returned) % Returns::RANGE), since: (left >> 20) as u16 },
         };
         let record = Record { client: bits, state: State { account, lease } };
         let mut bytes = empty();
