@@ -225,7 +225,7 @@ impl ClientStats {
             || lease.returns.cost > Cost(0)
             || (lease.is_asking && since >= Timing::REPORT);
         let is_idle = lease.spent == self.seen_spent && mono.since(self.last_served) >= lease.idle_time();
-        if is_idle && lease.left > Cost(0) {
+        if is_idle && lease.left > Cost(0) && mono >= self.idle_at(lease, mono) {
             lease.give_back();
             return Some((Cost(0), Cost(0)));
         }
@@ -291,6 +291,16 @@ impl ClientStats {
         lease.is_worth_keeping() || !is_gone
     }
 
+    /// When the lease goes back if nothing is spent of it before. If another worker has asked for it, it has lain unspent only
+    /// since then, however long ago this worker has served the client.
+    fn idle_at(&self, lease: &LeaseState, mono: NodeMillis) -> NodeMillis {
+        let asked = mono.before(mono.tick().since(lease.asked));
+        // A report of this worker's own says nothing about the client's next request, so it prolongs nothing.
+        let is_own = asked == self.last_report;
+        let since = if is_own { self.last_served } else { self.last_served.max(asked) };
+        since.after(lease.idle_time())
+    }
+
     /// Sets the next review to the first moment at which there may be something to report, if nothing happens before.
     fn reschedule(&mut self, lease: &LeaseState, timing: Timing, mono: NodeMillis) {
         let now = mono.tick();
@@ -311,7 +321,7 @@ impl ClientStats {
                 next = next.min(asked.after(self.report_after(self.is_patient)));
             }
             if lease.left > Cost(0) {
-                let given_back = self.last_served.after(lease.idle_time());
+                let given_back = self.idle_at(lease, mono);
                 let renewed = until(lease.ends).before(RENEWED);
                 next = next.min(given_back).min(renewed.max(asked.after(RENEWED_AFTER)));
             }

@@ -153,6 +153,33 @@ fn who_comes_again_when_told_to_asks_for_itself() {
 }
 
 #[test]
+fn what_another_worker_has_borrowed_does_not_go_back_before_its_idle_time_is_over() {
+    let mut node = Node::new();
+    let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
+    node.borrower.record_request(&acme, Cost(1_000), false, Some(Cost(0)), NodeMillis(1_000));
+    let lend = |node: &Node, asked: u64| {
+        node.change(|state| {
+            state.lease.epoch = 1;
+            state.lease.asked = NodeMillis(asked).tick();
+            state.lease.is_asking = false;
+            state.lease.left = Cost(1_000);
+            state.lease.ends = NodeMillis(20_000).tick();
+            state.lease.idle = 2;
+        })
+    };
+    lend(&node, 1_450);
+    assert_eq!(node.tick(1_550), [], "the other worker's client has had 100 ms to come again");
+    let told = node.tick(1_950);
+    let [Entry { ask: Ask::Lease(lease), .. }] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((lease.hold, lease.need, lease.want), (Cost(0), Cost(0), Cost(0)));
+    // The last message is this worker's own now, and it knows that its client has not come since.
+    lend(&node, 1_950);
+    let told = node.tick(2_150);
+    let [Entry { ask: Ask::Lease(lease), .. }] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(lease.hold, Cost(0));
+}
+
+#[test]
 fn what_was_lent_under_other_limits_is_given_up_when_they_change() {
     let offer =
         Offer { tier: "own".into(), rates: vec![Rate { units: 1, seconds: 60, burst: 100 }], monthly: None };
