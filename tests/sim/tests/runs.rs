@@ -5,7 +5,7 @@ use tollgate_sim::run::run;
 use tollgate_sim::scenario::{ALL, named};
 
 /// Seeds that have shown a fault of the product's, or one of the simulator's own, by what it was.
-const REGRESSIONS: [(&str, &str, u64); 16] = [
+const REGRESSIONS: [(&str, &str, u64); 17] = [
     ("use without limits is reported whatever the clock shows", "unlimited", 5_225_608_189_600_411_232),
     ("a message without an answer does not keep its record for ever", "calm", 6_293_685_368_797_016_114),
     ("a record that nobody speaks for is reported under its own tier", "replicas", 8_389_059_315_390_005_483),
@@ -22,6 +22,7 @@ const REGRESSIONS: [(&str, &str, u64); 16] = [
     ("a policy that comes when all is quiet leaves no lease behind", "rollout", 7_894_289_949_927_935_241),
     ("a calm lease whose worker has lost its memory is back in time", "modest", 7_314_363_116_674_180_988),
     ("a lease waits for its client whichever worker has borrowed it", "fair", 124_976_122_279_821_669),
+    ("who is refused because it need not ask is asked for", "fair", 6_362_985_802_270_915_911),
 ];
 
 #[test]

@@ -250,8 +250,10 @@ impl ClientStats {
             // Asking again would not help, but what is owed may have to be reported.
             return is_late.then_some((Cost(0), Cost(0)));
         }
-        // A client that is refused once comes again when it was told to, perhaps to another node, and asks for itself.
-        if self.refused >= PRESSED && is_active && lease.left < self.cost {
+        // A client that is refused once comes again when it was told to, perhaps to another node, and asks for itself. A request
+        // that was refused because it need not ask is asked for at once, though a message may have gone out since the one before.
+        let is_refused_often = self.refused >= PRESSED || (self.refused > 0 && self.is_pressed(mono));
+        if is_refused_often && is_active && lease.left < self.cost {
             return Some((self.cost, want));
         }
         let is_low = is_active

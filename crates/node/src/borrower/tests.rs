@@ -143,6 +143,31 @@ fn who_is_refused_often_is_asked_for_by_the_tick() {
 }
 
 #[test]
+fn whoever_need_not_ask_is_asked_for_though_a_message_has_just_gone_out() {
+    let mut node = Node::new();
+    let answered = |node: &Node| {
+        node.change(|state| {
+            state.lease.refused = Refused { cost: Cost(1_000), until: NodeMillis(1_500).tick(), limits: 1 };
+            state.lease.is_asking = false;
+            state.lease.idle = 2;
+        })
+    };
+    let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
+    for refused in [&[2_000, 2_100][..], &[2_400], &[2_700]] {
+        answered(&node);
+        for at in refused {
+            node.borrower.record_request(&acme, Cost(1_000), true, None, NodeMillis(*at));
+        }
+        let told = node.tick(refused[refused.len() - 1]);
+        let [Entry { ask: Ask::Lease(lease), .. }] = &told[..] else { panic!("{refused:?}: {told:?}") };
+        assert_eq!(lease.need, Cost(1_000), "{refused:?}");
+    }
+    answered(&node);
+    node.borrower.record_request(&acme, Cost(1_000), true, None, NodeMillis(3_300));
+    assert_eq!(node.tick(3_300), [], "it has asked for itself");
+}
+
+#[test]
 fn who_comes_again_when_told_to_asks_for_itself() {
     let mut node = Node::new();
     let acme = Subject { id: ID, name: Some(b"acme"), offer: 0 };
