@@ -30,7 +30,7 @@ class Echo(BaseHTTPRequestHandler):
         body = json.dumps(received).encode()
         redirect = self.headers.get("x-sample-redirect", path)
         is_there = redirect.endswith(path)
-        self.send_response(200 if is_there else 302)
+        self.send_response(int(self.headers.get("x-sample-status", 200 if is_there else 302)))
         if not is_there:
             self.send_header("Location", redirect)
         for wanted in headers.get("x-sample-response-header", []):

@@ -5,8 +5,8 @@
 //! ```
 //! The path is the request line's, byte for byte, even where a server would cut it. A request's own `x-sample-response-header:
 //! Name: value` (several are allowed) makes it send that header, to play an upstream with limits of its own. A request's
-//! `x-sample-redirect: http://host/path` redirects it there, unless it asks for that path. `kong/upstream.py` does the same
-//! where Kong runs in containers; a test holds the two to one behavior.
+//! `x-sample-redirect: http://host/path` redirects it there, unless it asks for that path, and its `x-sample-status: 503` is the
+//! response's status. `kong/upstream.py` does the same where Kong runs in containers; a test holds the two to one behavior.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -31,6 +31,9 @@ const RESPONSE_HEADER: &str = "x-sample-response-header";
 
 /// The request header by which a client chooses where it is redirected.
 const REDIRECT: &str = "x-sample-redirect";
+
+/// The request header by which a client chooses the response's status.
+const STATUS: &str = "x-sample-status";
 
 /// The most headers that a request may have: tests send absurd numbers of them.
 const MAX_HEADERS: usize = 2048;
@@ -182,6 +185,11 @@ fn echo(request: &Request<Incoming>, target: &str) -> Response<Full<Bytes>> {
         *response.status_mut() = StatusCode::FOUND;
         response.headers_mut().insert(LOCATION, to.clone());
     }
+    let status =
+        request.headers().get(STATUS).and_then(|status| StatusCode::from_bytes(status.as_bytes()).ok());
+    if let Some(status) = status {
+        *response.status_mut() = status;
+    }
     for wanted in request.headers().get_all(RESPONSE_HEADER) {
         let _ = chosen(wanted).map(|(name, value)| response.headers_mut().append(name, value));
     }
@@ -233,5 +241,7 @@ mod tests {
         let response = Client::to(upstream.address()).send(&request).unwrap();
         assert_eq!(response.header("x-ratelimit-limit"), Some("7"));
         assert_eq!(response.header("cache-control"), Some("public, max-age=60"));
+        let refused = Request::get("/").header(STATUS, "503");
+        assert_eq!(Client::to(upstream.address()).send(&refused).unwrap().status, 503);
     }
 }

@@ -8,6 +8,7 @@ mod metrics;
 mod paths;
 mod redirects;
 mod reload;
+mod settling;
 
 use serde_json::Value;
 use tollgate_testkit::envoy::{Config, Envoy};

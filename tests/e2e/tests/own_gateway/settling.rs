@@ -1,0 +1,101 @@
+//! Requests whose responses say what they cost, on a real Envoy.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tollgate_e2e::standing::Standing;
+use tollgate_testkit::envoy::{Config, Envoy};
+use tollgate_testkit::http::{Request, Response};
+use tollgate_testkit::store::Store;
+use tollgate_testkit::upstream::Upstream;
+use tollgate_testkit::wait;
+
+use crate::Site;
+
+fn settling(policy: &mut Value) {
+    policy["endpoints"]
+        .as_array_mut()
+        .expect("endpoints")
+        .push(json!({ "path": "/chat", "cost": 20, "settle": true }));
+    policy["refund"] = json!(["5xx"]);
+}
+
+fn chat(consumer: &str) -> Request {
+    Request::get("/chat").of(consumer)
+}
+
+fn costing(consumer: &str, cost: &str) -> Request {
+    chat(consumer).header("x-sample-response-header", format!("X-Quota-Cost: {cost}"))
+}
+
+fn month_left(response: &Response) -> Option<u64> {
+    Standing::of(response).month_left
+}
+
+#[test]
+fn every_kind_of_response_settles_its_request_once() {
+    let site = Site::with(2, |config| config.taking_every_path().policy(settling));
+    let mut client = site.client();
+    let first = client.send(&costing("free-01", "4.5")).unwrap();
+    assert_eq!(first.json()["headers"]["x-quota-cost"], json!(["20"]), "what the gateway charged");
+    assert_eq!((month_left(&first), first.header("x-quota-cost")), (Some(49_995), None));
+    let head = client.send(
+        &Request::new("HEAD", "/chat").of("free-01").header("x-sample-response-header", "X-Quota-Cost: 0.5"),
+    );
+    assert_eq!(month_left(&head.unwrap()), Some(49_995));
+    let unchanged = client.send(&costing("free-01", "25").header("x-sample-status", "304")).unwrap();
+    assert_eq!((unchanged.status, month_left(&unchanged)), (304, Some(49_970)));
+    for status in ["500", "503"] {
+        let failed = client.send(&costing("free-01", "9").header("x-sample-status", status)).unwrap();
+        assert_eq!(month_left(&failed), Some(49_970), "{status}");
+    }
+    for wrong in ["-1", "1e3", "", "0.0001"] {
+        client.send(&costing("free-01", wrong)).unwrap();
+    }
+    let last = client.send(&costing("free-01", "0")).unwrap();
+    assert_eq!(month_left(&last), Some(49_890), "the charge of 20 stays four times");
+    let metrics = site.envoy.prometheus().unwrap();
+    for (outcome, count) in [("settled", 4), ("refunded", 2), ("malformed", 4)] {
+        let line = format!("tollgate_settlements{{outcome=\"{outcome}\"}} {count}");
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
+}
+
+#[test]
+fn an_upstream_that_is_away_costs_nothing_where_the_policy_says_so() {
+    let mut site = Site::with(2, |config| config.taking_every_path().policy(settling));
+    drop(std::mem::replace(&mut site.upstream, Upstream::on_loopback().unwrap()));
+    assert_eq!(site.ask("free-01", "/chat").status, 503);
+    let response = site.ask("free-01", "/chat");
+    assert_eq!((response.status, month_left(&response)), (503, Some(50_000)));
+}
+
+/// What the store says that a consumer has used.
+fn used(store: &Store, consumer: &str) -> Option<Value> {
+    let response = store.client().get(&format!("/v1/usage/fingerprint/{consumer}")).ok()?;
+    Some(response.json()["used"].clone())
+}
+
+#[test]
+fn with_a_store_the_month_is_what_was_settled_whatever_the_mode() {
+    for mode in ["leased", "strict"] {
+        let (upstream, store) = (Upstream::on_loopback().unwrap(), Store::start("memory").unwrap());
+        let config = Config::shared(upstream.address(), store.address()).unwrap().taking_every_path().policy(
+            |policy| {
+                settling(policy);
+                policy["store"]["timeout"] = "2s".into();
+                policy["store"]["mode"] = mode.into();
+            },
+        );
+        let envoy = Envoy::start(&config, 2).unwrap();
+        let send = |request: &Request| envoy.client().send(request).unwrap().status;
+        for cost in ["4.5", "0.125", "31", "0", "19.999"] {
+            assert_eq!(send(&costing("pro-01", cost)), 200, "{mode}, {cost}");
+        }
+        assert_eq!(send(&chat("pro-01").header("x-sample-status", "502")), 502);
+        wait::until("the usage is what was settled", Duration::from_secs(20), || {
+            (used(&store, "pro-01")? == json!(55.624)).then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{mode}: {error}, {:?}", used(&store, "pro-01")));
+    }
+}
