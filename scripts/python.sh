@@ -54,4 +54,4 @@ cd python
 "$tools/mypy" --python-executable "$target/newest/bin/python" --cache-dir "$target/mypy"
 "$tools/pyright" --pythonpath "$target/newest/bin/python"
 timeout 600 "$target/newest/bin/pytest" --quiet -p no:cacheprovider
-timeout 600 "$target/lowest/bin/pytest" --quiet -p no:cacheprovider -W default tests/test_asgi.py tests/test_fastapi.py tests/test_servers.py -k 'not share_one_limit'
+timeout 600 "$target/lowest/bin/pytest" --quiet -p no:cacheprovider -W default tests/test_{asgi,fastapi,servers,telemetry}.py -k 'not share_one_limit'

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context
 from pathlib import Path
@@ -15,6 +16,7 @@ import httpx2
 from ._cost import Amount, thousandths
 from ._store import Http, StoreError
 from ._tollgate import Decision, Node, Policy, StoreCall
+from .telemetry import Call, Telemetry, installed
 
 log = logging.getLogger("tollgate")
 
@@ -36,6 +38,7 @@ class Gate:
 
     `policy` is the path of a file, its text as bytes, or a mapping. `store` is the store's URL, and `token` the
     gateways' token; both default to what the policy says. Without any store, the gate limits in this process alone.
+    `telemetry` is where it tells what it does: by default, to each of `tollgate.telemetry` whose library is installed.
 
     A gate belongs to the event loop that starts it.
     """
@@ -47,6 +50,7 @@ class Gate:
         store: str | None = None,
         token: str | None = None,
         clock: Clock | None = None,
+        telemetry: Iterable[Telemetry] | None = None,
     ) -> None:
         self._policy = read(policy)
         if store is not None:
@@ -54,6 +58,7 @@ class Gate:
         self._url = _url(self._policy.upstream)
         self._token = token
         self._clock = clock
+        self._telemetry = tuple(installed() if telemetry is None else telemetry)
         self._node: Node | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._store: Http | None = None
@@ -94,6 +99,8 @@ class Gate:
         self._loop = asyncio.get_running_loop()
         self._node = Node(self._policy)
         self._announced = self._node.announced
+        for telemetry in self._telemetry:
+            telemetry.started(self, has_store=self._store is not None)
         interval = self._node.interval
         if interval is not None:
             self._ticks = self._loop.create_task(self._tick(self._node, interval), context=Context())
@@ -130,6 +137,8 @@ class Gate:
             for future in self._waiting.values():
                 future.cancel()
             self._node = self._ticks = None
+            for telemetry in self._telemetry:
+                telemetry.closed(self)
             if self._store is not None:
                 store, self._store = self._store, None
                 await store.close()
@@ -172,13 +181,16 @@ class Gate:
             return await self.charge_thousandths(client, price)
         if not client:
             raise ValueError("a charge needs a consumer")
+        node = self._ready()
+        began = time.perf_counter()
         introduced = (_bytes(client), None if tier is None else _bytes(tier))
-        return await self.ask(b"", b"", (), None, introduced, price)
+        return await self._decided(node, node.decide(b"", b"", [], None, introduced, price), "charge", began)
 
     async def charge_thousandths(self, client: Decision, price: int) -> Decision:
         """As `charge`, in thousandths of a cost unit."""
         node = self._ready()
-        return await self._decided(node, node.charge(client, price))
+        began = time.perf_counter()
+        return await self._decided(node, node.charge(client, price), "charge", began)
 
     async def ask(
         self,
@@ -191,7 +203,9 @@ class Gate:
     ) -> Decision:
         """As `decide`, for adapters: `client` is consumer and tier; `price`, in thousandths, replaces the policy's."""
         node = self._ready()
-        return await self._decided(node, node.decide(method, path, list(headers), peer, client, price))
+        began = time.perf_counter()
+        answer = node.decide(method, path, list(headers), peer, client, price)
+        return await self._decided(node, answer, "decide", began)
 
     def price(self, method: bytes, path: bytes) -> int:
         """What the policy charges for a request, in thousandths."""
@@ -224,9 +238,14 @@ class Gate:
             raise RuntimeError("the gate is not started")
         return self._loop
 
-    async def _decided(self, node: Node, answer: Decision | int) -> Decision:
-        if isinstance(answer, Decision):
-            return answer
+    async def _decided(self, node: Node, answer: Decision | int, call: Call, began: float) -> Decision:
+        decision = answer if isinstance(answer, Decision) else await self._wait(node, answer)
+        for telemetry in self._telemetry:
+            is_hit = None if self._url is None else decision is answer
+            telemetry.decided(call, decision, time.perf_counter() - began, is_hit)
+        return decision
+
+    async def _wait(self, node: Node, answer: int) -> Decision:
         future: asyncio.Future[Decision] = self._own_loop().create_future()
         self._waiting[answer] = future
         # Requests of one turn of the loop share a call.
@@ -257,6 +276,8 @@ class Gate:
                 self._calls.add(task)
                 task.add_done_callback(self._calls.discard)
         for event in node.take_events():
+            for telemetry in self._telemetry:
+                telemetry.store_up(self, is_up=event == "back")
             if event == "away":
                 log.warning("the store is away; requests are decided by on_failure until it is back")
             else:
@@ -281,6 +302,8 @@ class Gate:
         if complaint and complaint != self._complaint:
             log.warning("%s", complaint)
         self._complaint = complaint
+        for telemetry in self._telemetry:
+            telemetry.store_called(has_worked=body is not None)
         self._failures = 0 if body is not None else self._failures + 1
         if self._clock is not None:
             node.set_clock(*self._clock())

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from ._caller import Pairs, Scope, Source, ask, client_address, last, membership
 from ._cost import Amount, of_header, thousandths
 from ._gate import Gate, PolicySource
 from ._tollgate import Decision, is_reserved
+from .telemetry import Telemetry
 
 __all__ = ["Scope", "Standing", "TollgateMiddleware", "Visit", "current"]
 
@@ -138,7 +139,7 @@ class TollgateMiddleware:
     client without a name is anonymous, by its address. `tier` says the consumer's tier in the same ways.
 
     `trusted` are the networks of Tollgate's gateways, none by default: their `X-Quota-*` headers say who is calling,
-    and what was charged already.
+    and what was charged already. `telemetry` is the gate's.
     """
 
     def __init__(
@@ -151,13 +152,16 @@ class TollgateMiddleware:
         tier: Source | None = None,
         trusted: Iterable[str] = (),
         gate: Gate | None = None,
+        telemetry: Iterable[Telemetry] | None = None,
     ) -> None:
         if (policy is None) == (gate is None):
             raise TypeError("TollgateMiddleware takes a policy or a gate")
         if isinstance(trusted, str):
             raise TypeError("trusted takes a list of networks, such as ['10.0.0.0/8']")
         self.app = app
-        self.gate = gate if gate is not None else Gate(policy, store=store, token=token)  # type: ignore[arg-type]
+        if policy is not None:
+            gate = Gate(policy, store=store, token=token, telemetry=telemetry)
+        self.gate = cast(Gate, gate)
         self._consumer = consumer
         self._tier = tier
         networks = [ipaddress.ip_network(network) for network in trusted]
