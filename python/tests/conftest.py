@@ -124,6 +124,9 @@ class Store(Process):
     def hang(self) -> None:
         """Stops the store where it is: its connections stay, and nothing is answered."""
         self.process.send_signal(signal.SIGSTOP)
+        threads = Path(f"/proc/{self.process.pid}/task")
+        # The signal takes a moment, in which a thread may still answer.
+        until(lambda: all(") T" in (it / "stat").read_text() for it in threads.iterdir()), "that the store hangs")
 
     def go_on(self) -> None:
         """Wakes it."""

@@ -198,4 +198,4 @@ async def test_a_gate_says_how_it_is_to_be_used() -> None:
 
 
 def test_what_the_package_offers() -> None:
-    assert set(tollgate.__all__) == {"Amount", "CostError", "Decision", "Gate", "PolicyError"}
+    assert set(tollgate.__all__) == {"Amount", "CostError", "Decision", "Gate", "PolicyError", "SyncGate"}

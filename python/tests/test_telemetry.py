@@ -22,7 +22,7 @@ from test_servers import environment, uvicorn
 
 from apps import application
 from conftest import GATEWAY_TOKEN, Store, free_port, policy, serving, until_async
-from tollgate import Gate
+from tollgate import Gate, SyncGate
 from tollgate.telemetry import OpenTelemetry, Prometheus, Telemetry, installed
 from tollgate.testing import VirtualClock, gate
 
@@ -188,6 +188,15 @@ async def test_spans_are_the_callers_children_and_say_tier_and_outcome(exported:
     assert exported.values("tollgate.store.up") == {}
 
 
+def test_spans_of_threads_are_their_callers_children(exported: Exported) -> None:
+    tracer = exported.tracers.get_tracer("the application's")
+    with SyncGate(policy(), telemetry=[exported.telemetry]) as it, tracer.start_as_current_span("request") as parent:
+        it.decide(consumer="acme")
+    decided, _ = exported.spans.get_finished_spans()
+    assert decided.parent is not None
+    assert decided.parent.span_id == parent.get_span_context().span_id
+
+
 async def test_a_decision_that_cannot_be_made_is_an_error(exported: Exported) -> None:
     rules = policy(store={"upstream": "127.0.0.1:1", "timeout": "50ms", "on_failure": "closed"})
     async with Gate(rules, telemetry=[exported.telemetry]) as it:
@@ -230,7 +239,7 @@ def test_nothing_needs_what_is_not_installed(tmp_path: Path) -> None:
 import sys
 sys.modules["prometheus_client"] = sys.modules["opentelemetry"] = None
 import asyncio
-from tollgate import Gate
+from tollgate import Gate, SyncGate
 from tollgate.telemetry import OpenTelemetry, Prometheus, installed
 async def main():
     async with Gate(b"{tiers: {free: {rate: 1/minute}}, default_tier: free, anonymous: {rate: 1/minute}}") as gate:

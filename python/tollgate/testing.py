@@ -1,10 +1,11 @@
-"""For tests of an application: a gate whose time passes when the test says so."""
+"""For tests of an application: gates whose time passes when the test says so."""
 
 from datetime import UTC, datetime, timedelta
 
 from ._gate import Gate, PolicySource, read
+from ._sync import SyncGate
 
-__all__ = ["VirtualClock", "gate"]
+__all__ = ["VirtualClock", "gate", "sync_gate"]
 
 _START = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
@@ -40,6 +41,11 @@ class VirtualClock:
 def gate(policy: PolicySource, clock: VirtualClock) -> Gate:
     """A gate for `policy` that lives by `clock` and asks no store, even if the policy has one."""
     return Gate(read(policy).without_store(), clock=clock)
+
+
+def sync_gate(policy: PolicySource, clock: VirtualClock) -> SyncGate:
+    """As `gate`, for threads."""
+    return SyncGate(read(policy).without_store(), clock=clock)
 
 
 def _nanos(moment: datetime) -> int:
