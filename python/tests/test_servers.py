@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from conftest import GATEWAY_TOKEN, Process, Store, free_port, policy, serving, until
+from conftest import GATEWAY_TOKEN, Process, Store, answers, free_port, policy, serving, until
 
 PATIENT: dict[str, Any] = {"upstream": "by-its-url", "timeout": "2s"}
 
@@ -173,3 +173,42 @@ def test_the_store_may_come_after_the_application(tmp_path: Path) -> None:
         finally:
             if store is not None:
                 store.kill()
+
+
+RELOADED = """
+import apps
+
+def served():
+    app = apps.served()
+    app.get("/revision")(lambda: {revision})
+    return app
+"""
+
+
+def test_a_reload_reports_everything_and_the_limits_hold(tmp_path: Path, store: Store) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    source = tmp_path / "reloaded.py"
+    source.write_text(RELOADED.format(revision=1))
+    rules: dict[str, Any] = {"tiers": {"free": {"rate": "10/day", "monthly": 1000}}, "overrides": []}
+    free = [{"path": path, "cost": 0} for path in ["/health", "/revision"]]
+    arguments = ["uvicorn", "--factory", "reloaded:served", "--port", str(port), "--reload", "--reload-delay", "0.1"]
+
+    def allowed(count: int) -> int:
+        seen = [httpx2.get(url, headers={"x-test-consumer": "acme"}, timeout=30) for _ in range(count)]
+        return sum(response.status_code == 200 for response in seen)
+
+    def is_revision(number: int) -> bool:
+        return answers(f"{url}/revision") and httpx2.get(f"{url}/revision", timeout=30).json() == number
+
+    with serving(arguments, port, tmp_path, **environment(tmp_path, store, **rules, endpoints=free)) as process:
+        assert is_revision(1)
+        assert allowed(6) == 6
+        source.write_text(RELOADED.format(revision=2))
+        until(lambda: is_revision(2), "the changed application")
+        assert store.used("acme") == 6, "the old process has told all before the new one answers"
+        assert allowed(8) == 4, "and has returned what it was lent"
+        process.kill(signal.SIGTERM)
+        text = process.log.read_text()
+        assert "Traceback" not in text, text
+    assert store.used("acme") == 10
