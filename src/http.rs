@@ -7,6 +7,7 @@ use proxy_wasm::types::Action;
 use tollgate_core::headers::{self, Document};
 use tollgate_core::tier::ANONYMOUS;
 use tollgate_core::units::{Cost, UnixNanos};
+use tollgate_node::engine::settling::Said;
 use tollgate_node::engine::store_client::{Admission, StoreClient, Waiting};
 use tollgate_node::engine::{AppliedTier, Ruling};
 use tollgate_node::identity::Caller;
@@ -14,7 +15,6 @@ use tollgate_node::request::{Headers, Request};
 
 use super::abi::{self, Map};
 use super::host::{HostGateway, HostKind};
-use super::metrics::Settlement;
 use super::once::Configured;
 use super::root::Ready;
 
@@ -160,7 +160,7 @@ impl HttpContext for Http {
         let Some(mut ruling) = self.unannounced(&ready) else { return Action::Continue };
         let bytes = ready.host.response_headers(count);
         let listed = bytes.as_deref().map(Headers::new);
-        if let Some(ruling) = ruling.as_mut().filter(|ruling| ruling.charge.is_some()) {
+        if let Some(ruling) = &mut ruling {
             settle(&ready, ruling, listed.as_ref());
         }
         let may_be_there = listed.is_none_or(|listed| listed.names().any(headers::is_announced));
@@ -198,20 +198,15 @@ fn settle(ready: &Ready, ruling: &mut Ruling, listed: Option<&Headers<'_>>) {
         }
         None => abi::header(Map::Response, name.as_bytes()),
     };
-    let settles = ruling.charge.as_ref().is_some_and(|charge| charge.settles());
+    let Some(charge) = &ruling.charge else { return };
     let status = header(":status").and_then(|status| str::from_utf8(&status).ok()?.parse().ok());
-    let is_refunded = status.is_some_and(|status| ready.engine.policy().refund.covers(status));
-    let cost = if is_refunded {
-        Cost(0)
-    } else {
-        let Some(said) = header(headers::UPSTREAM_COST_LOWER).filter(|_| settles) else { return };
-        let Some(cost) = headers::cost_in(&said) else {
-            ready.metrics.settled(Settlement::Malformed);
-            return;
-        };
-        cost
+    let said = ready.engine.said(charge, status, || header(headers::UPSTREAM_COST_LOWER));
+    ready.metrics.settled(said);
+    let cost = match said {
+        Said::Nothing | Said::Malformed => return,
+        Said::Cost(cost) => cost,
+        Said::Refunded => Cost(0),
     };
-    ready.metrics.settled(if is_refunded { Settlement::Refunded } else { Settlement::Told });
     match &ready.store_client {
         Some(store_client) => {
             store_client.settle(&ready.engine, ready, ruling, cost);

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 
 use tollgate_core::tier::Tier;
+use tollgate_node::engine::settling::Said;
 use tollgate_node::engine::{AppliedTier, Engine, Outcome, Ruling};
 
 use super::abi::{self, Kind};
@@ -21,19 +22,9 @@ pub struct Metrics {
     store: Option<StoreMetrics>,
     decision: Option<u32>,
     until_timed: Cell<u32>,
-    /// By [`Settlement`], if the policy may settle anything.
+    /// What responses have said about costs: a cost, no cost, or by their status that there is none. `None` if the policy
+    /// asks for nothing of that.
     settled: Option<[Option<u32>; 3]>,
-}
-
-/// What a response has said about its request's cost.
-#[derive(Clone, Copy)]
-pub enum Settlement {
-    /// What the request costs.
-    Told,
-    /// Nothing that is a cost.
-    Malformed,
-    /// By its status, that the request costs nothing.
-    Refunded,
 }
 
 /// The host's numbers for the metrics about the store.
@@ -88,10 +79,15 @@ impl Metrics {
     }
 
     /// Counts a response that has said something about its request's cost.
-    pub fn settled(&self, what: Settlement) {
-        if let Some(Some(id)) = self.settled.and_then(|counters| counters.get(what as usize).copied()) {
-            abi::count(id, 1);
-        }
+    pub fn settled(&self, said: Said) {
+        let Some([settled, malformed, refunded]) = self.settled else { return };
+        let id = match said {
+            Said::Nothing => None,
+            Said::Cost(_) => settled,
+            Said::Malformed => malformed,
+            Said::Refunded => refunded,
+        };
+        id.into_iter().for_each(|id| abi::count(id, 1));
     }
 
     /// Counts a request.

@@ -1,8 +1,11 @@
 //! What was decided about one request, ready for a response.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use tollgate_core::units::Cost;
+use tollgate_node::engine::Ruling;
 
 /// Who a request is from, as far as a further charge has to know it.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +16,18 @@ pub struct Client {
     pub tier: Option<Vec<u8>>,
     /// The address that the request comes from.
     pub peer: Option<Vec<u8>>,
+}
+
+impl Decision {
+    /// The ruling with the charge, which nobody else can settle any more.
+    pub fn take_open(&self) -> Option<Ruling> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What the ruling's `said` of a response with this `status` is, while the charge is open.
+    pub fn with_open<T>(&self, look: impl FnOnce(&Ruling) -> T) -> Option<T> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
+    }
 }
 
 /// What was decided about a request or a charge.
@@ -36,6 +51,8 @@ pub struct Decision {
     pub tier: String,
     /// What was charged, or was to be.
     pub cost: Cost,
+    /// The charge, until it is settled. All copies of a decision have one.
+    pub open: Arc<Mutex<Option<Ruling>>>,
     /// The response headers to set, names in lower case.
     pub headers: Vec<(Vec<u8>, Vec<u8>)>,
     /// The problem document of a refusal.
@@ -80,6 +97,12 @@ impl Decision {
     #[getter]
     fn body<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         self.body.as_ref().map(|body| PyBytes::new(py, body.as_bytes()))
+    }
+
+    /// Whether the charge can still be settled.
+    #[getter]
+    fn is_open(&self) -> bool {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     fn __repr__(&self) -> String {

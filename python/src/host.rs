@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::hash::BuildHasher;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use hashbrown::HashMap;
@@ -10,11 +11,13 @@ use pyo3::prelude::*;
 use tollgate_core::client::Network;
 use tollgate_core::headers::{self, X_QUOTA, X_RATELIMIT};
 use tollgate_core::policy::Policy;
+use tollgate_core::price::Price;
 use tollgate_core::tier::ANONYMOUS;
 use tollgate_core::units::{Cost, Millis, UnixNanos};
 use tollgate_core::wire::Batch;
 use tollgate_node::clock::NodeNanos;
 use tollgate_node::engine::borrowing::Question;
+use tollgate_node::engine::settling::Said;
 use tollgate_node::engine::store_client::{
     Admission, Caller as Calling, Event, NodeHost, StoreClient, Waiting,
 };
@@ -82,8 +85,8 @@ impl Gateway for Asked {
         Some(Introduced { consumer: consumer.as_deref(), tier: tier.as_deref() })
     }
 
-    fn price(&self) -> Option<Cost> {
-        self.price
+    fn price(&self) -> Option<Price> {
+        self.price.map(|cost| Price { cost, settles: false })
     }
 }
 
@@ -126,7 +129,7 @@ impl Host {
         let opened = Table::open(&memory, policy.clients, random_key()).ok()?;
         Some(Self {
             store_client: StoreClient::new(&policy, std::hash::RandomState::new().hash_one(0)),
-            engine: Engine::new(policy, opened.table),
+            engine: Engine::new(policy, opened.table).holding_charges(),
             memory,
             clock: Cell::new(None),
             started: Instant::now(),
@@ -140,7 +143,46 @@ impl Host {
 
     /// What the policy charges for a request.
     pub fn price(&self, asked: &Asked) -> Cost {
-        self.engine.cost(&asked.request())
+        self.engine.price(&asked.request()).cost
+    }
+
+    /// Settles what `decision` has charged: it is `cost` in the end. The result is the decision as it is then; `None` if there
+    /// is nothing to settle, or no more.
+    pub fn settle(&self, decision: &Decision, cost: Cost) -> Option<Decision> {
+        let mut ruling = decision.take_open()?;
+        let is_settled = cost == decision.cost
+            || match &self.store_client {
+                Some(store_client) => store_client.settle(&self.engine, self, &mut ruling, cost),
+                None => self.engine.settle(&mut ruling, cost, &self.memory, self.wall().into()).is_some(),
+            };
+        if !is_settled {
+            // The node knows nothing of the charge any more, so it stays.
+            return None;
+        }
+        let mut settled = Decision { cost, headers: Vec::new(), ..decision.clone() };
+        self.announce(&ruling, &mut settled);
+        Some(settled)
+    }
+
+    /// What the response to `decision`'s request says that it costs: its `status`, or its header `X-Quota-Cost`.
+    pub fn said(&self, decision: &Decision, status: u16, cost: Option<Vec<u8>>) -> Option<Cost> {
+        let said = decision.with_open(|ruling| {
+            let charge = ruling.charge.as_ref()?;
+            Some(self.engine.said(charge, Some(status), || cost))
+        });
+        match said.flatten()? {
+            Said::Nothing | Said::Malformed => None,
+            Said::Cost(cost) => Some(cost),
+            Said::Refunded => Some(Cost(0)),
+        }
+    }
+
+    fn announce(&self, ruling: &Ruling, decision: &mut Decision) {
+        self.engine.announce(Some(ruling), |name, value| {
+            if let Some(value) = value {
+                decision.announce(name, value);
+            }
+        });
     }
 
     /// A request that waits is no more.
@@ -286,7 +328,7 @@ impl Host {
             Some(_) => engine.tier(decided.unwrap_or(tier)).name.clone(),
             None => ANONYMOUS.to_owned(),
         };
-        let cost = if ruling.is_some() { engine.cost(&asked.request()) } else { Cost::FREE };
+        let cost = if ruling.is_some() { engine.price(&asked.request()).cost } else { Cost::FREE };
         let mut decision = Decision {
             client: Client { tier: own_tier.map(String::into_bytes), consumer, peer: asked.peer.clone() },
             allowed: true,
@@ -294,6 +336,7 @@ impl Host {
             outcome: ruling.map_or("free", |ruling| ruling.outcome.name()),
             tier,
             cost,
+            open: Arc::new(Mutex::new(ruling.filter(|ruling| ruling.charge.is_some()).cloned())),
             headers: Vec::new(),
             body: None,
             limit: None,
@@ -303,11 +346,7 @@ impl Host {
             retry_after: None,
         };
         let Some(ruling) = ruling else { return decision };
-        engine.announce(Some(ruling), |name, value| {
-            if let Some(value) = value {
-                decision.announce(name, value);
-            }
-        });
+        self.announce(ruling, &mut decision);
         if let Some(document) = engine.document(ruling) {
             decision.allowed = false;
             decision.status = document.status;

@@ -99,6 +99,18 @@ impl Node {
         Ok(self.host()?.decide(Asked { peer, introduced, price: Some(Cost(price)), ..Asked::default() }))
     }
 
+    /// Settles what `decision` has charged: it is `cost`, in thousandths, in the end. None: there is nothing to settle.
+    fn settle(&self, decision: &Decision, cost: u64) -> PyResult<Option<Decision>> {
+        Ok(self.host()?.settle(decision, Cost(cost)))
+    }
+
+    /// What the response to `decision`'s request says that it costs, in thousandths: its status, or its header
+    /// `X-Quota-Cost`. None: nothing.
+    #[pyo3(signature = (decision, status, cost=None))]
+    fn said(&self, decision: &Decision, status: u16, cost: Option<Vec<u8>>) -> PyResult<Option<u64>> {
+        Ok(self.host()?.said(decision, status, cost).map(|cost| cost.0))
+    }
+
     /// What the policy charges for a request, in thousandths.
     fn price(&self, method: &[u8], path: &[u8]) -> PyResult<u64> {
         let asked = Asked { method: method.to_vec(), path: path.to_vec(), ..Asked::default() };

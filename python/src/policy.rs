@@ -61,6 +61,22 @@ impl Policy {
         Ok(Self(policy))
     }
 
+    /// The same policy, in which responses with these statuses, too, make their requests cost nothing.
+    fn with_refund(&self, statuses: Vec<String>) -> PyResult<Self> {
+        let mut policy = self.0.clone();
+        match statuses.iter().find(|status| !policy.refund.add(status)) {
+            None => Ok(Self(policy)),
+            Some(wrong) => Err(PyValueError::new_err(format!(
+                "{wrong:?} is not a status or a class of statuses; write 422, or \"5xx\""
+            ))),
+        }
+    }
+
+    /// Whether a response with this status makes its request cost nothing.
+    fn refunds(&self, status: u16) -> bool {
+        self.0.refund.covers(status)
+    }
+
     /// `local`, `leased` or `strict`.
     #[getter]
     const fn mode(&self) -> &'static str {

@@ -39,6 +39,7 @@ class Gate:
     `policy` is the path of a file, its text as bytes, or a mapping. `store` is the store's URL, and `token` the
     gateways' token; both default to what the policy says. Without any store, the gate limits in this process alone.
     `telemetry` is where it tells what it does: by default, to each of `tollgate.telemetry` whose library is installed.
+    `refund` adds to the statuses of the policy's `refund`: requests that are answered so cost nothing after all.
 
     A gate belongs to the event loop that starts it.
     """
@@ -51,8 +52,9 @@ class Gate:
         token: str | None = None,
         clock: Clock | None = None,
         telemetry: Iterable[Telemetry] | None = None,
+        refund: Iterable[int | str] = (),
     ) -> None:
-        self._policy = read(policy)
+        self._policy = read(policy).with_refund([str(status) for status in refund])
         if store is not None:
             self._policy = self._policy.with_store(store)
         self._url = _url(self._policy.upstream)
@@ -191,6 +193,27 @@ class Gate:
         node = self._ready()
         began = time.perf_counter()
         return await self._decided(node, node.charge(client, price), "charge", began)
+
+    def settle(self, decision: Decision, cost: Amount) -> Decision:
+        """Settles an earlier charge: it is `cost` in the end, and nobody is asked whether there is room for it.
+
+        What is less comes back: to the month all of it, to the bucket what cannot have drained since. What is more is
+        charged, to the bucket up to full. The result shows where the client stands now. A charge is settled once; after
+        that, and for a decision that has charged nothing, the result is the decision itself.
+        """
+        return self.settle_thousandths(decision, thousandths(cost))
+
+    def settle_thousandths(self, decision: Decision, cost: int) -> Decision:
+        """As `settle`, in thousandths of a cost unit."""
+        return self._ready().settle(decision, cost) or decision
+
+    def refunds(self, status: int) -> bool:
+        """Whether requests that are answered with this status cost nothing."""
+        return self._policy.refunds(status)
+
+    def said(self, decision: Decision, status: int, cost: bytes | None) -> int | None:
+        """What a response says that its request costs, in thousandths: its status, or its header `X-Quota-Cost`."""
+        return self._ready().said(decision, status, cost)
 
     async def ask(
         self,

@@ -38,8 +38,9 @@ class SyncGate:
         token: str | None = None,
         clock: Clock | None = None,
         telemetry: Iterable[Telemetry] | None = None,
+        refund: Iterable[int | str] = (),
     ) -> None:
-        checked = read(policy)
+        checked = read(policy).with_refund([str(status) for status in refund])
         chosen = None if telemetry is None else list(telemetry)
 
         def make() -> Gate:
@@ -94,6 +95,14 @@ class SyncGate:
     def charge(self, client: Decision | Text, cost: Amount, *, tier: Text | None = None) -> Decision:
         """As `Gate.charge`."""
         return self._ask(lambda gate: gate.charge(client, cost, tier=tier))
+
+    def settle(self, decision: Decision, cost: Amount) -> Decision:
+        """As `Gate.settle`."""
+
+        async def settle(gate: Gate) -> Decision:
+            return gate.settle(decision, cost)
+
+        return self._ask(settle)
 
     def _ask(self, question: Callable[[Gate], Coroutine[Any, Any, Decision]]) -> Decision:
         # Under the lock, so that a gate that closes has been asked before and not while it does.

@@ -1,118 +1,35 @@
 """ASGI middleware that limits an application's clients."""
 
-import asyncio
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 from urllib.parse import quote
 
 from ._caller import Pairs, Scope, Source, ask, client_address, last, membership
-from ._cost import Amount, of_header, thousandths
+from ._cost import of_header, thousandths
 from ._gate import Gate, PolicySource
 from ._tollgate import Decision, is_reserved
+from ._visit import COST, Message, Reservation, Standing, Visit
 from .telemetry import Telemetry
 
-__all__ = ["Scope", "Standing", "TollgateMiddleware", "Visit", "current"]
+__all__ = ["Reservation", "Scope", "Standing", "TollgateMiddleware", "Visit", "current"]
 
 log = logging.getLogger("tollgate")
 
-Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _VISIT = "tollgate"
-_CURRENT: ContextVar["Visit | None"] = ContextVar("tollgate_visit", default=None)
+_CURRENT: ContextVar[Visit | None] = ContextVar("tollgate_visit", default=None)
 
 _TIER = b"x-quota-tier"
 _CONSUMER = b"x-quota-consumer"
-_COST = b"x-quota-cost"
 
 # A connection that may not go on is closed with this code (RFC 6455, 7.4.1: policy violation).
 _POLICY_VIOLATION = 1008
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a client stands, as the response's headers will say it; None where they say nothing."""
-
-    tier: str
-    consumer: str | None
-    limit: int | None
-    remaining: int | None
-    reset: int | None
-    monthly_remaining: int | None
-
-
-class Visit:
-    """One request on its way through the application."""
-
-    def __init__(self, gate: Gate, decision: Decision, paid: int, *, is_of_gateway: bool = False) -> None:
-        self._gate = gate
-        self._decision = decision
-        self._refusal: Decision | None = None
-        # What was charged before the application named a price, in thousandths, as far as no charge has used it.
-        self._paid = paid
-        self._charging = asyncio.Lock()
-        self.is_of_gateway = is_of_gateway
-
-    @property
-    def decision(self) -> Decision:
-        """The latest decision."""
-        return self._decision
-
-    @property
-    def standing(self) -> Standing:
-        """Where the client stands after the latest decision."""
-        it = self._decision
-        return Standing(it.tier, it.consumer, it.limit, it.remaining, it.reset, it.monthly_remaining)
-
-    @property
-    def refusal(self) -> Decision | None:
-        """The refusal that the response has to be, if there is one."""
-        return self._refusal
-
-    async def charge(self, cost: Amount) -> Decision:
-        """Charges `cost` to the request's client, less what the gateway or the middleware has charged already.
-
-        A refused charge costs nothing, and the caller decides what becomes of the request.
-        """
-        return await self.charge_thousandths(thousandths(cost))
-
-    async def charge_thousandths(self, price: int) -> Decision:
-        """As `charge`, in thousandths of a cost unit."""
-        # One after the other: what was paid counts once, and for a charge that is allowed.
-        async with self._charging:
-            used = min(price, self._paid)
-            decision = await self._gate.charge_thousandths(self._decision, price - used)
-            if decision.allowed:
-                self._paid -= used
-                self._refusal = None
-            if decision.outcome not in ("free", "off"):
-                self._decision = decision
-            return decision
-
-    def refuse(self, decision: Decision) -> None:
-        """Has the response to the request be this refusal, if the application answers with its status."""
-        self._refusal = decision
-
-    def answers(self, message: Message) -> Decision | None:
-        """The refusal that replaces the application's response, which begins with `message`."""
-        refusal = self._refusal
-        return refusal if refusal is not None and message.get("status") == refusal.status else None
-
-    def announce(self, message: Message) -> Message:
-        """The message that begins a response, with the headers of the latest decision and no others of their names."""
-        decision = self._decision
-        if decision.outcome == "off" or (decision.outcome == "free" and self.is_of_gateway):
-            return message
-        names = self._gate.announced
-        headers: Iterable[tuple[bytes, bytes]] = message.get("headers") or ()
-        kept = [(name, value) for name, value in headers if bytes(name).lower() not in names]
-        return {**message, "headers": [*kept, *decision.headers]}
 
 
 def current() -> Visit:
@@ -139,7 +56,7 @@ class TollgateMiddleware:
     client without a name is anonymous, by its address. `tier` says the consumer's tier in the same ways.
 
     `trusted` are the networks of Tollgate's gateways, none by default: their `X-Quota-*` headers say who is calling,
-    and what was charged already. `telemetry` is the gate's.
+    and what was charged already. `telemetry` and `refund` are the gate's.
     """
 
     def __init__(
@@ -153,6 +70,7 @@ class TollgateMiddleware:
         trusted: Iterable[str] = (),
         gate: Gate | None = None,
         telemetry: Iterable[Telemetry] | None = None,
+        refund: Iterable[int | str] = (),
     ) -> None:
         if (policy is None) == (gate is None):
             raise TypeError("TollgateMiddleware takes a policy or a gate")
@@ -160,7 +78,7 @@ class TollgateMiddleware:
             raise TypeError("trusted takes a list of networks, such as ['10.0.0.0/8']")
         self.app = app
         if policy is not None:
-            gate = Gate(policy, store=store, token=token, telemetry=telemetry)
+            gate = Gate(policy, store=store, token=token, telemetry=telemetry, refund=refund)
         self.gate = cast(Gate, gate)
         self._consumer = consumer
         self._tier = tier
@@ -196,8 +114,15 @@ class TollgateMiddleware:
         try:
             await self.app(scope, receive, reply.send)
             await reply.finish()
+        except Exception:
+            if not reply.has_begun and self.gate.refunds(500):
+                visit.refund()
+            raise
         finally:
             _CURRENT.reset(token)
+            # A client may have gone away, and a task may have been cancelled: what was spent is spent.
+            if self.gate.is_started:
+                visit.end()
 
     async def _meet(self, scope: Scope) -> Visit:
         """Decides about a request."""
@@ -212,7 +137,7 @@ class TollgateMiddleware:
             tier, consumer = last(headers, _TIER), last(headers, _CONSUMER)
             if tier is not None or consumer is not None:
                 decision = await self.gate.ask(b"", b"", (), peer, (consumer, tier), 0)
-                cost = last(headers, _COST)
+                cost = last(headers, COST)
                 paid = None if cost is None else of_header(cost)
                 # A gateway that does not say what it has charged has charged by the same policy.
                 if paid is None:
@@ -314,14 +239,14 @@ class _Reply:
         self._visit = visit
         self._scope = scope
         self._send = send
-        self._has_begun = False
+        self.has_begun = False
         self._is_replaced = False
         self._is_accepted = False
 
     async def send(self, message: Message) -> None:
         """Sends the application's message on."""
         kind: str = message["type"]
-        self._has_begun = True
+        self.has_begun = True
         if self._is_replaced:
             return
         if kind in ("http.response.start", "websocket.http.response.start"):
@@ -335,6 +260,7 @@ class _Reply:
                 self._is_replaced = True
                 await _respond(refusal, self._send, "websocket." if is_denial else "")
                 return
+            self._visit.settle(message)
             message = self._visit.announce(message)
         elif kind == "websocket.accept":
             self._is_accepted = True
@@ -344,7 +270,7 @@ class _Reply:
     async def finish(self) -> None:
         """Sends a refusal that the application has not answered: old Starlettes drop those of handshakes."""
         refusal = self._visit.refusal
-        if refusal is not None and not self._has_begun:
+        if refusal is not None and not self.has_begun:
             await _deny(refusal, self._scope, self._send)
 
 

@@ -7,7 +7,7 @@ The application needs `tollgate.asgi.TollgateMiddleware`.
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,9 +15,10 @@ from fastapi.requests import HTTPConnection
 
 from ._cost import Amount, CostError, thousandths
 from ._tollgate import Decision
-from .asgi import Standing, current, visit_of
+from .asgi import Reservation as Quota
+from .asgi import Standing, Visit, current, visit_of
 
-__all__ = ["RESPONSES", "QuotaExceeded", "Standing", "charge", "cost", "current", "quota"]
+__all__ = ["RESPONSES", "Quota", "QuotaExceeded", "Standing", "charge", "cost", "current", "quota", "reserve"]
 
 
 class QuotaExceeded(HTTPException):
@@ -38,12 +39,7 @@ async def charge(amount: Amount) -> Decision:
 
     What the gateway or the middleware has charged for the request already counts towards it.
     """
-    visit = current()
-    decision = await visit.charge(amount)
-    if not decision.allowed:
-        visit.refuse(decision)
-        raise QuotaExceeded(decision)
-    return decision
+    return await _charge(current(), thousandths(amount))
 
 
 def cost(amount: Amount | Callable[..., Any]) -> Callable[..., Awaitable[Decision]]:
@@ -54,25 +50,15 @@ def cost(amount: Amount | Callable[..., Any]) -> Callable[..., Awaitable[Decisio
 
     FastAPI runs a dependency once per request: two charges need two calls of `cost`, or `use_cache=False`.
     """
-    if not callable(amount):
-        price = thousandths(amount)
+    return _priced(amount, _charge)
 
-        async def charge_fixed(connection: HTTPConnection) -> Decision:
-            return await _charge(connection, price)
 
-        return charge_fixed
-    dependency = _dependency(amount)
+def reserve(amount: Amount | Callable[..., Any]) -> Callable[..., Awaitable[Quota]]:
+    """A dependency that reserves what a request may cost, until its handler says by `settle` or `refund` what it did.
 
-    async def charge_found(connection: HTTPConnection, found: Annotated[Any, Depends(dependency)]) -> Decision:
-        try:
-            price = thousandths(found)
-        except CostError as error:
-            # It was made of what the client has sent.
-            problem = {"type": "cost", "loc": ("body",), "msg": str(error), "input": None}
-            raise RequestValidationError([problem]) from error
-        return await _charge(connection, price)
-
-    return charge_found
+    `amount` is as for `cost`, and what was charged already counts as well. What is not settled stays spent.
+    """
+    return _priced(amount, _reserve)
 
 
 def quota() -> Callable[..., Awaitable[Standing]]:
@@ -84,13 +70,50 @@ def quota() -> Callable[..., Awaitable[Standing]]:
     return read_standing
 
 
-async def _charge(connection: HTTPConnection, price: int) -> Decision:
-    visit = visit_of(connection.scope)
+T = TypeVar("T")
+
+
+def _priced(
+    amount: Amount | Callable[..., Any], act: Callable[[Visit, int], Awaitable[T]]
+) -> Callable[..., Awaitable[T]]:
+    """A dependency that does something with a request and its price."""
+    if not callable(amount):
+        price = thousandths(amount)
+
+        async def act_by_fixed(connection: HTTPConnection) -> T:
+            return await act(visit_of(connection.scope), price)
+
+        return act_by_fixed
+    dependency = _dependency(amount)
+
+    async def act_by_found(connection: HTTPConnection, found: Annotated[Any, Depends(dependency)]) -> T:
+        try:
+            price = thousandths(found)
+        except CostError as error:
+            # It was made of what the client has sent.
+            problem = {"type": "cost", "loc": ("body",), "msg": str(error), "input": None}
+            raise RequestValidationError([problem]) from error
+        return await act(visit_of(connection.scope), price)
+
+    return act_by_found
+
+
+async def _charge(visit: Visit, price: int) -> Decision:
     decision = await visit.charge_thousandths(price)
+    _insist(visit, decision)
+    return decision
+
+
+async def _reserve(visit: Visit, price: int) -> Quota:
+    reservation = await visit.reserve_thousandths(price)
+    _insist(visit, reservation.decision)
+    return reservation
+
+
+def _insist(visit: Visit, decision: Decision) -> None:
     if not decision.allowed:
         visit.refuse(decision)
         raise QuotaExceeded(decision)
-    return decision
 
 
 def _dependency(price: Callable[..., Any]) -> Callable[..., Any]:

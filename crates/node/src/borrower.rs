@@ -13,7 +13,7 @@ mod overrides;
 mod recent;
 mod sweep;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use tollgate_core::client::{Client, ClientId, ClientMap, ClientSecret, Namespace};
 use tollgate_core::name;
@@ -222,7 +222,7 @@ impl Borrower {
 
     /// The override of `id`, if it has one.
     #[must_use]
-    pub fn overridden(&self, id: &ClientId) -> Option<&Rc<Overridden>> {
+    pub fn overridden(&self, id: &ClientId) -> Option<&Arc<Overridden>> {
         self.overrides.of(id)
     }
 

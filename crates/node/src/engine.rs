@@ -8,7 +8,7 @@ pub mod borrowing;
 pub mod settling;
 pub mod store_client;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use tollgate_core::account::{Account, Refusal, Verdict, decide_all};
 use tollgate_core::client::Namespace;
@@ -34,6 +34,8 @@ pub struct Engine {
     table: Table,
     /// How clients are numbered for the store; `None` without one.
     namespace: Option<Namespace>,
+    /// Whether every charge can be settled, and not only those that a response may settle.
+    holds_charges: bool,
     /// The headers' unchanging parts, one per tier in their order; the anonymous clients' come last.
     texts: Vec<TierHeaders>,
 }
@@ -55,7 +57,7 @@ pub enum AppliedTier {
     /// The anonymous clients' limits.
     Anonymous,
     /// A consumer's own limits, as the store has told them, instead of this tier's.
-    Override(TierId, Rc<Overridden>),
+    Override(TierId, Arc<Overridden>),
 }
 
 /// What was decided about a request that costs something. Its headers are made from this.
@@ -127,7 +129,14 @@ impl Engine {
         let endpoints = Endpoints::new(&policy.endpoints, policy.default_cost);
         let texts = policy.tiers.iter().chain([&policy.anonymous]).map(TierHeaders::new).collect();
         let namespace = policy.store.is_some().then(|| Namespace::new(&policy.namespace));
-        Self { policy, identities, endpoints, table, namespace, texts }
+        Self { policy, identities, endpoints, table, namespace, holds_charges: false, texts }
+    }
+
+    /// The same for a host that settles charges by itself.
+    #[must_use]
+    pub const fn holding_charges(mut self) -> Self {
+        self.holds_charges = true;
+        self
     }
 
     /// The policy.

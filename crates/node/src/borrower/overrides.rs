@@ -1,6 +1,6 @@
 //! The overrides of consumers, as the store has told them.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use tollgate_core::client::{ClientId, ClientMap, ClientSecret};
 use tollgate_core::headers::TierHeaders;
@@ -35,7 +35,7 @@ impl Eq for Overridden {}
 #[derive(Debug)]
 pub struct Overrides {
     revision: u64,
-    by_client: ClientMap<Rc<Overridden>>,
+    by_client: ClientMap<Arc<Overridden>>,
 }
 
 impl Overrides {
@@ -48,7 +48,7 @@ impl Overrides {
         self.revision
     }
 
-    pub fn of(&self, id: &ClientId) -> Option<&Rc<Overridden>> {
+    pub fn of(&self, id: &ClientId) -> Option<&Arc<Overridden>> {
         if self.by_client.is_empty() { None } else { self.by_client.get(id) }
     }
 
@@ -68,7 +68,7 @@ impl Overrides {
                 ChangeKind::Override(offer) => {
                     if let (Some(tier), true) = (tier_of(policy, offer), self.by_client.len() < MOST) {
                         let texts = TierHeaders::new(&tier);
-                        self.by_client.insert(change.client, Rc::new(Overridden { tier, texts }));
+                        self.by_client.insert(change.client, Arc::new(Overridden { tier, texts }));
                     }
                 }
                 ChangeKind::NoOverride => {

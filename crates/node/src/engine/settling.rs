@@ -5,6 +5,7 @@
 //! store: what has changed is told by the next report.
 
 use tollgate_core::account::Account;
+use tollgate_core::headers;
 use tollgate_core::limit::PackedRate;
 use tollgate_core::price::Price;
 use tollgate_core::terms::tag;
@@ -55,16 +56,23 @@ impl Charge {
         self.cost
     }
 
-    /// Whether the upstream's response may say what the request costs.
-    #[must_use]
-    pub const fn settles(&self) -> bool {
-        self.settles
-    }
-
     /// The client that was charged.
     pub(super) fn subject(&self) -> Subject<'_> {
         Subject { id: Fingerprint::id_of(self.client.bits), name: self.name.as_deref(), offer: self.offer }
     }
+}
+
+/// What a response says about the cost of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Nothing.
+    Nothing,
+    /// This is the cost.
+    Cost(Cost),
+    /// By its status: nothing is to be paid.
+    Refunded,
+    /// Something that is no cost.
+    Malformed,
 }
 
 /// Who was charged, and what had come back to the record by then.
@@ -84,7 +92,7 @@ impl Engine {
             return;
         }
         ruling.charged = price.cost;
-        if !price.settles && self.policy.refund.is_empty() {
+        if !price.settles && !self.holds_charges && self.policy.refund.is_empty() {
             return;
         }
         ruling.charge = Some(Box::new(Charge {
@@ -99,6 +107,23 @@ impl Engine {
             settles: price.settles,
             by: who.by,
         }));
+    }
+
+    /// What the response with this `status` says about the cost of the request that was charged `charge`. `cost` reads its
+    /// header [`UPSTREAM_COST`](tollgate_core::headers::UPSTREAM_COST).
+    pub fn said(
+        &self,
+        charge: &Charge,
+        status: Option<u16>,
+        cost: impl FnOnce() -> Option<Vec<u8>>,
+    ) -> Said {
+        if status.is_some_and(|status| self.policy.refund.covers(status)) {
+            return Said::Refunded;
+        }
+        match charge.settles.then(cost).flatten() {
+            Some(text) => headers::cost_in(&text).map_or(Said::Malformed, Said::Cost),
+            None => Said::Nothing,
+        }
     }
 
     /// Settles the charge in `ruling`, which costs `cost` in the end, and lets the ruling show the account as it is then. The
