@@ -66,6 +66,14 @@ impl Namespace {
         .finalize();
         ClientId(hash.first_chunk().copied().unwrap_or_default())
     }
+
+    /// The number of the reservation that an application calls `id` and makes for `client`. Every store computes it alike,
+    /// so that a repeated call finds what the first one has reserved.
+    #[must_use]
+    pub fn reservation(&self, client: ClientId, id: &str) -> [u8; 16] {
+        let hash = self.hasher.clone().chain_update(b"r").chain_update(client.0).chain_update(id).finalize();
+        hash.first_chunk().copied().unwrap_or_default()
+    }
 }
 
 impl std::fmt::Display for ClientId {
@@ -100,6 +108,23 @@ mod tests {
     fn the_number_never_changes_between_releases() {
         let id = Namespace::new("fingerprint").id(&Client::Consumer(b"acme"));
         assert_eq!(id.to_string(), GOLDEN);
+    }
+
+    #[test]
+    fn a_reservation_has_one_number_per_namespace_client_and_name() {
+        let (one, two) = (Namespace::new("one"), Namespace::new("two"));
+        let (acme, globex) = (ClientId([1; 16]), ClientId([2; 16]));
+        let number = one.reservation(acme, "request 7");
+        assert_eq!(number, one.reservation(acme, "request 7"));
+        for other in [
+            one.reservation(acme, "request 8"),
+            one.reservation(globex, "request 7"),
+            two.reservation(acme, "request 7"),
+        ] {
+            assert_ne!(number, other);
+        }
+        // Stores of two releases may run side by side.
+        assert_eq!(ClientId(number).to_string(), "71208acc85a7133da9441261f77c24c5");
     }
 
     const GOLDEN: &str = "cb7c40b509b8e08591334c181dc2317c";

@@ -36,7 +36,7 @@ pub struct Offer {
 }
 
 /// One bucket's numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bucket {
     /// The work that drains in a microsecond, at least 1.
     pub drain: u64,
@@ -47,7 +47,7 @@ pub struct Bucket {
 }
 
 /// What a tier allows, ready to compute with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     /// One bucket per rate, at most [`MAX_LIMITS`].
     pub buckets: Vec<Bucket>,

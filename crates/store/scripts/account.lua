@@ -485,6 +485,14 @@ local function charge(cost, month, ends)
   return grant(month, 0, 0, 0, 0, flags, wait)
 end
 
+local function settle(first, cost, charged_at, month)
+  local more = less(cost, first)
+  fill(more, 0, 0, 0, 0)
+  use_up(month, more)
+  take_back(month, less(first, cost), less(at, charged_at))
+  return grant(month, 0, 0, 0, 0, 0, 0)
+end
+
 local function reset(bucket, month, now)
   if bucket then
     for i = 1, 3 do works[i], weights[i], level_drains[i], idles[i], floors[i] = 0, 0, 0, 0, 0 end

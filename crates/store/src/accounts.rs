@@ -28,6 +28,7 @@
 
 mod level;
 mod loan;
+mod reservation;
 mod room;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,9 @@ pub use self::level::{Level, Poured};
 pub(crate) use self::loan::CALM_AFTER;
 pub use self::loan::Loan;
 use self::loan::Pace;
+pub use self::reservation::{
+    Decided, Hold, LATE, MAX_RESERVATIONS, MINUTE, Reservation, ReservationCount, ReservationId, Settling,
+};
 use self::room::may_lie_idle;
 use tollgate_core::limit::Month;
 use tollgate_core::terms::{Bucket, EXACT, Terms};

@@ -1,8 +1,8 @@
 //! Where the store's state is kept.
 //!
-//! A [`Backend`] keeps four things per namespace: the clients' [accounts](crate::accounts::Account) with their names
-//! ([`AccountStore`]), and the overrides, the audit log and one small document of the application ([`NamespaceStore`]),
-//! whose bytes it does not read. Time is the backend's, so all replicas that share a backend agree on it.
+//! A [`Backend`] keeps five things per namespace: the clients' [accounts](crate::accounts::Account) with their names
+//! ([`AccountStore`]), their [reservations](crate::accounts::Reservation) ([`ReservationStore`]), and the overrides, the
+//! audit log and one small document of the application ([`NamespaceStore`]), whose bytes it does not read. Time is the backend's, so all replicas that share a backend agree on it.
 
 mod account_store;
 pub mod clock;
@@ -14,6 +14,7 @@ pub mod open;
 mod probe;
 pub mod redb;
 pub mod redis;
+mod reservation_store;
 
 use async_trait::async_trait;
 use tollgate_core::units::UnixMicros;
@@ -23,6 +24,7 @@ pub use self::namespace_store::{
     AUDIT_KEPT, CHANGES_REMEMBERED, Changed, Condition, Mark, NOTICES_REMEMBERED, NamespaceSnapshot,
     NamespaceStore, OverrideChange, OverrideRow,
 };
+pub use self::reservation_store::{ReservationKey, ReservationStore, Reserved, Settled};
 
 /// Why a backend did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -35,10 +37,10 @@ pub enum BackendError {
     Corrupt(String),
 }
 
-/// All that the store needs of a backend. Every method of it, and of its two parts, is one step: no other call comes
+/// All that the store needs of a backend. Every method of it, and of its three parts, is one step: no other call comes
 /// between, of whatever replica.
 #[async_trait]
-pub trait Backend: AccountStore + NamespaceStore {
+pub trait Backend: AccountStore + ReservationStore + NamespaceStore {
     /// The scheme of its URL, for logs: `memory`, `redb`, `redis` …
     fn kind(&self) -> &'static str;
 

@@ -5,6 +5,7 @@ mod months;
 mod pace;
 mod properties;
 mod reports;
+mod reserving;
 mod settling;
 
 use super::*;

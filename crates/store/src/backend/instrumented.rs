@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
-use tollgate_core::units::UnixMicros;
+use tollgate_core::units::{Cost, UnixMicros};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -16,8 +16,9 @@ use tracing::{error, info, warn};
 use super::health::{Health, Transition};
 use super::{
     AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, Mark, NamespaceSnapshot,
-    NamespaceStore, OverrideChange, Usage,
+    NamespaceStore, OverrideChange, ReservationKey, ReservationStore, Reserved, Settled, Usage,
 };
+use crate::accounts::Hold;
 use crate::metrics::Metrics;
 
 /// A backend whose writes take longer than this is not ready.
@@ -207,6 +208,29 @@ impl AccountStore for Instrumented {
             }
         });
         logged.boxed()
+    }
+}
+
+#[async_trait]
+impl ReservationStore for Instrumented {
+    async fn reserve(
+        &self,
+        namespace: &str,
+        key: ReservationKey,
+        name: Vec<u8>,
+        hold: Hold,
+    ) -> Result<Reserved, BackendError> {
+        self.write("reserve", self.backend.reserve(namespace, key, name, hold)).await
+    }
+
+    async fn settle(
+        &self,
+        namespace: &str,
+        key: ReservationKey,
+        cost: Cost,
+    ) -> Result<Settled, BackendError> {
+        // `settle` is what dashboards know the batches of gateways by.
+        self.write("settle_reservation", self.backend.settle(namespace, key, cost)).await
     }
 }
 

@@ -4,6 +4,7 @@
 //! are ordered, so a walk over all of them can release the lock and go on later: see [`Memory::usages`].
 
 mod overrides;
+mod reservations;
 mod shard;
 
 use std::collections::BTreeMap;

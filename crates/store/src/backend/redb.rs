@@ -9,11 +9,13 @@
 //! | `file` | the file, reopened after an error of its disk |
 //! | `table` | the tables |
 //! | `row` | what is kept of one client |
+//! | `reservation` | what applications hold until they know the cost |
 //! | `writer` | the thread that writes, and group commit |
 //! | `snapshot` | overrides, resets, audit log |
-//! | `sweep` | forgets anonymous clients whose buckets are full again |
+//! | `sweep` | forgets anonymous clients whose buckets are full again, and old reservations |
 
 mod file;
+mod reservation;
 mod row;
 mod snapshot;
 mod sweep;

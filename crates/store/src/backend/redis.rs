@@ -17,6 +17,7 @@
 //! | `lua` | the constants that the scripts share with this code |
 //! | `apply` | a batch as calls of the script, and its answers |
 //! | `account` | the bytes of an account |
+//! | `reserve` | reservations as calls of their script, and its answers |
 //! | `listing` | the usage of all consumers |
 //! | `snapshot` | overrides, resets, audit log |
 //! | `fuzzing` | what the fuzz targets use |
@@ -35,6 +36,7 @@ pub mod fuzzing;
 mod key;
 mod listing;
 mod lua;
+mod reserve;
 mod script;
 mod servers;
 mod snapshot;
@@ -73,6 +75,7 @@ const NAMESPACE_BELIEVED: Duration = Duration::from_secs(60);
 pub struct Redis {
     servers: Arc<Servers>,
     apply: Script,
+    reserve: Script,
     clean: Arc<Script>,
     snapshot: Scripts,
     namespaces: Mutex<HashMap<String, Instant>>,
@@ -87,6 +90,7 @@ impl Redis {
         Ok(Self {
             servers: Arc::new(Servers::start(&Target::parse(url)?).await?),
             apply: apply::script(),
+            reserve: reserve::script(),
             clean: Arc::new(Script::new(include_str!("../../scripts/clean.lua"))),
             snapshot: Scripts::new(),
             namespaces: Mutex::default(),

@@ -11,11 +11,12 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
 use tollgate_core::client::ClientId;
-use tollgate_core::units::{UnixMicros, UnixNanos};
+use tollgate_core::units::{Cost, UnixMicros, UnixNanos};
+use tollgate_store::accounts::Hold;
 use tollgate_store::backend::memory::Memory;
 use tollgate_store::backend::{
     AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, Mark, NamespaceSnapshot,
-    NamespaceStore, OverrideChange, Usage,
+    NamespaceStore, OverrideChange, ReservationKey, ReservationStore, Reserved, Settled, Usage,
 };
 
 use super::lock;
@@ -59,6 +60,8 @@ struct Copy {
 #[derive(Clone)]
 enum Write {
     Apply(String, Vec<AccountEntry>),
+    Reserve(String, ReservationKey, Vec<u8>, Hold),
+    Settle(String, ReservationKey, Cost),
     Reset(String, ClientId, bool, bool, Vec<u8>),
     Override(String, String, OverrideChange),
     Document(String, Vec<u8>),
@@ -83,6 +86,12 @@ impl Copy {
         // The memory backend does everything at the first poll.
         let is_done = match write {
             Write::Apply(namespace, entries) => memory.apply(&namespace, entries).now_or_never().is_some(),
+            Write::Reserve(namespace, key, name, hold) => {
+                memory.reserve(&namespace, key, name, hold).now_or_never().is_some()
+            }
+            Write::Settle(namespace, key, cost) => {
+                memory.settle(&namespace, key, cost).now_or_never().is_some()
+            }
             Write::Reset(namespace, client, bucket, month, audit) => {
                 memory.reset(&namespace, client, bucket, month, audit).now_or_never().is_some()
             }
@@ -276,6 +285,37 @@ impl AccountStore for Redis {
 
     fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
         self.reader().memory.usages(namespace, month)
+    }
+}
+
+#[async_trait]
+impl ReservationStore for Redis {
+    async fn reserve(
+        &self,
+        namespace: &str,
+        key: ReservationKey,
+        name: Vec<u8>,
+        hold: Hold,
+    ) -> Result<Reserved, BackendError> {
+        self.half_trip().await?;
+        let write = || Write::Reserve(namespace.to_owned(), key, name.clone(), hold.clone());
+        let primary = self.primary(write);
+        let reserved = primary.memory.reserve(namespace, key, name, hold).await?;
+        self.half_trip().await?;
+        Ok(reserved)
+    }
+
+    async fn settle(
+        &self,
+        namespace: &str,
+        key: ReservationKey,
+        cost: Cost,
+    ) -> Result<Settled, BackendError> {
+        self.half_trip().await?;
+        let primary = self.primary(|| Write::Settle(namespace.to_owned(), key, cost));
+        let settled = primary.memory.settle(namespace, key, cost).await?;
+        self.half_trip().await?;
+        Ok(settled)
     }
 }
 

@@ -1,9 +1,10 @@
 //! What callers see if the backend is away, holds nonsense, or never answers.
 
 use super::*;
+use crate::accounts::Hold;
 use crate::backend::{
     AccountEntry, AccountStore, AppliedBatch, BackendError, Changed, Mark, NamespaceSnapshot, NamespaceStore,
-    OverrideChange, Usage,
+    OverrideChange, ReservationKey, ReservationStore, Reserved, Settled, Usage,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -60,6 +61,23 @@ impl AccountStore for Failing {
     fn usages(&self, _: &str, _: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
         let this = *self;
         stream::once(async move { this.fail().await }).boxed()
+    }
+}
+
+#[async_trait]
+impl ReservationStore for Failing {
+    async fn reserve(
+        &self,
+        _: &str,
+        _: ReservationKey,
+        _: Vec<u8>,
+        _: Hold,
+    ) -> Result<Reserved, BackendError> {
+        self.fail().await
+    }
+
+    async fn settle(&self, _: &str, _: ReservationKey, _: Cost) -> Result<Settled, BackendError> {
+        self.fail().await
     }
 }
 

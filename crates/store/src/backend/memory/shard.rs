@@ -6,11 +6,13 @@ use std::ops::Bound;
 use std::sync::Arc;
 use tollgate_core::units::{Cost, UnixMicros};
 
-use crate::accounts::{Account, Applied};
+use crate::accounts::{Account, Applied, Hold};
 use tollgate_core::client::ClientId;
 use tollgate_core::wire::{Answer, Ask};
 
-use super::super::{AccountEntry, Usage};
+use super::super::reservation_store;
+use super::super::{AccountEntry, ReservationKey, Reserved, Settled, Usage};
+use super::reservations::Reservations;
 
 /// How many anonymous clients one call may forget: more than one, so that they do not pile up, and few, so that no call
 /// waits long.
@@ -23,6 +25,7 @@ pub struct Shard {
     /// When to look at an anonymous client again. Each is in it once, with a time at which its account may be
     /// forgotten, or an earlier one.
     anonymous: BinaryHeap<Reverse<(UnixMicros, ClientId)>>,
+    reservations: Reservations,
 }
 
 #[derive(Default)]
@@ -60,6 +63,38 @@ impl Shard {
         record.tier = entry.tier;
         record.monthly = entry.terms.monthly;
         answer
+    }
+
+    /// Reserves what `hold` wants for the client called `name`.
+    pub fn reserve(&mut self, key: ReservationKey, name: Vec<u8>, hold: &Hold, now: UnixMicros) -> Reserved {
+        self.forget(now);
+        let record = self.records.entry(key.0).or_default();
+        let kept = self.reservations.get(key).cloned();
+        let mut count = self.reservations.take_count(key.0);
+        let reserved = reservation_store::reserve(&mut record.account, &mut count, kept, hold, now);
+        self.reservations.put_count(key.0, count);
+        if let Reserved::Now(_) | Reserved::Refused(_) = reserved {
+            record.name = Some(name);
+            record.tier = Arc::clone(&hold.tier);
+            record.monthly = hold.terms.monthly;
+        }
+        if let Reserved::Now(reservation) = &reserved {
+            self.reservations.put(key, reservation.clone());
+        }
+        reserved
+    }
+
+    /// Settles the reservation under `key`.
+    pub fn settle(&mut self, key: ReservationKey, cost: Cost, now: UnixMicros) -> Settled {
+        self.forget(now);
+        // A reservation's account is never forgotten before it.
+        let Some(record) = self.records.get_mut(&key.0) else { return Settled::Unknown };
+        let kept = self.reservations.get(key).cloned();
+        let settled = reservation_store::settle(&mut record.account, kept, cost, now);
+        if let Settled::Now(reservation) = &settled {
+            self.reservations.put(key, reservation.clone());
+        }
+        settled
     }
 
     /// Resets the bucket or the month of `client`.
@@ -101,7 +136,14 @@ impl Shard {
         self.records.len()
     }
 
+    /// How many reservations and counts of them there are.
+    #[cfg(test)]
+    pub fn reservations(&self) -> (usize, usize) {
+        self.reservations.len()
+    }
+
     fn forget(&mut self, now: UnixMicros) {
+        self.reservations.forget(now);
         for _ in 0..FORGOTTEN_AT_ONCE {
             let Some(Reverse((at, client))) = self.anonymous.peek().copied() else { return };
             if at > now {

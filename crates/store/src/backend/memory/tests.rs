@@ -1,9 +1,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
-use tollgate_core::units::{Cost, UnixMicros};
+use tollgate_core::units::{Cost, Micros, UnixMicros};
 
 use super::*;
-use crate::accounts::month_of;
-use crate::backend::NOTICES_REMEMBERED;
+use crate::accounts::{Hold, ReservationId, month_of};
+use crate::backend::{NOTICES_REMEMBERED, ReservationStore, Reserved};
 use futures_util::TryStreamExt;
 use tollgate_core::client::Namespace;
 use tollgate_core::client::{Client, Network};
@@ -181,4 +181,43 @@ fn a_reset_makes_bucket_and_month_whole() {
     let used =
         block_on(setup.memory.usage("n", consumer("acme"), month_of(UnixMicros(NOW)))).unwrap().unwrap().used;
     assert_eq!(used, Cost(0));
+}
+
+#[test]
+fn reservations_are_forgotten_once_their_time_is_over_and_a_refused_one_leaves_nothing() {
+    let setup = setup();
+    let hold = |cost: u64, ttl: u64| Hold {
+        tier: "free".into(),
+        terms: Arc::clone(&setup.terms),
+        cost: Cost(cost),
+        ttl: Micros(ttl * SECOND),
+        context: Vec::new(),
+    };
+    let reserve = |number: u8, hold: Hold| {
+        let key = (consumer("acme"), ReservationId([number; 16]));
+        block_on(setup.memory.reserve("n", key, b"acme".to_vec(), hold)).unwrap()
+    };
+    let kept = || {
+        let shards = setup.memory.state("n").unwrap();
+        let all = shards.shards.iter().map(|shard| locks::lock(shard).reservations());
+        all.fold((0, 0), |sum, (reservations, counts)| (sum.0 + reservations, sum.1 + counts))
+    };
+    assert!(matches!(reserve(0, hold(1_000_000, 60)), Reserved::Refused(_)));
+    assert_eq!(kept(), (0, 0));
+    for number in 1..=40 {
+        assert!(matches!(reserve(number, hold(1_000, 60)), Reserved::Now(_)));
+    }
+    // Its time is over, but its number is still remembered, and then taken again.
+    setup.now.fetch_add(100 * SECOND, Ordering::Relaxed);
+    assert!(matches!(reserve(1, hold(1_000, 60)), Reserved::Before(_)));
+    setup.now.fetch_add(30 * SECOND, Ordering::Relaxed);
+    assert!(matches!(reserve(1, hold(1_000, 600)), Reserved::Now(_)));
+    for _ in 0..10 {
+        setup.now.fetch_add(60 * SECOND, Ordering::Relaxed);
+        assert!(matches!(reserve(1, hold(1_000, 600)), Reserved::Before(_)));
+    }
+    assert_eq!(kept(), (1, 1));
+    setup.now.fetch_add(180 * SECOND, Ordering::Relaxed);
+    assert!(matches!(reserve(0, hold(1_000_000, 60)), Reserved::Refused(_)));
+    assert_eq!(kept(), (0, 0));
 }

@@ -1,6 +1,6 @@
 //! What the file keeps of one client.
 
-use crate::accounts::{Account, Level, Loan, Usage as Month};
+use crate::accounts::{Account, Hold, Level, Loan, Usage as Month};
 use serde::{Deserialize, Serialize};
 use tollgate_core::client::ClientId;
 use tollgate_core::units::{Cost, Micros, UnixMicros, Work};
@@ -41,6 +41,14 @@ impl Row {
         } else {
             self.account.at.after(CONSUMER_KEPT)
         };
+    }
+
+    /// Keeps what `hold`, which was just applied, says about the client called `name`.
+    pub fn describe_by(&mut self, name: Vec<u8>, hold: &Hold) {
+        self.name = Some(name);
+        hold.tier.as_ref().clone_into(&mut self.tier);
+        self.monthly = hold.terms.monthly;
+        self.forget_at = self.account.at.after(CONSUMER_KEPT);
     }
 
     /// What `client`, whose row this is, used in `month`.

@@ -1,11 +1,11 @@
-//! Forgets old accounts, by a slow walk that starts again and again.
+//! Forgets old accounts, by a slow walk that starts again and again, and reservations whose time is over.
 //!
 //! Each step looks at a few hundred accounts, and at more if there are many calls. Calls can create anonymous clients
 //! quickly, and the file must not grow with every client who was ever seen.
 
 use super::file::File;
 use super::row::Row;
-use super::table;
+use super::{reservation, table};
 use crate::backend::BackendError;
 use tollgate_core::units::UnixMicros;
 
@@ -37,6 +37,7 @@ impl Sweep {
     pub fn step(&mut self, file: &File, now: UnixMicros) -> Result<(), BackendError> {
         let most = self.calls.saturating_mul(STEP_A_CALL).clamp(STEP, STEP_AT_MOST);
         self.calls = 0;
+        reservation::forget(file, most, now)?;
         let old = self.next_forgettable(file, most, now)?;
         if old.is_empty() {
             return Ok(());

@@ -39,6 +39,18 @@ pub(super) const AUDIT: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinitio
 /// Namespace → the application's document.
 pub(super) const DOCUMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("documents");
 
+/// Namespace, client and number → [`Reservation`](crate::accounts::Reservation).
+pub(super) const RESERVATIONS: TableDefinition<'_, (&str, [u8; 16], [u8; 16]), &[u8]> =
+    TableDefinition::new("reservations");
+
+/// The minute at whose end a reservation is forgotten, and where it is.
+pub(super) const RESERVATION_ENDS: TableDefinition<'_, (u32, &str, [u8; 16], [u8; 16]), ()> =
+    TableDefinition::new("reservation ends");
+
+/// Namespace and client → [`ReservationCount`](crate::accounts::ReservationCount).
+pub(super) const RESERVATION_COUNTS: TableDefinition<'_, (&str, [u8; 16]), &[u8]> =
+    TableDefinition::new("reservation counts");
+
 /// Facts about the file itself.
 const FILE: TableDefinition<'_, &str, u64> = TableDefinition::new("file");
 
@@ -88,6 +100,9 @@ fn with_tables(opened: Result<Database, DatabaseError>, path: &Path) -> Result<D
         transaction.open_table(COUNTS).map_err(failed)?;
         transaction.open_table(AUDIT).map_err(failed)?;
         transaction.open_table(DOCUMENTS).map_err(failed)?;
+        transaction.open_table(RESERVATIONS).map_err(failed)?;
+        transaction.open_table(RESERVATION_ENDS).map_err(failed)?;
+        transaction.open_table(RESERVATION_COUNTS).map_err(failed)?;
     }
     transaction.commit().map_err(failed)?;
     Ok(database)

@@ -177,11 +177,11 @@ fn place<T>(list: &mut Vec<T>, is_same: impl Fn(&T) -> bool, new: T) -> u8 {
     u8::try_from(found).unwrap_or(u8::MAX).saturating_add(1)
 }
 
-fn time_argument(at: Option<UnixMicros>) -> Vec<u8> {
+pub(super) fn time_argument(at: Option<UnixMicros>) -> Vec<u8> {
     at.map_or_else(Vec::new, |at| at.0.to_string().into_bytes())
 }
 
-fn pack_offer(terms: &Terms, tier: &str) -> Vec<u8> {
+pub(super) fn pack_offer(terms: &Terms, tier: &str) -> Vec<u8> {
     let mut bytes = vec![u8::try_from(terms.buckets.len()).unwrap_or(u8::MAX)];
     for index in 0..3 {
         let bucket = terms.buckets.get(index);
@@ -195,7 +195,7 @@ fn pack_offer(terms: &Terms, tier: &str) -> Vec<u8> {
 }
 
 /// `amount` as the script reads it. `Account::apply` limits amounts to [`EXACT`], too.
-fn exact(amount: Cost) -> [u8; 8] {
+pub(super) fn exact(amount: Cost) -> [u8; 8] {
     amount.0.min(EXACT).to_le_bytes()
 }
 

@@ -2,11 +2,12 @@
 //! state after each.
 
 mod edges;
+mod reserving;
 
 use std::collections::HashMap;
 use tollgate_core::units::{Cost, Micros, UnixMicros};
 
-use crate::accounts::{Applied, REMEMBERED, end_of, month_of};
+use crate::accounts::{Applied, REMEMBERED, Reservation, ReservationCount, end_of, month_of};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
@@ -54,6 +55,18 @@ enum Step {
         client: u8,
         bucket: bool,
         month: bool,
+    },
+    /// A reservation of a client, by its number: the offer, the cost, and for how long it may be settled.
+    Reserve {
+        key: (u8, u8),
+        offer: usize,
+        cost: u64,
+        ttl: u64,
+    },
+    /// What it costs in the end.
+    Settle {
+        key: (u8, u8),
+        cost: u64,
     },
 }
 
@@ -128,6 +141,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => time.prop_map(Step::Time),
         6 => prop::collection::vec(entry, 1..4).prop_map(Step::Batch),
+        2 => reserving::step(),
         1 => (0..CLIENTS, any::<bool>(), any::<bool>()).prop_map(|(client, bucket, month)| Step::Reset { client, bucket, month }),
     ]
 }
@@ -154,6 +168,8 @@ struct Pair {
     now: u64,
     stored: HashMap<u8, Stored>,
     said: HashMap<(u8, u64), LeaseRequest>,
+    held: HashMap<(u8, u8), Reservation>,
+    counts: HashMap<u8, ReservationCount>,
 }
 
 impl Pair {
@@ -161,6 +177,8 @@ impl Pair {
         match step {
             Step::Time(by) => self.now = self.now.saturating_add_signed(*by).clamp(1_000 * SECOND, EXACT / 2),
             Step::Batch(entries) => self.apply(entries).await,
+            Step::Reserve { key, offer, cost, ttl } => self.reserve(*key, *offer, *cost, *ttl).await,
+            Step::Settle { key, cost } => self.settle(*key, *cost).await,
             Step::Reset { client, bucket, month } => {
                 let id = ClientId([*client; 16]);
                 let what = (*bucket, *month);
@@ -316,7 +334,16 @@ fn runtime() -> tokio::runtime::Runtime {
 
 fn pair(redis: Redis, case: u64, now: u64, offers: Vec<Arc<Terms>>) -> Pair {
     let namespace = Keys::new(&format!("case {case}"));
-    Pair { redis, namespace, offers, now, stored: HashMap::new(), said: HashMap::new() }
+    Pair {
+        redis,
+        namespace,
+        offers,
+        now,
+        stored: HashMap::new(),
+        said: HashMap::new(),
+        held: HashMap::new(),
+        counts: HashMap::new(),
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tollgate_core::client::ClientId;
 
+use crate::accounts::ReservationId;
+
 /// The set of all namespaces.
 pub(super) const NAMESPACES: &str = "tollgate:namespaces";
 
@@ -28,6 +30,17 @@ impl Keys {
     /// A client's account.
     pub fn account(&self, client: ClientId) -> String {
         format!("tollgate:a:{{{}:{:02x}}}:{client}", self.namespace, shard_of(client))
+    }
+
+    /// How many reservations a client has.
+    pub fn reservation_count(&self, client: ClientId) -> String {
+        format!("tollgate:h:{{{}:{:02x}}}:{client}", self.namespace, shard_of(client))
+    }
+
+    /// One reservation of a client.
+    pub fn reservation(&self, client: ClientId, id: ReservationId) -> String {
+        // A number is written as a client's is.
+        format!("{}:{}", self.reservation_count(client), ClientId(id.0))
     }
 
     /// The account of a member of the set [`Self::names`] of that shard.
@@ -114,6 +127,8 @@ mod tests {
         for name in ["", "}", "{", "a}:{b", "%7D", "a:5e", "ä\u{0}\n"] {
             let keys = Keys::new(name);
             assert_eq!(slot_of(&keys.account(client)), slot_of(&keys.names(0x5e)), "{name:?}");
+            let held = [keys.reservation_count(client), keys.reservation(client, ReservationId([7; 16]))];
+            assert!(held.iter().all(|key| slot_of(key) == slot_of(&keys.account(client))), "{name:?}");
             let all = [
                 keys.counters(),
                 keys.notices(),

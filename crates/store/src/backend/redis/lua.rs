@@ -21,6 +21,9 @@ pub(super) const HAS_NAME: u8 = 16;
 /// The flag beside it that says that something once came back to a bucket, so that the account ends in bounds of the past.
 pub(super) const HAS_FLOORS: u8 = 32;
 
+/// The first byte of every reservation.
+pub(super) const RESERVATION_VERSION: u8 = 1;
+
 /// The first byte of an entry: what is asked for.
 pub(super) mod ask {
     pub const LEASE: u8 = 0;
@@ -28,6 +31,8 @@ pub(super) mod ask {
     pub const RESET: u8 = 2;
     /// A lease of whose spending something has come back.
     pub const RETURN: u8 = 3;
+    pub const RESERVE: u8 = 4;
+    pub const SETTLE: u8 = 5;
 }
 
 /// The second byte of an entry: flags.
@@ -46,6 +51,12 @@ pub(super) mod status {
     pub const STALE: u8 = 1;
     pub const DAMAGED: u8 = 2;
     pub const ABSENT: u8 = 3;
+    /// A reservation that the limits refuse.
+    pub const DENIED: u8 = 4;
+    /// A client that has too many reservations.
+    pub const TOO_MANY: u8 = 5;
+    /// A reservation that was made, or settled, by an earlier call.
+    pub const REPEATED: u8 = 6;
 }
 
 /// The flags of a refusal. The lowest bits are the limits.
@@ -104,6 +115,7 @@ fn account_constants() -> Constants {
         ("ASK_RESET", ask::RESET.into()),
         ("ASK_RETURN", ask::RETURN.into()),
         ("ASK_CHARGE", ask::CHARGE.into()),
+        ("ASK_RESERVE", ask::RESERVE.into()),
         ("ANONYMOUS", flag::ANONYMOUS.into()),
         ("NAMED", flag::NAMED.into()),
         ("RESET_BUCKET", flag::BUCKET.into()),
@@ -112,6 +124,13 @@ fn account_constants() -> Constants {
         ("STALE", status::STALE.into()),
         ("DAMAGED", status::DAMAGED.into()),
         ("ABSENT", status::ABSENT.into()),
+        ("DENIED", status::DENIED.into()),
+        ("TOO_MANY", status::TOO_MANY.into()),
+        ("REPEATED", status::REPEATED.into()),
+        ("RESERVATION_VERSION", RESERVATION_VERSION.into()),
+        ("LATE", accounts::LATE.0),
+        ("MINUTE", accounts::MINUTE.0),
+        ("MAX_RESERVATIONS", accounts::MAX_RESERVATIONS.into()),
         ("REFUSED_BY_MONTH", refusal::MONTH.into()),
         ("REFUSED_FOREVER", refusal::NEVER.into()),
         ("REFUSED", refusal::REFUSED.into()),
@@ -150,7 +169,8 @@ mod tests {
     const OF_ACCOUNTS: &str = concat!(
         include_str!("../../../scripts/charge.lua"),
         include_str!("../../../scripts/account.lua"),
-        include_str!("../../../scripts/apply.lua")
+        include_str!("../../../scripts/apply.lua"),
+        include_str!("../../../scripts/reserve.lua")
     );
     const OF_NAMESPACES: &str =
         concat!(include_str!("../../../scripts/change.lua"), include_str!("../../../scripts/snapshot.lua"));

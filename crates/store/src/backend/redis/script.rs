@@ -51,6 +51,11 @@ impl Script {
         Self { source, digest, function: None }
     }
 
+    /// A script that servers keep as a function. It defines a function of KEYS and ARGV with this name, and does nothing else.
+    pub fn kept_alone(source: &str, name: &str) -> Self {
+        Self::kept(("local function never() end", "never"), (source, name))
+    }
+
     /// A script that servers keep as a function. `first` defines a function of KEYS and ARGV with the name
     /// `first_name`, and `rest` another one, which is called if the first returns nil. They do nothing else.
     pub fn kept((first, first_name): (&str, &str), (rest, rest_name): (&str, &str)) -> Self {
