@@ -4,6 +4,7 @@
 //! request ─▶ admission: bounded, counted, its token checked ─▶ a handler, by the table of endpoints ─▶ Backend
 //!              leases   gateways report and borrow           usage   who used what
 //!              check    one decision for an application      admin   overrides, resets, the audit log
+//!              reserve  the same, and its cost is held until settle says the real one
 //! ```
 //!
 //! Begin with [`endpoints`], the table. [`namespace`] has what the calls about one namespace share: the [tiers](tier)
@@ -26,6 +27,9 @@ pub mod openapi;
 pub mod override_index;
 pub mod problem;
 pub mod quota_metrics;
+pub mod reservation;
+pub mod reserve;
+pub mod settle;
 pub mod state;
 pub mod tier;
 pub mod usage;

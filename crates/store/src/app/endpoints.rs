@@ -13,7 +13,7 @@ use utoipa::OpenApi;
 use super::access::Token;
 use super::admin::{audit, overrides, reset};
 use super::state::Store;
-use super::{check, health, leases, openapi, usage};
+use super::{check, health, leases, openapi, reserve, settle, usage};
 
 /// One row of the table.
 pub struct Endpoint {
@@ -69,6 +69,12 @@ endpoints! {
         }
         CHECK = "/v1/check" {
             POST, "check", Either, check::check;
+        }
+        RESERVE = "/v1/reserve" {
+            POST, "reserve", Either, reserve::reserve;
+        }
+        SETTLE = "/v1/settle" {
+            POST, "settle", Either, settle::settle;
         }
         ALL_USAGE = "/v1/usage/{namespace}" {
             GET, "usage_export", Admin, usage::all;

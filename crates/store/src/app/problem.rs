@@ -44,6 +44,12 @@ pub enum AppError {
     /// The path exists, but not with this method.
     #[error("this path has other methods: see the Allow header")]
     MethodNotAllowed,
+    /// The request contradicts an earlier one.
+    #[error("{0}")]
+    Conflict(String),
+    /// The caller keeps too much here.
+    #[error("{0}")]
+    TooMany(String),
     /// The body, or a list in it, is too long.
     #[error("{0}")]
     TooLarge(String),
@@ -89,6 +95,8 @@ impl AppError {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMedia(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -112,6 +120,8 @@ impl IntoResponse for AppError {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tollgate\"")))
             }
             Self::Overloaded(_) | Self::Away => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
+            // Old ones are forgotten minute by minute.
+            Self::TooMany(_) => Some((header::RETRY_AFTER, HeaderValue::from_static("60"))),
             _ => None,
         };
         let mut response = (status, Json(document)).into_response();

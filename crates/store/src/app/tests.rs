@@ -7,6 +7,7 @@ mod failing;
 mod hostile;
 mod leases;
 mod overrides;
+mod reserve;
 mod usage;
 
 use std::sync::Arc;

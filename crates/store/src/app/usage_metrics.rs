@@ -12,6 +12,7 @@ use tollgate_core::client::ClientId;
 use tollgate_core::wire::{Answer, Ask};
 
 use super::quota_metrics::QuotaMetrics;
+use crate::accounts::Decided;
 use crate::backend::AccountEntry;
 use crate::locks;
 use crate::metrics::Metrics;
@@ -72,6 +73,13 @@ impl UsageEntry {
             ask: entry.ask,
         }
     }
+
+    /// A charge of `cost` to a consumer.
+    #[must_use]
+    pub fn charge(client: ClientId, tier: &Arc<str>, monthly: Option<Cost>, cost: Cost) -> Self {
+        let (tier, ask) = (Arc::clone(tier), Ask::Charge { cost });
+        Self { client, node: 0, tier, is_anonymous: false, monthly, ask }
+    }
 }
 
 impl UsageMetrics {
@@ -101,6 +109,13 @@ impl UsageMetrics {
             let labels = if self.has_label(namespace, tier) { [namespace, tier] } else { [OTHER; 2] };
             metrics.usage_units.with_label_values(&labels).inc_by(spent.0 as f64 / MILLI_PER_UNIT as f64);
         }
+    }
+
+    /// Counts a charge that was decided. What a request gets back once it is settled stays counted, because a counter only
+    /// grows.
+    pub fn record_one(&self, namespace: &str, entry: &UsageEntry, decided: &Decided, metrics: &Metrics) {
+        let (entries, answers) = (std::slice::from_ref(entry), [Answer::Grant(decided.grant)]);
+        self.record(namespace, entries, &answers, decided.at, metrics);
     }
 
     /// What is lent at `now` and was not reported as spent. Leases that ended long ago are forgotten.

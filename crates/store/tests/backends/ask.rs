@@ -1,13 +1,13 @@
 //! Short forms of what gateways ask.
 
 use std::sync::Arc;
-use tollgate_core::units::Cost;
+use tollgate_core::units::{Cost, Micros};
 
 use tollgate_core::client::ClientId;
 use tollgate_core::terms::{Offer, Rate, Terms};
 use tollgate_core::wire::{Answer, Ask, Grant, LeaseRequest};
-use tollgate_store::accounts::month_of;
-use tollgate_store::backend::{AccountEntry, Backend, Changed, OverrideChange};
+use tollgate_store::accounts::{Hold, Reservation, ReservationId, month_of};
+use tollgate_store::backend::{AccountEntry, Backend, Changed, OverrideChange, Reserved, Settled};
 
 /// Thousandths in a cost unit.
 pub const UNIT: u64 = 1_000;
@@ -76,6 +76,44 @@ pub async fn apply(backend: &Arc<dyn Backend>, namespace: &str, entry: AccountEn
 pub fn grant(answer: Answer) -> Grant {
     match answer {
         Answer::Grant(grant) => grant,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Reserves for a client, under a number, for five minutes.
+pub async fn reserve(
+    backend: &Arc<dyn Backend>,
+    namespace: &str,
+    (number, id): (u32, u8),
+    terms: &Arc<Terms>,
+    cost: u64,
+) -> Reserved {
+    let hold = Hold {
+        tier: "free".into(),
+        terms: Arc::clone(terms),
+        cost: Cost(cost),
+        ttl: Micros(300_000_000),
+        context: b"what the application keeps".to_vec(),
+    };
+    let key = (client(number), ReservationId([id; 16]));
+    backend.reserve(namespace, key, name(number), hold).await.unwrap()
+}
+
+/// Settles what [`reserve`] has reserved.
+pub async fn settle(
+    backend: &Arc<dyn Backend>,
+    namespace: &str,
+    (number, id): (u32, u8),
+    cost: u64,
+) -> Settled {
+    let key = (client(number), ReservationId([id; 16]));
+    backend.settle(namespace, key, Cost(cost)).await.unwrap()
+}
+
+/// The reservation that was just made.
+pub fn made(reserved: Reserved) -> Reservation {
+    match reserved {
+        Reserved::Now(reservation) => reservation,
         other => panic!("{other:?}"),
     }
 }

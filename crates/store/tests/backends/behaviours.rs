@@ -5,6 +5,7 @@ mod forgetting;
 mod lending;
 mod listing;
 mod names;
+mod reserving;
 mod telling;
 
 use std::pin::Pin;
@@ -45,6 +46,13 @@ async fn at_once(backend: Arc<dyn Backend>) {
         consumers::a_long_name_has_one_spelling,
         names::no_name_is_too_strange,
         names::namespaces_do_not_see_each_other,
+        reserving::what_is_reserved_is_charged_at_once_and_settled_once,
+        reserving::a_repeated_call_charges_nothing_and_gets_the_first_answer,
+        reserving::a_refused_reservation_holds_nothing,
+        reserving::what_is_not_settled_in_time_stays_spent_and_is_forgotten,
+        reserving::many_callers_at_once_never_hold_more_than_the_limit,
+        reserving::many_calls_at_once_settle_once,
+        reserving::a_reservation_is_of_its_namespace_and_client,
         telling::a_reset_makes_the_bucket_full_and_the_month_untouched,
         telling::an_override_counts_the_revision_up,
         telling::removals_and_resets_are_remembered_for_a_while,

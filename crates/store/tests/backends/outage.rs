@@ -6,13 +6,13 @@ use tollgate_core::units::Cost;
 
 use tollgate_core::wire::Answer;
 use tollgate_store::backend::redis::Redis;
-use tollgate_store::backend::{Backend, BackendError};
+use tollgate_store::backend::{Backend, BackendError, Reserved, Settled};
 use tollgate_testkit::redis::Server;
 use tollgate_testkit::redis::cluster::Cluster;
 use tollgate_testkit::redis::watched::Watched;
 use tollgate_testkit::wait;
 
-use crate::ask::{UNIT, anonymous, apply, charge, client, daily, grant, used};
+use crate::ask::{UNIT, anonymous, apply, charge, client, daily, grant, made, reserve, settle, used};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -61,6 +61,36 @@ async fn a_killed_server_is_away_at_once_and_comes_back_with_its_data() {
         applies(&redis).await;
         assert_eq!(used(&redis, "n", 1).await, 7 * UNIT * round);
         apply(&redis, "n", charge(1, &terms, 7 * UNIT)).await;
+    }
+}
+
+/// Each step is repeated after the server was killed, as a caller does that got no answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_between_two_steps_of_a_reservation_loses_and_repeats_nothing() {
+    let mut server = Server::start().unwrap();
+    let redis = redis(&server.url()).await;
+    let terms = daily(100, None);
+    let first = made(reserve(&redis, "n", (1, 1), &terms, 20 * UNIT).await);
+    let mut last = Settled::Unknown;
+    for round in 0..3 {
+        server.kill();
+        is_away(&redis, AT_ONCE).await;
+        server.restart().unwrap();
+        applies(&redis).await;
+        if round == 0 {
+            let again = reserve(&redis, "n", (1, 1), &terms, 20 * UNIT).await;
+            assert_eq!(again, Reserved::Before(first.clone()));
+            assert_eq!(used(&redis, "n", 1).await, 20 * UNIT);
+            continue;
+        }
+        let settled = settle(&redis, "n", (1, 1), 7 * UNIT).await;
+        match (&last, &settled) {
+            (Settled::Unknown, Settled::Now(_)) => {}
+            (Settled::Now(first), Settled::Before(again)) => assert_eq!(first, again),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(used(&redis, "n", 1).await, 7 * UNIT);
+        last = settled;
     }
 }
 

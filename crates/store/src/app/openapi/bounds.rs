@@ -13,6 +13,8 @@ use super::super::admin::{MAX_ACTOR, MAX_REASON, audit};
 use super::super::body;
 use super::super::moment::{MAX_MOMENT, MONTH};
 use super::super::name::{CONSUMER, MAX_NAMESPACE, MAX_TIER, NAMESPACE, TIER};
+use super::super::reservation::{MAX_RESERVATION, RESERVATION};
+use super::super::reserve::{MAX_ID, MAX_TTL};
 
 /// Adds the bounds to the API's description.
 pub fn add(document: &mut Value) {
@@ -39,11 +41,20 @@ fn add_to_schemas(document: &mut Value) {
         or_null(policy.pointer(&field).cloned().unwrap_or_default())
     };
     let tier = json!({ "pattern": TIER, "maxLength": MAX_TIER });
+    let cost = json!({ "minimum": 0, "maximum": EXACT as f64 / 1_000.0 });
     let properties = [
         ("Check", "namespace", of_namespace()),
         ("Check", "consumer", of_consumer()),
         ("Check", "tier", tier.clone()),
-        ("Check", "cost", json!({ "minimum": 0, "maximum": EXACT as f64 / 1_000.0 })),
+        ("Check", "cost", cost.clone()),
+        ("Reserve", "namespace", of_namespace()),
+        ("Reserve", "consumer", of_consumer()),
+        ("Reserve", "tier", tier.clone()),
+        ("Reserve", "cost", cost.clone()),
+        ("Reserve", "id", json!({ "pattern": CONSUMER, "minLength": 1, "maxLength": MAX_ID })),
+        ("Reserve", "ttl", json!({ "minimum": 1, "maximum": MAX_TTL })),
+        ("Settle", "reservation", json!({ "pattern": RESERVATION, "maxLength": MAX_RESERVATION })),
+        ("Settle", "cost", cost),
         ("OverrideSpec", "tier", tier),
         ("OverrideSpec", "rate", of_tier("rate")),
         ("OverrideSpec", "burst", of_tier("burst")),

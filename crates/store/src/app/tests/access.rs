@@ -1,9 +1,11 @@
 use super::*;
 
 /// Every call that needs a token, and whether a gateway's token is enough.
-const CALLS: [(&str, &str, bool); 11] = [
+const CALLS: [(&str, &str, bool); 13] = [
     ("POST", "/v1/leases", true),
     ("POST", "/v1/check", true),
+    ("POST", "/v1/reserve", true),
+    ("POST", "/v1/settle", true),
     ("GET", "/v1/usage/n/acme", true),
     ("GET", "/v1/usage/n", false),
     ("GET", "/v1/overrides/n", true),

@@ -119,9 +119,14 @@ impl NamespaceStore for Failing {
 /// The answers of all calls that need the backend.
 async fn all(replica: &Replica) -> Vec<Answer> {
     let check = json!({ "namespace": "n", "consumer": "acme", "tier": "free", "policy": policy() });
+    let reserve =
+        json!({ "namespace": "n", "consumer": "acme", "tier": "free", "cost": 1, "policy": policy() });
+    let reservation = format!("n~{}~{}", id("acme"), id("acme"));
     vec![
         replica.batch(wants("acme", 1, UNIT, 0).to_bytes()).await,
         replica.post("/v1/check", &check).await,
+        replica.post("/v1/reserve", &reserve).await,
+        replica.post("/v1/settle", &json!({ "reservation": reservation, "cost": 1 })).await,
         replica.get("/v1/usage/n/acme").await,
         replica.get("/v1/usage/n?month=2026-11").await,
         replica.get("/v1/overrides/n").await,
@@ -161,7 +166,7 @@ async fn a_backend_that_never_answers_is_given_up_in_time() {
     for answer in all(&Failing::Stuck.replica()).await {
         answer.problem(503);
     }
-    assert!(began.elapsed() <= Bounds::default().backend_time * 11);
+    assert!(began.elapsed() <= Bounds::default().backend_time * 13);
 }
 
 #[tokio::test]

@@ -55,7 +55,13 @@ async fn what_is_no_name_is_refused_with_the_one_to_write() {
 #[tokio::test]
 async fn bodies_that_are_too_long_of_another_kind_or_none_are_refused() {
     let replica = Replica::new();
-    let calls = [("POST", "/v1/check"), ("PUT", "/v1/overrides/n/acme"), ("POST", "/v1/reset/n/acme")];
+    let calls = [
+        ("POST", "/v1/check"),
+        ("POST", "/v1/reserve"),
+        ("POST", "/v1/settle"),
+        ("PUT", "/v1/overrides/n/acme"),
+        ("POST", "/v1/reset/n/acme"),
+    ];
     for (method, path) in calls {
         let huge = vec![b' '; super::super::body::LONGEST + 1];
         raw(&replica, method, path, "application/json", huge).await.problem(413);
