@@ -2,9 +2,11 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tollgate_core::units::{Cost, UnixMicros};
+use tollgate_core::units::{Cost, Micros, UnixMicros};
 
 use super::*;
+use crate::accounts::{Hold, ReservationId};
+use crate::backend::{ReservationStore, Reserved};
 use tollgate_core::terms::{Offer, Terms};
 use tollgate_testkit::wait;
 
@@ -163,4 +165,72 @@ async fn what_was_answered_survives_a_kill() {
         assert!(used >= Cost(acknowledged), "lane {lane}: {acknowledged} acknowledged, {used} kept");
         assert!(used <= Cost(acknowledged + 1), "lane {lane}: {acknowledged} acknowledged, {used} kept");
     }
+}
+
+#[tokio::test]
+async fn reservations_are_forgotten_once_their_time_is_over_and_nothing_of_them_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let (time, clock) = fake_clock();
+    let redb = Redb::open_with(directory.path().join("store.redb"), clock).await.unwrap();
+    let hold = |ttl: u64| Hold {
+        tier: "free".into(),
+        terms: terms(None),
+        cost: Cost(1_000),
+        ttl: Micros(ttl * SECOND),
+        context: Vec::new(),
+    };
+    let reserve = async |number: u8, ttl: u64| {
+        let key = (ClientId([number % 3; 16]), ReservationId([number; 16]));
+        redb.reserve("n", key, vec![b'a'], hold(ttl)).await.unwrap()
+    };
+    let kept = || {
+        let transaction = redb.file.read().unwrap();
+        let reservations = transaction.open_table(table::RESERVATIONS).unwrap().iter().unwrap().count();
+        let ends = transaction.open_table(table::RESERVATION_ENDS).unwrap().iter().unwrap().count();
+        let counts = transaction.open_table(table::RESERVATION_COUNTS).unwrap().iter().unwrap().count();
+        (reservations, ends, counts)
+    };
+    let becomes = async |wanted| {
+        let is_it = async || (kept() == wanted).then_some(());
+        wait::until_async("old reservations to be forgotten", PATIENCE, is_it).await.unwrap();
+    };
+    for number in 0..40 {
+        assert!(matches!(reserve(number, 60).await, Reserved::Now(_)));
+    }
+    assert_eq!(kept(), (40, 40, 3));
+    // The number of one whose time is over is taken again before that is forgotten.
+    time.store(NOW + 120 * SECOND, Ordering::SeqCst);
+    assert!(matches!(reserve(7, 600).await, Reserved::Now(_)));
+    time.store(NOW + 180 * SECOND, Ordering::SeqCst);
+    becomes((1, 1, 1)).await;
+    assert!(matches!(reserve(7, 600).await, Reserved::Before(_)));
+    time.store(NOW + 900 * SECOND, Ordering::SeqCst);
+    becomes((0, 0, 0)).await;
+}
+
+#[tokio::test]
+async fn a_damaged_reservation_is_an_error_and_hurts_no_neighbour() {
+    let directory = tempfile::tempdir().unwrap();
+    let redb = Redb::open(directory.path().join("store.redb")).await.unwrap();
+    let hold = Hold {
+        tier: "free".into(),
+        terms: terms(None),
+        cost: Cost(1_000),
+        ttl: Micros(60 * SECOND),
+        context: Vec::new(),
+    };
+    let key = |number: u8| (ClientId([1; 16]), ReservationId([number; 16]));
+    let damage = |transaction: &redb::WriteTransaction, _| {
+        let mut reservations = transaction.open_table(table::RESERVATIONS).map_err(table::failed)?;
+        reservations.insert(("n", [1; 16], [1; 16]), [1, 255, 255].as_slice()).map_err(table::failed)?;
+        Ok(())
+    };
+    redb.writer.change(damage).await.unwrap();
+    let (damaged, sound, settled) = tokio::join!(
+        redb.reserve("n", key(1), vec![b'a'], hold.clone()),
+        redb.reserve("n", key(2), vec![b'a'], hold),
+        redb.settle("n", key(1), Cost(0)),
+    );
+    assert!(matches!((damaged, settled), (Err(BackendError::Corrupt(_)), Err(BackendError::Corrupt(_)))));
+    assert!(matches!(sound, Ok(Reserved::Now(_))));
 }

@@ -325,7 +325,10 @@ async fn open(server: &Server) -> Redis {
 /// With a function that Redis keeps, or without one.
 async fn open_either(server: &Server, is_kept: bool) -> Redis {
     let redis = open(server).await;
-    if is_kept { redis } else { Redis { apply: redis.apply.evaluated(), ..redis } }
+    if is_kept {
+        return redis;
+    }
+    Redis { apply: redis.apply.evaluated(), reserve: redis.reserve.evaluated(), ..redis }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
