@@ -128,6 +128,19 @@ impl Call {
                 assert_eq!(reply.to_bytes(), answer.body);
             }
             ("POST", "/v1/check") => decision(&answer.json()),
+            ("POST", "/v1/reserve") => {
+                let held = answer.json();
+                decision(&held);
+                let reservation = held.get("reservation").and_then(Value::as_str);
+                assert_eq!(
+                    held.get("expires_at").is_some_and(Value::is_string),
+                    reservation.is_some(),
+                    "{held}"
+                );
+                if let Some(reservation) = reservation {
+                    settles_once(reservation, app).await;
+                }
+            }
             ("PUT", path) if path.starts_with("/v1/overrides/") => {
                 let get = Self {
                     method: Method::GET,
@@ -153,6 +166,28 @@ impl Call {
             }
             _ => {}
         }
+    }
+}
+
+/// Checks that a reservation is settled once, and that a repeated call gets the same answer.
+async fn settles_once(reservation: &str, app: &Router) {
+    let settle = async |cost: u8| {
+        let body = format!(r#"{{"reservation":"{reservation}","cost":{cost}}}"#).into_bytes();
+        let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        let call = Call {
+            method: Method::POST,
+            target: "/v1/settle".to_owned(),
+            headers: headers.into_iter().collect(),
+            body,
+        };
+        call.send(app).await.expect("a sound request")
+    };
+    // An earlier input may have settled it, or let its time pass.
+    let first = settle(2).await;
+    let again = settle(2).await;
+    assert_eq!((first.status, first.body), (again.status, again.body), "{reservation}");
+    if first.status == StatusCode::OK {
+        assert_eq!(settle(3).await.status, StatusCode::CONFLICT, "{reservation}");
     }
 }
 
