@@ -161,7 +161,7 @@ fn over(file: &File, most: usize, now: UnixMicros) -> Result<Vec<End>, BackendEr
     let transaction = file.read()?;
     let ends = transaction.open_table(table::RESERVATION_ENDS).map_err(table::failed)?;
     let first = (ReservationCount::minute_of(now), "", [0; 16], [0; 16]);
-    let over = ends.range::<(u32, &str, [u8; 16], [u8; 16])>(..first).map_err(table::failed)?;
+    let over = ends.range::<table::ReservationEnd<'_>>(..first).map_err(table::failed)?;
     let owned = over.take(most).map(|end| {
         let (key, _) = end.map_err(table::failed)?;
         let (minute, namespace, client, number) = key.value();

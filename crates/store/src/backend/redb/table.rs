@@ -39,12 +39,18 @@ pub(super) const AUDIT: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinitio
 /// Namespace → the application's document.
 pub(super) const DOCUMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("documents");
 
-/// Namespace, client and number → [`Reservation`](crate::accounts::Reservation).
-pub(super) const RESERVATIONS: TableDefinition<'_, (&str, [u8; 16], [u8; 16]), &[u8]> =
+/// Namespace, client and number.
+pub(super) type ReservationPlace<'a> = (&'a str, [u8; 16], [u8; 16]);
+
+/// Where a reservation is → [`Reservation`](crate::accounts::Reservation).
+pub(super) const RESERVATIONS: TableDefinition<'_, ReservationPlace<'_>, &[u8]> =
     TableDefinition::new("reservations");
 
 /// The minute at whose end a reservation is forgotten, and where it is.
-pub(super) const RESERVATION_ENDS: TableDefinition<'_, (u32, &str, [u8; 16], [u8; 16]), ()> =
+pub(super) type ReservationEnd<'a> = (u32, &'a str, [u8; 16], [u8; 16]);
+
+/// The ends of all reservations.
+pub(super) const RESERVATION_ENDS: TableDefinition<'_, ReservationEnd<'_>, ()> =
     TableDefinition::new("reservation ends");
 
 /// Namespace and client → [`ReservationCount`](crate::accounts::ReservationCount).
