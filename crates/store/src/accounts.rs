@@ -18,7 +18,7 @@
 //! gets back what the node did not spend.
 //!
 //! What a request costs less in the end than it was charged at first comes back. To the month all of it comes back. Of a
-//! bucket only what is certain to be still in it, see [`Level::take_back`]: had the request been charged less at first, the
+//! bucket only what is certain to be still in it, see `Level::take_back`: had the request been charged less at first, the
 //! bucket might have been empty since.
 //!
 //! A lease is *calm* if its client comes to the node now and then and leaves plenty. It lasts for almost a minute, so

@@ -53,7 +53,7 @@ pub struct Level {
     /// it happened, but not from before the bucket was empty.
     pub idle: Micros,
     /// A lower bound of the past, plus one; 0 if nothing ever came back to the bucket. At any moment, a time *t* ago, the
-    /// level was at least this, less [`RISE`] times what drains in *t*, and less what has come back since.
+    /// level was at least this, less `RISE` times what drains in *t*, and less what has come back since.
     pub floor: Work,
 }
 
