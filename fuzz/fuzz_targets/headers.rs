@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use tollgate_core::headers;
 use tollgate_core::policy::Policy;
 use tollgate_node::identity::{Identities, network};
 use tollgate_node::request::{Gateway, Headers, Request};
@@ -26,14 +27,21 @@ thread_local! {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let headers = Headers::new(bytes);
-    let total: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let given = Headers::new(bytes);
+    let total: usize = given.iter().map(|(name, value)| name.len() + value.len()).sum();
     // Texts can overlap only if the lengths lie; each one lies within the buffer.
-    assert!(headers.iter().all(|(name, value)| name.len() <= bytes.len() && value.len() <= bytes.len()));
+    assert!(given.iter().all(|(name, value)| name.len() <= bytes.len() && value.len() <= bytes.len()));
     assert!(total <= bytes.len());
-    let request = Request::new(headers, &Nothing);
+    let request = Request::new(given, &Nothing);
     IDENTITIES.with(|identities| {
         let _ = identities.caller(&request);
     });
     let _ = network(bytes);
+    if let Some(cost) = headers::cost_in(bytes) {
+        assert_eq!(
+            headers::cost_in(cost.to_string().as_bytes()),
+            Some(cost),
+            "a cost comes back as it is written"
+        );
+    }
 });

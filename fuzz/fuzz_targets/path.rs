@@ -42,7 +42,11 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// A line of a price list, if the path is valid.
 fn rule(path: &str, cost: u64) -> Option<Rule> {
-    Some(Rule { pattern: Pattern::parse(path).ok()?, methods: vec![], price: Price { cost: Cost::from_units(cost), settles: false } })
+    Some(Rule {
+        pattern: Pattern::parse(path).ok()?,
+        methods: vec![],
+        price: Price { cost: Cost::from_units(cost), settles: false },
+    })
 }
 
 /// The price of `path` as it is spelled.

@@ -54,5 +54,7 @@ fn is_usable(policy: &Policy) {
             assert_eq!(decide_all(&mut Account::default(), tier, *cost, now), Verdict::Allowed);
         }
     }
-    assert!(costs.contains(&Endpoints::new(&policy.endpoints, policy.default_cost).price(b"GET", b"/a/b?c").cost));
+    assert!(
+        costs.contains(&Endpoints::new(&policy.endpoints, policy.default_cost).price(b"GET", b"/a/b?c").cost)
+    );
 }

@@ -12,7 +12,7 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use tollgate_core::client::ClientId;
 use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
-use tollgate_core::wire::{Answer, Ask, Grant, LeaseRequest, Refusal};
+use tollgate_core::wire::{Answer, Ask, Grant, LeaseRequest, Refusal, Returned};
 use tollgate_store::accounts::IDLE_PATIENT;
 use tollgate_store::backend::AccountEntry;
 use tollgate_store::backend::redis::fuzzing::{self, Stored, Value};
@@ -148,6 +148,7 @@ fn entry(dice: &mut Unstructured<'_>, terms: &[(Arc<Terms>, Arc<str>)]) -> Resul
             need: Cost(dice.arbitrary()?),
             queued: Cost(dice.arbitrary()?),
             want: Cost(dice.arbitrary()?),
+            returned: Returned { cost: Cost(dice.arbitrary()?), age: Micros(dice.arbitrary()?) },
         })
     };
     Ok(AccountEntry {

@@ -14,7 +14,7 @@ use tollgate_core::limit::{Level, Limit, Month, PackedRate, Period};
 use tollgate_core::tier::Tier;
 use tollgate_core::units::{Cost, UnixNanos};
 use tollgate_node::clock::Tick;
-use tollgate_node::lease::{LeaseState, Refused};
+use tollgate_node::lease::{LeaseState, Refused, Returns};
 use tollgate_node::table::{
     Change, Expected, FingerprintKey, Read, Record, SharedData, SlotKey, State, Table, Updated, Write,
 };
@@ -62,7 +62,7 @@ fuzz_target!(|bytes: &[u8]| {
         on_failure: None,
     };
     limits(&store, &opened.table, &tier);
-    writes(&store, &opened.table, &tier, state(numbers));
+    writes(&store, &opened.table, state(numbers));
 });
 
 /// A full bucket of two lets exactly two requests through, whatever was there.
@@ -70,7 +70,7 @@ fn limits(store: &Hostile, table: &Table, tier: &Tier) {
     let client = table.fingerprint("default", &Client::Consumer(b"acme"));
     let mut allowed = 0;
     for _ in 0..3 {
-        let updated = table.update(store, client, tier, NOW, |mut state| {
+        let updated = table.update(store, client, NOW, |mut state| {
             match decide_all(&mut state.account, tier, Cost::from_units(1), NOW) {
                 Verdict::Allowed => (Change::Write(state), true),
                 _ => (Change::Keep, false),
@@ -82,15 +82,15 @@ fn limits(store: &Hostile, table: &Table, tier: &Tier) {
 }
 
 /// A state is read as it was written, and at most one neighbor was lost for it.
-fn writes(store: &Hostile, table: &Table, tier: &Tier, state: State) {
+fn writes(store: &Hostile, table: &Table, state: State) {
     let client = table.fingerprint("default", &Client::Consumer(b"initech"));
     let before = records(store, table);
     let _of_others = table.take_evictions();
-    let written = table.update(store, client, tier, NOW, |_| (Change::Write(state), ()));
+    let written = table.update(store, client, NOW, |_| (Change::Write(state), ()));
     assert_eq!(written, Updated::Done { answer: () }, "nobody else writes");
     let evicted = table.take_evictions() > 0;
     let mut read = None;
-    table.update(store, client, tier, NOW, |state| {
+    table.update(store, client, NOW, |state| {
         read = Some(state);
         (Change::Keep, ())
     });
@@ -149,7 +149,10 @@ fn state(numbers: &[u8]) -> State {
         offer: (flags >> 17) as u8 & 127,
         terms: 0,
         fresh: 0,
+        returns: Returns { cost: Cost(flags.rotate_left(20) % Returns::RANGE), since: (ticks >> 52) as u16 },
     };
+    // A record keeps what is owed, in 40 bits.
+    lease.acked = Cost(lease.spent.0.saturating_sub(lease.acked.0 & ((1 << 39) - 1)));
     // The rates and the tag came with a later layout: they are last, so that older inputs keep their meaning.
     let (rates, terms) = (next(), next());
     account.rates = [rates as u32, (rates >> 32) as u32, terms as u32].map(PackedRate);

@@ -1,7 +1,7 @@
 //! The engine: the one module that knows in which order a request is decided.
 //!
 //! With a store, see [`borrowing`] and [`store_client`]. Without one, the order is
-//! [`Identities::caller`] → [`Endpoints::cost`] → [`Table::update`] around [`decide_all`] → [`Ruling`], from which [`headers`]
+//! [`Identities::caller`] → [`Endpoints::price`] → [`Table::update`] around [`decide_all`] → [`Ruling`], from which [`headers`]
 //! makes what the client sees.
 
 pub mod borrowing;

@@ -111,12 +111,7 @@ impl Engine {
 
     /// What the response with this `status` says about the cost of the request that was charged `charge`. `cost` reads its
     /// header [`UPSTREAM_COST`](tollgate_core::headers::UPSTREAM_COST).
-    pub fn said(
-        &self,
-        charge: &Charge,
-        status: Option<u16>,
-        cost: impl FnOnce() -> Option<Vec<u8>>,
-    ) -> Said {
+    pub fn said(&self, charge: &Charge, status: Option<u16>, cost: impl FnOnce() -> Option<Vec<u8>>) -> Said {
         if status.is_some_and(|status| self.policy.refund.covers(status)) {
             return Said::Refunded;
         }

@@ -11,7 +11,7 @@ use crate::clock::Tick;
 pub struct Returns {
     /// The sum, below [`Self::RANGE`].
     pub cost: Cost,
-    /// When the first of these requests was charged, in [steps](Self::STEP) of the node's clock; below [`Self::STEPS`].
+    /// When the first of these requests was charged, in steps of the node's clock, of which it has 12 bits.
     pub since: u16,
 }
 
