@@ -76,7 +76,8 @@ fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
             assert_eq!(flags, named | if entry.is_anonymous { ANONYMOUS } else { 0 });
             match &entry.ask {
                 Ask::Lease(lease) => {
-                    assert_eq!(what, 0);
+                    let is_returning = lease.returned != Returned::default();
+                    assert_eq!(what, if is_returning { 3 } else { 0 });
                     let exact = |amount: Cost| amount.0.min(EXACT);
                     let said = [
                         entry.node,
@@ -96,6 +97,10 @@ fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
                         lease.since[2].0.min(EXACT),
                     ];
                     assert_eq!(unpack(format(APPLY, "local LEASE"), &mut bytes), said);
+                    if is_returning {
+                        let said = [exact(lease.returned.cost), lease.returned.age.0.min(EXACT)];
+                        assert_eq!(unpack("<I8I8", &mut bytes), said);
+                    }
                 }
                 Ask::Charge { cost } => {
                     assert_eq!(what, 1);
@@ -227,7 +232,8 @@ fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
     // The number of levels is not known any more; omitted levels are zero.
     let mut repacked = Vec::new();
     for levels in 0..=3_u64 {
-        let has = levels | if name.is_some() { 16 } else { 0 };
+        let has_floors = bytes[1] & 32 != 0;
+        let has = levels | if name.is_some() { 16 } else { 0 } | if has_floors { 32 } else { 0 };
         let text = name.as_deref().unwrap_or_default();
         let lengths = [description.len(), text.len(), account.loans.len(), account.usage.len()];
         let mut packed = pack(
@@ -259,6 +265,10 @@ fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
         for usage in &account.usage {
             packed.extend(pack(format(APPLY, "local USAGE"), &[usage.month.into(), usage.used.0]));
         }
+        if has_floors {
+            let floors = account.levels.map(|level| level.floor.0);
+            packed.extend(pack(format(APPLY, "local FLOORS"), &floors));
+        }
         repacked.push(packed);
     }
     // A tier without a month has no quota, whatever its bytes are.
@@ -289,6 +299,7 @@ fn account(dice: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     bytes.extend(b"free");
     bytes.extend(name);
     bytes.extend(fill(usize::from(loans) * 54 + usize::from(months) * 10)?);
+    bytes.extend(fill(if has & 32 != 0 { 24 } else { 0 })?);
     Ok(bytes)
 }
 
