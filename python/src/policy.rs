@@ -72,6 +72,12 @@ impl Policy {
         }
     }
 
+    /// Whether any response may say what its request costs, and whether any status makes its request cost nothing.
+    #[getter]
+    fn settles(&self) -> (bool, bool) {
+        (self.0.endpoints.iter().any(|rule| rule.price.settles), !self.0.refund.is_empty())
+    }
+
     /// Whether a response with this status makes its request cost nothing.
     fn refunds(&self, status: u16) -> bool {
         self.0.refund.covers(status)

@@ -18,6 +18,10 @@ _LONGEST_ADDRESS = 64
 async def ask(source: Source, scope: Scope) -> bytes | None:
     """What a source says about a request; None if nothing."""
     value = _attribute(source, scope) if isinstance(source, str) else source(scope)
+    return value if type(value) is bytes and value else await _name(value)
+
+
+async def _name(value: object) -> bytes | None:
     if inspect.isawaitable(value):
         value = await value
     if value is None or value == "" or value == b"":

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context
@@ -57,12 +58,14 @@ class Gate:
         self._policy = read(policy).with_refund([str(status) for status in refund])
         if store is not None:
             self._policy = self._policy.with_store(store)
+        self._is_settling, self._is_refunding = self._policy.settles
         self._url = _url(self._policy.upstream)
         self._token = token
         self._clock = clock
         self._telemetry = tuple(installed() if telemetry is None else telemetry)
         self._node: Node | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         self._store: Http | None = None
         self._ticks: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
@@ -99,6 +102,7 @@ class Gate:
             self._store = Http(self._url, self._find_token())
         self._is_closing = False
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._node = Node(self._policy)
         self._announced = self._node.announced
         for telemetry in self._telemetry:
@@ -205,15 +209,27 @@ class Gate:
 
     def settle_thousandths(self, decision: Decision, cost: int) -> Decision:
         """As `settle`, in thousandths of a cost unit."""
-        return self._ready().settle(decision, cost) or decision
+        node = self._own_node()
+        if node is None:
+            # What nobody can settle any more stays charged.
+            return decision
+        if self._clock is not None:
+            node.set_clock(*self._clock())
+        return node.settle(decision, cost) or decision
 
     def refunds(self, status: int) -> bool:
         """Whether requests that are answered with this status cost nothing."""
-        return self._policy.refunds(status)
+        return self._is_refunding and self._policy.refunds(status)
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether the policy lets responses say what their requests cost."""
+        return self._is_settling
 
     def said(self, decision: Decision, status: int, cost: bytes | None) -> int | None:
         """What a response says that its request costs, in thousandths: its status, or its header `X-Quota-Cost`."""
-        return self._ready().said(decision, status, cost)
+        node = self._own_node()
+        return None if node is None else node.said(decision, status, cost)
 
     async def ask(
         self,
@@ -228,6 +244,8 @@ class Gate:
         node = self._ready()
         began = time.perf_counter()
         answer = node.decide(method, path, list(headers), peer, client, price)
+        if not self._telemetry and type(answer) is Decision:
+            return answer
         return await self._decided(node, answer, "decide", began)
 
     def price(self, method: bytes, path: bytes) -> int:
@@ -250,7 +268,9 @@ class Gate:
         return node
 
     def _own_node(self) -> Node | None:
-        if self._node is not None and asyncio.get_running_loop() is not self._loop:
+        # A thread runs one loop at a time. To ask for that would be a system call per request.
+        is_here = self._thread == threading.get_ident() and self._loop is not None and self._loop.is_running()
+        if self._node is not None and not is_here:
             raise RuntimeError(
                 "the gate was started in another event loop; in tests write `with TestClient(app) as client`"
             )

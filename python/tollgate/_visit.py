@@ -86,17 +86,32 @@ class Reservation:
 class Visit:
     """One request on its way through the application."""
 
-    def __init__(self, gate: Gate, decision: Decision, paid: int, *, is_of_gateway: bool = False) -> None:
+    __slots__ = (
+        "_charges",
+        "_charging",
+        "_decision",
+        "_first",
+        "_gate",
+        "_paid",
+        "_refusal",
+        "_reservations",
+        "_unused",
+        "is_of_gateway",
+    )
+
+    def __init__(self, gate: Gate, decision: Decision, paid: int | None = None, *, is_of_gateway: bool = False) -> None:
         self._gate = gate
         self._first = self._decision = decision
         self._refusal: Decision | None = None
-        # What was charged before the application named a price, in thousandths, as far as no charge has used it.
-        self._paid = paid
+        # What was charged before the application named a price, in thousandths, as far as no charge has used it. None
+        # stands for the decision's cost, which most requests never ask for.
+        self._paid: int | None = paid
         # What comes back of it, because a reservation that has used it costs less.
         self._unused = 0
-        self._charges: list[Decision] = []
-        self._reservations: list[Reservation] = []
-        self._charging = asyncio.Lock()
+        # Most requests charge and reserve nothing more.
+        self._charges: tuple[Decision, ...] = ()
+        self._reservations: tuple[Reservation, ...] = ()
+        self._charging: asyncio.Lock | None = None
         self.is_of_gateway = is_of_gateway
 
     @property
@@ -125,11 +140,11 @@ class Visit:
     async def charge_thousandths(self, price: int) -> Decision:
         """As `charge`, in thousandths of a cost unit."""
         # One after the other: what was paid counts once, and for a charge that is allowed.
-        async with self._charging:
-            used = min(price, self._paid)
+        async with self._one_by_one():
+            used = min(price, self._left())
             decision = await self._charge(price - used, used)
             if decision.allowed:
-                self._charges.append(decision)
+                self._charges += (decision,)
             return decision
 
     async def reserve(self, cost: Amount) -> Reservation:
@@ -141,8 +156,8 @@ class Visit:
 
     async def reserve_thousandths(self, price: int) -> Reservation:
         """As `reserve`, in thousandths of a cost unit."""
-        async with self._charging:
-            used = min(price, self._paid)
+        async with self._one_by_one():
+            used = min(price, self._left())
             # Without a charge of its own there would be nothing that can turn out to be more.
             own = max(price - used, 1)
             decision = await self._charge(own, used)
@@ -150,13 +165,22 @@ class Visit:
                 decision = await self._charge(0, used)
             reservation = Reservation(decision, price, used)
             if decision.allowed:
-                self._reservations.append(reservation)
+                self._reservations += (reservation,)
             return reservation
+
+    def _one_by_one(self) -> asyncio.Lock:
+        if self._charging is None:
+            self._charging = asyncio.Lock()
+        return self._charging
+
+    def _left(self) -> int:
+        """What is left of the first charge."""
+        return thousandths(self._first.cost) if self._paid is None else self._paid
 
     async def _charge(self, price: int, used: int) -> Decision:
         decision = await self._gate.charge_thousandths(self._decision, price)
         if decision.allowed:
-            self._paid -= used
+            self._paid = self._left() - used
             self._refusal = None
         if decision.outcome not in ("free", "off"):
             self._decision = decision
@@ -168,14 +192,14 @@ class Visit:
         if self._gate.refunds(status):
             self.refund()
             return
-        if not self.is_of_gateway:
+        if self._gate.is_settling and not self.is_of_gateway:
             said = self._gate.said(self._first, status, _cost_in(message))
             if said is not None:
                 self._settle(self._first, said)
         for reservation in self._reservations:
             if reservation.is_settled:
                 self._finish(reservation)
-        if all(reservation.is_settled for reservation in self._reservations):
+        if self._unused and all(reservation.is_settled for reservation in self._reservations):
             self._give_back()
 
     def refund(self) -> None:

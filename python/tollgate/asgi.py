@@ -8,7 +8,7 @@ from typing import cast
 from urllib.parse import quote
 
 from ._caller import Pairs, Scope, Source, ask, client_address, last, membership
-from ._cost import of_header, thousandths
+from ._cost import of_header
 from ._gate import Gate, PolicySource
 from ._tollgate import Decision, is_reserved
 from ._visit import COST, Message, Reservation, Standing, Visit
@@ -90,13 +90,11 @@ class TollgateMiddleware:
         kind = scope["type"]
         if kind == "lifespan":
             await self._live(scope, receive, send)
-        elif kind not in ("http", "websocket") or _VISIT in scope:
+            return
+        if kind not in ("http", "websocket") or _VISIT in scope:
             # A request that an outer middleware has limited is limited once.
             await self.app(scope, receive, send)
-        else:
-            await self._serve(scope, receive, send)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+            return
         if not self.gate.is_started:
             # A mounted application gets no lifespan, and some servers have none.
             await self.gate.start(greet=False)
@@ -113,7 +111,8 @@ class TollgateMiddleware:
         token = _CURRENT.set(visit)
         try:
             await self.app(scope, receive, reply.send)
-            await reply.finish()
+            if visit.refusal is not None:
+                await reply.finish()
         except Exception:
             if not reply.has_begun and self.gate.refunds(500):
                 visit.refund()
@@ -121,8 +120,7 @@ class TollgateMiddleware:
         finally:
             _CURRENT.reset(token)
             # A client may have gone away, and a task may have been cancelled: what was spent is spent.
-            if self.gate.is_started:
-                visit.end()
+            visit.end()
 
     async def _meet(self, scope: Scope) -> Visit:
         """Decides about a request."""
@@ -151,7 +149,7 @@ class TollgateMiddleware:
         elif is_trusted:
             client = None
         decision = await self.gate.ask(method, path, headers if client is None else (), peer, client, price)
-        return Visit(self.gate, decision, thousandths(decision.cost))
+        return Visit(self.gate, decision)
 
     def _price(self, method: bytes, scope: Scope) -> tuple[bytes, int | None]:
         """The request's path, and what the policy charges for it, in thousandths; None if it has one reading.
@@ -160,8 +158,11 @@ class TollgateMiddleware:
         ways in which the path can be read, the dearest counts.
         """
         raw: bytes = scope.get("raw_path") or quote(scope["path"], errors="surrogatepass").encode()
-        readings = {raw, _with_all_segments(raw)}
         root: str = scope.get("root_path", "")
+        if not root and b"//" not in raw and not raw.endswith(b"/") and b"/?" not in raw:
+            # It has no other reading, as most paths.
+            return raw, None
+        readings = {raw, _with_all_segments(raw)}
         path: str = scope["path"]
         if root and path.startswith(root):
             routed = quote(path[len(root) :] or "/", errors="surrogatepass").encode()
@@ -234,6 +235,8 @@ async def _fail(error: Exception, send: Send) -> None:
 
 class _Reply:
     """The application's response: it gets the headers, or a refusal takes its place."""
+
+    __slots__ = ("_is_accepted", "_is_replaced", "_scope", "_send", "_visit", "has_begun")
 
     def __init__(self, visit: Visit, scope: Scope, send: Send) -> None:
         self._visit = visit

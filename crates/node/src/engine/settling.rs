@@ -92,7 +92,10 @@ impl Engine {
             return;
         }
         ruling.charged = price.cost;
-        if !price.settles && !self.holds_charges && self.policy.refund.is_empty() {
+        // Nobody counts what an anonymous client spends that has no limit.
+        let is_counted = who.name.is_some() || who.by == By::NodeAlone || !self.tier(who.under).is_unlimited();
+        let may_settle = price.settles || self.holds_charges || !self.policy.refund.is_empty();
+        if !is_counted || !may_settle {
             return;
         }
         ruling.charge = Some(Box::new(Charge {
