@@ -108,7 +108,8 @@ pictures: setup build ## draws the docs' pictures again: the README's from a run
 .PHONY: bench
 bench: setup build ## every benchmark: ratios on stdout, bench/results/*.json; KONG=PREFIX runs on the Kong installed there
 	@scripts/setup.sh bench
-	$(CARGO) run --quiet --release -p tollgate-bench $(if $(KONG),-- kong --kong $(KONG))
+	@scripts/python.sh bench
+	TOLLGATE_PYTHON=$(abspath $(TARGET_DIR))/python/bench/bin/python $(CARGO) run --quiet --release -p tollgate-bench $(if $(KONG),-- kong --kong $(KONG))
 
 .PHONY: fuzz
 fuzz: setup ## every fuzz target for MINUTES=10 each

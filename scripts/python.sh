@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# python.sh [wheel]: builds the Python package, then checks it and tests it with the newest and the lowest versions of what it
-# is used with. `wheel` builds what a release has: a wheel for this machine and the sources, in dist/release.
+# python.sh [wheel|bench]: builds the Python package, then checks it and tests it with the newest and the lowest versions of
+# what it is used with. `wheel` builds what a release has: a wheel for this machine and the sources, in dist/release. `bench`
+# makes the environment in which the benchmark runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,15 +24,15 @@ sources() { # sources FOLDER: the package's sources
   (cd python && "$tools/maturin" sdist --out "$1" 2>/dev/null)
 }
 
-environment() { # environment NAME: one with the packages in python/tests/NAME.txt, and the wheel
-  local folder=$target/$1 packages=python/tests/$1.txt
+environment() { # environment NAME PACKAGES WHEELS: one with the packages in a file, and the wheel in a folder
+  local folder=$target/$1 packages=$2
   if ! cmp -s "$packages" "$folder/packages.txt"; then
     rm -rf "$folder"
     "$tools/python" -m venv "$folder"
     "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$packages"
     cp "$packages" "$folder/packages.txt"
   fi
-  "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall "$target"/wheels/tollgate-*.whl
+  "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall "$3"/tollgate-*.whl
 }
 
 if [ "${1:-}" = wheel ]; then
@@ -42,15 +43,23 @@ if [ "${1:-}" = wheel ]; then
   exit
 fi
 
+if [ "${1:-}" = bench ]; then
+  build "$target/wheels-bench" --release
+  environment bench bench/python/requirements.txt "$target/wheels-bench"
+  exit
+fi
+
 # Overflows are failures in this profile.
 build "$target/wheels" --profile sim
 sources "$target/wheels"
-environment newest
-environment lowest
+environment newest python/tests/newest.txt "$target/wheels"
+environment lowest python/tests/lowest.txt "$target/wheels"
 
 cd python
 "$tools/ruff" format --quiet --check .
 "$tools/ruff" check --quiet .
+"$tools/ruff" format --quiet --check --config pyproject.toml ../bench/python
+"$tools/ruff" check --quiet --config pyproject.toml ../bench/python
 "$tools/mypy" --python-executable "$target/newest/bin/python" --cache-dir "$target/mypy"
 "$tools/pyright" --pythonpath "$target/newest/bin/python"
 timeout 600 "$target/newest/bin/pytest" --quiet -p no:cacheprovider

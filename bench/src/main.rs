@@ -11,6 +11,7 @@
 //! | [`lease`] | requests per second with leases and without, and a consumer's first request |
 //! | [`sparse`] | clients that come now and then: CPU of gateways, store and Redis |
 //! | [`store`] | accounts per second of the store's backends, beside the bare Redis |
+//! | [`python`] | CPU per request of a FastAPI application: bare, with Tollgate, with other limiters; its event loop while the store hangs |
 //! | [`room`] | the bytes that consumers take in Redis and in the store |
 //!
 //! [`turn`] is one measurement of a gateway; [`load`] has the clients; [`process`] reads what they cost the gateway;
@@ -26,6 +27,7 @@ mod memory;
 mod noop;
 mod peers;
 mod process;
+mod python;
 mod result;
 mod room;
 mod sparse;
@@ -68,6 +70,8 @@ enum Which {
     Sparse(sparse::Settings),
     /// Accounts per second on redb and on Redis.
     Store(store::Settings),
+    /// CPU time per request of a FastAPI application, and its event loop while the store hangs.
+    Python(python::Settings),
     /// Bytes that consumers take in Redis, and the store's memory.
     Room(room::Settings),
 }
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
         Some(Which::Lease(settings)) => lease::run(&settings),
         Some(Which::Sparse(settings)) => sparse::run(&settings),
         Some(Which::Store(settings)) => store::run(&settings),
+        Some(Which::Python(settings)) => python::run(&settings),
         Some(Which::Room(settings)) => room::run(&settings),
         None => all(),
     };
@@ -110,6 +115,7 @@ fn all() -> anyhow::Result<Vec<Promise>> {
     promises.extend(lease::run(&usual())?);
     promises.extend(sparse::run(&usual())?);
     promises.extend(store::run(&usual())?);
+    promises.extend(python::run(&usual())?);
     promises.extend(room::run(&usual())?);
     Ok(promises)
 }

@@ -44,6 +44,16 @@ pub fn command() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// The Python that has what the benchmark's application needs: `TOLLGATE_PYTHON`, or the one that `scripts/python.sh bench` makes.
+///
+/// # Errors
+/// If there is none.
+pub fn python() -> anyhow::Result<PathBuf> {
+    let path = named_or("TOLLGATE_PYTHON", "target/python/bench/bin/python");
+    anyhow::ensure!(path.is_file(), "{} is not there: run `scripts/python.sh bench` first", path.display());
+    Ok(path)
+}
+
 /// The text of a file, named from the root.
 ///
 /// # Errors
