@@ -193,8 +193,10 @@ pub fn conclude(ready: &Ready, ruling: Option<&Ruling>, name: Option<&[u8]>, und
 fn settle(ready: &Ready, ruling: &mut Ruling, listed: Option<&Headers<'_>>) {
     let header = |name: &str| match listed {
         Some(listed) => {
-            let lines: Vec<&[u8]> = listed.values(name.as_bytes()).collect();
-            (!lines.is_empty()).then(|| lines.join(b",".as_slice()))
+            let mut lines = listed.values(name.as_bytes());
+            let first = lines.next()?;
+            // Several lines are one list, which is neither a status nor a cost.
+            Some(if lines.next().is_some() { b",".to_vec() } else { first.to_vec() })
         }
         None => abi::header(Map::Response, name.as_bytes()),
     };
@@ -253,7 +255,7 @@ fn introduce(ready: &Ready, tier: &str, consumer: Option<&[u8]>, charged: Cost) 
     }
     let host = ready.host;
     host.tell_upstream(headers::UPSTREAM_TIER, tier.as_bytes());
-    host.tell_upstream(headers::UPSTREAM_COST, charged.to_string().as_bytes());
+    headers::write_cost(charged, |cost| host.tell_upstream(headers::UPSTREAM_COST, cost));
     let Some(name) = consumer else { return };
     if name.iter().any(u8::is_ascii_control) {
         // Such a name would make two headers; the gateway's own tables should have none.

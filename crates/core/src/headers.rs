@@ -33,6 +33,17 @@ pub const UPSTREAM_COST: &str = "X-Quota-Cost";
 /// See [`UPSTREAM_COST`]: as it is looked for.
 pub const UPSTREAM_COST_LOWER: &str = "x-quota-cost";
 
+/// Hands `cost` to `take` as [`UPSTREAM_COST`] says it.
+pub fn write_cost(cost: Cost, take: impl FnOnce(&[u8])) {
+    let units = cost.whole_units();
+    if cost == Cost::from_units(units) {
+        // As almost always, and the way for all costs takes ten times as long.
+        take(itoa::Buffer::new().format(units).as_bytes());
+    } else {
+        take(cost.to_string().as_bytes());
+    }
+}
+
 /// Whether a request header is one that only Tollgate may send to the upstream.
 #[must_use]
 pub fn is_reserved(name: &[u8]) -> bool {

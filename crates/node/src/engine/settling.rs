@@ -93,7 +93,8 @@ impl Engine {
         }
         ruling.charged = price.cost;
         // Nobody counts what an anonymous client spends that has no limit.
-        let is_counted = who.name.is_some() || who.by == By::NodeAlone || !self.tier(who.under).is_unlimited();
+        let is_counted =
+            who.name.is_some() || who.by == By::NodeAlone || !self.tier(who.under).is_unlimited();
         let may_settle = price.settles || self.holds_charges || !self.policy.refund.is_empty();
         if !is_counted || !may_settle {
             return;
