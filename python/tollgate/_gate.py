@@ -71,6 +71,7 @@ class Gate:
         self._calls: set[asyncio.Task[None]] = set()
         self._waiting: dict[int, asyncio.Future[Decision]] = {}
         self._announced: frozenset[bytes] = frozenset()
+        self._hidden: frozenset[bytes] = frozenset()
         self._is_closing = False
         self._is_pump_due = False
         self._complaint = ""
@@ -105,6 +106,7 @@ class Gate:
         self._thread = threading.get_ident()
         self._node = Node(self._policy)
         self._announced = self._node.announced
+        self._hidden = self._announced | {b"x-quota-cost"}
         for telemetry in self._telemetry:
             telemetry.started(self, has_store=self._store is not None)
         interval = self._node.interval
@@ -256,6 +258,11 @@ class Gate:
     def announced(self) -> frozenset[bytes]:
         """The names of the response headers that are the gate's alone, in lower case."""
         return self._announced
+
+    @property
+    def hidden(self) -> frozenset[bytes]:
+        """The same, and the header by which an application says what its request costs."""
+        return self._hidden
 
     def _ready(self) -> Node:
         node = self._own_node()

@@ -245,11 +245,10 @@ class Visit:
         decision = self._decision
         if decision.outcome == "off" or (decision.outcome == "free" and self.is_of_gateway):
             return message
-        names = self._gate.announced
+        # What the application says that a request costs is for a gateway alone.
+        names = self._gate.announced if self.is_of_gateway else self._gate.hidden
         headers: Iterable[tuple[bytes, bytes]] = message.get("headers") or ()
         kept = [(name, value) for name, value in headers if bytes(name).lower() not in names]
-        if not self.is_of_gateway:
-            kept = [(name, value) for name, value in kept if bytes(name).lower() != COST]
         return {**message, "headers": [*kept, *decision.headers]}
 
 
