@@ -137,7 +137,8 @@ class _Running:
         self._process = os.getpid()
         self._loop = asyncio.new_event_loop()
         # It looks up the store's name.
-        self._loop.set_default_executor(ThreadPoolExecutor(1, "tollgate"))
+        self._lookup = ThreadPoolExecutor(1, "tollgate")
+        self._loop.set_default_executor(self._lookup)
         # A daemon, because it would keep a process alive that ends by `_close_all`.
         self._thread = threading.Thread(target=self._loop.run_forever, name="tollgate", daemon=True)
         self._is_over = threading.Event()
@@ -162,16 +163,23 @@ class _Running:
         self._loop.close()
 
     def pause(self) -> None:
-        """Has the thread stand still between two things that it does, until `go_on`."""
+        """Has its threads stand still between two things that they do, until `go_on`."""
+        self._is_over = threading.Event()
         if threading.current_thread() is not self._thread:
-            is_paused, self._is_over = threading.Event(), threading.Event()
+            self._stand_still(self._loop.call_soon_threadsafe)
+        # Whoever looks up a name has locks of the C library, which a child would find locked for ever.
+        with contextlib.suppress(RuntimeError):
+            self._stand_still(self._lookup.submit)
 
-            def stand_still() -> None:
-                is_paused.set()
-                self._is_over.wait()
+    def _stand_still(self, tell: Callable[[Callable[[], None]], object]) -> None:
+        is_paused, is_over = threading.Event(), self._is_over
 
-            self._loop.call_soon_threadsafe(stand_still)
-            is_paused.wait()
+        def stand_still() -> None:
+            is_paused.set()
+            is_over.wait()
+
+        tell(stand_still)
+        is_paused.wait()
 
     def go_on(self) -> None:
         """Ends a pause."""
