@@ -264,11 +264,10 @@ impl LeaseState {
     }
 
     /// Applies the store's answer to the message `said`, which was sent at `sent`; returns whether it was the last message.
-    pub fn apply_grant(&mut self, grant: &Grant, said: &LeaseRequest, sent: Tick, at: NodeMillis) -> bool {
+    pub fn apply_grant(&mut self, grant: &Grant, said: &LeaseRequest, sent: Tick, now: Tick) -> bool {
         if grant.epoch != u64::from(self.epoch) || grant.seq != self.seq {
             return false;
         }
-        let now = at.tick();
         self.is_asking = false;
         self.fresh &= Self::SINCE_MESSAGE;
         let most = self.spent.plus(self.returns.cost);
@@ -287,10 +286,14 @@ impl LeaseState {
             None if grant.idle <= Self::SCARCE => Refused { until: now, ..self.refused },
             None => Refused::default(),
         };
-        if self.spent < Self::START.less(Self::MOST) && !self.is_worth_keeping() {
+        true
+    }
+
+    /// Begins a new epoch if so much came back in this one that it comes near its end, and the store knows of all.
+    pub fn renew(&mut self, at: NodeMillis) {
+        if self.epoch > 0 && self.spent < Self::START.less(Self::MOST) && !self.is_worth_keeping() {
             self.begin_anew(at);
         }
-        true
     }
 
     /// What was spent, of the lease or otherwise, since the message that `grant` answers; at most.

@@ -99,11 +99,12 @@ impl Borrower {
         let seen = Seen { now: records.now, took: now.since(sent) };
         let updated = records.update(client, |mut state| match answer {
             Answer::Grant(grant) => {
-                let is_applied = state.lease.apply_grant(grant, lease, sent.tick(), now);
+                let is_applied = state.lease.apply_grant(grant, lease, sent.tick(), now.tick());
                 if is_applied {
                     let since = state.lease.spent_since(grant);
                     state.lease.terms = tag(tier);
                     state.account = account_seen(grant, &state.account, since, tier, seen);
+                    state.lease.renew(now);
                 }
                 let change = if is_applied { Change::Write(state) } else { Change::Keep };
                 (change, is_applied.then_some(state.lease))

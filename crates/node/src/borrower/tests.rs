@@ -450,7 +450,7 @@ fn a_worker_that_ends_reports_and_returns_everything_until_nothing_is_left() {
     assert_eq!((lease.spent, lease.hold, lease.want), (spent(3_000), Cost(0), Cost(0)));
     let grant = Grant { epoch: lease.epoch, seq: lease.seq, spent: lease.spent, ..Grant::default() };
     node.change(|state| {
-        state.lease.apply_grant(&grant, lease, at(1_001).millis().tick(), at(1_002).millis());
+        state.lease.apply_grant(&grant, lease, at(1_001).millis().tick(), at(1_002).millis().tick());
     });
     assert!(node.borrower.drain(&node.policy, &records(at(1_003))).is_none());
 }

@@ -30,7 +30,7 @@ fn a_request_is_paid_for_as_long_as_the_lease_lasts_and_holds_enough() {
     let mut lease = LeaseState::default();
     assert_eq!(lease.spend(Cost(1_000), Tick(0)), Spend::Ask, "there is no request yet");
     let request = lease.message(MONTH, wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
-    assert!(lease.apply_grant(&grant(&request, 2_000), &request, Tick(1_000), NodeMillis(1_002)));
+    assert!(lease.apply_grant(&grant(&request, 2_000), &request, Tick(1_000), Tick(1_002)));
     assert_eq!(lease.spend(Cost(1_500), Tick(1_003)), Spend::Paid);
     assert_eq!(lease.spend(Cost(1_500), Tick(1_003)), Spend::Ask);
     assert_eq!(lease.spend(Cost(500), Tick(10_995)), Spend::Ask, "it ends before the store's does");
@@ -42,15 +42,15 @@ fn a_request_is_paid_for_as_long_as_the_lease_lasts_and_holds_enough() {
 fn what_was_spent_while_the_message_was_under_way_comes_off() {
     let mut lease = LeaseState::default();
     let first = lease.message(MONTH, wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
-    lease.apply_grant(&grant(&first, 5_000), &first, Tick(1_000), NodeMillis(1_000));
+    lease.apply_grant(&grant(&first, 5_000), &first, Tick(1_000), Tick(1_000));
     let second = lease.message(MONTH, wish(0, 5_000), UNKNOWN, Millis(100), NodeMillis(1_100));
     assert_eq!((second.hold, second.seq), (Cost(5_000), 2));
     lease.spend(Cost(3_000), Tick(1_101));
     assert!(
-        !lease.apply_grant(&grant(&first, 9_000), &first, Tick(1_000), NodeMillis(1_101)),
+        !lease.apply_grant(&grant(&first, 9_000), &first, Tick(1_000), Tick(1_101)),
         "an older message's answer"
     );
-    assert!(lease.apply_grant(&grant(&second, 6_000), &second, Tick(1_100), NodeMillis(1_102)));
+    assert!(lease.apply_grant(&grant(&second, 6_000), &second, Tick(1_100), Tick(1_102)));
     assert_eq!((lease.left, lease.owed()), (Cost(3_000), Cost(3_000)));
 }
 
@@ -60,7 +60,7 @@ fn what_was_lent_or_refused_under_other_terms_is_given_back_or_void() {
     let request = lease.message(MONTH, wish(7_000, 4_000), UNKNOWN, Millis(100), NodeMillis(1_000));
     let refusal = Refusal { limits: 1, month: false, never: false, wait: Micros(60_000_000) };
     let grant = Grant { refusal: Some(refusal), ..grant(&request, 5_000) };
-    assert!(lease.apply_grant(&grant, &request, Tick(1_000), NodeMillis(1_002)));
+    assert!(lease.apply_grant(&grant, &request, Tick(1_000), Tick(1_002)));
     assert!(matches!(lease.spend(Cost(7_000), Tick(1_003)), Spend::Refused(_)));
     lease.come_under(1);
     assert_eq!((lease.left, lease.refused.cost), (Cost(5_000), Cost(7_000)), "the same terms change nothing");
@@ -92,7 +92,7 @@ fn a_refusal_holds_for_as_much_or_more_until_its_time() {
     let mut lease = LeaseState::default();
     let request = lease.message(MONTH, wish(2_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
     let refusal = Some(Refusal { limits: 2, month: true, never: false, wait: Micros(600_001) });
-    lease.apply_grant(&Grant { refusal, ..grant(&request, 0) }, &request, Tick(1_000), NodeMillis(1_001));
+    lease.apply_grant(&Grant { refusal, ..grant(&request, 0) }, &request, Tick(1_000), Tick(1_001));
     let refused = Refused { cost: Cost(2_000), until: Tick(1_602), limits: 2 | Refused::MONTH };
     assert_eq!(lease.spend(Cost(2_000), Tick(1_601)), Spend::Refused(refused));
     assert_eq!(lease.spend(Cost(1_999), Tick(1_601)), Spend::Ask);
@@ -140,12 +140,12 @@ proptest! {
                 }
                 1 => {
                     let request = lease.message(MONTH, wish(amount, 0), UNKNOWN, Millis(0), NodeMillis(now));
-                    lease.apply_grant(&grant(&request, amount), &request, NodeMillis(now).tick(), NodeMillis(now));
+                    lease.apply_grant(&grant(&request, amount), &request, NodeMillis(now).tick(), NodeMillis(now).tick());
                     lent = amount;
                 }
                 2 => {
                     let foreign = LeaseRequest { epoch: noise.into(), seq: noise, spent: Cost(amount), ..LeaseRequest::default() };
-                    lease.apply_grant(&grant(&foreign, u64::MAX), &foreign, NodeMillis(now).tick(), NodeMillis(now));
+                    lease.apply_grant(&grant(&foreign, u64::MAX), &foreign, NodeMillis(now).tick(), NodeMillis(now).tick());
                 }
                 3 => {
                     lease.take_back(Cost(amount), NodeMillis(now - 7).tick(), true, NodeMillis(now));
@@ -170,7 +170,7 @@ fn what_is_owed_without_a_lease_is_told_soon_whatever_the_clock_shows() {
             &grant(&request, 0),
             &request,
             NodeMillis(now + 500).tick(),
-            NodeMillis(now + 501)
+            NodeMillis(now + 501).tick()
         ));
         let later = now + (3 << 30);
         lease.owe(Cost(1_000), NodeMillis(later));
@@ -183,12 +183,12 @@ fn what_is_owed_without_a_lease_is_told_soon_whatever_the_clock_shows() {
 fn a_lease_that_is_given_up_is_told_of_by_the_next_message() {
     let mut lease = LeaseState::default();
     let first = lease.message(MONTH, wish(1_000, 9_000), UNKNOWN, Millis(100), NodeMillis(1_000));
-    assert!(lease.apply_grant(&grant(&first, 9_000), &first, NodeMillis(1_000).tick(), NodeMillis(1_001)));
+    assert!(lease.apply_grant(&grant(&first, 9_000), &first, NodeMillis(1_000).tick(), Tick(1_001)));
     lease.give_up(NodeMillis(2_000));
     assert!(lease.is_worth_keeping(), "the store has yet to hear of it");
     let next = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(2_050));
     assert_eq!((next.hold, next.seq), (Cost(0), first.seq + 1), "it repeats none that the store knows");
-    assert!(lease.apply_grant(&grant(&next, 0), &next, NodeMillis(2_050).tick(), NodeMillis(2_051)));
+    assert!(lease.apply_grant(&grant(&next, 0), &next, NodeMillis(2_050).tick(), Tick(2_051)));
     assert!(!lease.is_worth_keeping());
     lease.give_up(NodeMillis(3_000));
     assert!(!lease.is_worth_keeping(), "there is nothing to give up");
@@ -199,7 +199,7 @@ fn what_came_back_is_told_until_the_store_has_answered() {
     let mut lease = LeaseState::default();
     lease.owe(Cost(20_000), NodeMillis(1_000));
     let first = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(1_100));
-    lease.apply_grant(&grant(&first, 0), &first, Tick(1_100), NodeMillis(1_101));
+    lease.apply_grant(&grant(&first, 0), &first, Tick(1_100), Tick(1_101));
     assert!(!lease.is_worth_keeping());
     assert!(lease.take_back(Cost(14_500), Tick(1_000), true, NodeMillis(3_000)));
     assert!(lease.is_worth_keeping());
@@ -209,10 +209,10 @@ fn what_came_back_is_told_until_the_store_has_answered() {
     let second = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(3_300));
     assert_eq!((second.seq, second.returned.cost), (lost.seq + 1, Cost(14_500)));
     assert!(lease.take_back(Cost(1_000), Tick(1_000), true, NodeMillis(3_301)));
-    lease.apply_grant(&grant(&second, 0), &second, Tick(3_300), NodeMillis(3_302));
+    lease.apply_grant(&grant(&second, 0), &second, Tick(3_300), Tick(3_302));
     let third = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(3_400));
     assert_eq!((third.spent, third.returned.cost), (START.plus(Cost(4_500)), Cost(1_000)));
-    lease.apply_grant(&grant(&third, 0), &third, Tick(3_400), NodeMillis(3_401));
+    lease.apply_grant(&grant(&third, 0), &third, Tick(3_400), Tick(3_401));
     assert!(!lease.is_worth_keeping());
 }
 
@@ -220,12 +220,12 @@ fn what_came_back_is_told_until_the_store_has_answered() {
 fn what_came_back_while_a_message_was_under_way_is_not_spent_of_the_lease_again() {
     let mut lease = LeaseState::default();
     let first = lease.message(MONTH, wish(20_000, 50_000), UNKNOWN, Millis(100), NodeMillis(1_000));
-    lease.apply_grant(&grant(&first, 50_000), &first, Tick(1_000), NodeMillis(1_001));
+    lease.apply_grant(&grant(&first, 50_000), &first, Tick(1_000), Tick(1_001));
     lease.spend(Cost(20_000), Tick(1_002));
     let second = lease.message(MONTH, wish(0, 50_000), UNKNOWN, Millis(100), NodeMillis(1_100));
     assert!(lease.take_back(Cost(15_000), Tick(1_002), true, NodeMillis(1_101)));
     assert_eq!(lease.spend(Cost(10_000), Tick(1_102)), Spend::Paid);
-    lease.apply_grant(&grant(&second, 50_000), &second, Tick(1_100), NodeMillis(1_103));
+    lease.apply_grant(&grant(&second, 50_000), &second, Tick(1_100), Tick(1_103));
     assert_eq!(lease.left, Cost(40_000), "10 of it are spent");
 }
 
@@ -238,7 +238,8 @@ fn what_the_store_has_charged_itself_comes_back_too_and_an_epoch_does_not_run_ou
         assert!(lease.take_back(Cost(250_000_000), NodeMillis(now).tick(), true, NodeMillis(now)));
         let said = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(now));
         assert_eq!(said.spent.plus(said.returned.cost), lease.acked);
-        lease.apply_grant(&grant(&said, 0), &said, NodeMillis(now).tick(), NodeMillis(now + 1));
+        lease.apply_grant(&grant(&said, 0), &said, NodeMillis(now).tick(), NodeMillis(now + 1).tick());
+        lease.renew(NodeMillis(now + 1));
         assert!(!lease.is_worth_keeping());
     }
 }
