@@ -39,13 +39,17 @@ impl Block {
     }
 }
 
+/// The pages that `python/tests/test_frameworks.py` executes.
+const OF_PYTHON: [&str; 2] = ["flask.md", "django.md"];
+
 /// Every fenced block of the README and the docs.
 fn blocks() -> Vec<Block> {
     let mut files: Vec<PathBuf> =
         ["README.md", "CONTRIBUTING.md"].map(|file| workspace::root().join(file)).to_vec();
     for folder in ["docs", "docs/runbooks"] {
         let docs = fs::read_dir(workspace::root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
-        files.extend(docs.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+        let is_page = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md");
+        files.extend(docs.filter(|path| is_page(path) && !OF_PYTHON.iter().any(|page| path.ends_with(page))));
     }
     files.sort();
     let mut blocks: Vec<Block> = Vec::new();
