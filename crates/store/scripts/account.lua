@@ -188,7 +188,7 @@ local function take_back(month, milli, age)
   if milli == 0 then return end
   local of_month = min(milli, used(month))
   give_back(month, of_month)
-  give_back(less(month, 1), milli - of_month)
+  if less(at, start_of(month)) < age then give_back(less(month, 1), milli - of_month) end
   for i = 1, count do
     if is_of(i) then
       local work = min(milli, holds[i] + 1) * offer_weights[i]
@@ -489,7 +489,7 @@ local function settle(first, cost, charged_at, month)
   local more = less(cost, first)
   fill(more, 0, 0, 0, 0)
   use_up(month, more)
-  take_back(month, less(first, cost), less(at, charged_at))
+  take_back(month, less(first, cost), charged_at > at and EXACT or at - charged_at)
   return grant(month, 0, 0, 0, 0, 0, 0)
 end
 

@@ -240,7 +240,9 @@ impl Account {
         let more = cost.less(first);
         self.fill(terms, more, Cost(0), [Poured::Now; 3]);
         self.use_up(month, more);
-        self.take_back(terms, month, Returned { cost: first.less(cost), age: now.since(charged_at) });
+        // If the clock has been set back since, nobody knows how long ago that was.
+        let age = if charged_at > now { Micros(EXACT) } else { now.since(charged_at) };
+        self.take_back(terms, month, Returned { cost: first.less(cost), age });
         self.grant(terms, month)
     }
 
@@ -404,11 +406,14 @@ impl Account {
     }
 
     /// Takes back what requests cost less than they were charged at first. What `month` has not used that much of comes off
-    /// the month before: the requests were charged then.
+    /// the month before, if they may have been charged then. Otherwise the month was reset.
     fn take_back(&mut self, terms: &Terms, month: u16, returned: Returned) {
         let of_month = returned.cost.min(self.used(month));
         self.give_back(month, of_month);
-        self.give_back(month.saturating_sub(1), returned.cost.less(of_month));
+        let before = month.saturating_sub(1);
+        if self.at.since(end_of(before)) < returned.age {
+            self.give_back(before, returned.cost.less(of_month));
+        }
         for (level, bucket) in self.levels.iter_mut().zip(&terms.buckets) {
             level.take_back(bucket, returned);
         }

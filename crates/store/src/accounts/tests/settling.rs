@@ -110,6 +110,35 @@ fn what_comes_back_after_the_months_turn_comes_off_the_month_before() {
     assert_eq!(account.used(month_of(after)), Cost(0));
 }
 
+#[test]
+fn what_comes_back_after_a_reset_of_the_month_leaves_the_month_before_alone() {
+    let (terms, now) = (free(), UnixMicros(NOW));
+    let before = UnixMicros(NOW - 40 * 86_400 * SECOND);
+    let mut account = Account::default();
+    account.charge(&terms, Cost(50 * UNIT), before);
+    account.charge(&terms, Cost(20 * UNIT), now);
+    account.reset(false, true, now);
+    account.settle(&terms, Cost(20 * UNIT), Cost(0), now, UnixMicros(NOW + SECOND));
+    assert_eq!(account.used(month_of(before)), Cost(50 * UNIT));
+    // The same of a gateway's report.
+    account.apply(&terms, 1, &ask(1, 20 * UNIT, 0, 0, 0), now);
+    account.reset(false, true, now);
+    account.apply(&terms, 1, &returning(2, 0, 20 * UNIT, SECOND), UnixMicros(NOW + SECOND));
+    assert_eq!(account.used(month_of(before)), Cost(50 * UNIT));
+}
+
+#[test]
+fn what_was_charged_before_the_clock_was_set_back_has_drained() {
+    let (terms, mut account) = (free(), Account::default());
+    account.charge(&terms, Cost(150 * UNIT), UnixMicros(NOW));
+    let back = NOW - 86_400 * SECOND;
+    account.charge(&terms, Cost(0), UnixMicros(back));
+    let later = UnixMicros(back + 120 * SECOND);
+    account.charge(&terms, Cost(150 * UNIT), later);
+    account.settle(&terms, Cost(150 * UNIT), Cost(0), UnixMicros(NOW), later);
+    assert_eq!(level(&account, &terms), Cost(150 * UNIT));
+}
+
 /// The level of a bucket into which every request was poured as it cost, when it came.
 fn exact_level(terms: &Terms, poured: &[(u64, u64)], now: u64) -> Work {
     let bucket = &terms.buckets[0];
