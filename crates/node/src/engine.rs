@@ -222,7 +222,7 @@ impl Engine {
         let updated = self.table.update(data, client, now, |mut state| {
             let verdict = decide_all(&mut state.account, tier, price.cost, now);
             let change = if verdict == Verdict::Allowed { Change::Write(state) } else { Change::Keep };
-            (change, (verdict, state.account, state.lease.returns.cost))
+            (change, (verdict, state.account, state.lease.returns.counted()))
         });
         let (verdict, account, returned) = match updated {
             Updated::Done { answer } => answer,

@@ -106,6 +106,9 @@ impl LeaseState {
     /// What [`Self::spent`] is when an epoch begins.
     pub const START: Cost = Cost(1 << 34);
 
+    /// Beyond this a new epoch begins, because a record has 48 bits for [`Self::spent`].
+    const FAR: Cost = Cost(1 << 46);
+
     /// The length of a step of [`Self::idle`].
     pub const IDLE_STEP: Millis = Millis(250);
 
@@ -171,14 +174,22 @@ impl LeaseState {
     }
 
     /// Takes `cost` back, which was charged at `charged` and not spent after all; false if the record knows nothing of it
-    /// any more, or cannot hold as much. `is_told` says whether the store knows the charge. If it does not, it never need to.
+    /// any more. `is_told` says whether the store knows the charge. If it does not, it never need to.
     pub fn take_back(&mut self, cost: Cost, charged: Tick, is_told: bool, at: NodeMillis) -> bool {
         if self.epoch == 0 {
             self.begin(at);
         }
         let has_news = self.has_news() || self.is_asking;
-        if cost > self.spent || (is_told && !self.returns.add(cost, charged, at.tick())) {
+        if cost > self.spent {
             return false;
+        }
+        if is_told {
+            self.returns.grow_old(self.asked, at.tick());
+            self.returns.add(cost, charged, at.tick());
+            if self.returns.is_full() {
+                // What is left of the lease could not be told from the answer to a message that is under way.
+                self.abandon(at);
+            }
         }
         if !has_news {
             self.asked = at.tick();
@@ -230,6 +241,12 @@ impl LeaseState {
         if self.ends.has_come(now) {
             self.left = Cost(0);
         }
+        self.returns.grow_old(self.asked, now);
+        let is_far = self.spent > Self::FAR;
+        if is_far {
+            // A new epoch begins once the store knows all of this one.
+            self.give_back();
+        }
         if !self.is_asking || now.since(self.asked) > patience {
             self.seq = self.seq.saturating_add(1);
             self.asked = now;
@@ -258,8 +275,9 @@ impl LeaseState {
             hold: self.left,
             need: wish.need.min(Self::MOST),
             queued: wish.queued.min(Self::MOST),
-            want: wish.want.min(Self::MOST),
-            returned: self.returns.told(now),
+            want: if is_far { wish.need.plus(wish.queued) } else { wish.want }.min(Self::MOST),
+            // The store has counted more than was spent, if a record could not hold what came back.
+            returned: self.returns.told(self.acked.less(self.spent), now),
         }
     }
 
@@ -270,13 +288,14 @@ impl LeaseState {
         }
         self.is_asking = false;
         self.fresh &= Self::SINCE_MESSAGE;
-        let most = self.spent.plus(self.returns.cost);
-        self.acked = grant.spent.min(most);
+        self.acked = grant.spent;
         // A repeated message says more than the store has taken from the first one.
         if grant.spent == said.spent {
             self.returns.acknowledge(said.returned);
         }
-        self.left = grant.hold.less(self.spent_since(grant)).min(Self::MOST);
+        let is_unclear = self.returns.is_full() && grant.spent > said.spent;
+        let held = if is_unclear { Cost(0) } else { grant.hold };
+        self.left = held.less(self.spent_since(grant)).min(Self::MOST);
         let margin = Self::MARGIN.max(Millis(grant.ttl.0.div_ceil(Self::DRIFT_PART)));
         self.ends = sent.after(grant.ttl.less(margin));
         self.idle = u8::try_from(grant.idle.0 / Self::IDLE_STEP.0).unwrap_or(u8::MAX).max(1);
@@ -289,9 +308,10 @@ impl LeaseState {
         true
     }
 
-    /// Begins a new epoch if so much came back in this one that it comes near its end, and the store knows of all.
+    /// Begins a new epoch if this one is near the end of its range, by what was spent or came back, and the store knows of all.
     pub fn renew(&mut self, at: NodeMillis) {
-        if self.epoch > 0 && self.spent < Self::START.less(Self::MOST) && !self.is_worth_keeping() {
+        let is_far = self.spent < Self::START.less(Self::MOST) || self.spent > Self::FAR;
+        if self.epoch > 0 && is_far && !self.is_worth_keeping() {
             self.begin_anew(at);
         }
     }
@@ -313,7 +333,7 @@ impl LeaseState {
 
     /// Begins a new epoch with what is still owed, because the store knows a later message than the record's last.
     pub fn begin_anew(&mut self, at: NodeMillis) {
-        let owed = self.owed();
+        let (owed, returned) = (self.owed(), self.acked.less(self.spent));
         let before = match self.spent_before_month.less(self.acked) {
             Cost(0) => Cost(0),
             before => Self::START.plus(before),
@@ -322,7 +342,7 @@ impl LeaseState {
         let fresh = (self.fresh | self.fresh >> 4) & Self::SINCE_MESSAGE;
         *self = Self { spent_before_month: before, fresh, ..Self::default() };
         self.begin(at);
-        self.spent = Self::START.plus(owed);
+        self.spent = Self::START.plus(owed).less(returned);
         self.epoch = self.epoch.max(epoch.saturating_add(1));
     }
 
@@ -388,11 +408,16 @@ impl LeaseState {
         // Whether there still is plenty is not known.
         self.idle = 1;
         if self.left > Cost(0) {
-            self.left = Cost(0);
-            self.seq = self.seq.saturating_add(1);
-            self.asked = at.tick();
-            self.is_asking = true;
+            self.abandon(at);
         }
+    }
+
+    fn abandon(&mut self, at: NodeMillis) {
+        self.returns.grow_old(self.asked, at.tick());
+        self.left = Cost(0);
+        self.seq = self.seq.saturating_add(1);
+        self.asked = at.tick();
+        self.is_asking = true;
     }
 
     fn begin(&mut self, at: NodeMillis) {

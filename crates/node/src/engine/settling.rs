@@ -158,6 +158,9 @@ impl Engine {
     }
 }
 
+/// Charges are not known to be older than this.
+const LONG_AGO: Millis = Millis(86_400_000);
+
 /// Settles `charge` in the record that holds `state`; false if the record knows nothing of it any more.
 fn settle(state: &mut State, tier: &Tier, charge: &Charge, cost: Cost, now: Now, patience: Millis) -> bool {
     let has_store = charge.by != By::NodeAlone;
@@ -175,9 +178,13 @@ fn settle(state: &mut State, tier: &Tier, charge: &Charge, cost: Cost, now: Now,
     }
     let less = charge.cost.less(cost);
     let others = if has_store { Cost(0) } else { state.lease.returns.counted_since(charge.returned) };
-    let charged = charge.at.millis().tick();
+    // A tick can be told from others for some days.
+    let charged = charge.at.millis().max(now.millis().before(LONG_AGO)).tick();
     // A message may be repeated for as long as it is waited for, and then says more than it did at first.
-    let may_be_told = charge.by == By::Store || state.lease.asked.after(patience).since(charged) > Millis(0);
+    // If the record is a new one, the store knows what the one before has told, and has counted the rest as spent.
+    let may_be_told = charge.by == By::Store
+        || state.lease.epoch == 0
+        || state.lease.asked.after(patience).since(charged) > Millis(0);
     if !has_store {
         state.lease.returns.count(less);
     } else if !state.lease.take_back(less, charged, may_be_told, now.millis()) {

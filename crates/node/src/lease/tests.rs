@@ -243,3 +243,101 @@ fn what_the_store_has_charged_itself_comes_back_too_and_an_epoch_does_not_run_ou
         assert!(!lease.is_worth_keeping());
     }
 }
+
+#[test]
+fn what_came_back_of_a_charge_of_long_ago_is_not_told_as_of_a_moment_ago() {
+    // A record's moments begin anew every 1,048 seconds.
+    for age in [1_049_000, 2_097_600, 36_000_000] {
+        let mut lease = LeaseState::default();
+        lease.owe(Cost(20_000), NodeMillis(1_000));
+        let first = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(1_100));
+        lease.apply_grant(&grant(&first, 0), &first, Tick(1_100), Tick(1_101));
+        let now = NodeMillis(1_000 + age);
+        assert!(lease.take_back(Cost(20_000), Tick(1_000), true, now));
+        let said = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), now);
+        assert!(said.returned.age >= Millis(age).micros(), "{age}: {:?}", said.returned);
+    }
+}
+
+#[test]
+fn what_came_back_while_the_store_was_away_for_long_is_told_with_its_age() {
+    for (gap, gaps) in [(1_050_000, 1), (60_000, 18), (200_000, 7), (250_000, 30)] {
+        let mut lease = LeaseState::default();
+        assert!(lease.take_back(Cost(20_000), Tick(900), true, NodeMillis(1_000)));
+        for step in 1..=gaps {
+            let now = NodeMillis(1_000 + gap * step);
+            let said = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), now);
+            assert!(said.returned.age >= Millis(gap * step).micros(), "{gap} × {step}: {:?}", said.returned);
+            assert!(lease.take_back(Cost(1), now.tick(), true, now));
+        }
+    }
+}
+
+/// What a store that is told everything has counted of this record.
+struct Counted {
+    spent: Cost,
+    sum: i64,
+}
+
+impl Counted {
+    /// Takes a report in, as the store's `Account::report` does, and answers it.
+    fn hear(&mut self, lease: &mut LeaseState, now: u64, wish: Wish) -> LeaseRequest {
+        let said = lease.message(MONTH, wish, UNKNOWN, Millis(100), NodeMillis(now));
+        let total = said.spent.plus(said.returned.cost);
+        let back = self.spent.max(total).less(said.spent).min(said.returned.cost);
+        let after = self.spent.max(total).less(back);
+        self.sum += after.0.cast_signed() - self.spent.0.cast_signed();
+        self.spent = after;
+        let epoch = lease.epoch;
+        let answer = Grant { spent: after, ..grant(&said, said.want.0) };
+        assert!(lease.apply_grant(&answer, &said, NodeMillis(now).tick(), NodeMillis(now).tick()));
+        lease.renew(NodeMillis(now));
+        if lease.epoch != epoch {
+            self.spent = START;
+        }
+        said
+    }
+}
+
+#[test]
+fn what_a_record_cannot_hold_comes_back_all_the_same() {
+    let (mut lease, mut store) = (LeaseState::default(), Counted { spent: START, sum: 0 });
+    lease.owe(Cost(1_000_000_000), NodeMillis(1_000));
+    store.hear(&mut lease, 1_100, Wish::default());
+    assert_eq!(store.sum, 1_000_000_000);
+    // A lost message has told a charge that then comes back, too.
+    lease.owe(Cost(600_000_000), NodeMillis(1_200));
+    let lost = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(1_300));
+    (store.spent, store.sum) = (lost.spent, 1_600_000_000);
+    assert!(lease.take_back(Cost(999_000_000), Tick(1_000), true, NodeMillis(2_000)));
+    assert!(lease.take_back(Cost(599_000_000), Tick(1_200), true, NodeMillis(2_000)));
+    for step in 0..3 {
+        store.hear(&mut lease, 2_100 + step * 200, Wish::default());
+    }
+    assert_eq!(store.sum, 2_000_000);
+    assert!(!lease.is_worth_keeping());
+}
+
+#[test]
+fn an_absurd_cost_does_not_make_a_record_stop_counting() {
+    let (mut lease, mut store) = (LeaseState::default(), Counted { spent: START, sum: 0 });
+    // As a record keeps it.
+    lease.owe(Cost((1 << 48) - 1 - START.0), NodeMillis(1_000));
+    for step in 0..4 {
+        store.hear(&mut lease, 1_100 + step * 200, wish(0, 5_000));
+        lease.spend(Cost(1_000), Tick(0));
+    }
+    assert!(lease.spent < LeaseState::FAR, "{lease:?}");
+}
+
+#[test]
+fn a_new_epoch_takes_along_what_came_back() {
+    let (mut lease, mut store) = (LeaseState::default(), Counted { spent: START, sum: 0 });
+    lease.owe(Cost(20_000), NodeMillis(1_000));
+    store.hear(&mut lease, 1_100, Wish::default());
+    assert!(lease.take_back(Cost(15_000), Tick(1_000), true, NodeMillis(2_000)));
+    lease.begin_anew(NodeMillis(2_050));
+    store.spent = START;
+    store.hear(&mut lease, 2_100, Wish::default());
+    assert_eq!(store.sum, 5_000);
+}

@@ -114,6 +114,19 @@ fn a_record_that_was_evicted_takes_nothing_back() {
     assert_eq!(left(&ruling), (Cost(150_000), Cost(0)));
 }
 
+#[test]
+fn what_comes_back_to_a_record_that_was_evicted_is_told_to_the_store() {
+    let node = Node::new();
+    let charge = Charge { by: By::Node, ..*node.ask("/chat", at(0)).charge.unwrap() };
+    let mut state = State::default();
+    let tier = node.engine.tier(&charge.under);
+    assert!(settle(&mut state, tier, &charge, Cost(5_000), at(1_000), Millis(150)));
+    assert_eq!(
+        (state.lease.returns.cost, state.lease.spent.plus(Cost(15_000))),
+        (Cost(15_000), state.lease.acked)
+    );
+}
+
 /// The level of a bucket into which every request was poured as it cost, when it came.
 fn exact_level(poured: &[(u64, u64)], now: u64) -> Level {
     let limit = minute();
