@@ -62,7 +62,9 @@ fn of_client(
             format!("the store says {used} thousandths, {all} were let through, {less} of them may be lost"),
         );
     }
-    let more = more + counted_twice(evidence, client, shots) + lost_returns(evidence, shots);
+    let more = more + counted_twice(evidence, client, shots);
+    let more = more
+        + lost_settlements(evidence, shots).map(|shot| shot.cost.saturating_sub(shot.spent())).sum::<u64>();
     if used > all + more {
         return violation(
             "usage_invented",
@@ -167,28 +169,34 @@ fn unreported(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> u64 {
     let lost = shots.iter().filter(|shot| shot.verdict.is_admitted()).filter(is_lost);
     let evicted = evidence.plan.claims.may_evict;
     let owed = shots.iter().filter(|shot| evicted && matches!(shot.verdict, Verdict::Fallback));
-    lost.chain(owed).map(|shot| shot.cost.max(shot.spent())).sum()
+    let lost: u64 = lost.chain(owed).map(|shot| shot.cost.max(shot.spent())).sum();
+    // What a request cost beyond its first charge was let through without a lease.
+    lost + lost_settlements(evidence, shots).map(|shot| shot.spent().saturating_sub(shot.cost)).sum::<u64>()
 }
 
-/// What came back and may never have been reported: it was in the memory of a gateway that died, or in writes that Redis has
-/// lost.
-fn lost_returns(evidence: &Evidence<'_>, shots: &[Shot]) -> u64 {
+/// The requests that were settled when nobody may have learned of it: it was in the memory of a gateway that died, or in writes
+/// that Redis has lost.
+fn lost_settlements<'a>(evidence: &Evidence<'_>, shots: &'a [Shot]) -> impl Iterator<Item = &'a Shot> {
     let incidents = evidence.log.incidents.borrow();
-    let is_lost = |shot: &&Shot| {
-        let Some((_, moment)) = shot.settled else { return false };
-        incidents.iter().any(|(at, incident)| match incident {
+    let spells: Vec<(u64, u64, Option<usize>)> = incidents
+        .iter()
+        .filter_map(|(at, incident)| match incident {
             Incident::NodeDied(node) | Incident::Spoiled(node) => {
-                *node == shot.node && (unreported_since(evidence, *at)..=*at).contains(&moment)
+                Some((unreported_since(evidence, *at), *at, Some(*node)))
             }
             Incident::FailedOver(since) => {
-                (unreported_since(evidence, since.saturating_sub(REPORT_LATE))..=*at).contains(&moment)
+                Some((unreported_since(evidence, since.saturating_sub(REPORT_LATE)), *at, None))
             }
-            Incident::StoreClock(_) => false,
+            Incident::StoreClock(_) => None,
         })
-    };
-    shots.iter().filter(is_lost).map(|shot| shot.cost.saturating_sub(shot.spent())).sum()
+        .collect();
+    shots.iter().filter(move |shot| {
+        let Some((_, moment)) = shot.settled else { return false };
+        spells.iter().any(|(from, to, node)| {
+            (*from..=*to).contains(&moment) && node.is_none_or(|node| node == shot.node)
+        })
+    })
 }
-
 /// Whether a gateway has let the client through again after Redis lost writes at `at`, and has lived to report it.
 fn is_told_again(incidents: &[(u64, Incident)], shots: &[Shot], node: usize, at: u64) -> bool {
     let is_end = |incident: &Incident| match incident {
