@@ -22,7 +22,11 @@ RULES = {
     "tiers": {"free": {"rate": "100/minute", "burst": 1.5, "monthly": 10_000}},
     "anonymous": {"rate": "100/minute"},
     "overrides": [],
-    "endpoints": [{"path": "/settled", "cost": 20, "settle": True}, {"path": "/health", "cost": 0}],
+    "endpoints": [
+        {"path": "/settled", "cost": 20, "settle": True},
+        {"path": "/later-too", "cost": 20},
+        {"path": "/health", "cost": 0},
+    ],
     "refund": ["5xx"],
 }
 Reserved = Annotated[Quota, Depends(reserve(20))]
@@ -84,6 +88,18 @@ def application(**middleware: Any) -> FastAPI:
     ) -> None:
         quota.settle(sum(items))
 
+    @app.get("/later-too")
+    async def later_too() -> StreamingResponse:
+        first = await current().reserve(10)
+        first.settle(5)
+
+        async def parts() -> AsyncIterator[bytes]:
+            second = await current().reserve(10)
+            second.settle(2)
+            yield b"two"
+
+        return StreamingResponse(parts())
+
     @app.get("/settled")
     async def settled(response: Response, says: str | None = None) -> None:
         if says is not None:
@@ -138,6 +154,7 @@ def month(client: TestClient) -> int:
         ("/streamed/13", "13"),
         ("/later/9", "9"),
         ("/twice", "12.5"),
+        ("/later-too", "7"),
         ("/settled?says=37.5", "37.5"),
         ("/settled?says=0", "0"),
         ("/settled?says=-1", "20"),
@@ -157,6 +174,19 @@ def test_the_response_shows_what_was_settled_before_it_began(client: TestClient)
     assert client.get("/chat/4.5").headers["x-ratelimit-remaining"] == "85"
     assert client.get("/later/0").headers["x-ratelimit-remaining"] == "65", "it is settled after the response"
     assert client.get("/settled?says=10.5").headers["x-ratelimit-remaining"] == "75"
+
+
+def test_a_client_with_nothing_left_pays_all_that_its_last_request_costs(clock: VirtualClock) -> None:
+    rules = {**RULES, "tiers": {"free": {"rate": "20/minute", "monthly": 10_000}}, "default_cost": 20}
+    app = application(gate=gate(policy(**rules), clock), consumer=lambda _: "acme")
+    with TestClient(app) as client:
+        response = client.get("/chat/50")
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "application/json"
+        assert "retry-after" not in response.headers
+        assert "cache-control" not in response.headers
+        clock.advance(60)
+        assert client.get("/chat/0").headers["x-quota-monthly-remaining"] == "9950"
 
 
 def test_a_price_that_is_no_cost_settles_nothing(client: TestClient) -> None:

@@ -72,7 +72,7 @@ class Reservation:
     def finish(self) -> tuple[int, int]:
         """What it cost beyond what had been charged before, and what is left of that, in thousandths; once."""
         if self._is_final:
-            return self._own(), 0
+            return 0, 0
         self._is_final = True
         return self._own(), max(0, self._used - self._spent())
 
@@ -92,6 +92,7 @@ class Visit:
         "_decision",
         "_first",
         "_gate",
+        "_more",
         "_paid",
         "_refusal",
         "_reservations",
@@ -108,6 +109,8 @@ class Visit:
         self._paid: int | None = paid
         # What comes back of it, because a reservation that has used it costs less.
         self._unused = 0
+        # What reservations cost beyond it for which nothing of their own was charged.
+        self._more = 0
         # Most requests charge and reserve nothing more.
         self._charges: tuple[Decision, ...] = ()
         self._reservations: tuple[Reservation, ...] = ()
@@ -160,8 +163,11 @@ class Visit:
             used = min(price, self._left())
             # Without a charge of its own there would be nothing that can turn out to be more.
             own = max(price - used, 1)
+            shown = self._decision
             decision = await self._charge(own, used)
             if not decision.allowed and price == used:
+                # The client has just used up what it has. That is no refusal of a request that is paid for.
+                self._decision = shown
                 decision = await self._charge(0, used)
             reservation = Reservation(decision, price, used)
             if decision.allowed:
@@ -199,7 +205,8 @@ class Visit:
         for reservation in self._reservations:
             if reservation.is_settled:
                 self._finish(reservation)
-        if self._unused and all(reservation.is_settled for reservation in self._reservations):
+        # Once the first charge is settled, no later reservation could give back what it has not used of it.
+        if not self._left() and all(reservation.is_settled for reservation in self._reservations):
             self._give_back()
 
     def refund(self) -> None:
@@ -218,12 +225,15 @@ class Visit:
 
     def _give_back(self) -> None:
         """Gives back what reservations have not used of the first charge. A gateway's is the gateway's to settle."""
-        if self._unused and self._first.is_open:
-            self._settle(self._first, thousandths(self._first.cost) - self._unused)
+        if self._unused != self._more and self._first.is_open:
+            self._settle(self._first, thousandths(self._first.cost) - self._unused + self._more)
 
     def _finish(self, reservation: Reservation) -> None:
         own, unused = reservation.finish()
-        self._settle(reservation.decision, own)
+        if reservation.decision.is_open:
+            self._settle(reservation.decision, own)
+        else:
+            self._more += own
         self._unused += unused
 
     def _settle(self, decision: Decision, cost: int) -> None:
