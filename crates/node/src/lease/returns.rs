@@ -84,7 +84,8 @@ impl Returns {
             return Returned::default();
         }
         let steps = Self::steps(self.since, now);
-        if self.cost == Cost(0) || steps >= Self::OLD.into() {
+        let is_unknown = more > self.cost && !self.is_full();
+        if is_unknown || steps >= Self::OLD.into() {
             return Returned { cost, age: Self::UNKNOWN };
         }
         // Both moments are rounded down, and the message takes a while.
