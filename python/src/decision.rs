@@ -102,7 +102,7 @@ impl Decision {
     /// Whether the charge can still be settled.
     #[getter]
     fn is_open(&self) -> bool {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.allowed && self.open.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     fn __repr__(&self) -> String {

@@ -147,10 +147,11 @@ impl Host {
     }
 
     /// Settles what `decision` has charged: it is `cost` in the end. The result is the decision as it is then; `None` if there
-    /// is nothing to settle, or no more.
+    /// is nothing to settle, or no more. A refused decision has charged nothing, and is settled if its request goes on.
     pub fn settle(&self, decision: &Decision, cost: Cost) -> Option<Decision> {
         let mut ruling = decision.take_open()?;
-        let is_settled = cost == decision.cost
+        let charged = ruling.charge.as_ref().map_or(Cost::FREE, |charge| charge.cost());
+        let is_settled = cost == charged
             || match &self.store_client {
                 Some(store_client) => store_client.settle(&self.engine, self, &mut ruling, cost),
                 None => self.engine.settle(&mut ruling, cost, &self.memory, self.wall().into()).is_some(),
@@ -160,6 +161,11 @@ impl Host {
             return None;
         }
         let mut settled = Decision { cost, headers: Vec::new(), ..decision.clone() };
+        if !decision.allowed {
+            let outcome = Outcome::Allowed.name();
+            settled =
+                Decision { allowed: true, status: 200, outcome, body: None, retry_after: None, ..settled };
+        }
         self.announce(&ruling, &mut settled);
         Some(settled)
     }

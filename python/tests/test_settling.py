@@ -105,6 +105,10 @@ def application(**middleware: Any) -> FastAPI:
         if says is not None:
             response.headers["X-Quota-Cost"] = says
 
+    @app.get("/standing", dependencies=[Depends(cost("0.001"))])
+    async def standing() -> None:
+        return None
+
     @app.get("/far")
     async def far() -> None:
         reservation = await current().reserve(20)
@@ -203,6 +207,24 @@ def test_a_refused_reservation_reserves_nothing(client: TestClient) -> None:
     assert response.headers["x-ratelimit-remaining"] == "9", "the policy's price of 1 was charged"
 
 
+def test_a_reservation_that_adds_nothing_is_granted_and_settled_by_a_client_that_has_nothing_left(
+    clock: VirtualClock,
+) -> None:
+    app = application(gate=gate(policy(**RULES), clock), trusted=["10.0.0.0/8"])
+    told = {"x-quota-consumer": "acme", "x-quota-tier": "free", "x-quota-cost": "0"}
+    with TestClient(from_peer(app, "10.1.2.3")) as client:
+        assert client.get("/chat/9990", headers=told).status_code == 200
+        assert client.get("/chat/50", headers=told).status_code == 429
+        # The gateway has charged as much as is reserved.
+        response = client.get("/chat/27.5", headers={**told, "x-quota-cost": "20"})
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "application/json"
+        assert "retry-after" not in response.headers
+        assert response.headers["x-quota-monthly-remaining"] == "2"
+        assert client.get("/chat/20", headers={**told, "x-quota-cost": "20"}).status_code == 200
+        assert client.get("/standing", headers=told).headers["x-quota-monthly-remaining"] == "2"
+
+
 def test_a_reservation_is_settled_once_the_response_has_begun(client: TestClient) -> None:
     reservations: list[Any] = []
 
@@ -259,6 +281,9 @@ async def test_a_gate_settles_what_it_has_charged(clock: VirtualClock) -> None:
         assert limiter.settle(await limiter.decide(path="/health"), 5).cost == 0
         with pytest.raises(CostError):
             limiter.settle(await limiter.charge("acme", 1), -1)
+        refused = await limiter.charge("acme", 1_000)
+        assert (refused.allowed, refused.is_open) == (False, False)
+        assert limiter.settle(refused, 5) is refused
 
 
 async def test_a_cancelled_request_has_spent_what_it_reserved_or_settled(clock: VirtualClock) -> None:

@@ -207,10 +207,11 @@ class Gate:
         charged, to the bucket up to full. The result shows where the client stands now. A charge is settled once; after
         that, and for a decision that has charged nothing, the result is the decision itself.
         """
-        return self.settle_thousandths(decision, thousandths(cost))
+        price = thousandths(cost)
+        return self.settle_thousandths(decision, price) if decision.allowed else decision
 
     def settle_thousandths(self, decision: Decision, cost: int) -> Decision:
-        """As `settle`, in thousandths of a cost unit."""
+        """As `settle`, in thousandths of a cost unit, and also for a refused decision whose request goes on."""
         node = self._own_node()
         if node is None:
             # What nobody can settle any more stays charged.

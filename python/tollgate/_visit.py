@@ -34,8 +34,9 @@ class Reservation:
     request; before the response begins, the response's headers show it.
     """
 
-    def __init__(self, decision: Decision, reserved: int, used: int) -> None:
+    def __init__(self, decision: Decision, reserved: int, used: int, charge: Decision) -> None:
         self._decision = decision
+        self._charge = charge
         self._reserved = reserved
         self._used = used
         self._cost: int | None = None
@@ -69,12 +70,14 @@ class Reservation:
         """Says that it cost nothing."""
         self.settle(0)
 
-    def finish(self) -> tuple[int, int]:
-        """What it cost beyond what had been charged before, and what is left of that, in thousandths; once."""
-        if self._is_final:
-            return 0, 0
+    def finish(self) -> tuple[Decision, int, int]:
+        """The decision to settle, and at how much, and what is left of what had been charged before, in thousandths.
+
+        That is left once. The decision is a refused one if nothing could be reserved beyond what was charged before.
+        """
+        unused = 0 if self._is_final else max(0, self._used - self._spent())
         self._is_final = True
-        return self._own(), max(0, self._used - self._spent())
+        return self._charge, self._own(), unused
 
     def _own(self) -> int:
         return max(0, self._spent() - self._used)
@@ -92,7 +95,6 @@ class Visit:
         "_decision",
         "_first",
         "_gate",
-        "_more",
         "_paid",
         "_refusal",
         "_reservations",
@@ -109,8 +111,6 @@ class Visit:
         self._paid: int | None = paid
         # What comes back of it, because a reservation that has used it costs less.
         self._unused = 0
-        # What reservations cost beyond it for which nothing of their own was charged.
-        self._more = 0
         # Most requests charge and reserve nothing more.
         self._charges: tuple[Decision, ...] = ()
         self._reservations: tuple[Reservation, ...] = ()
@@ -163,13 +163,13 @@ class Visit:
             used = min(price, self._left())
             # Without a charge of its own there would be nothing that can turn out to be more.
             own = max(price - used, 1)
-            shown = self._decision
-            decision = await self._charge(own, used)
+            before = self._decision
+            decision = charge = await self._charge(own, used)
             if not decision.allowed and price == used:
-                # The client has just used up what it has. That is no refusal of a request that is paid for.
-                self._decision = shown
+                # The request goes on, so its response must not say that it was refused.
+                self._decision = before
                 decision = await self._charge(0, used)
-            reservation = Reservation(decision, price, used)
+            reservation = Reservation(decision, price, used, charge)
             if decision.allowed:
                 self._reservations += (reservation,)
             return reservation
@@ -206,14 +206,12 @@ class Visit:
             if reservation.is_settled:
                 self._finish(reservation)
         # Once the first charge is settled, no later reservation could give back what it has not used of it.
-        if not self._left() and all(reservation.is_settled for reservation in self._reservations):
+        if self._reservations and not self._left() and all(it.is_settled for it in self._reservations):
             self._give_back()
 
     def refund(self) -> None:
         """Takes back whatever was charged for the request."""
-        for reservation in self._reservations:
-            reservation.finish()
-        reserved = [reservation.decision for reservation in self._reservations]
+        reserved = [reservation.finish()[0] for reservation in self._reservations]
         for decision in [self._first, *self._charges, *reserved]:
             self._settle(decision, 0)
 
@@ -225,15 +223,12 @@ class Visit:
 
     def _give_back(self) -> None:
         """Gives back what reservations have not used of the first charge. A gateway's is the gateway's to settle."""
-        if self._unused != self._more and self._first.is_open:
-            self._settle(self._first, thousandths(self._first.cost) - self._unused + self._more)
+        if self._unused and self._first.is_open:
+            self._settle(self._first, thousandths(self._first.cost) - self._unused)
 
     def _finish(self, reservation: Reservation) -> None:
-        own, unused = reservation.finish()
-        if reservation.decision.is_open:
-            self._settle(reservation.decision, own)
-        else:
-            self._more += own
+        charge, own, unused = reservation.finish()
+        self._settle(charge, own)
         self._unused += unused
 
     def _settle(self, decision: Decision, cost: int) -> None:

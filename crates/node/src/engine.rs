@@ -228,19 +228,16 @@ impl Engine {
             Updated::Done { answer } => answer,
             Updated::Unknown => return Ruling { outcome: Outcome::Error, account: None, ..ruling },
         };
-        let refusal = match verdict {
-            Verdict::Allowed => {
-                ruling.account = Some(account);
-                let who =
-                    Charged { client, name: None, offer: 0, under: &under, returned, by: By::NodeAlone };
-                self.note_charge(&mut ruling, who, price, now.into());
-                return ruling;
-            }
-            Verdict::NotNow(refusal) => refusal,
+        ruling.account = Some(account);
+        match verdict {
+            Verdict::Allowed => {}
+            Verdict::NotNow(refusal) => ruling = self.refused(ruling, refusal),
             // No policy loads with a cost that a bucket never holds.
-            Verdict::Never => return Ruling { outcome: Outcome::Error, account: None, ..ruling },
-        };
-        Ruling { account: Some(account), ..self.refused(ruling, refusal) }
+            Verdict::Never => ruling = Ruling { outcome: Outcome::Error, account: None, ..ruling },
+        }
+        let who = Charged { client, name: None, offer: 0, under: &under, returned, by: By::NodeAlone };
+        self.note_charge(&mut ruling, who, price, now.into());
+        ruling
     }
 
     /// `ruling`, as a refusal.

@@ -224,7 +224,12 @@ impl Engine {
         let is_open = self.on_failure(self.tier(&question.under)) == OnFailure::Open;
         let passed =
             is_open.then(|| self.decide_waiting(question, worker, StoreReply::Away, network)).flatten();
-        passed.unwrap_or_else(|| unknown(&question.under, worker.now.unix))
+        passed.unwrap_or_else(|| {
+            let mut ruling = unknown(&question.under, worker.now.unix);
+            let (subject, under) = (question.subject(), &question.under);
+            self.note_charge_of(&mut ruling, &subject, under, question.price(), worker, By::Node);
+            ruling
+        })
     }
 
     /// Remembers what the store has said to a request that it has decided itself: until when it would refuse another one,
@@ -263,23 +268,14 @@ impl Engine {
         let under = question.under_now(worker.borrower);
         let account = account_of(grant, self.tier(&under), now.unix);
         let mut ruling = ruling_under(&under, account, now.unix);
-        match grant.refusal {
-            None => {
-                self.note_charge_of(
-                    &mut ruling,
-                    &question.subject(),
-                    &under,
-                    question.price(),
-                    worker,
-                    By::Store,
-                );
-                ruling
-            }
-            Some(refusal) => {
-                let until = now.unix.after(refusal.wait.nanos());
-                self.refused(ruling, Refusal { limits: refusal.limits, month: refusal.month, until })
-            }
+        if let Some(refusal) = grant.refusal {
+            let until = now.unix.after(refusal.wait.nanos());
+            let refusal = Refusal { limits: refusal.limits, month: refusal.month, until };
+            ruling = self.refused(ruling, refusal);
         }
+        let price = question.price();
+        self.note_charge_of(&mut ruling, &question.subject(), &under, price, worker, By::Store);
+        ruling
     }
 
     /// What the client's record says, and without a store its own bucket: a request's first decision and its last one.

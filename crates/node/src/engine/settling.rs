@@ -86,12 +86,15 @@ pub(super) struct Charged<'a> {
 }
 
 impl Engine {
-    /// Notes in `ruling` what its request was charged, and how that can be settled, if it can.
+    /// Notes in `ruling` what its request was charged, and how that can be settled, if it can. A host that holds charges may
+    /// let go on what was refused: it then settles a charge of nothing.
     pub(super) fn note_charge(&self, ruling: &mut Ruling, who: Charged<'_>, price: Price, now: Now) {
-        if !matches!(ruling.outcome, Outcome::Allowed | Outcome::Fallback) {
-            return;
-        }
-        ruling.charged = price.cost;
+        let cost = match ruling.outcome {
+            Outcome::Allowed | Outcome::Fallback => price.cost,
+            Outcome::RefusedRate | Outcome::RefusedMonth | Outcome::Error if self.holds_charges => Cost::FREE,
+            _ => return,
+        };
+        ruling.charged = cost;
         // Nobody counts what an anonymous client spends that has no limit.
         let is_counted =
             who.name.is_some() || who.by == By::NodeAlone || !self.tier(who.under).is_unlimited();
@@ -107,7 +110,7 @@ impl Engine {
             account: ruling.account.filter(|_| ruling.under == *who.under),
             returned: who.returned,
             at: now,
-            cost: price.cost,
+            cost,
             settles: price.settles,
             by: who.by,
         }));

@@ -106,6 +106,22 @@ fn a_refused_request_has_nothing_to_settle() {
 }
 
 #[test]
+fn a_host_may_let_go_on_what_was_refused_and_settle_it() {
+    let mut node = Node::new();
+    node.engine = node.engine.holding_charges();
+    for _ in 0..7 {
+        assert_eq!(node.ask("/chat", at(0)).outcome, Outcome::Allowed);
+    }
+    let mut refused = node.ask("/chat", at(0));
+    assert_eq!((refused.outcome, refused.charged), (Outcome::RefusedRate, Cost(0)));
+    node.settle(&mut refused, 17_500, at(0));
+    assert_eq!(left(&refused), (Cost(0), Cost(157_500)));
+    let mut dropped = node.ask("/chat", at(0));
+    node.settle(&mut dropped, 0, at(0));
+    assert_eq!(left(&node.ask("/chat", at(0))), (Cost(0), Cost(157_500)));
+}
+
+#[test]
 fn a_record_that_was_evicted_takes_nothing_back() {
     let node = Node::new();
     let mut ruling = node.ask("/chat", at(0));
