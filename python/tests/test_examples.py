@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx2
 
-from conftest import GATEWAY_TOKEN, Store, free_port, serving
+from conftest import GATEWAY_TOKEN, Store, free_port, serving, until
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -43,6 +43,29 @@ def test_behind_a_gateway(tmp_path: Path, store: Store) -> None:
     assert store.used("acme", "examples") == 8
 
 
+def test_chat(tmp_path: Path) -> None:
+    port = free_port()
+    arguments = ["uvicorn", "chat:app", "--app-dir", str(EXAMPLES), "--port", str(port)]
+    acme = {"x-user": "acme"}
+    with (
+        serving(arguments, port, tmp_path),
+        httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers=acme, timeout=30) as client,
+    ):
+        response = client.post("/chat", json={"text": "one two three"})
+        assert response.text.split() == ["one", "two", "three"] * 2
+        assert response.headers["x-quota-monthly-remaining"] == "98000", "it is settled later"
+        assert client.get("/me").json()["monthly_remaining"] == 100_000 - 6 - 1
+        assert client.post("/chat", json={"text": ""}).headers["x-quota-monthly-remaining"] == "99993"
+        # A client that leaves pays for no more than was made.
+        with client.stream("POST", "/chat", json={"text": "word " * 500}) as stream:
+            assert next(stream.iter_raw()).startswith(b"word ")
+        until(lambda: client.get("/me").json()["monthly_remaining"] > 98_500, "that it is settled")
+        # The bucket has 4,000 for anonymous clients: two reservations of 2,000.
+        with httpx2.Client(base_url=client.base_url, timeout=30) as anonymous:
+            assert anonymous.post("/chat", json={"text": "word"}).status_code == 200
+            assert anonymous.get("/me").json()["consumer"] is None
+
+
 def test_a_test_of_an_application(tmp_path: Path) -> None:
     arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(EXAMPLES)]
     subprocess.run([sys.executable, *arguments], check=True, cwd=tmp_path)
@@ -56,12 +79,13 @@ def blocks(kind: str) -> list[str]:
 
 def test_the_readmes_application_alone_and_behind_a_gateway(tmp_path: Path, store: Store) -> None:
     (policy,) = blocks("yaml")
-    alone, behind = blocks("python")
+    alone, priced, behind = blocks("python")
     (tmp_path / "policy.yaml").write_text(policy)
-    (tmp_path / "main.py").write_text(alone)
+    (tmp_path / "main.py").write_text(alone + priced)
     port = free_port()
     arguments = ["uvicorn", "main:app", "--port", str(port), "--no-proxy-headers"]
     with serving(arguments, port, tmp_path), httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        assert client.get("/chat", params={"words": 0}).headers["x-ratelimit-remaining"] == "5"
         first, second = client.get("/report"), client.get("/report")
         assert (first.status_code, first.headers["x-ratelimit-remaining"]) == (200, "0")
         assert (second.status_code, second.headers["retry-after"]) == (429, "12")
