@@ -60,7 +60,7 @@ impl Returns {
     pub const fn count(&mut self, cost: Cost) {
         let count = self.counted().0.wrapping_add(cost.0);
         self.cost = Cost(count & (Self::RANGE - 1));
-        self.since = ((count >> Self::COST_BITS) & (Self::STEPS as u64 - 1)) as u16;
+        self.since = ((count >> Self::COST_BITS) & (Self::STEPS - 1) as u64) as u16;
     }
 
     /// The count.
@@ -72,8 +72,8 @@ impl Returns {
     /// What was counted since the count was `earlier`.
     #[must_use]
     pub const fn counted_since(self, earlier: Cost) -> Cost {
-        let range = Self::RANGE * Self::STEPS as u64;
-        Cost(self.counted().0.wrapping_sub(earlier.0) & (range - 1))
+        const MASK: u64 = (Returns::RANGE * Returns::STEPS as u64) - 1;
+        Cost(self.counted().0.wrapping_sub(earlier.0) & MASK)
     }
 
     /// As a message says it. `more` is what came back of which the record does not know when it was charged.
