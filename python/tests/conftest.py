@@ -108,6 +108,7 @@ class Store(Process):
     """The real store."""
 
     def __init__(self, folder: Path, backend: str, port: int | None = None) -> None:
+        assert COMMAND.is_file(), f"{COMMAND} is not there: run `make build` first, or set TOLLGATE_COMMAND to yours"
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.backend = backend
