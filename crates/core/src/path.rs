@@ -101,7 +101,8 @@ impl Dialect {
             rest = tail;
             match byte {
                 b';' if self.parameters && !is_encoded => in_parameters = true,
-                _ if self.separates(byte) && !(in_parameters && is_encoded) => {
+                // Parameters are cut before anything else happens, so only a slash ends them.
+                _ if self.separates(byte) && !(in_parameters && (is_encoded || byte == b'\\')) => {
                     in_parameters = false;
                     self.end_segment(&mut out);
                     out.push(b'/');

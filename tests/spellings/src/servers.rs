@@ -6,7 +6,7 @@ use crate::steps::{decoded, merged, resolved, until, with_slashes, without_param
 pub type Reading = fn(&[u8]) -> Vec<u8>;
 
 /// All readings by name.
-pub const ALL: [(&str, Reading); 12] = [
+pub const ALL: [(&str, Reading); 13] = [
     ("a WSGI application", wsgi),
     ("Express", express),
     ("Go", go),
@@ -16,6 +16,7 @@ pub const ALL: [(&str, Reading); 12] = [
     ("RFC 3986, decoded first", rfc_3986),
     ("RFC 3986, decoded last", rfc_3986_decoded_last),
     ("Tomcat", tomcat),
+    ("Tomcat with ALLOW_BACKSLASH", tomcat_with_backslash),
     ("Undertow", undertow),
     ("Jetty", jetty),
     ("WebFlux", webflux),
@@ -55,6 +56,10 @@ fn rfc_3986_decoded_last(path: &[u8]) -> Vec<u8> {
 
 fn tomcat(path: &[u8]) -> Vec<u8> {
     go(&without_parameters(path))
+}
+
+fn tomcat_with_backslash(path: &[u8]) -> Vec<u8> {
+    resolved(&merged(&with_slashes(&wsgi(&without_parameters(path)))))
 }
 
 fn undertow(path: &[u8]) -> Vec<u8> {

@@ -169,6 +169,14 @@ fn a_target_that_is_no_path_costs_the_default() {
 }
 
 #[test]
+fn a_backslash_in_parameters_ends_no_segment() {
+    let rules = [rule("/a", &[], 2)];
+    for target in [r"/;\5/a", r"/;\5/a\", r"/;%5c5/a/"] {
+        assert_eq!(cost(&rules, "GET", target), 2, "{target}: parameters are cut first");
+    }
+}
+
+#[test]
 fn a_zero_byte_may_be_the_paths_end() {
     let rules = [rule("/health/*", &[], 0), rule("/compare", &[], 2)];
     for target in ["/health/..\0/compare", "/compare\0", "http://example.com/compare\0x"] {
@@ -251,7 +259,7 @@ proptest! {
         let endpoints = Endpoints::new(&rules, Cost::from_units(default));
         let cost = endpoints.price(b"GET", target.as_bytes()).cost;
         for path in tollgate_spellings::readings(target.as_bytes()) {
-            prop_assert!(endpoints.price(b"GET", &path).cost <= cost, "{}", String::from_utf8_lossy(&path));
+            prop_assert!(endpoints.price_of_path(b"GET", &path).cost <= cost, "{}", String::from_utf8_lossy(&path));
         }
     }
 }
