@@ -107,8 +107,9 @@ fn any_number_of_headers_is_survived(gateway: &Gateway) {
 
 fn a_clients_copies_of_our_headers_never_reach_the_upstream(gateway: &Gateway) {
     let mut caller = gateway.consumer("free-09");
-    for target in ["/identify", "/health"] {
-        let mut request = claiming(Request::get(target)).header("X-Quota-Anything", "1");
+    for (target, cost) in [("/identify", "1"), ("/health", "0")] {
+        let mut request =
+            claiming(Request::get(target)).header("X-Quota-Anything", "1").header("X-Quota-Cost", "0.001");
         for name in OURS.into_iter().filter(|name| name.starts_with("x-")) {
             request = request.header(name, "7").header(&name.to_uppercase(), "8");
         }
@@ -122,6 +123,7 @@ fn a_clients_copies_of_our_headers_never_reach_the_upstream(gateway: &Gateway) {
                 let ours = match name.as_str() {
                     "x-quota-tier" => json!(["free"]),
                     "x-quota-consumer" => json!(["free-09"]),
+                    "x-quota-cost" => json!([cost]),
                     _ => panic!("{target}: {name}"),
                 };
                 assert_eq!(*values, ours, "{target}: {name}");
