@@ -100,8 +100,13 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(number)
-        self.process.wait(30)
-        self._output.close()
+        try:
+            self.process.wait(30)
+        finally:
+            # What does not end when it is told would be in the next tests' way.
+            self.process.kill()
+            self.process.wait()
+            self._output.close()
 
 
 class Store(Process):
