@@ -303,6 +303,9 @@ async def test_of_a_thousand_reservations_at_once_as_many_pass_as_fit(tmp_path: 
 
             # What may have drained meanwhile does not come back, so it is settled at a little less than half.
             assert await hold(1, 1000, "9.9") == {200: 100, 429: 900}
+            if mode != "local":
+                # What comes back is there for all once it was reported.
+                used_is(store, 100 * Decimal("9.9"))
             assert await hold(2, 200, "20") == {200: 50, 429: 150}
             assert await hold(3, 10, "20") == {429: 10}
     if mode != "local":
