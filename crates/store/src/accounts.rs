@@ -247,6 +247,9 @@ impl Account {
     }
 
     /// Fills every bucket, or sets the current month's usage back to zero, or both.
+    ///
+    /// What a node spends after a reset from a lease of before, and reports as spent earlier, drains as if the bucket had been
+    /// empty since the account's last call, not since the reset: the client may get what drains in between once more.
     pub fn reset(&mut self, bucket: bool, month: bool, now: UnixMicros) {
         if bucket {
             self.levels = Default::default();
