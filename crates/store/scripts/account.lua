@@ -496,6 +496,7 @@ end
 local function reset(bucket, month, now)
   if bucket then
     for i = 1, 3 do works[i], weights[i], level_drains[i], idles[i], floors[i] = 0, 0, 0, 0, 0 end
+    at = max(at, now)
   end
   if not month then return end
   local turned = month_of(max(now, at))

@@ -247,12 +247,11 @@ impl Account {
     }
 
     /// Fills every bucket, or sets the current month's usage back to zero, or both.
-    ///
-    /// What a node spends after a reset from a lease of before, and reports as spent earlier, drains as if the bucket had been
-    /// empty since the account's last call, not since the reset: the client may get what drains in between once more.
     pub fn reset(&mut self, bucket: bool, month: bool, now: UnixMicros) {
         if bucket {
             self.levels = Default::default();
+            // What is spent afterwards drains from now on at the earliest, not from the account's last call.
+            self.at = self.at.max(now);
         }
         if month {
             let month = month_of(now.max(self.at));
