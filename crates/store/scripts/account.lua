@@ -11,7 +11,7 @@ local pack, unpack, min, max = struct.pack, struct.unpack, math.min, math.max
 -- The current account. There is one table per field and not one per loan, and the next account of the batch uses the
 -- same tables, because making tables would cost the most here. Entries beyond the counts are left over from earlier
 -- accounts.
-local at
+local at, refilled
 local works, weights, level_drains, idles, floors = {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}
 local loans = 0
 local nodes, lows, highs, seqs, spents, lents, forfeits, loan_months, loan_ends = {}, {}, {}, {}, {}, {}, {}, {}, {}
@@ -304,6 +304,7 @@ local function advance(now)
     end
   end
   drain(moment)
+  if refilled > moment or moment - refilled >= CALM_TTL then refilled = 0 end
   for i = loans, 1, -1 do
     if lents[i] == 0 and less(moment, loan_ends[i]) >= REMEMBERED then remove_loan(i) end
   end
@@ -361,6 +362,7 @@ local function report(i, month)
       known_after = min(forfeits[i], without, after)
     end
     local known = max(known_before, known_after)
+    if refilled > 0 then sinces[1], sinces[2], sinces[3] = 0, 0, 0 end
     fill(from_lease + without - known, from_lease, sinces[1], sinces[2], sinces[3])
     use_up(less(current, 1), before - known_before)
     use_up(current, after - known_after)
@@ -497,6 +499,7 @@ local function reset(bucket, month, now)
   if bucket then
     for i = 1, 3 do works[i], weights[i], level_drains[i], idles[i], floors[i] = 0, 0, 0, 0, 0 end
     at = max(at, now)
+    refilled = at
   end
   if not month then return end
   local turned = month_of(max(now, at))

@@ -16,15 +16,16 @@
 local OFFER_LENGTH = 73
 
 local LEASE = '<c8I4I4I4I8I8I8HI8I8I8I8I8I8I8'
--- Version, count of levels plus HAS_NAME and HAS_FLOORS, moment, lengths of description and name, counts of nodes and months.
+-- Version, count of levels plus HAS_NAME, HAS_FLOORS and WAS_REFILLED, moment, lengths of description and name, counts of nodes and months.
 local HEAD = '<BBI8HHHB'
 local HEAD_LENGTH = 17
 -- The work of an empty bucket is negative: how long it has been empty.
 local LEVEL, LEVEL_LENGTH = '<i8I4I4', 16
 local LOAN, LOAN_LENGTH = '<c8I4I4I4I8I8I8HI8', 54
 local USAGE, USAGE_LENGTH = '<HI8', 10
--- If something once came back to a bucket, an account ends in the levels' floors.
+-- If something once came back to a bucket, the levels' floors follow, and after a reset its moment, for a while.
 local FLOORS, FLOORS_LENGTH = '<I8I8I8', 24
+local REFILLED, REFILLED_LENGTH = '<I8', 8
 local USUAL = '<BBI8HHHBi8I4I4c0c0c8I4I4I4I8I8I8HI8HI8'
 local byte, sub = string.byte, string.sub
 
@@ -32,11 +33,15 @@ local byte, sub = string.byte, string.sub
 local function unpack_account(value)
   if #value < HEAD_LENGTH or byte(value) ~= ACCOUNT_VERSION then return nil end
   local _, has, moment, description, name, lent, months = unpack(HEAD, value)
+  local was_refilled = has >= WAS_REFILLED
+  if was_refilled then has = has - WAS_REFILLED end
   local has_floors = has >= HAS_FLOORS
   if has_floors then has = has - HAS_FLOORS end
   local levels = has % HAS_NAME
   local length = HEAD_LENGTH + levels * LEVEL_LENGTH + description + name + lent * LOAN_LENGTH + months * USAGE_LENGTH
   if has_floors then length = length + FLOORS_LENGTH end
+  local floors_end = length
+  if was_refilled then length = length + REFILLED_LENGTH end
   if #value ~= length or levels > 3 or has >= 2 * HAS_NAME or (has < HAS_NAME and name > 0) then return nil end
   at, loans, usages = moment, lent, months
   local place = HEAD_LENGTH + 1
@@ -48,7 +53,8 @@ local function unpack_account(value)
   end
   for i = levels + 1, 3 do works[i], weights[i], level_drains[i], idles[i] = 0, 0, 0, 0 end
   floors[1], floors[2], floors[3] = 0, 0, 0
-  if has_floors then floors[1], floors[2], floors[3] = unpack(FLOORS, value, length - FLOORS_LENGTH + 1) end
+  if has_floors then floors[1], floors[2], floors[3] = unpack(FLOORS, value, floors_end - FLOORS_LENGTH + 1) end
+  refilled = was_refilled and unpack(REFILLED, value, floors_end + 1) or 0
   local text = place
   place = place + description + name
   for i = 1, lent do
@@ -65,7 +71,7 @@ local function unpack_account(value)
 end
 
 local function start_account()
-  at, loans, usages = 0, 0, 0
+  at, refilled, loans, usages = 0, 0, 0, 0
   for i = 1, 3 do works[i], weights[i], level_drains[i], idles[i], floors[i] = 0, 0, 0, 0, 0 end
 end
 
@@ -83,7 +89,8 @@ local function pack_account(description, name)
   local has, length = levels + (name and HAS_NAME or 0), name and #name or 0
   local has_floors = floors[1] + floors[2] + floors[3] > 0
   if has_floors then has = has + HAS_FLOORS end
-  if not has_floors and levels == 1 and loans == 1 and usages == 1 then
+  if refilled > 0 then has = has + WAS_REFILLED end
+  if not has_floors and refilled == 0 and levels == 1 and loans == 1 and usages == 1 then
     -- Almost every account looks like this, so it is packed by one call.
     return pack(USUAL, ACCOUNT_VERSION, has, at, #description, length, 1, 1, signed(1), weights[1], level_drains[1], description, name or '', nodes[1],
       lows[1], highs[1], seqs[1], spents[1], lents[1], forfeits[1], loan_months[1], loan_ends[1], usage_months[1], useds[1])
@@ -95,6 +102,7 @@ local function pack_account(description, name)
   for i = 1, loans do parts[#parts + 1] = pack_loan(i) end
   for i = 1, usages do parts[#parts + 1] = pack(USAGE, usage_months[i], useds[i]) end
   if has_floors then parts[#parts + 1] = pack(FLOORS, floors[1], floors[2], floors[3]) end
+  if refilled > 0 then parts[#parts + 1] = pack(REFILLED, refilled) end
   return table.concat(parts)
 end
 

@@ -115,6 +115,8 @@ pub struct Account {
     pub loans: Vec<Loan>,
     /// What was spent, by month, oldest first.
     pub usage: Vec<Usage>,
+    /// When the buckets were reset, while leases of before may last; otherwise 0.
+    pub refilled: UnixMicros,
 }
 
 /// The answer to a [`LeaseRequest`].
@@ -250,8 +252,8 @@ impl Account {
     pub fn reset(&mut self, bucket: bool, month: bool, now: UnixMicros) {
         if bucket {
             self.levels = Default::default();
-            // What is spent afterwards drains from now on at the earliest, not from the account's last call.
             self.at = self.at.max(now);
+            self.refilled = self.at;
         }
         if month {
             let month = month_of(now.max(self.at));
@@ -303,6 +305,9 @@ impl Account {
             }
         }
         self.drain(terms, moment);
+        if self.refilled > moment || moment.since(self.refilled) >= CALM_TTL {
+            self.refilled = UnixMicros(0);
+        }
         self.loans.retain(|loan| loan.lent > Cost(0) || moment.since(loan.ends) < REMEMBERED);
         moment
     }
@@ -396,7 +401,13 @@ impl Account {
         };
         let known = known_before.max(known_after);
         let unknown = without.less(known);
-        self.fill(terms, from_lease.plus(unknown), from_lease, lease.since.map(Poured::from_wire));
+        let poured = if self.refilled > UnixMicros(0) {
+            // The node took the buckets for fuller than they are, so what it says of when it has spent does not hold.
+            [Poured::Now; 3]
+        } else {
+            lease.since.map(Poured::from_wire)
+        };
+        self.fill(terms, from_lease.plus(unknown), from_lease, poured);
         self.use_up(current.saturating_sub(1), before.less(known_before));
         self.use_up(current, after.less(known_after));
         // What the node did not spend after all goes back to the month.

@@ -96,12 +96,16 @@ fn a_node_that_the_store_has_forgotten_reports_what_the_store_did_not_know() {
 }
 
 #[test]
-fn what_is_spent_after_a_reset_drains_from_the_reset_on_at_the_earliest() {
+fn what_is_spent_after_a_reset_from_a_lease_of_before_drains_from_its_report_on() {
     let mut account = Account::default();
     account.charge(&free(), Cost(100 * UNIT), UnixMicros(NOW));
     account.apply(&free(), 1, &ask(1, 0, 0, UNIT, 10 * UNIT), UnixMicros(NOW));
     account.reset(true, false, UnixMicros(NOW + 3_000_000));
     let earlier = LeaseRequest { since: [Micros(1); 3], ..ask(2, 10 * UNIT, 0, 0, 0) };
-    let told = grant(account.apply(&free(), 1, &earlier, UnixMicros(NOW + 3_000_000)));
+    let told = grant(account.apply(&free(), 1, &earlier, UnixMicros(NOW + 6_000_000)));
     assert_eq!(told.used[0], Cost(10 * UNIT), "nothing of it has drained");
+    account.apply(&free(), 1, &ask(3, 10 * UNIT, 0, UNIT, 10 * UNIT), UnixMicros(NOW + 59_000_000));
+    let earlier = LeaseRequest { since: [Micros(1); 3], ..ask(4, 15 * UNIT, 0, 0, 0) };
+    let told = grant(account.apply(&free(), 1, &earlier, UnixMicros(NOW + 62_000_000)));
+    assert_eq!(told.used[0], Cost(0), "all leases of before have ended: 5 units drain in 3 seconds");
 }

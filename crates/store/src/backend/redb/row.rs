@@ -118,7 +118,8 @@ impl From<RowBeforeReturns> for Row {
             idle,
             floor: Work(0),
         });
-        let account = Account { at: old.at, levels, loans: old.loans, usage: old.usage };
+        let account =
+            Account { at: old.at, levels, loans: old.loans, usage: old.usage, refilled: UnixMicros(0) };
         Self { name: old.name, tier: old.tier, monthly: old.monthly, forget_at: old.forget_at, account }
     }
 }
@@ -139,8 +140,13 @@ mod tests {
         let bytes = postcard::to_extend(&old, vec![BEFORE_RETURNS]).unwrap();
         let row = Row::from_bytes(&bytes).unwrap();
         let kept = Level { work: Work(7), weight: 3, drain: 5, idle: Micros(0), floor: Work(0) };
-        let account =
-            Account { at: UnixMicros(12), levels: [kept; 3], loans: vec![loan], usage: vec![usage] };
+        let account = Account {
+            at: UnixMicros(12),
+            levels: [kept; 3],
+            loans: vec![loan],
+            usage: vec![usage],
+            refilled: UnixMicros(0),
+        };
         assert_eq!((row.name.as_deref(), row.forget_at), (Some(b"acme".as_slice()), UnixMicros(99)));
         assert_eq!(row.account, account);
         assert_eq!(Row::from_bytes(&row.to_bytes()).unwrap(), row);

@@ -5,7 +5,7 @@ use tollgate_core::client::ClientId;
 use tollgate_core::units::{Cost, Micros, UnixMicros, Work};
 
 use super::bytes::Reader;
-use super::lua::{ACCOUNT_VERSION, HAS_FLOORS, HAS_NAME};
+use super::lua::{ACCOUNT_VERSION, HAS_FLOORS, HAS_NAME, WAS_REFILLED};
 use crate::backend::{BackendError, Usage};
 
 /// What is kept of one client.
@@ -38,9 +38,10 @@ impl Stored {
         }
         let has = reader.byte()?;
         // An unknown flag may change the meaning of the rest.
-        if has >= 2 * HAS_FLOORS {
+        if has >= 2 * WAS_REFILLED {
             return None;
         }
+        let (has, was_refilled) = (has % WAS_REFILLED, has >= WAS_REFILLED);
         let (has, has_floors) = (has % HAS_FLOORS, has >= HAS_FLOORS);
         let mut account = Account { at: UnixMicros(reader.long()?), ..Account::default() };
         let (description, name) = (reader.short()?, reader.short()?);
@@ -84,6 +85,9 @@ impl Stored {
                 level.floor = Work(reader.long()?);
             }
         }
+        if was_refilled {
+            account.refilled = UnixMicros(reader.long()?);
+        }
         reader.is_empty().then_some(Self {
             name: (has >= HAS_NAME).then_some(name),
             tier,
@@ -115,9 +119,15 @@ mod tests {
         assert_eq!(Stored::read(&good).unwrap().name, Some(b"x".to_vec()));
         // An unknown version, an unknown flag, four levels, a name without its flag, and a flag that is neither 0 nor
         // 1.
-        for (at, byte) in
-            [(0, 2), (1, HAS_NAME | 64), (1, HAS_NAME | HAS_FLOORS), (1, HAS_NAME | 4), (1, 0), (17, 2)]
-        {
+        for (at, byte) in [
+            (0, 2),
+            (1, HAS_NAME | 128),
+            (1, HAS_NAME | WAS_REFILLED),
+            (1, HAS_NAME | HAS_FLOORS),
+            (1, HAS_NAME | 4),
+            (1, 0),
+            (17, 2),
+        ] {
             let mut bad = good.clone();
             bad[at] = byte;
             assert_eq!(Stored::read(&bad), None, "{byte} at {at}");

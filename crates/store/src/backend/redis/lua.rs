@@ -21,6 +21,9 @@ pub(super) const HAS_NAME: u8 = 16;
 /// The flag beside it that says that something once came back to a bucket, so that the account ends in bounds of the past.
 pub(super) const HAS_FLOORS: u8 = 32;
 
+/// The flag beside it that says that the buckets were just reset, and when.
+pub(super) const WAS_REFILLED: u8 = 64;
+
 /// The first byte of every reservation.
 pub(super) const RESERVATION_VERSION: u8 = 1;
 
@@ -110,6 +113,7 @@ fn account_constants() -> Constants {
         ("ACCOUNT_VERSION", ACCOUNT_VERSION.into()),
         ("HAS_NAME", HAS_NAME.into()),
         ("HAS_FLOORS", HAS_FLOORS.into()),
+        ("WAS_REFILLED", WAS_REFILLED.into()),
         ("RISE", RISE),
         ("ASK_LEASE", ask::LEASE.into()),
         ("ASK_RESET", ask::RESET.into()),
