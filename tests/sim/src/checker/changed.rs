@@ -2,7 +2,8 @@
 //!
 //! What was let through fills a bucket that drains at the slowest rate that the client ever had. The product's buckets drain at
 //! that rate or faster. So if even this bucket has room for a request under its present tier, a refusal is wrong. If several
-//! gateways share a limit, what the others hold is lent out, so only a single gateway is judged.
+//! gateways share a limit, what the others hold is lent out, so only a single gateway is judged. The first request after a change
+//! gives back what was borrowed before it. Those that come together with it may be faster, so they are not judged.
 
 use std::collections::BTreeMap;
 
@@ -50,6 +51,7 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
     let counts_from = |shot: &Shot| if shot.verdict.is_admitted() { shot.at - shot.waited } else { shot.at };
     let mut shots: Vec<&Shot> = shots.iter().collect();
     shots.sort_by_key(|shot| (counts_from(shot), !shot.verdict.is_admitted()));
+    let decided: Vec<u64> = shots.iter().map(|shot| shot.at).collect();
     for shot in shots {
         full = full.saturating_sub(drained(slowest, counts_from(shot) - at));
         at = counts_from(shot);
@@ -77,7 +79,7 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
         };
         if is_right {
             refusals.was_right(at);
-        } else if !is_excused {
+        } else if !is_excused && !is_first_since_change(evidence, client, &decided, shot) {
             let what = format!(
                 "refused by {by}, though of {tier:?} at most {used} thousandths and {month} of the month are used"
             );
@@ -85,6 +87,14 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
         }
     }
     None
+}
+
+/// Whether no request was decided between the last change of the client's limits and the moment at which this one came.
+fn is_first_since_change(evidence: &Evidence<'_>, client: u32, decided: &[u64], shot: &Shot) -> bool {
+    let came = shot.at - shot.waited;
+    let turns = evidence.log.turns.borrow();
+    let changed = turns.get(&client).into_iter().flatten().map(|(at, _)| *at).filter(|at| *at <= came).max();
+    changed.is_some_and(|changed| !decided.iter().any(|other| (changed..came).contains(other)))
 }
 
 fn may_refuse(evidence: &Evidence<'_>, rate: &Rate, used: u64, shot: &Shot) -> bool {

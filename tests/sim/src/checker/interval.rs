@@ -54,7 +54,7 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
     let paid: Vec<&Shot> = shots.iter().filter(is_paid).collect();
     for spell in spells(evidence, client) {
         for rate in &spell.tier.rates {
-            let excuses = excuses(evidence, client, rate);
+            let excuses = excuses(evidence, client, rate, rate.holds());
             let within = |at: u64| (spell.from..spell.until).contains(&at);
             let entries = merged(&paid, &excuses, within);
             if let Some(found) = worst(&entries, rate, late(evidence, client, rate)) {
@@ -93,6 +93,8 @@ fn whole(evidence: &Evidence<'_>, client: u32, paid: &[&Shot]) -> Option<Violati
         return None;
     }
     let per_day = |rate: &Rate| rate.units * (86_400 / rate.seconds);
+    // A reset fills the bucket that the client has at that moment, which may be larger than that of its fastest limit.
+    let largest = tiers.iter().flat_map(|tier| &tier.rates).map(Rate::holds).max()?;
     let common = common(&tiers);
     let rates = || common.as_deref().unwrap_or_default().iter().copied();
     let (fastest, holds) = if evidence.plan.store.is_local && common.is_some() {
@@ -103,7 +105,7 @@ fn whole(evidence: &Evidence<'_>, client: u32, paid: &[&Shot]) -> Option<Violati
         (rates().max_by_key(per_day)?, rates().map(|rate| rate.holds()).sum())
     };
     let more = i128::from(holds) - i128::from(fastest.holds()) + late(evidence, client, &fastest);
-    let entries = merged(paid, &excuses(evidence, client, &fastest), |_| true);
+    let entries = merged(paid, &excuses(evidence, client, &fastest, largest), |_| true);
     worst(&entries, &fastest, more).map(|found| violation(client, &fastest, found))
 }
 
@@ -134,8 +136,9 @@ fn violation(client: u32, rate: &Rate, (from, to, admitted, allowed): (u64, u64,
 }
 
 /// What a client may get once more, as the docs say: a bucket that was reset, and leases from moments that Redis has lost.
-fn excuses(evidence: &Evidence<'_>, client: u32, rate: &Rate) -> Vec<Entry> {
-    let holds = i128::from(rate.holds());
+/// Each is worth a bucket of `holds` thousandths.
+fn excuses(evidence: &Evidence<'_>, client: u32, rate: &Rate, holds: u64) -> Vec<Entry> {
+    let holds = i128::from(holds);
     let mut all: Vec<Entry> =
         refills(evidence, client).into_iter().map(|at| Entry { at, cost: -holds }).collect();
     for (at, incident) in evidence.log.incidents.borrow().iter() {
