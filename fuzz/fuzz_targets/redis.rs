@@ -232,8 +232,9 @@ fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
     // The number of levels is not known any more; omitted levels are zero.
     let mut repacked = Vec::new();
     for levels in 0..=3_u64 {
-        let has_floors = bytes[1] & 32 != 0;
-        let has = levels | if name.is_some() { 16 } else { 0 } | if has_floors { 32 } else { 0 };
+        let (has_floors, was_refilled) = (bytes[1] & 32 != 0, bytes[1] & 64 != 0);
+        let flags = [(name.is_some(), 16), (has_floors, 32), (was_refilled, 64)];
+        let has = flags.iter().filter(|(is_set, _)| *is_set).fold(levels, |has, (_, flag)| has | flag);
         let text = name.as_deref().unwrap_or_default();
         let lengths = [description.len(), text.len(), account.loans.len(), account.usage.len()];
         let mut packed = pack(
@@ -269,6 +270,9 @@ fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
             let floors = account.levels.map(|level| level.floor.0);
             packed.extend(pack(format(APPLY, "local FLOORS"), &floors));
         }
+        if was_refilled {
+            packed.extend(pack(format(APPLY, "local REFILLED"), &[account.refilled.0]));
+        }
         repacked.push(packed);
     }
     // A tier without a month has no quota, whatever its bytes are.
@@ -299,7 +303,7 @@ fn account(dice: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     bytes.extend(b"free");
     bytes.extend(name);
     bytes.extend(fill(usize::from(loans) * 54 + usize::from(months) * 10)?);
-    bytes.extend(fill(if has & 32 != 0 { 24 } else { 0 })?);
+    bytes.extend(fill(if has & 32 != 0 { 24 } else { 0 } + if has & 64 != 0 { 8 } else { 0 })?);
     Ok(bytes)
 }
 

@@ -154,7 +154,7 @@ pub struct LeaseRequest {
     /// moment; the spending since then, alone, drains until this time after the moment [`LONGEST_EMPTY`] before now.
     pub since: [Micros; 3],
     /// What came back of `spent` since the last message that was answered. If the store has taken a part of it into account
-    /// already, because its answer was lost, the buckets get at most that part less.
+    /// already, because its answer was lost, that part counts once.
     #[serde(skip)]
     pub returned: Returned,
 }

@@ -235,7 +235,8 @@ impl Engine {
             // No policy loads with a cost that a bucket never holds.
             Verdict::Never => ruling = Ruling { outcome: Outcome::Error, account: None, ..ruling },
         }
-        let who = Charged { client, name: None, offer: 0, under: &under, returned, by: By::NodeAlone };
+        let who =
+            Charged { client: || client, name: None, offer: 0, under: &under, returned, by: By::NodeAlone };
         self.note_charge(&mut ruling, who, price, now.into());
         ruling
     }

@@ -9,7 +9,7 @@ mod returns;
 
 use tollgate_core::limit::Month;
 use tollgate_core::units::{Cost, Micros, Millis};
-use tollgate_core::wire::{Grant, LeaseRequest, Refusal};
+use tollgate_core::wire::{Grant, LeaseRequest, Refusal, Returned};
 
 pub use self::refused::Refused;
 pub use self::returns::Returns;
@@ -210,7 +210,7 @@ impl LeaseState {
     /// Whether something was let through, or came back, that the store has not acknowledged.
     #[must_use]
     pub const fn has_news(&self) -> bool {
-        self.spent.0 != self.acked.0 || self.returns.cost.0 > 0
+        self.spent.0 != self.acked.0 || (self.epoch > 0 && self.returns.cost.0 > 0)
     }
 
     /// Whether the store or the client would lose something if this record were lost.
@@ -247,7 +247,8 @@ impl LeaseState {
             // A new epoch begins once the store knows all of this one.
             self.give_back();
         }
-        if !self.is_asking || now.since(self.asked) > patience {
+        let is_new = !self.is_asking || now.since(self.asked) > patience;
+        if is_new {
             self.seq = self.seq.saturating_add(1);
             self.asked = now;
             self.is_asking = true;
@@ -264,11 +265,20 @@ impl LeaseState {
                 *since = until_empty;
             }
         }
+        // The store has counted more than was spent, if a record could not hold what came back.
+        let returned = self.returns.told(self.acked.less(self.spent), now);
+        // What came back is told by the first message of a number, so that one answer acknowledges it. Any other says that it
+        // was spent.
+        let (spent, returned) = if is_new {
+            (self.spent, returned)
+        } else {
+            (self.spent.plus(returned.cost), Returned::default())
+        };
         LeaseRequest {
             since,
             epoch: self.epoch.into(),
             seq: self.seq,
-            spent: self.spent,
+            spent,
             acked: self.acked,
             spent_before_month: self.spent_before_month,
             month: month.0,
@@ -276,8 +286,7 @@ impl LeaseState {
             need: wish.need.min(Self::MOST),
             queued: wish.queued.min(Self::MOST),
             want: if is_far { wish.need.plus(wish.queued) } else { wish.want }.min(Self::MOST),
-            // The store has counted more than was spent, if a record could not hold what came back.
-            returned: self.returns.told(self.acked.less(self.spent), now),
+            returned,
         }
     }
 
@@ -289,7 +298,7 @@ impl LeaseState {
         self.is_asking = false;
         self.fresh &= Self::SINCE_MESSAGE;
         self.acked = grant.spent;
-        // A repeated message says more than the store has taken from the first one.
+        // If a message is repeated, the store may have applied the other one.
         if grant.spent == said.spent {
             self.returns.acknowledge(said.returned);
         }
@@ -426,6 +435,8 @@ impl LeaseState {
         self.asked = at.tick();
         self.spent = Self::START;
         self.acked = Self::START;
+        // Without a store it was a mere count.
+        self.returns = Returns::default();
     }
 }
 

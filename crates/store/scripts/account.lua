@@ -184,17 +184,23 @@ local function fill(milli, lent, first, second, third)
   end
 end
 
-local function take_back(month, milli, age)
+local function take_back_of_month(month, milli, age)
   if milli == 0 then return end
   local of_month = min(milli, used(month))
   give_back(month, of_month)
   if less(at, start_of(month)) < age then give_back(less(month, 1), milli - of_month) end
+end
+
+-- `certain` is the part of `milli` that bounds what is taken back, beyond what level i has risen since it was `before[i]`.
+local function take_back(milli, age, certain, before)
+  if milli == 0 then return end
   for i = 1, count do
     if is_of(i) then
       local work = min(milli, holds[i] + 1) * offer_weights[i]
       -- A product that is too large to be exact is larger than any bucket.
       local drained = age * drains[i]
-      local back = min(max(less(work, drained), less(floors[i] - 1, drained * RISE)), work, works[i])
+      local most = less(works[i], before[i]) + min(certain, holds[i] + 1) * offer_weights[i]
+      local back = min(max(less(work, drained), less(floors[i] - 1, drained * RISE)), work, works[i], most)
       works[i] = works[i] - back
       floors[i] = max(floors[i] - back, 1)
     end
@@ -251,7 +257,11 @@ local function drain_level(i, elapsed)
     works[i] = 0
     idles[i] = min(idles[i] + elapsed - until_empty, LONGEST_EMPTY)
   end
-  if floors[i] > 0 then floors[i] = min(floors[i] + elapsed * level_drains[i] * RISE, works[i] + 1) end
+  if works[i] == 0 then
+    floors[i] = 0
+  elseif floors[i] > 0 then
+    floors[i] = min(floors[i] + elapsed * level_drains[i] * RISE, works[i] + 1)
+  end
 end
 
 -- Moves the level that was kept for a bucket's rate into the bucket's place.
@@ -344,11 +354,13 @@ local function loan_of()
   return start_loan(place)
 end
 
+local levels_before = {0, 0, 0}
+
 local function report(i, month)
   local total = spent + returned
   local delta = less(total, spents[i])
   local back = min(less(max(spents[i], total), spent), returned)
-  local from_lease = min(delta, lents[i])
+  local from_lease = min(delta, less(lents[i], hold))
   if delta > 0 or back > 0 or forfeits[i] > 0 then
     local without = delta - from_lease
     local current = month
@@ -363,11 +375,13 @@ local function report(i, month)
     end
     local known = max(known_before, known_after)
     if refilled > 0 then sinces[1], sinces[2], sinces[3] = 0, 0, 0 end
+    if back > 0 then levels_before[1], levels_before[2], levels_before[3] = works[1], works[2], works[3] end
     fill(from_lease + without - known, from_lease, sinces[1], sinces[2], sinces[3])
     use_up(less(current, 1), before - known_before)
     use_up(current, after - known_after)
     give_back(loan_months[i], forfeits[i] - known)
-    take_back(current, back, returned_age)
+    take_back_of_month(current, back, returned_age)
+    take_back(back, returned_age, less(back, delta), levels_before)
     forfeits[i] = 0
     spents[i] = max(spents[i], total) - back
   end
@@ -491,7 +505,10 @@ local function settle(first, cost, charged_at, month)
   local more = less(cost, first)
   fill(more, 0, 0, 0, 0)
   use_up(month, more)
-  take_back(month, less(first, cost), charged_at > at and EXACT or at - charged_at)
+  local back = less(first, cost)
+  give_back(month_of(min(charged_at, at)), back)
+  levels_before[1], levels_before[2], levels_before[3] = 0, 0, 0
+  take_back(back, charged_at > at and EXACT or at - charged_at, EXACT, levels_before)
   return grant(month, 0, 0, 0, 0, 0, 0)
 end
 

@@ -44,7 +44,7 @@ pub use self::reservation::{
 use self::room::may_lie_idle;
 use tollgate_core::limit::Month;
 use tollgate_core::terms::{Bucket, EXACT, Terms};
-use tollgate_core::units::{Cost, Micros, Millis, UnixMicros};
+use tollgate_core::units::{Cost, Micros, Millis, UnixMicros, Work};
 use tollgate_core::wire::{Grant, LeaseRequest, Returned};
 
 /// How long a node may hold a lease without reporting.
@@ -244,7 +244,11 @@ impl Account {
         self.use_up(month, more);
         // If the clock has been set back since, nobody knows how long ago that was.
         let age = if charged_at > now { Micros(EXACT) } else { now.since(charged_at) };
-        self.take_back(terms, month, Returned { cost: first.less(cost), age });
+        let returned = Returned { cost: first.less(cost), age };
+        self.give_back(month_of(charged_at.min(now)), returned.cost);
+        for (level, bucket) in self.levels.iter_mut().zip(&terms.buckets) {
+            level.take_back(bucket, returned, Work(EXACT));
+        }
         self.grant(terms, month)
     }
 
@@ -385,7 +389,8 @@ impl Account {
         let spent = exact(lease.spent).plus(exact(lease.returned.cost));
         let delta = spent.less(loan.spent);
         let back = loan.spent.max(spent).less(exact(lease.spent)).min(exact(lease.returned.cost));
-        let from_lease = delta.min(loan.lent);
+        // What it still holds was not spent.
+        let from_lease = delta.min(loan.lent.less(lease.hold));
         let without = delta.less(from_lease);
         let current = if lease.month == 0 { month } else { lease.month.min(month) };
         // If the node's clock runs ahead, its month has changed already. All of the spending belongs to the store's
@@ -407,28 +412,34 @@ impl Account {
         } else {
             lease.since.map(Poured::from_wire)
         };
+        let levels_before = self.levels.map(|level| level.work);
         self.fill(terms, from_lease.plus(unknown), from_lease, poured);
         self.use_up(current.saturating_sub(1), before.less(known_before));
         self.use_up(current, after.less(known_after));
         // What the node did not spend after all goes back to the month.
         self.give_back(loan.month, loan.forfeited.less(known));
-        self.take_back(terms, current, Returned { cost: back, ..lease.returned });
+        self.take_back_of_month(current, Returned { cost: back, ..lease.returned });
+        // If the answer to an earlier report was lost, this one tells again what came back, and `delta` seems to be spent for the
+        // first time. So as much of what comes back takes no more from a bucket than has just been poured in.
+        let certain = back.less(delta);
+        for ((level, bucket), before) in self.levels.iter_mut().zip(&terms.buckets).zip(levels_before) {
+            let poured_in = level.work.less(before);
+            let most = poured_in.plus(bucket.work_of(certain.min(bucket.holds().plus(Cost(1)))));
+            level.take_back(bucket, Returned { cost: back, ..lease.returned }, most);
+        }
         loan.forfeited = Cost(0);
         loan.spent = loan.spent.max(spent).less(back);
         loan.lent = loan.lent.less(from_lease).min(lease.hold);
     }
 
-    /// Takes back what requests cost less than they were charged at first. What `month` has not used that much of comes off
+    /// Gives back what requests cost less than they were charged at first. What `month` has not used that much of comes off
     /// the month before, if they may have been charged then. Otherwise the month was reset.
-    fn take_back(&mut self, terms: &Terms, month: u16, returned: Returned) {
+    fn take_back_of_month(&mut self, month: u16, returned: Returned) {
         let of_month = returned.cost.min(self.used(month));
         self.give_back(month, of_month);
         let before = month.saturating_sub(1);
         if self.at.since(end_of(before)) < returned.age {
             self.give_back(before, returned.cost.less(of_month));
-        }
-        for (level, bucket) in self.levels.iter_mut().zip(&terms.buckets) {
-            level.take_back(bucket, returned);
         }
     }
 

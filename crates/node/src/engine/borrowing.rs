@@ -206,7 +206,7 @@ impl Engine {
         worker: &Worker<'_, impl SharedData>,
         by: By,
     ) {
-        let client = self.table.fingerprint_of(subject.id, subject.is_anonymous());
+        let client = || self.table.fingerprint_of(subject.id, subject.is_anonymous());
         let (name, offer) = (subject.name, subject.offer);
         let who = Charged { client, name, offer, under, returned: Cost(0), by };
         self.note_charge(ruling, who, price, worker.now);

@@ -76,8 +76,9 @@ pub enum Said {
 }
 
 /// Who was charged, and what had come back to the record by then.
-pub(super) struct Charged<'a> {
-    pub client: Fingerprint,
+pub(super) struct Charged<'a, F> {
+    /// Computed only for what may be settled.
+    pub client: F,
     pub name: Option<&'a [u8]>,
     pub offer: u8,
     pub under: &'a AppliedTier,
@@ -88,22 +89,30 @@ pub(super) struct Charged<'a> {
 impl Engine {
     /// Notes in `ruling` what its request was charged, and how that can be settled, if it can. A host that holds charges may
     /// let go on what was refused: it then settles a charge of nothing.
-    pub(super) fn note_charge(&self, ruling: &mut Ruling, who: Charged<'_>, price: Price, now: Now) {
+    pub(super) fn note_charge(
+        &self,
+        ruling: &mut Ruling,
+        who: Charged<'_, impl FnOnce() -> Fingerprint>,
+        price: Price,
+        now: Now,
+    ) {
         let cost = match ruling.outcome {
             Outcome::Allowed | Outcome::Fallback => price.cost,
             Outcome::RefusedRate | Outcome::RefusedMonth | Outcome::Error if self.holds_charges => Cost::FREE,
             _ => return,
         };
         ruling.charged = cost;
+        if !(price.settles || self.holds_charges || !self.policy.refund.is_empty()) {
+            return;
+        }
         // Nobody counts what an anonymous client spends that has no limit.
         let is_counted =
             who.name.is_some() || who.by == By::NodeAlone || !self.tier(who.under).is_unlimited();
-        let may_settle = price.settles || self.holds_charges || !self.policy.refund.is_empty();
-        if !is_counted || !may_settle {
+        if !is_counted {
             return;
         }
         ruling.charge = Some(Box::new(Charge {
-            client: who.client,
+            client: (who.client)(),
             name: who.name.map(Into::into),
             offer: who.offer,
             under: who.under.clone(),

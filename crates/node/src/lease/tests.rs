@@ -341,3 +341,54 @@ fn a_new_epoch_takes_along_what_came_back() {
     store.hear(&mut lease, 2_100, Wish::default());
     assert_eq!(store.sum, 5_000);
 }
+
+/// A node that has spent 50 of a lease of 90, of which the store knows, and holds the rest.
+fn after_fifty() -> LeaseState {
+    let mut lease = LeaseState::default();
+    let first = lease.message(MONTH, wish(20_000, 90_000), UNKNOWN, Millis(150), NodeMillis(1_000));
+    lease.apply_grant(&grant(&first, 90_000), &first, Tick(1_000), Tick(1_001));
+    lease.spend(Cost(50_000), Tick(1_002));
+    let told = lease.message(MONTH, wish(0, 40_000), UNKNOWN, Millis(150), NodeMillis(1_100));
+    lease.apply_grant(&grant(&told, 40_000), &told, Tick(1_100), Tick(1_101));
+    lease
+}
+
+#[test]
+fn a_second_answer_acknowledges_nothing_that_came_back_since_the_first() {
+    let mut lease = after_fifty();
+    assert!(lease.take_back(Cost(20_000), Tick(1_002), true, NodeMillis(2_000)));
+    let first = lease.message(MONTH, wish(0, 40_000), UNKNOWN, Millis(150), NodeMillis(2_010));
+    let second = lease.message(MONTH, wish(0, 40_000), UNKNOWN, Millis(150), NodeMillis(2_011));
+    assert_eq!((first.seq, first.returned.cost), (second.seq, Cost(20_000)));
+    assert_eq!((second.returned, second.spent), (Returned::default(), first.spent.plus(Cost(20_000))));
+    let answer = grant(&first, 40_000);
+    assert!(lease.apply_grant(&answer, &first, Tick(2_010), Tick(2_012)));
+    assert_eq!(lease.spend(Cost(30_000), Tick(2_013)), Spend::Paid);
+    assert!(lease.take_back(Cost(15_000), Tick(1_002), true, NodeMillis(2_013)));
+    assert!(lease.apply_grant(&answer, &second, Tick(2_011), Tick(2_014)));
+    assert_eq!((lease.left, lease.returns.cost), (Cost(10_000), Cost(15_000)));
+}
+
+#[test]
+fn an_answer_to_the_first_message_of_a_number_acknowledges_nothing_of_the_second() {
+    let mut lease = after_fifty();
+    let first = lease.message(MONTH, wish(0, 40_000), UNKNOWN, Millis(150), NodeMillis(2_010));
+    let answer = grant(&first, 40_000);
+    assert_eq!(lease.spend(Cost(20_000), Tick(2_011)), Spend::Paid);
+    assert!(lease.take_back(Cost(20_000), Tick(1_002), true, NodeMillis(2_012)));
+    let second = lease.message(MONTH, wish(0, 40_000), UNKNOWN, Millis(150), NodeMillis(2_013));
+    assert_eq!(first.seq, second.seq);
+    // The store has applied the first one, and answers both alike.
+    assert!(lease.apply_grant(&answer, &second, Tick(2_013), Tick(2_014)));
+    assert_eq!((lease.left, lease.returns.cost), (Cost(20_000), Cost(20_000)));
+}
+
+#[test]
+fn without_a_store_nobody_has_to_be_told_of_what_came_back() {
+    let mut lease = LeaseState::default();
+    lease.returns.count(Cost(5_000));
+    assert!(!lease.is_worth_keeping());
+    // If there is a store later, the count is none of what it knows.
+    lease.owe(Cost(1_000), NodeMillis(1_000));
+    assert_eq!(lease.returns, Returns::default());
+}

@@ -74,6 +74,10 @@ impl Level {
             let risen = Work(elapsed.0.saturating_mul(self.drain).saturating_mul(RISE));
             self.floor = self.floor.plus(risen).min(self.work.plus(Work(1)));
         }
+        if self.work == Work(0) {
+            // A bound of nothing is none, and takes no place in a backend.
+            self.floor = Work(0);
+        }
     }
 
     /// Lets `elapsed` pass for a client whose limit is that of `bucket`.
@@ -191,8 +195,8 @@ impl Level {
     /// Takes back what requests of up to [`Returned::age`] ago cost less than they were poured in. If they had been poured in
     /// as they cost, the level would be lower by that much, or by the least that it has been since, if that is less: below
     /// empty no level falls. That least is not known, but has two lower bounds. What has not drained of the cost is in the
-    /// bucket still; and there is [`Self::floor`].
-    pub(super) fn take_back(&mut self, bucket: &Bucket, returned: Returned) {
+    /// bucket still; and there is [`Self::floor`]. No more than `most` is taken back.
+    pub(super) fn take_back(&mut self, bucket: &Bucket, returned: Returned, most: Work) {
         if returned.cost == Cost(0) || !self.is_of(bucket) {
             return;
         }
@@ -200,7 +204,7 @@ impl Level {
         let drained = bucket.drained_in(returned.age);
         let fresh = work.less(drained);
         let old = self.floor.less(Work(1)).less(drained.times(RISE));
-        let back = fresh.max(old).min(work).min(self.work);
+        let back = fresh.max(old).min(work).min(self.work).min(most);
         self.work = self.work.less(back);
         self.floor = self.floor.less(back).max(Work(1));
     }

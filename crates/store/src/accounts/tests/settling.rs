@@ -82,6 +82,60 @@ fn a_report_that_is_lost_or_repeated_gives_back_once() {
 }
 
 #[test]
+fn what_is_told_again_empties_no_full_bucket() {
+    let (terms, mut account) = (free(), Account::default());
+    let at = |millis: u64| UnixMicros(NOW + millis * 1_000);
+    account.apply(&terms, 1, &ask(1, 150 * UNIT, 0, 0, 0), at(0));
+    account.apply(&terms, 1, &returning(2, 130 * UNIT, 20 * UNIT, 600_000), at(100));
+    let mut admitted = 130;
+    for again in 1..=3 {
+        if account.charge(&terms, Cost(19 * UNIT), at(100 * again)).refusal.is_none() {
+            admitted += 19;
+        }
+        let seq = 2 + u32::try_from(again).unwrap();
+        account.apply(&terms, 1, &returning(seq, 130 * UNIT, 20 * UNIT, 600_000), at(100 * again + 50));
+    }
+    // In 0.3 s the bucket drains half a unit.
+    assert!((140..=150).contains(&admitted), "{admitted}");
+    assert_eq!(account.used(month_of(at(0))), Cost(admitted * UNIT));
+}
+
+#[test]
+fn what_is_told_again_is_still_lent() {
+    let (terms, mut account) = (free(), Account::default());
+    let at = |millis: u64| UnixMicros(NOW + millis * 1_000);
+    account.apply(&terms, 1, &ask(1, 0, 0, 100 * UNIT, 0), at(0));
+    let lent = grant(account.apply(&terms, 1, &ask(2, 100 * UNIT, 0, 40 * UNIT, 0), at(10)));
+    assert_eq!(lent.hold, Cost(40 * UNIT));
+    for seq in 3..=5 {
+        let told = LeaseRequest { hold: Cost(40 * UNIT), ..returning(seq, 80 * UNIT, 20 * UNIT, 600_000) };
+        let answer = grant(account.apply(&terms, 1, &told, at(160 * u64::from(seq))));
+        assert_eq!(answer.hold, Cost(40 * UNIT));
+    }
+    // 80 are spent and 40 are lent of 150.
+    let other = grant(account.apply(&terms, 2, &ask(1, 0, 0, 33 * UNIT, 0), at(801)));
+    assert!(other.refusal.is_some());
+}
+
+#[test]
+fn what_was_spent_beyond_a_full_bucket_gives_back_no_more_than_it_poured_in() {
+    let (terms, mut account) = (free(), Account::default());
+    account.charge(&terms, Cost(100 * UNIT), UnixMicros(NOW));
+    account.apply(&terms, 1, &returning(1, 0, 140 * UNIT, 300_000), UnixMicros(NOW));
+    assert_eq!(level(&account, &terms), Cost(100 * UNIT));
+}
+
+#[test]
+fn a_bucket_that_is_empty_knows_nothing_of_what_came_back() {
+    let (terms, mut account) = (free(), Account::default());
+    account.charge(&terms, Cost(20 * UNIT), UnixMicros(NOW));
+    account.settle(&terms, Cost(20 * UNIT), Cost(5 * UNIT), UnixMicros(NOW), UnixMicros(NOW));
+    assert_ne!(account.levels[0].floor, Work(0));
+    account.charge(&terms, Cost(0), UnixMicros(NOW + 60 * SECOND));
+    assert_eq!(account.levels[0].floor, Work(0));
+}
+
+#[test]
 fn a_store_that_has_lost_the_node_learns_its_whole_epoch_anew() {
     let (terms, mut account) = (free(), Account::default());
     let now = UnixMicros(NOW);
@@ -99,13 +153,25 @@ fn what_is_less_without_a_word_is_an_old_report() {
 }
 
 #[test]
-fn what_comes_back_after_the_months_turn_comes_off_the_month_before() {
+fn what_was_reserved_before_the_months_turn_comes_back_to_its_own_month() {
     let (terms, mut account) = (free(), Account::default());
     let turn = end_of(month_of(UnixMicros(NOW)));
     let (before, after) = (UnixMicros(turn.0 - SECOND), UnixMicros(turn.0 + SECOND));
     account.charge(&terms, Cost(20 * UNIT), before);
     account.charge(&terms, Cost(4 * UNIT), after);
     account.settle(&terms, Cost(20 * UNIT), Cost(10 * UNIT), before, after);
+    assert_eq!(account.used(month_of(before)), Cost(10 * UNIT));
+    assert_eq!(account.used(month_of(after)), Cost(4 * UNIT));
+}
+
+#[test]
+fn what_a_node_gives_back_after_the_months_turn_comes_off_the_month_before_last() {
+    let (terms, mut account) = (free(), Account::default());
+    let turn = end_of(month_of(UnixMicros(NOW)));
+    let (before, after) = (UnixMicros(turn.0 - SECOND), UnixMicros(turn.0 + SECOND));
+    account.apply(&terms, 1, &ask(1, 20 * UNIT, 0, 0, 0), before);
+    account.charge(&terms, Cost(4 * UNIT), after);
+    account.apply(&terms, 1, &returning(2, 10 * UNIT, 10 * UNIT, 2 * SECOND), after);
     assert_eq!(account.used(month_of(before)), Cost(14 * UNIT));
     assert_eq!(account.used(month_of(after)), Cost(0));
 }
