@@ -181,7 +181,8 @@ pub fn account_seen(grant: &Grant, before: &Account, since: Cost, tier: &Tier, s
     for ((level, limit), used) in account.levels.iter_mut().zip(&tier.limits).zip(grant.used) {
         // The store rounds up.
         let said = limit.level(used.less(Cost(1)));
-        let most = limit.filled(said, since.plus(Cost(1)));
+        // Where nothing is used the bucket is empty, however much the node took it to hold: what is spent next drains from then.
+        let most = limit.filled(limit.level(used), since);
         *level = limit.filled(limit.drained(said, age), since).max(most.min(*level));
     }
     account
@@ -198,4 +199,31 @@ pub fn account_of(grant: &Grant, tier: &Tier, now: UnixNanos) -> Account {
     }
     account.set_levels(tier, levels);
     account
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tollgate_core::units::UnixNanos;
+
+    #[test]
+    fn a_bucket_that_the_store_calls_empty_is_empty_whatever_the_node_took_it_to_hold() {
+        // A thousandth of a unit takes more than the 5 ms to drain that count as nothing.
+        let limit = tollgate_core::terms::Rate { units: 11, seconds: 60, burst: 200 }.limit().unwrap();
+        let tier = Tier {
+            name: "slow".into(),
+            limits: [limit].into_iter().collect(),
+            monthly: None,
+            on_failure: None,
+        };
+        let now = Now::from(UnixNanos::from_seconds(1_795_478_400));
+        let mut before = Account { at: now.unix, ..Account::default() };
+        before.set_levels(&tier, [limit.level(Cost(20_000)), Default::default(), Default::default()]);
+        let seen = Seen { now, took: Millis(3) };
+        let account = account_seen(&Grant::default(), &before, Cost(0), &tier, seen);
+        assert!(limit.is_full_within(account.levels[0], Default::default()));
+        let used = Grant { used: [Cost(5_000), Cost(0), Cost(0)], ..Grant::default() };
+        let account = account_seen(&used, &before, Cost(0), &tier, seen);
+        assert_eq!(account.levels[0], limit.level(Cost(5_000)));
+    }
 }

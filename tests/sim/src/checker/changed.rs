@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::Evidence;
 use super::calendar::month_of;
-use super::limits::{Refusals, spells, tiers};
+use super::limits::{Refusals, is_charged, spells, tiers};
 use crate::log::{Shot, Turn, Verdict, Violation};
 use crate::plan::{Fault, Rate, SECOND, Tier};
 
@@ -68,12 +68,12 @@ fn of_client(evidence: &Evidence<'_>, client: u32, shots: &[Shot]) -> Option<Vio
         let used = u64::try_from(full.div_ceil(scale(slowest))).unwrap_or(u64::MAX);
         let (by, is_right) = match shot.verdict {
             Verdict::Refused(_) => {
-                ("its rate", tier.rates.iter().any(|rate| may_refuse(evidence, rate, used, shot)))
+                ("its rate", tier.rates.iter().any(|rate| may_refuse(evidence, client, rate, used, shot)))
             }
             Verdict::RefusedMonth(_) => (
                 "its month",
                 tier.monthly.is_some_and(|monthly| *month + shot.cost > monthly * 1_000)
-                    || tier.rates.iter().any(|rate| may_refuse(evidence, rate, used, shot)),
+                    || tier.rates.iter().any(|rate| may_refuse(evidence, client, rate, used, shot)),
             ),
             _ => continue,
         };
@@ -97,11 +97,20 @@ fn is_first_since_change(evidence: &Evidence<'_>, client: u32, decided: &[u64], 
     changed.is_some_and(|changed| !decided.iter().any(|other| (changed..came).contains(other)))
 }
 
-fn may_refuse(evidence: &Evidence<'_>, rate: &Rate, used: u64, shot: &Shot) -> bool {
+fn may_refuse(evidence: &Evidence<'_>, client: u32, rate: &Rate, used: u64, shot: &Shot) -> bool {
+    /// A lease is at most one part in this many of what is left, beyond what the request needs that asks for it.
+    const SHARE: u64 = 4;
+    // The store decides dear requests itself, while the node holds a lease for cheap ones.
+    let costs = &evidence.planned(client).costs;
+    let (least, dearest) = (costs.iter().min().copied(), costs.iter().max().copied().unwrap_or(0));
+    let lent = match least.filter(|least| *least < dearest && is_charged(evidence, client)) {
+        Some(_) => rate.holds() / SHARE + dearest,
+        None => 0,
+    };
     let late = if evidence.plan.store.is_local { 0 } else { REPORTED + unreported(evidence, rate, shot) };
     let refilled =
         u128::from(rate.units) * 1_000 * u128::from(late) / (u128::from(rate.seconds) * u128::from(SECOND));
-    u128::from(used + shot.cost + CRUMBS) + refilled > u128::from(rate.holds())
+    u128::from(used + lent + shot.cost + CRUMBS) + refilled > u128::from(rate.holds())
 }
 
 /// How long reports had to wait for Redis. What was spent meanwhile fills the bucket when Redis is back, and then has to drain.

@@ -157,7 +157,13 @@ fn excuses(evidence: &Evidence<'_>, client: u32, rate: &Rate, holds: u64) -> Vec
 }
 
 fn merged(paid: &[&Shot], excuses: &[Entry], within: impl Fn(u64) -> bool) -> Vec<Entry> {
-    let paid = paid.iter().map(|shot| Entry { at: shot.at, cost: shot.kept().into() });
+    // The store may have charged a request before a reset that was answered after it.
+    let charged = |shot: &Shot| {
+        let came = shot.at.saturating_sub(shot.waited);
+        let excuse = excuses.iter().find(|excuse| (came..=shot.at).contains(&excuse.at));
+        excuse.map_or(shot.at, |excuse| excuse.at.saturating_sub(1).max(came))
+    };
+    let paid = paid.iter().map(|shot| Entry { at: charged(shot), cost: shot.kept().into() });
     let excuses = excuses.iter().map(|excuse| Entry { ..*excuse });
     // An excuse comes before costs of the same moment.
     let mut all: Vec<Entry> = excuses.chain(paid).filter(|entry| within(entry.at)).collect();
