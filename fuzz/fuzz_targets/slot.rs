@@ -134,7 +134,7 @@ fn state(numbers: &[u8]) -> State {
         epoch: ticks as u32,
         seq: (ticks >> 32) as u32,
         spent: Cost(next() & MOST),
-        spent_before_month: Cost(next() & MOST),
+        spent_before_day: Cost(next() & MOST),
         acked: Cost(next() & MOST),
         left: Cost((next() as u32).into()),
         ends: Tick(next() as u32),

@@ -4,7 +4,7 @@ pub mod calendar;
 mod gcra;
 mod rate;
 
-pub use calendar::Month;
+pub use calendar::{Day, Month};
 pub(crate) use gcra::gcd;
 pub use gcra::{Level, Limit, LimitError, NotNow, Period};
 pub use rate::PackedRate;

@@ -137,10 +137,11 @@ pub struct LeaseRequest {
     /// forgets, it is what the store has acknowledged. For consumers it is what the epoch began with, so that a store that has
     /// lost writes learns the whole epoch again.
     pub acked: Cost,
-    /// What `spent` was when `month` began, if it began in this epoch. All before belongs to the month before.
-    pub spent_before_month: Cost,
-    /// The month of what was spent last, in months since January 1970; 0 for the store's own month.
-    pub month: u16,
+    /// What `spent` was when `day` began, if it began in this epoch. All before belongs to the day before.
+    pub spent_before_day: Cost,
+    /// The day of what was spent last, in days since 1970-01-01. What is no day of this century stands for the store's own: 0,
+    /// and the months that gateways once sent.
+    pub day: u16,
     /// What it still holds of its lease.
     pub hold: Cost,
     /// What it must hold for the cheapest request that waits; 0 if none waits.

@@ -7,7 +7,7 @@
 mod refused;
 mod returns;
 
-use tollgate_core::limit::Month;
+use tollgate_core::limit::Day;
 use tollgate_core::units::{Cost, Micros, Millis};
 use tollgate_core::wire::{Grant, LeaseRequest, Refusal, Returned};
 
@@ -25,8 +25,10 @@ pub struct LeaseState {
     /// What was let through in this epoch less what came back, counted from [`Self::START`]: what the store has charged
     /// itself may come back here, too.
     pub spent: Cost,
-    /// What `spent` was when the record's month began, if it began in this epoch. All before belongs to the month before.
-    pub spent_before_month: Cost,
+    /// What `spent` was when `day` began, if it began in this epoch. All before belongs to the day before.
+    pub spent_before_day: Cost,
+    /// The day of what is spent; 0 if that is not known.
+    pub day: Day,
     /// As much of `spent` as the store has acknowledged.
     pub acked: Cost,
     /// What may still be spent of the lease.
@@ -195,7 +197,7 @@ impl LeaseState {
             self.asked = at.tick();
         }
         self.spent = self.spent.less(cost);
-        self.spent_before_month = self.spent_before_month.min(self.spent);
+        self.spent_before_day = self.spent_before_day.min(self.spent);
         // There may be room now for what was refused.
         self.refused = Refused::default();
         true
@@ -219,16 +221,34 @@ impl LeaseState {
         self.has_news() || self.left.0 > 0 || self.is_asking
     }
 
-    /// Begins a new month: what was spent so far belongs to the one before.
-    pub fn begin_month(&mut self) {
-        self.spent_before_month = self.spent;
+    /// Begins `day`: what was spent so far belongs to the one before.
+    ///
+    /// A record has room for one turn. While the store does not know of the last one, only a month's turn takes its place. And
+    /// if more than a day has passed, what was spent stays with its own day, or at least with its month.
+    pub fn begin_day(&mut self, day: Day) {
+        if day <= self.day {
+            return;
+        }
+        if self.day == Day(0) {
+            self.day = day;
+            return;
+        }
+        if self.epoch == 0 || !self.has_news() {
+            self.day = day;
+        } else if day.month() > self.day.month() {
+            self.day = Day::of(day.month().start());
+        } else if self.spent_before_day > self.acked {
+            return;
+        } else {
+            self.day = self.day.next();
+        }
+        self.spent_before_day = self.spent;
     }
 
     /// The next message to the store. A message that is under way is repeated with its number, so that the store recognizes it.
     /// `until_empty` says of each bucket when it is empty, in the form of [`LeaseRequest::since`]; 0 if that is not known.
     pub fn message(
         &mut self,
-        month: Month,
         wish: Wish,
         until_empty: [Micros; 3],
         patience: Millis,
@@ -280,8 +300,8 @@ impl LeaseState {
             seq: self.seq,
             spent,
             acked: self.acked,
-            spent_before_month: self.spent_before_month,
-            month: month.0,
+            spent_before_day: self.spent_before_day,
+            day: self.day.0,
             hold: self.left,
             need: wish.need.min(Self::MOST),
             queued: wish.queued.min(Self::MOST),
@@ -343,13 +363,13 @@ impl LeaseState {
     /// Begins a new epoch with what is still owed, because the store knows a later message than the record's last.
     pub fn begin_anew(&mut self, at: NodeMillis) {
         let (owed, returned) = (self.owed(), self.acked.less(self.spent));
-        let before = match self.spent_before_month.less(self.acked) {
+        let before = match self.spent_before_day.less(self.acked) {
             Cost(0) => Cost(0),
             before => Self::START.plus(before),
         };
-        let epoch = self.epoch;
+        let (epoch, day) = (self.epoch, self.day);
         let fresh = (self.fresh | self.fresh >> 4) & Self::SINCE_MESSAGE;
-        *self = Self { spent_before_month: before, fresh, ..Self::default() };
+        *self = Self { spent_before_day: before, day, fresh, ..Self::default() };
         self.begin(at);
         self.spent = Self::START.plus(owed).less(returned);
         self.epoch = self.epoch.max(epoch.saturating_add(1));

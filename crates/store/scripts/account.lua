@@ -14,16 +14,20 @@ local pack, unpack, min, max = struct.pack, struct.unpack, math.min, math.max
 local at, refilled
 local works, weights, level_drains, idles, floors = {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}
 local loans = 0
-local nodes, lows, highs, seqs, spents, lents, forfeits, loan_months, loan_ends = {}, {}, {}, {}, {}, {}, {}, {}, {}
-local LOAN_FIELDS = {nodes, lows, highs, seqs, spents, lents, forfeits, loan_months, loan_ends}
+local nodes, lows, highs, seqs, spents, lents, forfeits, loan_days, loan_ends = {}, {}, {}, {}, {}, {}, {}, {}, {}
+local LOAN_FIELDS = {nodes, lows, highs, seqs, spents, lents, forfeits, loan_days, loan_ends}
 local usages = 0
-local usage_months, useds = {}, {}
+local periods, useds = {}, {}
+
+-- What concerns days that the account does not keep, until it is added to them.
+local moves = 0
+local moved_days, moved = {}, {}
 
 -- The offer that applies to the account.
 local count, drains, offer_weights, capacities, holds, quota
 
 -- What the account's node says.
-local node, low, high, seq, spent, acked, spent_before_month, said_month, hold, need, queued, want
+local node, low, high, seq, spent, acked, spent_before_day, said_day, hold, need, queued, want
 local sinces = {0, 0, 0}
 local returned, returned_age
 
@@ -63,9 +67,21 @@ local function month_of(micros)
   return less((era * 400 + year) * 12 + month + 2, 23640)
 end
 
-local function used(month)
+local function day_of(micros)
+  return min(div(micros, DAY), 65535)
+end
+
+local memo_day, memo_month
+
+local function month_of_day(day)
+  if day ~= memo_day then memo_day, memo_month = day, month_of(day * DAY) end
+  return memo_month
+end
+
+-- The usage, as in src/accounts/usage.rs.
+local function used(period)
   for i = usages, 1, -1 do
-    if usage_months[i] == month then return useds[i] end
+    if periods[i] == period then return useds[i] end
   end
   return 0
 end
@@ -73,35 +89,71 @@ end
 -- Entries beyond the counts stay, so that no list grows from account to account. `table.insert` would keep shifting
 -- them.
 local function remove_usage(place)
-  for i = place, usages - 1 do usage_months[i], useds[i] = usage_months[i + 1], useds[i + 1] end
+  for i = place, usages - 1 do periods[i], useds[i] = periods[i + 1], useds[i + 1] end
   usages = usages - 1
 end
 
-local function use_up(month, milli)
-  if milli == 0 then return end
-  local place = 1
+local function move_to(day, milli)
+  if milli == 0 or day < FIRST_DAY then return end
+  moves = moves + 1
+  moved_days[moves], moved[moves] = day, milli
+end
+
+local function add(period, milli)
   for i = usages, 1, -1 do
-    if usage_months[i] == month then
+    if periods[i] == period then
       useds[i] = min(useds[i] + milli, EXACT)
       return
     end
-    if usage_months[i] < month then
-      place = i + 1
-      break
-    end
   end
-  for i = usages, place, -1 do usage_months[i + 1], useds[i + 1] = usage_months[i], useds[i] end
-  usage_months[place], useds[place] = month, min(milli, EXACT)
+  if period >= FIRST_DAY and usages > 0 and periods[usages] >= FIRST_DAY then
+    move_to(periods[usages], useds[usages])
+    usages = usages - 1
+  end
+  local place = usages + 1
+  while place > 1 and periods[place - 1] > period do
+    periods[place], useds[place] = periods[place - 1], useds[place - 1]
+    place = place - 1
+  end
+  periods[place], useds[place] = period, min(milli, EXACT)
   usages = usages + 1
-  local newest = usage_months[usages]
-  while usage_months[1] + MONTHS_KEPT <= newest do remove_usage(1) end
+  local last = usages
+  while last > 0 and periods[last] >= FIRST_DAY do last = last - 1 end
+  local newest = last > 0 and periods[last] or 0
+  while usages > 0 and periods[1] + MONTHS_KEPT <= newest do remove_usage(1) end
 end
 
-local function give_back(month, milli)
+local function use_up(day, milli)
+  if milli == 0 then return end
+  add(month_of_day(day), milli)
+  if day < FIRST_DAY then return end
+  if day < periods[usages] then
+    move_to(day, milli)
+  else
+    add(day, milli)
+  end
+end
+
+local function give_back_of_month(month, milli)
   if milli == 0 then return end
   for i = 1, usages do
-    if usage_months[i] == month then useds[i] = less(useds[i], milli) end
+    if periods[i] == month then useds[i] = less(useds[i], milli) end
   end
+end
+
+local function give_back_of_day(day, milli)
+  if milli == 0 then return end
+  if periods[usages] == day then
+    useds[usages] = less(useds[usages], milli)
+  else
+    move_to(day, -milli)
+  end
+end
+
+local function give_back(day, milli)
+  if milli == 0 then return end
+  give_back_of_month(month_of_day(day), milli)
+  give_back_of_day(day, milli)
 end
 
 -- The levels, as in src/accounts/level.rs.
@@ -184,11 +236,15 @@ local function fill(milli, lent, first, second, third)
   end
 end
 
-local function take_back_of_month(month, milli, age)
+local function take_back_of_usage(day, milli, age)
   if milli == 0 then return end
+  local month = month_of_day(day)
   local of_month = min(milli, used(month))
-  give_back(month, of_month)
-  if less(at, start_of(month)) < age then give_back(less(month, 1), milli - of_month) end
+  give_back_of_month(month, of_month)
+  if less(at, start_of(month)) < age then give_back_of_month(less(month, 1), milli - of_month) end
+  local of_day = periods[usages] == day and min(milli, useds[usages]) or milli
+  give_back_of_day(day, of_day)
+  if less(at, day * DAY) < age then give_back_of_day(less(day, 1), milli - of_day) end
 end
 
 -- `certain` is the part of `milli` that bounds what is taken back, beyond what level i has risen since it was `before[i]`.
@@ -232,9 +288,14 @@ local function left(month, lent)
   return least
 end
 
+-- Stores once kept the month that a loan belongs to.
+local function lent_on(i)
+  return loan_days[i] < FIRST_DAY and day_of(at) or loan_days[i]
+end
+
 local function forfeit(i)
   fill(lents[i], lents[i], 0, 0, 0)
-  use_up(loan_months[i], lents[i])
+  use_up(lent_on(i), lents[i])
   forfeits[i] = min(forfeits[i] + lents[i], EXACT)
   lents[i] = 0
 end
@@ -322,7 +383,7 @@ end
 
 local function start_loan(i)
   nodes[i], lows[i], highs[i] = node, low, high
-  seqs[i], spents[i], lents[i], forfeits[i], loan_months[i], loan_ends[i] = 0, acked, 0, 0, 0, 0
+  seqs[i], spents[i], lents[i], forfeits[i], loan_days[i], loan_ends[i] = 0, acked, 0, 0, 0, 0
   return i
 end
 
@@ -356,19 +417,21 @@ end
 
 local levels_before = {0, 0, 0}
 
-local function report(i, month)
+local function report(i)
   local total = spent + returned
   local delta = less(total, spents[i])
   local back = min(less(max(spents[i], total), spent), returned)
   local from_lease = min(delta, less(lents[i], hold))
   if delta > 0 or back > 0 or forfeits[i] > 0 then
     local without = delta - from_lease
-    local current = month
-    if said_month ~= 0 and said_month < month then current = said_month end
-    local before = said_month > month and 0 or min(less(min(spent_before_month, total), spents[i]), delta)
+    local today = day_of(at)
+    local is_known = said_day >= FIRST_DAY and said_day <= today
+    local current = is_known and said_day or today
+    local before = is_known and min(less(min(spent_before_day, total), spents[i]), delta) or 0
     local after = delta - before
+    local lent_day = lent_on(i)
     local known_before, known_after = 0, 0
-    if loan_months[i] < current then
+    if lent_day < current then
       known_before = min(forfeits[i], without, before)
     else
       known_after = min(forfeits[i], without, after)
@@ -379,8 +442,8 @@ local function report(i, month)
     fill(from_lease + without - known, from_lease, sinces[1], sinces[2], sinces[3])
     use_up(less(current, 1), before - known_before)
     use_up(current, after - known_after)
-    give_back(loan_months[i], forfeits[i] - known)
-    take_back_of_month(current, back, returned_age)
+    give_back(lent_day, forfeits[i] - known)
+    take_back_of_usage(current, back, returned_age)
     take_back(back, returned_age, less(back, delta), levels_before)
     forfeits[i] = 0
     spents[i] = max(spents[i], total) - back
@@ -456,7 +519,7 @@ local function apply(month, ends)
   local is_repeated = seqs[i] == seq and loan_ends[i] > 0
   local flags, wait = 0, 0
   local idle = idle_of(i)
-  if not is_repeated then report(i, month) end
+  if not is_repeated then report(i) end
   local lent = lent_in_all()
   local rest = left(month, lent)
   local missing = less(need, lents[i])
@@ -480,7 +543,7 @@ local function apply(month, ends)
   local scarce = is_scarce(month, lent)
   local calm = not is_repeated and not scarce and idle > IDLE_MS and has_plenty(lent)
   if not is_repeated then
-    loan_months[i] = month
+    loan_days[i] = day_of(at)
     loan_ends[i] = min(at + (calm and CALM_TTL or LEASE_TTL), ends)
   end
   seqs[i] = seq
@@ -494,7 +557,7 @@ local function charge(cost, month, ends)
   local flags, wait = 0, 0
   if cost <= left(month, lent) then
     fill(cost, 0, 0, 0, 0)
-    use_up(month, cost)
+    use_up(day_of(at), cost)
   else
     flags, wait = refusal(cost, month, ends, lent)
   end
@@ -504,9 +567,9 @@ end
 local function settle(first, cost, charged_at, month)
   local more = less(cost, first)
   fill(more, 0, 0, 0, 0)
-  use_up(month, more)
+  use_up(day_of(at), more)
   local back = less(first, cost)
-  give_back(month_of(min(charged_at, at)), back)
+  give_back(day_of(min(charged_at, at)), back)
   levels_before[1], levels_before[2], levels_before[3] = 0, 0, 0
   take_back(back, charged_at > at and EXACT or at - charged_at, EXACT, levels_before)
   return grant(month, 0, 0, 0, 0, 0, 0)
@@ -521,7 +584,7 @@ local function reset(bucket, month, now)
   if not month then return end
   local turned = month_of(max(now, at))
   for i = usages, 1, -1 do
-    if usage_months[i] == turned then remove_usage(i) end
+    if periods[i] == turned then remove_usage(i) end
   end
 end
 

@@ -26,7 +26,7 @@ local USAGE, USAGE_LENGTH = '<HI8', 10
 -- If something once came back to a bucket, the levels' floors follow, and after a reset its moment, for a while.
 local FLOORS, FLOORS_LENGTH = '<I8I8I8', 24
 local REFILLED, REFILLED_LENGTH = '<I8', 8
-local USUAL = '<BBI8HHHBi8I4I4c0c0c8I4I4I4I8I8I8HI8HI8'
+local USUAL = '<BBI8HHHBi8I4I4c0c0c8I4I4I4I8I8I8HI8HI8HI8'
 local byte, sub = string.byte, string.sub
 
 -- Unpacks `value` into the current account. Returns its description and its name, or nil if it is no account.
@@ -43,7 +43,7 @@ local function unpack_account(value)
   local floors_end = length
   if was_refilled then length = length + REFILLED_LENGTH end
   if #value ~= length or levels > 3 or has >= 2 * HAS_NAME or (has < HAS_NAME and name > 0) then return nil end
-  at, loans, usages = moment, lent, months
+  at, loans, usages, moves = moment, lent, months, 0
   local place = HEAD_LENGTH + 1
   for i = 1, levels do
     local work
@@ -58,12 +58,12 @@ local function unpack_account(value)
   local text = place
   place = place + description + name
   for i = 1, lent do
-    nodes[i], lows[i], highs[i], seqs[i], spents[i], lents[i], forfeits[i], loan_months[i], loan_ends[i] =
+    nodes[i], lows[i], highs[i], seqs[i], spents[i], lents[i], forfeits[i], loan_days[i], loan_ends[i] =
       unpack(LOAN, value, place)
     place = place + LOAN_LENGTH
   end
   for i = 1, months do
-    usage_months[i], useds[i] = unpack(USAGE, value, place)
+    periods[i], useds[i] = unpack(USAGE, value, place)
     place = place + USAGE_LENGTH
   end
   local names = text + description
@@ -71,12 +71,12 @@ local function unpack_account(value)
 end
 
 local function start_account()
-  at, refilled, loans, usages = 0, 0, 0, 0
+  at, refilled, loans, usages, moves = 0, 0, 0, 0, 0
   for i = 1, 3 do works[i], weights[i], level_drains[i], idles[i], floors[i] = 0, 0, 0, 0, 0 end
 end
 
 local function pack_loan(i)
-  return pack(LOAN, nodes[i], lows[i], highs[i], seqs[i], spents[i], lents[i], forfeits[i], loan_months[i], loan_ends[i])
+  return pack(LOAN, nodes[i], lows[i], highs[i], seqs[i], spents[i], lents[i], forfeits[i], loan_days[i], loan_ends[i])
 end
 
 local function signed(i)
@@ -90,20 +90,39 @@ local function pack_account(description, name)
   local has_floors = floors[1] + floors[2] + floors[3] > 0
   if has_floors then has = has + HAS_FLOORS end
   if refilled > 0 then has = has + WAS_REFILLED end
-  if not has_floors and refilled == 0 and levels == 1 and loans == 1 and usages == 1 then
+  if not has_floors and refilled == 0 and levels == 1 and loans == 1 and usages == 2 then
     -- Almost every account looks like this, so it is packed by one call.
-    return pack(USUAL, ACCOUNT_VERSION, has, at, #description, length, 1, 1, signed(1), weights[1], level_drains[1], description, name or '', nodes[1],
-      lows[1], highs[1], seqs[1], spents[1], lents[1], forfeits[1], loan_months[1], loan_ends[1], usage_months[1], useds[1])
+    return pack(USUAL, ACCOUNT_VERSION, has, at, #description, length, 1, 2, signed(1), weights[1], level_drains[1], description, name or '', nodes[1],
+      lows[1], highs[1], seqs[1], spents[1], lents[1], forfeits[1], loan_days[1], loan_ends[1], periods[1], useds[1], periods[2], useds[2])
   end
   local parts = {pack(HEAD, ACCOUNT_VERSION, has, at, #description, length, loans, usages)}
   for i = 1, levels do parts[#parts + 1] = pack(LEVEL, signed(i), weights[i], level_drains[i]) end
   parts[#parts + 1] = description
   parts[#parts + 1] = name or ''
   for i = 1, loans do parts[#parts + 1] = pack_loan(i) end
-  for i = 1, usages do parts[#parts + 1] = pack(USAGE, usage_months[i], useds[i]) end
+  for i = 1, usages do parts[#parts + 1] = pack(USAGE, periods[i], useds[i]) end
   if has_floors then parts[#parts + 1] = pack(FLOORS, floors[1], floors[2], floors[3]) end
   if refilled > 0 then parts[#parts + 1] = pack(REFILLED, refilled) end
   return table.concat(parts)
+end
+
+-- Adds what concerns earlier days to what is kept of them: a string for each month, with 8 bytes for each day of it. Its key is
+-- the account's with `u`, and the month. It is in the account's slot, and no caller knows the month before.
+local function keep_moved(key, now)
+  for i = 1, moves do
+    local month = month_of_day(moved_days[i])
+    local ends = start_of(month + 1 + MONTHS_KEPT)
+    if ends > now then
+      local place = moved_days[i] - start_of(month) / DAY
+      local days = 'tollgate:u' .. sub(key, 11) .. ':' .. month
+      local value = redis.call('GET', days) or ''
+      value = value .. string.rep('\0', (place + 1) * 8 - #value)
+      local milli = min(max(unpack('<I8', value, place * 8 + 1) + moved[i], 0), EXACT)
+      value = sub(value, 1, place * 8) .. pack('<I8', milli) .. sub(value, place * 8 + 9)
+      redis.call('SET', days, value, 'PX', string.format('%.0f', div_ceil(ends - now, 1000)))
+    end
+  end
+  moves = 0
 end
 
 local function apply_all(KEYS, ARGV)
@@ -165,7 +184,7 @@ local function apply_all(KEYS, ARGV)
       end
       local text
       if what == ASK_LEASE or what == ASK_RETURN then
-        node, low, high, seq, spent, acked, spent_before_month, said_month, hold, need, queued, want, sinces[1], sinces[2],
+        node, low, high, seq, spent, acked, spent_before_day, said_day, hold, need, queued, want, sinces[1], sinces[2],
           sinces[3], text = unpack(LEASE, arg, 5)
         returned, returned_age = 0, 0
         if what == ASK_RETURN then returned, returned_age, text = unpack('<I8I8', arg, text) end
@@ -183,13 +202,15 @@ local function apply_all(KEYS, ARGV)
       end
       local packed = pack_account(offer.description, name)
       if flags % (2 * ANONYMOUS) >= ANONYMOUS then
+        moves = 0
         local kept = max(div_ceil(less(forgettable_at(), at), 1000), 1)
         call('SET', KEYS[i], packed, 'PX', string.format('%.0f', kept))
-      elseif div(before, DAY) == div(at, DAY) then
+      elseif div(before, DAY) == div(at, DAY) and moves == 0 then
         -- Setting an expiry costs as much as setting the value.
         call('SET', KEYS[i], packed, 'KEEPTTL')
       else
         call('SET', KEYS[i], packed, 'PX', string.format('%.0f', CONSUMER_KEPT_MS))
+        if moves > 0 then keep_moved(KEYS[i], now) end
       end
     end
   end

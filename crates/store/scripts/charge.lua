@@ -1,7 +1,7 @@
 -- One client's charge, if its account is as simple as almost all are. The result is what `account.lua` and `apply.lua`
 -- would compute, which follow in the same script. Without a kept function, defining all of their functions takes longer
 -- than such a charge, so this comes first. It returns nil and leaves the rest to them: a first request, a refusal, a
--- loan, another rate, a new month.
+-- loan, another rate, a new day or month.
 --
 -- KEYS and ARGV are those of `apply.lua`.
 
@@ -14,8 +14,8 @@ local function charge_alone(KEYS, ARGV)
       local _, flags, _, _, cost = unpack('<BBBBI8', arg)
       local count, d1, w1, c1, d2, w2, c2, d3, w3, c3, is_monthly, quota = unpack('<BI8I8I8I8I8I8I8I8I8BI8', ARGV[4])
       local names = 18 + count * 16 + described
-      local is_whole = #value == names + named + 9 and (has >= HAS_NAME or named == 0)
-      if is_whole and has % HAS_NAME == count and has < 2 * HAS_NAME and lent == 0 and months == 1 and cost > 0 then
+      local is_whole = #value == names + named + 19 and (has >= HAS_NAME or named == 0)
+      if is_whole and has % HAS_NAME == count and has < 2 * HAS_NAME and lent == 0 and months == 2 and cost > 0 then
         local now
         if ARGV[1] == '' then
           local time = call('TIME')
@@ -26,17 +26,18 @@ local function charge_alone(KEYS, ARGV)
         -- If the clock steps back by at most this much, time stands still.
         local moment = (at > now and at - now <= CLOCK_SKEW) and at or now
         local elapsed = max(moment - at, 0)
-        local month, used = unpack('<HI8', value, names + named)
+        local month, used, kept_day, used_today = unpack('<HI8HI8', value, names + named)
 
         -- The month, as in `month_of`.
-        local day = (moment - moment % 86400000000) / 86400000000 + 719468
+        local today = (moment - moment % 86400000000) / 86400000000
+        local day = today + 719468
         local of_era = day % 146097
         local leaps = (of_era - of_era % 1460) / 1460 - (of_era - of_era % 36524) / 36524 + (of_era - of_era % 146096) / 146096
         local year = (of_era - leaps - (of_era - leaps) % 365) / 365
         local fifths = (of_era - (year * 365 + (year - year % 4) / 4 - (year - year % 100) / 100)) * 5 + 2
         local this = ((day - of_era) / 146097 * 400 + year) * 12 + (fifths - fifths % 153) / 153 + 2 - 23640
 
-        local fits = month == this and (is_monthly == 0 or used + cost <= quota)
+        local fits = month == this and kept_day == today and (is_monthly == 0 or used + cost <= quota)
         local works, weights, drains, capacities = {0, 0, 0}, {w1, w2, w3}, {d1, d2, d3}, {c1, c2, c3}
         local milli, empty_at = {0, 0, 0}, 0
         for i = 1, count do
@@ -51,7 +52,7 @@ local function charge_alone(KEYS, ARGV)
         end
 
         if fits then
-          used = min(used + cost, EXACT)
+          used, used_today = min(used + cost, EXACT), min(used_today + cost, EXACT)
           local name = has >= HAS_NAME and value:sub(names, names + named - 1) or nil
           local is_same_day = at - at % 86400000000 == moment - moment % 86400000000
           if flags % (2 * NAMED) >= NAMED then
@@ -59,9 +60,9 @@ local function charge_alone(KEYS, ARGV)
             name = arg:sub(13)
           end
           local description = ARGV[4]:sub(74)
-          local parts = {pack('<BBI8HHHB', ACCOUNT_VERSION, count + (name and HAS_NAME or 0), moment, #description, name and #name or 0, 0, 1)}
+          local parts = {pack('<BBI8HHHB', ACCOUNT_VERSION, count + (name and HAS_NAME or 0), moment, #description, name and #name or 0, 0, 2)}
           for i = 1, count do parts[i + 1] = pack('<i8I4I4', works[i], weights[i], drains[i]) end
-          parts[count + 2] = description .. (name or '') .. pack('<HI8', this, used)
+          parts[count + 2] = description .. (name or '') .. pack('<HI8HI8', this, used, today, used_today)
           local packed = table.concat(parts)
           if flags % (2 * ANONYMOUS) >= ANONYMOUS then
             call('SET', KEYS[1], packed, 'PX', string.format('%.0f', max((empty_at + 1000 - empty_at % 1000) / 1000, 1)))

@@ -46,12 +46,13 @@ local function begin(key, value, now)
   return description, name, before, month_of(at)
 end
 
-local function keep_account(key, description, name, before)
+local function keep_account(key, description, name, before, now)
   local packed = pack_account(description, name)
-  if div(before, DAY) == div(at, DAY) then
+  if div(before, DAY) == div(at, DAY) and moves == 0 then
     redis.call('SET', key, packed, 'KEEPTTL')
   else
     redis.call('SET', key, packed, 'PX', string.format('%.0f', CONSUMER_KEPT_MS))
+    keep_moved(key, now)
   end
 end
 
@@ -90,7 +91,7 @@ local function reserve(KEYS, ARGV, value, now, cost, ttl)
   if not counts then return pack('<B', TOO_MANY) end
   local answer = charge(cost, month, start_of(month + 1))
   if not name or div(before, DAY) ~= div(at, DAY) then redis.call('SADD', KEYS[4], sub(KEYS[1], -32)) end
-  keep_account(KEYS[1], kept, ARGV[4], before)
+  keep_account(KEYS[1], kept, ARGV[4], before, now)
   if byte(answer, GRANT_FLAGS) > 0 then return pack('<BI8', DENIED, at) .. answer end
   local reservation = pack(RESERVATION, RESERVATION_VERSION, at, cost, expires, #offer, #context) .. offer .. context .. answer
   keep_until(KEYS[2], reservation, expires + LATE, now)
@@ -108,7 +109,7 @@ local function settle_with(KEYS, value, reservation, now, cost)
   local answer = settle(first, cost, reserved_at, month)
   reservation = reservation .. pack('<I8I8', at, cost) .. answer
   -- An account that has gone begins anew, in the tier of the reservation.
-  keep_account(KEYS[1], description ~= '' and description or kept, name, before)
+  keep_account(KEYS[1], description ~= '' and description or kept, name, before, now)
   redis.call('SET', KEYS[2], reservation, 'KEEPTTL')
   return pack('<B', GRANTED) .. reservation
 end

@@ -30,6 +30,7 @@ mod level;
 mod loan;
 mod reservation;
 mod room;
+mod usage;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +43,8 @@ pub use self::reservation::{
     Decided, Hold, LATE, MAX_RESERVATIONS, MINUTE, Reservation, ReservationCount, ReservationId, Settling,
 };
 use self::room::may_lie_idle;
-use tollgate_core::limit::Month;
+pub use self::usage::{FIRST_DAY, Moved, Usage, day_of};
+use tollgate_core::limit::{Day, Month};
 use tollgate_core::terms::{Bucket, EXACT, Terms};
 use tollgate_core::units::{Cost, Micros, Millis, UnixMicros, Work};
 use tollgate_core::wire::{Grant, LeaseRequest, Returned};
@@ -95,15 +97,6 @@ pub const CLOCK_SKEW: Micros = Micros(1_000_000);
 /// The largest amount in an account: see [`EXACT`].
 const MOST: Cost = Cost(EXACT);
 
-/// What was spent in one month.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// The months since January 1970.
-    pub month: u16,
-    /// The amount.
-    pub used: Cost,
-}
-
 /// One client's account. The default is that of a client who was never seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
@@ -113,10 +106,13 @@ pub struct Account {
     pub levels: [Level; 3],
     /// The nodes that have borrowed, in the order of their first loans.
     pub loans: Vec<Loan>,
-    /// What was spent, by month, oldest first.
+    /// What was spent, by month, oldest first, and on the newest day.
     pub usage: Vec<Usage>,
     /// When the buckets were reset, while leases of before may last; otherwise 0.
     pub refilled: UnixMicros,
+    /// What concerns earlier days, until the backend takes it.
+    #[serde(skip)]
+    pub moved: Vec<Moved>,
 }
 
 /// The answer to a [`LeaseRequest`].
@@ -155,7 +151,7 @@ impl Account {
         let is_repeated = loan.seq == lease.seq && loan.epoch == lease.epoch && loan.has_been();
         let pace = loan.pace(lease, now);
         if !is_repeated {
-            self.report(terms, &mut loan, lease, month);
+            self.report(terms, &mut loan, lease);
         }
         loan.seq = lease.seq;
         self.put(index, loan);
@@ -188,7 +184,7 @@ impl Account {
         let is_calm = !is_repeated && !is_scarce && pace != Pace::Brisk && self.has_plenty(terms);
         if !is_repeated {
             let lasts = if is_calm { CALM_TTL } else { LEASE_TTL };
-            loan.month = month;
+            loan.period = day_of(now).0;
             loan.ends = now.after(lasts).min(end_of(month));
             self.put(index, loan);
         }
@@ -219,7 +215,7 @@ impl Account {
         let cost = exact(cost);
         let refusal = if cost <= self.left(terms, month) {
             self.fill(terms, cost, Cost(0), [Poured::Now; 3]);
-            self.use_up(month, cost);
+            self.use_up(day_of(now), cost);
             None
         } else {
             Some(self.refusal(terms, cost, month, now))
@@ -241,11 +237,11 @@ impl Account {
         let (first, cost) = (exact(first), exact(cost));
         let more = cost.less(first);
         self.fill(terms, more, Cost(0), [Poured::Now; 3]);
-        self.use_up(month, more);
+        self.use_up(day_of(now), more);
         // If the clock has been set back since, nobody knows how long ago that was.
         let age = if charged_at > now { Micros(EXACT) } else { now.since(charged_at) };
         let returned = Returned { cost: first.less(cost), age };
-        self.give_back(month_of(charged_at.min(now)), returned.cost);
+        self.give_back(day_of(charged_at.min(now)), returned.cost);
         for (level, bucket) in self.levels.iter_mut().zip(&terms.buckets) {
             level.take_back(bucket, returned, Work(EXACT));
         }
@@ -260,23 +256,8 @@ impl Account {
             self.refilled = self.at;
         }
         if month {
-            let month = month_of(now.max(self.at));
-            self.usage.retain(|usage| usage.month != month);
+            self.reset_month(now.max(self.at));
         }
-    }
-
-    /// What was spent in `month`, as far as it was reported.
-    #[must_use]
-    pub fn used(&self, month: u16) -> Cost {
-        self.usage.iter().find(|usage| usage.month == month).map_or(Cost(0), |usage| usage.used)
-    }
-
-    /// What was spent in `month`, with the leases of that month that have ended at `now`. These count as spent even if
-    /// nothing has asked for the client since.
-    #[must_use]
-    pub fn used_at(&self, month: u16, now: UnixMicros) -> Cost {
-        let ended = self.loans.iter().filter(|loan| loan.month == month && loan.ends <= now);
-        ended.fold(self.used(month), |sum, loan| sum.plus(loan.lent))
     }
 
     /// The time from which on the account is as good as one that was never seen, if no month has to be kept.
@@ -352,7 +333,7 @@ impl Account {
     /// Counts what is left of `loan` as spent.
     fn forfeit(&mut self, terms: &Terms, loan: &mut Loan) {
         self.fill(terms, loan.lent, loan.lent, [Poured::Now; 3]);
-        self.use_up(loan.month, loan.lent);
+        self.use_up(loan.day(day_of(self.at)), loan.lent);
         loan.forfeited = exact(loan.forfeited.plus(loan.lent));
         loan.lent = Cost(0);
     }
@@ -384,7 +365,7 @@ impl Account {
     }
 
     /// Counts what the node has spent since its last report, and takes back what it no longer holds.
-    fn report(&mut self, terms: &Terms, loan: &mut Loan, lease: &LeaseRequest, month: u16) {
+    fn report(&mut self, terms: &Terms, loan: &mut Loan, lease: &LeaseRequest) {
         // What came back was spent before, and the store may not know of either.
         let spent = exact(lease.spent).plus(exact(lease.returned.cost));
         let delta = spent.less(loan.spent);
@@ -392,14 +373,16 @@ impl Account {
         // What it still holds was not spent.
         let from_lease = delta.min(loan.lent.less(lease.hold));
         let without = delta.less(from_lease);
-        let current = if lease.month == 0 { month } else { lease.month.min(month) };
-        // If the node's clock runs ahead, its month has changed already. All of the spending belongs to the store's
-        // month.
-        let turn = if lease.month > month { Cost(0) } else { exact(lease.spent_before_month).min(spent) };
+        let today = day_of(self.at);
+        // If the node's clock runs ahead, its day has changed already. All of the spending belongs to the store's day.
+        let is_known = (FIRST_DAY..=today.0).contains(&lease.day);
+        let current = if is_known { Day(lease.day) } else { today };
+        let turn = if is_known { exact(lease.spent_before_day).min(spent) } else { Cost(0) };
         let before = turn.less(loan.spent).min(delta);
         let after = delta.less(before);
         // What counted as spent when the loan ended is not counted a second time.
-        let (known_before, known_after) = if loan.month < current {
+        let lent_on = loan.day(today);
+        let (known_before, known_after) = if lent_on < current {
             (loan.forfeited.min(without).min(before), Cost(0))
         } else {
             (Cost(0), loan.forfeited.min(without).min(after))
@@ -414,11 +397,11 @@ impl Account {
         };
         let levels_before = self.levels.map(|level| level.work);
         self.fill(terms, from_lease.plus(unknown), from_lease, poured);
-        self.use_up(current.saturating_sub(1), before.less(known_before));
+        self.use_up(Day(current.0.saturating_sub(1)), before.less(known_before));
         self.use_up(current, after.less(known_after));
         // What the node did not spend after all goes back to the month.
-        self.give_back(loan.month, loan.forfeited.less(known));
-        self.take_back_of_month(current, Returned { cost: back, ..lease.returned });
+        self.give_back(lent_on, loan.forfeited.less(known));
+        self.take_back_of_usage(current, Returned { cost: back, ..lease.returned });
         // If the answer to an earlier report was lost, this one tells again what came back, and `delta` seems to be spent for the
         // first time. So as much of what comes back takes no more from a bucket than has just been poured in.
         let certain = back.less(delta);
@@ -432,41 +415,10 @@ impl Account {
         loan.lent = loan.lent.less(from_lease).min(lease.hold);
     }
 
-    /// Gives back what requests cost less than they were charged at first. What `month` has not used that much of comes off
-    /// the month before, if they may have been charged then. Otherwise the month was reset.
-    fn take_back_of_month(&mut self, month: u16, returned: Returned) {
-        let of_month = returned.cost.min(self.used(month));
-        self.give_back(month, of_month);
-        let before = month.saturating_sub(1);
-        if self.at.since(end_of(before)) < returned.age {
-            self.give_back(before, returned.cost.less(of_month));
-        }
-    }
-
     /// Fills the buckets with `cost`, of which `lent` was lent. A bucket never gets more than full.
     fn fill(&mut self, terms: &Terms, cost: Cost, lent: Cost, poured: [Poured; 3]) {
         for ((level, bucket), poured) in self.levels.iter_mut().zip(&terms.buckets).zip(poured) {
             level.fill(bucket, cost, lent, poured);
-        }
-    }
-
-    fn use_up(&mut self, month: u16, cost: Cost) {
-        if cost == Cost(0) {
-            return;
-        }
-        if let Some(usage) = self.usage.iter_mut().find(|usage| usage.month == month) {
-            usage.used = exact(usage.used.plus(cost));
-            return;
-        }
-        self.usage.push(Usage { month, used: exact(cost) });
-        self.usage.sort_unstable_by_key(|usage| usage.month);
-        let newest = self.usage.last().map_or(0, |usage| usage.month);
-        self.usage.retain(|usage| usage.month.saturating_add(MONTHS_KEPT) > newest);
-    }
-
-    fn give_back(&mut self, month: u16, cost: Cost) {
-        if let Some(usage) = self.usage.iter_mut().find(|usage| usage.month == month) {
-            usage.used = usage.used.less(cost);
         }
     }
 

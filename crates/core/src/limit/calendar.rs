@@ -70,6 +70,36 @@ impl Month {
     }
 }
 
+/// A calendar day: days since 1970-01-01, UTC. The clock's range ends in 2554, but these in 2149.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(pub u16);
+
+impl Day {
+    /// The day that `moment` lies in.
+    #[must_use]
+    pub fn of(moment: UnixNanos) -> Self {
+        Self(u16::try_from(moment.seconds() / SECONDS_PER_DAY).unwrap_or(u16::MAX))
+    }
+
+    /// The day's first moment.
+    #[must_use]
+    pub fn start(self) -> UnixNanos {
+        UnixNanos::from_seconds(u64::from(self.0).wrapping_mul(SECONDS_PER_DAY))
+    }
+
+    /// The month that it lies in.
+    #[must_use]
+    pub fn month(self) -> Month {
+        Month::of(self.start())
+    }
+
+    /// The next day.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
 /// The number of days in the first `years` years of an era.
 const fn days_of_years(years: u64) -> u64 {
     years.wrapping_mul(365).wrapping_add(years / 4).wrapping_sub(years / 100)

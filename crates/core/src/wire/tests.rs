@@ -9,7 +9,7 @@ fn batch() -> Batch {
         seq: 3,
         spent: units::Cost(12_000),
         acked: units::Cost(11_000),
-        spent_before_month: units::Cost(2_000),
+        spent_before_day: units::Cost(2_000),
         month: 682,
         hold: units::Cost(1_000),
         need: units::Cost(2_000),

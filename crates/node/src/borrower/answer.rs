@@ -102,6 +102,7 @@ impl Borrower {
                 let is_applied = state.lease.apply_grant(grant, lease, sent.tick(), now.tick());
                 if is_applied {
                     let since = state.lease.spent_since(grant);
+                    state.turn_to(Month(grant.month).start());
                     state.lease.terms = tag(tier);
                     state.account = account_seen(grant, &state.account, since, tier, seen);
                     state.lease.renew(now);
@@ -176,7 +177,12 @@ pub struct Seen {
 pub fn account_seen(grant: &Grant, before: &Account, since: Cost, tier: &Tier, seen: Seen) -> Account {
     let now = seen.now.unix;
     let before = before.at(now, tier);
-    let mut account = Account { month: Month(grant.month), used: grant.month_used.plus(since), ..before };
+    let mut account = before;
+    // An answer may be from before the month's turn.
+    if Month(grant.month) >= before.month {
+        account.month = Month(grant.month);
+        account.used = grant.month_used.plus(since);
+    }
     let age = at_most(seen.took);
     for ((level, limit), used) in account.levels.iter_mut().zip(&tier.limits).zip(grant.used) {
         // The store rounds up.

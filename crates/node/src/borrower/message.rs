@@ -102,7 +102,7 @@ pub(super) fn message_of(
     now: Now,
 ) -> LeaseRequest {
     let until_empty = until_empty(state, tier, now);
-    state.lease.message(state.account.month, wish, until_empty, patience, now.millis())
+    state.lease.message(wish, until_empty, patience, now.millis())
 }
 
 /// The coarsest clock of a gateway.

@@ -10,6 +10,7 @@ pub(super) mod record;
 
 use tollgate_core::account::{Account, Refusal, Verdict, decide_all};
 use tollgate_core::client::{Client, ClientId, Network};
+use tollgate_core::limit::Month;
 use tollgate_core::policy::{Enforcement, StoreMode};
 use tollgate_core::price::Price;
 use tollgate_core::terms::tag;
@@ -251,6 +252,7 @@ impl Engine {
             state.lease.come_under(tag(tier));
             state.lease.apply_charge(grant.refusal.as_ref(), question.cost, now.millis());
             let since = state.lease.owed();
+            state.turn_to(Month(grant.month).start());
             state.account = account_seen(grant, &state.account, since, tier, seen);
             (Change::Write(state), ())
         });

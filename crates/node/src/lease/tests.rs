@@ -2,7 +2,8 @@ use super::*;
 use proptest::prelude::*;
 use tollgate_core::wire::Refusal;
 
-const MONTH: Month = Month(682);
+/// 2026-11-24.
+const TODAY: Day = Day(20_781);
 
 const START: Cost = LeaseState::START;
 
@@ -29,7 +30,7 @@ fn grant(request: &LeaseRequest, hold: u64) -> Grant {
 fn a_request_is_paid_for_as_long_as_the_lease_lasts_and_holds_enough() {
     let mut lease = LeaseState::default();
     assert_eq!(lease.spend(Cost(1_000), Tick(0)), Spend::Ask, "there is no request yet");
-    let request = lease.message(MONTH, wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
+    let request = lease.message(wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
     assert!(lease.apply_grant(&grant(&request, 2_000), &request, Tick(1_000), Tick(1_002)));
     assert_eq!(lease.spend(Cost(1_500), Tick(1_003)), Spend::Paid);
     assert_eq!(lease.spend(Cost(1_500), Tick(1_003)), Spend::Ask);
@@ -41,9 +42,9 @@ fn a_request_is_paid_for_as_long_as_the_lease_lasts_and_holds_enough() {
 #[test]
 fn what_was_spent_while_the_message_was_under_way_comes_off() {
     let mut lease = LeaseState::default();
-    let first = lease.message(MONTH, wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
+    let first = lease.message(wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
     lease.apply_grant(&grant(&first, 5_000), &first, Tick(1_000), Tick(1_000));
-    let second = lease.message(MONTH, wish(0, 5_000), UNKNOWN, Millis(100), NodeMillis(1_100));
+    let second = lease.message(wish(0, 5_000), UNKNOWN, Millis(100), NodeMillis(1_100));
     assert_eq!((second.hold, second.seq), (Cost(5_000), 2));
     lease.spend(Cost(3_000), Tick(1_101));
     assert!(
@@ -57,7 +58,7 @@ fn what_was_spent_while_the_message_was_under_way_comes_off() {
 #[test]
 fn what_was_lent_or_refused_under_other_terms_is_given_back_or_void() {
     let mut lease = LeaseState { terms: 1, ..LeaseState::default() };
-    let request = lease.message(MONTH, wish(7_000, 4_000), UNKNOWN, Millis(100), NodeMillis(1_000));
+    let request = lease.message(wish(7_000, 4_000), UNKNOWN, Millis(100), NodeMillis(1_000));
     let refusal = Refusal { limits: 1, month: false, never: false, wait: Micros(60_000_000) };
     let grant = Grant { refusal: Some(refusal), ..grant(&request, 5_000) };
     assert!(lease.apply_grant(&grant, &request, Tick(1_000), Tick(1_002)));
@@ -67,7 +68,7 @@ fn what_was_lent_or_refused_under_other_terms_is_given_back_or_void() {
     lease.spend(Cost(2_000), Tick(1_003));
     lease.come_under(2);
     assert_eq!(lease.spend(Cost(1_000), Tick(1_003)), Spend::Ask);
-    let next = lease.message(MONTH, wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_004));
+    let next = lease.message(wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_004));
     assert_eq!(
         (next.seq, next.spent, next.hold),
         (2, START.plus(Cost(2_000)), Cost(0)),
@@ -78,10 +79,10 @@ fn what_was_lent_or_refused_under_other_terms_is_given_back_or_void() {
 #[test]
 fn a_message_under_way_is_repeated_not_replaced() {
     let mut lease = LeaseState::default();
-    let first = lease.message(MONTH, wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
-    assert_eq!(lease.message(MONTH, wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_050)).seq, first.seq);
+    let first = lease.message(wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
+    assert_eq!(lease.message(wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_050)).seq, first.seq);
     assert_eq!(
-        lease.message(MONTH, wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_101)).seq,
+        lease.message(wish(1_000, 0), UNKNOWN, Millis(100), NodeMillis(1_101)).seq,
         first.seq + 1,
         "until patience ends"
     );
@@ -90,7 +91,7 @@ fn a_message_under_way_is_repeated_not_replaced() {
 #[test]
 fn a_refusal_holds_for_as_much_or_more_until_its_time() {
     let mut lease = LeaseState::default();
-    let request = lease.message(MONTH, wish(2_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
+    let request = lease.message(wish(2_000, 0), UNKNOWN, Millis(100), NodeMillis(1_000));
     let refusal = Some(Refusal { limits: 2, month: true, never: false, wait: Micros(600_001) });
     lease.apply_grant(&Grant { refusal, ..grant(&request, 0) }, &request, Tick(1_000), Tick(1_001));
     let refused = Refused { cost: Cost(2_000), until: Tick(1_602), limits: 2 | Refused::MONTH };
@@ -103,12 +104,13 @@ fn a_refusal_holds_for_as_much_or_more_until_its_time() {
 fn a_record_that_begins_anew_keeps_what_it_owes() {
     let mut lease = LeaseState::default();
     lease.owe(Cost(4_000), NodeMillis(1_000));
-    lease.begin_month();
+    lease.begin_day(TODAY);
+    lease.begin_day(TODAY.next());
     lease.owe(Cost(1_000), NodeMillis(1_000));
     let epoch = lease.epoch;
     lease.begin_anew(NodeMillis(1_001));
     assert_eq!(
-        (lease.spent, lease.spent_before_month, lease.acked, lease.seq),
+        (lease.spent, lease.spent_before_day, lease.acked, lease.seq),
         (START.plus(Cost(5_000)), START.plus(Cost(4_000)), START, 0)
     );
     assert!(lease.epoch > epoch);
@@ -139,7 +141,7 @@ proptest! {
                     }
                 }
                 1 => {
-                    let request = lease.message(MONTH, wish(amount, 0), UNKNOWN, Millis(0), NodeMillis(now));
+                    let request = lease.message(wish(amount, 0), UNKNOWN, Millis(0), NodeMillis(now));
                     lease.apply_grant(&grant(&request, amount), &request, NodeMillis(now).tick(), NodeMillis(now).tick());
                     lent = amount;
                 }
@@ -165,7 +167,7 @@ fn what_is_owed_without_a_lease_is_told_soon_whatever_the_clock_shows() {
         let mut lease = LeaseState::default();
         lease.owe(Cost(1_000), NodeMillis(now));
         assert_eq!(NodeMillis(now + 500).tick().since(lease.asked), Millis(500), "at {now}");
-        let request = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(now + 500));
+        let request = lease.message(Wish::default(), UNKNOWN, Millis(100), NodeMillis(now + 500));
         assert!(lease.apply_grant(
             &grant(&request, 0),
             &request,
@@ -182,11 +184,11 @@ fn what_is_owed_without_a_lease_is_told_soon_whatever_the_clock_shows() {
 #[test]
 fn a_lease_that_is_given_up_is_told_of_by_the_next_message() {
     let mut lease = LeaseState::default();
-    let first = lease.message(MONTH, wish(1_000, 9_000), UNKNOWN, Millis(100), NodeMillis(1_000));
+    let first = lease.message(wish(1_000, 9_000), UNKNOWN, Millis(100), NodeMillis(1_000));
     assert!(lease.apply_grant(&grant(&first, 9_000), &first, NodeMillis(1_000).tick(), Tick(1_001)));
     lease.give_up(NodeMillis(2_000));
     assert!(lease.is_worth_keeping(), "the store has yet to hear of it");
-    let next = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(2_050));
+    let next = lease.message(Wish::default(), UNKNOWN, Millis(100), NodeMillis(2_050));
     assert_eq!((next.hold, next.seq), (Cost(0), first.seq + 1), "it repeats none that the store knows");
     assert!(lease.apply_grant(&grant(&next, 0), &next, NodeMillis(2_050).tick(), Tick(2_051)));
     assert!(!lease.is_worth_keeping());
@@ -198,19 +200,19 @@ fn a_lease_that_is_given_up_is_told_of_by_the_next_message() {
 fn what_came_back_is_told_until_the_store_has_answered() {
     let mut lease = LeaseState::default();
     lease.owe(Cost(20_000), NodeMillis(1_000));
-    let first = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(1_100));
+    let first = lease.message(Wish::default(), UNKNOWN, Millis(100), NodeMillis(1_100));
     lease.apply_grant(&grant(&first, 0), &first, Tick(1_100), Tick(1_101));
     assert!(!lease.is_worth_keeping());
     assert!(lease.take_back(Cost(14_500), Tick(1_000), true, NodeMillis(3_000)));
     assert!(lease.is_worth_keeping());
-    let lost = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(3_100));
+    let lost = lease.message(Wish::default(), UNKNOWN, Millis(100), NodeMillis(3_100));
     assert_eq!((lost.spent, lost.returned.cost), (START.plus(Cost(5_500)), Cost(14_500)));
     assert!(lost.returned.age >= Millis(2_100).micros());
-    let second = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(3_300));
+    let second = lease.message(Wish::default(), UNKNOWN, Millis(100), NodeMillis(3_300));
     assert_eq!((second.seq, second.returned.cost), (lost.seq + 1, Cost(14_500)));
     assert!(lease.take_back(Cost(1_000), Tick(1_000), true, NodeMillis(3_301)));
     lease.apply_grant(&grant(&second, 0), &second, Tick(3_300), Tick(3_302));
-    let third = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(3_400));
+    let third = lease.message(Wish::default(), UNKNOWN, Millis(100), NodeMillis(3_400));
     assert_eq!((third.spent, third.returned.cost), (START.plus(Cost(4_500)), Cost(1_000)));
     lease.apply_grant(&grant(&third, 0), &third, Tick(3_400), Tick(3_401));
     assert!(!lease.is_worth_keeping());
@@ -219,10 +221,10 @@ fn what_came_back_is_told_until_the_store_has_answered() {
 #[test]
 fn what_came_back_while_a_message_was_under_way_is_not_spent_of_the_lease_again() {
     let mut lease = LeaseState::default();
-    let first = lease.message(MONTH, wish(20_000, 50_000), UNKNOWN, Millis(100), NodeMillis(1_000));
+    let first = lease.message(wish(20_000, 50_000), UNKNOWN, Millis(100), NodeMillis(1_000));
     lease.apply_grant(&grant(&first, 50_000), &first, Tick(1_000), Tick(1_001));
     lease.spend(Cost(20_000), Tick(1_002));
-    let second = lease.message(MONTH, wish(0, 50_000), UNKNOWN, Millis(100), NodeMillis(1_100));
+    let second = lease.message(wish(0, 50_000), UNKNOWN, Millis(100), NodeMillis(1_100));
     assert!(lease.take_back(Cost(15_000), Tick(1_002), true, NodeMillis(1_101)));
     assert_eq!(lease.spend(Cost(10_000), Tick(1_102)), Spend::Paid);
     lease.apply_grant(&grant(&second, 50_000), &second, Tick(1_100), Tick(1_103));
@@ -236,7 +238,7 @@ fn what_the_store_has_charged_itself_comes_back_too_and_an_epoch_does_not_run_ou
     for _ in 0..400 {
         now += 1_000;
         assert!(lease.take_back(Cost(250_000_000), NodeMillis(now).tick(), true, NodeMillis(now)));
-        let said = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(now));
+        let said = lease.message(Wish::default(), UNKNOWN, Millis(100), NodeMillis(now));
         assert_eq!(said.spent.plus(said.returned.cost), lease.acked);
         lease.apply_grant(&grant(&said, 0), &said, NodeMillis(now).tick(), NodeMillis(now + 1).tick());
         lease.renew(NodeMillis(now + 1));
@@ -250,11 +252,11 @@ fn what_came_back_of_a_charge_of_long_ago_is_not_told_as_of_a_moment_ago() {
     for age in [1_049_000, 2_097_600, 36_000_000] {
         let mut lease = LeaseState::default();
         lease.owe(Cost(20_000), NodeMillis(1_000));
-        let first = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(1_100));
+        let first = lease.message(Wish::default(), UNKNOWN, Millis(100), NodeMillis(1_100));
         lease.apply_grant(&grant(&first, 0), &first, Tick(1_100), Tick(1_101));
         let now = NodeMillis(1_000 + age);
         assert!(lease.take_back(Cost(20_000), Tick(1_000), true, now));
-        let said = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), now);
+        let said = lease.message(Wish::default(), UNKNOWN, Millis(100), now);
         assert!(said.returned.age >= Millis(age).micros(), "{age}: {:?}", said.returned);
     }
 }
@@ -266,7 +268,7 @@ fn what_came_back_while_the_store_was_away_for_long_is_told_with_its_age() {
         assert!(lease.take_back(Cost(20_000), Tick(900), true, NodeMillis(1_000)));
         for step in 1..=gaps {
             let now = NodeMillis(1_000 + gap * step);
-            let said = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), now);
+            let said = lease.message(Wish::default(), UNKNOWN, Millis(100), now);
             assert!(said.returned.age >= Millis(gap * step).micros(), "{gap} × {step}: {:?}", said.returned);
             assert!(lease.take_back(Cost(1), now.tick(), true, now));
         }
@@ -282,7 +284,7 @@ struct Counted {
 impl Counted {
     /// Takes a report in, as the store's `Account::report` does, and answers it.
     fn hear(&mut self, lease: &mut LeaseState, now: u64, wish: Wish) -> LeaseRequest {
-        let said = lease.message(MONTH, wish, UNKNOWN, Millis(100), NodeMillis(now));
+        let said = lease.message(wish, UNKNOWN, Millis(100), NodeMillis(now));
         let total = said.spent.plus(said.returned.cost);
         let back = self.spent.max(total).less(said.spent).min(said.returned.cost);
         let after = self.spent.max(total).less(back);
@@ -307,7 +309,7 @@ fn what_a_record_cannot_hold_comes_back_all_the_same() {
     assert_eq!(store.sum, 1_000_000_000);
     // A lost message has told a charge that then comes back, too.
     lease.owe(Cost(600_000_000), NodeMillis(1_200));
-    let lost = lease.message(MONTH, Wish::default(), UNKNOWN, Millis(100), NodeMillis(1_300));
+    let lost = lease.message(Wish::default(), UNKNOWN, Millis(100), NodeMillis(1_300));
     (store.spent, store.sum) = (lost.spent, 1_600_000_000);
     assert!(lease.take_back(Cost(999_000_000), Tick(1_000), true, NodeMillis(2_000)));
     assert!(lease.take_back(Cost(599_000_000), Tick(1_200), true, NodeMillis(2_000)));
@@ -345,10 +347,10 @@ fn a_new_epoch_takes_along_what_came_back() {
 /// A node that has spent 50 of a lease of 90, of which the store knows, and holds the rest.
 fn after_fifty() -> LeaseState {
     let mut lease = LeaseState::default();
-    let first = lease.message(MONTH, wish(20_000, 90_000), UNKNOWN, Millis(150), NodeMillis(1_000));
+    let first = lease.message(wish(20_000, 90_000), UNKNOWN, Millis(150), NodeMillis(1_000));
     lease.apply_grant(&grant(&first, 90_000), &first, Tick(1_000), Tick(1_001));
     lease.spend(Cost(50_000), Tick(1_002));
-    let told = lease.message(MONTH, wish(0, 40_000), UNKNOWN, Millis(150), NodeMillis(1_100));
+    let told = lease.message(wish(0, 40_000), UNKNOWN, Millis(150), NodeMillis(1_100));
     lease.apply_grant(&grant(&told, 40_000), &told, Tick(1_100), Tick(1_101));
     lease
 }
@@ -357,8 +359,8 @@ fn after_fifty() -> LeaseState {
 fn a_second_answer_acknowledges_nothing_that_came_back_since_the_first() {
     let mut lease = after_fifty();
     assert!(lease.take_back(Cost(20_000), Tick(1_002), true, NodeMillis(2_000)));
-    let first = lease.message(MONTH, wish(0, 40_000), UNKNOWN, Millis(150), NodeMillis(2_010));
-    let second = lease.message(MONTH, wish(0, 40_000), UNKNOWN, Millis(150), NodeMillis(2_011));
+    let first = lease.message(wish(0, 40_000), UNKNOWN, Millis(150), NodeMillis(2_010));
+    let second = lease.message(wish(0, 40_000), UNKNOWN, Millis(150), NodeMillis(2_011));
     assert_eq!((first.seq, first.returned.cost), (second.seq, Cost(20_000)));
     assert_eq!((second.returned, second.spent), (Returned::default(), first.spent.plus(Cost(20_000))));
     let answer = grant(&first, 40_000);
@@ -372,11 +374,11 @@ fn a_second_answer_acknowledges_nothing_that_came_back_since_the_first() {
 #[test]
 fn an_answer_to_the_first_message_of_a_number_acknowledges_nothing_of_the_second() {
     let mut lease = after_fifty();
-    let first = lease.message(MONTH, wish(0, 40_000), UNKNOWN, Millis(150), NodeMillis(2_010));
+    let first = lease.message(wish(0, 40_000), UNKNOWN, Millis(150), NodeMillis(2_010));
     let answer = grant(&first, 40_000);
     assert_eq!(lease.spend(Cost(20_000), Tick(2_011)), Spend::Paid);
     assert!(lease.take_back(Cost(20_000), Tick(1_002), true, NodeMillis(2_012)));
-    let second = lease.message(MONTH, wish(0, 40_000), UNKNOWN, Millis(150), NodeMillis(2_013));
+    let second = lease.message(wish(0, 40_000), UNKNOWN, Millis(150), NodeMillis(2_013));
     assert_eq!(first.seq, second.seq);
     // The store has applied the first one, and answers both alike.
     assert!(lease.apply_grant(&answer, &second, Tick(2_013), Tick(2_014)));

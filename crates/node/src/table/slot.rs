@@ -4,7 +4,7 @@
 //! slot    0  4  magic "TGs" and the layout's number        record   0  16  client; zero in an empty way
 //!         4 12  zero, for later layouts                            16   8  at, ns
 //!        16 128 way 0                                              24  24  three levels, work
-//!       144 128 way 1 …                                            48   8  used in the month 48 bits, month 16
+//!       144 128 way 1 …                                            48   8  used in the month 48 bits, month or day 16
 //!       912     the end                                            56   8  spent 48, idle 8, whether asking 1, offer 7
 //!                                                                  64   8  turn 48, checksum's upper half 16
 //! amounts: thousandths of a unit                                   72   8  owed 40, returned 8, checksum's lower half 16
@@ -20,7 +20,7 @@
 //! written back because its version has moved on, and to check 128 bytes takes a seventh of the time for 912.
 
 use tollgate_core::account::Account;
-use tollgate_core::limit::{Level, Month, PackedRate};
+use tollgate_core::limit::{Day, Level, Month, PackedRate};
 use tollgate_core::terms::MAX_TAG;
 use tollgate_core::units::{Cost, UnixNanos};
 
@@ -52,13 +52,15 @@ pub struct State {
 }
 
 impl State {
-    /// Begins a new month if there is one at `now`: what was spent so far belongs to the one before.
+    /// Begins a new day, and a new month, if there is one at `now`: what was spent so far belongs to the one before.
     pub fn turn_to(&mut self, now: UnixNanos) {
-        let month = Month::of(now);
+        let day = Day::of(now);
+        if day == self.lease.day {
+            return;
+        }
+        self.lease.begin_day(day);
+        let month = day.month();
         if month > self.account.month {
-            if self.lease.epoch > 0 {
-                self.lease.begin_month();
-            }
             self.account.month = month;
             self.account.used = Cost(0);
         }
@@ -107,12 +109,12 @@ impl Record {
             a.0,
             b.0,
             c.0,
-            u64::from(account.month.0) << 48 | amount(account.used),
+            u64::from(day_or_month(&self.state)) << 48 | amount(account.used),
             u64::from(lease.offer & 127) << 57
                 | u64::from(lease.is_asking) << 56
                 | u64::from(lease.idle) << 48
                 | amount(lease.spent),
-            amount(lease.spent_before_month),
+            amount(lease.spent_before_day),
             (lease.returns.cost.0 & RETURNED_HIGH) << 20 | owed(lease),
             halves(
                 (u32::from(lease.returns.since) << 20) | (lease.returns.cost.0 & RETURNED_LOW) as u32,
@@ -164,18 +166,24 @@ impl Record {
             return None;
         }
         let (upper, lower) = (|word: u64| (word >> 32) as u32, |word: u64| word as u32);
+        let turned = (month >> 48) as u16;
+        let (day, of_account) = match turned {
+            FIRST_DAY.. => (Day(turned), Day(turned).month()),
+            _ => (Day(0), Month(turned)),
+        };
         let account = Account {
             at: UnixNanos(at),
             levels: [Level(a), Level(b), Level(c)],
             rates: [lower(rates), upper(rates), lower(terms)].map(PackedRate),
-            month: Month((month >> 48) as u16),
+            month: of_account,
             used: Cost(month & MAX_USED),
         };
         let lease = LeaseState {
             epoch: lower(epoch),
             seq: upper(epoch),
             spent: Cost(spent & MAX_USED),
-            spent_before_month: Cost(turn & MAX_USED),
+            spent_before_day: Cost(turn & MAX_USED),
+            day,
             acked: acked_of(Cost(spent & MAX_USED), acked),
             left: Cost(lower(left).into()),
             ends: Tick(lower(asked)),
@@ -197,6 +205,15 @@ impl Record {
         };
         Some(Self { client: [first, second], state: State { account, lease } })
     }
+}
+
+/// The first number that is a day and no month: in 1981, and in 2311.
+const FIRST_DAY: u16 = 4_096;
+
+/// The day of a client with a store, of which the month follows; the month of any other.
+fn day_or_month(state: &State) -> u16 {
+    let day = state.lease.day;
+    if day.0 >= FIRST_DAY && day.month() == state.account.month { day.0 } else { state.account.month.0 }
 }
 
 /// What came back, of which the lower bits are in another word.

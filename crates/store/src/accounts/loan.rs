@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CALM_TTL, LEASE_TTL, exact};
+use super::{CALM_TTL, FIRST_DAY, LEASE_TTL, exact};
+use tollgate_core::limit::Day;
 use tollgate_core::units::{Cost, Micros, UnixMicros};
 use tollgate_core::wire::LeaseRequest;
 
@@ -24,8 +25,8 @@ pub struct Loan {
     pub lent: Cost,
     /// What was lent when the loan ended. It counts as spent.
     pub forfeited: Cost,
-    /// The month that `lent` and `forfeited` belong to.
-    pub month: u16,
+    /// The day that `lent` and `forfeited` belong to, as in [`Usage::period`](super::Usage::period).
+    pub period: u16,
     /// When `lent` ends, or when it ended.
     pub ends: UnixMicros,
 }
@@ -34,6 +35,11 @@ impl Loan {
     /// Whether the node was ever lent anything.
     pub(super) fn has_been(&self) -> bool {
         self.ends > UnixMicros(0)
+    }
+
+    /// The day that `lent` and `forfeited` belong to. Stores once kept the month: then it is `today`.
+    pub(super) const fn day(&self, today: Day) -> Day {
+        if self.period < FIRST_DAY { today } else { Day(self.period) }
     }
 
     /// How often the client comes to the node, judged by `lease` and the loan.

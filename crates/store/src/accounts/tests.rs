@@ -16,6 +16,7 @@ use tollgate_core::wire::LONGEST_EMPTY;
 /// 2026-11-24T00:00:00Z.
 pub(super) const NOW: u64 = 1_795_478_400_000_000;
 pub(super) const SECOND: u64 = 1_000_000;
+pub(super) const DAY: u64 = 86_400 * SECOND;
 /// A whole unit of cost, in thousandths.
 pub(super) const UNIT: u64 = 1_000;
 
@@ -35,8 +36,8 @@ pub(super) fn ask(seq: u32, spent: u64, hold: u64, need: u64, want: u64) -> Leas
         seq,
         spent: Cost(spent),
         acked: Cost(0),
-        spent_before_month: Cost(0),
-        month: 0,
+        spent_before_day: Cost(0),
+        day: 0,
         hold: Cost(hold),
         need: Cost(need),
         queued: Cost(0),
@@ -44,6 +45,12 @@ pub(super) fn ask(seq: u32, spent: u64, hold: u64, need: u64, want: u64) -> Leas
         since: [Micros(0); 3],
         ..LeaseRequest::default()
     }
+}
+
+/// What was spent in all months.
+fn months(account: &Account) -> u64 {
+    let months = account.usage.iter().filter(|usage| usage.period < FIRST_DAY);
+    months.map(|usage| usage.used.0).sum()
 }
 
 fn grant(applied: Applied) -> Grant {

@@ -15,8 +15,9 @@ use tracing::{error, info, warn};
 
 use super::health::{Health, Transition};
 use super::{
-    AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, Mark, NamespaceSnapshot,
-    NamespaceStore, OverrideChange, ReservationKey, ReservationStore, Reserved, Settled, Usage,
+    AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, DayStore, Days, DaysUsed, Mark,
+    NamespaceSnapshot, NamespaceStore, OverrideChange, ReservationKey, ReservationStore, Reserved, Settled,
+    Usage,
 };
 use crate::accounts::Hold;
 use crate::metrics::Metrics;
@@ -205,6 +206,31 @@ impl AccountStore for Instrumented {
         let logged = self.backend.usages(namespace, month).inspect(|usage| {
             if let Err(why) = usage {
                 warn!(%why, "a listing of all usage has failed");
+            }
+        });
+        logged.boxed()
+    }
+}
+
+#[async_trait]
+impl DayStore for Instrumented {
+    async fn days_used(
+        &self,
+        namespace: &str,
+        client: ClientId,
+        days: Days,
+    ) -> Result<Option<DaysUsed>, BackendError> {
+        self.read("usage", self.backend.days_used(namespace, client, days)).await
+    }
+
+    fn all_days_used(
+        &self,
+        namespace: &str,
+        days: Days,
+    ) -> BoxStream<'static, Result<DaysUsed, BackendError>> {
+        let logged = self.backend.all_days_used(namespace, days).inspect(|used| {
+            if let Err(why) = used {
+                warn!(%why, "a listing of all usage by day has failed");
             }
         });
         logged.boxed()

@@ -20,8 +20,8 @@ use self::overrides::Overrides;
 use self::shard::Shard;
 use super::clock::Clock;
 use super::{
-    AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, Mark, NamespaceSnapshot,
-    NamespaceStore, OverrideChange, Usage,
+    AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, DayStore, Days, DaysUsed, Mark,
+    NamespaceSnapshot, NamespaceStore, OverrideChange, Usage,
 };
 use crate::locks;
 
@@ -116,19 +116,49 @@ impl AccountStore for Memory {
     fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
         let Some(state) = self.state(namespace) else { return stream::empty().boxed() };
         let now = (self.clock)();
-        let chunks = stream::unfold((0, None), move |(index, after)| {
-            let chunk = state
-                .shards
-                .get(index)
-                .map(|shard| locks::lock(shard).usages_after(after, month, now, CHUNK));
-            let next = chunk.map(|(usages, last)| match last {
-                Some(_) => (usages, (index, last)),
-                None => (usages, (index.saturating_add(1), None)),
-            });
-            std::future::ready(next)
-        });
-        chunks.flat_map(|usages| stream::iter(usages.into_iter().map(Ok))).boxed()
+        walk(move |index, after| {
+            state.shards.get(index).map(|shard| locks::lock(shard).usages_after(after, month, now, CHUNK))
+        })
     }
+}
+
+#[async_trait]
+impl DayStore for Memory {
+    async fn days_used(
+        &self,
+        namespace: &str,
+        client: ClientId,
+        days: Days,
+    ) -> Result<Option<DaysUsed>, BackendError> {
+        let now = (self.clock)();
+        Ok(self.state(namespace).and_then(|state| state.shard(client).days_used(client, days, now)))
+    }
+
+    fn all_days_used(
+        &self,
+        namespace: &str,
+        days: Days,
+    ) -> BoxStream<'static, Result<DaysUsed, BackendError>> {
+        let Some(state) = self.state(namespace) else { return stream::empty().boxed() };
+        let now = (self.clock)();
+        walk(move |index, after| {
+            state.shards.get(index).map(|shard| locks::lock(shard).all_days_after(after, days, now, CHUNK))
+        })
+    }
+}
+
+/// Reads one chunk after the other: `read` gets the place of a shard, and the client after which to go on.
+fn walk<T: Send + 'static>(
+    read: impl Fn(usize, Option<ClientId>) -> Option<(Vec<T>, Option<ClientId>)> + Send + 'static,
+) -> BoxStream<'static, Result<T, BackendError>> {
+    let chunks = stream::unfold((0, None), move |(index, after): (usize, Option<ClientId>)| {
+        let next = read(index, after).map(|(chunk, last)| match last {
+            Some(_) => (chunk, (index, last)),
+            None => (chunk, (index.saturating_add(1), None)),
+        });
+        std::future::ready(next)
+    });
+    chunks.flat_map(|chunk| stream::iter(chunk.into_iter().map(Ok))).boxed()
 }
 
 #[async_trait]

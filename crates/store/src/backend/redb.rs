@@ -9,11 +9,13 @@
 //! | `file` | the file, reopened after an error of its disk |
 //! | `table` | the tables |
 //! | `row` | what is kept of one client |
+//! | `days` | what clients use by day |
 //! | `reservation` | what applications hold until they know the cost |
 //! | `writer` | the thread that writes, and group commit |
 //! | `snapshot` | overrides, resets, audit log |
-//! | `sweep` | forgets anonymous clients whose buckets are full again, and old reservations |
+//! | `sweep` | forgets anonymous clients whose buckets are full again, old reservations and old days |
 
+mod days;
 mod file;
 mod reservation;
 mod row;
@@ -292,6 +294,10 @@ fn apply(
             Ask::Lease(lease) => row.account.apply(&entry.terms, entry.node, lease, now),
             Ask::Charge { cost } => Applied::Grant(row.account.charge(&entry.terms, *cost, now)),
         };
+        let moved = row.account.take_moved();
+        if !entry.is_anonymous {
+            days::add(transaction, namespace, entry.client, &moved, now)?;
+        }
         row.describe(entry);
         accounts.insert(key, row.to_bytes().as_slice()).map_err(table::failed)?;
         answers.push(match applied {

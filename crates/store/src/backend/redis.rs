@@ -18,7 +18,7 @@
 //! | `apply` | a batch as calls of the script, and its answers |
 //! | `account` | the bytes of an account |
 //! | `reserve` | reservations as calls of their script, and its answers |
-//! | `listing` | the usage of all consumers |
+//! | `listing` | the usage of all consumers, by month or by day |
 //! | `snapshot` | overrides, resets, audit log |
 //! | `fuzzing` | what the fuzz targets use |
 
@@ -56,8 +56,8 @@ use tollgate_core::wire::Answer;
 
 use super::clock;
 use super::{
-    AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, Mark, NamespaceSnapshot,
-    NamespaceStore, OverrideChange, Usage, probe,
+    AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, DayStore, Days, DaysUsed, Mark,
+    NamespaceSnapshot, NamespaceStore, OverrideChange, Usage, probe,
 };
 use crate::locks;
 use account::Stored;
@@ -95,6 +95,17 @@ impl Redis {
             snapshot: Scripts::new(),
             namespaces: Mutex::default(),
         })
+    }
+
+    fn list<L: listing::Listed + Sync>(
+        &self,
+        namespace: &str,
+        listed: L,
+    ) -> BoxStream<'static, Result<L::Item, BackendError>>
+    where
+        L::Item: 'static,
+    {
+        listing::all(Arc::clone(&self.servers), Arc::clone(&self.clean), Keys::new(namespace), listed)
     }
 
     /// Adds `namespace` to the set of all namespaces.
@@ -171,7 +182,27 @@ impl AccountStore for Redis {
     }
 
     fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
-        listing::usages(Arc::clone(&self.servers), Arc::clone(&self.clean), Keys::new(namespace), month)
+        self.list(namespace, listing::OfMonth(month))
+    }
+}
+
+#[async_trait]
+impl DayStore for Redis {
+    async fn days_used(
+        &self,
+        namespace: &str,
+        client: ClientId,
+        days: Days,
+    ) -> Result<Option<DaysUsed>, BackendError> {
+        listing::days_used(&self.servers, &Keys::new(namespace), client, days).await
+    }
+
+    fn all_days_used(
+        &self,
+        namespace: &str,
+        days: Days,
+    ) -> BoxStream<'static, Result<DaysUsed, BackendError>> {
+        self.list(namespace, days)
     }
 }
 

@@ -15,8 +15,9 @@ use tollgate_core::units::{Cost, UnixMicros, UnixNanos};
 use tollgate_store::accounts::Hold;
 use tollgate_store::backend::memory::Memory;
 use tollgate_store::backend::{
-    AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, Mark, NamespaceSnapshot,
-    NamespaceStore, OverrideChange, ReservationKey, ReservationStore, Reserved, Settled, Usage,
+    AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, DayStore, Days, DaysUsed, Mark,
+    NamespaceSnapshot, NamespaceStore, OverrideChange, ReservationKey, ReservationStore, Reserved, Settled,
+    Usage,
 };
 
 use super::lock;
@@ -285,6 +286,29 @@ impl AccountStore for Redis {
 
     fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
         self.reader().memory.usages(namespace, month)
+    }
+}
+
+#[async_trait]
+impl DayStore for Redis {
+    async fn days_used(
+        &self,
+        namespace: &str,
+        client: ClientId,
+        days: Days,
+    ) -> Result<Option<DaysUsed>, BackendError> {
+        self.half_trip().await?;
+        let used = self.reader().memory.days_used(namespace, client, days).await?;
+        self.half_trip().await?;
+        Ok(used)
+    }
+
+    fn all_days_used(
+        &self,
+        namespace: &str,
+        days: Days,
+    ) -> BoxStream<'static, Result<DaysUsed, BackendError>> {
+        self.reader().memory.all_days_used(namespace, days)
     }
 }
 

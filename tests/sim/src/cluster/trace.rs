@@ -23,7 +23,7 @@ impl Cluster {
                     lease.seq,
                     lease.spent,
                     lease.acked,
-                    lease.spent_before_month,
+                    lease.spent_before_day,
                     lease.hold,
                     lease.need,
                     lease.queued,

@@ -77,18 +77,19 @@ fn what_the_store_has_to_hear_of_goes_last_and_a_month_that_the_store_keeps_is_n
 fn when_the_month_turns_what_was_spent_belongs_to_the_one_before() {
     let december = Month(683).start();
     let mut state = record(1, 9_000, LATER).state;
+    state.turn_to(UnixNanos(december.0 - 2));
     state.lease.owe(Cost(4_000), NodeMillis(1_000));
     state.turn_to(UnixNanos(december.0 - 1));
-    assert_eq!((state.lease.spent_before_month, state.account.used), (Cost(0), Cost(9_000)));
+    assert_eq!((state.lease.spent_before_day, state.account.used), (Cost(0), Cost(9_000)));
     state.turn_to(december);
     assert_eq!(
-        (state.lease.spent_before_month, state.account.used, state.account.month),
+        (state.lease.spent_before_day, state.account.used, state.account.month),
         (LeaseState::START.plus(Cost(4_000)), Cost(0), Month(683))
     );
     state.lease.owe(Cost(1_000), NodeMillis(1_000));
     state.turn_to(NOW);
     assert_eq!(
-        (state.lease.spent_before_month, state.account.month),
+        (state.lease.spent_before_day, state.account.month),
         (LeaseState::START.plus(Cost(4_000)), Month(683)),
         "it never turns back"
     );
@@ -126,9 +127,13 @@ proptest! {
         let account = Account {
             at: UnixNanos(at), levels: levels.map(Level), rates: rates.map(PackedRate), month: Month(month), used: Cost(used),
         };
+        // A day has its month, and a client without a store has none.
+        let day = if month < FIRST_DAY { Day(0) } else { Day(month) };
+        let month = if day == Day(0) { Month(month) } else { day.month() };
+        let account = Account { month, ..account };
         let refused = Refused { cost: Cost(u64::from(returned) & Refused::MAX_COST.0), until: Tick(until), limits };
         let lease = LeaseState {
-            epoch, seq, spent: Cost(spent), spent_before_month: Cost(turn), acked: Cost((spent + acked % ((1 << 40) - 1)).saturating_sub((1 << 39) - 1)), left: Cost(left.into()), ends: Tick(ends), asked: Tick(asked), is_asking, idle, refused, offer: limits & 127, terms,
+            epoch, seq, day, spent: Cost(spent), spent_before_day: Cost(turn), acked: Cost((spent + acked % ((1 << 40) - 1)).saturating_sub((1 << 39) - 1)), left: Cost(left.into()), ends: Tick(ends), asked: Tick(asked), is_asking, idle, refused, offer: limits & 127, terms,
             fresh, returns: Returns { cost: Cost(u64::from(returned) % Returns::RANGE), since: (left >> 20) as u16 },
         };
         let record = Record { client: bits, state: State { account, lease } };

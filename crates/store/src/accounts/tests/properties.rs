@@ -14,13 +14,13 @@ fn any_lease() -> impl Strategy<Value = LeaseRequest> {
         [small(), small(), small()],
         prop::bool::weighted(0.05),
     )
-        .prop_map(|(epoch, seq, [spent, absurd], month, [hold, need, want], is_absurd)| LeaseRequest {
+        .prop_map(|(epoch, seq, [spent, absurd], day, [hold, need, want], is_absurd)| LeaseRequest {
             epoch,
             seq,
             spent: if is_absurd { Cost(absurd) } else { Cost(spent) },
             acked: Cost(absurd % 50_000),
-            spent_before_month: Cost(absurd % 200_000),
-            month,
+            spent_before_day: Cost(absurd % 200_000),
+            day,
             hold: if is_absurd { Cost(absurd) } else { Cost(hold) },
             need: Cost(need),
             queued: Cost(absurd % 9_000),
@@ -95,6 +95,6 @@ proptest! {
             account.apply(&terms, node as u64, &ask(seq + 1, spent, 0, 0, 0), UnixMicros(now));
         }
         let all: u64 = admitted.iter().map(|(_, cost)| cost).sum();
-        prop_assert_eq!(account.usage.iter().map(|usage| usage.used.0).sum::<u64>(), all);
+        prop_assert_eq!(months(&account), all);
     }
 }

@@ -249,6 +249,6 @@ proptest! {
             prop_assert!(level >= exact_level(&terms, &poured, now), "{level:?}");
         }
         let all: u64 = poured.iter().map(|(_, cost)| cost).sum();
-        prop_assert_eq!(account.usage.iter().map(|usage| usage.used.0).sum::<u64>(), all);
+        prop_assert_eq!(months(&account), all);
     }
 }

@@ -3,8 +3,9 @@
 use super::*;
 use crate::accounts::Hold;
 use crate::backend::{
-    AccountEntry, AccountStore, AppliedBatch, BackendError, Changed, Mark, NamespaceSnapshot, NamespaceStore,
-    OverrideChange, ReservationKey, ReservationStore, Reserved, Settled, Usage,
+    AccountEntry, AccountStore, AppliedBatch, BackendError, Changed, DayStore, Days, DaysUsed, Mark,
+    NamespaceSnapshot, NamespaceStore, OverrideChange, ReservationKey, ReservationStore, Reserved, Settled,
+    Usage,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -59,6 +60,18 @@ impl AccountStore for Failing {
     }
 
     fn usages(&self, _: &str, _: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
+        let this = *self;
+        stream::once(async move { this.fail().await }).boxed()
+    }
+}
+
+#[async_trait]
+impl DayStore for Failing {
+    async fn days_used(&self, _: &str, _: ClientId, _: Days) -> Result<Option<DaysUsed>, BackendError> {
+        self.fail().await
+    }
+
+    fn all_days_used(&self, _: &str, _: Days) -> BoxStream<'static, Result<DaysUsed, BackendError>> {
         let this = *self;
         stream::once(async move { this.fail().await }).boxed()
     }

@@ -6,12 +6,12 @@ use std::ops::Bound;
 use std::sync::Arc;
 use tollgate_core::units::{Cost, UnixMicros};
 
-use crate::accounts::{Account, Applied, Hold};
+use crate::accounts::{Account, Applied, Hold, Moved};
 use tollgate_core::client::ClientId;
 use tollgate_core::wire::{Answer, Ask};
 
 use super::super::reservation_store;
-use super::super::{AccountEntry, ReservationKey, Reserved, Settled, Usage};
+use super::super::{AccountEntry, DayRows, Days, DaysUsed, ReservationKey, Reserved, Settled, Usage};
 use super::reservations::Reservations;
 
 /// How many anonymous clients one call may forget: more than one, so that they do not pile up, and few, so that no call
@@ -34,6 +34,7 @@ struct Record {
     tier: Arc<str>,
     monthly: Option<Cost>,
     account: Account,
+    days: DayRows,
     /// When an anonymous client is as good as never seen.
     forgettable_at: Option<UnixMicros>,
 }
@@ -50,6 +51,7 @@ impl Shard {
                 Applied::Stale => Answer::Stale,
             },
         };
+        let moved = record.account.take_moved();
         if entry.is_anonymous {
             let at = record.account.forgettable_at(&entry.terms);
             if record.forgettable_at.replace(at).is_none() {
@@ -57,6 +59,7 @@ impl Shard {
             }
             return answer;
         }
+        record.keep_days(&moved, now);
         if entry.name.is_some() {
             record.name = entry.name;
         }
@@ -73,6 +76,8 @@ impl Shard {
         let mut count = self.reservations.take_count(key.0);
         let reserved = reservation_store::reserve(&mut record.account, &mut count, kept, hold, now);
         self.reservations.put_count(key.0, count);
+        let moved = record.account.take_moved();
+        record.keep_days(&moved, now);
         if let Reserved::Now(_) | Reserved::Refused(_) = reserved {
             record.name = Some(name);
             record.tier = Arc::clone(&hold.tier);
@@ -91,6 +96,8 @@ impl Shard {
         let Some(record) = self.records.get_mut(&key.0) else { return Settled::Unknown };
         let kept = self.reservations.get(key).cloned();
         let settled = reservation_store::settle(&mut record.account, kept, cost, now);
+        let moved = record.account.take_moved();
+        record.keep_days(&moved, now);
         if let Settled::Now(reservation) = &settled {
             self.reservations.put(key, reservation.clone());
         }
@@ -130,6 +137,33 @@ impl Shard {
         (usages, last.filter(|_| looked_at == most))
     }
 
+    /// What `client` used on each of `days`.
+    pub fn days_used(&self, client: ClientId, days: Days, now: UnixMicros) -> Option<DaysUsed> {
+        self.records.get(&client).map(|record| record.days_used(client, days, now))
+    }
+
+    /// What the clients after `after` used on each of `days`, of at most `most` accounts; and the last client, if there may be
+    /// more.
+    pub fn all_days_after(
+        &self,
+        after: Option<ClientId>,
+        days: Days,
+        now: UnixMicros,
+        most: usize,
+    ) -> (Vec<DaysUsed>, Option<ClientId>) {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut all, mut last, mut looked_at) = (Vec::new(), None, 0_usize);
+        for (client, record) in self.records.range((from, Bound::Unbounded)).take(most) {
+            looked_at = looked_at.saturating_add(1);
+            last = Some(*client);
+            if record.name.is_some() {
+                all.push(record.days_used(*client, days, now));
+            }
+        }
+        all.retain(|used| !used.days.is_empty());
+        (all, last.filter(|_| looked_at == most))
+    }
+
     /// How many accounts there are.
     #[cfg(test)]
     pub fn len(&self) -> usize {
@@ -159,6 +193,22 @@ impl Shard {
 }
 
 impl Record {
+    fn keep_days(&mut self, moved: &[Moved], now: UnixMicros) {
+        if !moved.is_empty() {
+            self.days.add(moved, now);
+            self.days.forget(now);
+        }
+    }
+
+    fn days_used(&self, client: ClientId, days: Days, now: UnixMicros) -> DaysUsed {
+        DaysUsed {
+            client,
+            name: self.name.clone(),
+            tier: self.tier.as_ref().to_owned(),
+            days: days.used(&self.account, now, |month| self.days.get(month)),
+        }
+    }
+
     fn usage(&self, client: ClientId, month: u16, now: UnixMicros) -> Usage {
         Usage {
             client,

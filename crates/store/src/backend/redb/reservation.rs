@@ -8,7 +8,7 @@ use tollgate_core::units::{Cost, UnixMicros};
 
 use super::file::File;
 use super::row::Row;
-use super::{Redb, register, table};
+use super::{Redb, days, register, table};
 use crate::accounts::{Hold, Reservation, ReservationCount};
 use crate::backend::{
     BackendError, CONSUMER_KEPT, ReservationKey, ReservationStore, Reserved, Settled, reservation_store,
@@ -66,7 +66,7 @@ impl Client<'_> {
         let reserved = reservation_store::reserve(&mut row.account, &mut count, kept, hold, now);
         if let Reserved::Now(_) | Reserved::Refused(_) = reserved {
             row.describe_by(name.to_vec(), hold);
-            self.put_row(&row)?;
+            self.put_row(&mut row, now)?;
         }
         if let Reserved::Now(reservation) = &reserved {
             counts.insert(key, to_bytes(&count).as_slice()).map_err(table::failed)?;
@@ -84,7 +84,7 @@ impl Client<'_> {
         let settled = reservation_store::settle(&mut row.account, Some(kept), cost, now);
         if let Settled::Now(reservation) = &settled {
             row.forget_at = row.account.at.after(CONSUMER_KEPT);
-            self.put_row(&row)?;
+            self.put_row(&mut row, now)?;
             self.put_reservation(reservation)?;
         }
         Ok(settled)
@@ -96,7 +96,8 @@ impl Client<'_> {
         found.map_or_else(|| Ok(Row::default()), |bytes| Row::from_bytes(bytes.value()))
     }
 
-    fn put_row(&self, row: &Row) -> Result<(), BackendError> {
+    fn put_row(&self, row: &mut Row, now: UnixMicros) -> Result<(), BackendError> {
+        days::add(self.transaction, self.namespace, self.key.0, &row.account.take_moved(), now)?;
         let mut accounts = self.transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
         let bytes = row.to_bytes();
         accounts.insert((self.namespace, self.key.0.0), bytes.as_slice()).map_err(table::failed)?;

@@ -1,6 +1,6 @@
 //! What the file keeps of one client.
 
-use crate::accounts::{Account, Hold, Level, Loan, Usage as Month};
+use crate::accounts::{Account, Hold, Level, Loan, Usage as Period};
 use serde::{Deserialize, Serialize};
 use tollgate_core::client::ClientId;
 use tollgate_core::units::{Cost, Micros, UnixMicros, Work};
@@ -51,6 +51,16 @@ impl Row {
         self.forget_at = self.account.at.after(CONSUMER_KEPT);
     }
 
+    /// Whether the client's name is known.
+    pub const fn has_name(&self) -> bool {
+        self.name.is_some()
+    }
+
+    /// The client's name, if it is known, and the tier that it was last seen in.
+    pub fn into_name_and_tier(self) -> (Option<Vec<u8>>, String) {
+        (self.name, self.tier)
+    }
+
     /// What `client`, whose row this is, used in `month`.
     pub fn usage(&self, client: ClientId, month: u16, now: UnixMicros) -> Usage {
         Usage {
@@ -97,7 +107,7 @@ struct RowBeforeReturns {
     at: UnixMicros,
     levels: [LevelBeforeReturns; 3],
     loans: Vec<Loan>,
-    usage: Vec<Month>,
+    usage: Vec<Period>,
 }
 
 /// A [`Level`] of that version.
@@ -119,7 +129,7 @@ impl From<RowBeforeReturns> for Row {
             floor: Work(0),
         });
         let account =
-            Account { at: old.at, levels, loans: old.loans, usage: old.usage, refilled: UnixMicros(0) };
+            Account { at: old.at, levels, loans: old.loans, usage: old.usage, ..Account::default() };
         Self { name: old.name, tier: old.tier, monthly: old.monthly, forget_at: old.forget_at, account }
     }
 }
@@ -132,7 +142,7 @@ mod tests {
     fn a_row_from_before_requests_could_be_settled_is_read() {
         let level = (Work(7), 3_u64, 5_u64, Micros(0));
         let loan = Loan { node: 1, epoch: 2, seq: 3, spent: Cost(4), lent: Cost(5), ..Loan::default() };
-        let usage = Month { month: 682, used: Cost(11_000) };
+        let usage = Period { period: 682, used: Cost(11_000) };
         let old = (
             (Some(b"acme".to_vec()), "free", Some(Cost(50_000_000)), UnixMicros(99)),
             (UnixMicros(12), [level; 3], vec![loan], vec![usage]),
@@ -145,7 +155,7 @@ mod tests {
             levels: [kept; 3],
             loans: vec![loan],
             usage: vec![usage],
-            refilled: UnixMicros(0),
+            ..Account::default()
         };
         assert_eq!((row.name.as_deref(), row.forget_at), (Some(b"acme".as_slice()), UnixMicros(99)));
         assert_eq!(row.account, account);

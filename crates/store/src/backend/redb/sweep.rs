@@ -5,7 +5,7 @@
 
 use super::file::File;
 use super::row::Row;
-use super::{reservation, table};
+use super::{days, reservation, table};
 use crate::backend::BackendError;
 use tollgate_core::units::UnixMicros;
 
@@ -38,6 +38,7 @@ impl Sweep {
         let most = self.calls.saturating_mul(STEP_A_CALL).clamp(STEP, STEP_AT_MOST);
         self.calls = 0;
         reservation::forget(file, most, now)?;
+        days::forget(file, most, now)?;
         let old = self.next_forgettable(file, most, now)?;
         if old.is_empty() {
             return Ok(());

@@ -39,6 +39,9 @@ pub(super) const AUDIT: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinitio
 /// Namespace → the application's document.
 pub(super) const DOCUMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("documents");
 
+/// Month, namespace and client → a [`DayRow`](crate::backend::DayRow). The oldest go first.
+pub(super) const DAYS: TableDefinition<'_, (u16, &str, [u8; 16]), &[u8]> = TableDefinition::new("days");
+
 /// Namespace, client and number.
 pub(super) type ReservationPlace<'a> = (&'a str, [u8; 16], [u8; 16]);
 
@@ -106,6 +109,7 @@ fn with_tables(opened: Result<Database, DatabaseError>, path: &Path) -> Result<D
         transaction.open_table(COUNTS).map_err(failed)?;
         transaction.open_table(AUDIT).map_err(failed)?;
         transaction.open_table(DOCUMENTS).map_err(failed)?;
+        transaction.open_table(DAYS).map_err(failed)?;
         transaction.open_table(RESERVATIONS).map_err(failed)?;
         transaction.open_table(RESERVATION_ENDS).map_err(failed)?;
         transaction.open_table(RESERVATION_COUNTS).map_err(failed)?;

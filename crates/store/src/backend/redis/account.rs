@@ -1,12 +1,14 @@
 //! The bytes of an account, as `apply.lua` packs them.
 
-use crate::accounts::{Account, Level, Loan, Usage as Month};
+use crate::accounts::{Account, Level, Loan, Usage as Period};
 use tollgate_core::client::ClientId;
 use tollgate_core::units::{Cost, Micros, UnixMicros, Work};
 
 use super::bytes::Reader;
 use super::lua::{ACCOUNT_VERSION, HAS_FLOORS, HAS_NAME, WAS_REFILLED};
-use crate::backend::{BackendError, Usage};
+use crate::backend::{BackendError, DayRow, Days, DaysUsed, Usage};
+use std::collections::HashMap;
+use tollgate_core::limit::Month;
 
 /// What is kept of one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,12 +75,12 @@ impl Stored {
                 spent: Cost(reader.long()?),
                 lent: Cost(reader.long()?),
                 forfeited: Cost(reader.long()?),
-                month: reader.short()?,
+                period: reader.short()?,
                 ends: UnixMicros(reader.long()?),
             });
         }
         for _ in 0..months {
-            account.usage.push(Month { month: reader.short()?, used: Cost(reader.long()?) });
+            account.usage.push(Period { period: reader.short()?, used: Cost(reader.long()?) });
         }
         if has_floors {
             for level in &mut account.levels {
@@ -94,6 +96,18 @@ impl Stored {
             monthly: (has_month == 1).then_some(Cost(monthly)),
             account,
         })
+    }
+
+    /// What `client`, whose account this is, used on each of `days`, of which `rows` has those that the account does not keep.
+    pub fn days_used(
+        self,
+        client: ClientId,
+        days: Days,
+        now: UnixMicros,
+        rows: &HashMap<Month, DayRow>,
+    ) -> DaysUsed {
+        let used = days.used(&self.account, now, |month| rows.get(&month));
+        DaysUsed { client, name: self.name, tier: self.tier, days: used }
     }
 
     /// What `client`, whose account this is, used in `month`.

@@ -212,8 +212,8 @@ fn pack_entry(entry: &AccountEntry, offer: u8, set: u8) -> Vec<u8> {
             bytes.extend(lease.seq.to_le_bytes());
             bytes.extend(exact(lease.spent));
             bytes.extend(exact(lease.acked));
-            bytes.extend(exact(lease.spent_before_month));
-            bytes.extend(lease.month.to_le_bytes());
+            bytes.extend(exact(lease.spent_before_day));
+            bytes.extend(lease.day.to_le_bytes());
             let amounts = [lease.hold, lease.need, lease.queued, lease.want];
             bytes.extend(amounts.into_iter().flat_map(exact));
             bytes.extend(lease.since.into_iter().flat_map(|since| since.0.min(EXACT).to_le_bytes()));

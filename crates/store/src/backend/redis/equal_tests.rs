@@ -7,7 +7,8 @@ mod reserving;
 use std::collections::HashMap;
 use tollgate_core::units::{Cost, Micros, UnixMicros};
 
-use crate::accounts::{Applied, REMEMBERED, Reservation, ReservationCount, end_of, month_of};
+use crate::accounts::{Applied, REMEMBERED, Reservation, ReservationCount, day_of, end_of, month_of};
+use crate::backend::DayRows;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
@@ -99,19 +100,19 @@ fn deed() -> impl Strategy<Value = Deed> {
             turn,
         });
     let epoch = prop::sample::select(vec![0, 1, 7, 8, 1 << 32, (1 << 53) + 1, (1 << 53) + 2, u64::MAX]);
-    let month = prop_oneof![Just(0), 680..684_u16, any::<u16>()];
+    let day = prop_oneof![Just(0), 20_775..20_790_u16, any::<u16>()];
     let lease =
-        (epoch, prop_oneof![0..4_u32, any::<u32>()], amount(), amount(), month, amount(), amount(), amount());
+        (epoch, prop_oneof![0..4_u32, any::<u32>()], amount(), amount(), day, amount(), amount(), amount());
     let babble =
-        (node(), lease).prop_map(|(node, (epoch, seq, spent, turn, month, hold, need, want))| Deed::Babble {
+        (node(), lease).prop_map(|(node, (epoch, seq, spent, turn, day, hold, need, want))| Deed::Babble {
             node,
             lease: LeaseRequest {
                 epoch,
                 seq,
                 spent: Cost(spent),
                 acked: Cost(spent / 3),
-                spent_before_month: Cost(turn),
-                month,
+                spent_before_day: Cost(turn),
+                day,
                 hold: Cost(hold),
                 need: Cost(need),
                 queued: Cost(hold / 2),
@@ -170,6 +171,7 @@ struct Pair {
     said: HashMap<(u8, u64), LeaseRequest>,
     held: HashMap<(u8, u8), Reservation>,
     counts: HashMap<u8, ReservationCount>,
+    days: HashMap<u8, DayRows>,
 }
 
 impl Pair {
@@ -198,6 +200,16 @@ impl Pair {
             }
         }
         for client in 0..CLIENTS {
+            let moved = self.stored.get_mut(&client).map(|stored| stored.account.take_moved());
+            let rows = self.days.entry(client).or_default();
+            rows.add(&moved.unwrap_or_default(), UnixMicros(self.now));
+            for (month, row) in rows.iter() {
+                let key = self.namespace.days(ClientId([client; 16]), month);
+                let mut get = redis::cmd("GET");
+                get.arg(&key);
+                let kept = self.redis.servers.ask(Command::new(&key, get)).await.unwrap();
+                assert_eq!(kept, Value::BulkString(row.0.clone()), "client {client}, month {month}");
+            }
             assert_eq!(self.load(client).await, self.stored.get(&client).cloned(), "client {client}");
         }
     }
@@ -248,16 +260,18 @@ impl Pair {
                     lease = LeaseRequest { epoch: lease.epoch.saturating_add(1), ..LeaseRequest::default() };
                 }
                 if *step > 0 || *is_new {
-                    let month = month_of(UnixMicros(self.now));
+                    let day = day_of(UnixMicros(self.now)).0;
                     lease.seq = lease.seq.saturating_add(*step);
                     if matches!(*turn, 1 | 3) {
-                        lease.spent_before_month = lease.spent.plus(Cost(*spends / 2));
+                        lease.spent_before_day = lease.spent.plus(Cost(*spends / 2));
                     }
-                    lease.month = match *turn {
+                    lease.day = match *turn {
                         2 => 0,
                         // The node's clock runs ahead.
-                        3 => month.saturating_add(1),
-                        _ => month,
+                        3 => day.saturating_add(1),
+                        // It has not turned yet.
+                        4 => day.saturating_sub(1),
+                        _ => day,
                     };
                     lease.spent = lease.spent.plus(Cost(*spends));
                     lease.returned = Returned::default();
@@ -346,6 +360,7 @@ fn pair(redis: Redis, case: u64, now: u64, offers: Vec<Arc<Terms>>) -> Pair {
         said: HashMap::new(),
         held: HashMap::new(),
         counts: HashMap::new(),
+        days: HashMap::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tollgate_core::client::ClientId;
+use tollgate_core::limit::Month;
 
 use crate::accounts::ReservationId;
 
@@ -32,6 +33,11 @@ impl Keys {
         format!("tollgate:a:{{{}:{:02x}}}:{client}", self.namespace, shard_of(client))
     }
 
+    /// What a client used on the days of `month`.
+    pub fn days(&self, client: ClientId, month: Month) -> String {
+        format!("tollgate:u:{{{}:{:02x}}}:{client}:{}", self.namespace, shard_of(client), month.0)
+    }
+
     /// How many reservations a client has.
     pub fn reservation_count(&self, client: ClientId) -> String {
         format!("tollgate:h:{{{}:{:02x}}}:{client}", self.namespace, shard_of(client))
@@ -41,11 +47,6 @@ impl Keys {
     pub fn reservation(&self, client: ClientId, id: ReservationId) -> String {
         // A number is written as a client's is.
         format!("{}:{}", self.reservation_count(client), ClientId(id.0))
-    }
-
-    /// The account of a member of the set [`Self::names`] of that shard.
-    pub fn account_of(&self, shard: u16, member: &str) -> String {
-        format!("tollgate:a:{{{}:{shard:02x}}}:{member}", self.namespace)
     }
 
     /// The set of the clients of one shard that have names.
@@ -127,8 +128,10 @@ mod tests {
         for name in ["", "}", "{", "a}:{b", "%7D", "a:5e", "ä\u{0}\n"] {
             let keys = Keys::new(name);
             assert_eq!(slot_of(&keys.account(client)), slot_of(&keys.names(0x5e)), "{name:?}");
-            let held = [keys.reservation_count(client), keys.reservation(client, ReservationId([7; 16]))];
-            assert!(held.iter().all(|key| slot_of(key) == slot_of(&keys.account(client))), "{name:?}");
+            let (reservation, days) =
+                (keys.reservation(client, ReservationId([7; 16])), keys.days(client, Month(682)));
+            let of_client = [keys.reservation_count(client), reservation, days];
+            assert!(of_client.iter().all(|key| slot_of(key) == slot_of(&keys.account(client))), "{name:?}");
             let all = [
                 keys.counters(),
                 keys.notices(),
@@ -141,6 +144,5 @@ mod tests {
         }
         assert_ne!(Keys::new("a").names(0x5e), Keys::new("a:5e").names(0x5e));
         assert_ne!(Keys::new("}").counters(), Keys::new("%7D").counters());
-        assert_eq!(Keys::new("a").account_of(0x5e, &client.to_string()), Keys::new("a").account(client));
     }
 }

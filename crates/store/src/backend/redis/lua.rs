@@ -107,6 +107,7 @@ fn account_constants() -> Constants {
         ("REMEMBERED", accounts::REMEMBERED.0),
         ("MAX_LOANS", accounts::MAX_LOANS as u64),
         ("MONTHS_KEPT", accounts::MONTHS_KEPT.into()),
+        ("FIRST_DAY", accounts::FIRST_DAY.into()),
         ("CLOCK_SKEW", accounts::CLOCK_SKEW.0),
         ("LONGEST_EMPTY", LONGEST_EMPTY.0),
         ("CONSUMER_KEPT_MS", consumer_kept.0),

@@ -125,7 +125,7 @@ fn lua_and_rust_agree_on_a_node_that_has_spent_more_than_can_be_told() {
                 seq,
                 spent: Cost(EXACT + 1),
                 acked: Cost(EXACT + 1),
-                month: month_of(UnixMicros(NOW)),
+                day: day_of(UnixMicros(NOW)).0,
                 need: Cost(need),
                 want: Cost(want),
                 ..LeaseRequest::default()
