@@ -1,11 +1,12 @@
 //! Months and moments as the API writes them.
 
 use jiff::SignedDuration;
-use jiff::civil::{DateTime, date};
-use tollgate_core::limit::Month;
+use jiff::civil::{Date, DateTime, date};
+use tollgate_core::limit::{Day, Month};
 use tollgate_core::units::UnixMicros;
 
 use super::problem::AppError;
+use crate::accounts::FIRST_DAY;
 
 const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
 
@@ -35,6 +36,28 @@ pub fn month(text: &str) -> Result<u16, AppError> {
     parsed().ok_or_else(|| {
         AppError::Malformed("month is not one; write the year and the month: 2026-11".to_owned())
     })
+}
+
+/// Reads a day such as `2026-11-24`.
+///
+/// # Errors
+/// The text is no day of 1981 to 2148; the error says what to write.
+pub fn day(text: &str) -> Result<Day, AppError> {
+    let parsed = || {
+        let [year, month, day] = numbers(text, '-', [4, 2, 2])?;
+        let small = |number: i16| i8::try_from(number).ok();
+        let date = Date::new(year, small(month)?, small(day)?).ok()?;
+        let days = date.duration_since(EPOCH.date()).as_hours().checked_div(24)?;
+        u16::try_from(days).ok().filter(|day| (FIRST_DAY..u16::MAX).contains(day)).map(Day)
+    };
+    parsed().ok_or_else(|| AppError::Malformed("that is no day; write one such as 2026-11-24".to_owned()))
+}
+
+/// A day, such as `2026-11-24`.
+#[must_use]
+pub fn date_of(day: Day) -> String {
+    let date = EPOCH.date().checked_add(SignedDuration::from_hours(i64::from(day.0).saturating_mul(24)));
+    date.map_or_else(|_| String::new(), |date| date.to_string())
 }
 
 /// The end of `month`, as RFC 3339.

@@ -1,6 +1,7 @@
 //! The behaviors of every backend. Each has a namespace of its own, so that all of them can run at once.
 
 mod consumers;
+mod days;
 mod forgetting;
 mod lending;
 mod listing;
@@ -44,6 +45,9 @@ async fn at_once(backend: Arc<dyn Backend>) {
         listing::usage_tells_the_tier_that_was_seen_last,
         consumers::whoever_is_charged_can_be_found_and_kept,
         consumers::a_long_name_has_one_spelling,
+        days::what_is_reported_late_counts_on_its_own_day,
+        days::what_comes_back_comes_off_its_day,
+        days::every_consumer_is_listed_once_with_its_days,
         names::no_name_is_too_strange,
         names::namespaces_do_not_see_each_other,
         reserving::what_is_reserved_is_charged_at_once_and_settled_once,

@@ -77,6 +77,8 @@ fn add_to_operations(document: &mut Value) {
         ("namespace", of_namespace()),
         ("consumer", of_consumer()),
         ("month", json!({ "pattern": MONTH, "maxLength": 7 })),
+        ("from", json!({ "format": "date", "maxLength": 10 })),
+        ("to", json!({ "format": "date", "maxLength": 10 })),
         ("limit", json!({ "minimum": 1, "maximum": audit::MOST })),
         ("before", json!({ "minimum": 0, "maximum": u64::MAX })),
         ("reason", of_reason()),

@@ -1,6 +1,7 @@
 use super::*;
 use futures_util::StreamExt;
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use tollgate_core::units::Cost;
 
 #[tokio::test]
@@ -29,6 +30,64 @@ async fn who_was_never_seen_and_what_is_no_month_are_told_apart() {
     }
     replica.get("/v1/usage/n?format=xml").await.problem(400);
     replica.get("/v1/usage/n?moth=2026-11").await.problem(400);
+}
+
+#[tokio::test]
+async fn each_day_has_what_was_used_on_it() {
+    let replica = Replica::new();
+    let day = 86_400 * 1_000_000;
+    for cost in [7, 2] {
+        replica.charge("acme", cost).await;
+        replica.now.fetch_add(day, Ordering::Relaxed);
+    }
+    replica.charge("globex", 4).await;
+    let expected = r#"{"namespace":"n","consumer":"acme","tier":"free","from":"2026-11-01","to":"2026-11-27","used":9,"days":[{"day":"2026-11-24","used":7},{"day":"2026-11-25","used":2}]}"#;
+    assert_eq!(replica.get("/v1/usage/n/acme?by=day").await.text(), expected);
+    let one = replica.get("/v1/usage/n/acme?by=day&from=2026-11-25&to=2026-11-26").await.json();
+    assert_eq!((&one["used"], one["days"].as_array().unwrap().len()), (&json!(2), 1));
+    let month = replica.get("/v1/usage/n/acme?by=day&month=2026-11").await.json();
+    assert_eq!((&month["to"], &month["used"]), (&json!("2026-12-01"), &json!(9)));
+    let none = replica.get("/v1/usage/n/acme?by=day&month=2026-10").await.json();
+    assert_eq!((&none["used"], &none["days"]), (&json!(0), &json!([])));
+    let table =
+        "namespace,consumer,tier,day,used\r\nn,acme,free,2026-11-24,7\r\nn,acme,free,2026-11-25,2\r\n";
+    assert_eq!(replica.get("/v1/usage/n/acme?by=day&format=csv").await.text(), table);
+    let all = replica.get("/v1/usage/n?by=day&from=2026-11-26&format=csv").await;
+    assert_eq!(all.text(), "namespace,consumer,tier,day,used\r\nn,globex,free,2026-11-26,4\r\n");
+    assert_eq!(replica.get("/v1/usage/n?by=day").await.json().as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_reset_of_the_month_leaves_the_days_alone() {
+    let replica = Replica::new();
+    replica.charge("acme", 5).await;
+    replica.post("/v1/reset/n/acme", &json!({ "month": true, "reason": "goodwill" })).await;
+    assert_eq!(replica.get("/v1/usage/n/acme").await.json()["used"], 0);
+    assert_eq!(replica.get("/v1/usage/n/acme?by=day").await.json()["used"], 5);
+}
+
+#[tokio::test]
+async fn days_that_cannot_be_read_are_refused_with_what_to_write() {
+    let replica = Replica::new();
+    for (status, query) in [
+        (422, "from=2026-11-01"),
+        (422, "by=month&to=2026-11-01"),
+        (422, "by=day&month=2026-11&from=2026-11-01"),
+        (422, "by=day&from=2026-11-24&to=2026-11-24"),
+        (422, "by=day&from=2027-01-01"),
+        (422, "by=day&from=2024-01-01&to=2026-01-01"),
+        (400, "by=day&from=2026-11"),
+        (400, "by=day&from=2026-11-31"),
+        (400, "by=day&from=1970-01-01"),
+        (400, "by=day&from=9999-12-31"),
+        (400, "by=day&from=-026-11-01"),
+        (400, "by=day&from=2026-11-01T00:00:00Z"),
+        (400, "by=week"),
+    ] {
+        for path in ["/v1/usage/n", "/v1/usage/n/acme"] {
+            replica.get(&format!("{path}?{query}")).await.problem(status);
+        }
+    }
 }
 
 #[tokio::test]

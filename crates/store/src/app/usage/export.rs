@@ -5,13 +5,11 @@ use std::io;
 use axum::body::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
-use serde::Deserialize;
-use tollgate_core::name;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::problem::AppError;
-use super::Usage;
-use crate::backend::{self, BackendError};
+use crate::backend::BackendError;
 
 /// The document is sent in parts of about this many bytes.
 pub const PART: usize = 16 << 10;
@@ -44,11 +42,12 @@ impl Format {
         }
     }
 
-    const fn opening(self) -> &'static [u8] {
+    fn opening<R: Row>(self, part: &mut Vec<u8>) -> io::Result<()> {
         match self {
-            Self::Json => b"[",
-            Self::Csv => b"namespace,consumer,tier,month,used,limit,remaining,resets_at\r\n",
+            Self::Json => part.push(b'['),
+            Self::Csv => record(part, R::COLUMNS)?,
         }
+        Ok(())
     }
 
     const fn closing(self) -> &'static [u8] {
@@ -58,36 +57,37 @@ impl Format {
         }
     }
 
-    fn row(self, usage: &Usage, is_first: bool, part: &mut Vec<u8>) -> io::Result<()> {
+    fn row<R: Row>(self, row: &R, is_first: bool, part: &mut Vec<u8>) -> io::Result<()> {
         match self {
             Self::Json => {
                 part.extend_from_slice(if is_first { b"\n" } else { b",\n" });
-                serde_json::to_writer(part, usage)?;
+                serde_json::to_writer(part, row)?;
                 Ok(())
             }
-            Self::Csv => {
-                let number = |units: super::Units| units.0.to_string();
-                let mut writer =
-                    csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(part);
-                writer.write_record([
-                    &usage.namespace,
-                    &inert(&usage.consumer),
-                    &usage.tier,
-                    &usage.month,
-                    &number(usage.used),
-                    &usage.limit.map(number).unwrap_or_default(),
-                    &usage.remaining.map(number).unwrap_or_default(),
-                    &usage.resets_at,
-                ])?;
-                writer.flush()
-            }
+            Self::Csv => row.records().iter().try_for_each(|fields| record(part, fields)),
         }
     }
 }
 
+/// What such a document lists.
+pub trait Row: Serialize + Send + 'static {
+    /// The header line of the table.
+    const COLUMNS: &'static [&'static str];
+
+    /// Its lines of the table.
+    fn records(&self) -> Vec<Vec<String>>;
+}
+
+/// Writes one line of a table.
+fn record(part: &mut Vec<u8>, fields: &[impl AsRef<[u8]>]) -> io::Result<()> {
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(part);
+    writer.write_record(fields)?;
+    writer.flush()
+}
+
 /// A name that spreadsheets do not take for a formula. Consumers may choose their names, so one that starts like a
 /// formula gets an apostrophe in front.
-fn inert(name: &str) -> String {
+pub fn inert(name: &str) -> String {
     let is_formula = name.starts_with(['=', '+', '-', '@', '\t', '\r', '\'']);
     if is_formula { format!("'{name}") } else { name.to_owned() }
 }
@@ -96,13 +96,11 @@ fn inert(name: &str) -> String {
 ///
 /// # Errors
 /// The backend fails before the first part is whole. If it fails later, the stream ends with the error.
-pub async fn document(
-    namespace: String,
-    month: u16,
+pub async fn document<R: Row>(
     format: Format,
-    usages: BoxStream<'static, Result<backend::Usage, BackendError>>,
+    rows: BoxStream<'static, Result<R, BackendError>>,
 ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static, AppError> {
-    let mut writer = Writer { namespace, month, format, usages, rows: 0, is_closed: false };
+    let mut writer = Writer { format, rows, written: 0, is_closed: false };
     let first = writer.part().await?;
     let rest = stream::unfold(writer, |mut writer| async move {
         let part = writer.part().await.map_err(io::Error::other).transpose()?;
@@ -113,37 +111,32 @@ pub async fn document(
     Ok(stream::iter(first.map(Ok)).chain(rest))
 }
 
-struct Writer {
-    namespace: String,
-    month: u16,
+struct Writer<R> {
     format: Format,
-    usages: BoxStream<'static, Result<backend::Usage, BackendError>>,
-    rows: u64,
+    rows: BoxStream<'static, Result<R, BackendError>>,
+    written: u64,
     is_closed: bool,
 }
 
-impl Writer {
+impl<R: Row> Writer<R> {
     /// The next part, or `None` after the last one.
     async fn part(&mut self) -> Result<Option<Bytes>, AppError> {
+        let corrupt = |why: io::Error| AppError::corrupt(&format!("a row cannot be written: {why}"));
         if self.is_closed {
             return Ok(None);
         }
         let mut part = Vec::with_capacity(PART.saturating_add(4 << 10));
-        if self.rows == 0 {
-            part.extend_from_slice(self.format.opening());
+        if self.written == 0 {
+            self.format.opening::<R>(&mut part).map_err(corrupt)?;
         }
         while part.len() < PART {
-            let Some(usage) = self.usages.next().await.transpose()? else {
+            let Some(row) = self.rows.next().await.transpose()? else {
                 part.extend_from_slice(self.format.closing());
                 self.is_closed = true;
                 break;
             };
-            let name = usage.name.as_deref().unwrap_or_default();
-            let name = name::text(name, usage.client).into_owned();
-            let row = Usage::of(&self.namespace, name, usage, self.month);
-            let written = self.format.row(&row, self.rows == 0, &mut part);
-            written.map_err(|why| AppError::corrupt(&format!("a row cannot be written: {why}")))?;
-            self.rows = self.rows.saturating_add(1);
+            self.format.row(&row, self.written == 0, &mut part).map_err(corrupt)?;
+            self.written = self.written.saturating_add(1);
         }
         Ok(Some(Bytes::from(part)))
     }
@@ -151,26 +144,28 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Usage;
     use super::*;
+    use crate::backend;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tollgate_core::client::ClientId;
     use tollgate_core::units::Cost;
 
-    fn usage(name: &str) -> backend::Usage {
-        let client = ClientId::default();
-        backend::Usage {
-            client,
+    fn usage(name: &str) -> Usage {
+        let used = backend::Usage {
+            client: ClientId::default(),
             name: Some(name.into()),
             tier: "free".into(),
             monthly: Some(Cost(50_000_000)),
             used: Cost(1_500),
-        }
+        };
+        Usage::listed("n", used, 682)
     }
 
     async fn text(format: Format, names: &[&str]) -> String {
         let usages: Vec<_> = names.iter().map(|name| Ok(usage(name))).collect();
-        let parts = document("n".into(), 682, format, stream::iter(usages).boxed()).await.unwrap();
+        let parts = document(format, stream::iter(usages).boxed()).await.unwrap();
         let parts: Vec<Bytes> = parts.map(Result::unwrap).collect().await;
         String::from_utf8(parts.concat()).unwrap()
     }
@@ -207,7 +202,7 @@ mod tests {
                 counted.fetch_add(1, Ordering::Relaxed);
                 Ok(usage(&format!("consumer-{number}")))
             });
-            let parts = document("n".into(), 682, format, usages.boxed()).await.unwrap();
+            let parts = document(format, usages.boxed()).await.unwrap();
             futures_util::pin_mut!(parts);
             let (mut sent, mut lines) = (0, 0);
             while let Some(part) = parts.next().await {
@@ -228,12 +223,12 @@ mod tests {
     async fn what_breaks_off_ends_with_an_error_and_never_as_if_it_were_whole() {
         let many = stream::iter(0..1_000).map(|number| Ok(usage(&number.to_string())));
         let broken = many.chain(stream::iter([Err(BackendError::Away("gone".into()))]));
-        let parts = document("n".into(), 682, Format::Json, broken.boxed()).await.unwrap();
+        let parts = document(Format::Json, broken.boxed()).await.unwrap();
         let parts: Vec<_> = parts.collect().await;
         assert!(parts.last().unwrap().is_err());
         assert!(parts[..parts.len() - 1].iter().all(Result::is_ok));
 
         let at_once = stream::iter([Err(BackendError::Away("gone".into()))]).boxed();
-        assert!(document("n".into(), 682, Format::Json, at_once).await.is_err());
+        assert!(document::<Usage>(Format::Json, at_once).await.is_err());
     }
 }
