@@ -2,7 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate_core::limit::Month;
 use tollgate_core::name::MAX_NAME;
 use tollgate_core::terms::{EXACT, Offer, Rate, Terms};
 use tollgate_core::units::{Cost, Micros, Millis, UnixMicros, Work};
@@ -90,7 +89,6 @@ fn is_within(account: &Account, terms: &Terms, now: u64) {
 fn spend_grant(grant: &Grant) {
     let mut lease = LeaseState::default();
     let request = lease.message(
-        Month(682),
         Wish { need: Cost(1_000), ..Wish::default() },
         [Micros(0); 3],
         Millis(0),

@@ -87,7 +87,7 @@ fn arguments(dice: &mut Unstructured<'_>) -> Result<()> {
                         exact(lease.spent),
                         exact(lease.acked),
                         exact(lease.spent_before_day),
-                        lease.month.into(),
+                        lease.day.into(),
                         exact(lease.hold),
                         exact(lease.need),
                         exact(lease.queued),
@@ -148,7 +148,7 @@ fn entry(dice: &mut Unstructured<'_>, terms: &[(Arc<Terms>, Arc<str>)]) -> Resul
             spent: Cost(dice.arbitrary()?),
             acked: Cost(dice.arbitrary()?),
             spent_before_day: Cost(dice.arbitrary()?),
-            month: dice.arbitrary()?,
+            day: dice.arbitrary()?,
             hold: Cost(dice.arbitrary()?),
             need: Cost(dice.arbitrary()?),
             queued: Cost(dice.arbitrary()?),
@@ -258,13 +258,13 @@ fn accounts(dice: &mut Unstructured<'_>) -> Result<()> {
                 loan.spent.0,
                 loan.lent.0,
                 loan.forfeited.0,
-                loan.month.into(),
+                loan.period.into(),
                 loan.ends.0,
             ];
             packed.extend(pack(format(APPLY, "local LOAN"), &numbers));
         }
         for usage in &account.usage {
-            packed.extend(pack(format(APPLY, "local USAGE"), &[usage.month.into(), usage.used.0]));
+            packed.extend(pack(format(APPLY, "local USAGE"), &[usage.period.into(), usage.used.0]));
         }
         if has_floors {
             let floors = account.levels.map(|level| level.floor.0);

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use libfuzzer_sys::fuzz_target;
 use tollgate_core::account::{Account, Verdict, decide_all};
 use tollgate_core::client::Client;
-use tollgate_core::limit::{Level, Limit, Month, PackedRate, Period};
+use tollgate_core::limit::{Day, Level, Limit, Month, PackedRate, Period};
 use tollgate_core::tier::Tier;
 use tollgate_core::units::{Cost, UnixNanos};
 use tollgate_node::clock::Tick;
@@ -123,15 +123,18 @@ fn state(numbers: &[u8]) -> State {
         numbers.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight")));
     let mut next = || numbers.next().expect("sixteen");
     let (flags, ticks) = (next(), next());
+    // A day has its month, and a client without a store has none. The first number that is a day is 4,096.
+    let day = Day(if flags as u16 >= 4_096 { flags as u16 } else { 0 });
     let mut account = Account {
         at: UnixNanos(next()),
         levels: [Level(next()), Level(next()), Level(next())],
         rates: Default::default(),
-        month: Month(flags as u16),
+        month: if day == Day(0) { Month(flags as u16) } else { day.month() },
         used: Cost(next() & MOST),
     };
     let mut lease = LeaseState {
         epoch: ticks as u32,
+        day,
         seq: (ticks >> 32) as u32,
         spent: Cost(next() & MOST),
         spent_before_day: Cost(next() & MOST),

@@ -242,7 +242,9 @@ local function take_back_of_usage(day, milli, age)
   local of_month = min(milli, used(month))
   give_back_of_month(month, of_month)
   if less(at, start_of(month)) < age then give_back_of_month(less(month, 1), milli - of_month) end
-  local of_day = periods[usages] == day and min(milli, useds[usages]) or milli
+  local newest = usages > 0 and periods[usages] or 0
+  local of_day = milli
+  if day >= newest then of_day = day == newest and min(milli, useds[usages]) or 0 end
   give_back_of_day(day, of_day)
   if less(at, day * DAY) < age then give_back_of_day(less(day, 1), milli - of_day) end
 end

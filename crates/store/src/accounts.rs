@@ -87,7 +87,7 @@ pub const REMEMBERED: Micros = Micros(35 * 86_400 * 1_000_000);
 /// forgotten.
 pub const MAX_LOANS: usize = 256;
 
-/// The months of usage that an account keeps: 400 days and the current month.
+/// The months before the current one whose usage is kept, by month and by day.
 pub const MONTHS_KEPT: u16 = 15;
 
 /// The store's clock may step back by this much: the account's time then stands still. If it steps back further,

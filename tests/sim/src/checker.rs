@@ -15,7 +15,7 @@
 //! The cluster itself finds what shows at once: a breaker that trips late, a call that the host forbids, a wait that was not
 //! true.
 
-mod calendar;
+pub mod calendar;
 pub mod changed;
 pub mod fairness;
 pub mod interval;

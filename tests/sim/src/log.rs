@@ -143,6 +143,8 @@ pub struct Log {
     pub troubles: RefCell<Vec<(u64, u64)>>,
     /// What the store says a client has used in a month.
     pub usage: RefCell<BTreeMap<(u32, u16), u64>>,
+    /// By client, and by day since 1970, the same of each day on which something was used.
+    pub days: RefCell<BTreeMap<(u32, u16), u64>>,
     /// By client, the cost of requests that were given up while they waited, in thousandths.
     pub abandoned: RefCell<BTreeMap<u32, u64>>,
     /// How much happened.
@@ -165,6 +167,7 @@ impl Log {
             incidents: RefCell::default(),
             troubles: RefCell::default(),
             usage: RefCell::default(),
+            days: RefCell::default(),
             abandoned: RefCell::default(),
             counts: Cell::default(),
             lines: RefCell::default(),
@@ -313,6 +316,11 @@ impl Log {
     /// Records what a client has used in a month, by the store.
     pub fn store_says(&self, client: u32, month: u16, used: u64) {
         self.usage.borrow_mut().insert((client, month), used);
+    }
+
+    /// Records what a client has used on a day, by the store.
+    pub fn store_says_of_day(&self, client: u32, day: u16, used: u64) {
+        self.days.borrow_mut().insert((client, day), used);
     }
 
     /// Checks what is left in a worker's memory and in its node's table at the end.

@@ -10,7 +10,7 @@ fn batch() -> Batch {
         spent: units::Cost(12_000),
         acked: units::Cost(11_000),
         spent_before_day: units::Cost(2_000),
-        month: 682,
+        day: 682,
         hold: units::Cost(1_000),
         need: units::Cost(2_000),
         queued: units::Cost(3_000),

@@ -102,6 +102,7 @@ impl Borrower {
                 let is_applied = state.lease.apply_grant(grant, lease, sent.tick(), now.tick());
                 if is_applied {
                     let since = state.lease.spent_since(grant);
+                    state.turn_back_to(records.now.unix);
                     state.turn_to(Month(grant.month).start());
                     state.lease.terms = tag(tier);
                     state.account = account_seen(grant, &state.account, since, tier, seen);

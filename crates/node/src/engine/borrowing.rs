@@ -252,6 +252,7 @@ impl Engine {
             state.lease.come_under(tag(tier));
             state.lease.apply_charge(grant.refusal.as_ref(), question.cost, now.millis());
             let since = state.lease.owed();
+            state.turn_back_to(now.unix);
             state.turn_to(Month(grant.month).start());
             state.account = account_seen(grant, &state.account, since, tier, seen);
             (Change::Write(state), ())

@@ -67,6 +67,19 @@ impl State {
     }
 }
 
+impl State {
+    /// Corrects the day if it is later than at `now`, by the store's clock: a worker that the store had not answered yet went by
+    /// the gateway's.
+    pub fn turn_back_to(&mut self, now: UnixNanos) {
+        let day = Day::of(now);
+        if self.lease.day > day {
+            self.lease.day = day;
+            self.lease.spent_before_day = Cost(0);
+            self.account.month = day.month();
+        }
+    }
+}
+
 /// A client's state, as a slot keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {

@@ -144,8 +144,8 @@ impl Account {
         if self.at.since(end_of(before)) < returned.age {
             self.give_back_of_month(before, returned.cost.less(of_month));
         }
-        let is_kept = self.usage.iter().any(|usage| usage.period == day.0);
-        let of_day = if is_kept { returned.cost.min(self.used_on(day)) } else { returned.cost };
+        let newest = self.usage.last().map_or(0, |usage| usage.period);
+        let of_day = if day.0 >= newest { returned.cost.min(self.used_on(day)) } else { returned.cost };
         self.give_back_of_day(day, of_day);
         if self.at.since(day.start().micros()) < returned.age {
             self.give_back_of_day(Day(day.0.saturating_sub(1)), returned.cost.less(of_day));

@@ -11,8 +11,8 @@ use tollgate_core::wire::{Answer, Ask};
 
 use super::BackendError;
 
-/// How long a consumer's account is kept after its last report or charge: 400 days.
-pub const CONSUMER_KEPT: Micros = Micros(400 * 86_400 * 1_000_000);
+/// How long a consumer's account is kept after its last report or charge: as long as the days on which it used something.
+pub const CONSUMER_KEPT: Micros = Micros(490 * 86_400 * 1_000_000);
 
 /// One client's entry of a batch.
 #[derive(Clone, Debug)]

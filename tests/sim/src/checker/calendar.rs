@@ -20,6 +20,19 @@ pub fn start_of(month: u16) -> u64 {
     (0..month).map(days_in).sum::<u64>() * DAY
 }
 
+/// The day that is written `2026-11-24`, since 1970; 0 if it is none.
+pub fn day_of(date: &str) -> u16 {
+    let number = |range: std::ops::Range<usize>| date.get(range).and_then(|part| part.parse::<u64>().ok());
+    let (Some(year), Some(month), Some(day)) = (number(0..4), number(5..7), number(8..10)) else { return 0 };
+    let of_month = start_of(((year - 1_970) * 12 + month - 1) as u16) / DAY;
+    (of_month + day - 1) as u16
+}
+
+/// When a day begins, in nanoseconds since the Unix epoch.
+pub fn start_of_day(day: u16) -> u64 {
+    u64::from(day) * DAY
+}
+
 fn days_in(month: u16) -> u64 {
     let year = 1_970 + u64::from(month / 12);
     let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
@@ -41,5 +54,6 @@ mod tests {
         let at = 1_795_478_400 * 1_000_000_000;
         assert_eq!(month_of(at), 56 * 12 + 10);
         assert_eq!(start_of(month_of(at) + 1), at + 7 * DAY);
+        assert_eq!(start_of_day(day_of("2026-11-24")), at);
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::Evidence;
-use super::calendar::start_of;
+use super::calendar::{month_of, start_of, start_of_day};
 use super::limits::{is_charged, tiers};
 use crate::log::{Incident, Shot, Turn, Verdict, Violation};
 
-/// A request this near to the end of a month may count in either month, because gateways know the store's time only as well as
+/// A request this near to the end of a day may count on either day, because gateways know the store's time only as well as
 /// its answers arrive.
 const NEAR: u64 = 2_000_000_000;
 
@@ -77,8 +77,19 @@ fn of_client(
     if evidence.log.incidents.borrow().iter().any(was_set) {
         return None;
     }
+    let days = days(evidence, client);
     for (month, used) in months {
-        let (from, to) = (start_of(*month), start_of(*month + 1));
+        let sum: u64 =
+            days.iter().filter(|(from, ..)| month_of(*from) == *month).map(|(.., used)| used).sum();
+        if sum != *used {
+            return violation(
+                "usage_days",
+                format!("the store says {used} thousandths of month {month}, and {sum} of its days"),
+            );
+        }
+    }
+    let months = months.iter().map(|(month, used)| (start_of(*month), start_of(*month + 1), *used));
+    for (from, to, used) in months.chain(days.iter().copied()) {
         let near = |shot: &&Shot| {
             [from, to].into_iter().any(|turn| {
                 let is_settled_after =
@@ -89,20 +100,33 @@ fn of_client(
             })
         };
         let within = admitted(&mut shots.iter().filter(|shot| (from..to).contains(&shot.at)));
-        // What a request costs more or less than at first may count in the month in which that is known.
+        // What a request costs more or less than at first may count in the time in which that is known.
         let around = admitted(&mut shots.iter().filter(near));
         let around = around + shots.iter().filter(near).map(|shot| shot.cost).sum::<u64>();
-        // In an outage, only the end of the month itself is known.
-        if used + less + around < within || *used > within + around + more {
+        // In an outage, only the turn itself is known.
+        if used + less + around < within || used > within + around + more {
+            let days = (to - from) / start_of_day(1);
             return violation(
-                "usage_month",
+                "usage_period",
                 format!(
-                    "the store says {used} thousandths of month {month}, {within} were let through, {around} near its ends"
+                    "the store says {used} thousandths in {days} days from {from} ns, {within} were let through, {around} near \
+                     its ends"
                 ),
             );
         }
     }
     None
+}
+
+/// The days on which the store or the log has something: when they begin and end, and what the store says of them.
+fn days(evidence: &Evidence<'_>, client: u32) -> Vec<(u64, u64, u64)> {
+    let none = Vec::new();
+    let shots = evidence.by_client.get(&client).unwrap_or(&none);
+    let mut used: BTreeMap<u16, u64> =
+        shots.iter().map(|shot| ((shot.at / start_of_day(1)) as u16, 0)).collect();
+    let said = evidence.log.days.borrow();
+    used.extend(said.range((client, 0)..=(client, u16::MAX)).map(|((_, day), used)| (*day, *used)));
+    used.into_iter().map(|(day, used)| (start_of_day(day), start_of_day(day + 1), used)).collect()
 }
 
 /// A worker that the store has not answered yet. Its month begins by its gateway's wall clock, as docs/modes.md says.

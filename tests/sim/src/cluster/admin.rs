@@ -6,6 +6,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::{Cluster, Event};
+use crate::checker::calendar;
 use crate::plan::{MILLISECOND, NAMESPACE, SECOND, Tier};
 
 /// An admin's call.
@@ -37,6 +38,8 @@ pub enum Purpose {
     },
     /// To learn what a client has used in a month.
     Usage(u32, u16),
+    /// The same, by day.
+    Days(u32),
 }
 
 impl Cluster {
@@ -79,6 +82,9 @@ impl Cluster {
         let path = format!("/v1/usage/{NAMESPACE}/{name}?month={of}");
         let purpose = Purpose::Usage(client, month);
         self.send_errand(&Rc::new(Errand { method: Method::GET, path, body: Value::Null, purpose }));
+        let path = format!("/v1/usage/{NAMESPACE}/{name}?by=day&month={of}");
+        let purpose = Purpose::Days(client);
+        self.send_errand(&Rc::new(Errand { method: Method::GET, path, body: Value::Null, purpose }));
     }
 
     /// Tries a call that has failed again, a little later.
@@ -114,11 +120,21 @@ impl Cluster {
                 self.log.was_reset(*client, self.stamp(), *bucket, *month);
             }
             (Purpose::Usage(client, month), 200) => {
-                let used = body["used"].as_f64().map_or(0, |units| (units * 1_000.0).round() as u64);
-                self.log.store_says(*client, *month, used);
+                self.log.store_says(*client, *month, thousandths(&body["used"]));
             }
+            (Purpose::Days(client), 200) => {
+                for of_day in body["days"].as_array().into_iter().flatten() {
+                    let day = calendar::day_of(of_day["day"].as_str().unwrap_or_default());
+                    self.log.store_says_of_day(*client, day, thousandths(&of_day["used"]));
+                }
+            }
+            (Purpose::Days(_), 404) => {}
             (Purpose::Usage(client, month), 404) => self.log.store_says(*client, *month, 0),
             other => panic!("{} {}: {other:?} {body}", errand.method, errand.path),
         }
     }
+}
+
+fn thousandths(units: &Value) -> u64 {
+    units.as_f64().map_or(0, |units| (units * 1_000.0).round() as u64)
 }

@@ -18,11 +18,12 @@ impl Cluster {
             let said = match entry.ask {
                 Ask::Charge { cost } => format!("charge {cost}"),
                 Ask::Lease(lease) => format!(
-                    "epoch {} seq {} spent {} acked {} before the month {} holds {} needs {} queued {} wants {}",
+                    "epoch {} seq {} spent {} acked {} day {} before it {} holds {} needs {} queued {} wants {}",
                     lease.epoch,
                     lease.seq,
                     lease.spent,
                     lease.acked,
+                    lease.day,
                     lease.spent_before_day,
                     lease.hold,
                     lease.need,

@@ -112,7 +112,9 @@ pub fn month(random: &Random, seed: u64) -> Plan {
     let mut plan = plan(random, seed);
     /// 2026-12-01T00:00:00Z.
     const TURN: u64 = 1_796_083_200 * SECOND;
-    plan.start = TURN - random.between(30, 500) * SECOND - random.below(SECOND);
+    // In some, only a day ends.
+    let turn = if random.happens(300_000) { TURN - 5 * 86_400 * SECOND } else { TURN };
+    plan.start = turn - random.between(30, 500) * SECOND - random.below(SECOND);
     for tier in plan.tiers.iter_mut().take(4) {
         let a_minute = tier.rates.iter().map(|rate| rate.units * 60 / rate.seconds).min().unwrap_or(60);
         tier.monthly = random.happens(800_000).then(|| (a_minute * random.between(1, 6)).max(20));

@@ -96,6 +96,20 @@ fn when_the_month_turns_what_was_spent_belongs_to_the_one_before() {
 }
 
 #[test]
+fn a_day_that_came_too_early_is_taken_back() {
+    let december = Month(683).start();
+    let mut state = State::default();
+    state.turn_to(december);
+    state.lease.owe(Cost(4_000), NodeMillis(1_000));
+    state.turn_back_to(UnixNanos(december.0 - 1));
+    assert_eq!((state.lease.day, state.account.month), (Day::of(UnixNanos(december.0 - 1)), Month(682)));
+    state.turn_to(december);
+    assert_eq!(state.lease.spent_before_day, LeaseState::START.plus(Cost(4_000)));
+    state.turn_back_to(december);
+    assert_eq!(state.lease.day, Day::of(december));
+}
+
+#[test]
 fn where_something_has_to_go_it_is_what_means_the_least() {
     let mut bytes = empty();
     for way in 0..WAYS {

@@ -106,3 +106,16 @@ fn what_comes_back_comes_off_today_and_then_yesterday() {
     account.settle(&free(), Cost(20 * UNIT), Cost(19 * UNIT), before, after);
     assert_eq!(account.take_moved(), [Moved { day: today, more: Cost(0), less: Cost(UNIT) }]);
 }
+
+#[test]
+fn what_comes_back_before_anything_is_used_today_comes_off_yesterday() {
+    let (today, midnight) = (day_of(UnixMicros(NOW)), NOW + DAY);
+    let (before, after) = (UnixMicros(midnight - SECOND), UnixMicros(midnight + SECOND));
+    let mut account = Account::default();
+    account.apply(&free(), 1, &ask(1, 20 * UNIT, 0, 0, 0), before);
+    let returned = tollgate_core::wire::Returned { cost: Cost(10 * UNIT), age: Micros(3 * SECOND) };
+    let report = LeaseRequest { returned, day: day_of(after).0, ..ask(2, 10 * UNIT, 0, 0, 0) };
+    account.apply(&free(), 1, &report, after);
+    let moved = account.take_moved();
+    assert_eq!((moved, account.used_on(today)), (Vec::new(), Cost(10 * UNIT)));
+}
