@@ -52,9 +52,14 @@ impl Request {
     /// Sets a JSON document as its body.
     #[must_use]
     pub fn json(self, body: &serde_json::Value) -> Self {
-        let body = body.to_string().into_bytes();
+        self.body("application/json", body.to_string().into_bytes())
+    }
+
+    /// Sets its body, of this content type.
+    #[must_use]
+    pub fn body(self, kind: &str, body: Vec<u8>) -> Self {
         let length = body.len().to_string();
-        Self { body, ..self.header("Content-Type", "application/json").header("Content-Length", length) }
+        Self { body, ..self.header("Content-Type", kind).header("Content-Length", length) }
     }
 
     /// Adds a sample consumer's API key.
