@@ -1,7 +1,6 @@
 //! A node in a host: the product's engine with its table, and its store client, whose calls Python makes.
 
 use std::cell::{Cell, RefCell};
-use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -123,12 +122,13 @@ pub struct Host {
 }
 
 impl Host {
-    /// A node for `policy`; none where no table of its size can be made.
-    pub fn new(policy: Policy) -> Option<Self> {
+    /// A node for `policy`; none where no table of its size can be made. The key and the seed are secret, and no other node's:
+    /// the store takes nodes that share them for one.
+    pub fn new(policy: Policy, key: [u8; 16], seed: u64) -> Option<Self> {
         let memory = Memory::default();
-        let opened = Table::open(&memory, policy.clients, random_key()).ok()?;
+        let opened = Table::open(&memory, policy.clients, FingerprintKey(key)).ok()?;
         Some(Self {
-            store_client: StoreClient::new(&policy, std::hash::RandomState::new().hash_one(0)),
+            store_client: StoreClient::new(&policy, seed),
             engine: Engine::new(policy, opened.table).holding_charges(),
             memory,
             clock: Cell::new(None),
@@ -463,14 +463,4 @@ impl NodeHost for Host {
             Event::Hit | Event::Miss | Event::Called { .. } | Event::NoRoute => {}
         }
     }
-}
-
-/// A secret key for the table.
-fn random_key() -> FingerprintKey {
-    let word = |salt: u8| std::hash::RandomState::new().hash_one(salt).to_le_bytes();
-    let mut key = [0; 16];
-    for (to, from) in key.iter_mut().zip(word(0).into_iter().chain(word(1))) {
-        *to = from;
-    }
-    FingerprintKey(key)
 }

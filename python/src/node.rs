@@ -61,9 +61,12 @@ impl Drop for Node {
 #[pymethods]
 impl Node {
     #[new]
-    fn new(policy: &Policy) -> PyResult<Self> {
+    fn new(py: Python<'_>, policy: &Policy) -> PyResult<Self> {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let host = Host::new(policy.0.clone())
+        // The standard library's random state is the same in all children of a fork, and they would be one node.
+        let random = |count: usize| py.import("os")?.call_method1("urandom", (count,));
+        let (key, seed) = (random(16)?.extract()?, u64::from_le_bytes(random(8)?.extract()?));
+        let host = Host::new(policy.0.clone(), key, seed)
             .ok_or_else(|| PyRuntimeError::new_err("the table of clients cannot be made"))?;
         let number = LAST.fetch_add(1, Ordering::Relaxed);
         NODES.with(|nodes| nodes.borrow_mut().insert(number, Rc::new(host)));
