@@ -1,11 +1,15 @@
 //! What was decided about one request, ready for a response.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList};
+use tollgate_core::headers::{X_QUOTA, X_RATELIMIT};
 use tollgate_core::units::Cost;
-use tollgate_node::engine::Ruling;
+use tollgate_node::clock::NodeNanos;
+use tollgate_node::engine::{Outcome, Ruling};
+
+use crate::announced::Announced;
 
 /// Who a request is from, as far as a further charge has to know it.
 #[derive(Clone, Debug, Default)]
@@ -18,21 +22,9 @@ pub struct Client {
     pub peer: Option<Vec<u8>>,
 }
 
-impl Decision {
-    /// The ruling with the charge, which nobody else can settle any more.
-    pub fn take_open(&self) -> Option<Ruling> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// What the ruling's `said` of a response with this `status` is, while the charge is open.
-    pub fn with_open<T>(&self, look: impl FnOnce(&Ruling) -> T) -> Option<T> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
-    }
-}
-
 /// What was decided about a request or a charge.
 #[pyclass(frozen, module = "tollgate")]
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Decision {
     /// Whom it is about.
     pub client: Client,
@@ -51,27 +43,48 @@ pub struct Decision {
     pub tier: String,
     /// What was charged, or was to be.
     pub cost: Cost,
-    /// The charge, until it is settled. All copies of a decision have one.
-    pub open: Arc<Mutex<Option<Ruling>>>,
-    /// The response headers to set, names in lower case.
-    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// When it was made, if there is a store.
+    pub at: NodeNanos,
+    /// The charge, until it is settled.
+    pub open: Mutex<Option<Ruling>>,
+    /// The response headers to set.
+    pub headers: Announced,
     /// The problem document of a refusal.
     pub body: Option<String>,
-    /// N of the rate, as `X-RateLimit-Limit` says it.
-    #[pyo3(get)]
-    pub limit: Option<u64>,
-    /// Whole cost units left now, as `X-RateLimit-Remaining` says it.
-    #[pyo3(get)]
-    pub remaining: Option<u64>,
-    /// When the bucket is full again, Unix seconds, as `X-RateLimit-Reset` says it.
-    #[pyo3(get)]
-    pub reset: Option<u64>,
-    /// Whole cost units left of the month, as `X-Quota-Monthly-Remaining` says it.
-    #[pyo3(get)]
-    pub monthly_remaining: Option<u64>,
     /// Seconds after which this very request would be allowed; none if it was, or never is.
     #[pyo3(get)]
     pub retry_after: Option<u64>,
+}
+
+impl Decision {
+    /// The ruling with the charge, which nobody else can settle any more.
+    pub fn take_open(&self) -> Option<Ruling> {
+        self.open().take()
+    }
+
+    /// The ruling with the charge, while that can be settled.
+    pub fn open(&self) -> MutexGuard<'_, Option<Ruling>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same of a request that goes on and costs `cost`, before its headers are known.
+    pub fn settled(&self, cost: Cost) -> Self {
+        let (status, outcome) =
+            if self.allowed { (self.status, self.outcome) } else { (200, Outcome::Allowed.name()) };
+        Self {
+            client: self.client.clone(),
+            allowed: true,
+            status,
+            outcome,
+            tier: self.tier.clone(),
+            cost,
+            at: self.at,
+            open: Mutex::default(),
+            headers: Announced::default(),
+            body: None,
+            retry_after: None,
+        }
+    }
 }
 
 #[pymethods]
@@ -86,12 +99,40 @@ impl Decision {
         py.import("decimal")?.getattr("Decimal")?.call1((self.cost.to_string(),))
     }
 
+    /// The same in thousandths of a cost unit.
+    #[getter]
+    const fn thousandths(&self) -> u64 {
+        self.cost.0
+    }
+
+    /// The response headers to set, names in lower case.
     #[getter]
     fn headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let pair = |(name, value): &(Vec<u8>, Vec<u8>)| {
-            PyTuple::new(py, [PyBytes::new(py, name), PyBytes::new(py, value)])
-        };
-        PyList::new(py, self.headers.iter().map(pair).collect::<PyResult<Vec<_>>>()?)
+        PyList::new(py, self.headers.pairs(py).collect::<PyResult<Vec<_>>>()?)
+    }
+
+    /// N of the rate, as `X-RateLimit-Limit` says it.
+    #[getter]
+    fn limit(&self) -> Option<u64> {
+        self.headers.number(X_RATELIMIT[0])
+    }
+
+    /// Whole cost units left now, as `X-RateLimit-Remaining` says it.
+    #[getter]
+    fn remaining(&self) -> Option<u64> {
+        self.headers.number(X_RATELIMIT[1])
+    }
+
+    /// When the bucket is full again, Unix seconds, as `X-RateLimit-Reset` says it.
+    #[getter]
+    fn reset(&self) -> Option<u64> {
+        self.headers.number(X_RATELIMIT[2])
+    }
+
+    /// Whole cost units left of the month, as `X-Quota-Monthly-Remaining` says it.
+    #[getter]
+    fn monthly_remaining(&self) -> Option<u64> {
+        self.headers.number(X_QUOTA[1])
     }
 
     #[getter]
@@ -102,7 +143,7 @@ impl Decision {
     /// Whether the charge can still be settled.
     #[getter]
     fn is_open(&self) -> bool {
-        self.allowed && self.open.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.allowed && self.open().is_some()
     }
 
     fn __repr__(&self) -> String {

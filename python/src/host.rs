@@ -2,97 +2,43 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Mutex;
+use std::time::Instant;
 
 use hashbrown::HashMap;
 use pyo3::prelude::*;
 use tollgate_core::client::Network;
-use tollgate_core::headers::{self, X_QUOTA, X_RATELIMIT};
+use tollgate_core::headers;
 use tollgate_core::policy::Policy;
-use tollgate_core::price::Price;
 use tollgate_core::tier::ANONYMOUS;
 use tollgate_core::units::{Cost, Millis, UnixNanos};
-use tollgate_core::wire::Batch;
-use tollgate_node::clock::NodeNanos;
+use tollgate_node::clock::{NodeNanos, Now};
 use tollgate_node::engine::borrowing::Question;
 use tollgate_node::engine::settling::Said;
-use tollgate_node::engine::store_client::{
-    Admission, Caller as Calling, Event, NodeHost, StoreClient, Waiting,
-};
+use tollgate_node::engine::store_client::{Admission, NodeHost, StoreClient, Waiting};
 use tollgate_node::engine::{Answer, AppliedTier, Engine, Outcome, Ruling};
 use tollgate_node::identity::{Caller, network};
-use tollgate_node::request::{Gateway, Headers, Introduced, Request};
 use tollgate_node::table::{FingerprintKey, Table};
 
+use crate::announced::{Announced, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use crate::asked::Asked;
 use crate::decision::{Client, Decision};
-use crate::memory::Memory;
+use crate::memory::{Draft, Memory};
 use crate::outbox::Outbox;
 
-/// A consumer and its tier, as Python tells them.
-pub type Introduction = (Option<Vec<u8>>, Option<Vec<u8>>);
-
-/// One request or charge, as Python asks about it.
-#[derive(Debug, Default)]
-pub struct Asked {
-    /// The method.
-    pub method: Vec<u8>,
-    /// The path, as the client sent it.
-    pub path: Vec<u8>,
-    /// The headers that are to be believed.
-    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
-    /// The address that the request comes from.
-    pub peer: Option<Vec<u8>>,
-    /// The client, where Python knows it.
-    pub introduced: Option<Introduction>,
-    /// What is charged instead of the policy's price.
-    pub price: Option<Cost>,
-}
-
-impl Asked {
-    fn request(&self) -> Request<'_, Self> {
-        // All headers are to be asked for by name: few policies read more than two.
-        Request { method: &self.method, path: &self.path, headers: Headers::part(&[]), gateway: self }
-    }
-
-    fn network(&self) -> Network {
-        self.peer.as_ref().map_or(Network::Unknown, |peer| network(peer))
-    }
-
-    fn lines(&self, name: &str) -> impl DoubleEndedIterator<Item = &Vec<u8>> {
-        let is_named = move |key: &[u8]| key.eq_ignore_ascii_case(name.as_bytes());
-        self.headers.iter().filter(move |(key, _)| is_named(key)).map(|(_, value)| value)
-    }
-}
-
-impl Gateway for Asked {
-    fn property(&self, path: &str) -> Option<Vec<u8>> {
-        if path == "source\0address" { self.peer.clone() } else { None }
-    }
-
-    fn header(&self, name: &str) -> Option<Vec<u8>> {
-        self.lines(name).next_back().cloned()
-    }
-
-    fn header_lines(&self, name: &str) -> Option<Vec<u8>> {
-        let lines: Vec<&[u8]> = self.lines(name).map(Vec::as_slice).collect();
-        (!lines.is_empty()).then(|| lines.join(b",".as_slice()))
-    }
-
-    fn introduced(&self) -> Option<Introduced<'_>> {
-        let (consumer, tier) = self.introduced.as_ref()?;
-        Some(Introduced { consumer: consumer.as_deref(), tier: tier.as_deref() })
-    }
-
-    fn price(&self) -> Option<Price> {
-        self.price.map(|cost| Price { cost, settles: false })
-    }
-}
-
 /// A request that waits for the store.
-struct Guest {
-    asked: Asked,
-    waiting: Option<Rc<Waiting>>,
+pub(crate) struct Guest {
+    peer: Option<Vec<u8>>,
+    cost: Cost,
+    /// Whether the host says what it costs.
+    is_priced: bool,
+    pub(crate) waiting: Rc<Waiting>,
+}
+
+impl Guest {
+    pub(crate) fn network(&self) -> Network {
+        self.peer.as_deref().map_or(Network::Unknown, network)
+    }
 }
 
 /// What became of a question.
@@ -109,16 +55,18 @@ pub enum Decided {
 pub struct Host {
     engine: Engine,
     store_client: Option<StoreClient>,
-    memory: Memory,
+    pub(crate) memory: Memory,
     /// The time that was set, by both clocks; none: the system's.
-    clock: Cell<Option<(UnixNanos, NodeNanos)>>,
-    started: Instant,
-    guests: RefCell<HashMap<u32, Guest>>,
-    last_request: Cell<u32>,
-    at_hand: Cell<Option<u32>>,
+    pub(crate) clock: Cell<Option<(UnixNanos, NodeNanos)>>,
+    pub(crate) started: Instant,
+    pub(crate) guests: RefCell<HashMap<u32, Guest>>,
+    pub(crate) last_request: Cell<u32>,
+    /// The address of the last request.
+    pub(crate) last_peer: RefCell<Vec<u8>>,
+    pub(crate) at_hand: Cell<Option<u32>>,
     /// The body of the store's response that is at hand.
-    reply: RefCell<Option<Vec<u8>>>,
-    outbox: RefCell<Outbox>,
+    pub(crate) reply: RefCell<Option<Vec<u8>>>,
+    pub(crate) outbox: RefCell<Outbox>,
 }
 
 impl Host {
@@ -135,6 +83,7 @@ impl Host {
             started: Instant::now(),
             guests: RefCell::default(),
             last_request: Cell::new(0),
+            last_peer: RefCell::default(),
             at_hand: Cell::new(None),
             reply: RefCell::default(),
             outbox: RefCell::default(),
@@ -142,7 +91,7 @@ impl Host {
     }
 
     /// What the policy charges for a request.
-    pub fn price(&self, asked: &Asked) -> Cost {
+    pub fn price(&self, asked: &Asked<'_>) -> Cost {
         self.engine.price(&asked.request()).cost
     }
 
@@ -160,33 +109,53 @@ impl Host {
             // The node knows nothing of the charge any more, so it stays.
             return None;
         }
-        let mut settled = Decision { cost, headers: Vec::new(), ..decision.clone() };
-        if !decision.allowed {
-            let outcome = Outcome::Allowed.name();
-            settled =
-                Decision { allowed: true, status: 200, outcome, body: None, retry_after: None, ..settled };
+        Some(self.settled(decision, &ruling, cost))
+    }
+
+    /// Where the client would stand if each of `settled` were settled at its cost. Nothing is written.
+    pub fn preview<'a>(&self, settled: impl Iterator<Item = (&'a Decision, Cost)>) -> Option<Decision> {
+        let draft = Draft::of(&self.memory);
+        let mut last = None;
+        for (decision, cost) in settled {
+            let Some(mut ruling) = decision.open().clone() else { continue };
+            let now = self.now_of(decision, &ruling);
+            if self.engine.settle(&mut ruling, cost, &draft, now).is_some() {
+                last = Some(self.settled(decision, &ruling, cost));
+            }
         }
-        self.announce(&ruling, &mut settled);
-        Some(settled)
+        last
+    }
+
+    /// This moment. With a store the time of day is the store's, and what has passed since it decided is the node's to say.
+    fn now_of(&self, decision: &Decision, ruling: &Ruling) -> Now {
+        if self.store_client.is_none() {
+            return self.wall().into();
+        }
+        let node = self.monotonic();
+        let passed = node.0.saturating_sub(decision.at.0);
+        Now { unix: UnixNanos(ruling.now.0.saturating_add(passed)), node }
+    }
+
+    fn settled(&self, decision: &Decision, ruling: &Ruling, cost: Cost) -> Decision {
+        let mut settled = decision.settled(cost);
+        self.announce(ruling, &mut settled.headers);
+        settled
     }
 
     /// What the response to `decision`'s request says that it costs: its `status`, or its header `X-Quota-Cost`.
     pub fn said(&self, decision: &Decision, status: u16, cost: Option<Vec<u8>>) -> Option<Cost> {
-        let said = decision.with_open(|ruling| {
-            let charge = ruling.charge.as_ref()?;
-            Some(self.engine.said(charge, Some(status), || cost))
-        });
-        match said.flatten()? {
+        let open = decision.open();
+        match self.engine.said(open.as_ref()?.charge.as_ref()?, Some(status), || cost) {
             Said::Nothing | Said::Malformed => None,
             Said::Cost(cost) => Some(cost),
             Said::Refunded => Some(Cost(0)),
         }
     }
 
-    fn announce(&self, ruling: &Ruling, decision: &mut Decision) {
+    fn announce(&self, ruling: &Ruling, headers: &mut Announced) {
         self.engine.announce(Some(ruling), |name, value| {
             if let Some(value) = value {
-                decision.announce(name, value);
+                headers.push(name, value);
             }
         });
     }
@@ -194,10 +163,8 @@ impl Host {
     /// A request that waits is no more.
     pub fn forget(&self, request: u32) {
         let guest = self.guests.borrow_mut().remove(&request);
-        if let (Some(store_client), Some(waiting)) =
-            (&self.store_client, guest.and_then(|guest| guest.waiting))
-        {
-            store_client.forget(&waiting);
+        if let (Some(store_client), Some(guest)) = (&self.store_client, guest) {
+            store_client.forget(&guest.waiting);
         }
     }
 
@@ -206,10 +173,10 @@ impl Host {
         self.store_client.as_ref().map(StoreClient::interval)
     }
 
-    /// The names of the response headers that only Tollgate may set, in lower case.
-    pub fn announced(&self) -> Vec<String> {
+    /// The names of the response headers that only Tollgate may set.
+    pub fn announced(&self) -> Vec<&'static str> {
         let mut names = Vec::new();
-        self.engine.announce(None, |name, _| names.push(name.to_ascii_lowercase()));
+        self.engine.announce(None, |name, _| names.push(name));
         names
     }
 
@@ -243,7 +210,7 @@ impl Host {
             match request {
                 None => store_client.receive_batch(&self.engine, self),
                 Some(request) => {
-                    let waiting = self.guests.borrow().get(&request).and_then(|guest| guest.waiting.clone());
+                    let waiting = self.guests.borrow().get(&request).map(|guest| guest.waiting.clone());
                     if let Some(waiting) = waiting {
                         store_client.receive_answer(&self.engine, self, &waiting);
                     }
@@ -270,55 +237,65 @@ impl Host {
     }
 
     /// Decides about a request, or lets it wait.
-    pub fn decide(&self, asked: Asked) -> Decided {
+    pub fn decide(&self, asked: &Asked<'_>) -> Decided {
         let Some(store_client) = &self.store_client else {
             let answer = self.engine.decide(&asked.request(), &self.memory, self.wall());
-            return Decided::Now(self.answered(&asked, answer));
+            return Decided::Now(self.answered(asked, answer));
         };
         let context = self.last_request.get().wrapping_add(1);
         self.last_request.set(context);
         self.at_hand.set(Some(context));
-        // The host is asked for the peer of what is at hand while the request is borrowed: it is registered with its address.
-        let guest = Guest { asked: Asked { peer: asked.peer.clone(), ..Asked::default() }, waiting: None };
-        self.guests.borrow_mut().insert(context, guest);
+        let mut peer = self.last_peer.borrow_mut();
+        peer.clear();
+        peer.extend_from_slice(asked.peer.unwrap_or_default());
+        drop(peer);
         let waiting = match store_client.decide_or_wait(&self.engine, self, context, &asked.request()) {
-            Admission::Off => Err(None),
-            Admission::Decided(answer) => Err(Some(answer)),
-            Admission::Waits(waiting) => Ok(waiting),
+            Admission::Off => return Decided::Now(self.answered(asked, None)),
+            Admission::Decided(answer) => return Decided::Now(self.answered(asked, Some(answer))),
+            Admission::Waits(waiting) => waiting,
         };
-        match waiting {
-            Ok(waiting) => {
-                self.guests.borrow_mut().insert(context, Guest { asked, waiting: Some(waiting) });
-                Decided::Waits(context)
-            }
-            Err(answer) => {
-                self.guests.borrow_mut().remove(&context);
-                Decided::Now(self.answered(&asked, answer))
-            }
-        }
+        let peer = asked.peer.map(Into::into);
+        let guest = Guest { peer, cost: self.price(asked), is_priced: asked.price.is_some(), waiting };
+        self.guests.borrow_mut().insert(context, guest);
+        Decided::Waits(context)
     }
 
-    fn answered(&self, asked: &Asked, answer: Option<Answer<'_>>) -> Decision {
+    fn answered(&self, asked: &Asked<'_>, answer: Option<Answer<'_>>) -> Decision {
         let is_off = answer.is_none();
         let (caller, ruling) = answer.map_or((None, None), |answer| (Some(answer.caller), answer.ruling));
         let (consumer, tier) = match &caller {
             Some(Caller::Consumer { name, tier }) => (Some(name.to_vec()), AppliedTier::Tier(*tier)),
             Some(Caller::Anonymous) | None => (None, AppliedTier::Anonymous),
         };
-        let mut decision = self.decision(asked, consumer, &tier, ruling.as_ref());
+        let cost = match &ruling {
+            None => Cost::FREE,
+            // To find it anew would mean to read the path again.
+            Some(ruling) if ruling.charged != Cost::FREE => ruling.charged,
+            Some(_) => self.price(asked),
+        };
+        let peer = asked.peer.map(Into::into);
+        let mut decision = self.decision(peer, cost, asked.price.is_some(), consumer, &tier, ruling);
         if is_off {
             decision.outcome = "off";
         }
         decision
     }
 
+    pub(crate) fn guest_decision(&self, guest: Guest, question: &Question, ruling: &Ruling) -> Decision {
+        let Guest { peer, cost, is_priced, .. } = guest;
+        let consumer = question.name.as_ref().map(|name| name.to_vec());
+        self.decision(peer, cost, is_priced, consumer, question.under(), Some(ruling.clone()))
+    }
+
     /// What `ruling` says about a request of `consumer`, whose own tier is `tier`.
     fn decision(
         &self,
-        asked: &Asked,
+        peer: Option<Vec<u8>>,
+        cost: Cost,
+        is_priced: bool,
         consumer: Option<Vec<u8>>,
         tier: &AppliedTier,
-        ruling: Option<&Ruling>,
+        ruling: Option<Ruling>,
     ) -> Decision {
         let engine = &self.engine;
         // A later charge begins from the consumer's own tier: an override may have ended by then.
@@ -329,138 +306,44 @@ impl Host {
             AppliedTier::Anonymous => None,
         };
         // Where the address has decided in the store's absence, the tier is the consumer's all the same.
-        let decided = ruling.map(|ruling| &ruling.under).filter(|under| **under != AppliedTier::Anonymous);
+        let decided = ruling.as_ref().map(|it| &it.under).filter(|under| **under != AppliedTier::Anonymous);
         let tier = match &consumer {
             Some(_) => engine.tier(decided.unwrap_or(tier)).name.clone(),
             None => ANONYMOUS.to_owned(),
         };
-        let cost = if ruling.is_some() { engine.price(&asked.request()).cost } else { Cost::FREE };
         let mut decision = Decision {
-            client: Client { tier: own_tier.map(String::into_bytes), consumer, peer: asked.peer.clone() },
+            client: Client { tier: own_tier.map(String::into_bytes), consumer, peer },
             allowed: true,
             status: 200,
-            outcome: ruling.map_or("free", |ruling| ruling.outcome.name()),
+            outcome: ruling.as_ref().map_or("free", |ruling| ruling.outcome.name()),
             tier,
             cost,
-            open: Arc::new(Mutex::new(ruling.filter(|ruling| ruling.charge.is_some()).cloned())),
-            headers: Vec::new(),
+            at: if self.store_client.is_some() { self.monotonic() } else { NodeNanos::default() },
+            open: Mutex::default(),
+            headers: Announced::default(),
             body: None,
-            limit: None,
-            remaining: None,
-            reset: None,
-            monthly_remaining: None,
             retry_after: None,
         };
         let Some(ruling) = ruling else { return decision };
-        self.announce(ruling, &mut decision);
-        if let Some(document) = engine.document(ruling) {
+        self.announce(&ruling, &mut decision.headers);
+        if let Some(document) = engine.document(&ruling) {
             decision.allowed = false;
             decision.status = document.status;
-            if asked.price.is_some() && !engine.can_hold(&ruling.under, cost) {
+            if is_priced && !engine.can_hold(&ruling.under, cost) {
                 decision.status = 429;
                 decision.outcome = Outcome::RefusedRate.name();
                 decision.body = Some(headers::never(&decision.tier, cost));
             } else {
                 decision.retry_after = Some(document.retry_after);
-                decision.announce("Retry-After", document.retry_after.to_string().as_bytes());
+                decision.headers.push(RETRY_AFTER, document.retry_after.to_string().as_bytes());
                 decision.body = Some(document.body);
             }
-            decision.announce("Cache-Control", b"no-store");
-            decision.announce("Content-Type", b"application/problem+json");
+            decision.headers.push(CACHE_CONTROL, b"no-store");
+            decision.headers.push(CONTENT_TYPE, b"application/problem+json");
+        }
+        if ruling.charge.is_some() {
+            decision.open = Mutex::new(Some(ruling));
         }
         decision
-    }
-}
-
-impl Decision {
-    fn announce(&mut self, name: &str, value: &[u8]) {
-        let number = || std::str::from_utf8(value).ok()?.parse().ok();
-        let ([limit, remaining, reset], [_, monthly]) = (X_RATELIMIT, X_QUOTA);
-        match name {
-            _ if name == limit => self.limit = number(),
-            _ if name == remaining => self.remaining = number(),
-            _ if name == reset => self.reset = number(),
-            _ if name == monthly => self.monthly_remaining = number(),
-            _ => {}
-        }
-        self.headers.push((name.to_ascii_lowercase().into_bytes(), value.to_vec()));
-    }
-}
-
-impl NodeHost for Host {
-    type Shared = Memory;
-
-    fn shared(&self) -> &Memory {
-        &self.memory
-    }
-
-    fn monotonic(&self) -> NodeNanos {
-        /// The clock's first moment: what is measured from zero on lies before it.
-        const BEGIN: NodeNanos = NodeNanos(60_000_000_000);
-        let elapsed = || u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.clock.get().map_or_else(|| NodeNanos(BEGIN.0.saturating_add(elapsed())), |(_, node)| node)
-    }
-
-    #[allow(clippy::disallowed_methods, reason = "this is a host's clock, from which time comes in")]
-    fn wall(&self) -> UnixNanos {
-        self.clock.get().map_or_else(
-            || {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                UnixNanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
-            },
-            |(unix, _)| unix,
-        )
-    }
-
-    fn node(&self) -> Vec<u8> {
-        // The table's key is random in every process.
-        Vec::new()
-    }
-
-    fn peer(&self) -> Network {
-        let guests = self.guests.borrow();
-        let guest = self.at_hand.get().and_then(|context| guests.get(&context));
-        guest.map_or(Network::Unknown, |guest| guest.asked.network())
-    }
-
-    fn resumes_others(&self) -> bool {
-        true
-    }
-
-    fn speak_for(&self, context: u32) {
-        self.at_hand.set(Some(context));
-    }
-
-    fn dispatch(&self, caller: Calling, batch: &Batch, timeout: Millis) -> bool {
-        let request = match caller {
-            Calling::Request => self.at_hand.get(),
-            Calling::Root => None,
-        };
-        self.outbox.borrow_mut().want(request, batch, timeout);
-        true
-    }
-
-    fn reply(&self) -> Option<Vec<u8>> {
-        self.reply.borrow_mut().take()
-    }
-
-    fn may_call_again(&self) -> bool {
-        true
-    }
-
-    fn conclude(&self, question: &Question, ruling: &Ruling) {
-        let Some(context) = self.at_hand.get() else { return };
-        let Some(guest) = self.guests.borrow_mut().remove(&context) else { return };
-        let consumer = question.name.as_ref().map(|name| name.to_vec());
-        let decision = self.decision(&guest.asked, consumer, question.under(), Some(ruling));
-        self.outbox.borrow_mut().decisions.push((context, decision));
-    }
-
-    fn report(&self, event: Event) {
-        match event {
-            Event::Away => self.outbox.borrow_mut().events.push("away"),
-            Event::Back => self.outbox.borrow_mut().events.push("back"),
-            Event::Hit | Event::Miss | Event::Called { .. } | Event::NoRoute => {}
-        }
     }
 }

@@ -3,10 +3,13 @@
 //! The decisions, headers and leases are those of [`tollgate_node`], and this crate is its [host](host::Host). It makes no calls
 //! itself: Python takes the calls that a [`node::Node`] wants made to the store, and hands their replies back.
 
+pub mod announced;
+pub mod asked;
 pub mod decision;
 pub mod host;
 pub mod memory;
 pub mod node;
+pub mod node_host;
 pub mod outbox;
 pub mod policy;
 
@@ -16,16 +19,11 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _tollgate {
     #[pymodule_export]
+    use crate::announced::{ResponseHeaders, without_reserved};
+    #[pymodule_export]
     use crate::decision::Decision;
     #[pymodule_export]
     use crate::node::{Node, StoreCall};
     #[pymodule_export]
     use crate::policy::{Policy, PolicyError};
-    use pyo3::pyfunction;
-
-    /// Whether a request header is one that only Tollgate may send to an application.
-    #[pyfunction]
-    fn is_reserved(name: &[u8]) -> bool {
-        tollgate_core::headers::is_reserved(name)
-    }
 }

@@ -35,3 +35,40 @@ impl SharedData for Memory {
         true
     }
 }
+
+/// What would be in the memory after some writes, which are dropped.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    memory: &'a Memory,
+    written: Memory,
+}
+
+impl<'a> Draft<'a> {
+    /// A draft without any writes yet.
+    pub fn of(memory: &'a Memory) -> Self {
+        Self { memory, written: Memory::default() }
+    }
+}
+
+impl SharedData for Draft<'_> {
+    fn get(&self, key: &SlotKey) -> Read {
+        match self.written.get(key) {
+            Read::Missing => self.memory.get(key),
+            found => found,
+        }
+    }
+
+    fn set(&self, key: &SlotKey, value: &[u8], expected: Expected) -> Write {
+        // Nobody else writes meanwhile, so what is expected is what was read.
+        let version = match expected {
+            Expected::Missing => 1,
+            Expected::Version(version) => version.wrapping_add(1),
+        };
+        drop(self.written.0.borrow_mut().insert(*key, (value.to_vec(), version)));
+        Write::Done
+    }
+
+    fn keeps_all(&self) -> bool {
+        true
+    }
+}

@@ -9,13 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hashbrown::HashMap;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyFrozenSet};
+use pyo3::types::PyBytes;
 use tollgate_core::units::{Cost, Millis, UnixNanos};
 use tollgate_core::wire;
 use tollgate_node::clock::NodeNanos;
+use tollgate_node::request::Introduced;
 
+use crate::announced::ResponseHeaders;
+use crate::asked::Asked;
 use crate::decision::{Client, Decision};
-use crate::host::{Asked, Decided, Host, Introduction};
+use crate::host::{Decided, Host};
 use crate::policy::Policy;
 
 thread_local! {
@@ -73,38 +76,45 @@ impl Node {
         Ok(Self(number))
     }
 
-    /// Decides about a request. `client` is its consumer and tier where the caller knows them, and nothing then contradicts
-    /// it; without it, the policy reads `headers`. `price`, in thousandths, is charged instead of the policy's.
-    #[pyo3(signature = (method, path, headers, peer, client=None, price=None))]
+    /// Decides about a request. Without `headers`, its client is `consumer` in `tier`, or an anonymous one if there is none, and
+    /// nothing contradicts that; otherwise the policy reads them. `price`, in thousandths, is charged instead of the policy's.
+    #[pyo3(signature = (method, path, peer, headers=None, consumer=None, tier=None, price=None))]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "to Python they are one request, and an object for them would cost it more"
+    )]
     fn decide(
         &self,
         method: &[u8],
         path: &[u8],
-        headers: Vec<(Vec<u8>, Vec<u8>)>,
         peer: Option<&str>,
-        client: Option<Introduction>,
+        headers: Option<&Bound<'_, PyAny>>,
+        consumer: Option<&[u8]>,
+        tier: Option<&[u8]>,
         price: Option<u64>,
     ) -> PyResult<Decided> {
-        Ok(self.host()?.decide(Asked {
-            method: method.to_vec(),
-            path: path.to_vec(),
-            headers,
-            peer: peer.map(|peer| peer.as_bytes().to_vec()),
-            introduced: client,
-            price: price.map(Cost),
-        }))
+        let introduced = headers.is_none().then_some(Introduced { consumer, tier });
+        let (peer, price) = (peer.map(str::as_bytes), price.map(Cost));
+        Ok(self.host()?.decide(&Asked { method, path, headers, peer, introduced, price }))
     }
 
     /// Charges `price`, in thousandths, to the client of an earlier decision.
     fn charge(&self, decision: &Decision, price: u64) -> PyResult<Decided> {
-        let Client { consumer, tier, peer } = decision.client.clone();
-        let introduced = Some((consumer, tier));
-        Ok(self.host()?.decide(Asked { peer, introduced, price: Some(Cost(price)), ..Asked::default() }))
+        let Client { consumer, tier, peer } = &decision.client;
+        let introduced = Some(Introduced { consumer: consumer.as_deref(), tier: tier.as_deref() });
+        let (peer, price) = (peer.as_deref(), Some(Cost(price)));
+        Ok(self.host()?.decide(&Asked { peer, introduced, price, ..Asked::default() }))
     }
 
     /// Settles what `decision` has charged: it is `cost`, in thousandths, in the end. None: there is nothing to settle.
     fn settle(&self, decision: &Decision, cost: u64) -> PyResult<Option<Decision>> {
         Ok(self.host()?.settle(decision, Cost(cost)))
+    }
+
+    /// Where the client would stand if each of these charges were settled at that cost. Nothing is settled. None: no charge
+    /// would change.
+    fn preview(&self, settled: Vec<(Py<Decision>, u64)>) -> PyResult<Option<Decision>> {
+        Ok(self.host()?.preview(settled.iter().map(|(decision, cost)| (decision.get(), Cost(*cost)))))
     }
 
     /// What the response to `decision`'s request says that it costs, in thousandths: its status, or its header
@@ -116,8 +126,7 @@ impl Node {
 
     /// What the policy charges for a request, in thousandths.
     fn price(&self, method: &[u8], path: &[u8]) -> PyResult<u64> {
-        let asked = Asked { method: method.to_vec(), path: path.to_vec(), ..Asked::default() };
-        Ok(self.host()?.price(&asked).0)
+        Ok(self.host()?.price(&Asked { method, path, ..Asked::default() }).0)
     }
 
     /// A request that waits is no more.
@@ -132,11 +141,10 @@ impl Node {
         Ok(self.host()?.interval().map(seconds))
     }
 
-    /// The names of the response headers that only Tollgate may set, in lower case.
+    /// The response headers that only Tollgate may set.
     #[getter]
-    fn announced<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyFrozenSet>> {
-        let names = self.host()?.announced();
-        PyFrozenSet::new(py, names.iter().map(|name| PyBytes::new(py, name.as_bytes())))
+    fn response_headers(&self) -> PyResult<ResponseHeaders> {
+        Ok(ResponseHeaders(self.host()?.announced()))
     }
 
     /// Sets the time: nanoseconds since 1970, and nanoseconds of a clock that nobody sets. From then on it stands still.

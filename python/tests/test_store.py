@@ -191,7 +191,8 @@ async def test_a_cancelled_request_waits_no_more_and_leaves_nothing(store: Store
         # The call that they waited for together was one of the cancelled ones'.
         decisions = await asyncio.gather(*tasks[20:])
         assert all(decision.allowed for decision in decisions)
-        assert gate._waiting == {}
+        assert gate._driver is not None
+        assert gate._driver.waiting == {}
         allowed = sum(decision.allowed for decision in decisions)
     used = sum(store.used(f"client-{number}") for number in range(3))
     assert used == allowed

@@ -111,7 +111,7 @@ def test_an_interrupted_caller_waits_no_more(store: Store) -> None:
     thread.start()
     running = gate._running
     assert running is not None
-    until(lambda: running.gate._waiting, "that it waits")
+    until(lambda: running.gate._driver and running.gate._driver.waiting, "that it waits")
     # What a signal's handler raises in the main thread, where no test may be.
     assert thread.ident is not None
     raise_in(thread.ident, KeyboardInterrupt)

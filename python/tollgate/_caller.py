@@ -1,12 +1,12 @@
 """Who is calling: what an application, its gateways and the connection say."""
 
-import inspect
 import ipaddress
 from collections.abc import Callable, MutableMapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
+from uuid import UUID
 
-from ._gate import text_bytes
+from ._policy import text_bytes
 
 Scope = MutableMapping[str, Any]
 Source = str | Callable[[Scope], object]
@@ -15,15 +15,13 @@ Pairs = list[tuple[bytes, bytes]]
 _LONGEST_ADDRESS = 64
 
 
-async def ask(source: Source, scope: Scope) -> bytes | None:
-    """What a source says about a request; None if nothing."""
-    value = _attribute(source, scope) if isinstance(source, str) else source(scope)
-    return value if type(value) is bytes and value else await _name(value)
+def reader(source: Source) -> Callable[[Scope], object]:
+    """What reads a source."""
+    return partial(_attribute, source) if isinstance(source, str) else source
 
 
-async def _name(value: object) -> bytes | None:
-    if inspect.isawaitable(value):
-        value = await value
+def name(value: object) -> bytes | None:
+    """The name in what a source says about a request; None if that is nothing."""
     if value is None or value == "" or value == b"":
         return None
     if isinstance(value, bytes):
@@ -33,6 +31,8 @@ async def _name(value: object) -> bytes | None:
         return (str(value) if abs(value) < 1 << 4096 else hex(value)).encode()
     if isinstance(value, str):
         return text_bytes(value)
+    if isinstance(value, UUID):
+        return str(value).encode()
     raise TypeError(
         f"a request's consumer or tier is a str, not {type(value).__name__}; name its attribute, such as 'user.id'"
     )
@@ -41,15 +41,15 @@ async def _name(value: object) -> bytes | None:
 def _attribute(path: str, scope: Scope) -> object:
     first, *rest = path.split(".")
     value: Any = scope.get(first)
-    for name in [*rest, None]:
+    for part in [*rest, None]:
         if getattr(value, "is_authenticated", True) is False:
             return None
-        if name is not None:
-            value = _member(value, name)
-    if path == "user" and not isinstance(value, str | bytes | int | None):
+        if part is not None:
+            value = _member(value, part)
+    if path == "user" and not isinstance(value, str | bytes | int | UUID | None):
         # The users of Starlette and Django: what identifies them has one of these names.
-        for name in ("identity", "username", "display_name"):
-            found = _member(value, name)
+        for part in ("identity", "username", "display_name"):
+            found = _member(value, part)
             if found:
                 return found
     return value
@@ -69,8 +69,6 @@ def last(headers: Pairs, name: bytes) -> bytes | None:
 
 def membership(networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> Callable[[str], bool]:
     """Whether an address is in one of the networks."""
-    if not networks:
-        return lambda _: False
 
     @lru_cache(maxsize=4096)
     def is_found(address: str) -> bool:

@@ -1,37 +1,28 @@
-"""The gate: one node, its clock, and its calls to the store."""
+"""The gate: one node, and what an application asks of it."""
 
 import asyncio
-import json
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
-from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import httpx2
 
 from ._cost import Amount, thousandths
+from ._driver import Clock, Driver
+from ._listeners import Listeners
+from ._policy import Headers, PolicySource, Text, pairs, read, store_token, store_url, text_bytes
 from ._store import Http, StoreError
-from ._tollgate import Decision, Node, Policy, StoreCall
+from ._tollgate import Decision, Node, ResponseHeaders
 from .telemetry import Call, Telemetry, installed
 
 log = logging.getLogger("tollgate")
 
-Text = str | bytes
-Headers = Mapping[str, str] | Iterable[tuple[Text, Text]]
-PolicySource = str | os.PathLike[str] | Mapping[str, object] | bytes | Policy
-Clock = Callable[[], tuple[int, int]]
-"""Nanoseconds since 1970, and nanoseconds of a clock that nobody sets."""
-
 _GREETING = 1.0
 """The longest that a start waits for the store, in seconds."""
-
-_SHUTDOWN = 3.0
-"""The seconds for which a store that does not answer is asked to take the last report."""
 
 
 class Gate:
@@ -59,23 +50,18 @@ class Gate:
         if store is not None:
             self._policy = self._policy.with_store(store)
         self._is_settling, self._is_refunding = self._policy.settles
-        self._url = _url(self._policy.upstream)
+        self._url = store_url(self._policy.upstream)
         self._token = token
         self._clock = clock
-        self._telemetry = tuple(installed() if telemetry is None else telemetry)
+        self._listeners = Listeners(self, installed() if telemetry is None else telemetry)
+        self._is_silent = not self._listeners
         self._node: Node | None = None
+        self._driver: Driver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._store: Http | None = None
-        self._ticks: asyncio.Task[None] | None = None
-        self._calls: set[asyncio.Task[None]] = set()
-        self._waiting: dict[int, asyncio.Future[Decision]] = {}
-        self._announced: frozenset[bytes] = frozenset()
-        self._hidden: frozenset[bytes] = frozenset()
+        self._response_headers: ResponseHeaders | None = None
         self._is_closing = False
-        self._is_pump_due = False
-        self._complaint = ""
-        self._failures = 0
 
     @property
     def mode(self) -> str:
@@ -86,6 +72,11 @@ class Gate:
     def is_started(self) -> bool:
         """Whether the gate decides."""
         return self._node is not None
+
+    @property
+    def has_store(self) -> bool:
+        """Whether there is a store to report to."""
+        return self._url is not None
 
     async def start(self, *, greet: bool = True) -> None:
         """Starts to decide. A gate that has started is left as it is; one that was closed starts anew.
@@ -100,56 +91,42 @@ class Gate:
                 "no store: this process limits on its own, and what consumers use of their month is lost when it ends"
             )
         if self._url is not None:
-            self._store = Http(self._url, self._find_token())
+            self._store = Http(self._url, store_token(self._policy) if self._token is None else self._token)
         self._is_closing = False
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._node = Node(self._policy)
-        self._announced = self._node.announced
-        self._hidden = self._announced | {b"x-quota-cost"}
-        for telemetry in self._telemetry:
-            telemetry.started(self, has_store=self._store is not None)
-        interval = self._node.interval
-        if interval is not None:
-            self._ticks = self._loop.create_task(self._tick(self._node, interval), context=Context())
-        if self._store is not None and greet:
-            try:
-                async with asyncio.timeout(_GREETING):
-                    await self._store.greet()
-            except (StoreError, TimeoutError, httpx2.HTTPError, OSError) as error:
-                log.warning("the store at %s does not answer yet: %r", self._url, error)
+        self._driver = Driver(self._node, self._store, self._clock, self._listeners)
+        self._response_headers = self._node.response_headers
+        self._listeners.started(has_store=self._store is not None)
+        if greet:
+            await self.greet()
+
+    async def greet(self) -> None:
+        """Waits for the store, a second at most, so that the first request that needs it has its time for the call."""
+        if self._store is None:
+            return
+        try:
+            async with asyncio.timeout(_GREETING):
+                await self._store.greet()
+        except (StoreError, TimeoutError, httpx2.HTTPError, OSError) as error:
+            log.warning("the store at %s does not answer yet: %r", self._url, error)
 
     async def close(self) -> None:
         """Reports to the store what was spent, returns what it has lent, and stops.
 
         Requests that wait for the store are decided first.
         """
-        node = self._own_node()
-        if node is None or self._is_closing:
+        if self._own_node() is None or self._driver is None or self._is_closing:
             return
         self._is_closing = True
+        driver = self._driver
         try:
-            while self._waiting:
-                await asyncio.wait(self._waiting.values())
-                await asyncio.sleep(0)
-            if self._ticks is not None:
-                self._ticks.cancel()
-                await asyncio.wait([self._ticks])
-            await self._finish_calls()
-            await self._drain(node)
+            await driver.finish()
         finally:
-            if self._ticks is not None:
-                self._ticks.cancel()
-            for task in self._calls:
-                task.cancel()
-            for future in self._waiting.values():
-                future.cancel()
-            self._node = self._ticks = None
-            for telemetry in self._telemetry:
-                telemetry.closed(self)
-            if self._store is not None:
-                store, self._store = self._store, None
-                await store.close()
+            self._node = self._driver = self._store = None
+            self._listeners.closed()
+            await driver.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -176,8 +153,16 @@ class Gate:
         `identity` reads `headers`, so only pass headers that are to be believed; a client that they do not name is
         anonymous, by its address `peer`. `path` is as the client sent it.
         """
-        client = None if consumer is None else (_bytes(consumer), None if tier is None else _bytes(tier))
-        return await self.ask(_bytes(method), _bytes(path), _pairs(headers), peer, client, None)
+        named = None if consumer is None else text_bytes(consumer)
+        answer = self.ask(
+            text_bytes(method),
+            text_bytes(path),
+            peer,
+            pairs(headers) if named is None else None,
+            named,
+            None if tier is None else text_bytes(tier),
+        )
+        return answer if isinstance(answer, Decision) else await answer
 
     async def charge(self, client: Decision | Text, cost: Amount, *, tier: Text | None = None) -> Decision:
         """Charges `cost` to the client of an earlier decision, or to a consumer.
@@ -189,16 +174,23 @@ class Gate:
             return await self.charge_thousandths(client, price)
         if not client:
             raise ValueError("a charge needs a consumer")
+        named, of_tier = text_bytes(client), None if tier is None else text_bytes(tier)
         node = self._ready()
         began = time.perf_counter()
-        introduced = (_bytes(client), None if tier is None else _bytes(tier))
-        return await self._decided(node, node.decide(b"", b"", [], None, introduced, price), "charge", began)
+        answer = self._answer(node.decide(b"", b"", None, None, named, of_tier, price), "charge", began)
+        return answer if isinstance(answer, Decision) else await answer
 
     async def charge_thousandths(self, client: Decision, price: int) -> Decision:
         """As `charge`, in thousandths of a cost unit."""
         node = self._ready()
         began = time.perf_counter()
-        return await self._decided(node, node.charge(client, price), "charge", began)
+        answer = self._answer(node.charge(client, price), "charge", began)
+        return answer if isinstance(answer, Decision) else await answer
+
+    async def hold(self, client: Decision) -> Decision:
+        """Charges as little as there is, and tells nobody: it is to be settled at whatever more something costs."""
+        answer = self._ready().charge(client, 1)
+        return answer if isinstance(answer, Decision) else await self._running().wait(answer)
 
     def settle(self, decision: Decision, cost: Amount) -> Decision:
         """Settles an earlier charge: it is `cost` in the end, and nobody is asked whether there is room for it.
@@ -234,36 +226,50 @@ class Gate:
         node = self._own_node()
         return None if node is None else node.said(decision, status, cost)
 
-    async def ask(
+    def preview(self, settled: list[tuple[Decision, int]]) -> Decision | None:
+        """Where the client would stand if these charges were settled at these costs; None if nothing would change."""
+        node = self._own_node()
+        return None if node is None else node.preview(settled)
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Does something in the gate's event loop: at once in its thread, and as soon as it can from another."""
+        if self._thread == threading.get_ident():
+            work()
+        elif self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(work, context=Context())
+
+    def ask(
         self,
         method: bytes,
         path: bytes,
-        headers: Iterable[tuple[bytes, bytes]],
         peer: str | None,
-        client: tuple[bytes | None, bytes | None] | None,
-        price: int | None,
-    ) -> Decision:
-        """As `decide`, for adapters: `client` is consumer and tier; `price`, in thousandths, replaces the policy's."""
+        headers: Iterable[Sequence[bytes]] | None,
+        consumer: bytes | None,
+        tier: bytes | None,
+        price: int | None = None,
+    ) -> Decision | Awaitable[Decision]:
+        """As `decide`, for adapters: a decision, or what to await if the store has to be asked.
+
+        With `headers` of None the client is `consumer`, or an anonymous one. `price`, in thousandths, replaces the
+        policy's.
+        """
         node = self._ready()
+        if self._is_silent:
+            answer = node.decide(method, path, peer, headers, consumer, tier, price)
+            return answer if isinstance(answer, Decision) else self._running().wait(answer)
         began = time.perf_counter()
-        answer = node.decide(method, path, list(headers), peer, client, price)
-        if not self._telemetry and type(answer) is Decision:
-            return answer
-        return await self._decided(node, answer, "decide", began)
+        return self._answer(node.decide(method, path, peer, headers, consumer, tier, price), "decide", began)
 
     def price(self, method: bytes, path: bytes) -> int:
         """What the policy charges for a request, in thousandths."""
         return self._ready().price(method, path)
 
     @property
-    def announced(self) -> frozenset[bytes]:
-        """The names of the response headers that are the gate's alone, in lower case."""
-        return self._announced
-
-    @property
-    def hidden(self) -> frozenset[bytes]:
-        """The same, and the header by which an application says what its request costs."""
-        return self._hidden
+    def response_headers(self) -> ResponseHeaders:
+        """The response headers that are the gate's alone."""
+        if self._response_headers is None:
+            raise RuntimeError("the gate is not started")
+        return self._response_headers
 
     def _ready(self) -> Node:
         node = self._own_node()
@@ -284,157 +290,20 @@ class Gate:
             )
         return self._node
 
-    def _own_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
+    def _running(self) -> Driver:
+        if self._driver is None:
             raise RuntimeError("the gate is not started")
-        return self._loop
+        return self._driver
 
-    async def _decided(self, node: Node, answer: Decision | int, call: Call, began: float) -> Decision:
-        decision = answer if isinstance(answer, Decision) else await self._wait(node, answer)
-        for telemetry in self._telemetry:
-            is_hit = None if self._url is None else decision is answer
-            telemetry.decided(call, decision, time.perf_counter() - began, is_hit)
+    def _answer(self, answer: Decision | int, call: Call, began: float) -> Decision | Awaitable[Decision]:
+        """The answer, of which the listeners are told."""
+        if not isinstance(answer, Decision):
+            return self._wait(answer, call, began)
+        if not self._is_silent:
+            self._listeners.decided(call, answer, time.perf_counter() - began, None if self._url is None else True)
+        return answer
+
+    async def _wait(self, answer: int, call: Call, began: float) -> Decision:
+        decision = await self._running().wait(answer)
+        self._listeners.decided(call, decision, time.perf_counter() - began, False)
         return decision
-
-    async def _wait(self, node: Node, answer: int) -> Decision:
-        future: asyncio.Future[Decision] = self._own_loop().create_future()
-        self._waiting[answer] = future
-        # Requests of one turn of the loop share a call.
-        if not self._is_pump_due:
-            self._is_pump_due = True
-            self._own_loop().call_soon(self._pump, node, context=Context())
-        try:
-            return await future
-        except asyncio.CancelledError:
-            node.forget(answer)
-            raise
-        finally:
-            self._waiting.pop(answer, None)
-
-    def _pump(self, node: Node) -> None:
-        """Does what the node wants done."""
-        self._is_pump_due = False
-        loop = self._own_loop()
-        for number, decision in node.take_decisions():
-            future = self._waiting.get(number)
-            if future is not None and not future.done():
-                future.set_result(decision)
-        store = self._store
-        if store is not None:
-            for call in node.take_calls():
-                # No request's context: the call is not a part of the request, and may outlive it.
-                task = loop.create_task(self._call(node, store, call), context=Context())
-                self._calls.add(task)
-                task.add_done_callback(self._calls.discard)
-        for event in node.take_events():
-            for telemetry in self._telemetry:
-                telemetry.store_up(self, is_up=event == "back")
-            if event == "away":
-                log.warning("the store is away; requests are decided by on_failure until it is back")
-            else:
-                log.warning("the store is back")
-
-    async def _call(self, node: Node, store: Http, call: StoreCall) -> None:
-        body: bytes | None = None
-        complaint = ""
-        try:
-            async with asyncio.timeout(call.timeout):
-                body = await store.post(call.path, call.content_type, call.body)
-        except StoreError as error:
-            complaint = f"the store answers {error}"
-        except TimeoutError:
-            complaint = f"the store does not answer within {call.timeout:g} s"
-        except (httpx2.HTTPError, OSError) as error:
-            complaint = f"the store cannot be reached: {error or type(error).__name__}"
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            log.exception("a call to the store has failed")
-        if complaint and complaint != self._complaint:
-            log.warning("%s", complaint)
-        self._complaint = complaint
-        for telemetry in self._telemetry:
-            telemetry.store_called(has_worked=body is not None)
-        self._failures = 0 if body is not None else self._failures + 1
-        if self._clock is not None:
-            node.set_clock(*self._clock())
-        node.replied(call.number, body)
-        self._pump(node)
-
-    async def _tick(self, node: Node, interval: float) -> None:
-        while True:
-            await asyncio.sleep(interval)
-            if self._clock is not None:
-                node.set_clock(*self._clock())
-            node.tick()
-            self._pump(node)
-
-    async def _finish_calls(self) -> None:
-        while self._calls:
-            await asyncio.wait(self._calls)
-            await asyncio.sleep(0)
-
-    async def _drain(self, node: Node) -> None:
-        """Tells the store everything, or gives up on it."""
-        try:
-            async with asyncio.timeout(_SHUTDOWN):
-                while node.drain():
-                    self._pump(node)
-                    await self._finish_calls()
-                    if self._failures:
-                        await asyncio.sleep(min(0.05 * self._failures, 0.5))
-        except TimeoutError:
-            log.error("the store was not told what was last spent here, because it does not answer")
-
-    def _find_token(self) -> str | None:
-        if self._token is not None:
-            return self._token
-        name = self._policy.token_env
-        if name is None:
-            return self._policy.token
-        token = os.environ.get(name, "").rstrip()
-        if not token:
-            raise RuntimeError(f"the environment has no token in {name}, which the policy's store.token names")
-        return token
-
-
-def read(policy: PolicySource) -> Policy:
-    """The policy, checked."""
-    if isinstance(policy, Policy):
-        return policy
-    if isinstance(policy, bytes):
-        return Policy.read(policy, "policy")
-    if isinstance(policy, Mapping):
-        return Policy.read(json.dumps(policy, default=str).encode(), "policy")
-    return Policy.read(Path(policy).read_bytes(), str(policy))
-
-
-def _url(upstream: str | None) -> str | None:
-    if upstream is None:
-        return None
-    url = httpx2.URL(upstream if "://" in upstream else f"http://{upstream}")
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(f"{upstream!r} is not the URL of a store; write one such as http://127.0.0.1:7600")
-    if "://" not in upstream and url.port is None:
-        raise ValueError(
-            f"the policy calls its store {upstream!r}, which only a gateway can find; pass store='http://HOST:PORT'"
-        )
-    return str(url)
-
-
-def text_bytes(text: str) -> bytes:
-    """The bytes of a text, whatever surrogates a client has put into it."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
-
-
-def _bytes(text: Text) -> bytes:
-    return text if isinstance(text, bytes) else text_bytes(text)
-
-
-def _pairs(headers: Headers) -> list[tuple[bytes, bytes]]:
-    pairs: Iterable[tuple[Text, Text]]
-    pairs = cast(Mapping[str, str], headers).items() if isinstance(headers, Mapping) else headers
-    return [(_bytes(name).lower(), _bytes(value)) for name, value in pairs]

@@ -13,7 +13,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ._cost import Amount
-from ._gate import Clock, Gate, Headers, PolicySource, Text, read
+from ._driver import Clock
+from ._gate import Gate
+from ._policy import Headers, PolicySource, Text, read
 from ._tollgate import Decision
 from .telemetry import Telemetry
 

@@ -1,7 +1,8 @@
 """One request on its way through an application: what it was charged, and what it costs in the end."""
 
 import asyncio
-from collections.abc import Iterable, MutableMapping
+import threading
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -11,36 +12,56 @@ from ._gate import Gate
 from ._tollgate import Decision
 
 Message = MutableMapping[str, Any]
+Pairs = list[tuple[bytes, bytes]]
 
 COST = b"x-quota-cost"
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a client stands, as the response's headers will say it; None where they say nothing."""
+    """Where a client stands, as the response's headers will say it; None where they say nothing.
+
+    Behind a gateway, which says it there, all but `tier` and `consumer` are None until the application charges.
+    """
 
     tier: str
     consumer: str | None
     limit: int | None
+    """Cost units that the rate allows in its period."""
     remaining: int | None
+    """Whole cost units that are left now, at most as many as `limit`."""
     reset: int | None
+    """When all of them are back, in Unix seconds."""
     monthly_remaining: int | None
+    """Whole cost units that are left of the month."""
 
 
 class Reservation:
     """What was reserved for a request, until its true cost is known.
 
     Unless it is settled before the request ends, all of it is spent. It may be settled from any thread or task of the
-    request; before the response begins, the response's headers show it.
+    request; before the response begins, the response's headers show it. What is reserved later than that, for a
+    WebSocket's message or by a task that outlives its request, is settled at once by the first word.
     """
 
-    def __init__(self, decision: Decision, reserved: int, used: int, charge: Decision) -> None:
+    def __init__(
+        self,
+        decision: Decision,
+        reserved: int,
+        used: int,
+        charge: Decision,
+        settle_at_once: "Callable[[Reservation], None] | None" = None,
+    ) -> None:
         self._decision = decision
         self._charge = charge
         self._reserved = reserved
         self._used = used
+        self._settle_at_once = settle_at_once
         self._cost: int | None = None
         self._is_final = False
+        self._is_withdrawn = False
+        # A word of another thread is either charged or refused.
+        self._lock = threading.Lock()
 
     @property
     def decision(self) -> Decision:
@@ -60,27 +81,45 @@ class Reservation:
     def settle(self, cost: Amount) -> None:
         """Says what it really cost; more than was reserved is charged as well, without asking.
 
-        The last word counts. Once it has been charged, nothing can be said any more.
+        The last word counts. It raises `CostError` for what is no cost, and `RuntimeError` once the reservation is
+        charged: when its request has ended. If the response has replaced or refunded it, what is said means nothing.
         """
-        if self._is_final:
-            raise RuntimeError("the reservation is settled")
-        self._cost = thousandths(cost)
+        said = thousandths(cost)
+        with self._lock:
+            if self._is_withdrawn:
+                return
+            if self._is_final:
+                raise RuntimeError("the reservation is settled: its request has ended, or it was charged at once")
+            self._cost = said
+            if self._settle_at_once is None:
+                return
+            self._is_final = True
+        self._settle_at_once(self)
 
     def refund(self) -> None:
         """Says that it cost nothing."""
         self.settle(0)
 
-    def finish(self) -> tuple[Decision, int, int]:
-        """The decision to settle, and at how much, and what is left of what had been charged before, in thousandths.
+    def finish(self, *, is_withdrawn: bool = False) -> None:
+        """From now on nothing can be said, or means anything."""
+        with self._lock:
+            self._is_final = True
+            self._is_withdrawn = is_withdrawn
 
-        That is left once. The decision is a refused one if nothing could be reserved beyond what was charged before.
-        """
-        unused = 0 if self._is_final else max(0, self._used - self._spent())
-        self._is_final = True
-        return self._charge, self._own(), unused
+    @property
+    def charge(self) -> Decision:
+        """The decision to settle: a refused one if nothing could be reserved beyond what was charged before."""
+        return self._charge
 
-    def _own(self) -> int:
+    @property
+    def own(self) -> int:
+        """What that costs, in thousandths."""
         return max(0, self._spent() - self._used)
+
+    @property
+    def unused(self) -> int:
+        """What is left of what had been charged before, in thousandths."""
+        return max(0, self._used - self._spent())
 
     def _spent(self) -> int:
         return self._reserved if self._cost is None else self._cost
@@ -89,32 +128,24 @@ class Reservation:
 class Visit:
     """One request on its way through the application."""
 
-    __slots__ = (
-        "_charges",
-        "_charging",
-        "_decision",
-        "_first",
-        "_gate",
-        "_paid",
-        "_refusal",
-        "_reservations",
-        "_unused",
-        "is_of_gateway",
-    )
+    # Most requests have nothing of this.
+    _refusal: Decision | None = None
+    _charging: asyncio.Lock | None = None
+    # What comes back of the first charge, because a reservation that has used it costs less.
+    _unused = 0
+    # Once the response has begun, no charge comes back any more.
+    _has_begun = False
+    _has_ended = False
 
     def __init__(self, gate: Gate, decision: Decision, paid: int | None = None, *, is_of_gateway: bool = False) -> None:
         self._gate = gate
         self._first = self._decision = decision
-        self._refusal: Decision | None = None
         # What was charged before the application named a price, in thousandths, as far as no charge has used it. None
         # stands for the decision's cost, which most requests never ask for.
-        self._paid: int | None = paid
-        # What comes back of it, because a reservation that has used it costs less.
-        self._unused = 0
-        # Most requests charge and reserve nothing more.
-        self._charges: tuple[Decision, ...] = ()
-        self._reservations: tuple[Reservation, ...] = ()
-        self._charging: asyncio.Lock | None = None
+        self._paid = paid
+        # What was charged and reserved since, until the response begins.
+        self._charges: list[Decision] | None = None
+        self._reservations: list[Reservation] | None = None
         self.is_of_gateway = is_of_gateway
 
     @property
@@ -136,7 +167,8 @@ class Visit:
     async def charge(self, cost: Amount) -> Decision:
         """Charges `cost` to the request's client, less what the gateway or the middleware has charged already.
 
-        A refused charge costs nothing, and the caller decides what becomes of the request.
+        A refused charge costs nothing, and the caller decides what becomes of the request. It raises `CostError` for
+        what is no cost.
         """
         return await self.charge_thousandths(thousandths(cost))
 
@@ -146,14 +178,15 @@ class Visit:
         async with self._one_by_one():
             used = min(price, self._left())
             decision = await self._charge(price - used, used)
-            if decision.allowed:
-                self._charges += (decision,)
+            if decision.is_open and not self._has_begun:
+                self._charges = self._charges or []
+                self._charges.append(decision)
             return decision
 
     async def reserve(self, cost: Amount) -> Reservation:
         """Charges `cost` as `charge` does, until the reservation's true cost is known.
 
-        A refused reservation costs nothing: look at its `decision`.
+        A refused reservation costs nothing: look at its `decision`. It raises `CostError` for what is no cost.
         """
         return await self.reserve_thousandths(thousandths(cost))
 
@@ -162,16 +195,15 @@ class Visit:
         async with self._one_by_one():
             used = min(price, self._left())
             # Without a charge of its own there would be nothing that can turn out to be more.
-            own = max(price - used, 1)
-            before = self._decision
-            decision = charge = await self._charge(own, used)
-            if not decision.allowed and price == used:
-                # The request goes on, so its response must not say that it was refused.
-                self._decision = before
-                decision = await self._charge(0, used)
+            held = await self._gate.hold(self._decision) if price == used else None
+            decision = await self._charge(price - used, used)
+            charge = decision if held is None else held
+            if self._has_begun:
+                return Reservation(decision, price, used, charge, self._settle_soon if decision.allowed else None)
             reservation = Reservation(decision, price, used, charge)
             if decision.allowed:
-                self._reservations += (reservation,)
+                self._reservations = self._reservations or []
+                self._reservations.append(reservation)
             return reservation
 
     def _one_by_one(self) -> asyncio.Lock:
@@ -181,7 +213,7 @@ class Visit:
 
     def _left(self) -> int:
         """What is left of the first charge."""
-        return thousandths(self._first.cost) if self._paid is None else self._paid
+        return self._first.thousandths if self._paid is None else self._paid
 
     async def _charge(self, price: int, used: int) -> Decision:
         decision = await self._gate.charge_thousandths(self._decision, price)
@@ -192,48 +224,79 @@ class Visit:
             self._decision = decision
         return decision
 
-    def settle(self, message: Message) -> None:
-        """Settles what is known when the response begins with `message`."""
-        status: int = message.get("status", 101)
-        if self._gate.refunds(status):
+    def begin(self, status: int, message: Message) -> None:
+        """The response begins with this status and message: what is known by now is settled, or shown."""
+        self._has_begun = True
+        gate = self._gate
+        if gate.refunds(status):
             self.refund()
-            return
-        if self._gate.is_settling and not self.is_of_gateway:
-            said = self._gate.said(self._first, status, _cost_in(message))
+        elif gate.is_settling and not self.is_of_gateway:
+            said = gate.said(self._first, status, _cost_in(message))
             if said is not None:
                 self._settle(self._first, said)
-        for reservation in self._reservations:
-            if reservation.is_settled:
-                self._finish(reservation)
-        # Once the first charge is settled, no later reservation could give back what it has not used of it.
-        if self._reservations and not self._left() and all(it.is_settled for it in self._reservations):
-            self._give_back()
+        self._charges = None
+        if self._reservations is not None:
+            self._show(self._reservations)
+
+    def _show(self, reservations: list[Reservation]) -> None:
+        """Has the response say where the client will stand by what is known of reservations."""
+        known = [it for it in reservations if it.is_settled]
+        settled = [(it.charge, it.own) for it in known]
+        unused = sum(it.unused for it in known)
+        if unused and self._first.is_open:
+            settled.append((self._first, self._first.thousandths - unused))
+        shown = self._gate.preview(settled)
+        if shown is not None:
+            self._decision = shown
 
     def refund(self) -> None:
         """Takes back whatever was charged for the request."""
-        reserved = [reservation.finish()[0] for reservation in self._reservations]
-        for decision in [self._first, *self._charges, *reserved]:
+        self.withdraw()
+        self._settle(self._first, 0)
+
+    def withdraw(self) -> None:
+        """Takes back what the application has charged, and not what was charged before it was asked."""
+        charges, self._charges = self._charges or [], None
+        reservations, self._reservations = self._reservations or [], None
+        for reservation in reservations:
+            reservation.finish(is_withdrawn=True)
+            self._settle(reservation.charge, 0)
+        for decision in charges:
             self._settle(decision, 0)
 
     def end(self) -> None:
         """Settles the rest when the request ends."""
-        for reservation in self._reservations:
+        self._has_begun = self._has_ended = True
+        reservations, self._reservations = self._reservations, None
+        for reservation in reservations or ():
+            reservation.finish()
             self._finish(reservation)
         self._give_back()
+
+    def _settle_soon(self, reservation: Reservation) -> None:
+        """Settles what was reserved after the response had begun; nobody knows how long its request takes."""
+
+        def settle() -> None:
+            self._finish(reservation)
+            if self._has_ended:
+                self._give_back()
+
+        self._gate.soon(settle)
 
     def _give_back(self) -> None:
         """Gives back what reservations have not used of the first charge. A gateway's is the gateway's to settle."""
         if self._unused and self._first.is_open:
-            self._settle(self._first, thousandths(self._first.cost) - self._unused)
+            self._settle(self._first, self._first.thousandths - self._unused)
 
     def _finish(self, reservation: Reservation) -> None:
-        charge, own, unused = reservation.finish()
-        self._settle(charge, own)
-        self._unused += unused
+        self._settle(reservation.charge, reservation.own)
+        self._unused += reservation.unused
 
     def _settle(self, decision: Decision, cost: int) -> None:
+        charged = decision.thousandths if decision.allowed else 0
         settled = self._gate.settle_thousandths(decision, cost)
-        if settled is not decision:
+        # One that stays as it is says where the client stood before.
+        if cost != charged and settled is not decision:
             self._decision = settled
 
     def refuse(self, decision: Decision) -> None:
@@ -245,16 +308,28 @@ class Visit:
         refusal = self._refusal
         return refusal if refusal is not None and message.get("status") == refusal.status else None
 
+    def replace(self, refusal: Decision) -> Pairs:
+        """The headers of a refusal that replaces the response: its request costs what was charged before, no more."""
+        self._has_begun = True
+        self._decision = refusal
+        self.withdraw()
+        if self._decision is refusal:
+            return refusal.headers
+        # They say where the client stands with what has come back.
+        return self._gate.response_headers.replace(refusal.headers, self._decision, keeps_cost=True)
+
     def announce(self, message: Message) -> Message:
         """The message that begins a response, with the headers of the latest decision and no others of their names."""
         decision = self._decision
-        if decision.outcome == "off" or (decision.outcome == "free" and self.is_of_gateway):
+        outcome = decision.outcome
+        if outcome == "off" or (outcome == "free" and self.is_of_gateway):
             return message
         # What the application says that a request costs is for a gateway alone.
-        names = self._gate.announced if self.is_of_gateway else self._gate.hidden
-        headers: Iterable[tuple[bytes, bytes]] = message.get("headers") or ()
-        kept = [(name, value) for name, value in headers if bytes(name).lower() not in names]
-        return {**message, "headers": [*kept, *decision.headers]}
+        headers = message.get("headers") or ()
+        return {
+            **message,
+            "headers": self._gate.response_headers.replace(headers, decision, self.is_of_gateway),
+        }
 
 
 def _cost_in(message: Message) -> bytes | None:

@@ -1,5 +1,6 @@
 """ASGI middleware that limits an application's clients."""
 
+import inspect
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Iterable
@@ -7,10 +8,11 @@ from contextvars import ContextVar
 from typing import cast
 from urllib.parse import quote
 
-from ._caller import Pairs, Scope, Source, ask, client_address, last, membership
+from ._caller import Pairs, Scope, Source, client_address, last, membership, name, reader
 from ._cost import of_header
-from ._gate import Gate, PolicySource
-from ._tollgate import Decision, is_reserved
+from ._gate import Gate
+from ._policy import PolicySource
+from ._tollgate import Decision, without_reserved
 from ._visit import COST, Message, Reservation, Standing, Visit
 from .telemetry import Telemetry
 
@@ -30,6 +32,14 @@ _CONSUMER = b"x-quota-consumer"
 
 # A connection that may not go on is closed with this code (RFC 6455, 7.4.1: policy violation).
 _POLICY_VIOLATION = 1008
+
+_SWITCHING_PROTOCOLS = 101
+_FORBIDDEN = 403
+
+# What a source says without being waited for.
+_PLAIN = frozenset({bytes, str, int, type(None)})
+
+_METHODS = {method.decode(): method for method in (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")}
 
 
 def current() -> Visit:
@@ -80,10 +90,10 @@ class TollgateMiddleware:
         if policy is not None:
             gate = Gate(policy, store=store, token=token, telemetry=telemetry, refund=refund)
         self.gate = cast(Gate, gate)
-        self._consumer = consumer
-        self._tier = tier
+        self._consumer = None if consumer is None else reader(consumer)
+        self._tier = None if tier is None else reader(tier)
         networks = [ipaddress.ip_network(network) for network in trusted]
-        self._is_trusted = membership(networks)
+        self._is_trusted = membership(networks) if networks else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a connection."""
@@ -98,7 +108,9 @@ class TollgateMiddleware:
         if not self.gate.is_started:
             # A mounted application gets no lifespan, and some servers have none.
             await self.gate.start(greet=False)
-        visit = await self._meet(scope)
+        # Most requests wait for nothing.
+        met = self._meet(scope)
+        visit = met if isinstance(met, Visit) else await met
         decision = visit.decision
         if not decision.allowed:
             await _refuse(decision, scope, receive, send)
@@ -106,7 +118,7 @@ class TollgateMiddleware:
         # In place, because middleware around this one reads from the scope what the router finds.
         scope[_VISIT] = visit
         if not visit.is_of_gateway:
-            scope["headers"] = [pair for pair in scope["headers"] if not is_reserved(pair[0])]
+            scope["headers"] = without_reserved(scope["headers"])
         reply = _Reply(visit, scope, send)
         token = _CURRENT.set(visit)
         try:
@@ -122,34 +134,63 @@ class TollgateMiddleware:
             # A client may have gone away, and a task may have been cancelled: what was spent is spent.
             visit.end()
 
-    async def _meet(self, scope: Scope) -> Visit:
+    def _meet(self, scope: Scope) -> Visit | Awaitable[Visit]:
         """Decides about a request."""
-        method: bytes = scope.get("method", "GET").encode("latin-1", "replace")
-        path, price = self._price(method, scope)
-        headers: Pairs = scope["headers"]
         address = scope.get("client")
         peer: str | None = address[0] if address else None
-        is_trusted = peer is not None and self._is_trusted(peer)
-        if is_trusted:
-            peer = client_address(peer, headers, self._is_trusted)
-            tier, consumer = last(headers, _TIER), last(headers, _CONSUMER)
+        headers: Pairs | None = None
+        if peer is not None and self._is_trusted is not None and self._is_trusted(peer):
+            pairs: Pairs = scope["headers"]
+            peer = client_address(peer, pairs, self._is_trusted)
+            tier, consumer = last(pairs, _TIER), last(pairs, _CONSUMER)
             if tier is not None or consumer is not None:
-                decision = await self.gate.ask(b"", b"", (), peer, (consumer, tier), 0)
-                cost = last(headers, COST)
-                paid = None if cost is None else of_header(cost)
-                # A gateway that does not say what it has charged has charged by the same policy.
-                if paid is None:
-                    paid = self.gate.price(method, path) if price is None else price
-                return Visit(self.gate, decision, paid, is_of_gateway=True)
-        client: tuple[bytes | None, bytes | None] | None = (None, None)
-        if self._consumer is not None:
-            told = await ask(self._consumer, scope)
-            tier = None if self._tier is None or told is None else await ask(self._tier, scope)
-            client = (told, tier)
-        elif is_trusted:
-            client = None
-        decision = await self.gate.ask(method, path, headers if client is None else (), peer, client, price)
-        return Visit(self.gate, decision)
+                return self._follow(scope, peer, consumer, tier)
+            headers = pairs
+        if self._consumer is None:
+            return self._decide(scope, peer, headers, None, None)
+        told = self._consumer(scope)
+        if type(told) not in _PLAIN:
+            return self._introduce(scope, peer, told)
+        named = name(told)
+        if named is None or self._tier is None:
+            return self._decide(scope, peer, None, named, None)
+        of_tier = self._tier(scope)
+        if type(of_tier) not in _PLAIN:
+            return self._introduce(scope, peer, named, of_tier)
+        return self._decide(scope, peer, None, named, name(of_tier))
+
+    async def _introduce(self, scope: Scope, peer: str | None, told: object, of_tier: object = None) -> Visit:
+        """Decides about a request whose sources are waited for."""
+        named = name(await told if inspect.isawaitable(told) else told)
+        if of_tier is None and named is not None and self._tier is not None:
+            of_tier = self._tier(scope)
+        of_tier = await of_tier if inspect.isawaitable(of_tier) else of_tier
+        met = self._decide(scope, peer, None, named, name(of_tier))
+        return met if isinstance(met, Visit) else await met
+
+    def _decide(
+        self, scope: Scope, peer: str | None, headers: Pairs | None, consumer: bytes | None, tier: bytes | None
+    ) -> Visit | Awaitable[Visit]:
+        method = _method(scope)
+        path, price = self._price(method, scope)
+        answer = self.gate.ask(method, path, peer, headers, consumer, tier, price)
+        return Visit(self.gate, answer) if isinstance(answer, Decision) else self._visit(answer)
+
+    async def _visit(self, answer: Awaitable[Decision]) -> Visit:
+        return Visit(self.gate, await answer)
+
+    async def _follow(self, scope: Scope, peer: str | None, consumer: bytes | None, tier: bytes | None) -> Visit:
+        """Takes over a request that a gateway has charged."""
+        answer = self.gate.ask(b"", b"", peer, None, consumer, tier, 0)
+        decision = answer if isinstance(answer, Decision) else await answer
+        cost = last(scope["headers"], COST)
+        paid = None if cost is None else of_header(cost)
+        # A gateway that does not say what it has charged has charged by the same policy.
+        if paid is None:
+            method = _method(scope)
+            path, price = self._price(method, scope)
+            paid = self.gate.price(method, path) if price is None else price
+        return Visit(self.gate, decision, paid, is_of_gateway=True)
 
     def _price(self, method: bytes, scope: Scope) -> tuple[bytes, int | None]:
         """The request's path, and what the policy charges for it, in thousandths; None if it has one reading.
@@ -159,8 +200,8 @@ class TollgateMiddleware:
         """
         raw: bytes = scope.get("raw_path") or quote(scope["path"], errors="surrogatepass").encode()
         root: str = scope.get("root_path", "")
-        if not root and b"//" not in raw and not raw.endswith(b"/") and b"/?" not in raw:
-            # It has no other reading, as most paths.
+        # Most paths have no other reading.
+        if not root and b"//" not in raw and raw[-1:] != b"/" and b"/?" not in raw:
             return raw, None
         readings = {raw, _with_all_segments(raw)}
         path: str = scope["path"]
@@ -236,67 +277,91 @@ async def _fail(error: Exception, send: Send) -> None:
 class _Reply:
     """The application's response: it gets the headers, or a refusal takes its place."""
 
-    __slots__ = ("_is_accepted", "_is_replaced", "_scope", "_send", "_visit", "has_begun")
+    # Whether it was answered, as a server sees it: early hints and the like are no answer.
+    has_begun = False
+    _is_replaced = False
+    _is_accepted = False
 
     def __init__(self, visit: Visit, scope: Scope, send: Send) -> None:
         self._visit = visit
         self._scope = scope
         self._send = send
-        self.has_begun = False
-        self._is_replaced = False
-        self._is_accepted = False
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """Sends the application's message on."""
         kind: str = message["type"]
-        self.has_begun = True
         if self._is_replaced:
-            return
-        if kind in ("http.response.start", "websocket.http.response.start"):
-            refusal = self._visit.answers(message)
-            is_denial = kind.startswith("websocket.")
-            if is_denial and (self._is_accepted or not _can_deny(self._scope)):
-                self._is_replaced = True
-                await self._send({"type": "websocket.close", "code": _POLICY_VIOLATION})
-                return
+            return _nothing()
+        if kind == "http.response.start":
+            return self._start(message)
+        return self._send(message) if kind == "http.response.body" else self._send_other(kind, message)
+
+    def _start(self, message: Message) -> Awaitable[None]:
+        visit = self._visit
+        self.has_begun = True
+        refusal = visit.answers(message)
+        if refusal is not None:
+            self._is_replaced = True
+            return _deny(refusal, visit.replace(refusal), self._scope, self._send)
+        visit.begin(message["status"], message)
+        return self._send(visit.announce(message))
+
+    def _send_other(self, kind: str, message: Message) -> Awaitable[None]:
+        visit = self._visit
+        if kind == "websocket.http.response.start":
+            if not self._is_accepted and _can_deny(self._scope):
+                return self._start(message)
+            # The server cannot send it.
+            refusal = visit.answers(message)
             if refusal is not None:
-                self._is_replaced = True
-                await _respond(refusal, self._send, "websocket." if is_denial else "")
-                return
-            self._visit.settle(message)
-            message = self._visit.announce(message)
-        elif kind == "websocket.accept":
-            self._is_accepted = True
-            message = self._visit.announce(message)
-        await self._send(message)
+                visit.replace(refusal)
+            elif not self.has_begun:
+                visit.begin(message["status"], message)
+            self.has_begun = self._is_replaced = True
+            return self._send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+        if kind == "websocket.accept":
+            self.has_begun = self._is_accepted = True
+            visit.begin(_SWITCHING_PROTOCOLS, message)
+            message = visit.announce(message)
+        elif kind == "websocket.close" and not self.has_begun:
+            # Servers answer the handshake with this status.
+            self.has_begun = True
+            visit.begin(_FORBIDDEN, message)
+        return self._send(message)
 
     async def finish(self) -> None:
         """Sends a refusal that the application has not answered: old Starlettes drop those of handshakes."""
         refusal = self._visit.refusal
         if refusal is not None and not self.has_begun:
-            await _deny(refusal, self._scope, self._send)
+            self.has_begun = True
+            await _deny(refusal, self._visit.replace(refusal), self._scope, self._send)
+
+
+async def _nothing() -> None:
+    return None
 
 
 async def _refuse(decision: Decision, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await receive()
-    await _deny(decision, scope, send)
+    await _deny(decision, decision.headers, scope, send)
 
 
-async def _deny(decision: Decision, scope: Scope, send: Send) -> None:
-    if scope["type"] == "http":
-        await _respond(decision, send, "")
-    elif _can_deny(scope):
-        await _respond(decision, send, "websocket.")
-    else:
+async def _deny(decision: Decision, headers: Pairs, scope: Scope, send: Send) -> None:
+    is_websocket = scope["type"] == "websocket"
+    if is_websocket and not _can_deny(scope):
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
-
-
-async def _respond(decision: Decision, send: Send, prefix: str) -> None:
+        return
+    prefix = "websocket." if is_websocket else ""
     body = decision.body or b""
-    headers = [*decision.headers, (b"content-length", str(len(body)).encode())]
+    headers = [*headers, (b"content-length", str(len(body)).encode())]
     await send({"type": f"{prefix}http.response.start", "status": decision.status, "headers": headers})
     await send({"type": f"{prefix}http.response.body", "body": body})
+
+
+def _method(scope: Scope) -> bytes:
+    method: str = scope.get("method", "GET")
+    return _METHODS.get(method) or method.encode("latin-1", "replace")
 
 
 def _can_deny(scope: Scope) -> bool:

@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from ._gate import Gate, PolicySource, read
+from ._gate import Gate
+from ._policy import PolicySource, read
 from ._sync import SyncGate
 
 __all__ = ["VirtualClock", "gate", "sync_gate"]
