@@ -200,9 +200,53 @@ def test_spans_of_threads_are_their_callers_children(exported: Exported) -> None
 async def test_a_decision_that_cannot_be_made_is_an_error(exported: Exported) -> None:
     rules = policy(store={"upstream": "127.0.0.1:1", "timeout": "50ms", "on_failure": "closed"})
     async with Gate(rules, telemetry=[exported.telemetry]) as it:
-        while (await it.decide(consumer="acme")).outcome != "error":
-            pass
+        outcomes = [(await it.decide(consumer="acme")).outcome for _ in range(10)]
+    assert outcomes[-1] == "error", "three failed calls are the most"
     assert exported.spans.get_finished_spans()[-1].status.status_code == StatusCode.ERROR
+
+
+class Broken:
+    """Telemetry whose disk is full."""
+
+    def started(self, gate: object, *, has_store: bool) -> None:
+        raise OSError("started")
+
+    def closed(self, gate: object) -> None:
+        raise OSError("closed")
+
+    def decided(self, call: Any, decision: Any, seconds: float, is_hit: bool | None) -> None:
+        raise OSError("decided")
+
+    def store_called(self, *, has_worked: bool) -> None:
+        raise OSError("store_called")
+
+    def store_up(self, gate: object, *, is_up: bool) -> None:
+        raise OSError("store_up")
+
+
+async def test_telemetry_that_fails_changes_no_decision(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    registry = CollectorRegistry()
+    of_store = {"upstream": f"127.0.0.1:{store.port}", "token": GATEWAY_TOKEN, "timeout": "200ms"}
+    it = Gate(policy(store=of_store), telemetry=[Broken(), Prometheus(registry)])
+    async with asyncio.timeout(30):
+        await it.start()
+        assert (await it.decide(consumer="acme", tier="pro")).allowed
+        assert (await it.charge("acme", 2, tier="pro")).allowed
+        store.hang()
+        try:
+            for number in range(100):
+                if (await it.decide(consumer=f"client-{number}")).outcome == "fallback":
+                    break
+            else:
+                raise AssertionError("the store hangs, and nothing falls back")
+        finally:
+            store.go_on()
+        await until_async(lambda: value(registry, "tollgate_store_up") == 1, "that the store is back")
+        await it.close()
+    assert value(registry, "tollgate_charges_total", tier="pro", outcome="allowed") == 1, "others are told"
+    assert store.used("acme") == 3
+    failures = [record for record in caplog.records if record.exc_info]
+    assert [record.getMessage().split(",")[0] for record in failures] == ["telemetry has failed"]
 
 
 async def test_no_client_can_make_a_label(exported: Exported) -> None:
