@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use hashbrown::HashMap;
 use pyo3::prelude::*;
-use tollgate_core::client::Network;
+use tollgate_core::account::Account;
+use tollgate_core::client::{Client as Whose, Namespace, Network};
 use tollgate_core::headers;
 use tollgate_core::policy::Policy;
 use tollgate_core::tier::ANONYMOUS;
@@ -18,7 +19,7 @@ use tollgate_node::engine::settling::Said;
 use tollgate_node::engine::store_client::{Admission, NodeHost, StoreClient, Waiting};
 use tollgate_node::engine::{Answer, AppliedTier, Engine, Outcome, Ruling};
 use tollgate_node::identity::{Caller, network};
-use tollgate_node::table::{FingerprintKey, Table};
+use tollgate_node::table::{Change, FingerprintKey, Table, Updated};
 
 use crate::announced::{Announced, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use crate::asked::Asked;
@@ -324,12 +325,18 @@ impl Host {
             body: None,
             retry_after: None,
         };
-        let Some(ruling) = ruling else { return decision };
+        let Some(mut ruling) = ruling else { return decision };
+        let document = engine.document(&ruling);
+        let is_never = document.is_some() && is_priced && !engine.can_hold(&ruling.under, cost);
+        if is_never && ruling.account.is_none() {
+            // Nothing has read it to refuse what no account can hold.
+            ruling.account = self.account_of(&decision.client, &ruling);
+        }
         self.announce(&ruling, &mut decision.headers);
-        if let Some(document) = engine.document(&ruling) {
+        if let Some(document) = document {
             decision.allowed = false;
             decision.status = document.status;
-            if is_priced && !engine.can_hold(&ruling.under, cost) {
+            if is_never {
                 decision.status = 429;
                 decision.outcome = Outcome::RefusedRate.name();
                 decision.body = Some(headers::never(&decision.tier, cost));
@@ -345,5 +352,26 @@ impl Host {
             decision.open = Mutex::new(Some(ruling));
         }
         decision
+    }
+
+    /// The account by which `ruling` has decided about `client`.
+    fn account_of(&self, client: &Client, ruling: &Ruling) -> Option<Account> {
+        let (engine, table) = (&self.engine, self.engine.table());
+        let name = client.consumer.as_deref().filter(|_| ruling.under != AppliedTier::Anonymous);
+        let network = || client.peer.as_deref().map_or(Network::Unknown, network);
+        let whose = name.map_or_else(|| Whose::Anonymous(network()), Whose::Consumer);
+        let policy = engine.policy();
+        let record = match &policy.store {
+            Some(_) => table.fingerprint_of(Namespace::new(&policy.namespace).id(&whose), name.is_none()),
+            None => table.fingerprint(&policy.namespace, &whose),
+        };
+        let now = match self.store_client {
+            Some(_) => Now { unix: ruling.now, node: self.monotonic() },
+            None => ruling.now.into(),
+        };
+        match table.update(&self.memory, record, now, |state| (Change::Keep, state.account)) {
+            Updated::Done { answer } => Some(answer.at(ruling.now, engine.tier(&ruling.under))),
+            Updated::Unknown => None,
+        }
     }
 }

@@ -83,10 +83,17 @@ async def test_a_charge_that_can_never_be_allowed_says_so(clock: VirtualClock) -
     async with gate(policy(), clock) as it:
         decision = await it.charge("acme", "10.001")
         assert (decision.status, decision.retry_after) == (429, None)
-        assert b"retry-after" not in dict(decision.headers)
+        headers = dict(decision.headers)
+        assert b"retry-after" not in headers
+        assert (headers[b"x-ratelimit-limit"], headers[b"x-ratelimit-remaining"]) == (b"10", b"10")
+        assert (decision.limit, decision.monthly_remaining) == (10, 1000)
+        assert headers[b"ratelimit"].startswith(b'"minute";r=10')
         assert decision.body is not None
         assert "10.001 units is more than tier free can ever allow" in json.loads(decision.body)["detail"]
         assert (await it.charge("acme", 10)).allowed
+        assert (await it.charge("acme", 11)).remaining == 0
+        anonymous = await it.decide(peer="192.0.2.1")
+        assert (await it.charge(anonymous, 5)).remaining == 3
 
 
 @pytest.mark.parametrize("amount", [-1, "1.0001", "nan", None])

@@ -67,7 +67,16 @@ async def test_strict_asks_for_each_request(any_store: Store) -> None:
         assert refused.body is not None
         assert json.loads(refused.body)["violated-policies"] == ["minute"]
         never = await one.charge("acme", 11)
-        assert (never.status, never.retry_after) == (429, None)
+        assert (never.status, never.retry_after, never.remaining) == (429, None, 0)
+        assert never.monthly_remaining == 990
+
+
+async def test_what_can_never_pass_says_where_the_client_stands(store: Store) -> None:
+    async with Gate(with_store(store)) as gate:
+        assert (await gate.charge("acme", 3)).remaining == 7
+        for who, left in [("acme", 7), ("another", 10)]:
+            never = await gate.charge(who, 11)
+            assert (never.status, never.retry_after, never.remaining) == (429, None, left)
 
 
 async def test_a_thousand_clients_at_once_are_all_served(store: Store) -> None:
