@@ -26,7 +26,7 @@ class Refusing(BaseHTTPRequestHandler):
 
     server: Server
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.server.seen += 1
         self.send_response(429)
         self.send_header("content-length", str(len(NEVER)))
@@ -61,5 +61,5 @@ def test_a_client_stops_where_waiting_is_no_use(server: Server, kind: str, progr
         program = ["node", "--input-type=module", "-e"]
     ended = subprocess.run([*program, text], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode != 0
-    assert said in ended.stderr, ended.stderr
+    assert said in ended.stderr and "TypeError" not in ended.stderr, ended.stderr
     assert server.seen == 1
