@@ -129,6 +129,46 @@ def ended(process: Process) -> None:
     assert "Traceback" not in text, text
 
 
+OF_RESPONSES = {
+    "app.py": """
+
+@app.get("/settled")
+def settled() -> Response:
+    return Response("settled", headers={"X-Quota-Cost": "0.5"})
+""",
+    "urls.py": """
+
+def settled(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("settled", headers={"X-Quota-Cost": "0.5"})
+
+
+urlpatterns.append(path("settled", settled))
+""",
+}
+
+
+@pytest.mark.parametrize("kind", ["flask-gunicorn", "django-wsgi"])
+def test_a_page_settles_by_what_is_answered(tmp_path: Path, kind: str) -> None:
+    files, arguments = SERVED[kind]
+    port = free_port()
+    found = files()
+    name = "app.py" if "app.py" in found else "urls.py"
+    found[name] += OF_RESPONSES[name]
+    of_responses = "refund: [404]\nendpoints:\n  - { path: /settled, cost: 3, settle: true }\n"
+    found["policy.yaml"] = found["policy.yaml"].replace("endpoints:\n", of_responses)
+    write(tmp_path, found)
+    with (
+        serving(arguments(port), port, tmp_path) as process,
+        httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, headers=ACME) as client,
+    ):
+        # The rate of 100 refills by one in 0.6 seconds, so the month tells what was paid.
+        assert client.get("/nowhere").headers["x-quota-monthly-remaining"] == "100000"
+        settled = client.get("/settled").headers
+        assert (settled["x-quota-monthly-remaining"], "x-quota-cost" in settled) == ("99999", False)
+        assert client.get("/report/30").headers["x-quota-monthly-remaining"] == "99968", "0.5, 1 and 30"
+        ended(process)
+
+
 def test_djangos_asgi_application_within_the_middleware(tmp_path: Path) -> None:
     port = free_port()
     arguments = ["uvicorn", "asgi:application", "--port", str(port), "--no-proxy-headers"]

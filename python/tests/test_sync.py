@@ -56,6 +56,27 @@ def test_it_decides_and_charges_as_a_gate_does() -> None:
             gate.charge("", 1)
 
 
+def test_it_settles_by_what_is_answered() -> None:
+    rules = policy(endpoints=[{"path": "/settled", "cost": 3, "settle": True}], refund=["5xx"])
+
+    def left(*decisions: Decision, status: int = 200, cost: str | None = None) -> int | None:
+        return gate.settle_by_response(decisions, status, cost).monthly_remaining
+
+    with sync_gate(rules, VirtualClock()) as gate:
+        assert left(gate.decide(consumer="acme"), status=503) == 1000
+        assert left(gate.decide(path="/settled", consumer="acme"), cost="0.5") == 999
+        assert left(gate.decide(path="/settled", consumer="acme"), cost="many") == 996
+        assert left(gate.decide(consumer="acme"), cost="0.5") == 995, "this path has no `settle`"
+        first = gate.decide(consumer="acme")
+        assert left(first, gate.charge(first, 2), status=500) == 995
+        assert gate.settle_by_response(gate.decide(consumer="acme"), 200).remaining == 4
+        refused = gate.charge("acme", 9)
+        assert gate.settle_by_response(refused, 500) is refused
+    plain = SyncGate(policy(), refund=[422], clock=VirtualClock())
+    with plain:
+        assert plain.settle_by_response(plain.decide(consumer="acme"), 422).remaining == 10
+
+
 def test_a_mistake_is_said_when_it_is_made_or_when_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PolicyError):
         SyncGate({"tiers": {}})

@@ -61,5 +61,6 @@ def test_a_client_stops_where_waiting_is_no_use(server: Server, kind: str, progr
         program = ["node", "--input-type=module", "-e"]
     ended = subprocess.run([*program, text], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode != 0
-    assert said in ended.stderr and "TypeError" not in ended.stderr, ended.stderr
+    assert said in ended.stderr, ended.stderr
+    assert "TypeError" not in ended.stderr, ended.stderr
     assert server.seen == 1

@@ -202,15 +202,31 @@ class Gate:
         price = thousandths(cost)
         return self.settle_thousandths(decision, price) if decision.allowed else decision
 
+    def settle_by_response(
+        self, charged: Decision | Iterable[Decision], status: int, cost: Text | None = None
+    ) -> Decision:
+        """Settles what was charged for a request by its response, as the policy says.
+
+        It costs nothing if `refund` has the response's `status`. Otherwise, where the policy has `settle: true`, it
+        costs what `cost` says: the response's header `X-Quota-Cost`, which no client should see. The result shows where
+        the client stands now.
+        """
+        decisions = [charged] if isinstance(charged, Decision) else list(charged)
+        latest = decisions[-1]
+        told = None if cost is None else text_bytes(cost)
+        for decision in decisions if self._is_settling or self._is_refunding else ():
+            said = self.said(decision, status, told) if decision.allowed else None
+            settled = decision if said is None else self.settle_thousandths(decision, said)
+            # A refusal stays what the client is told.
+            if settled is not decision and decisions[-1].allowed:
+                latest = settled
+        return latest
+
     def settle_thousandths(self, decision: Decision, cost: int) -> Decision:
         """As `settle`, in thousandths of a cost unit, and also for a refused decision whose request goes on."""
-        node = self._own_node()
-        if node is None:
-            # What nobody can settle any more stays charged.
-            return decision
-        if self._clock is not None:
-            node.set_clock(*self._clock())
-        return node.settle(decision, cost) or decision
+        node = self._settling()
+        # What nobody can settle any more stays charged.
+        return decision if node is None else node.settle(decision, cost) or decision
 
     def refunds(self, status: int) -> bool:
         """Whether requests that are answered with this status cost nothing."""
@@ -228,7 +244,7 @@ class Gate:
 
     def preview(self, settled: list[tuple[Decision, int]]) -> Decision | None:
         """Where the client would stand if these charges were settled at these costs; None if nothing would change."""
-        node = self._own_node()
+        node = self._settling()
         return None if node is None else node.preview(settled)
 
     def soon(self, work: Callable[[], None]) -> None:
@@ -278,6 +294,13 @@ class Gate:
         if self._is_closing:
             raise RuntimeError("the gate is closed")
         if self._clock is not None:
+            node.set_clock(*self._clock())
+        return node
+
+    def _settling(self) -> Node | None:
+        """The node, also while the gate closes; None after that."""
+        node = self._own_node()
+        if node is not None and self._clock is not None:
             node.set_clock(*self._clock())
         return node
 

@@ -50,6 +50,7 @@ class SyncGate:
 
         # What is wrong is said here, and not at the first request.
         make()
+        self._policy = checked
         self._make = make
         self._running: _Running | None = None
 
@@ -105,6 +106,18 @@ class SyncGate:
             return gate.settle(decision, cost)
 
         return self._ask(settle)
+
+    def settle_by_response(
+        self, charged: Decision | Iterable[Decision], status: int, cost: Text | None = None
+    ) -> Decision:
+        """As `Gate.settle_by_response`."""
+        decisions = [charged] if isinstance(charged, Decision) else list(charged)
+
+        async def settle(gate: Gate) -> Decision:
+            return gate.settle_by_response(decisions, status, cost)
+
+        # Most policies leave it at what was charged, and nobody has to be asked.
+        return self._ask(settle) if any(self._policy.settles) else decisions[-1]
 
     def _ask(self, question: Callable[[Gate], Coroutine[Any, Any, Decision]]) -> Decision:
         # Under the lock, so that a gate that closes has been asked before and not while it does.
