@@ -2,9 +2,11 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -114,6 +116,22 @@ def test_one_that_closes_answers_whoever_has_asked(store: Store) -> None:
     gate.close()
     assert outcomes == {"allowed": 400}
     assert all(store.used(f"c{number}") == 1 for number in (0, 199, 399))
+
+
+def test_one_that_waits_for_its_store_keeps_no_other_waiting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, sync_gate(policy(), VirtualClock()) as other:
+        gate = SyncGate(policy(store={"upstream": f"127.0.0.1:{silent.getsockname()[1]}", "timeout": "50ms"}))
+        thread = threading.Thread(target=gate.start)
+        thread.start()
+        # It greets its store, which says nothing.
+        connection, _ = silent.accept()
+        began = time.monotonic()
+        assert other.decide(consumer="acme").allowed
+        assert time.monotonic() - began < 0.5
+        assert thread.is_alive(), "a start waits for the store, a second at most"
+        thread.join()
+        connection.close()
+        gate.close()
 
 
 def test_an_interrupted_caller_waits_no_more(store: Store) -> None:

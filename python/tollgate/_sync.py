@@ -8,7 +8,7 @@ import sys
 import threading
 from atexit import register
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -57,7 +57,13 @@ class SyncGate:
     def start(self) -> None:
         """Starts to decide, as `Gate.start` does, which waits a moment for the store. A decision does not."""
         with _lock:
-            self._start(greet=True)
+            is_new = not self._is_running
+            running = self._start()
+            # Under the lock of all gates it would keep the others waiting.
+            greeting = running.submit(running.gate.greet()) if is_new else None
+        if greeting is not None:
+            # Another thread may close the gate meanwhile, and then nobody answers.
+            wait([greeting], timeout=2)
 
     def close(self) -> None:
         """Reports to the store what was spent, returns what it has lent, and stops."""
@@ -122,7 +128,7 @@ class SyncGate:
     def _ask(self, question: Callable[[Gate], Coroutine[Any, Any, Decision]]) -> Decision:
         # Under the lock, so that a gate that closes has been asked before and not while it does.
         with _lock:
-            running = self._start(greet=False)
+            running = self._start()
             answer = running.submit(question(running.gate))
         try:
             return answer.result()
@@ -131,11 +137,15 @@ class SyncGate:
             answer.cancel()
             raise
 
-    def _start(self, *, greet: bool) -> "_Running":
+    @property
+    def _is_running(self) -> bool:
+        return self._running is not None and not self._running.is_of_parent
+
+    def _start(self) -> "_Running":
         if self._running is None or self._running.is_of_parent:
             running = _Running(self._make())
             try:
-                running.submit(running.gate.start(greet=greet)).result()
+                running.submit(running.gate.start(greet=False)).result()
             except BaseException:
                 running.stop()
                 raise
