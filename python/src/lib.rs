@@ -13,7 +13,16 @@ pub mod node_host;
 pub mod outbox;
 pub mod policy;
 
+use std::net::{IpAddr, SocketAddr};
+
 use pyo3::prelude::*;
+
+/// The address in `text`, as a proxy writes it: with or without a port, and IPv6 with or without brackets. None: there is none.
+fn address(text: &str) -> Option<String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let parsed = bare.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()));
+    Some(parsed.ok()?.to_canonical().to_string())
+}
 
 /// The module `tollgate._tollgate`.
 #[pymodule]
@@ -26,4 +35,11 @@ mod _tollgate {
     use crate::node::{Node, StoreCall};
     #[pymodule_export]
     use crate::policy::{Policy, PolicyError};
+    use pyo3::pyfunction;
+
+    /// The address in what a proxy writes.
+    #[pyfunction]
+    fn address(text: &str) -> Option<String> {
+        super::address(text)
+    }
 }

@@ -237,6 +237,13 @@ def test_the_client_of_a_trusted_peer_is_the_last_hop_that_is_not(clock: Virtual
         assert left("evil, 203.0.113.9, 192.0.2.1") == "2", "what a client writes comes before"
         assert left("192.0.2.1, 10.9.9.9") == "1", "a gateway behind a gateway"
         assert left("192.0.2.2") == "3"
+        for port, hop in enumerate(["203.0.113.9", "203.0.113.9:4711", "203.0.113.9:4712", "::ffff:203.0.113.9"]):
+            assert left(hop) == str(3 - port), "a port makes no other client"
+        for number, hop in enumerate(["[2001:db8::1]", "[2001:db8::2]:443", "2001:db8::3"]):
+            assert left(hop) == str(3 - number), "a /64 is one client, in brackets, too"
+        assert left("[2001:db8:1::1]") == "3", "and another is another"
+        assert left("203.0.113.40, 10.2.2.2:443") == "3", "a trusted hop with a port"
+        assert left("203.0.113.41, [fd00::1]:443") == "3"
 
 
 @pytest.mark.parametrize("hostile", [b"\xff\xfe", b"a\x00b", b"," * 5000, b"x" * 60_000, b"10.0.0.1 " * 100])
@@ -389,11 +396,41 @@ async def test_a_request_that_is_cancelled_is_cancelled(clock: VirtualClock) -> 
 
 @pytest.mark.parametrize(
     ("address", "expected"),
-    [("10.255.0.1", True), ("::ffff:10.0.0.1", True), ("fd00::1", True), ("11.0.0.1", False), ("unix:", False)],
+    [
+        ("10.255.0.1", True),
+        ("::ffff:10.0.0.1", True),
+        ("fd00::1", True),
+        ("192.0.2.7", True),
+        ("::ffff:192.0.2.7", True),
+        ("192.0.3.7", False),
+        ("11.0.0.1", False),
+        ("unix:", False),
+    ],
 )
 def test_networks_have_members_in_every_spelling(address: str, expected: bool) -> None:
-    networks = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")]
+    networks = [ipaddress.ip_network(it) for it in ["10.0.0.0/8", "fd00::/8", "::ffff:192.0.2.0/120"]]
     assert membership(networks)(address) is expected
+
+
+async def test_clients_without_an_address_are_said_to_share_a_limit(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        return None
+
+    async def nothing(*_: Any) -> Any:
+        return None
+
+    async with gate(policy(), clock) as it:
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        known = TollgateMiddleware(app, gate=it, consumer=lambda _: "acme")
+        limited = TollgateMiddleware(app, gate=it)
+        await known({**scope, "client": None}, nothing, nothing)
+        await limited({**scope, "client": ("192.0.2.1", 1)}, nothing, nothing)
+        assert "share one limit" not in caplog.text
+        for client in [None, None, ("", 0)]:
+            await limited({**scope, "client": client}, nothing, nothing)
+    assert caplog.text.count("share one limit") == 1
 
 
 def test_mistakes_are_said_when_the_middleware_is_made(clock: VirtualClock) -> None:

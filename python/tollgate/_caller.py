@@ -7,10 +7,12 @@ from typing import Any, cast
 from uuid import UUID
 
 from ._policy import text_bytes
+from ._tollgate import address
 
 Scope = MutableMapping[str, Any]
 Source = str | Callable[[Scope], object]
 Pairs = list[tuple[bytes, bytes]]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _LONGEST_ADDRESS = 64
 
@@ -67,20 +69,27 @@ def last(headers: Pairs, name: bytes) -> bytes | None:
     return next((value for key, value in reversed(headers) if key == name and value), None)
 
 
-def membership(networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> Callable[[str], bool]:
+def membership(networks: Sequence[Network]) -> Callable[[str], bool]:
     """Whether an address is in one of the networks."""
+    plain = [_plain(network) for network in networks]
 
     @lru_cache(maxsize=4096)
-    def is_found(address: str) -> bool:
+    def is_found(text: str) -> bool:
         try:
-            ip = ipaddress.ip_address(address)
+            ip = ipaddress.ip_address(text)
         except ValueError:
             return False
         mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-        return any((mapped or ip) in network for network in networks)
+        return any((mapped or ip) in network for network in plain)
 
     # No address is longer, and what a client writes must not fill the memory.
-    return lambda address: len(address) <= _LONGEST_ADDRESS and is_found(address)
+    return lambda text: len(text) <= _LONGEST_ADDRESS and is_found(text)
+
+
+def _plain(network: Network) -> Network:
+    """The network without the spelling of IPv4 in IPv6, which no address is compared in."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    return network if mapped is None else ipaddress.IPv4Network((mapped, max(0, network.prefixlen - 96)))
 
 
 def client_address(peer: str | None, headers: Pairs, is_trusted: Callable[[str], bool]) -> str | None:
@@ -90,7 +99,8 @@ def client_address(peer: str | None, headers: Pairs, is_trusted: Callable[[str],
     for hop in reversed(hops):
         if not hop:
             break
-        peer = hop
-        if not is_trusted(hop):
+        # Some proxies write ports and brackets.
+        peer = address(hop) or hop
+        if not is_trusted(peer):
             break
     return peer

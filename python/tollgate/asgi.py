@@ -94,6 +94,7 @@ class TollgateMiddleware:
         self._tier = None if tier is None else reader(tier)
         networks = [ipaddress.ip_network(network) for network in trusted]
         self._is_trusted = membership(networks) if networks else None
+        self._has_warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a connection."""
@@ -136,8 +137,8 @@ class TollgateMiddleware:
 
     def _meet(self, scope: Scope) -> Visit | Awaitable[Visit]:
         """Decides about a request."""
-        address = scope.get("client")
-        peer: str | None = address[0] if address else None
+        client = scope.get("client")
+        peer: str | None = client[0] if client else None
         headers: Pairs | None = None
         if peer is not None and self._is_trusted is not None and self._is_trusted(peer):
             pairs: Pairs = scope["headers"]
@@ -171,6 +172,12 @@ class TollgateMiddleware:
     def _decide(
         self, scope: Scope, peer: str | None, headers: Pairs | None, consumer: bytes | None, tier: bytes | None
     ) -> Visit | Awaitable[Visit]:
+        if not peer and consumer is None and not self._has_warned:
+            self._has_warned = True
+            log.warning(
+                "a client has no address, as behind a Unix socket: all of these share one limit, unless `consumer` "
+                "names them or the server takes their addresses from a proxy (uvicorn: --forwarded-allow-ips)"
+            )
         method = _method(scope)
         path, price = self._price(method, scope)
         answer = self.gate.ask(method, path, peer, headers, consumer, tier, price)
