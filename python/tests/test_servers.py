@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +134,50 @@ async def test_clients_that_leave_break_nothing(tmp_path: Path, store: Store) ->
         assert 200 in found
         text = process.log.read_text()
         assert "Traceback" not in text, text
+
+
+def test_a_server_without_lifespans_is_warned_of(tmp_path: Path, store: Store) -> None:
+    port = free_port()
+    arguments = [*uvicorn(port), "--lifespan", "off"]
+    with serving(arguments, port, tmp_path, **environment(tmp_path, store)) as process:
+        for _ in range(3):
+            assert httpx2.get(f"http://127.0.0.1:{port}/", headers={"x-test-consumer": "acme"}).status_code == 200
+        assert process.log.read_text().count("--lifespan off") == 1
+
+
+WITHOUT_LIFESPAN = """
+import asyncio, sys
+from apps import served
+
+async def main():
+    app = served()
+    async def receive(): return {"type": "http.request"}
+    async def send(message): pass
+    headers = [(b"x-test-consumer", b"acme")]
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "client": ("192.0.2.1", 1)}
+    for _ in range(7):
+        await app({**scope, "query_string": b""}, receive, send)
+
+asyncio.run(main())
+"""
+
+
+def test_a_loop_that_ends_in_order_reports_everything_without_a_lifespan(tmp_path: Path, store: Store) -> None:
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    rules: dict[str, Any] = {"tiers": {"free": {"rate": "500/day", "monthly": 100_000}}, "overrides": []}
+    variables = {**os.environ, **environment(tmp_path, store, **rules), "PYTHONPATH": path}
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LIFESPAN],
+        cwd=tmp_path,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "Traceback" not in ran.stderr, ran.stderr
+    assert store.used("acme") == 7
 
 
 async def test_hostile_requests_at_a_real_server(tmp_path: Path) -> None:

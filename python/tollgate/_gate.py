@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
 from types import TracebackType
 from typing import Self
@@ -61,6 +61,7 @@ class Gate:
         self._thread = 0
         self._store: Http | None = None
         self._response_headers: ResponseHeaders | None = None
+        self._guard: AsyncGenerator[None, None] | None = None
         self._is_closing = False
 
     @property
@@ -101,6 +102,26 @@ class Gate:
         self._listeners.started(has_store=self._store is not None)
         if greet:
             await self.greet()
+
+    async def start_unasked(self) -> None:
+        """Starts for an application that was told of no start, and so will be told of no end."""
+        await self.start(greet=False)
+        if self._url is None or self._guard is not None:
+            return
+        log.warning(
+            "the server has told of no start, so it will tell of no end, and what is spent last may not be reported: "
+            "run uvicorn without --lifespan off, or close the gate of a mounted application yourself"
+        )
+        self._guard = self._close_with_loop()
+        await anext(self._guard)
+
+    async def _close_with_loop(self) -> AsyncGenerator[None, None]:
+        """Closes the gate when its loop ends in order, which ends all generators first."""
+        try:
+            yield
+        finally:
+            self._guard = None
+            await self.close()
 
     async def greet(self) -> None:
         """Waits for the store, a second at most, so that the first request that needs it has its time for the call."""

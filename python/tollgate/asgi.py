@@ -108,7 +108,7 @@ class TollgateMiddleware:
             return
         if not self.gate.is_started:
             # A mounted application gets no lifespan, and some servers have none.
-            await self.gate.start(greet=False)
+            await self.gate.start_unasked()
         # Most requests wait for nothing.
         met = self._meet(scope)
         visit = met if isinstance(met, Visit) else await met
