@@ -5,6 +5,7 @@ import ipaddress
 import json
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 from fastapi import FastAPI
@@ -135,6 +136,8 @@ class User(SimpleUser):
         (lambda scope: None, {}, None),
         ("user", {"user": "acme"}, "acme"),
         ("user", {"user": 17}, "17"),
+        ("user", {"user": UUID(int=7)}, "00000000-0000-0000-0000-000000000007"),
+        (lambda scope: UUID(int=7), {}, "00000000-0000-0000-0000-000000000007"),
         ("user", {"user": SimpleUser("acme")}, "acme"),
         ("user", {"user": User("acme")}, "id-of-acme"),
         ("user", {"user": UnauthenticatedUser()}, None),

@@ -1,10 +1,10 @@
 """Costs: exact decimals with at most three places, kept as whole thousandths."""
 
 import re
-from decimal import Context, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 Amount = int | float | str | Decimal
-"""A cost in the policy's cost units."""
+"""A cost in the policy's cost units: at most three decimals, to which floats are rounded."""
 
 MOST = 10**15
 """The highest cost, in thousandths."""
@@ -22,7 +22,7 @@ class CostError(ValueError):
 def thousandths(amount: object) -> int:
     """The thousandths in `amount`.
 
-    A float stands for the shortest decimal that it prints as.
+    A float stands for the nearest thousandth, because sums of floats have more decimals than anybody means.
     """
     if isinstance(amount, bool) or not isinstance(amount, int | float | str | Decimal):
         raise CostError(f"a cost is an int, float, str or Decimal, not {type(amount).__name__}")
@@ -40,6 +40,8 @@ def thousandths(amount: object) -> int:
         raise CostError(f"{shown!r} is not a cost; a cost is at least 0 and at most {MOST // 1000}")
     # The application's own context may round.
     whole = _EXACT.multiply(number, Decimal(1000))
+    if isinstance(amount, float):
+        whole = whole.to_integral_value(ROUND_HALF_EVEN)
     if whole != int(whole):
         raise CostError(f"{shown!r} is not a cost, because it has more than three decimals")
     return int(whole)

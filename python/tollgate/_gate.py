@@ -188,7 +188,8 @@ class Gate:
     async def charge(self, client: Decision | Text, cost: Amount, *, tier: Text | None = None) -> Decision:
         """Charges `cost` to the client of an earlier decision, or to a consumer.
 
-        All limits are checked, then all are charged, in one step: a refused charge costs nothing.
+        All limits are checked, then all are charged, in one step: a refused charge costs nothing. It raises
+        `CostError` for what is no cost, and `ValueError` for a consumer without a name.
         """
         price = thousandths(cost)
         if isinstance(client, Decision):
@@ -218,7 +219,8 @@ class Gate:
 
         What is less comes back: to the month all of it, to the bucket what cannot have drained since. What is more is
         charged, to the bucket up to full. The result shows where the client stands now. A charge is settled once; after
-        that, and for a decision that has charged nothing, the result is the decision itself.
+        that, and for a decision that has charged nothing, the result is the decision itself. It raises `CostError` for
+        what is no cost.
         """
         price = thousandths(cost)
         return self.settle_thousandths(decision, price) if decision.allowed else decision

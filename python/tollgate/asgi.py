@@ -43,7 +43,10 @@ _METHODS = {method.decode(): method for method in (b"GET", b"HEAD", b"POST", b"P
 
 
 def current() -> Visit:
-    """The request that the running code serves, also in tasks and threads that the request has started."""
+    """The request that the running code serves, also in tasks and threads that the request has started.
+
+    It raises `LookupError` where there is none.
+    """
     visit = _CURRENT.get()
     if visit is None:
         raise LookupError("no request is served here, or its application has no TollgateMiddleware")

@@ -37,7 +37,8 @@ class QuotaExceeded(HTTPException):
 async def charge(amount: Amount) -> Decision:
     """Charges the request that the running code serves, or raises `QuotaExceeded`.
 
-    What the gateway or the middleware has charged for the request already counts towards it.
+    What the gateway or the middleware has charged for the request already counts towards it. It raises `CostError` for
+    what is no cost, and `LookupError` where no request is served.
     """
     return await _charge(current(), thousandths(amount))
 
@@ -62,7 +63,10 @@ def reserve(amount: Amount | Callable[..., Any]) -> Callable[..., Awaitable[Quot
 
 
 def quota() -> Callable[..., Awaitable[Standing]]:
-    """A dependency that says where the request's client stands, as the response's headers will."""
+    """A dependency that says where the request's client stands, as the response's headers will.
+
+    Behind a gateway, which says it there, all but tier and consumer are None until the application has charged.
+    """
 
     async def read_standing(connection: HTTPConnection) -> Standing:
         return visit_of(connection.scope).standing
