@@ -37,14 +37,14 @@ environment() { # environment NAME PACKAGES WHEELS: one with the packages in a f
 
 if [ "${1:-}" = wheel ]; then
   # Both by one call would build the wheel from the sources' smaller workspace, whose lock file differs.
-  build "$root/dist/release" --release
+  build "$root/dist/release" --profile wheel
   sources "$root/dist/release"
   ls -1 "$root"/dist/release/tollgate-*
   exit
 fi
 
 if [ "${1:-}" = bench ]; then
-  build "$target/wheels-bench" --release
+  build "$target/wheels-bench" --profile wheel
   environment bench bench/python/requirements.txt "$target/wheels-bench"
   exit
 fi
