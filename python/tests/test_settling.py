@@ -341,4 +341,4 @@ async def test_what_is_settled_while_the_store_is_away_is_told_later(store: Stor
         limiter.settle(decision, "2.5")
         spent += Decimal("2.5")
         store.go_on()
-        await until_async(lambda: Decimal(str(store.used("acme"))) == spent, f"that the store is told of {spent}", 20)
+        await until_async(lambda: Decimal(str(store.used("acme"))) == spent, f"that the store is told of {spent}", 60)
