@@ -79,22 +79,25 @@ pub struct ResponseHeaders(pub Vec<&'static str>);
 
 #[pymethods]
 impl ResponseHeaders {
-    /// An application's response headers, with those of `decision` and no others of their names. What the application says that
-    /// its request costs is for a gateway alone, and goes unless `keeps_cost` is true.
+    /// An application's response headers, with those of `decision` and no others of their names. None: they stay as they are.
+    /// What the application says that its request costs is for a gateway alone, and goes unless the request `is_of_gateway`.
     fn replace<'py>(
         &self,
         py: Python<'py>,
         headers: &Bound<'py, PyAny>,
         decision: &Decision,
-        keeps_cost: bool,
-    ) -> PyResult<Bound<'py, PyList>> {
+        is_of_gateway: bool,
+    ) -> PyResult<Option<Bound<'py, PyList>>> {
+        if decision.outcome == "off" || (decision.outcome == "free" && is_of_gateway) {
+            return Ok(None);
+        }
         let all = PyList::empty(py);
         for pair in headers.try_iter()? {
             let pair = pair?;
             let name = pair.get_item(0)?;
             let is_ours = match name.cast::<PyBytes>() {
-                Ok(name) => self.is_ours(name.as_bytes(), keeps_cost),
-                Err(_) => bytes(&name).is_some_and(|name| self.is_ours(&name, keeps_cost)),
+                Ok(name) => self.is_ours(name.as_bytes(), is_of_gateway),
+                Err(_) => bytes(&name).is_some_and(|name| self.is_ours(&name, is_of_gateway)),
             };
             if !is_ours {
                 all.append(pair)?;
@@ -103,7 +106,7 @@ impl ResponseHeaders {
         for pair in decision.headers.pairs(py) {
             all.append(pair?)?;
         }
-        Ok(all)
+        Ok(Some(all))
     }
 }
 
@@ -117,13 +120,14 @@ impl ResponseHeaders {
 /// Request headers without those that only Tollgate may send to an application.
 #[pyfunction]
 pub fn without_reserved<'py>(headers: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let is_reserved = |pair: &Bound<'py, PyAny>| -> PyResult<bool> {
-        let name = pair.get_item(0)?;
-        Ok(match name.cast::<PyBytes>() {
-            Ok(name) => tollgate_core::headers::is_reserved(name.as_bytes()),
-            Err(_) => bytes(&name).is_some_and(|name| tollgate_core::headers::is_reserved(&name)),
-        })
-    };
+    let mut has_any = false;
+    for pair in headers.try_iter()? {
+        has_any |= is_reserved(&pair?)?;
+    }
+    // Most requests have none.
+    if !has_any {
+        return Ok(headers.clone());
+    }
     let kept = PyList::empty(headers.py());
     for pair in headers.try_iter()? {
         let pair = pair?;
@@ -132,4 +136,12 @@ pub fn without_reserved<'py>(headers: &Bound<'py, PyAny>) -> PyResult<Bound<'py,
         }
     }
     Ok(kept.into_any())
+}
+
+fn is_reserved(pair: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let name = pair.get_item(0)?;
+    Ok(match name.cast::<PyBytes>() {
+        Ok(name) => tollgate_core::headers::is_reserved(name.as_bytes()),
+        Err(_) => bytes(&name).is_some_and(|name| tollgate_core::headers::is_reserved(&name)),
+    })
 }

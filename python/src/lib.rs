@@ -24,6 +24,12 @@ fn address(text: &str) -> Option<String> {
     Some(parsed.ok()?.to_canonical().to_string())
 }
 
+/// Whether a path is routed in one way only: with an empty segment it is another route to an application than to a policy.
+fn has_one_reading(path: &[u8]) -> bool {
+    let has_empty = |pair: &[u8]| matches!(pair, [b'/', b'/' | b'?']);
+    !path.is_empty() && !path.ends_with(b"/") && !path.windows(2).any(has_empty)
+}
+
 /// The module `tollgate._tollgate`.
 #[pymodule]
 mod _tollgate {
@@ -41,5 +47,11 @@ mod _tollgate {
     #[pyfunction]
     fn address(text: &str) -> Option<String> {
         super::address(text)
+    }
+
+    /// Whether a path is routed in one way only.
+    #[pyfunction]
+    fn has_one_reading(path: &[u8]) -> bool {
+        super::has_one_reading(path)
     }
 }

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
+from threading import get_ident
 from types import TracebackType
 from typing import Self
 
@@ -58,6 +58,7 @@ class Gate:
         self._node: Node | None = None
         self._driver: Driver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_loop_running: Callable[[], bool] = bool
         self._thread = 0
         self._store: Http | None = None
         self._response_headers: ResponseHeaders | None = None
@@ -95,7 +96,8 @@ class Gate:
             self._store = Http(self._url, store_token(self._policy) if self._token is None else self._token)
         self._is_closing = False
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
+        self._is_loop_running = self._loop.is_running
+        self._thread = get_ident()
         self._node = Node(self._policy)
         self._driver = Driver(self._node, self._store, self._clock, self._listeners)
         self._response_headers = self._node.response_headers
@@ -272,7 +274,7 @@ class Gate:
 
     def soon(self, work: Callable[[], None]) -> None:
         """Does something in the gate's event loop: at once in its thread, and as soon as it can from another."""
-        if self._thread == threading.get_ident():
+        if self._thread == get_ident():
             work()
         elif self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(work, context=Context())
@@ -311,10 +313,12 @@ class Gate:
         return self._response_headers
 
     def _ready(self) -> Node:
-        node = self._own_node()
-        if node is None:
-            raise RuntimeError("the gate is not started: write `await gate.start()` or `async with gate`")
-        if self._is_closing:
+        node = self._node
+        # A thread runs one loop at a time. To ask for that would be a system call per request.
+        if node is None or self._is_closing or self._thread != get_ident() or not self._is_loop_running():
+            node = self._own_node()
+            if node is None:
+                raise RuntimeError("the gate is not started: write `await gate.start()` or `async with gate`")
             raise RuntimeError("the gate is closed")
         if self._clock is not None:
             node.set_clock(*self._clock())
@@ -328,8 +332,7 @@ class Gate:
         return node
 
     def _own_node(self) -> Node | None:
-        # A thread runs one loop at a time. To ask for that would be a system call per request.
-        is_here = self._thread == threading.get_ident() and self._loop is not None and self._loop.is_running()
+        is_here = self._thread == get_ident() and self._is_loop_running()
         if self._node is not None and not is_here:
             raise RuntimeError(
                 "the gate was started in another event loop; in tests write `with TestClient(app) as client`"

@@ -133,6 +133,9 @@ class Visit:
     _charging: asyncio.Lock | None = None
     # What comes back of the first charge, because a reservation that has used it costs less.
     _unused = 0
+    # What was charged and reserved since the first charge, until the response begins.
+    _charges: list[Decision] | None = None
+    _reservations: list[Reservation] | None = None
     # Once the response has begun, no charge comes back any more.
     _has_begun = False
     _has_ended = False
@@ -143,9 +146,6 @@ class Visit:
         # What was charged before the application named a price, in thousandths, as far as no charge has used it. None
         # stands for the decision's cost, which most requests never ask for.
         self._paid = paid
-        # What was charged and reserved since, until the response begins.
-        self._charges: list[Decision] | None = None
-        self._reservations: list[Reservation] | None = None
         self.is_of_gateway = is_of_gateway
 
     @property
@@ -271,7 +271,8 @@ class Visit:
         for reservation in reservations or ():
             reservation.finish()
             self._finish(reservation)
-        self._give_back()
+        if self._unused:
+            self._give_back()
 
     def _settle_soon(self, reservation: Reservation) -> None:
         """Settles what was reserved after the response had begun; nobody knows how long its request takes."""
@@ -316,20 +317,14 @@ class Visit:
         if self._decision is refusal:
             return refusal.headers
         # They say where the client stands with what has come back.
-        return self._gate.response_headers.replace(refusal.headers, self._decision, keeps_cost=True)
+        return self._gate.response_headers.replace(refusal.headers, self._decision, False) or refusal.headers
 
     def announce(self, message: Message) -> Message:
         """The message that begins a response, with the headers of the latest decision and no others of their names."""
-        decision = self._decision
-        outcome = decision.outcome
-        if outcome == "off" or (outcome == "free" and self.is_of_gateway):
-            return message
-        # What the application says that a request costs is for a gateway alone.
         headers = message.get("headers") or ()
-        return {
-            **message,
-            "headers": self._gate.response_headers.replace(headers, decision, self.is_of_gateway),
-        }
+        # Behind a gateway, what the application says that a request costs is for that.
+        replaced = self._gate.response_headers.replace(headers, self._decision, self.is_of_gateway)
+        return message if replaced is None else {**message, "headers": replaced}
 
 
 def _cost_in(message: Message) -> bytes | None:

@@ -12,7 +12,7 @@ from ._caller import Pairs, Scope, Source, client_address, last, membership, nam
 from ._cost import of_header
 from ._gate import Gate
 from ._policy import PolicySource
-from ._tollgate import Decision, without_reserved
+from ._tollgate import Decision, has_one_reading, without_reserved
 from ._visit import COST, Message, Reservation, Standing, Visit
 from .telemetry import Telemetry
 
@@ -181,8 +181,12 @@ class TollgateMiddleware:
                 "a client has no address, as behind a Unix socket: all of these share one limit, unless `consumer` "
                 "names them or the server takes their addresses from a proxy (uvicorn: --forwarded-allow-ips)"
             )
-        method = _method(scope)
-        path, price = self._price(method, scope)
+        method = _METHODS.get(scope.get("method", "GET")) or _method(scope)
+        path: bytes | None = scope.get("raw_path")
+        price: int | None = None
+        # Most paths have no other reading.
+        if not path or scope.get("root_path") or not has_one_reading(path):
+            path, price = self._price(method, scope)
         answer = self.gate.ask(method, path, peer, headers, consumer, tier, price)
         return Visit(self.gate, answer) if isinstance(answer, Decision) else self._visit(answer)
 
@@ -210,9 +214,6 @@ class TollgateMiddleware:
         """
         raw: bytes = scope.get("raw_path") or quote(scope["path"], errors="surrogatepass").encode()
         root: str = scope.get("root_path", "")
-        # Most paths have no other reading.
-        if not root and b"//" not in raw and raw[-1:] != b"/" and b"/?" not in raw:
-            return raw, None
         readings = {raw, _with_all_segments(raw)}
         path: str = scope["path"]
         if root and path.startswith(root):
@@ -371,7 +372,7 @@ async def _deny(decision: Decision, headers: Pairs, scope: Scope, send: Send) ->
 
 def _method(scope: Scope) -> bytes:
     method: str = scope.get("method", "GET")
-    return _METHODS.get(method) or method.encode("latin-1", "replace")
+    return method.encode("latin-1", "replace")
 
 
 def _can_deny(scope: Scope) -> bool:
