@@ -120,13 +120,15 @@ impl ResponseHeaders {
 /// Request headers without those that only Tollgate may send to an application.
 #[pyfunction]
 pub fn without_reserved<'py>(headers: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let mut has_any = false;
-    for pair in headers.try_iter()? {
-        has_any |= is_reserved(&pair?)?;
-    }
-    // Most requests have none.
-    if !has_any {
-        return Ok(headers.clone());
+    // Most requests have none. What is no list might be read only once.
+    if let Ok(list) = headers.cast::<PyList>() {
+        let mut has_any = false;
+        for pair in list {
+            has_any |= is_reserved(&pair)?;
+        }
+        if !has_any {
+            return Ok(headers.clone());
+        }
     }
     let kept = PyList::empty(headers.py());
     for pair in headers.try_iter()? {

@@ -27,7 +27,7 @@ fn address(text: &str) -> Option<String> {
 /// Whether a path is routed in one way only: with an empty segment it is another route to an application than to a policy.
 fn has_one_reading(path: &[u8]) -> bool {
     let has_empty = |pair: &[u8]| matches!(pair, [b'/', b'/' | b'?']);
-    !path.is_empty() && !path.ends_with(b"/") && !path.windows(2).any(has_empty)
+    path == b"/" || !path.is_empty() && !path.ends_with(b"/") && !path.windows(2).any(has_empty)
 }
 
 /// The module `tollgate._tollgate`.

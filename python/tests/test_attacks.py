@@ -103,6 +103,22 @@ def test_empty_segments_make_another_route_and_so_another_price(clock: VirtualCl
             assert used(client, f"http://testserver{path}") == count, path
 
 
+async def test_headers_that_can_be_read_once_are_read_once(clock: VirtualClock) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        found.append(list(scope["headers"]))
+
+    async def nothing(*_: Any) -> Any:
+        return None
+
+    found: list[Any] = []
+    kept, reserved = (b"x-own", b"1"), (b"X-Quota-Tier", b"partner")
+    async with gate(policy(), clock) as it:
+        limited = TollgateMiddleware(app, gate=it, consumer=lambda _: "acme")
+        for headers in [iter([kept]), iter([kept, reserved]), [kept, reserved], [kept], (kept, reserved), [[*kept]]]:
+            await limited({"type": "http", "method": "GET", "path": "/", "headers": headers}, nothing, nothing)
+    assert [[tuple(pair) for pair in headers] for headers in found] == [[kept]] * 6
+
+
 async def test_what_a_refused_charge_holds_is_not_charged_to_another(store: Store) -> None:
     rules = policy(
         store={"upstream": f"127.0.0.1:{store.port}", **PATIENT}, tiers={"free": {"rate": "10/minute"}}, overrides=[]
