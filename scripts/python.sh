@@ -63,4 +63,4 @@ cd python
 "$tools/mypy" --python-executable "$target/newest/bin/python" --cache-dir "$target/mypy"
 "$tools/pyright" --pythonpath "$target/newest/bin/python"
 timeout 900 "$target/newest/bin/pytest" --quiet -p no:cacheprovider
-timeout 600 "$target/lowest/bin/pytest" --quiet -p no:cacheprovider -W default tests/test_{asgi,fastapi,servers,telemetry}.py -k 'not share_one_limit'
+timeout 600 "$target/lowest/bin/pytest" --quiet -p no:cacheprovider -W default tests/test_{asgi,callers,fastapi,servers,telemetry}.py -k 'not share_one_limit'
