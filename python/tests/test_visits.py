@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import pytest
@@ -34,7 +34,9 @@ def limiter(**changes: Any) -> Gate:
     return gate(policy(**{**RULES, **changes}), VirtualClock())
 
 
-async def serve(it: Gate, handle: Handler, kind: str = "http", path: str = "/", **scope: Any) -> list[dict[str, Any]]:
+async def serve(
+    it: Gate, handle: Handler, kind: str = "http", path: str = "/", trusted: Iterable[str] = (), **scope: Any
+) -> list[dict[str, Any]]:
     """What the server is told about a request that `handle` answers."""
     sent: list[dict[str, Any]] = []
 
@@ -47,7 +49,7 @@ async def serve(it: Gate, handle: Handler, kind: str = "http", path: str = "/", 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    middleware = TollgateMiddleware(app, gate=it, consumer=lambda _: "acme")
+    middleware = TollgateMiddleware(app, gate=it, consumer=lambda _: "acme", trusted=trusted)
     await middleware({"type": kind, "path": path, "headers": [], "client": ("192.0.2.1", 1), **scope}, receive, send)
     return sent
 
@@ -318,6 +320,55 @@ async def test_headers_say_what_comes_back_of_the_policys_price() -> None:
         start, _ = await serve(it, handle)
         assert headers(start)["x-quota-monthly-remaining"] == "9997"
         assert await used(it) == 4
+
+
+@pytest.mark.parametrize("reserved", [0, 5, 20, 30])
+@pytest.mark.parametrize(("cost", "other"), [(8, 0), (30, 0), (0, 0), (8, 3), (30, 3)])
+@pytest.mark.parametrize("paid", [0, 1, 20])
+async def test_a_request_costs_what_was_said_whatever_the_policys_price_is(
+    reserved: int, cost: int, other: int, paid: int
+) -> None:
+    async def handle(send: Any) -> None:
+        visit = current()
+        reservation = await visit.reserve(reserved)
+        if other:
+            await visit.charge(other)
+        reservation.settle(cost)
+        await send(START)
+        await send(BODY)
+
+    async with limiter(
+        endpoints=[{"path": "/", "cost": paid}], tiers={"free": {"rate": "1000/minute", "monthly": 10_000}}
+    ) as it:
+        start, _ = await serve(it, handle)
+        assert await used(it) == cost + other
+        if paid or cost + other:
+            assert headers(start)["x-quota-monthly-remaining"] == str(10_000 - cost - other)
+
+
+async def test_a_reservation_of_which_nothing_is_said_costs_the_policys_price_at_least() -> None:
+    async def handle(send: Any) -> None:
+        first, _ = await current().reserve(3), await current().reserve(4)
+        first.settle(1)
+        await send(START)
+        await send(BODY)
+
+    async with limiter(endpoints=[{"path": "/", "cost": 15}]) as it:
+        await serve(it, handle)
+        assert await used(it) == 15 - 2
+
+
+@pytest.mark.parametrize(("cost", "own"), [(8, 0), (30, 10), (0, 0)])
+async def test_what_a_gateway_has_charged_pays_for_what_turns_out_dearer(cost: int, own: int) -> None:
+    async def handle(send: Any) -> None:
+        (await current().reserve(5)).settle(cost)
+        await send(START)
+        await send(BODY)
+
+    async with limiter() as it:
+        told = [(b"x-quota-consumer", b"acme"), (b"x-quota-tier", b"free"), (b"x-quota-cost", b"20")]
+        await serve(it, handle, trusted=["192.0.2.0/24"], headers=told)
+        assert await used(it) == own
 
 
 async def test_a_word_is_either_charged_or_an_error() -> None:

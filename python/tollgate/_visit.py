@@ -240,9 +240,7 @@ class Visit:
 
     def _show(self, reservations: list[Reservation]) -> None:
         """Has the response say where the client will stand by what is known of reservations."""
-        known = [it for it in reservations if it.is_settled]
-        settled = [(it.charge, it.own) for it in known]
-        unused = sum(it.unused for it in known)
+        settled, unused = self._costs(reservations)
         if unused and self._first.is_open:
             settled.append((self._first, self._first.thousandths - unused))
         shown = self._gate.preview(settled)
@@ -268,11 +266,30 @@ class Visit:
         """Settles the rest when the request ends."""
         self._has_begun = self._has_ended = True
         reservations, self._reservations = self._reservations, None
-        for reservation in reservations or ():
-            reservation.finish()
-            self._finish(reservation)
+        if reservations:
+            for reservation in reservations:
+                reservation.finish()
+            costs, unused = self._costs(reservations)
+            for charge, cost in costs:
+                self._settle(charge, cost)
+            self._unused += unused
         if self._unused:
             self._give_back()
+
+    def _costs(self, reservations: list[Reservation]) -> tuple[list[tuple[Decision, int]], int]:
+        """What each reservation's charge costs in the end, and what comes back of the first charge.
+
+        What no price has used of the first charge pays for what turns out dearer. Once all is known, the rest of it
+        comes back: the request costs what was said.
+        """
+        left, unused = self._left(), 0
+        costs: list[tuple[Decision, int]] = []
+        for reservation in reservations:
+            covered = min(left, reservation.own) if reservation.is_settled else 0
+            left -= covered
+            costs.append((reservation.charge, reservation.own - covered))
+            unused += reservation.unused
+        return costs, unused + (left if all(it.is_settled for it in reservations) else 0)
 
     def _settle_soon(self, reservation: Reservation) -> None:
         """Settles what was reserved after the response had begun; nobody knows how long its request takes."""
