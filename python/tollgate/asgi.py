@@ -91,7 +91,12 @@ class TollgateMiddleware:
             raise TypeError("trusted takes a list of networks, such as ['10.0.0.0/8']")
         self.app = app
         if policy is not None:
-            gate = Gate(policy, store=store, token=token, telemetry=telemetry, refund=refund)
+            try:
+                gate = Gate(policy, store=store, token=token, telemetry=telemetry, refund=refund)
+            except (ValueError, OSError) as error:
+                # FastAPI makes its middleware when a server asks for a lifespan, and some servers take the error for none.
+                log.error("the application cannot be limited: %s", error)
+                raise
         self.gate = cast(Gate, gate)
         self._consumer = None if consumer is None else reader(consumer)
         self._tier = None if tier is None else reader(tier)
