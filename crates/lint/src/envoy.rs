@@ -4,10 +4,10 @@
 use tollgate_core::capability;
 use tollgate_core::policy::{Enforcement, Policy};
 use tollgate_core::tier::OnFailure;
+use tollgate_yaml::{Content, Node, join, step};
 
 use super::find::{Granted, Manager};
 use super::lines::Lines;
-use super::tree::{Content, Node, join, step};
 
 /// The advice on how to read a client's address.
 const ADDRESS: &str =

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::tree::{Field, Node, join, step};
+use tollgate_yaml::{Field, Node, join, step};
 
 /// The most policies that a file may have.
 pub const MAX_POLICIES: usize = 10_000;

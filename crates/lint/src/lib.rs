@@ -1,7 +1,7 @@
 //! Checks the policies in a file: a bare policy, or every policy in a configuration of Kong or Envoy.
 //!
 //! ```text
-//! text ──yaml──▶ tree of nodes with lines ──find──▶ policies in it ──Policy::from_json──▶ lines to print
+//! text ──tollgate_yaml──▶ tree of nodes with lines ──find──▶ policies in it ──Policy::from_json──▶ lines to print
 //! ```
 //!
 //! Time and memory are in proportion to the file: a path is written out only for what is reported, and both the aliases
@@ -10,8 +10,6 @@
 mod envoy;
 mod find;
 mod lines;
-mod tree;
-mod yaml;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
@@ -20,12 +18,12 @@ use std::rc::Rc;
 
 use serde_json::Value;
 use tollgate_core::policy::{Policy, Problem};
+use tollgate_yaml::{self as yaml, Content, Node, join};
 
 use self::envoy::Clusters;
 use self::find::{Found, MAX_POLICIES};
 use self::lines::Lines;
 pub use self::lines::{Kind, Line};
-use self::tree::{Content, Node};
 
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 32 << 20;
@@ -167,14 +165,14 @@ fn check_policy(found: &Found<'_>, read: &Judged, clusters: &Clusters<'_>, said:
             said.passed(found.line, &found.path, policy);
             if found.envoy.is_some() {
                 let upstream = "store.upstream";
-                let at = || (read.line_of(node, found, upstream), tree::join(&found.path, upstream));
+                let at = || (read.line_of(node, found, upstream), join(&found.path, upstream));
                 clusters.check(policy, at, said);
             }
         }
         Err(problems) => {
             for problem in problems {
                 let line = read.line_of(node, found, &problem.path);
-                said.wrong(line, &tree::join(&found.path, &problem.path), problem.message.clone());
+                said.wrong(line, &join(&found.path, &problem.path), problem.message.clone());
             }
         }
     }

@@ -9,6 +9,10 @@ use serde_json::Value;
 pub struct Node {
     /// Its first line, from 1.
     pub line: usize,
+    /// The column of its first character, from 1.
+    pub column: usize,
+    /// The digits of a number as the file has them. A double would round what is money.
+    pub written: Option<Box<str>>,
     /// The line of the text's first line, if the file has the text line by line (`|`).
     pub text_from: Option<usize>,
     /// The value itself.
@@ -37,42 +41,57 @@ pub struct Field {
     pub name: String,
     /// The key's line.
     pub line: usize,
+    /// The key's column.
+    pub column: usize,
     /// Its value.
     pub value: Rc<Node>,
 }
 
 impl Node {
     /// The field called `name`, if this is a mapping that has it.
+    #[must_use]
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields().iter().find(|field| field.name == name)
     }
 
     /// The field with either name: Envoy accepts both spellings.
+    #[must_use]
     pub fn either(&self, snake: &str, camel: &str) -> Option<&Field> {
         self.field(snake).or_else(|| self.field(camel))
     }
 
     /// The value of `name`, if this is a mapping that has it.
+    #[must_use]
     pub fn get(&self, name: &str) -> Option<&Node> {
         self.field(name).map(|field| field.value.as_ref())
     }
 
     /// The fields of a mapping; empty for anything else.
+    #[must_use]
     pub fn fields(&self) -> &[Field] {
         if let Content::Map(fields) = &self.content { fields } else { &[] }
     }
 
     /// The entries of a list; empty for anything else.
+    #[must_use]
     pub fn entries(&self) -> &[Rc<Node>] {
         if let Content::List(entries) = &self.content { entries } else { &[] }
     }
 
+    /// The digits of a number as the file has them, or a text.
+    #[must_use]
+    pub fn literal(&self) -> Option<&str> {
+        self.written.as_deref().or_else(|| self.text())
+    }
+
     /// The text, if this is a text.
+    #[must_use]
     pub fn text(&self) -> Option<&str> {
         if let Content::Scalar(value) = &self.content { value.as_str() } else { None }
     }
 
     /// The same value without lines.
+    #[must_use]
     pub fn to_value(&self) -> Value {
         match &self.content {
             Content::Scalar(value) => value.clone(),
@@ -84,6 +103,7 @@ impl Node {
     }
 
     /// The line of the value at `path` (`tiers.pro.rate`, `endpoints[2].path`), or else of its last parent that exists.
+    #[must_use]
     pub fn line_of(&self, path: &str) -> usize {
         self.line_in(path).unwrap_or(self.line)
     }
@@ -113,6 +133,7 @@ impl Node {
 }
 
 /// `path` with `name` appended.
+#[must_use]
 pub fn join(path: &str, name: &str) -> String {
     if path.is_empty() || name.is_empty() || name.starts_with('[') {
         return format!("{path}{name}");
@@ -124,6 +145,7 @@ pub fn join(path: &str, name: &str) -> String {
 const LONGEST_STEP: usize = 60;
 
 /// A key as a step of a path.
+#[must_use]
 pub fn step(name: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'@');
     if !name.is_empty() && name.len() <= LONGEST_STEP && name.bytes().all(is_plain) {

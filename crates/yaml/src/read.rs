@@ -1,4 +1,4 @@
-//! Reads YAML, and so JSON, as a tree that knows its lines.
+//! Reads a text as a tree.
 //!
 //! Plain scalars are read as the gateways read them, if these agree. What they read differently, such as `1_000`, `1:30` or
 //! `.inf`, stays text, and so is refused where a number is expected.
@@ -6,10 +6,10 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 use serde_json::Value;
 
-use super::tree::{Content, Field, Node, join, step};
+use crate::tree::{Content, Field, Node, join, step};
 
 /// How deep lists and mappings may be nested.
 const MAX_DEPTH: usize = 100;
@@ -35,6 +35,8 @@ pub struct File {
 pub struct Twice {
     /// The line of the repetition.
     pub line: usize,
+    /// Its column.
+    pub column: usize,
     /// The path of the key; only the first [`MAX_TWICE`] are kept apart.
     pub path: String,
 }
@@ -47,14 +49,16 @@ const MAX_TWICE: usize = 100;
 pub struct Fault {
     /// The line of the mistake.
     pub line: usize,
+    /// Its column.
+    pub column: usize,
     /// What to change.
     pub message: String,
 }
 
 impl From<ScanError> for Fault {
     fn from(error: ScanError) -> Self {
-        let line = error.marker().line().max(1);
-        Self { line, message: format!("this is not YAML: {}", error.info()) }
+        let at = Position::of(error.marker());
+        Self { line: at.line, column: at.column, message: format!("this is not YAML: {}", error.info()) }
     }
 }
 
@@ -73,6 +77,24 @@ pub fn read(text: &str) -> Result<File, Fault> {
     Ok(File { documents: builder.documents, twice: builder.twice })
 }
 
+/// A place in the text.
+#[derive(Clone, Copy)]
+struct Position {
+    line: usize,
+    column: usize,
+}
+
+impl Position {
+    /// The parser counts lines from 1 and columns from 0.
+    fn of(marker: &Marker) -> Self {
+        Self { line: marker.line().max(1), column: marker.col().saturating_add(1) }
+    }
+
+    const fn fault(self, message: String) -> Fault {
+        Fault { line: self.line, column: self.column, message }
+    }
+}
+
 #[derive(Default)]
 struct Builder {
     documents: Vec<Rc<Node>>,
@@ -87,43 +109,46 @@ struct Builder {
 
 /// A list or mapping that is not complete yet.
 struct Open {
-    line: usize,
+    at: Position,
     anchor: usize,
     holds: Holds,
 }
 
 enum Holds {
     List(Vec<Rc<Node>>),
-    Map { fields: Vec<Field>, names: HashSet<String>, key: Option<(String, usize)> },
+    Map { fields: Vec<Field>, names: HashSet<String>, key: Option<(String, Position)> },
 }
 
 impl Builder {
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {
-        let line = span.start.line().max(1);
+        let at = Position::of(&span.start);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 // A literal block's span begins at its `|`; of a folded block the lines can no longer be found.
-                let text_from = (style == ScalarStyle::Literal).then(|| line.saturating_add(1));
+                let text_from = (style == ScalarStyle::Literal).then(|| at.line.saturating_add(1));
                 let size = size_of(&text);
                 self.written = self.written.saturating_add(size);
                 if let Some(Open { holds: Holds::Map { key: key @ None, .. }, .. }) = self.open.last_mut() {
-                    *key = Some((text.into_owned(), line));
+                    *key = Some((text.into_owned(), at));
                     return Ok(());
                 }
                 let content = Content::Scalar(scalar(&text, style, tag.as_deref()));
-                self.put(Node { line, text_from, content, size, depth: 1 }, anchor)
+                let is_number = matches!(content, Content::Scalar(Value::Number(_)));
+                let written = is_number.then(|| text.into());
+                let Position { line, column } = at;
+                self.put(Node { line, column, written, text_from, content, size, depth: 1 }, anchor)
             }
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor).cloned() else {
                     let message = "what this alias means is not complete before it; write it out".to_owned();
-                    return Err(Fault { line, message });
+                    return Err(at.fault(message));
                 };
-                self.put_shared(node, line)
+                self.put_shared(node, at)
             }
-            Event::SequenceStart(anchor, _) => self.begin(line, anchor, Holds::List(Vec::new())),
+            Event::SequenceStart(anchor, _) => self.begin(at, anchor, Holds::List(Vec::new())),
             Event::MappingStart(anchor, _) => {
                 let holds = Holds::Map { fields: Vec::new(), names: HashSet::new(), key: None };
-                self.begin(line, anchor, holds)
+                self.begin(at, anchor, holds)
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::DocumentStart(_) | Event::DocumentEnd => {
@@ -134,28 +159,22 @@ impl Builder {
         }
     }
 
-    fn begin(&mut self, line: usize, anchor: usize, holds: Holds) -> Result<(), Fault> {
+    fn begin(&mut self, at: Position, anchor: usize, holds: Holds) -> Result<(), Fault> {
         if self.open.len() >= MAX_DEPTH {
-            return Err(Fault {
-                line,
-                message: format!("more than {MAX_DEPTH} lists and mappings in each other"),
-            });
+            return Err(at.fault(format!("more than {MAX_DEPTH} lists and mappings in each other")));
         }
         if let Some(Open { holds: Holds::Map { key: None, .. }, .. }) = self.open.last() {
-            return Err(Fault {
-                line,
-                message: "a list or a mapping cannot be a key; write a text".to_owned(),
-            });
+            return Err(at.fault("a list or a mapping cannot be a key; write a text".to_owned()));
         }
-        self.open.push(Open { line, anchor, holds });
+        self.open.push(Open { at, anchor, holds });
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), Fault> {
-        let Some(Open { line, anchor, holds }) = self.open.pop() else { return Ok(()) };
+        let Some(Open { at, anchor, holds }) = self.open.pop() else { return Ok(()) };
         let content = match holds {
             Holds::List(entries) => Content::List(entries),
-            Holds::Map { fields, names, .. } => Content::Map(self.merge(fields, names, line)?),
+            Holds::Map { fields, names, .. } => Content::Map(self.merge(fields, names, at)?),
         };
         let (mut size, mut depth) = (1_usize, 1);
         let mut count = |node: &Node, name: &str| {
@@ -168,26 +187,24 @@ impl Builder {
             Content::Map(fields) => fields.iter().for_each(|field| count(&field.value, &field.name)),
         }
         self.written = self.written.saturating_add(1);
-        self.put(Node { line, text_from: None, content, size, depth }, anchor)
+        let Position { line, column } = at;
+        self.put(Node { line, column, written: None, text_from: None, content, size, depth }, anchor)
     }
 
     fn put(&mut self, node: Node, anchor: usize) -> Result<(), Fault> {
-        let line = node.line;
+        let at = Position { line: node.line, column: node.column };
         let node = Rc::new(node);
         if anchor != 0 {
             self.anchors.insert(anchor, Rc::clone(&node));
         }
-        self.put_shared(node, line)
+        self.put_shared(node, at)
     }
 
-    fn put_shared(&mut self, node: Rc<Node>, line: usize) -> Result<(), Fault> {
-        self.within(node.size, line)?;
+    fn put_shared(&mut self, node: Rc<Node>, at: Position) -> Result<(), Fault> {
+        self.within(node.size, at)?;
         // An alias refers to a node with a depth of its own.
         if node.depth.saturating_add(self.open.len()) > MAX_DEPTH.saturating_add(1) {
-            return Err(Fault {
-                line,
-                message: format!("more than {MAX_DEPTH} lists and mappings in each other"),
-            });
+            return Err(at.fault(format!("more than {MAX_DEPTH} lists and mappings in each other")));
         }
         let is_told = self.twice.len() < MAX_TWICE;
         let Some(open) = self.open.last_mut() else {
@@ -197,15 +214,16 @@ impl Builder {
         match &mut open.holds {
             Holds::List(entries) => entries.push(node),
             Holds::Map { fields, names, key } => {
-                let Some((name, line)) = key.take() else {
+                let Some((name, at)) = key.take() else {
                     let message = "an alias cannot be a key; write it out".to_owned();
-                    return Err(Fault { line, message });
+                    return Err(at.fault(message));
                 };
                 let is_twice = name != "<<" && !names.insert(name.clone());
-                fields.push(Field { name, line, value: node });
+                let Position { line, column } = at;
+                fields.push(Field { name, line, column, value: node });
                 if is_twice && is_told {
                     let path = self.place();
-                    self.twice.push(Twice { line, path });
+                    self.twice.push(Twice { line, column, path });
                 }
             }
         }
@@ -213,12 +231,12 @@ impl Builder {
     }
 
     /// Checks that `size`, with aliases written out, is not much more than what the file contains.
-    fn within(&self, size: usize, line: usize) -> Result<(), Fault> {
+    fn within(&self, size: usize, at: Position) -> Result<(), Fault> {
         if size.saturating_add(self.merged) <= self.written.saturating_add(MAX_ALIASED) {
             return Ok(());
         }
         let message = format!("written out, the aliases here make more than {MAX_ALIASED} values; use fewer");
-        Err(Fault { line, message })
+        Err(at.fault(message))
     }
 
     /// Copies the fields that `<<` refers to and that the mapping does not have itself, as Kong does.
@@ -226,7 +244,7 @@ impl Builder {
         &mut self,
         fields: Vec<Field>,
         mut names: HashSet<String>,
-        line: usize,
+        at: Position,
     ) -> Result<Vec<Field>, Fault> {
         if fields.iter().all(|field| field.name != "<<") {
             return Ok(fields);
@@ -237,7 +255,7 @@ impl Builder {
             let entries = merge.value.entries().iter().flat_map(|entry| entry.fields());
             for field in merge.value.fields().iter().chain(entries) {
                 self.merged = self.merged.saturating_add(size_of(&field.name));
-                self.within(0, line)?;
+                self.within(0, at)?;
                 if names.insert(field.name.clone()) {
                     fields.push(field.clone());
                 }
@@ -299,4 +317,41 @@ fn number(text: &str) -> Option<Value> {
         return None;
     }
     integer(digits, if digits.len() > 1 && digits.starts_with('0') { 8 } else { 10 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_values_know_their_lines_and_columns() {
+        let file = read("\u{feff}a: 1\nb:\n  - ä: x\n    c: &n [2]\n  - *n\n").unwrap();
+        let root = &file.documents[0];
+        let of_key = |field: &Field| (field.line, field.column);
+        let of_value = |node: &Node| (node.line, node.column);
+        assert_eq!(root.fields().iter().map(of_key).collect::<Vec<_>>(), [(1, 1), (2, 1)]);
+        assert_eq!(of_value(root.get("a").unwrap()), (1, 4));
+        let entries = root.get("b").unwrap().entries();
+        assert_eq!(entries[0].fields().iter().map(of_key).collect::<Vec<_>>(), [(3, 5), (4, 5)]);
+        assert_eq!(of_value(entries[0].get("ä").unwrap()), (3, 8));
+        // An alias is where its anchor is: there the value can be changed.
+        assert_eq!(entries[1].line, 4);
+    }
+
+    #[test]
+    fn a_number_keeps_its_digits_and_a_text_is_one() {
+        let file = read("[0.000400000000, 123456789.123456789012, 010, '7', seven, true]").unwrap();
+        let literals: Vec<_> = file.documents[0].entries().iter().map(|node| node.literal()).collect();
+        let digits = ["0.000400000000", "123456789.123456789012", "010", "7", "seven"].map(Some);
+        assert_eq!(literals[..5], digits);
+        assert_eq!(literals[5], None);
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_column() {
+        let fault = read("a: *b\n").unwrap_err();
+        assert_eq!((fault.line, fault.column), (1, 4), "{}", fault.message);
+        let twice = &read("x:\n  a: 1\n  a: 2\n").unwrap().twice[0];
+        assert_eq!((twice.line, twice.column, twice.path.as_str()), (3, 3, "x.a"));
+    }
 }
