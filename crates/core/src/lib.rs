@@ -15,6 +15,7 @@
 //! | [`client`], [`name`] | how a client is numbered, and how its name is written |
 //! | [`path`], [`price`] | how a path is read, and what a request to it costs |
 //! | [`headers`] | what a response tells the client |
+//! | [`spreadsheet`] | names in a table that a spreadsheet opens |
 //! | [`terms`], [`wire`] | a tier in the store's numbers, and the messages between gateway and store |
 //! | [`capability`] | what a gateway has to grant the filter |
 
@@ -30,6 +31,7 @@ pub mod name;
 pub mod path;
 pub mod policy;
 pub mod price;
+pub mod spreadsheet;
 pub mod terms;
 pub mod tier;
 pub mod units;

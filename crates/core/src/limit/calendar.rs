@@ -15,6 +15,23 @@ const DAYS_BEFORE_EPOCH: u64 = 719_468;
 pub struct Month(pub u16);
 
 impl Month {
+    /// Reads a month as [`Display`](std::fmt::Display) writes it, `2026-11`. The clock's range, and so the last month, ends in 2553.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (year, month) = text.split_once('-')?;
+        let digits =
+            |part: &str, count| part.len() == count && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(year, 4) || !digits(month, 2) {
+            return None;
+        }
+        let (year, month): (u16, u16) = (year.parse().ok()?, month.parse().ok()?);
+        let is_one = (1_970..=2_553).contains(&year) && (1..=12).contains(&month);
+        is_one
+            .then(|| year.checked_sub(1_970)?.checked_mul(12)?.checked_add(month.checked_sub(1)?))
+            .flatten()
+            .map(Self)
+    }
+
     /// The month that `moment` lies in.
     #[must_use]
     pub fn of(moment: UnixNanos) -> Self {
@@ -153,6 +170,27 @@ mod tests {
     fn a_month_prints_as_the_api_writes_it() {
         assert_eq!(Month::of(nanos(2026, 11)).to_string(), "2026-11");
         assert_eq!(Month::of(UnixNanos(0)).to_string(), "1970-01");
+    }
+
+    #[test]
+    fn a_month_is_read_as_it_is_printed() {
+        for number in 0..584 * 12 {
+            assert_eq!(Month::parse(&Month(number).to_string()), Some(Month(number)));
+        }
+        for bad in [
+            "",
+            "2026",
+            "2026-13",
+            "2026-00",
+            "2026-1",
+            "26-11",
+            "+026-11",
+            "2026-11-01",
+            "9999-01",
+            "1969-12",
+        ] {
+            assert_eq!(Month::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -21,19 +21,7 @@ pub const MONTH: &str = "^(19[7-9][0-9]|2[0-4][0-9]{2}|25[0-4][0-9]|255[0-3])-(0
 /// # Errors
 /// The text is no month; the error says what to write.
 pub fn month(text: &str) -> Result<u16, AppError> {
-    let parsed = || {
-        let (year, month) = text.split_once('-')?;
-        let digits =
-            |part: &str, count| part.len() == count && part.bytes().all(|byte| byte.is_ascii_digit());
-        if !digits(year, 4) || !digits(month, 2) {
-            return None;
-        }
-        let (year, month): (u16, u16) = (year.parse().ok()?, month.parse().ok()?);
-        // The clock's range ends in 2554.
-        let is_one = (1_970..=2_553).contains(&year) && (1..=12).contains(&month);
-        is_one.then(|| year.checked_sub(1_970)?.checked_mul(12)?.checked_add(month.checked_sub(1)?)).flatten()
-    };
-    parsed().ok_or_else(|| {
+    Month::parse(text).map(|month| month.0).ok_or_else(|| {
         AppError::Malformed("month is not one; write the year and the month: 2026-11".to_owned())
     })
 }

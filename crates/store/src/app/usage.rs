@@ -17,10 +17,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use tollgate_core::limit::Month;
 use tollgate_core::name;
+use tollgate_core::spreadsheet::inert;
 use utoipa::{IntoParams, ToSchema};
 
 use self::days::UsageByDay;
-use self::export::{Format, Row, inert};
+use self::export::{Format, Row};
 use super::amount::Units;
 use super::body::QueryString;
 use super::name::{ConsumerPath, NamespacePath};
@@ -80,7 +81,7 @@ impl Row for Usage {
         let number = |units: Option<Units>| units.map(|units| units.0.to_string()).unwrap_or_default();
         vec![vec![
             self.namespace.clone(),
-            inert(&self.consumer),
+            inert(&self.consumer).into_owned(),
             self.tier.clone(),
             self.month.clone(),
             number(Some(self.used)),

@@ -8,13 +8,14 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use tollgate_core::limit::{Day, Month};
 use tollgate_core::name;
+use tollgate_core::spreadsheet::inert;
 use tollgate_core::units::{Cost, UnixMicros};
 use utoipa::ToSchema;
 
 use super::super::amount::Units;
 use super::super::moment;
 use super::super::problem::AppError;
-use super::export::{self, Format, Row, inert};
+use super::export::{self, Format, Row};
 use super::{Asked, By};
 use crate::accounts::day_of;
 use crate::backend::{BackendError, Days, DaysUsed};
@@ -70,7 +71,7 @@ impl Row for UsageByDay {
 
     fn records(&self) -> Vec<Vec<String>> {
         let record = |day: &DayUsage| {
-            let consumer = inert(&self.consumer);
+            let consumer = inert(&self.consumer).into_owned();
             vec![self.namespace.clone(), consumer, self.tier.clone(), day.day.clone(), day.used.0.to_string()]
         };
         self.days.iter().map(record).collect()

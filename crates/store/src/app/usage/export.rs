@@ -85,13 +85,6 @@ fn record(part: &mut Vec<u8>, fields: &[impl AsRef<[u8]>]) -> io::Result<()> {
     writer.flush()
 }
 
-/// A name that spreadsheets do not take for a formula. Consumers may choose their names, so one that starts like a
-/// formula gets an apostrophe in front.
-pub fn inert(name: &str) -> String {
-    let is_formula = name.starts_with(['=', '+', '-', '@', '\t', '\r', '\'']);
-    if is_formula { format!("'{name}") } else { name.to_owned() }
-}
-
 /// The document, in parts.
 ///
 /// # Errors
