@@ -4,7 +4,7 @@
 //!
 //! | block | how |
 //! | --- | --- |
-//! | `yaml policy`, `yaml kong` | `tollgate check` finds a valid policy in it |
+//! | `yaml policy`, `yaml kong`, `yaml prices` | `tollgate check` finds a valid policy, or valid prices, in it |
 //! | `yaml envoy-filter` | a real Envoy serves with it in place of the sample's filter |
 //! | `yaml envoy-stats` | the sample configuration contains it |
 //! | `yaml fragment` | it is YAML |
@@ -103,7 +103,7 @@ fn gateway(config: impl FnOnce(Config) -> Config) -> (Envoy, Upstream) {
 
 #[test]
 fn every_block_says_what_it_is() {
-    const KINDS: [&str; 12] = [
+    const KINDS: [&str; 13] = [
         "console",
         "console cluster",
         "javascript client",
@@ -116,6 +116,7 @@ fn every_block_says_what_it_is() {
         "yaml fragment",
         "yaml kong",
         "yaml policy",
+        "yaml prices",
     ];
     for block in blocks() {
         assert!(
@@ -130,7 +131,7 @@ fn every_block_says_what_it_is() {
 #[test]
 fn every_policy_can_work() {
     let folder = tempfile::tempdir().unwrap();
-    for block in of("yaml policy").into_iter().chain(of("yaml kong")) {
+    for block in ["yaml policy", "yaml kong", "yaml prices"].into_iter().flat_map(of) {
         let file = folder.path().join("example.yml");
         fs::write(&file, &block.text).unwrap();
         let output = Command::new(command()).arg("check").arg(&file).output().unwrap();
