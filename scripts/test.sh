@@ -31,7 +31,7 @@ step lint "lint" scripts/lint.sh
 step operations "manifests" scripts/ops.sh
 step lint "documentation site" scripts/site.sh
 step core "core and node" "${cargo[@]}" test --quiet -p tollgate-core -p tollgate-node --all-features
-step store "command, store, backends" "${cargo[@]}" test --quiet -p tollgate-cli -p tollgate-store
+step store "command, store, invoices" "${cargo[@]}" test --quiet -p tollgate-cli -p tollgate-store -p tollgate-billing -p tollgate-yaml
 step store "store's API, by its document" scripts/api.sh
 step python "Python package" scripts/python.sh
 step simulator "figures, bit for bit" "${cargo[@]}" test --quiet --profile sim -p tollgate-peers

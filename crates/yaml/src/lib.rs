@@ -1,6 +1,6 @@
 //! YAML, and so JSON, as a tree that knows its lines and columns, for messages that name the place of a mistake.
 //!
-//! [`read`] makes a [`File`] of a text, whose documents are trees of [`Node`]s. Time and memory are in proportion to the text:
+//! [`read()`] makes a [`File`] of a text, whose documents are trees of [`Node`]s. Time and memory are in proportion to the text:
 //! what aliases and merges add is bounded.
 
 // In a test, an overflow is a failure like any other.

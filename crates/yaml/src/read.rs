@@ -37,7 +37,7 @@ pub struct Twice {
     pub line: usize,
     /// Its column.
     pub column: usize,
-    /// The path of the key; only the first [`MAX_TWICE`] are kept apart.
+    /// The path of the key; only the first hundred are reported.
     pub path: String,
 }
 
