@@ -203,13 +203,21 @@ async def test_a_socket_that_charges_each_message_keeps_none(kind: str) -> None:
 async def test_many_charges_before_a_response_cost_the_same_each() -> None:
     async def handle(send: Any) -> None:
         visit = current()
-        took: list[float] = []
-        for count in [2_000, 14_000, 2_000]:
-            began = time.process_time()
-            for _ in range(count):
-                await visit.charge("0.001")
-            took.append(time.process_time() - began)
-        assert took[2] < 3 * took[0]
+
+        async def fastest() -> float:
+            took: list[float] = []
+            # The least of several, because the machine does other things, too.
+            for _ in range(8):
+                began = time.process_time()
+                for _ in range(250):
+                    await visit.charge("0.001")
+                took.append(time.process_time() - began)
+            return min(took)
+
+        before = await fastest()
+        for _ in range(30_000):
+            await visit.charge("0.001")
+        assert await fastest() < 4 * before
         await send({**START, "status": 503})
 
     async with limiter(tiers={"free": {"rate": "1000000/minute", "monthly": 10_000}}) as it:
