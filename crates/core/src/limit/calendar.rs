@@ -3,6 +3,8 @@
 //! Days are turned into dates by the era arithmetic of the proleptic Gregorian calendar: an era of 400 years has
 //! 146,097 days, and a year that starts in March has its leap day last.
 
+use std::cell::Cell;
+
 use crate::units::{Nanos, UnixNanos};
 
 const SECONDS_PER_DAY: u64 = 86_400;
@@ -34,6 +36,7 @@ impl Month {
 
     /// The month that `moment` lies in.
     #[must_use]
+    #[inline(never)]
     pub fn of(moment: UnixNanos) -> Self {
         let day = (moment.seconds() / SECONDS_PER_DAY).wrapping_add(DAYS_BEFORE_EPOCH);
         let era = day / DAYS_PER_ERA;
@@ -106,8 +109,19 @@ impl Day {
 
     /// The month that it lies in.
     #[must_use]
+    #[inline(never)]
     pub fn month(self) -> Month {
-        Month::of(self.start())
+        thread_local! {
+            /// The last answer. A record is read and written several times for each request, all on one day.
+            static LAST: Cell<(Day, Month)> = const { Cell::new((Day(0), Month(0))) };
+        }
+        let (day, month) = LAST.get();
+        if day == self {
+            return month;
+        }
+        let month = Month::of(self.start());
+        LAST.set((self, month));
+        month
     }
 
     /// The next day.
