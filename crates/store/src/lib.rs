@@ -4,12 +4,13 @@
 //! run is in a crate that this one does not see. Inside, dependencies point one way:
 //!
 //! ```text
-//! serve, settings ─▶ app ─▶ backend ─▶ accounts
+//! serve, settings ─▶ app ─▶ backend ─▶ accounts, customers
 //!                     └───┬───┘
 //!                      metrics
 //! ```
 //!
 //! - [`accounts`]: one client's account and its arithmetic, and why the limit holds over all nodes.
+//! - [`customers`]: who pays for a consumer, from which day to which.
 //! - [`backend`]: where accounts are kept: in memory, in a file, or in Redis with the same arithmetic in Lua.
 //! - [`app`]: the HTTP API, with one table of its [endpoints](app::endpoints).
 //! - [`serve`]: runs the API from the operator's [`settings`].
@@ -24,6 +25,7 @@
 pub mod accounts;
 pub mod app;
 pub mod backend;
+pub mod customers;
 mod locks;
 pub mod metrics;
 pub mod serve;
