@@ -1,12 +1,14 @@
 //! Where the store's state is kept.
 //!
-//! A [`Backend`] keeps six things per namespace: the clients' [accounts](crate::accounts::Account) with their names
+//! A [`Backend`] keeps seven things per namespace: the clients' [accounts](crate::accounts::Account) with their names
 //! ([`AccountStore`]), what they use by day ([`DayStore`]), their [reservations](crate::accounts::Reservation)
-//! ([`ReservationStore`]), and the overrides, the audit log and one small document of the application ([`NamespaceStore`]),
-//! whose bytes it does not read. Time is the backend's, so all replicas that share a backend agree on it.
+//! ([`ReservationStore`]), the overrides, the audit log and one small document of the application ([`NamespaceStore`]), whose
+//! bytes it does not read, and the consumers' customers ([`CustomerStore`]). Time is the backend's, so all replicas that share a
+//! backend agree on it.
 
 mod account_store;
 pub mod clock;
+mod customer_store;
 mod day_store;
 pub mod health;
 pub mod instrumented;
@@ -22,6 +24,9 @@ use async_trait::async_trait;
 use tollgate_core::units::UnixMicros;
 
 pub use self::account_store::{AccountEntry, AccountStore, AppliedBatch, CONSUMER_KEPT, Usage};
+pub use self::customer_store::{
+    CustomerChange, CustomerPage, CustomerQuery, CustomerRow, CustomerStore, all_customers, read_periods,
+};
 pub use self::day_store::{DayRow, DayRows, DayStore, Days, DaysUsed, is_kept};
 pub use self::namespace_store::{
     AUDIT_KEPT, CHANGES_REMEMBERED, Changed, Condition, Mark, NOTICES_REMEMBERED, NamespaceSnapshot,
@@ -40,10 +45,10 @@ pub enum BackendError {
     Corrupt(String),
 }
 
-/// All that the store needs of a backend. Every method of it, and of its four parts, is one step: no other call comes
+/// All that the store needs of a backend. Every method of it, and of its five parts, is one step: no other call comes
 /// between, of whatever replica.
 #[async_trait]
-pub trait Backend: AccountStore + DayStore + ReservationStore + NamespaceStore {
+pub trait Backend: AccountStore + DayStore + ReservationStore + NamespaceStore + CustomerStore {
     /// The scheme of its URL, for logs: `memory`, `redb`, `redis` …
     fn kind(&self) -> &'static str;
 

@@ -229,7 +229,7 @@ impl Server {
 /// What Tollgate's ACL user needs; docs/redis-keys.md says the same.
 pub const COMMANDS: &str = "-@all +ping +time +wait +eval +evalsha +fcall +function|load +get +mget +set +sadd +srem \
                             +sscan +smembers +exists +hget +hmget +hgetall +hset +hdel +hincrby +lpush +rpush \
-                            +lpop +llen +ltrim +lrange +select";
+                            +lpop +llen +ltrim +lrange +zadd +zrem +zrangebylex +select";
 
 /// A loopback port on which nothing listened a moment ago, with room for a cluster's second port above it.
 fn free_port() -> anyhow::Result<u16> {

@@ -15,9 +15,9 @@ use tracing::{error, info, warn};
 
 use super::health::{Health, Transition};
 use super::{
-    AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, DayStore, Days, DaysUsed, Mark,
-    NamespaceSnapshot, NamespaceStore, OverrideChange, ReservationKey, ReservationStore, Reserved, Settled,
-    Usage,
+    AccountEntry, AccountStore, AppliedBatch, Backend, BackendError, Changed, CustomerChange, CustomerPage,
+    CustomerQuery, CustomerStore, DayStore, Days, DaysUsed, Mark, NamespaceSnapshot, NamespaceStore,
+    OverrideChange, ReservationKey, ReservationStore, Reserved, Settled, Usage,
 };
 use crate::accounts::Hold;
 use crate::metrics::Metrics;
@@ -309,5 +309,33 @@ impl NamespaceStore for Instrumented {
 
     async fn namespaces(&self) -> Result<Vec<String>, BackendError> {
         self.read("namespaces", self.backend.namespaces()).await
+    }
+}
+
+#[async_trait]
+impl CustomerStore for Instrumented {
+    async fn customers_of(&self, namespace: &str, consumer: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        self.read("customers_of", self.backend.customers_of(namespace, consumer)).await
+    }
+
+    async fn change_customers(
+        &self,
+        namespace: &str,
+        consumer: &str,
+        change: CustomerChange,
+    ) -> Result<bool, BackendError> {
+        // It does not count as a write: a Redis user of an older version may not make it, and still be fine for gateways.
+        let changed =
+            self.read("change_customers", self.backend.change_customers(namespace, consumer, change)).await;
+        changed.inspect_err(|why| warn!(%why, "a consumer's customers could not be changed"))
+    }
+
+    async fn customer_page(
+        &self,
+        namespace: &str,
+        query: CustomerQuery,
+    ) -> Result<CustomerPage, BackendError> {
+        let page = self.read("customer_page", self.backend.customer_page(namespace, query)).await;
+        page.inspect_err(|why| warn!(%why, "customers could not be listed"))
     }
 }

@@ -3,6 +3,7 @@
 //! A namespace's accounts are in shards. Each has its own lock, which is held for one account at a time. The accounts
 //! are ordered, so a walk over all of them can release the lock and go on later: see [`Memory::usages`].
 
+mod customers;
 mod overrides;
 mod reservations;
 mod shard;
@@ -16,6 +17,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tollgate_core::client::ClientId;
 
+use self::customers::Customers;
 use self::overrides::Overrides;
 use self::shard::Shard;
 use super::clock::Clock;
@@ -41,6 +43,7 @@ pub struct Memory {
 struct NamespaceState {
     shards: [Mutex<Shard>; SHARDS],
     overrides: Mutex<Overrides>,
+    customers: Mutex<Customers>,
 }
 
 impl NamespaceState {
@@ -72,6 +75,7 @@ impl Memory {
             Arc::new(NamespaceState {
                 shards: std::array::from_fn(|_| Mutex::default()),
                 overrides: Mutex::default(),
+                customers: Mutex::default(),
             })
         };
         Arc::clone(namespaces.entry(namespace.to_owned()).or_insert_with(fresh))

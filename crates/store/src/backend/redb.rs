@@ -13,8 +13,10 @@
 //! | `reservation` | what applications hold until they know the cost |
 //! | `writer` | the thread that writes, and group commit |
 //! | `snapshot` | overrides, resets, audit log |
+//! | `customers` | who pays for which consumer |
 //! | `sweep` | forgets anonymous clients whose buckets are full again, old reservations and old days |
 
+mod customers;
 mod days;
 mod file;
 mod reservation;

@@ -20,6 +20,7 @@
 //! | `reserve` | reservations as calls of their script, and its answers |
 //! | `listing` | the usage of all consumers, by month or by day |
 //! | `snapshot` | overrides, resets, audit log |
+//! | `customers` | who pays for which consumer |
 //! | `fuzzing` | what the fuzz targets use |
 
 mod account;
@@ -28,6 +29,7 @@ mod bytes;
 mod cluster;
 mod connection;
 mod connector;
+mod customers;
 #[cfg(test)]
 mod equal_tests;
 mod fault;
@@ -78,6 +80,7 @@ pub struct Redis {
     reserve: Script,
     clean: Arc<Script>,
     snapshot: Scripts,
+    customers: customers::Scripts,
     namespaces: Mutex<HashMap<String, Instant>>,
 }
 
@@ -93,6 +96,7 @@ impl Redis {
             reserve: reserve::script(),
             clean: Arc::new(Script::new(include_str!("../../scripts/clean.lua"))),
             snapshot: Scripts::new(),
+            customers: customers::Scripts::new(),
             namespaces: Mutex::default(),
         })
     }

@@ -1,6 +1,7 @@
 //! The behaviors of every backend. Each has a namespace of its own, so that all of them can run at once.
 
 mod consumers;
+mod customers;
 mod days;
 mod forgetting;
 mod lending;
@@ -48,6 +49,12 @@ async fn at_once(backend: Arc<dyn Backend>) {
         days::what_is_reported_late_counts_on_its_own_day,
         days::what_comes_back_comes_off_its_day,
         days::every_consumer_is_listed_once_with_its_days,
+        customers::a_consumers_customers_change_with_their_line_and_only_from_what_was_read,
+        customers::consumers_with_customers_are_in_the_order_of_their_bytes,
+        customers::a_page_of_long_rows_has_few,
+        customers::customers_are_of_their_namespace,
+        customers::all_customers_are_walked_through_once_each,
+        customers::of_many_changes_from_one_state_one_is_made,
         names::no_name_is_too_strange,
         names::namespaces_do_not_see_each_other,
         reserving::what_is_reserved_is_charged_at_once_and_settled_once,

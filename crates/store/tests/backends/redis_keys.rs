@@ -6,7 +6,8 @@ use tollgate_core::units::Cost;
 use futures_util::TryStreamExt as _;
 use tollgate_core::terms::Rate;
 use tollgate_store::backend::redis::Redis;
-use tollgate_store::backend::{Backend, BackendError};
+use tollgate_store::backend::{Backend, BackendError, CustomerChange};
+use tollgate_store::customers::{Day, Periods};
 use tollgate_testkit::redis::Server;
 
 use crate::ask::{UNIT, anonymous, apply, charge, client, daily, grant, lease, month, report, terms, used};
@@ -117,4 +118,28 @@ async fn a_write_that_too_few_replicas_have_is_not_answered_for() {
         Arc::new(Redis::open(&format!("{}?replicas=1&timeout=200ms", server.url())).await.unwrap());
     let error = redis.apply("n", vec![charge(1, &daily(100, None), UNIT)]).await.unwrap_err().to_string();
     assert!(error.contains("0 of 1 replicas confirm"), "{error}");
+}
+
+/// An operator may not have read of new rights yet. Nothing is half done then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_may_not_keep_customers_is_told_so_and_nothing_is_kept() {
+    let server = Server::start().unwrap();
+    let periods = Periods::default().with(Some("cus_1"), Day::FIRST, None);
+    let change = || CustomerChange {
+        after: Some(periods.to_bytes()),
+        joined: vec!["cus_1".into()],
+        line: b"line".to_vec(),
+        ..CustomerChange::default()
+    };
+    for (user, lacks) in [("a", "-zadd"), ("b", "-zrem")] {
+        server.ask(&["ACL", "SETUSER", user, "on", ">secret", "~*", "+@all", lacks]).unwrap();
+        let url = server.url().replace("redis://", &format!("redis://{user}:secret@"));
+        let redis: Arc<dyn Backend> = Arc::new(Redis::open(&format!("{url}?timeout=10s")).await.unwrap());
+        let error = redis.change_customers("n", "acme", change()).await.unwrap_err();
+        assert!(matches!(&error, BackendError::Away(why) if why.contains("script")), "{lacks}: {error}");
+        assert_eq!(redis.customers_of("n", "acme").await.unwrap(), None, "{lacks}");
+        assert_eq!(redis.audit("n", None, 9).await.unwrap(), [], "{lacks}");
+        assert_eq!(server.ask(&["--scan", "--pattern", "tollgate:i:*"]).unwrap(), "", "{lacks}");
+    }
+    assert!(redis(&server).await.change_customers("n", "acme", change()).await.unwrap());
 }

@@ -1,6 +1,8 @@
 //! What the replicas share: the product's own memory backend, behind a Redis that can be away, slow, or fail over without its
 //! newest writes.
 
+mod customers;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};

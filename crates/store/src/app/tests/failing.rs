@@ -3,9 +3,9 @@
 use super::*;
 use crate::accounts::Hold;
 use crate::backend::{
-    AccountEntry, AccountStore, AppliedBatch, BackendError, Changed, DayStore, Days, DaysUsed, Mark,
-    NamespaceSnapshot, NamespaceStore, OverrideChange, ReservationKey, ReservationStore, Reserved, Settled,
-    Usage,
+    AccountEntry, AccountStore, AppliedBatch, BackendError, Changed, CustomerChange, CustomerPage,
+    CustomerQuery, CustomerStore, DayStore, Days, DaysUsed, Mark, NamespaceSnapshot, NamespaceStore,
+    OverrideChange, ReservationKey, ReservationStore, Reserved, Settled, Usage,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -125,6 +125,21 @@ impl NamespaceStore for Failing {
     }
 
     async fn namespaces(&self) -> Result<Vec<String>, BackendError> {
+        self.fail().await
+    }
+}
+
+#[async_trait]
+impl CustomerStore for Failing {
+    async fn customers_of(&self, _: &str, _: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        self.fail().await
+    }
+
+    async fn change_customers(&self, _: &str, _: &str, _: CustomerChange) -> Result<bool, BackendError> {
+        self.fail().await
+    }
+
+    async fn customer_page(&self, _: &str, _: CustomerQuery) -> Result<CustomerPage, BackendError> {
         self.fail().await
     }
 }

@@ -142,9 +142,14 @@ impl Overrides {
         wanted.take(limit).map(|(line, number)| (number, line.clone())).collect()
     }
 
-    fn next(&mut self, now: UnixMicros, change: Change, line: Vec<u8>) -> u64 {
+    /// Adds a line to the log.
+    pub fn add_line(&mut self, line: Vec<u8>) {
         keep(&mut self.log, line, AUDIT_KEPT);
         self.lines = self.lines.saturating_add(1);
+    }
+
+    fn next(&mut self, now: UnixMicros, change: Change, line: Vec<u8>) -> u64 {
+        self.add_line(line);
         keep(&mut self.changes, (now.0, change), CHANGES_REMEMBERED);
         self.revision = self.revision.saturating_add(1);
         self.revision

@@ -131,6 +131,35 @@ pub(super) fn record_reset(
     Ok(revision)
 }
 
+/// Writes a line about something that no gateway has to know: the revision stays.
+pub(super) fn record_line(
+    transaction: &WriteTransaction,
+    namespace: &str,
+    line: &[u8],
+) -> Result<(), BackendError> {
+    let mut table = transaction.open_table(table::COUNTERS).map_err(failed)?;
+    let mut counters = counters(&table, namespace)?;
+    write_line(transaction, &mut counters, namespace, line)?;
+    table.insert(namespace, counters.to_row()).map_err(failed)?;
+    Ok(())
+}
+
+/// Writes the next line of the log, and forgets the oldest one.
+fn write_line(
+    transaction: &WriteTransaction,
+    counters: &mut Counters,
+    namespace: &str,
+    line: &[u8],
+) -> Result<(), BackendError> {
+    counters.lines = counters.lines.saturating_add(1);
+    let mut lines = transaction.open_table(table::AUDIT).map_err(failed)?;
+    lines.insert((namespace, counters.lines), line).map_err(failed)?;
+    if let Some(oldest) = counters.lines.checked_sub(AUDIT_KEPT) {
+        lines.remove((namespace, oldest)).map_err(failed)?;
+    }
+    Ok(())
+}
+
 /// Increments the revision, remembers `change`, and writes the line.
 fn record_change(
     transaction: &WriteTransaction,
@@ -143,14 +172,7 @@ fn record_change(
     let mut table = transaction.open_table(table::COUNTERS).map_err(failed)?;
     let mut counters = counters(&table, namespace)?;
     counters.revision = counters.revision.saturating_add(1);
-    counters.lines = counters.lines.saturating_add(1);
-    {
-        let mut lines = transaction.open_table(table::AUDIT).map_err(failed)?;
-        lines.insert((namespace, counters.lines), line).map_err(failed)?;
-        if let Some(oldest) = counters.lines.checked_sub(AUDIT_KEPT) {
-            lines.remove((namespace, oldest)).map_err(failed)?;
-        }
-    }
+    write_line(transaction, &mut counters, namespace, line)?;
     let bytes = postcard::to_allocvec(change).map_err(|error| BackendError::Corrupt(error.to_string()))?;
     {
         let mut changes = transaction.open_table(table::CHANGES).map_err(failed)?;

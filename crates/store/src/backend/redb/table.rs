@@ -5,6 +5,7 @@ use std::path::Path;
 
 use redb::{Builder, Database, DatabaseError, ReadableTable as _, StorageError, TableDefinition};
 
+use super::customers;
 use crate::backend::BackendError;
 
 /// Namespace and client → [`Row`](super::row::Row).
@@ -113,6 +114,7 @@ fn with_tables(opened: Result<Database, DatabaseError>, path: &Path) -> Result<D
         transaction.open_table(RESERVATIONS).map_err(failed)?;
         transaction.open_table(RESERVATION_ENDS).map_err(failed)?;
         transaction.open_table(RESERVATION_COUNTS).map_err(failed)?;
+        customers::create_tables(&transaction)?;
     }
     transaction.commit().map_err(failed)?;
     Ok(database)

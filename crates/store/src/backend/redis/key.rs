@@ -83,6 +83,16 @@ impl Keys {
     pub fn document(&self) -> String {
         format!("tollgate:d:{{{}:}}", self.namespace)
     }
+
+    /// Who pays for which consumer.
+    pub fn customers(&self) -> String {
+        format!("tollgate:p:{{{}:}}", self.namespace)
+    }
+
+    /// The order of the consumers that have customers, and each customer's consumers.
+    pub fn customer_index(&self) -> String {
+        format!("tollgate:i:{{{}:}}", self.namespace)
+    }
 }
 
 /// The shard of `client`.
@@ -139,6 +149,8 @@ mod tests {
                 keys.overrides(),
                 keys.audit(),
                 keys.document(),
+                keys.customers(),
+                keys.customer_index(),
             ];
             assert!(all.iter().all(|key| slot_of(key) == slot_of(&all[0])), "{name:?}");
         }
