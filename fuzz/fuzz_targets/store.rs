@@ -141,7 +141,7 @@ impl Call {
                     settles_once(reservation, app).await;
                 }
             }
-            ("PUT", path) if path.starts_with("/v1/overrides/") => {
+            ("PUT", path) if path.starts_with("/v1/overrides/") || path.starts_with("/v1/customers/") => {
                 let get = Self {
                     method: Method::GET,
                     target: self.target.clone(),

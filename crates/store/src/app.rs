@@ -3,7 +3,7 @@
 //! ```text
 //! request ─▶ admission: bounded, counted, its token checked ─▶ a handler, by the table of endpoints ─▶ Backend
 //!              leases   gateways report and borrow           usage   who used what
-//!              check    one decision for an application      admin   overrides, resets, the audit log
+//!              check    one decision for an application      admin   overrides, resets, customers, the audit log
 //!              reserve  the same, and its cost is held until settle says the real one
 //! ```
 //!

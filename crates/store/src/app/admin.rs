@@ -1,6 +1,7 @@
-//! What admins may do: set and remove overrides, reset a consumer, and read the audit log.
+//! What admins may do: set and remove overrides, reset a consumer, say who pays for it, and read the audit log.
 
 pub mod audit;
+pub mod customers;
 pub mod override_spec;
 pub mod overrides;
 pub mod reset;

@@ -11,7 +11,7 @@ use axum::routing::{MethodFilter, MethodRouter};
 use utoipa::OpenApi;
 
 use super::access::Token;
-use super::admin::{audit, overrides, reset};
+use super::admin::{audit, customers, overrides, reset};
 use super::state::Store;
 use super::{check, health, leases, openapi, reserve, settle, usage};
 
@@ -89,6 +89,14 @@ endpoints! {
             GET, "override", Either, overrides::get;
             PUT, "override_set", Admin, overrides::put;
             DELETE, "override_remove", Admin, overrides::delete;
+        }
+        CUSTOMERS = "/v1/customers/{namespace}" {
+            GET, "customers", Admin, customers::list;
+        }
+        CUSTOMER = "/v1/customers/{namespace}/{consumer}" {
+            GET, "customer", Admin, customers::get;
+            PUT, "customer_set", Admin, customers::put;
+            DELETE, "customer_remove", Admin, customers::delete;
         }
         AUDIT = "/v1/audit/{namespace}" {
             GET, "audit", Admin, audit::read;

@@ -1,12 +1,13 @@
-//! Months and moments as the API writes them.
+//! Months, days and moments as the API writes them.
 
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, date};
-use tollgate_core::limit::{Day, Month};
+use tollgate_core::limit::{Day as UsageDay, Month};
 use tollgate_core::units::UnixMicros;
 
 use super::problem::AppError;
 use crate::accounts::FIRST_DAY;
+use crate::customers::Day;
 
 const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
 
@@ -26,24 +27,24 @@ pub fn month(text: &str) -> Result<u16, AppError> {
     })
 }
 
-/// Reads a day such as `2026-11-24`.
+/// Reads a day of usage such as `2026-11-24`.
 ///
 /// # Errors
 /// The text is no day of 1981 to 2148; the error says what to write.
-pub fn day(text: &str) -> Result<Day, AppError> {
+pub fn usage_day(text: &str) -> Result<UsageDay, AppError> {
     let parsed = || {
         let [year, month, day] = numbers(text, '-', [4, 2, 2])?;
         let small = |number: i16| i8::try_from(number).ok();
         let date = Date::new(year, small(month)?, small(day)?).ok()?;
         let days = date.duration_since(EPOCH.date()).as_hours().checked_div(24)?;
-        u16::try_from(days).ok().filter(|day| (FIRST_DAY..u16::MAX).contains(day)).map(Day)
+        u16::try_from(days).ok().filter(|day| (FIRST_DAY..u16::MAX).contains(day)).map(UsageDay)
     };
     parsed().ok_or_else(|| AppError::Malformed("that is no day; write one such as 2026-11-24".to_owned()))
 }
 
 /// A day, such as `2026-11-24`.
 #[must_use]
-pub fn date_of(day: Day) -> String {
+pub fn date_of(day: UsageDay) -> String {
     let date = EPOCH.date().checked_add(SignedDuration::from_hours(i64::from(day.0).saturating_mul(24)));
     date.map_or_else(|_| String::new(), |date| date.to_string())
 }
@@ -66,7 +67,30 @@ pub fn micros(text: &str) -> Result<UnixMicros, AppError> {
     })
 }
 
+/// Reads a day: `2026-11-01`, or its first moment in UTC as RFC 3339. `field` is what has it.
+///
+/// # Errors
+/// The text is neither, or not of the years 1970 to 2553; the error says what to write.
+pub fn day(field: &str, text: &str) -> Result<Day, AppError> {
+    let begins = || {
+        let (_, fraction) = text.split_once('.').unwrap_or_default();
+        let is_whole = fraction.bytes().take_while(u8::is_ascii_digit).all(|digit| digit == b'0');
+        Some(text).filter(|text| text.len() <= MAX_MOMENT && is_whole).and_then(signed)
+    };
+    Day::read(text).or_else(|| Day::beginning_at(begins()?)).ok_or_else(|| {
+        AppError::Unprocessable(format!(
+            "{field} is not a day; usage is kept by UTC days, so write one of the years 1970 to 2553, 2026-11-01, \
+             or its first moment, 2026-11-01T00:00:00Z"
+        ))
+    })
+}
+
 fn parsed(text: &str) -> Option<UnixMicros> {
+    Some(UnixMicros(u64::try_from(signed(text)?).unwrap_or(0)))
+}
+
+/// The microseconds since the Unix epoch.
+fn signed(text: &str) -> Option<i64> {
     let (moment, offset) = match text.strip_suffix(['Z', 'z']) {
         Some(moment) => (moment, 0),
         None => {
@@ -89,8 +113,7 @@ fn parsed(text: &str) -> Option<UnixMicros> {
     let time = (small(hour)?, small(minute)?, small(if second == 60 { 59 } else { second })?);
     let moment = DateTime::new(year, small(month)?, small(day)?, time.0, time.1, time.2, 0).ok()?;
     let seconds = moment.duration_since(EPOCH).as_secs().checked_add(leap)?.checked_sub(offset)?;
-    let micros = seconds.checked_mul(1_000_000)?.checked_add(micros)?;
-    Some(UnixMicros(u64::try_from(micros).unwrap_or(0)))
+    seconds.checked_mul(1_000_000)?.checked_add(micros)
 }
 
 /// The seconds of an offset such as `+01:30`.
@@ -198,10 +221,45 @@ mod tests {
         assert!(rfc3339(UnixMicros(u64::MAX)).starts_with("9999-12-31T23:59:59"));
     }
 
+    #[test]
+    fn a_day_is_a_date_or_its_first_moment_in_utc() {
+        let day = |text: &str| day("starts_at", text);
+        let first = day("2026-11-01").unwrap();
+        for same in [
+            "2026-11-01T00:00:00Z",
+            "2026-11-01t00:00:00.000z",
+            "2026-11-01T01:30:00+01:30",
+            "2026-10-31T12:00:00.0-12:00",
+        ] {
+            assert_eq!(day(same).unwrap(), first, "{same}");
+        }
+        assert_eq!(day("1970-01-01T00:00:00Z").unwrap(), Day::FIRST);
+        for bad in [
+            "",
+            "2026-11",
+            "2026-11-01T00:00:00",
+            "2026-11-01T00:00:01Z",
+            "2026-11-01T00:00:00.000001Z",
+            "2026-11-01T00:00:00.0000001Z",
+            "2026-11-01T00:00:00+01:00",
+            "2026-02-29",
+            "1969-12-31",
+            "1969-12-31T00:00:00Z",
+            "1970-01-01T00:00:00+00:30",
+            "1969-12-31T12:00:00Z",
+            "2554-01-01",
+            "2554-01-01T00:00:00Z",
+            "9999-12-31",
+            "today",
+        ] {
+            assert!(day(bad).unwrap_err().to_string().contains("write one"), "{bad}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_is_a_panic(text in any::<String>(), number in any::<u64>()) {
-            let _ = (month(&text), micros(&text), rfc3339(UnixMicros(number)));
+            let _ = (month(&text), micros(&text), day("from", &text), rfc3339(UnixMicros(number)));
         }
 
         #[test]

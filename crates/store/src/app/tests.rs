@@ -2,6 +2,7 @@
 
 mod access;
 mod check;
+mod customers;
 mod document;
 mod failing;
 mod hostile;

@@ -31,6 +31,10 @@ pub enum Action {
     OverrideExpired,
     /// A bucket or a month was reset.
     Reset,
+    /// A customer was made to pay for some days.
+    CustomerSet,
+    /// Nobody pays from some day on.
+    CustomerRemoved,
 }
 
 /// One line of the log.

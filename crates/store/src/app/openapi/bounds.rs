@@ -9,12 +9,13 @@ use tollgate_core::policy::schema;
 use tollgate_core::terms::EXACT;
 use tollgate_core::wire;
 
-use super::super::admin::{MAX_ACTOR, MAX_REASON, audit};
+use super::super::admin::{MAX_ACTOR, MAX_REASON, audit, customers};
 use super::super::body;
 use super::super::moment::{MAX_MOMENT, MONTH};
 use super::super::name::{CONSUMER, MAX_NAMESPACE, MAX_TIER, NAMESPACE, TIER};
 use super::super::reservation::{MAX_RESERVATION, RESERVATION};
 use super::super::reserve::{MAX_ID, MAX_TTL};
+use crate::customers::{MAX_CUSTOMER, MAX_PERIODS};
 
 /// Adds the bounds to the API's description.
 pub fn add(document: &mut Value) {
@@ -32,6 +33,14 @@ fn of_consumer() -> Value {
 
 fn of_reason() -> Value {
     json!({ "minLength": 1, "maxLength": MAX_REASON })
+}
+
+fn of_customer() -> Value {
+    json!({ "pattern": CONSUMER, "minLength": 1, "maxLength": MAX_CUSTOMER })
+}
+
+fn of_day() -> Value {
+    json!({ "maxLength": MAX_MOMENT })
 }
 
 fn add_to_schemas(document: &mut Value) {
@@ -63,6 +72,13 @@ fn add_to_schemas(document: &mut Value) {
         ("OverrideSpec", "reason", of_reason()),
         ("OverrideSpec", "expires_at", json!({ "format": "date-time", "maxLength": MAX_MOMENT })),
         ("Reset", "reason", of_reason()),
+        ("CustomerSpec", "customer", of_customer()),
+        ("CustomerSpec", "starts_at", of_day()),
+        ("CustomerSpec", "ends_at", of_day()),
+        ("CustomerSpec", "reason", of_reason()),
+        ("Customer", "periods", json!({ "maxItems": MAX_PERIODS })),
+        ("CustomersOfOne", "periods", json!({ "maxItems": MAX_PERIODS })),
+        ("Customers", "customers", json!({ "maxItems": customers::MOST })),
         ("Lines", "lines", json!({ "maxItems": audit::MOST })),
     ];
     for (schema, property, bounds) in properties {
@@ -80,6 +96,9 @@ fn add_to_operations(document: &mut Value) {
         ("from", json!({ "format": "date", "maxLength": 10 })),
         ("to", json!({ "format": "date", "maxLength": 10 })),
         ("limit", json!({ "minimum": 1, "maximum": audit::MOST })),
+        ("customer", of_customer()),
+        ("after", json!({ "maxLength": MAX_TEXT })),
+        ("from", of_day()),
         ("before", json!({ "minimum": 0, "maximum": u64::MAX })),
         ("reason", of_reason()),
         ("tollgate-batch", json!({ "pattern": "^[A-Za-z0-9_-]+$", "maxLength": longest_header })),

@@ -1,7 +1,7 @@
 use super::*;
 
 /// Every call that needs a token, and whether a gateway's token is enough.
-const CALLS: [(&str, &str, bool); 13] = [
+const CALLS: [(&str, &str, bool); 17] = [
     ("POST", "/v1/leases", true),
     ("POST", "/v1/check", true),
     ("POST", "/v1/reserve", true),
@@ -12,6 +12,10 @@ const CALLS: [(&str, &str, bool); 13] = [
     ("GET", "/v1/overrides/n/acme", true),
     ("PUT", "/v1/overrides/n/acme", false),
     ("DELETE", "/v1/overrides/n/acme", false),
+    ("GET", "/v1/customers/n", false),
+    ("GET", "/v1/customers/n/acme", false),
+    ("PUT", "/v1/customers/n/acme", false),
+    ("DELETE", "/v1/customers/n/acme", false),
     ("GET", "/v1/audit/n", false),
     ("POST", "/v1/reset/n/acme", false),
     ("GET", "/v1/audit/n?limit=1", false),

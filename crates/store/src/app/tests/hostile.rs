@@ -19,6 +19,9 @@ async fn names_with_control_characters_or_tricks_are_refused_everywhere() {
             ("GET", "overrides"),
             ("PUT", "overrides"),
             ("DELETE", "overrides"),
+            ("GET", "customers"),
+            ("PUT", "customers"),
+            ("DELETE", "customers"),
             ("POST", "reset"),
         ] {
             let answer =
@@ -29,7 +32,7 @@ async fn names_with_control_characters_or_tricks_are_refused_everywhere() {
     }
     let long = "n".repeat(65);
     for place in ["%2E%2E", "..", ".n", "a%20b", "a%2Fb", "%00", "%FF", "n%25", "%C3%A4", &long] {
-        for path in ["usage", "overrides", "audit"] {
+        for path in ["usage", "overrides", "customers", "audit"] {
             raw(&replica, "GET", &format!("/v1/{path}/{place}"), "", Vec::new()).await.problem(400);
             let with_name = raw(&replica, "GET", &format!("/v1/{path}/{place}/acme"), "", Vec::new()).await;
             assert!(matches!(with_name.status.as_u16(), 400 | 404), "{path} {place}");
@@ -60,6 +63,7 @@ async fn bodies_that_are_too_long_of_another_kind_or_none_are_refused() {
         ("POST", "/v1/reserve"),
         ("POST", "/v1/settle"),
         ("PUT", "/v1/overrides/n/acme"),
+        ("PUT", "/v1/customers/n/acme"),
         ("POST", "/v1/reset/n/acme"),
     ];
     for (method, path) in calls {

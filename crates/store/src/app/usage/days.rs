@@ -97,8 +97,8 @@ pub fn asked(asked: &Asked, now: UnixMicros) -> Result<Option<Days>, AppError> {
     }
     let today = day_of(now);
     let first_of_month = Day::of(today.month().start());
-    let from = asked.from.as_deref().map_or(Ok(first_of_month), moment::day)?;
-    let to = asked.to.as_deref().map_or(Ok(today.next()), moment::day)?;
+    let from = asked.from.as_deref().map_or(Ok(first_of_month), moment::usage_day)?;
+    let to = asked.to.as_deref().map_or(Ok(today.next()), moment::usage_day)?;
     if from >= to {
         return unprocessable("to is the day after the last one, so write one that is later than from");
     }
