@@ -6,6 +6,7 @@
 //! | [`upstream`] | the sample upstream, which answers with what it received |
 //! | [`envoy`] | an Envoy of a test's own, from `envoy/envoy.yaml` with changes |
 //! | [`store`] | a `tollgate store` of a test's own |
+//! | [`audit`] | what a store's audit log says of changes of customers |
 //! | [`chaos`] | a bad network between gateways and store |
 //! | [`redis`] | Redis servers of a test's own: single, guarded by TLS and ACL, watched by Sentinels, clustered |
 //! | [`sample`] | the sample consumers' credentials |
@@ -14,6 +15,7 @@
 //! | [`interrupt`] | Ctrl-C |
 //! | [`workspace`] | where the repository's files are |
 
+pub mod audit;
 pub mod chaos;
 pub mod envoy;
 pub mod http;

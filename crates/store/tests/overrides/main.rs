@@ -1,4 +1,4 @@
-//! Overrides under many admins at once, on every backend, and the cost of a change among thousands.
+//! Overrides and customers under many admins at once, on every backend, and the cost of a change among thousands.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +9,7 @@
 )]
 
 mod cost;
+mod customers;
 mod races;
 
 use std::sync::Arc;
