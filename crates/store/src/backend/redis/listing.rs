@@ -21,6 +21,9 @@ const PAGE: usize = 256;
 /// The most keys that are read at once. Redis does nothing else meanwhile.
 const KEYS: usize = 512;
 
+/// A client's days, by month.
+type Rows = HashMap<Month, DayRow>;
+
 /// What is listed of each client.
 pub(super) trait Listed: Copy + Send + 'static {
     type Item: Send;
@@ -29,7 +32,7 @@ pub(super) trait Listed: Copy + Send + 'static {
     fn months(&self) -> Vec<Month>;
 
     /// What is listed of `client`, if anything: `stored` is its account, and `rows` are its days.
-    fn item(&self, client: ClientId, stored: Stored, rows: &HashMap<Month, DayRow>) -> Option<Self::Item>;
+    fn item(&self, client: ClientId, stored: Stored, rows: &Rows) -> Option<Self::Item>;
 }
 
 /// What was used in a month.
@@ -43,7 +46,7 @@ impl Listed for OfMonth {
         Vec::new()
     }
 
-    fn item(&self, client: ClientId, stored: Stored, _: &HashMap<Month, DayRow>) -> Option<Usage> {
+    fn item(&self, client: ClientId, stored: Stored, _: &Rows) -> Option<Usage> {
         let usage = stored.usage(client, self.0, clock::now());
         (usage.name.is_some() && usage.used > Cost(0)).then_some(usage)
     }
@@ -56,7 +59,7 @@ impl Listed for Days {
         Days::months(*self).collect()
     }
 
-    fn item(&self, client: ClientId, stored: Stored, rows: &HashMap<Month, DayRow>) -> Option<DaysUsed> {
+    fn item(&self, client: ClientId, stored: Stored, rows: &Rows) -> Option<DaysUsed> {
         let used = stored.days_used(client, *self, clock::now(), rows);
         (used.name.is_some() && !used.days.is_empty()).then_some(used)
     }
@@ -176,10 +179,7 @@ async fn read(servers: &Servers, keys: &[String]) -> Result<Vec<Value>, BackendE
 }
 
 /// An account and its days, of the values of [`account_and_days`]; `None` if there is no account.
-fn stored(
-    values: &[Value],
-    months: &[Month],
-) -> Result<Option<(Stored, HashMap<Month, DayRow>)>, BackendError> {
+fn stored(values: &[Value], months: &[Month]) -> Result<Option<(Stored, Rows)>, BackendError> {
     let Some((Value::BulkString(account), rows)) = values.split_first() else { return Ok(None) };
     let rows = months.iter().zip(rows).filter_map(|(month, row)| match row {
         Value::BulkString(bytes) => Some((*month, DayRow(bytes.clone()))),
