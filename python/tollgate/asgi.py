@@ -94,7 +94,8 @@ class TollgateMiddleware:
             try:
                 gate = Gate(policy, store=store, token=token, telemetry=telemetry, refund=refund)
             except (ValueError, OSError) as error:
-                # FastAPI makes its middleware when a server asks for a lifespan, and some servers take the error for none.
+                # FastAPI makes its middleware when a server asks for a lifespan, and some servers then take it for one
+                # that has none.
                 log.error("the application cannot be limited: %s", error)
                 raise
         self.gate = cast(Gate, gate)

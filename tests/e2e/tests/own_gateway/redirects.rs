@@ -11,7 +11,7 @@ use super::metrics::requests;
 use crate::Site;
 
 /// Makes Envoy follow up to three redirects on every route.
-fn following(config: Config) -> Config {
+pub fn following(config: Config) -> Config {
     config.http(|http| {
         let routes = &mut http["route_config"]["virtual_hosts"][0]["routes"];
         for route in routes.as_array_mut().expect("routes") {

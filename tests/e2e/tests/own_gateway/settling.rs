@@ -10,6 +10,7 @@ use tollgate_testkit::store::Store;
 use tollgate_testkit::upstream::Upstream;
 use tollgate_testkit::wait;
 
+use super::redirects::following;
 use crate::Site;
 
 fn settling(policy: &mut Value) {
@@ -98,4 +99,42 @@ fn with_a_store_the_month_is_what_was_settled_whatever_the_mode() {
         })
         .unwrap_or_else(|error| panic!("{mode}: {error}, {:?}", used(&store, "pro-01")));
     }
+}
+
+#[test]
+fn a_request_that_envoy_repeats_is_charged_and_settled_once() {
+    let site = Site::with(1, |config| {
+        config.taking_every_path().policy(settling).http(|http| {
+            for route in http["route_config"]["virtual_hosts"][0]["routes"].as_array_mut().expect("routes") {
+                route["route"]["retry_policy"] = json!({ "retry_on": "5xx", "num_retries": 2 });
+            }
+        })
+    });
+    let before = site.upstream.requests();
+    let failed = site.client().send(&costing("free-01", "9").header("x-sample-status", "503")).unwrap();
+    assert_eq!(site.upstream.requests() - before, 3, "Envoy has asked twice more");
+    assert_eq!((failed.status, month_left(&failed)), (503, Some(50_000)));
+    let last = site.client().send(&costing("free-01", "4")).unwrap();
+    assert_eq!(month_left(&last), Some(49_996));
+    let metrics = site.envoy.prometheus().unwrap();
+    for line in
+        ["tollgate_settlements{outcome=\"refunded\"} 1", "tollgate_settlements{outcome=\"settled\"} 1"]
+    {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
+}
+
+#[test]
+fn a_request_that_envoy_redirects_is_settled_once_by_its_last_response() {
+    let site = Site::with(1, |config| following(config.taking_every_path()).policy(settling));
+    let redirected =
+        |cost: &str| costing("free-01", cost).header("x-sample-redirect", "http://api.example.com/identify");
+    let response = site.client().send(&redirected("4.5")).unwrap();
+    let seen: Value = response.json();
+    assert_eq!((response.status, &seen["path"]), (200, &json!("/identify")), "Envoy has followed it");
+    assert_eq!(month_left(&response), Some(49_995));
+    let refunded = site.client().send(&redirected("9").header("x-sample-status", "500")).unwrap();
+    assert_eq!((refunded.status, month_left(&refunded)), (500, Some(49_995)));
+    let dearer = site.client().send(&redirected("25")).unwrap();
+    assert_eq!(month_left(&dearer), Some(49_970));
 }

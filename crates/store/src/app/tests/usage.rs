@@ -69,23 +69,23 @@ async fn a_reset_of_the_month_leaves_the_days_alone() {
 #[tokio::test]
 async fn days_that_cannot_be_read_are_refused_with_what_to_write() {
     let replica = Replica::new();
-    for (status, query) in [
-        (422, "from=2026-11-01"),
-        (422, "by=month&to=2026-11-01"),
-        (422, "by=day&month=2026-11&from=2026-11-01"),
-        (422, "by=day&from=2026-11-24&to=2026-11-24"),
-        (422, "by=day&from=2027-01-01"),
-        (422, "by=day&from=2024-01-01&to=2026-01-01"),
-        (400, "by=day&from=2026-11"),
-        (400, "by=day&from=2026-11-31"),
-        (400, "by=day&from=1970-01-01"),
-        (400, "by=day&from=9999-12-31"),
-        (400, "by=day&from=-026-11-01"),
-        (400, "by=day&from=2026-11-01T00:00:00Z"),
-        (400, "by=week"),
+    for query in [
+        "from=2026-11-01",
+        "by=month&to=2026-11-01",
+        "by=day&month=2026-11&from=2026-11-01",
+        "by=day&from=2026-11-24&to=2026-11-24",
+        "by=day&from=2027-01-01",
+        "by=day&from=2024-01-01&to=2026-01-01",
+        "by=day&from=2026-11",
+        "by=day&from=2026-11-31",
+        "by=day&from=1970-01-01",
+        "by=day&from=9999-12-31",
+        "by=day&from=-026-11-01",
+        "by=day&from=2026-11-01T00:00:00Z",
+        "by=week",
     ] {
         for path in ["/v1/usage/n", "/v1/usage/n/acme"] {
-            replica.get(&format!("{path}?{query}")).await.problem(status);
+            replica.get(&format!("{path}?{query}")).await.problem(400);
         }
     }
 }

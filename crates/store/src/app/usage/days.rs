@@ -81,16 +81,16 @@ impl Row for UsageByDay {
 /// The days that are asked for, if they are: those of a month, or from one day to another. Without any, the current month until
 /// now.
 pub fn asked(asked: &Asked, now: UnixMicros) -> Result<Option<Days>, AppError> {
-    let unprocessable = |what: &str| Err(AppError::Unprocessable(what.to_owned()));
+    let malformed = |what: &str| Err(AppError::Malformed(what.to_owned()));
     if asked.by != By::Day {
         return match (&asked.from, &asked.to) {
             (None, None) => Ok(None),
-            _ => unprocessable("from and to are days; write by=day, too"),
+            _ => malformed("from and to are days; write by=day, too"),
         };
     }
     if let Some(month) = &asked.month {
         if asked.from.is_some() || asked.to.is_some() {
-            return unprocessable("write month, or from and to");
+            return malformed("write month, or from and to");
         }
         let month = Month(moment::month(month)?);
         return Ok(Some(Days { from: Day::of(month.start()), to: Day::of(month.end()) }));
@@ -100,10 +100,10 @@ pub fn asked(asked: &Asked, now: UnixMicros) -> Result<Option<Days>, AppError> {
     let from = asked.from.as_deref().map_or(Ok(first_of_month), moment::usage_day)?;
     let to = asked.to.as_deref().map_or(Ok(today.next()), moment::usage_day)?;
     if from >= to {
-        return unprocessable("to is the day after the last one, so write one that is later than from");
+        return malformed("to is the day after the last one, so write one that is later than from");
     }
     if to.0.saturating_sub(from.0) > MOST_DAYS {
-        return unprocessable("that are more than 500 days; write a later from, or an earlier to");
+        return malformed("that are more than 500 days; write a later from, or an earlier to");
     }
     Ok(Some(Days { from, to }))
 }
