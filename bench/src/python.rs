@@ -80,7 +80,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<Vec<Promise>> {
             measured.take_turn(settings, &python, &store, &redis).context(name)?;
         }
     }
-    let hang = hang(&python, settings.hang)?;
+    let hang = hangs(&python, settings.hang)?;
     let others: Vec<Value> = all
         .iter()
         .map(|of| {
@@ -200,6 +200,19 @@ impl Server {
 
 fn scripts() -> PathBuf {
     workspace::root().join("bench/python")
+}
+
+/// The round in which the longest turn of the event loop was the shortest, with the longest wait of all rounds. What the gate does
+/// comes in each of them, and what else the machine does, in few.
+fn hangs(python: &Path, seconds: u32) -> anyhow::Result<Value> {
+    const ROUNDS: usize = 3;
+    let rounds = (0..ROUNDS).map(|_| hang(python, seconds)).collect::<anyhow::Result<Vec<Value>>>()?;
+    let of = |round: &Value, what: &str| milliseconds(round, "tollgate", what) / 1e3;
+    let longest = rounds.iter().map(|round| of(round, "wait_max")).fold(0.0, f64::max);
+    let least = rounds.into_iter().min_by(|one, other| of(one, "cpu_max").total_cmp(&of(other, "cpu_max")));
+    let mut least = least.context("there were no rounds")?;
+    least["tollgate"]["wait_max"] = longest.into();
+    Ok(least)
 }
 
 /// What `bench/python/hang.py` says of a store that hangs for so many seconds.
