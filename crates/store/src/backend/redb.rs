@@ -57,6 +57,9 @@ const BALLAST: usize = 65_536;
 /// How many consumers a listing reads at once.
 const PAGE: usize = 512;
 
+/// What was read, and the last client, or `None` at the end.
+type Page<T> = (Vec<T>, Option<[u8; 16]>);
+
 /// Accounts in one redb file.
 pub struct Redb {
     writer: Writer,
@@ -84,6 +87,32 @@ impl Redb {
         let file = Arc::new(file);
         let writer = Writer::start(Arc::clone(&file), Arc::clone(&clock))?;
         Ok(Self { writer, file, clock })
+    }
+
+    /// Reads one page after the other: `page` gets the client after which to go on, and returns the last one that it has read.
+    fn walk<T: Send + 'static>(
+        &self,
+        namespace: &str,
+        page: impl Fn(&redb::ReadTransaction, &str, Option<[u8; 16]>) -> Result<Page<T>, BackendError>
+        + Clone
+        + Send
+        + 'static,
+    ) -> BoxStream<'static, Result<T, BackendError>> {
+        let start = Some((Arc::clone(&self.file), namespace.to_owned(), None));
+        stream::try_unfold(start, move |place| {
+            let page = page.clone();
+            async move {
+                let Some((file, namespace, after)) = place else { return Ok::<_, BackendError>(None) };
+                let ((items, last), namespace) = read(Arc::clone(&file), move |transaction| {
+                    Ok((page(transaction, &namespace, after)?, namespace))
+                })
+                .await?;
+                let next = last.map(|last| (file, namespace, Some(last)));
+                Ok(Some((stream::iter(items.into_iter().map(Ok)), next)))
+            }
+        })
+        .try_flatten()
+        .boxed()
     }
 
     /// Reads from the last commit, on a thread that serves no requests.
@@ -154,19 +183,9 @@ impl AccountStore for Redb {
 
     fn usages(&self, namespace: &str, month: u16) -> BoxStream<'static, Result<Usage, BackendError>> {
         let now = (self.clock)();
-        let start = Some((Arc::clone(&self.file), namespace.to_owned(), None));
-        stream::try_unfold(start, move |place| async move {
-            let Some((file, namespace, after)) = place else { return Ok::<_, BackendError>(None) };
-            let (page, namespace, last) = read(Arc::clone(&file), move |transaction| {
-                let (page, last) = page(transaction, &namespace, after, month, now)?;
-                Ok((page, namespace, last))
-            })
-            .await?;
-            let next = last.map(|last| (file, namespace, Some(last)));
-            Ok(Some((stream::iter(page.into_iter().map(Ok)), next)))
+        self.walk(namespace, move |transaction, namespace, after| {
+            page(transaction, namespace, after, month, now)
         })
-        .try_flatten()
-        .boxed()
     }
 }
 
@@ -317,7 +336,7 @@ fn page(
     after: Option<[u8; 16]>,
     month: u16,
     now: UnixMicros,
-) -> Result<(Vec<Usage>, Option<[u8; 16]>), BackendError> {
+) -> Result<Page<Usage>, BackendError> {
     use std::ops::Bound::{Excluded, Included};
     let accounts = transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
     let start = after.map_or(Included((namespace, [0; 16])), |after| Excluded((namespace, after)));

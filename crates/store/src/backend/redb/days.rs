@@ -1,10 +1,9 @@
 //! What clients use by day. A day's row changes in the transaction that changes its client's account.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::BoxStream;
 use redb::{ReadTransaction, ReadableTable as _, WriteTransaction};
 use tollgate_core::client::ClientId;
 use tollgate_core::limit::Month;
@@ -12,7 +11,7 @@ use tollgate_core::units::UnixMicros;
 
 use super::file::File;
 use super::row::Row;
-use super::{PAGE, Redb, read, table};
+use super::{PAGE, Page, Redb, table};
 use crate::accounts::{MONTHS_KEPT, Moved, month_of};
 use crate::backend::{BackendError, DayRow, DayStore, Days, DaysUsed, is_kept};
 
@@ -92,19 +91,9 @@ impl DayStore for Redb {
         days: Days,
     ) -> BoxStream<'static, Result<DaysUsed, BackendError>> {
         let now = (self.clock)();
-        let start = Some((Arc::clone(&self.file), namespace.to_owned(), None));
-        stream::try_unfold(start, move |place| async move {
-            let Some((file, namespace, after)) = place else { return Ok::<_, BackendError>(None) };
-            let (page, namespace, last) = read(Arc::clone(&file), move |transaction| {
-                let (page, last) = Reading { transaction, namespace: &namespace, days, now }.page(after)?;
-                Ok((page, namespace, last))
-            })
-            .await?;
-            let next = last.map(|last| (file, namespace, Some(last)));
-            Ok(Some((stream::iter(page.into_iter().map(Ok)), next)))
+        self.walk(namespace, move |transaction, namespace, after| {
+            Reading { transaction, namespace, days, now }.page(after)
         })
-        .try_flatten()
-        .boxed()
     }
 }
 
@@ -132,7 +121,7 @@ impl Reading<'_> {
     }
 
     /// The consumers after `after`; and the last client that was read, or `None` at the end.
-    fn page(&self, after: Option<[u8; 16]>) -> Result<(Vec<DaysUsed>, Option<[u8; 16]>), BackendError> {
+    fn page(&self, after: Option<[u8; 16]>) -> Result<Page<DaysUsed>, BackendError> {
         use std::ops::Bound::{Excluded, Included};
         let accounts = self.transaction.open_table(table::ACCOUNTS).map_err(table::failed)?;
         let namespace = self.namespace;
