@@ -28,8 +28,8 @@ export TOLLGATE_COMMAND ?= $(CURDIR)/dist/tollgate
 # The store is the unoptimized build that the meta file needs anyway, since in a fresh clone a release build takes minutes.
 .PHONY: run
 run: export TOLLGATE_COMMAND := $(abspath $(TARGET_DIR))/debug/tollgate
-run: setup-run build-wasm ## two real gateways that share a limit, from http://127.0.0.1:8000 on, and a table of what they do; CHECK=1 asserts it; PORT=8080; REDIS=redis://…
-	@exec $(TARGET_DIR)/debug/tollgate-demo --port $(PORT) $(if $(CHECK),--check)
+run: setup-run build-wasm ## two real gateways that share a limit, from http://127.0.0.1:8000 on, and a table of what they do; CHECK=1 asserts it; PORT=8080; REDIS=redis://…; UPSTREAM=127.0.0.1:9000 for an application
+	@exec $(TARGET_DIR)/debug/tollgate-demo --port $(PORT) $(if $(UPSTREAM),--upstream $(UPSTREAM)) $(if $(CHECK),--check)
 
 .PHONY: build-wasm
 build-wasm: $(META) ## dist/tollgate.wasm and dist/tollgate.meta.json

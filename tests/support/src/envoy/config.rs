@@ -163,6 +163,25 @@ impl Config {
         })
     }
 
+    /// Sends every path that the sample does not route to an application.
+    #[must_use]
+    pub fn with_application(mut self, at: SocketAddr) -> Self {
+        const NAME: &str = "application";
+        let endpoint = json!({ "endpoint": { "address": address(at) } });
+        let cluster = json!({
+            "name": NAME,
+            "connect_timeout": "5s",
+            "load_assignment": { "cluster_name": NAME, "endpoints": [{ "lb_endpoints": [endpoint] }] },
+        });
+        let clusters = self.0["static_resources"]["clusters"].as_array_mut();
+        clusters.expect("the sample has clusters").push(cluster);
+        self.http(|http| {
+            let routes = http["route_config"]["virtual_hosts"][0]["routes"].as_array_mut();
+            let rest = json!({ "match": { "prefix": "/" }, "route": { "cluster": NAME } });
+            routes.expect("the sample has routes").push(rest);
+        })
+    }
+
     /// JSON, which is YAML too. Envoy reads it as YAML, because a user's configuration is.
     pub(super) fn to_json(&self) -> String {
         self.0.to_string()

@@ -28,6 +28,9 @@ struct Arguments {
     /// its embedded default, in a folder that is removed at the end.
     #[arg(long, value_name = "URL", env = "REDIS", hide_env_values = true)]
     redis: Option<String>,
+    /// An application, as 127.0.0.1:9000, for the paths that the sample does not route.
+    #[arg(long, value_name = "IP:PORT", env = "UPSTREAM")]
+    upstream: Option<SocketAddr>,
     /// Check what the table shows, stop everything, and exit with 0 or 1.
     #[arg(long)]
     check: bool,
@@ -54,7 +57,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let first = loopback(arguments.port);
     port::must_be_free(first)?;
     let second = port::free(loopback(arguments.port.wrapping_add(1)))?;
-    let places = Places { gateways: [first, second], store: port::free(loopback(STORE_PORT))? };
+    let places = Places {
+        gateways: [first, second],
+        store: port::free(loopback(STORE_PORT))?,
+        application: arguments.upstream,
+    };
     let redis = arguments.redis.as_deref().filter(|url| !url.is_empty());
     let namespace = redis.map_or("fingerprint".into(), |_| namespace_of_this_run());
     let mut stage = Stage::set(&places, arguments.workers, redis.unwrap_or("redb"), &namespace)?;

@@ -20,6 +20,8 @@ pub struct Places {
     pub gateways: [SocketAddr; 2],
     /// The store.
     pub store: SocketAddr,
+    /// What answers the paths that the sample does not route.
+    pub application: Option<SocketAddr>,
 }
 
 /// Everything that the demo has started.
@@ -45,6 +47,10 @@ impl Stage {
             .map_err(|error| anyhow::anyhow!("{error}: is it there? The store's log:\n{}", store.log()))?;
         let config = Config::shared(upstream.address(), store.address())?
             .policy(|policy| policy["namespace"] = namespace.into());
+        let config = match places.application {
+            Some(application) => config.with_application(application),
+            None => config,
+        };
         // They start at once: most of a start is the compiling of the filter.
         let [first, second] = thread::scope(|scope| {
             places
