@@ -1,5 +1,7 @@
 //! Requests whose responses say what they cost, on a real Envoy.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -137,4 +139,45 @@ fn a_request_that_envoy_redirects_is_settled_once_by_its_last_response() {
     assert_eq!((refunded.status, month_left(&refunded)), (500, Some(49_995)));
     let dearer = site.client().send(&redirected("25")).unwrap();
     assert_eq!(month_left(&dearer), Some(49_970));
+}
+
+#[test]
+fn a_connection_that_changes_its_protocol_is_settled_by_its_handshake() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = listener.local_addr().unwrap();
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        head_of(&mut stream);
+        let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Quota-Cost: 4\r\n\r\n";
+        stream.write_all(answer.as_bytes()).unwrap();
+        // The connection stays until the client goes.
+        let _ = stream.read(&mut [0; 64]);
+    });
+    let config = Config::sample(upstream).unwrap().taking_every_path().policy(settling).http(|http| {
+        http["upgrade_configs"] = json!([{ "upgrade_type": "websocket" }]);
+    });
+    let envoy = Envoy::start(&config, 1).unwrap();
+    let mut client = TcpStream::connect(envoy.address()).unwrap();
+    let key = tollgate_testkit::sample::key("free-01");
+    let request = format!(
+        "GET /chat HTTP/1.1\r\nHost: a\r\napikey: {key}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    client.write_all(request.as_bytes()).unwrap();
+    let head = head_of(&mut client).to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 101 "), "{head}");
+    assert!(head.contains("x-quota-monthly-remaining: 49996\r\n"), "{head}");
+    assert!(!head.contains("x-quota-cost"), "{head}");
+    drop(client);
+    answering.join().unwrap();
+    let metrics = envoy.prometheus().unwrap();
+    assert!(metrics.lines().any(|line| line == "tollgate_settlements{outcome=\"settled\"} 1"), "{metrics}");
+}
+
+/// What comes before the empty line.
+fn head_of(stream: &mut TcpStream) -> String {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() > 0 {
+        head.extend(byte);
+    }
+    String::from_utf8_lossy(&head).into_owned()
 }
