@@ -27,7 +27,6 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod currency;
-pub mod day;
 pub mod invoice;
 pub mod money;
 pub mod page;

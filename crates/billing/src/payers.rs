@@ -1,9 +1,7 @@
 //! Who pays for a consumer: one customer for the whole month, nobody, or several, each on days of its own.
 
 use serde::Deserialize;
-use tollgate_core::limit::Month;
-
-use crate::day::Day;
+use tollgate_core::limit::{Day, Month};
 
 /// A time in which one customer pays for a consumer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

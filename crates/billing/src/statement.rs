@@ -5,12 +5,11 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tollgate_core::limit::Month;
+use tollgate_core::limit::{Day, Month};
 use tollgate_core::policy::Visible;
 use tollgate_core::units::{NANOS_PER_SECOND, Nanos, UnixNanos};
 
 use crate::currency::Currency;
-use crate::day::Day;
 use crate::invoice::{ConsumerUse, Invoice, section};
 use crate::money::{Amount, Quantity};
 use crate::prices::{Credit, Prices};

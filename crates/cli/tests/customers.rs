@@ -17,7 +17,8 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tollgate_store::customers::{Day, Periods};
+use tollgate_core::limit::Day;
+use tollgate_store::customers::Periods;
 use tollgate_testkit::http::{Client, Request};
 use tollgate_testkit::redis::Server;
 use tollgate_testkit::store::Store;
@@ -46,7 +47,7 @@ fn made(address: SocketAddr, request: &Request) {
 }
 
 fn day(number: u64) -> Day {
-    Day::read(&format!("2026-12-{:02}", 1 + number)).unwrap()
+    Day::parse(&format!("2026-12-{:02}", 1 + number)).unwrap()
 }
 
 /// Makes all changes of one admin: of a consumer of its own, and of one that all share. The result is what its own

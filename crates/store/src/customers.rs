@@ -3,11 +3,8 @@
 //! Days are those of UTC, because usage is kept by them. A day has one customer or none, so that whoever bills can ask
 //! [`customer_at`] for each day's usage.
 
-use jiff::SignedDuration;
-use jiff::civil::{Date, date};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use tollgate_core::units::UnixMicros;
+use serde::{Deserialize, Serialize};
+use tollgate_core::limit::Day;
 use utoipa::ToSchema;
 
 /// The longest name of a customer, in characters.
@@ -15,69 +12,6 @@ pub const MAX_CUSTOMER: usize = 255;
 
 /// The most periods of a consumer.
 pub const MAX_PERIODS: usize = 100;
-
-const EPOCH: Date = date(1970, 1, 1);
-
-const MICROS_PER_DAY: u64 = 86_400_000_000;
-
-/// The last day, 2553-12-31. The range of a node's clock ends in the year after it.
-const LAST: u32 = 213_301;
-
-/// A day in UTC, of the years 1970 to 2553. It is written as `2026-11-01`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Day(u32);
-
-impl Day {
-    /// 1970-01-01. No usage is older.
-    pub const FIRST: Self = Self(0);
-
-    /// The day that `moment` lies in, or the last day of all.
-    #[must_use]
-    pub fn of(moment: UnixMicros) -> Self {
-        Self(u32::try_from(moment.0 / MICROS_PER_DAY).unwrap_or(LAST).min(LAST))
-    }
-
-    /// The day that begins at `micros` since the Unix epoch; `None` if no day does.
-    #[must_use]
-    pub fn beginning_at(micros: i64) -> Option<Self> {
-        let micros = u64::try_from(micros).ok()?;
-        let day = u32::try_from(micros / MICROS_PER_DAY).ok()?;
-        (micros.is_multiple_of(MICROS_PER_DAY) && day <= LAST).then_some(Self(day))
-    }
-
-    /// Reads a day such as `2026-11-01`.
-    #[must_use]
-    pub fn read(text: &str) -> Option<Self> {
-        let is_written_so = text.len() == 10
-            && text.bytes().enumerate().all(|(place, byte)| match place {
-                4 | 7 => byte == b'-',
-                _ => byte.is_ascii_digit(),
-            });
-        let day: Date = Some(text).filter(|_| is_written_so)?.parse().ok()?;
-        let days = u32::try_from(day.duration_since(EPOCH).as_hours() / 24).ok()?;
-        (days <= LAST).then_some(Self(days))
-    }
-}
-
-impl std::fmt::Display for Day {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let since = SignedDuration::from_hours(i64::from(self.0).saturating_mul(24));
-        write!(out, "{}", EPOCH.saturating_add(since))
-    }
-}
-
-impl Serialize for Day {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Day {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
-        Self::read(&text).ok_or_else(|| D::Error::custom("that is not a day"))
-    }
-}
 
 /// Some days on end, and who pays for them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -17,13 +17,14 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
+use tollgate_core::limit::Day;
 use tollgate_store::app;
 use tollgate_store::app::access::Tokens;
 use tollgate_store::app::state::{Bounds, Store};
 use tollgate_store::backend::redb::Redb;
 use tollgate_store::backend::redis::Redis;
 use tollgate_store::backend::{Backend, CustomerChange, all_customers, open};
-use tollgate_store::customers::{Day, Periods, customer_at};
+use tollgate_store::customers::{Periods, customer_at};
 use tollgate_testkit::redis::Server;
 use tower::ServiceExt as _;
 

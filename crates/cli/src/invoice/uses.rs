@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tollgate_billing::day::Day;
 use tollgate_billing::money::Quantity;
 use tollgate_billing::payers::{Payer, Period, on, payer};
 use tollgate_billing::statement::{Status, Use};
-use tollgate_core::limit::Month;
+use tollgate_core::limit::{Day, Month};
 use tollgate_core::units::UnixNanos;
 
 use super::client::{Answer, Client, ClientError};
@@ -163,7 +162,7 @@ fn split(
     let wrong = |text: String| ClientError::Wrong(call.clone(), text);
     let (mut sums, mut seen, mut sum) = (BTreeMap::new(), Vec::new(), Quantity::default());
     for OfDay { day, used } in days {
-        if day.month != month || seen.contains(&day) {
+        if day.month() != month || seen.contains(&day) {
             return Err(wrong(format!("{day} is another month's, or is there twice")));
         }
         seen.push(day);

@@ -5,6 +5,9 @@
 
 use std::cell::Cell;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::units::{Nanos, UnixNanos};
 
 const SECONDS_PER_DAY: u64 = 86_400;
@@ -95,6 +98,42 @@ impl Month {
 pub struct Day(pub u16);
 
 impl Day {
+    /// 1970-01-01. No usage is older.
+    pub const FIRST: Self = Self(0);
+
+    /// Reads a day as [`Display`](std::fmt::Display) writes it, `2026-11-24`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (month, number) = text.rsplit_once('-')?;
+        let month = Month::parse(month)?;
+        let is_number = number.len() == 2 && number.bytes().all(|digit| digit.is_ascii_digit());
+        let number: u64 = is_number.then(|| number.parse().ok())??;
+        let days = month.length().0 / Nanos::from_seconds(SECONDS_PER_DAY).0;
+        let is_one = (1..=days).contains(&number);
+        let first = month.start().seconds() / SECONDS_PER_DAY;
+        let day = is_one.then(|| first.checked_add(number)?.checked_sub(1)).flatten()?;
+        u16::try_from(day).ok().map(Self)
+    }
+
+    /// The first day of `month`.
+    #[must_use]
+    pub fn first_of(month: Month) -> Self {
+        Self::of(month.start())
+    }
+
+    /// The first day after `month`.
+    #[must_use]
+    pub fn after(month: Month) -> Self {
+        Self::of(month.end())
+    }
+
+    /// The day that begins at `moment`, if one does.
+    #[must_use]
+    pub fn beginning_at(moment: UnixNanos) -> Option<Self> {
+        let day = Self::of(moment);
+        (day.start() == moment).then_some(day)
+    }
+
     /// The day that `moment` lies in.
     #[must_use]
     pub fn of(moment: UnixNanos) -> Self {
@@ -141,6 +180,29 @@ impl std::fmt::Display for Month {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (year, month) = self.year_and_month();
         write!(out, "{year:04}-{month:02}")
+    }
+}
+
+impl std::fmt::Display for Day {
+    /// Writes `2026-11-24`, as in the store's API.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let month = self.month();
+        let number = self.0.saturating_sub(Self::first_of(month).0).saturating_add(1);
+        write!(out, "{month}-{number:02}")
+    }
+}
+
+impl Serialize for Day {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Day {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
+        Self::parse(&text)
+            .ok_or_else(|| D::Error::custom("a day is not one; it has to be written like 2026-11-24"))
     }
 }
 
@@ -204,6 +266,48 @@ mod tests {
             "1969-12",
         ] {
             assert_eq!(Month::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_day_is_read_as_it_is_printed() {
+        for number in 0..=u16::MAX {
+            let day = Day(number);
+            assert_eq!(Day::parse(&day.to_string()), Some(day));
+            assert_eq!(
+                (Day::beginning_at(day.start()), Day::of(UnixNanos(day.start().0 + 1))),
+                (Some(day), day)
+            );
+            assert_eq!(Day::beginning_at(UnixNanos(day.start().0 + 1)), None);
+        }
+        assert_eq!(
+            (Day(20_781).to_string(), Day(u16::MAX).to_string()),
+            ("2026-11-24".into(), "2149-06-06".into())
+        );
+        let december = Month::parse("2026-12").unwrap();
+        assert_eq!(
+            (Day::first_of(december).to_string(), Day::after(december).to_string()),
+            ("2026-12-01".into(), "2027-01-01".into())
+        );
+        for bad in [
+            "",
+            "2026-11",
+            "2026-11-1",
+            "2026-11-00",
+            "2026-11-31",
+            "2026-11-+1",
+            "2026-02-29",
+            "2026-13-01",
+            "2026-00-10",
+            "1969-12-31",
+            "2149-06-07",
+            "20261101",
+            "2026/11/01",
+            "+026-11-01",
+            "2026-11-01T00:00:00Z",
+            "２026-11-01",
+        ] {
+            assert_eq!(Day::parse(bad), None, "{bad}");
         }
     }
 

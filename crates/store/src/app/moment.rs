@@ -1,13 +1,12 @@
 //! Months, days and moments as the API writes them.
 
 use jiff::SignedDuration;
-use jiff::civil::{Date, DateTime, date};
-use tollgate_core::limit::{Day as UsageDay, Month};
+use jiff::civil::{DateTime, date};
+use tollgate_core::limit::{Day, Month};
 use tollgate_core::units::UnixMicros;
 
 use super::problem::AppError;
 use crate::accounts::FIRST_DAY;
-use crate::customers::Day;
 
 const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
 
@@ -31,22 +30,9 @@ pub fn month(text: &str) -> Result<u16, AppError> {
 ///
 /// # Errors
 /// The text is no day of 1981 to 2148; the error says what to write.
-pub fn usage_day(text: &str) -> Result<UsageDay, AppError> {
-    let parsed = || {
-        let [year, month, day] = numbers(text, '-', [4, 2, 2])?;
-        let small = |number: i16| i8::try_from(number).ok();
-        let date = Date::new(year, small(month)?, small(day)?).ok()?;
-        let days = date.duration_since(EPOCH.date()).as_hours().checked_div(24)?;
-        u16::try_from(days).ok().filter(|day| (FIRST_DAY..u16::MAX).contains(day)).map(UsageDay)
-    };
-    parsed().ok_or_else(|| AppError::Malformed("that is no day; write one such as 2026-11-24".to_owned()))
-}
-
-/// A day, such as `2026-11-24`.
-#[must_use]
-pub fn date_of(day: UsageDay) -> String {
-    let date = EPOCH.date().checked_add(SignedDuration::from_hours(i64::from(day.0).saturating_mul(24)));
-    date.map_or_else(|_| String::new(), |date| date.to_string())
+pub fn usage_day(text: &str) -> Result<Day, AppError> {
+    let day = Day::parse(text).filter(|day| (FIRST_DAY..u16::MAX).contains(&day.0));
+    day.ok_or_else(|| AppError::Malformed("that is no day; write one such as 2026-11-24".to_owned()))
 }
 
 /// The end of `month`, as RFC 3339.
@@ -70,16 +56,20 @@ pub fn micros(text: &str) -> Result<UnixMicros, AppError> {
 /// Reads a day: `2026-11-01`, or its first moment in UTC as RFC 3339. `field` is what has it.
 ///
 /// # Errors
-/// The text is neither, or not of the years 1970 to 2553; the error says what to write.
+/// The text is neither, or not of the years 1970 to 2148; the error says what to write.
 pub fn day(field: &str, text: &str) -> Result<Day, AppError> {
     let begins = || {
         let (_, fraction) = text.split_once('.').unwrap_or_default();
         let is_whole = fraction.bytes().take_while(u8::is_ascii_digit).all(|digit| digit == b'0');
-        Some(text).filter(|text| text.len() <= MAX_MOMENT && is_whole).and_then(signed)
+        Some(text)
+            .filter(|text| text.len() <= MAX_MOMENT && is_whole)
+            .and_then(signed)
+            .and_then(|micros| u64::try_from(micros).ok())
+            .map(|micros| UnixMicros(micros).nanos())
     };
-    Day::read(text).or_else(|| Day::beginning_at(begins()?)).ok_or_else(|| {
+    Day::parse(text).or_else(|| Day::beginning_at(begins()?)).ok_or_else(|| {
         AppError::Unprocessable(format!(
-            "{field} is not a day; usage is kept by UTC days, so write one of the years 1970 to 2553, 2026-11-01, \
+            "{field} is not a day; usage is kept by UTC days, so write one of the years 1970 to 2148, 2026-11-01, \
              or its first moment, 2026-11-01T00:00:00Z"
         ))
     })

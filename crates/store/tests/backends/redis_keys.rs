@@ -4,10 +4,11 @@ use std::sync::Arc;
 use tollgate_core::units::Cost;
 
 use futures_util::TryStreamExt as _;
+use tollgate_core::limit::Day;
 use tollgate_core::terms::Rate;
 use tollgate_store::backend::redis::Redis;
 use tollgate_store::backend::{Backend, BackendError, CustomerChange};
-use tollgate_store::customers::{Day, Periods};
+use tollgate_store::customers::Periods;
 use tollgate_testkit::redis::Server;
 
 use crate::ask::{UNIT, anonymous, apply, charge, client, daily, grant, lease, month, report, terms, used};

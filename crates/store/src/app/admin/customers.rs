@@ -6,19 +6,21 @@ use axum::Json as Answered;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tollgate_core::limit::Day;
 use tollgate_core::name::MAX_TEXT;
 use tollgate_core::units::UnixMicros;
 use utoipa::{IntoParams, ToSchema};
 
 use super::audit::Action;
 use super::{Actor, check_reason};
+use crate::accounts::day_of;
 use crate::app::body::{Json, QueryString};
 use crate::app::name::{ConsumerPath, NamespacePath};
 use crate::app::problem::AppError;
 use crate::app::state::Store;
 use crate::app::{endpoints, moment};
 use crate::backend::{Backend, CustomerChange, CustomerQuery, read_periods};
-use crate::customers::{Day, MAX_CUSTOMER, MAX_PERIODS, Period, Periods, customer_at};
+use crate::customers::{MAX_CUSTOMER, MAX_PERIODS, Period, Periods, customer_at};
 
 /// The most consumers of one page.
 pub const MOST: usize = 1_000;
@@ -39,7 +41,7 @@ pub struct Customer {
 
 impl Customer {
     fn of(whose: ConsumerPath, periods: Periods, now: UnixMicros) -> Self {
-        let customer = customer_at(periods.as_slice(), Day::of(now)).map(ToOwned::to_owned);
+        let customer = customer_at(periods.as_slice(), day_of(now)).map(ToOwned::to_owned);
         Self { namespace: whose.namespace, consumer: whose.consumer, customer, periods: periods.into_vec() }
     }
 }
@@ -98,7 +100,7 @@ pub async fn put(
     let now = backend.now().await?;
     whose.check_listed(backend, now).await?;
     let periods = change(backend, &whose, who, now, |periods| {
-        let first = || if periods.as_slice().is_empty() { Day::FIRST } else { Day::of(now) };
+        let first = || if periods.as_slice().is_empty() { Day::FIRST } else { day_of(now) };
         let starts = starts.unwrap_or_else(first);
         if ends.is_some_and(|ends| ends <= starts) {
             return Err(AppError::Unprocessable(format!(
@@ -148,7 +150,7 @@ pub async fn delete(
     let who = Who { actor: &actor, action: Action::CustomerRemoved, reason: asked.reason.as_deref() };
     let backend = store.backend.as_ref();
     let now = backend.now().await?;
-    let from = from.unwrap_or_else(|| Day::of(now));
+    let from = from.unwrap_or_else(|| day_of(now));
     let removed = change(backend, &whose, who, now, |periods| {
         if periods.as_slice().is_empty() { Err(none()) } else { Ok(periods.with(None, from, None)) }
     });

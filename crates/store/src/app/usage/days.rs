@@ -53,13 +53,13 @@ pub struct DayUsage {
 
 impl UsageByDay {
     fn of(namespace: &str, consumer: String, used: DaysUsed, days: Days) -> Self {
-        let day = |(day, used): (Day, Cost)| DayUsage { day: moment::date_of(day), used: Units(used) };
+        let day = |(day, used): (Day, Cost)| DayUsage { day: day.to_string(), used: Units(used) };
         Self {
             namespace: namespace.to_owned(),
             consumer,
             tier: used.tier,
-            from: moment::date_of(days.from),
-            to: moment::date_of(days.to),
+            from: days.from.to_string(),
+            to: days.to.to_string(),
             used: Units(used.days.iter().fold(Cost(0), |sum, (_, used)| sum.plus(*used))),
             days: used.days.into_iter().map(day).collect(),
         }
@@ -93,10 +93,10 @@ pub fn asked(asked: &Asked, now: UnixMicros) -> Result<Option<Days>, AppError> {
             return malformed("write month, or from and to");
         }
         let month = Month(moment::month(month)?);
-        return Ok(Some(Days { from: Day::of(month.start()), to: Day::of(month.end()) }));
+        return Ok(Some(Days { from: Day::first_of(month), to: Day::after(month) }));
     }
     let today = day_of(now);
-    let first_of_month = Day::of(today.month().start());
+    let first_of_month = Day::first_of(today.month());
     let from = asked.from.as_deref().map_or(Ok(first_of_month), moment::usage_day)?;
     let to = asked.to.as_deref().map_or(Ok(today.next()), moment::usage_day)?;
     if from >= to {
@@ -144,7 +144,7 @@ async fn response(
     format: Format,
     rows: BoxStream<'static, Result<UsageByDay, BackendError>>,
 ) -> Result<Response, AppError> {
-    let (from, to) = (moment::date_of(days.from), moment::date_of(days.to));
+    let (from, to) = (days.from.to_string(), days.to.to_string());
     let name = format!("attachment; filename=\"usage-{namespace}-{from}-{to}.{}\"", format.extension());
     let head = [
         (header::CONTENT_TYPE, format.content_type().to_owned()),

@@ -3,15 +3,16 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
+use tollgate_core::limit::Day;
 use tollgate_core::units::UnixMicros;
 use tollgate_store::backend::{
     Backend, BackendError, CustomerChange, CustomerPage, CustomerQuery, all_customers,
 };
-use tollgate_store::customers::{Day, Periods, customer_at};
+use tollgate_store::customers::{Periods, customer_at};
 
 /// The day with this number.
 fn day(number: u64) -> Day {
-    Day::of(UnixMicros(number * 86_400_000_000))
+    Day(number as u16)
 }
 
 /// Periods of these customers, a day each.
