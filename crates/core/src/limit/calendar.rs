@@ -107,12 +107,10 @@ impl Day {
         let (month, number) = text.rsplit_once('-')?;
         let month = Month::parse(month)?;
         let is_number = number.len() == 2 && number.bytes().all(|digit| digit.is_ascii_digit());
-        let number: u64 = is_number.then(|| number.parse().ok())??;
-        let days = month.length().0 / Nanos::from_seconds(SECONDS_PER_DAY).0;
-        let is_one = (1..=days).contains(&number);
-        let first = month.start().seconds() / SECONDS_PER_DAY;
-        let day = is_one.then(|| first.checked_add(number)?.checked_sub(1)).flatten()?;
-        u16::try_from(day).ok().map(Self)
+        let number: u16 = is_number.then(|| number.parse().ok())??;
+        let first = u16::try_from(month.start().seconds() / SECONDS_PER_DAY).ok()?;
+        let day = Self(first.checked_add(number)?.checked_sub(1)?);
+        (day.month() == month).then_some(day)
     }
 
     /// The first day of `month`.
