@@ -12,7 +12,7 @@
 //! | [`money`] | amounts, prices and quantities in integers, and the only place that rounds |
 //! | [`currency`] | the currencies of ISO 4217 and their minor units |
 //! | [`prices`] | a file of prices, checked |
-//! | [`day`], [`payers`] | who pays for a consumer on which day |
+//! | [`payers`] | who pays for a consumer on which day |
 //! | [`invoice`] | the lines of one customer |
 //! | [`statement`] | all invoices of a month, as JSON has them |
 //! | [`table`], [`page`] | the same as CSV and as HTML |

@@ -109,7 +109,7 @@ impl Day {
         let is_number = number.len() == 2 && number.bytes().all(|digit| digit.is_ascii_digit());
         let number: u16 = is_number.then(|| number.parse().ok())??;
         let first = u16::try_from(month.start().seconds() / SECONDS_PER_DAY).ok()?;
-        let day = Self(first.checked_add(number)?.checked_sub(1)?);
+        let day = Self(first.checked_add(number.checked_sub(1)?)?);
         (day.month() == month).then_some(day)
     }
 

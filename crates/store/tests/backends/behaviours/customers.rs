@@ -4,7 +4,6 @@ use std::sync::Arc;
 use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
 use tollgate_core::limit::Day;
-use tollgate_core::units::UnixMicros;
 use tollgate_store::backend::{
     Backend, BackendError, CustomerChange, CustomerPage, CustomerQuery, all_customers,
 };
