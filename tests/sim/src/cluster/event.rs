@@ -6,7 +6,7 @@ use std::task::Waker;
 use super::Cluster;
 use super::admin::Errand;
 use super::host_call::Response;
-use crate::plan::Tier;
+use crate::plan::{SECOND, Tier};
 
 /// Something that happens at a moment.
 pub enum Event {
@@ -149,6 +149,10 @@ impl Cluster {
             Event::Responds(response) => self.respond(*response),
             Event::Errand(errand) => self.send_errand(&errand),
             Event::LimitsHold(client, tier) => self.log.limits_hold(client, self.stamp(), *tier),
+            // Who is reloaded learns of overrides from the store.
+            Event::PolicyHolds(client, policy) if self.now() < self.trouble.get() + 3 * SECOND => {
+                self.queue.push(self.trouble.get() + 3 * SECOND, Event::PolicyHolds(client, policy));
+            }
             Event::PolicyHolds(client, policy)
                 if policy < self.newest_policy.get() || self.overridden.borrow().contains(&client) =>
             {
